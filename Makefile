@@ -1,0 +1,68 @@
+# Paths are relative, so that a folder with a space in its name works.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint types lock docs docker-check clean
+
+VENV := .venv
+# The interpreter by its file, never a console script: those name the folder they were installed in.
+PY := $(VENV)/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+RUN_STAMP := $(VENV)/installed-run
+TEST_STAMP := $(VENV)/installed-test
+SOURCES := setup.cfg pyproject.toml
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+run: $(RUN_STAMP)  ## install, start everything on this machine, run a sample job, serve until Ctrl-C (ONCE=1: end after the job)
+	@exec $(PY) -m pipeline_jobs.up $(if $(filter 1 yes true,$(ONCE)),--once)
+
+test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to pick)
+	@exec $(PY) -m pytest $(ARGS)
+
+lint: $(TEST_STAMP)  ## ruff
+	$(PY) -m ruff check .
+
+types: $(TEST_STAMP)  ## mypy --strict
+	$(PY) -m mypy
+
+docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
+	$(PY) -m pipeline_jobs.settings_doc > docs/settings.md
+
+docker-check: $(TEST_STAMP)  ## the Dockerfile by hadolint, the compose file by docker compose
+	$(PY) -m pytest tests/unit/test_docker.py
+
+lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requirements/*.lock (UPGRADE= keeps those that still fit)
+	$(INSTALL) 'uv>=0.13,<0.14'
+	$(COMPILE) $(UPGRADE) setup.cfg -o requirements/run.lock
+	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra test setup.cfg -o requirements/test.lock
+	$(COMPILE) $(UPGRADE) requirements/exporter.in -o requirements/exporter.lock
+UPGRADE := --upgrade
+
+clean:  ## remove environments, caches and the data of the local stack
+	rm -rf .venv .venv-exporter .run .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+
+$(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
+	@echo "Installing what pipeline-jobs needs into $(VENV) ..."
+	@$(INSTALL) -r requirements/run.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What the tests use has the same versions as what runs: one environment for both.
+$(TEST_STAMP): requirements/run.lock requirements/test.lock $(SOURCES) | $(PY)
+	@echo "Installing what pipeline-jobs and its tests need into $(VENV) ..."
+	@$(INSTALL) -r requirements/test.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $(RUN_STAMP) $@
+
+# Asked, not trusted: a name on PATH may be too old, have no venv, or be a version manager's empty shell.
+$(PY):
+	@for python in "$(PYTHON)" python3.11 python3.12 python3.13 python3.14 python3; do \
+	  if [ -n "$$python" ] && "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec "$$python" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "No Python >= 3.11 with the venv module was found. Install one (Debian: apt install python3 python3-venv)," >&2; \
+	echo "or name it: make PYTHON=/path/to/python3.11 ..." >&2; \
+	exit 1

@@ -1,0 +1,204 @@
+"""Where published files are: a folder tree on any fsspec file system, with signed links to what is in it.
+
+    {tenant}/{workspace}/{job}/{fence}/{name}
+
+The fence keeps the runs of a job apart: what a run published counts only if that run's `finish` won, so a loser's
+files are never pointed to, and the whole of `{tenant}/{workspace}/{job}` goes with the job.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from itsdangerous import Signer
+
+from pipeline_jobs.exceptions import InvalidInput, PublishError
+
+#: Path of the API's endpoint that serves artifacts; `link` appends the artifact's own.
+ROUTE = "/pipeline/artifacts/"
+
+_SALT = "pipeline-jobs.artifact"
+#: Tries to write into a folder that a deletion may be removing at the same moment.
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What the endpoint needs for its headers."""
+
+    size: int
+    #: Unix seconds, or None where the file system does not tell.
+    modified: float | None
+
+
+class ArtifactStore:
+    """All artifacts of an installation. Paths are relative to its root, with `/`, and never begin with one."""
+
+    def __init__(self, root_url: str, base_url: str, secret: str) -> None:
+        """
+        :param root_url: fsspec URL of the root (`file:///...`, `s3://bucket/folder`).
+        :param base_url: of the API, without a trailing slash: what links begin with.
+        :param secret: signs links; whoever has it can open every artifact.
+        """
+        # AWS no longer takes the older signature that s3fs may fall back to.
+        options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
+        if root_url.startswith("file:"):
+            # fsspec takes the %20 of a file URL for the name itself.
+            root_url = url2pathname(urlsplit(root_url).path)
+        self._fs, root = fsspec.core.url_to_fs(root_url, **options)
+        self._root = str(root).rstrip("/")
+        self._base_url = base_url
+        self._signer = Signer(secret, salt=_SALT)
+
+    def put(self, local: Path, path: str) -> int:
+        """Store a copy of `local`. A reader sees the whole file or none.
+
+        :return: its size in bytes.
+        :raises InvalidInput: `path` is not one of ours (see `check_path`).
+        :raises PublishError: it could not be stored.
+        """
+        target = self._full(path)
+        with _publish_errors():
+            if isinstance(self._fs, LocalFileSystem):
+                self._put_local(local, target)
+            else:
+                self._fs.put_file(str(local), target)
+            return local.stat().st_size
+
+    def open(self, path: str) -> IO[bytes]:
+        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
+        file: IO[bytes] = self._fs.open(self._existing(path), "rb")
+        return file
+
+    def stat(self, path: str) -> Stat:
+        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
+        info = self._fs.info(self._existing(path))
+        if info["type"] != "file":
+            raise FileNotFoundError(path)
+        modified = info.get("mtime") or info.get("LastModified")
+        return Stat(int(info["size"]), modified.timestamp() if hasattr(modified, "timestamp") else modified)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Delete a folder with all that is in it (`acme/main/job_...`); the empty folders above it go too.
+
+        What is not there is deleted already.
+
+        :raises InvalidInput: `prefix` is not one of ours, or would be the root.
+        :raises PublishError: it could not be deleted.
+        """
+        target = self._full(prefix)
+        with _publish_errors():
+            try:
+                self._fs.rm(target, recursive=True)
+            except FileNotFoundError:
+                pass
+            if isinstance(self._fs, LocalFileSystem):
+                self._remove_empty_parents(target)
+
+    def link(self, path: str) -> str:
+        """The address at which clients open the artifact: `{base_url}/pipeline/artifacts/{path}?signature=...`.
+
+        It has no end date: it is good as long as the artifact is there.
+        """
+        return f"{self._base_url}{ROUTE}{quote(check_path(path))}?signature={self._signer.get_signature(path).decode('ascii')}"
+
+    def verify(self, path: str, signature: str) -> bool:
+        """The signature of a link belongs to this path (compared in constant time)."""
+        try:
+            return self._signer.verify_signature(check_path(path), signature)
+        except (InvalidInput, UnicodeError):
+            return False
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{check_path(path)}"
+
+    def _existing(self, path: str) -> str:
+        try:
+            return self._full(path)
+        except InvalidInput:
+            raise FileNotFoundError(path) from None
+
+    def _put_local(self, local: Path, target: str) -> None:
+        """Write under another name in the same folder, then rename: one step for whoever looks."""
+        folder, name = os.path.split(target)
+        hidden = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
+        for left in reversed(range(_TRIES)):
+            try:
+                self._fs.makedirs(folder, exist_ok=True)
+                self._fs.put_file(str(local), hidden)
+                os.replace(hidden, target)
+                return
+            except FileNotFoundError:
+                # Another job of the same tenant was just deleted, and our folder, still empty, with it.
+                if not left or not local.exists():
+                    raise
+            except BaseException:
+                Path(hidden).unlink(missing_ok=True)
+                raise
+
+    def _remove_empty_parents(self, target: str) -> None:
+        folder = os.path.dirname(target)
+        while len(folder) > len(self._root):
+            try:
+                os.rmdir(folder)  # refuses one that somebody has just put something into
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return
+            folder = os.path.dirname(folder)
+
+
+class RunArtifacts:
+    """What one run publishes, under its own prefix `{tenant}/{workspace}/{job}/{fence}`. `publish` is `JobContext.publish`."""
+
+    def __init__(self, store: ArtifactStore, prefix: str) -> None:
+        self._store = store
+        self._sizes: dict[str, int] = {}
+        self.prefix = check_path(prefix)
+
+    def publish(self, local_path: Path, name: str) -> str:
+        """Store a file of the run under `name`; a second one of the same name replaces it.
+
+        :return: the link for clients.
+        :raises InvalidInput: the name climbs out of the prefix or is otherwise not one of ours.
+        :raises PublishError: it could not be stored.
+        """
+        path = f"{self.prefix}/{check_path(name)}"
+        self._sizes[path] = self._store.put(local_path, path)
+        return self._store.link(path)
+
+    @property
+    def bytes(self) -> int:
+        """How much this run has stored."""
+        return sum(self._sizes.values())
+
+
+def check_path(path: str) -> str:
+    """The path itself, if it is one of ours: relative, no part empty, hidden or a way up, no odd characters.
+
+    :raises InvalidInput: it is not.
+    """
+    parts = path.split("/")
+    if any(not part or part.startswith(".") for part in parts) or "\\" in path or not path.isprintable() or len(path.encode()) > 1024:
+        raise InvalidInput("this is not the path of an artifact", field="path")
+    return path
+
+
+@contextmanager
+def _publish_errors() -> Iterator[None]:
+    try:
+        yield
+    except InvalidInput:
+        raise
+    except Exception as error:  # each fsspec back end has errors of its own
+        raise PublishError(f"the store of artifacts failed ({type(error).__name__})") from error

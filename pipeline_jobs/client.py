@@ -1,0 +1,229 @@
+"""The only way in: what the HTTP API, the Celery face and a team's own code call to make, see and end jobs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import redis
+
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded
+from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus, Reason
+from pipeline_jobs.store import ListQuery, Store
+from pipeline_jobs.tenants import TenantContext
+
+MAX_URL = 2048
+MAX_ATTEMPTS = 10
+MAX_TAGS, MAX_TAG = 20, 64
+MAX_JSON = 16_384
+#: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
+WAIT_CHECK = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Filters of a list; times in Unix milliseconds."""
+
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+    statuses: tuple[JobStatus, ...] = ()
+    pipeline: str | None = None
+    tag: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    limit: int = 25
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first, and the cursor of the next page (None: the end)."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+class Client:
+    """Jobs, for everybody who is not a worker."""
+
+    def __init__(self, store: Store, registry: Registry, settings: Settings) -> None:
+        self.store = store
+        self.registry = registry
+        self.settings = settings
+
+    def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
+        """The record of a new job, checked, defaults filled in; nothing is stored.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownPipeline:
+        """
+        pipeline = self.registry.get(new.pipeline)
+        TenantContext(new.tenant_id, new.workspace_id)
+        _check_common(new)
+        if pipeline.needs_url:
+            check_url(new.url)
+        elif new.url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+        quality = new.quality
+        if quality is None:
+            quality = pipeline.qualities[0] if pipeline.qualities else None
+        elif quality not in pipeline.qualities:
+            allowed = ", ".join(pipeline.qualities) or "none"
+            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        return Job(
+            job_id=job_id or new_job_id(),
+            status=JobStatus.QUEUED,
+            reason=Reason.NO_SLOT,
+            pipeline=pipeline.name,
+            tenant_id=new.tenant_id,
+            workspace_id=new.workspace_id,
+            created_at=int(time.time() * 1000),
+            url=new.url,
+            quality=quality,
+            params=pipeline.check_params(new.params),
+            priority=new.priority,
+            max_attempts=new.max_attempts or pipeline.max_attempts,
+            tags=new.tags,
+            metadata=new.metadata,
+        )
+
+    def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None) -> Job:
+        """Accept a job. When this returns, the job is in the store.
+
+        :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
+        :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
+        :raises InvalidInput: names the field.
+        :raises IdTaken: the given id is another job's.
+        :raises StoreUnavailable: nothing was accepted.
+        """
+        if job_id is not None and not ANY_ID.fullmatch(job_id):
+            raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
+        job = self.prepare(new, job_id)
+        while True:
+            try:
+                return self.store.submit(job, message=message)
+            except IdTaken:
+                if job_id is not None:
+                    raise
+                # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
+                job = job.evolve(job_id=new_job_id())
+
+    def get(self, job_id: str) -> Job:
+        """:raises UnknownJob:"""
+        return self.store.get(job_id)
+
+    def list(self, query: JobQuery) -> JobPage:
+        """A page of jobs. With several filters at once a page may hold fewer than `limit` and still have a next one.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+        jobs, following = self.store.list(
+            ListQuery(
+                tenant_id=query.tenant_id,
+                workspace_id=query.workspace_id,
+                statuses=query.statuses,
+                pipeline=query.pipeline,
+                tag=query.tag,
+                created_after=query.created_after,
+                created_before=query.created_before,
+                after=_read_cursor(query.cursor),
+                limit=query.limit,
+            )
+        )
+        return JobPage(tuple(jobs), None if following is None else _cursor(following))
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.
+
+        :raises UnknownJob:
+        """
+        self.store.cancel(job_id)
+        return self.store.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job and its artifacts.
+
+        :raises UnknownJob:
+        :raises JobNotEnded: cancel it first.
+        """
+        if not self.store.delete(job_id):
+            raise JobNotEnded
+
+    def wait(self, job_id: str, timeout: float) -> Job:
+        """Wait at most `timeout` seconds for a job's end; the record as it is then, ended or not.
+
+        :raises UnknownJob: it does not exist, or was removed meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        job = self.store.get(job_id)
+        if job.ended or timeout <= 0:
+            return job
+        with self.store.client.pubsub(ignore_subscribe_messages=True) as channel:
+            # Subscribe, then look: an end between the two is seen by the look.
+            channel.subscribe(f"celery-task-meta-{job_id}")
+            while True:
+                job = self.store.get(job_id)
+                left = deadline - time.monotonic()
+                if job.ended or left <= 0:
+                    return job
+                try:
+                    channel.get_message(timeout=min(left, WAIT_CHECK))
+                except (redis.ConnectionError, redis.TimeoutError):
+                    # The look at the record says whether the store is back.
+                    channel.reset()
+                    channel.subscribe(f"celery-task-meta-{job_id}")
+
+
+def check_url(url: str | None) -> None:
+    """:raises InvalidInput: no http(s) URL with a host. Whether its address may be fetched is the fetch stage's business."""
+    if not url:
+        raise InvalidInput("url is required", field="url")
+    if len(url) > MAX_URL:
+        raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
+    if any(character.isspace() or ord(character) < 32 or ord(character) == 127 for character in url):
+        raise InvalidInput("url contains white space or control characters", field="url")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidInput("url is not a valid URL", field="url") from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidInput("url must begin with http:// or https://", field="url")
+    if not parts.hostname or port == 0:
+        raise InvalidInput("url has no valid host or port", field="url")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("url must not contain a user name or password", field="url")
+
+
+def _check_common(new: NewJob) -> None:
+    if not PRIORITY_MIN <= new.priority <= PRIORITY_MAX:
+        raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
+    if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:
+        raise InvalidInput(f"max_attempts must be 1..{MAX_ATTEMPTS}", field="max_attempts")
+    if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
+        raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
+    for name, value in (("metadata", new.metadata), ("params", new.params)):
+        if len(dumps(dict(value))) > MAX_JSON:
+            raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
+
+
+def _cursor(order: int) -> str:
+    return base64.urlsafe_b64encode(order.to_bytes(8, "big")).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raw = b""
+    if len(raw) != 8:
+        raise InvalidInput("cursor is not one that a list gave", field="cursor")
+    return int.from_bytes(raw, "big")

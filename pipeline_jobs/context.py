@@ -1,0 +1,126 @@
+"""What a stage is given: its inputs, a folder of its own, and `progress()`, which is also where a cancel reaches it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from pipeline_jobs.settings import Settings
+
+#: Shortest time between two looks at the store from `check_cancelled()`, in seconds.
+CHECK_INTERVAL = 0.5
+
+
+class Reporter(Protocol):
+    """The run that a context belongs to. `executor` has the real one; tests bring their own."""
+
+    def report(self, stage: str, percent: float, message: str | None) -> None:
+        """Take the job's progress (0-100); coalesced, the last value is always written.
+
+        :raises JobCancelled: a cancel was requested.
+        :raises LeaseLost: another run has this job now.
+        """
+
+    def check(self) -> None:
+        """Raise like `report` if this run must stop."""
+
+
+@dataclass(slots=True)
+class JobContext:
+    """What a stage is given. A stage knows this and `exceptions` only: no Celery, Redis or Flask.
+
+    `data` holds what the earlier stages returned, merged; JSON values only (paths as strings relative to `workdir`).
+    """
+
+    job_id: str
+    tenant_id: str
+    workspace_id: str
+    url: str | None
+    quality: str | None
+    params: Mapping[str, Any]
+    #: A folder of this run alone, removed when the run ends.
+    workdir: Path
+    settings: Settings
+    reporter: Reporter
+    #: `publish(local_path, name)` copies a file into this run's folder of the artifact store and gives the link that
+    #: clients can open. What a run published becomes visible only when the run's `finish` wins.
+    publish: Callable[[Path, str], str]
+    data: dict[str, Any] = field(default_factory=dict)
+    #: Name of the stage that runs now, and the percentages of the whole at which it begins and ends.
+    stage: str = ""
+    span: tuple[float, float] = (0.0, 100.0)
+    logger: Any = field(default_factory=lambda: structlog.get_logger("pipeline_jobs.stage"))
+    _last_check: float = 0.0
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """Say how far this stage is (0.0-1.0). Cheap: call it as often as you like; the store sees at most a few a second.
+
+        :raises JobCancelled: let it pass.
+        :raises LeaseLost: let it pass.
+        """
+        start, end = self.span
+        percent = start + (end - start) * min(max(fraction, 0.0), 1.0)
+        self.reporter.report(self.stage, round(percent, 1), message)
+
+    def check_cancelled(self) -> None:
+        """Call it in loops that have no progress to tell. Asks the store at most every `CHECK_INTERVAL` seconds.
+
+        :raises JobCancelled: let it pass.
+        :raises LeaseLost: let it pass.
+        """
+        now = time.monotonic()
+        if now - self._last_check >= CHECK_INTERVAL:
+            self._last_check = now
+            self.reporter.check()
+
+    def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a child process that cannot outlive the job: in a process group of its own, killed with its parent.
+
+        Use it as a context manager through `process()` unless you need the handle.
+        """
+        options.setdefault("cwd", self.workdir)
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(list(command), start_new_session=True, preexec_fn=_die_with_parent, **options)
+
+    def wait_process(self, process: subprocess.Popen[bytes], poll_seconds: float = 0.1) -> int:
+        """Wait for a child, looking for a cancel meanwhile; kills its whole group if the run must stop.
+
+        :return: its exit code.
+        """
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=poll_seconds)
+                except subprocess.TimeoutExpired:
+                    self.check_cancelled()
+        finally:
+            kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process started by `JobContext.popen` with all its children, and reap it. Safe when it has ended."""
+    if process.poll() is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

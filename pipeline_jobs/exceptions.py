@@ -1,0 +1,236 @@
+"""Every error of pipeline-jobs, one tree. The docstring of a class is its default message.
+
+    PipelineJobsError
+    ├── RequestError                what a caller asked for cannot be done
+    │   ├── InvalidInput            a field is wrong (names the field)
+    │   │   └── UnknownPipeline
+    │   ├── UnknownJob              no such job, or not one of yours
+    │   ├── JobNotEnded             it must have ended first
+    │   └── QueueDisabled           a feature flag is off
+    ├── StoreError                  the store did not do it
+    │   ├── StoreUnavailable        down, read-only or out of memory: try again
+    │   └── IdTaken                 this job id is somebody's already
+    ├── ConfigurationError          a setting is wrong
+    └── StageError                  a stage failed; the job will be `failed`
+        ├── BadParameters
+        ├── SourceError             the media could not be had
+        │   ├── SourceForbidden     an address that may not be fetched
+        │   ├── SourceNotFound
+        │   ├── SourceUnavailable   (retryable)
+        │   ├── SourceTooLarge
+        │   └── SourceEmpty
+        ├── MediaError              the file is not what a pipeline can work on
+        │   ├── NotMedia
+        │   ├── MediaDamaged
+        │   ├── MediaTooLarge
+        │   └── NoAudio
+        ├── PublishError            (retryable)
+        ├── WorkerLost              the process that ran it died, too often
+        └── InternalError           a bug in a stage
+
+    StopRun (BaseException: no `except Exception` of a library may swallow it)
+    ├── JobCancelled                the client asked for it
+    └── LeaseLost                   another run of this job has the say now
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PipelineJobsError(Exception):
+    """Something went wrong in pipeline-jobs."""
+
+    #: Stable word for programs; clients may switch on it.
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class RequestError(PipelineJobsError):
+    """The request cannot be carried out."""
+
+    code = "bad_request"
+
+
+class InvalidInput(RequestError):
+    """A field has a value that is not allowed."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        super().__init__(message)
+        #: Dotted path of the offending field (`params.seconds`), or None.
+        self.field = field
+
+
+class UnknownPipeline(InvalidInput):
+    """There is no pipeline of this name."""
+
+    code = "unknown_pipeline"
+
+
+class UnknownJob(RequestError):
+    """There is no job with this id."""
+
+    code = "unknown_job"
+
+
+class JobNotEnded(RequestError):
+    """The job has not ended yet: cancel it first."""
+
+    code = "job_not_ended"
+
+
+class QueueDisabled(RequestError):
+    """This part of the API is switched off by a feature flag."""
+
+    code = "feature_disabled"
+
+
+class StoreError(PipelineJobsError):
+    """The store refused an operation."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or cannot write now: try again later."""
+
+    code = "store_unavailable"
+
+
+class IdTaken(StoreError):
+    """This job id is taken."""
+
+    code = "id_taken"
+
+
+class ConfigurationError(PipelineJobsError):
+    """A setting has a value that cannot work."""
+
+    code = "configuration_error"
+
+
+class StageError(PipelineJobsError):
+    """A stage failed."""
+
+    code = "stage_failed"
+    #: True when the same job may well succeed if it is run again.
+    retryable: ClassVar[bool] = False
+
+
+class BadParameters(StageError):
+    """The parameters of the job do not fit its pipeline."""
+
+    code = "bad_parameters"
+
+
+class SourceError(StageError):
+    """The source of the media could not be fetched."""
+
+    code = "source_failed"
+
+
+class SourceForbidden(SourceError):
+    """The address of the source may not be fetched."""
+
+    code = "source_forbidden"
+
+
+class SourceNotFound(SourceError):
+    """The source does not exist."""
+
+    code = "source_not_found"
+
+
+class SourceUnavailable(SourceError):
+    """The source cannot be reached now."""
+
+    code = "source_unavailable"
+    retryable = True
+
+
+class SourceTooLarge(SourceError):
+    """The source is larger than this server accepts."""
+
+    code = "source_too_large"
+
+
+class SourceEmpty(SourceError):
+    """The source is empty: 0 bytes."""
+
+    code = "source_empty"
+
+
+class MediaError(StageError):
+    """The file cannot be worked on."""
+
+    code = "media_failed"
+
+
+class NotMedia(MediaError):
+    """The source is not an audio or video file of a known kind."""
+
+    code = "not_media"
+
+
+class MediaDamaged(MediaError):
+    """The media file is damaged or cut off."""
+
+    code = "media_damaged"
+
+
+class MediaTooLarge(MediaError):
+    """The media is longer or larger than this server accepts."""
+
+    code = "media_too_large"
+
+
+class NoAudio(MediaError):
+    """The media has no audio to transcribe."""
+
+    code = "no_audio"
+
+
+class PublishError(StageError):
+    """The artifacts could not be published."""
+
+    code = "publish_failed"
+    retryable = True
+
+
+class WorkerLost(StageError):
+    """The worker process that ran the job died."""
+
+    code = "worker_lost"
+    retryable = True
+
+
+class InternalError(StageError):
+    """A stage failed in a way it does not know."""
+
+    code = "internal_error"
+
+
+class StopRun(BaseException):
+    """This run of the job must stop now."""
+
+    code: ClassVar[str] = "stop"
+
+
+class JobCancelled(StopRun):
+    """The job was cancelled."""
+
+    code = "cancelled"
+
+
+class LeaseLost(StopRun):
+    """This run no longer holds the job: its lease ended or another run has it."""
+
+    code = "fenced"

@@ -1,0 +1,254 @@
+"""The job record: frozen, with `evolve` for the next one, and to and from the flat mapping that the store keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
+from pipeline_jobs.states import TERMINAL, JobStatus, celery_state
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
+
+#: Version of the record's layout. A worker refuses a record with a higher one.
+SCHEMA = 1
+
+#: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
+JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")
+#: What may stand as the id of a job that was made from a bare Celery message (usually a UUID).
+ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+PRIORITY_MIN, PRIORITY_MAX = -50, 50
+
+
+def new_job_id(now: float | None = None) -> str:
+    """A fresh id. 32 random bits a second collide at scale: submit refuses a taken id and the client draws again."""
+    return f"job_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None."""
+    if milliseconds is None:
+        return None
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a pipeline gives back, in the brief's shape: `{"success", "data", "error"}`."""
+
+    success: bool
+    data: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"success": true, "data": {...}}`, or `{"success": false, "data": {...}, "error": "..."}`."""
+        body: dict[str, Any] = {"success": self.success, "data": dict(self.data)}
+        if self.error is not None:
+            body["error"] = self.error
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """Why a job failed, for programs."""
+
+    code: str
+    message: str
+    stage: str | None = None
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, error: PipelineJobsError, stage: str | None = None) -> ErrorDetail:
+        return cls(error.code, error.message, stage, isinstance(error, StageError) and error.retryable)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a client asks for; `client.submit` makes a `Job` of it."""
+
+    url: str | None = None
+    quality: str | None = None
+    pipeline: str = "media"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tenant_id: str = DEFAULT_TENANT
+    workspace_id: str = DEFAULT_WORKSPACE
+    priority: int = 0
+    max_attempts: int | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request of a tenant, as the store has it. Times are Unix milliseconds by the server's clock."""
+
+    job_id: str
+    status: JobStatus
+    pipeline: str
+    tenant_id: str
+    workspace_id: str
+    created_at: int
+    url: str | None = None
+    quality: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: -50..50, higher is sooner, inside its tenant only.
+    priority: int = 0
+    #: Why it waits, while queued (`states.Reason`).
+    reason: str | None = None
+    #: The token every write of a run must show: +1 at each dispatch.
+    fence: int = 0
+    #: +1 at the first claim and after a stage error; limited by `max_attempts`.
+    attempt: int = 0
+    max_attempts: int = 1
+    #: How often a worker died with it. `settings.max_crashes` ends it.
+    crashes: int = 0
+    #: How often a worker gave it back on purpose (deploys). No limit.
+    handbacks: int = 0
+    stage: str | None = None
+    #: 0-100, never falls within an attempt.
+    progress: float = 0.0
+    message: str | None = None
+    started_at: int | None = None
+    completed_at: int | None = None
+    #: When TTL cleanup may remove the record (ended jobs only).
+    expires_at: int | None = None
+    #: `StepResult.to_dict()` of a completed job.
+    result: Any = None
+    error: str | None = None
+    error_detail: Mapping[str, Any] | None = None
+    cancel_requested: bool = False
+    retry_of: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Node name of the worker that holds or held it.
+    worker: str | None = None
+    #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
+    artifacts: str | None = None
+    artifact_bytes: int = 0
+    #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
+    order: int = 0
+    schema: int = SCHEMA
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def celery_state(self) -> str:
+        """Celery's word for its state (PENDING, RECEIVED, RETRY, STARTED, PROGRESS, SUCCESS, FAILURE, REVOKED)."""
+        return celery_state(
+            self.status, reason=self.reason, progress=self.progress, requeued=bool(self.crashes or self.handbacks or self.attempt)
+        )
+
+    def evolve(self, **changes: Any) -> Job:
+        """A copy with these fields changed."""
+        return replace(self, **changes)
+
+    def to_mapping(self) -> dict[str, str]:
+        """The flat mapping for the store: absent means None or the default."""
+        flat: dict[str, str] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name == "result":
+                if value is not None:
+                    flat["result"] = dumps(value)
+            elif f.name in _JSON:
+                if value:
+                    flat[f.name] = dumps(value)
+            elif isinstance(value, bool):
+                if value:
+                    flat[f.name] = "1"
+            elif value is not None:
+                flat[f.name] = str(value)
+        return flat
+
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str]) -> Job:
+        """The record from what `HGETALL` gave (decoded). Unknown fields of the store's own are left alone.
+
+        :raises KeyError: a required field is missing (not a job record).
+        """
+        values: dict[str, Any] = {
+            "job_id": flat["job_id"],
+            "status": JobStatus(flat["status"]),
+            "pipeline": flat["pipeline"],
+            "tenant_id": flat["tenant_id"],
+            "workspace_id": flat["workspace_id"],
+            "created_at": int(flat["created_at"]),
+        }
+        for name in _STRINGS & flat.keys():
+            values[name] = flat[name]
+        for name in _INTEGERS & flat.keys():
+            values[name] = int(flat[name])
+        for name in _JSON & flat.keys():
+            values[name] = json.loads(flat[name])
+        if "tags" in values:
+            values["tags"] = tuple(values["tags"])
+        if "progress" in flat:
+            values["progress"] = float(flat["progress"])
+        values["cancel_requested"] = flat.get("cancel_requested") == "1"
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours."""
+        return {
+            "job_id": self.job_id,
+            "status": self.status.value,
+            "reason": self.reason,
+            "url": self.url,
+            "quality": self.quality,
+            "pipeline": self.pipeline,
+            "params": dict(self.params),
+            "tenant_id": self.tenant_id,
+            "workspace_id": self.workspace_id,
+            "priority": self.priority,
+            "attempt": self.attempt,
+            "max_attempts": self.max_attempts,
+            "stage": self.stage,
+            "progress": self.progress,
+            "message": self.message,
+            "created_at": rfc3339(self.created_at),
+            "started_at": rfc3339(self.started_at),
+            "completed_at": rfc3339(self.completed_at),
+            "expires_at": rfc3339(self.expires_at),
+            "result": self.result,
+            "error": self.error,
+            "error_detail": dict(self.error_detail) if self.error_detail else None,
+            "cancel_requested": self.cancel_requested,
+            "retry_of": self.retry_of,
+            "tags": list(self.tags),
+            "metadata": dict(self.metadata),
+        }
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON, UTF-8 left as it is.
+
+    :raises InvalidInput: the value is not JSON (NaN, a set, ...).
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"not a JSON value: {error}") from None
+
+
+_JSON = frozenset({"params", "metadata", "tags", "result", "error_detail"})
+_STRINGS = frozenset(
+    {"url", "quality", "reason", "stage", "message", "error", "retry_of", "worker", "artifacts"}
+)
+_INTEGERS = frozenset(
+    {
+        "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",
+        "completed_at", "expires_at", "artifact_bytes", "order", "schema",
+    }
+)  # fmt: skip

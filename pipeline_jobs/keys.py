@@ -1,0 +1,68 @@
+"""Every key of the store: its shape, type, who writes it and when it goes. Python and Lua build keys from this one table.
+
+All keys begin with the prefix of the cell (`settings.key_prefix`); no key of a job carries an EXPIRE: TTL is the purge's
+business, and only ended jobs are ever purged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """One family of keys."""
+
+    #: With `{}` for each part.
+    pattern: str
+    type: str
+    what: str
+
+
+KEYS: dict[str, Key] = {
+    "job": Key("job:{}", "hash", "The record of a job. Written by every script; goes by delete, purge."),
+    "jobs": Key("jobs", "zset order->id", "All jobs. Written by submit; a member goes with its record."),
+    "status": Key("status:{}", "zset order->id", "Jobs in a status. Moved by every transition."),
+    "tenant": Key("tenant:{}", "zset order->id", "Jobs of a tenant."),
+    "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status."),
+    "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a tenant's workspace."),
+    "ready": Key("ready", "zset -priority->order:id", "Queued jobs that may be dispatched. Taken by admission."),
+    "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
+    "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
+    "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
+    "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
+    "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
+    "slots": Key("slots", "hash worker->int", "Slots of each live worker. Written by announce."),
+    "running": Key("running", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
+    "capacity": Key("capacity", "int", "Sum of `slots`."),
+    "stranded": Key("stranded", "int", "Leases held by workers that are no longer live: they fill no slot of a live worker."),
+    "order": Key("order", "int", "The last `order` given out (microseconds)."),
+    "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
+    "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
+    "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
+    "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
+    "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
+}
+
+
+class Keys:
+    """Builds keys for one cell: `keys("job", job_id)`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._patterns = {name: prefix + key.pattern for name, key in KEYS.items()}
+
+    def __call__(self, name: str, *parts: str) -> str:
+        return self._patterns[name].format(*parts)
+
+
+def lua_builder() -> str:
+    """The same table for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
+    lines = ["local P = KEYS[1]", "local K = {}"]
+    for name, key in KEYS.items():
+        pieces = key.pattern.split("{}")
+        arguments = [f"a{i}" for i in range(len(pieces) - 1)]
+        body = "P .. " + " .. ".join(
+            part for pair in zip([f"'{piece}'" for piece in pieces], [*arguments, ""], strict=True) for part in pair if part not in ("", "''")
+        )
+        lines.append(f"function K.{name}({', '.join(arguments)}) return {body} end")
+    return "\n".join(lines) + "\n"

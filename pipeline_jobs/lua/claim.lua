@@ -1,0 +1,33 @@
+#!lua
+-- A worker takes the lease of a dispatched job.
+-- KEYS: prefix
+-- ARGV: id, fence of the hint, worker, run (nonce of this process and message), lease ms, schema the worker knows, admission
+-- Returns {'ok', field, value, ...} (the record) | {'no', why}: unknown, cancelled, completed, failed, running, stale, schema.
+-- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
+local id, fence, worker, run, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local job = load(id)
+if not job then return {'no', 'unknown'} end
+if job.status == 'running' and job.fence == fence and redis.call('HGET', K.job(id), 'run') == run then
+  local again = redis.call('HGETALL', K.job(id))
+  table.insert(again, 1, 'ok')
+  return again
+end
+if job.status ~= 'queued' then return {'no', job.status} end
+if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
+if tonumber(redis.call('HGET', K.job(id), 'schema') or '1') > tonumber(ARGV[6]) then return {'no', 'schema'} end
+
+if not job.started_at then observe('wait', job, NOW - tonumber(job.created_at)) end
+if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then
+  redis.call('HINCRBY', K.job(id), 'attempt', 1)
+  redis.call('HSET', K.job(id), 'progress', '0')
+end
+redis.call('ZREM', K.hints(), id)
+redis.call('ZADD', K.leases(), int(NOW + lease_ms), id)
+redis.call('HINCRBY', K.running(), worker, 1)
+if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
+move(id, job, 'running')
+redis.call('HSET', K.job(id), 'status', 'running', 'worker', worker, 'run', run, 'started_at', int(NOW))
+redis.call('HDEL', K.job(id), 'reason', 'stage', 'message')
+local record = redis.call('HGETALL', K.job(id))
+table.insert(record, 1, 'ok')
+return record

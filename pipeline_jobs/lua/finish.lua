@@ -1,0 +1,26 @@
+#!lua flags=allow-oom
+-- A run ends its job. Compare-and-set on (id, fence); sent again, the answer is the same.
+-- KEYS: prefix
+-- ARGV: id, fence, outcome (completed | failed | cancelled), result JSON, error, error detail JSON, artifacts folder or '', bytes, result meta JSON, TTL ms, admission
+-- Returns {status it ended in, hints} | {'fenced', hints} (this run has no say any more).
+-- A finish that comes after a cancel was requested ends `cancelled`: cancel wins or finish wins, never both.
+local id, fence, outcome, folder, bytes, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[7], tonumber(ARGV[8]), ARGV[10]
+local job = load(id)
+if not job then return {'fenced', {}} end
+if job.status ~= 'running' or job.fence ~= fence then
+  if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
+  return {'fenced', {}}
+end
+if job.cancel_requested or outcome == 'cancelled' then
+  end_cancelled(id, job, ttl_ms)
+elseif outcome == 'completed' then
+  local extra = {'result', ARGV[4], 'progress', '100', 'artifact_bytes', int(bytes)}
+  if folder ~= '' then extra[#extra + 1] = 'artifacts'; extra[#extra + 1] = folder end
+  end_job(id, job, 'completed', ttl_ms, extra, ARGV[9])
+  redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', int(bytes))
+else
+  end_failed(id, job, ttl_ms, ARGV[5], ARGV[6])
+end
+-- Only a completed job points at its artifacts; what any other run left behind is thrown away.
+if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
+return {job.status, admit()}

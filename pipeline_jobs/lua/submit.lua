@@ -1,0 +1,32 @@
+#!lua
+-- Accept a job: record, indexes, counter, and a hint if a slot is free.
+-- KEYS: prefix
+-- ARGV: id, nonce of this call, adopt ('1': the message is at a worker already), number of fields, field, value, ..., admission
+-- Returns {'ok', created_at, order, reason, fence, hints} | {'taken'} (another job has the id). Sent again: the same 'ok', one job.
+local id, nonce, adopt, n = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local known = load(id)
+if known then
+  if known.nonce ~= nonce then return {'taken'} end
+  return {'ok', known.created_at, known.order, known.reason or '', known.fence or '0', admit()}
+end
+
+local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+redis.call('SET', K.order(), int(order))
+redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', 'no_slot', 'nonce', nonce, 'order', int(order), 'created_at', int(NOW),
+  'new_attempt', '1', unpack(ARGV, 5, 4 + 2 * n))
+local job = load(id)
+redis.call('ZADD', K.jobs(), job.order, id)
+redis.call('ZADD', K.status('queued'), job.order, id)
+redis.call('ZADD', K.tenant(job.tenant_id), job.order, id)
+redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, id)
+redis.call('ZADD', K.workspace(job.tenant_id, job.workspace_id), job.order, id)
+count('created', job.tenant_id, job.workspace_id)
+if adopt then
+  redis.call('HSET', K.job(id), 'reason', 'dispatched', 'fence', '1')
+  redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
+else
+  make_ready(id, job)
+end
+local hints = admit()
+local now = redis.call('HMGET', K.job(id), 'reason', 'fence')
+return {'ok', job.created_at, job.order, now[1] or '', now[2] or '0', hints}

@@ -1,0 +1,110 @@
+"""The duties that keep a cell tidy. Each is `run_once() -> counts`, safe with any number of runners at once.
+
+Beat ticks, the maintenance worker runs them; what they do is decided by scripts, so two at once do not do a thing twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.exceptions import PublishError, UnknownJob
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import Rescued, Store
+
+logger = structlog.get_logger(__name__)
+
+BATCH = 500
+
+
+@dataclass(slots=True)
+class Purge:
+    """TTL cleanup: removes ended jobs past their time, and the artifacts of all removed jobs.
+
+    Cost: that of the expired ones. A live job is never looked at.
+    """
+
+    store: Store
+    artifacts: Callable[[], ArtifactStore]
+
+    def run_once(self) -> dict[str, int]:
+        """:return: `{"purged": jobs, "folders": artifact folders}`"""
+        purged = 0
+        while True:
+            count = self.store.purge(BATCH)
+            purged += count
+            if count < BATCH:
+                break
+        _beat(self.store, "purge")
+        return {"purged": purged, "folders": self._empty_trash()}
+
+    def _empty_trash(self) -> int:
+        emptied = 0
+        while folders := self.store.take_trash():
+            gone = []
+            for folder in folders:
+                try:
+                    self.artifacts().delete_prefix(folder)
+                    gone.append(folder)
+                except PublishError as error:
+                    logger.warning("artifacts cannot be deleted now", folder=folder, error=str(error))
+            self.store.drop_trash(gone)
+            emptied += len(gone)
+            if len(gone) < len(folders):
+                break
+        return emptied
+
+
+@dataclass(slots=True)
+class Rescue:
+    """Dead workers' jobs and lost hints go back to the queue.
+
+    Admits: a worker that only seems dead (a long pause) loses its job too; its fence keeps it from writing.
+    """
+
+    store: Store
+    settings: Settings
+    #: Told of each job that was moved, for Flower.
+    moved: Callable[[Rescued], None] = field(default=lambda rescued: None)
+
+    def run_once(self) -> dict[str, int]:
+        """:return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1}`"""
+        counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0}
+        for rescued in self.store.rescue():
+            counts[rescued.became] += 1
+            logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
+            self.moved(rescued)
+        _beat(self.store, "rescue")
+        return counts
+
+
+def sweep_workdirs(store: Store, settings: Settings) -> int:
+    """Remove working folders that a killed run left on this disk. :return: how many.
+
+    A folder is named `{job}.{fence}`; it stays while that very run is the one with the lease.
+    """
+    swept = 0
+    for folder in settings.work_dir.glob("*.*"):
+        job_id, _, fence = folder.name.rpartition(".")
+        if fence == "0":
+            # A run in process has no record; it removes its folder itself.
+            continue
+        try:
+            job = store.get(job_id)
+            held = job.status is JobStatus.RUNNING and str(job.fence) == fence
+        except UnknownJob:
+            held = False
+        if not held:
+            shutil.rmtree(folder, ignore_errors=True)
+            swept += 1
+    return swept
+
+
+def _beat(store: Store, duty: str) -> None:
+    store.client.set(store.keys("heartbeat", duty), int(time.time() * 1000))

@@ -1,0 +1,105 @@
+"""Stage `analyse`: language, summary and keywords of the transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import yake
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
+from sumy.summarizers.lex_rank import LexRankSummarizer
+from sumy.utils import get_stop_words
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.media.sentences import sentences, words
+
+#: LexRank compares each sentence with each: longer texts are summarised in parts, then the parts' summaries.
+PART = 150
+#: Fewer words than this, or a guess less sure: no language is named.
+ENOUGH_WORDS, ENOUGH_PROBABILITY = 4, 0.5
+#: sumy's names of the stop word lists it has.
+_STOP_WORDS = {
+    "ar": "arabic", "cs": "czech", "de": "german", "el": "greek", "en": "english", "es": "spanish", "fr": "french", "it": "italian",
+    "pl": "polish", "pt": "portuguese", "sk": "slovak", "sv": "swedish", "uk": "ukrainian",
+}  # fmt: skip
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """Needs `transcript`, `speech_model`, params `summary_sentences` and `keywords`.
+
+    :return: `{"language": "en" | None, "summary": str, "keywords": [str], "warnings": [str]}`. The language is that of
+        the transcript, ISO 639-1. An empty transcript has none, "" and [].
+    """
+    transcript = context.data["transcript"]
+    language = find_language(transcript)
+    context.progress(0.3, "language found")
+    summary = summarise(context, transcript, language, context.params.get("summary_sentences", 3))
+    context.progress(0.7, "summarised")
+    keywords = find_keywords(transcript, language, context.params.get("keywords", 10))
+    context.progress(1.0, "analysed")
+    return {"language": language, "summary": summary, "keywords": keywords, "warnings": _warnings(context, language)}
+
+
+def find_language(text: str) -> str | None:
+    """ISO 639-1 code, or None if there is too little to tell."""
+    if len(words(text)) < ENOUGH_WORDS:
+        return None
+    language, probability = _identifier().classify(text)
+    return str(language) if probability >= ENOUGH_PROBABILITY else None
+
+
+def summarise(context: JobContext, text: str, language: str | None, count: int) -> str:
+    """The `count` most central sentences by LexRank, in the order of the text."""
+    chosen = sentences(text)
+    while len(chosen) > PART:
+        parts = [chosen[begin : begin + PART] for begin in range(0, len(chosen), PART)]
+        chosen = []
+        for part in parts:
+            context.check_cancelled()
+            chosen += _central(part, language, max(count, PART // 5) if len(parts) > 1 else count)
+    return " ".join(_central(chosen, language, count))
+
+
+def find_keywords(text: str, language: str | None, count: int) -> list[str]:
+    """Up to `count` words or pairs of words that stand out, by YAKE, the best first."""
+    if count == 0 or not words(text):
+        return []
+    extractor = yake.KeywordExtractor(lan=language or "en", n=2, dedup_lim=0.7, top=count)
+    return [str(keyword) for keyword, _ in extractor.extract_keywords(text)]
+
+
+def _central(chosen: Sequence[str], language: str | None, count: int) -> list[str]:
+    if len(chosen) <= count:
+        return list(chosen)
+    document = ObjectDocumentModel([Paragraph([Sentence(text, _Tokenizer()) for text in chosen])])
+    summarizer = LexRankSummarizer()
+    summarizer.stop_words = _stop_words(language)
+    return [str(sentence) for sentence in summarizer(document, count)]
+
+
+class _Tokenizer:
+    """What sumy wants of a tokenizer; its own needs a download for nltk."""
+
+    def to_words(self, text: str) -> tuple[str, ...]:
+        return tuple(words(text))
+
+    def to_sentences(self, text: str) -> tuple[str, ...]:
+        return tuple(sentences(text))
+
+
+def _stop_words(language: str | None) -> frozenset[str]:
+    name = _STOP_WORDS.get(language or "")
+    return frozenset(get_stop_words(name)) if name else frozenset()
+
+
+def _warnings(context: JobContext, language: str | None) -> list[str]:
+    if language not in (None, "en") and str(context.data.get("speech_model", "")).endswith("-en"):
+        return [f"The speech model knows English only, but the transcript reads as {language!r}: do not rely on it."]
+    return []
+
+
+@lru_cache(maxsize=1)
+def _identifier() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

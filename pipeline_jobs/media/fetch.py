@@ -1,0 +1,39 @@
+"""Stage `fetch`: bring the source into the workdir, as a file or by a site's extractor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import BadParameters
+from pipeline_jobs.media.download import PageInstead, download
+from pipeline_jobs.media.join import join
+from pipeline_jobs.media.sites import download_from_site
+
+SOURCE = "source"
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """Needs `context.url` (http or https), `context.quality` ("1080p": of a site's versions, which one).
+
+    What decides between the two ways is what the address gives, not its name: a web page goes to yt-dlp.
+
+    :return: `{"source": "source", "title": str | None}`
+    :raises SourceError: one of its classes; `NotMedia` if it is neither media nor a page that shows one.
+    """
+    if not context.url:
+        raise BadParameters("the media pipeline needs a url")
+    target = context.workdir / SOURCE
+    try:
+        download(context, context.url, target)
+    except PageInstead:
+        target.unlink(missing_ok=True)
+        height = int((context.quality or "1080p").removesuffix("p"))
+        found = download_from_site(context, context.url, height, "site")
+        files = [context.workdir / name for name in found["files"]]
+        if len(files) > 1:
+            join(context, files, target)
+        else:
+            files[0].rename(target)
+        return {"source": SOURCE, "title": found.get("title")}
+    return {"source": SOURCE, "title": None}

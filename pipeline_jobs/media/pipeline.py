@@ -1,0 +1,81 @@
+"""The built-in pipeline `media`: a film or sound at a URL becomes a transcript, a summary and published files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.pipelines import Pipeline, Stage, register
+
+if TYPE_CHECKING:
+    from pipeline_jobs.context import JobContext
+
+
+class MediaParams(BaseModel):
+    """What a client may choose for a media job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    language: str = Field("auto", pattern=r"^(auto|[a-z]{2})$", description="Language spoken, ISO 639-1; auto: what the model can tell.")
+    speech_model: Literal["auto", "moonshine", "whisper"] = Field(
+        "auto", description="auto: Moonshine (English), or Whisper where that is missing."
+    )
+    summary_sentences: int = Field(3, ge=1, le=20, description="Length of the summary, in sentences.")
+    keywords: int = Field(10, ge=0, le=50, description="How many keywords at most.")
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredStage:
+    """A stage whose module is imported when it first runs.
+
+    The one place of deferred imports: the API, beat and the CLI import this module for the pipeline's name and params
+    and must not pay for FFmpeg, speech and language libraries (2 s and 150 MB) that only a pool child needs.
+    """
+
+    module: str
+
+    def __call__(self, context: JobContext) -> Mapping[str, Any] | None:
+        run = importlib.import_module(f"pipeline_jobs.media.{self.module}").run
+        result: Mapping[str, Any] | None = run(context)
+        return result
+
+
+def _stage(name: str, weight: float) -> Stage:
+    return Stage(name, DeferredStage(name), weight)
+
+
+#: What of the stages' data a client gets, in this order.
+RESULT = (
+    "transcript", "summary", "drive_url", "title", "language", "keywords", "segments", "media", "output_media", "artifacts",
+    "speech_model", "warnings",
+)  # fmt: skip
+
+
+def result(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The brief's `transcript`, `summary`, `drive_url`, and `RESULT`'s others."""
+    return {name: data[name] for name in RESULT if name in data}
+
+
+MEDIA = register(
+    Pipeline(
+        "media",
+        stages=(
+            _stage("fetch", 15),
+            _stage("probe", 2),
+            _stage("transcode", 38),
+            _stage("transcribe", 35),
+            _stage("analyse", 6),
+            _stage("publish", 4),
+        ),
+        params=MediaParams,
+        needs_url=True,
+        qualities=("1080p", "144p", "240p", "360p", "480p", "720p", "1440p", "2160p"),
+        description="Fetch a film or sound, transcode it, write down what is said, sum it up, publish all of it.",
+        result=result,
+        max_attempts=2,
+    )
+)

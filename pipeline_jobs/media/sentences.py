@@ -1,0 +1,36 @@
+"""Cut a transcript into sentences and words, without a model to download."""
+
+from __future__ import annotations
+
+import re
+
+#: A sentence without any full stop (models that do not punctuate) is cut after so many words.
+LONGEST = 60
+
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+(?=[\"'“‘(\[¿¡]*[A-Z0-9À-ÞЀ-Я])|(?<=[。！？])")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|etc|e\.g|i\.e|No|Inc|Ltd|Co|approx|Fig|[A-Z](?:\.[A-Z])+)\.$", re.IGNORECASE
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text as they stand, without punctuation."""
+    return _WORD.findall(text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, trimmed, in order. "Dr. Smith" and "3.5 metres" do not end one."""
+    found: list[str] = []
+    pending = ""
+    for part in _END.split(text):
+        pending = f"{pending} {part}".strip()
+        if not _ABBREVIATION.search(pending):
+            found += _cut(pending)
+            pending = ""
+    return found + _cut(pending)
+
+
+def _cut(sentence: str) -> list[str]:
+    parts = sentence.split()
+    return [" ".join(parts[begin : begin + LONGEST]) for begin in range(0, len(parts), LONGEST)]

@@ -1,0 +1,257 @@
+"""Stage `transcode`: one pass over the source makes the published media and the sound for the speech model."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge
+from pipeline_jobs.media.container import THREADS, damaged_by_ffmpeg, open_media, picture_of, sound_of
+
+SPEECH = "speech.wav"
+#: What speech models take: samples a second, one channel, 16 bits.
+SPEECH_RATE = 16_000
+#: Of the published sound.
+RATE = 48_000
+#: H.264 at a quality that the eye accepts, fast rather than small.
+VIDEO_OPTIONS = {"preset": "veryfast", "crf": "23"}
+
+#: How much of the play time that the file promises may be missing: seconds, and as a fraction.
+MISSING = (1.5, 0.05)
+#: Of all packets, the part that may be undecodable in a file that is still called sound.
+BAD_PACKETS = 0.05
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """Needs `source`, `media`, `context.quality`; gives `output`, `output_media`, `speech`, `speech_start`.
+
+    The picture becomes H.264 of at most the quality's size (its smaller side, so upright films too) and never larger
+    than the source; the sound AAC. Without a picture only the sound is written.
+
+    :return: `{"output": "video.mp4" | "audio.m4a", "output_media": {"width", "height", "duration", "bytes"},
+        "speech": "speech.wav", "speech_start": seconds}`: `speech_start` is when the sound begins in the film.
+    :raises MediaDamaged: cut off, or too much of it cannot be decoded.
+    :raises MediaTooLarge: it plays longer than its header said and the settings allow.
+    """
+    lines = int((context.quality or "1080p").removesuffix("p"))
+    media = context.data["media"]
+    with ExitStack() as stack:
+        path, max_pixels = context.workdir / context.data["source"], context.settings.media_max_pixels
+        source = stack.enter_context(open_media(path, max_pixels))
+        stack.enter_context(damaged_by_ffmpeg())
+        video, audio = picture_of(source), sound_of(source)
+        name = "audio.m4a" if video is None else "video.mp4"
+        output = stack.enter_context(av.open(str(context.workdir / name), "w", format="mp4", options={"movflags": "+faststart"}))
+        origin = Fraction(source.start_time or 0, av.time_base)
+        speech = _Speech(stack.enter_context(wave.open(str(context.workdir / SPEECH), "wb")), origin)
+        sound = _Sound(output, audio, origin)
+        picture = None if video is None else _Picture(output, video, lines, origin, _rotation(path, max_pixels))
+        job = _Pass(context, source, media["duration"], media["bytes"])
+        for packet in job.packets(audio, video):
+            for frame in job.decode(packet):
+                if isinstance(frame, AudioFrame):
+                    speech.take(frame)
+                    sound.take(frame)
+                elif isinstance(frame, VideoFrame) and picture is not None:
+                    picture.take(frame)
+                job.reached(frame, origin)
+        speech.finish()
+        sound.finish()
+        if picture is not None:
+            picture.finish()
+    job.check_whole(heard=speech.samples > 0)
+    facts = {
+        "width": None if picture is None else picture.width,
+        "height": None if picture is None else picture.height,
+        "duration": round(job.end, 3),
+        "bytes": (context.workdir / name).stat().st_size,
+    }
+    return {"output": name, "output_media": facts, "speech": SPEECH, "speech_start": round(speech.start, 3)}
+
+
+class _Pass:
+    """One pass over the packets: tells the progress, counts what cannot be decoded, and how far the film went."""
+
+    def __init__(self, context: JobContext, source: InputContainer, duration: float | None, size: int) -> None:
+        self.context = context
+        self.source = source
+        self.duration = duration
+        self.size = size
+        self.end = 0.0
+        self.good = self.bad = 0
+        self._told = 0.0
+
+    def packets(self, audio: AudioStream, video: VideoStream | None) -> Iterator[Packet[Any]]:
+        """The packets in file order, at the end of each stream an empty one that flushes its decoder."""
+        streams = [audio] if video is None else [audio, video]
+        for stream in streams:
+            stream.codec_context.thread_count = THREADS
+            stream.codec_context.thread_type = "AUTO"
+        for packet in self.source.demux(*streams):
+            self._tell(packet)
+            yield packet
+
+    def decode(self, packet: Packet[Any]) -> list[Any]:
+        """A packet's frames; none if it is damaged. A few such are in many files that play well."""
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            self.bad += 1
+            return []
+        self.good += 1
+        return list(frames)
+
+    def reached(self, frame: AudioFrame | VideoFrame, origin: Fraction) -> None:
+        """:raises MediaTooLarge: a header may say less than what follows."""
+        if frame.pts is None or frame.time_base is None:
+            return
+        length = frame.samples / frame.sample_rate if isinstance(frame, AudioFrame) else 0.0
+        self.end = max(self.end, float(frame.pts * frame.time_base - origin) + length)
+        limit = self.context.settings.media_max_seconds
+        if self.end > limit + MISSING[0]:
+            raise MediaTooLarge(f"the media lasts more than the {limit:g} s that this server accepts")
+
+    def check_whole(self, *, heard: bool) -> None:
+        """:raises MediaDamaged: much of what the file promised was not there."""
+        if self.bad > BAD_PACKETS * (self.good + self.bad):
+            raise MediaDamaged(f"{self.bad} of {self.good + self.bad} pieces of the media cannot be decoded")
+        if not heard:
+            raise MediaDamaged("none of the media's sound can be decoded")
+        if self.duration is not None and self.duration - self.end > max(MISSING[0], MISSING[1] * self.duration):
+            raise MediaDamaged(f"the media is cut off: it ends after {self.end:.1f} of {self.duration:.1f} s")
+
+    def _tell(self, packet: Packet[Any]) -> None:
+        """By the time reached, or by the place in the file where it does not say how long it is."""
+        fraction = self.end / self.duration if self.duration else max(packet.pos or 0, 0) / self.size
+        self._told = max(self._told, min(fraction, 1.0))
+        self.context.progress(self._told, "transcoding")
+
+
+class _Resampler:
+    """AudioResampler that lets the source change its format midway, as broadcasts do."""
+
+    def __init__(self, sample_format: str, layout: str, rate: int) -> None:
+        self._target = (sample_format, layout, rate)
+        self._resampler = AudioResampler(*self._target)
+        self._seen: tuple[str, str, int] | None = None
+
+    def take(self, frame: AudioFrame | None) -> list[AudioFrame]:
+        if frame is None:
+            return self._resampler.resample(None) if self._seen else []
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        frames: list[AudioFrame] = []
+        if self._seen not in (None, kind):
+            frames = self._resampler.resample(None)
+            self._resampler = AudioResampler(*self._target)
+        self._seen = kind
+        return frames + self._resampler.resample(frame)
+
+
+class _Speech:
+    """The sound for the speech model, written as it comes: hours of it do not fit in memory."""
+
+    def __init__(self, wav: wave.Wave_write, origin: Fraction) -> None:
+        self.samples = 0
+        self.start = 0.0
+        self._origin = origin
+        self._resampler = _Resampler("s16", "mono", SPEECH_RATE)
+        self._wav = wav
+        self._wav.setnchannels(1)
+        self._wav.setsampwidth(2)
+        self._wav.setframerate(SPEECH_RATE)
+
+    def take(self, frame: AudioFrame | None) -> None:
+        if self.samples == 0 and frame is not None and frame.pts is not None and frame.time_base is not None:
+            self.start = max(float(frame.pts * frame.time_base - self._origin), 0.0)
+        for part in self._resampler.take(frame):
+            self._wav.writeframesraw(bytes(part.planes[0])[: part.samples * 2])
+            self.samples += part.samples
+
+    def finish(self) -> None:
+        self.take(None)
+
+
+class _Sound:
+    """The published sound: AAC, mono or stereo."""
+
+    def __init__(self, output: OutputContainer, source: AudioStream, origin: Fraction) -> None:
+        layout = "mono" if source.channels == 1 else "stereo"
+        self._output = output
+        self._stream = output.add_stream("aac", rate=RATE, layout=layout)
+        self._stream.bit_rate = 96_000 if layout == "mono" else 128_000
+        self._resampler = _Resampler("fltp", layout, RATE)
+        self._origin = origin
+
+    def take(self, frame: AudioFrame | None) -> None:
+        for part in self._resampler.take(frame):
+            if part.pts is not None and part.time_base is not None:
+                part.pts -= round(self._origin / part.time_base)
+            self._output.mux(self._stream.encode(part))
+
+    def finish(self) -> None:
+        self.take(None)
+        self._output.mux(self._stream.encode(None))
+
+
+class _Picture:
+    """The published picture: scaled down if the source is larger; a turned film stays turned by its header, as players expect."""
+
+    def __init__(self, output: OutputContainer, source: VideoStream, lines: int, origin: Fraction, rotation: int) -> None:
+        scale = min(1.0, lines / min(source.width, source.height))
+        self.width, self.height = _even(source.width * scale), _even(source.height * scale)
+        self._output = output
+        self._origin = origin
+        self._last: int | None = None
+        # The muxer opens all encoders at the first packet of any, so all is set here.
+        self._stream = output.add_stream("libx264", rate=source.average_rate or 25, options=VIDEO_OPTIONS)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = self.width, self.height, "yuv420p"
+        self._stream.codec_context.thread_count = THREADS
+        if source.time_base is not None:
+            self._stream.codec_context.time_base = source.time_base
+        if source.sample_aspect_ratio:
+            self._stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
+        if rotation:
+            self._stream.set_display_rotation(rotation)
+
+    def take(self, frame: VideoFrame) -> None:
+        if frame.pts is None or frame.time_base is None:
+            return
+        pts = frame.pts - round(self._origin / frame.time_base)
+        # Two pictures of one time, as damaged and some variable-rate files have, would end the encoder.
+        if self._last is not None and pts <= self._last:
+            return
+        self._last = pts
+        image = frame.reformat(self.width, self.height, format="yuv420p")
+        image.pts, image.time_base = pts, frame.time_base
+        self._output.mux(self._stream.encode(image))
+
+    def finish(self) -> None:
+        self._output.mux(self._stream.encode(None))
+
+
+def _rotation(path: Path, max_pixels: int) -> int:
+    """By how many degrees, counter-clockwise, players must turn the pictures. Only a decoded picture tells."""
+    with open_media(path, max_pixels) as source:
+        video = picture_of(source)
+        for frame in source.decode(video) if video is not None else ():
+            return frame.rotation
+    return 0
+
+
+def _even(length: float) -> int:
+    """H.264 in 4:2:0 needs even sides."""
+    return max(2, int(length / 2) * 2)

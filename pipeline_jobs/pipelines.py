@@ -1,0 +1,142 @@
+"""What can be run: a `Pipeline` is a named list of `Stage`s; the registry knows the built-in ones and a user's own.
+
+A module named in `PIPELINE_MODULES`, or an entry point of the group `pipeline_jobs.pipelines`, registers its pipelines
+when it is imported::
+
+    from pipeline_jobs.pipelines import Pipeline, Stage, register
+
+    def count(context):
+        context.progress(1.0, "counted")
+        return {"words": len(context.params["text"].split())}
+
+    register(Pipeline("count-words", stages=(Stage("count", count),), params=CountParams, needs_url=False))
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
+
+if TYPE_CHECKING:
+    from pipeline_jobs.context import JobContext
+
+#: A stage: takes the context, gives a mapping of JSON values that is merged into `context.data` (or None).
+StageFunction = Callable[["JobContext"], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One function of a pipeline."""
+
+    name: str
+    run: StageFunction
+    #: Its part of the whole's progress, relative to the other stages' weights. About its share of the run time.
+    weight: float = 1.0
+
+
+class NoParams(BaseModel):
+    """A pipeline that takes no parameters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A named list of stages."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    #: Model of the job's `params`; make it `extra="forbid"`, so that a misspelt one is refused at submit.
+    params: type[BaseModel] = NoParams
+    #: The job must have a `url` (http or https).
+    needs_url: bool = True
+    #: The values allowed for `quality`; empty: the pipeline takes none. The first is the default.
+    qualities: tuple[str, ...] = ()
+    description: str = ""
+    #: Picks the `data` of the result from what all stages gave. Default: all of it.
+    result: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    #: How often a job may be tried when a stage fails with a retryable error.
+    max_attempts: int = 1
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise ConfigurationError(f"pipeline {self.name!r}: stages must be named, each once")
+        if any(stage.weight <= 0 for stage in self.stages):
+            raise ConfigurationError(f"pipeline {self.name!r}: a stage's weight must be above 0")
+
+    def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The params as the model has them, defaults filled in, as JSON values.
+
+        :raises InvalidInput: names the first wrong field as `params.<path>`.
+        """
+        try:
+            return self.params.model_validate(dict(params)).model_dump(mode="json")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            path = ".".join(["params", *map(str, first["loc"])])
+            raise InvalidInput(f"{path}: {first['msg']}", field=path) from None
+
+    def spans(self) -> dict[str, tuple[float, float]]:
+        """For each stage the percentages of the whole at which it begins and ends: `{"fetch": (0.0, 15.0), ...}`."""
+        total = sum(stage.weight for stage in self.stages)
+        spans, start = {}, 0.0
+        for stage in self.stages:
+            end = start + stage.weight / total * 100
+            spans[stage.name] = (start, end)
+            start = end
+        return spans
+
+
+class Registry:
+    """The pipelines of this process, by name."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[str, Pipeline] = {}
+
+    def register(self, pipeline: Pipeline) -> Pipeline:
+        """:raises ConfigurationError: another pipeline has the name already."""
+        known = self._pipelines.get(pipeline.name)
+        if known is not None and known != pipeline:
+            raise ConfigurationError(f"two pipelines are named {pipeline.name!r}")
+        self._pipelines[pipeline.name] = pipeline
+        return pipeline
+
+    def get(self, name: str) -> Pipeline:
+        """:raises UnknownPipeline: lists the names there are."""
+        try:
+            return self._pipelines[name]
+        except KeyError:
+            known = ", ".join(sorted(self._pipelines)) or "none"
+            raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}", field="pipeline") from None
+
+    def all(self) -> Iterable[Pipeline]:
+        return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)
+
+
+registry = Registry()
+register = registry.register
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import the modules that register pipelines: those named, and those of installed packages' entry points.
+
+    :raises ConfigurationError: a named module cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigurationError(f"PIPELINE_MODULES: cannot import {module!r}: {error}") from error
+    for entry_point in entry_points(group="pipeline_jobs.pipelines"):
+        entry_point.load()
+
+
+__all__ = ["InvalidInput", "NoParams", "Pipeline", "Registry", "Stage", "StageFunction", "load", "register", "registry"]

@@ -1,0 +1,66 @@
+"""Is this cell able to take and run jobs, and if not, which part is it and why?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import redis
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import Store
+
+#: A duty counts as late after so many of its intervals.
+LATE = 4
+
+
+def check(store: Store, settings: Settings, broker: Callable[[], str | None]) -> dict[str, dict[str, object]]:
+    """Look at every part.
+
+    :param broker: gives None, or why the broker is not ready.
+    :return: `{"store": {"ok": bool, "reason": str | None}, "broker": ..., "workers": ..., "beat": ...}`
+    """
+    try:
+        reasons = {
+            "store": _store(store),
+            "broker": broker(),
+            "workers": _workers(store),
+            "beat": _beat(store, settings),
+        }
+    except (redis.ConnectionError, redis.TimeoutError):
+        down = "the store cannot be reached"
+        reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
+    return {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
+
+
+def _store(store: Store) -> str | None:
+    """What keeps the server from holding our promises, if anything."""
+    memory: Mapping[str, object] = store.client.info("memory")
+    persistence: Mapping[str, object] = store.client.info("persistence")
+    replication: Mapping[str, object] = store.client.info("replication")
+    if persistence.get("loading"):
+        return "the server is loading its data"
+    if replication.get("role") != "master":
+        return "the server is a replica"
+    if memory.get("maxmemory_policy") != "noeviction":
+        return "maxmemory-policy must be noeviction: another one throws jobs away"
+    if not persistence.get("aof_enabled"):
+        return "appendonly must be yes: accepted jobs would not survive a restart of the server"
+    if persistence.get("aof_last_write_status") != "ok":
+        return "the server could not write its AOF"
+    return None
+
+
+def _workers(store: Store) -> str | None:
+    live = store.client.zcount(store.keys("workers"), time.time() * 1000, "+inf")
+    return None if live else "no live worker consumes the queue `jobs`"
+
+
+def _beat(store: Store, settings: Settings) -> str | None:
+    last = store.client.get(store.keys("heartbeat", "rescue"))
+    if last is None:
+        return "maintenance has not run yet: are beat and the maintenance worker up?"
+    age = time.time() - int(last) / 1000  # type: ignore[arg-type]
+    if age > max(LATE * settings.rescue_seconds, 10):
+        return f"maintenance last ran {age:.0f} s ago: are beat and the maintenance worker up?"
+    return None

@@ -1,0 +1,126 @@
+"""One run of a job as its stages see it: progress is taken without waiting, a cancel or a lost lease stops it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Protocol
+
+import structlog
+
+from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StoreUnavailable
+
+logger = structlog.get_logger(__name__)
+
+#: Most often that a run writes its progress, in seconds: the newest value wins, the last is always written.
+FLUSH_SECONDS = 0.25
+#: How often a run asks whether it must stop while it has no progress to write, in seconds.
+ASK_SECONDS = 1.0
+#: How long a stage may take to come to its next `progress()` or `check_cancelled()` before it is interrupted, in seconds.
+INTERRUPT_SECONDS = 1.0
+#: Sent by a run to its own main thread only; a stray one does nothing.
+INTERRUPT = signal.SIGUSR2
+
+
+class ProgressStore(Protocol):
+    """The part of the store that a run needs."""
+
+    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str: ...
+
+
+class Run:
+    """A `context.Reporter` over the store. `with Run(...) as run:` around the stages.
+
+    A thread of its own talks to the store, so that `report` costs a stage no round trip, a silent stage's last value is
+    written all the same, and a cancel is seen while a stage is deep in a library. In the main thread of a process whose
+    `install_interrupt` ran, such a stage is interrupted by a signal; elsewhere it ends at its next `report` or `check`.
+    """
+
+    def __init__(self, store: ProgressStore, job_id: str, fence: int) -> None:
+        self._store, self._job_id, self._fence = store, job_id, fence
+        self._pending: tuple[str, float, str | None] | None = None
+        self._stop: type[JobCancelled] | type[LeaseLost] | None = None
+        self._raised = False
+        self._wake = threading.Event()
+        self._closing = False
+        self._owner = threading.current_thread()
+        self._thread = threading.Thread(target=self._watch, name=f"run-{job_id}", daemon=True)
+
+    def __enter__(self) -> Run:
+        global _current
+        if self._owner is threading.main_thread():
+            _current = self
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        global _current
+        _current = None
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def report(self, stage: str, percent: float, message: str | None) -> None:
+        self._pending = (stage, percent, message)
+        self.check()
+
+    def check(self) -> None:
+        if self._stop is not None:
+            self._raised = True
+            raise self._stop
+
+    def interrupt(self) -> None:
+        """From the signal handler, in the main thread: stop if this run must stop."""
+        if not self._raised:
+            self.check()
+
+    def _watch(self) -> None:
+        asked = time.monotonic()
+        while not self._closing:
+            self._wake.wait(FLUSH_SECONDS)
+            now = time.monotonic()
+            if self._stop is None and (self._pending is not None or now - asked >= ASK_SECONDS):
+                asked = now
+                self._ask()
+                if self._stop is not None:
+                    self._interrupt_later()
+        if self._stop is None and self._pending is not None:
+            self._ask()
+
+    def _ask(self) -> None:
+        pending, self._pending = self._pending, None
+        try:
+            if pending is None:
+                reply = self._store.progress(self._job_id, self._fence, None)
+            else:
+                stage, percent, message = pending
+                reply = self._store.progress(self._job_id, self._fence, percent, stage, message)
+        except StoreUnavailable:
+            # The lease decides whether this run may go on; progress can wait for the store.
+            self._pending = self._pending or pending
+            return
+        if reply != "ok":
+            self._stop = JobCancelled if reply == "cancel" else LeaseLost
+
+    def _interrupt_later(self) -> None:
+        deadline = time.monotonic() + INTERRUPT_SECONDS
+        while not self._raised and not self._closing and time.monotonic() < deadline:
+            self._wake.wait(0.05)
+        if not self._raised and not self._closing and self._owner is threading.main_thread() and self._owner.ident:
+            signal.pthread_kill(self._owner.ident, INTERRUPT)
+
+
+#: The run in this process's main thread, for the signal handler.
+_current: Run | None = None
+
+
+def install_interrupt() -> None:
+    """Let runs in this process interrupt their own stages. Main thread only; the signal's default action would kill."""
+
+    def handle(_signum: int, _frame: FrameType | None) -> None:
+        if _current is not None:
+            _current.interrupt()
+
+    signal.signal(INTERRUPT, handle)

@@ -1,0 +1,67 @@
+"""The five states of a job, who moves it out of each, and what a crash does. `docs/state_machine.md` draws it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    """The status word that clients see (the user's brief)."""
+
+    #: Accepted and waiting. Leaves by a worker's claim (-> running) or a cancel (-> cancelled).
+    #: A crash of any process changes nothing: the record waits in the store.
+    QUEUED = "queued"
+    #: A worker holds the lease and runs the stages. Leaves by `finish` (-> completed, failed, cancelled)
+    #: or by a requeue (-> queued: rescue, retry, hand-back). A crash: the lease runs out, rescue requeues it.
+    RUNNING = "running"
+    #: All stages succeeded. Terminal: only TTL purge or DELETE ends the record.
+    COMPLETED = "completed"
+    #: A stage failed, or its workers died too often. Terminal.
+    FAILED = "failed"
+    #: A client or operator asked for it. Terminal; a finish that comes after the request ends here.
+    CANCELLED = "cancelled"
+
+
+#: No way out of these.
+TERMINAL: frozenset[JobStatus] = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+#: A slot or a place in the queue is still held.
+LIVE: frozenset[JobStatus] = frozenset(JobStatus) - TERMINAL
+
+
+class Reason(StrEnum):
+    """Why a queued job waits."""
+
+    #: No worker has a free slot (or the cap over all workers is reached): next in line when one is.
+    NO_SLOT = "no_slot"
+    #: No live worker consumes the queue `jobs`.
+    NO_WORKER = "no_worker"
+    #: A hint is on the broker; a worker will claim it within moments.
+    DISPATCHED = "dispatched"
+    #: Waits for its backoff to pass before it is tried again.
+    RETRY = "retry"
+
+
+#: Celery's state for a job, by status. A queued job is PENDING until dispatched, then RECEIVED, and RETRY when it was
+#: requeued; a running one is STARTED until its first progress, then PROGRESS.
+_CELERY = {
+    JobStatus.RUNNING: "STARTED",
+    JobStatus.COMPLETED: "SUCCESS",
+    JobStatus.FAILED: "FAILURE",
+    JobStatus.CANCELLED: "REVOKED",
+}
+
+
+def celery_state(status: JobStatus, *, reason: str | None = None, progress: float = 0.0, requeued: bool = False) -> str:
+    """Celery's word for the state of a job.
+
+    :param reason: why a queued job waits (`Reason`), if it does.
+    :param progress: 0-100.
+    :param requeued: it has run before and went back to the queue.
+    """
+    if status is JobStatus.QUEUED:
+        if requeued:
+            return "RETRY"
+        return "RECEIVED" if reason == Reason.DISPATCHED else "PENDING"
+    if status is JobStatus.RUNNING and progress > 0:
+        return "PROGRESS"
+    return _CELERY[status]

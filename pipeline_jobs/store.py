@@ -1,0 +1,329 @@
+"""The one door to state: each method is one atomic script (see `lua/`), safe to send twice.
+
+redis-py re-sends a command when a reply was lost, so every script must give the second sending the first one's answer.
+Each script ends with the admission, which may dispatch jobs: where the broker is the store's own server it pushes their hints
+itself, elsewhere it returns them and `publish` sends them (the rescue covers a crash between the two).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from pipeline_jobs import scripts
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, StoreUnavailable, UnknownJob
+from pipeline_jobs.job import SCHEMA, Job, dumps
+from pipeline_jobs.keys import Keys
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+
+#: Most records that one page looks at when several filters are combined; the page may then be short, with a cursor.
+LIST_BUDGET = 2_000
+WORKER_LOST = "the worker process died while it ran the job"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A message for the broker: this job may start now, with this fence."""
+
+    job_id: str
+    fence: int
+    tenant_id: str
+    workspace_id: str
+    pipeline: str
+    #: The job's own message (it came with callbacks or a chain), or None for the common template.
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HintTemplate:
+    """How the scripts push a hint themselves."""
+
+    #: Redis list that the broker's queue is.
+    queue: str
+    #: The whole message as kombu writes it, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ to fill in.
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """Why a hint was not good for a claim: unknown, stale, schema, or the status the job is in."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What the rescue did with a job: queued, failed, cancelled, or hint (an unclaimed hint was taken back)."""
+
+    job_id: str
+    became: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """Filters of a list; `after` is an `order` from which the page goes down (exclusive)."""
+
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+    statuses: tuple[JobStatus, ...] = ()
+    pipeline: str | None = None
+    tag: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    after: int | None = None
+    limit: int = 25
+
+
+def connect(url: str) -> redis.Redis:
+    """A thread-safe client with bounded waits. Text in, text out."""
+    return redis.Redis.from_url(
+        url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30, protocol=2
+    )
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Server and connection trouble as `StoreUnavailable`; no key or value in its text."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable("the store cannot be reached") from error
+    except (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError) as error:
+        raise StoreUnavailable("the store cannot write now") from error
+    except UnicodeEncodeError:
+        raise InvalidInput("text is not valid Unicode") from None
+    except redis.ResponseError as error:
+        # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
+        if any(word in str(error) for word in ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN")):
+            raise StoreUnavailable("the store cannot write now") from error
+        raise
+
+
+class Store:
+    """The records of all jobs of a cell."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        settings: Settings,
+        *,
+        template: HintTemplate | None = None,
+        publish: Callable[[Sequence[Hint]], None] | None = None,
+    ) -> None:
+        """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
+        self.client = client
+        self.keys = Keys(settings.key_prefix)
+        self._publish = publish
+        self._ttl_ms = settings.job_ttl_seconds * 1000
+        self._lease_ms = _ms(settings.lease_seconds)
+        # Three beats may be missed before a worker's slots are taken for gone.
+        self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
+        self._max_crashes = settings.max_crashes
+        self._admission = (
+            settings.max_concurrent_jobs,
+            _ms(settings.hint_seconds),
+            template.queue if template else "",
+            template.message if template else "",
+        )
+        self._scripts: dict[str, Script] = {name: client.register_script(scripts.source(name)) for name in scripts.NAMES}
+
+    # -- in
+
+    def submit(self, job: Job, *, nonce: str | None = None, message: str | None = None, adopt: bool = False) -> Job:
+        """Accept a job: record, indexes, counter and, if a slot is free, its hint.
+
+        :param nonce: makes a repeated call the same submit; drawn if not given.
+        :param message: its own Celery message, if the common one will not do.
+        :param adopt: its message is at a worker already: dispatched with fence 1.
+        :return: the job with the server's `created_at` and `order`.
+        :raises IdTaken: another job has the id: draw again.
+        """
+        flat = job.to_mapping()
+        for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress"):
+            flat.pop(name, None)
+        if message is not None:
+            flat["celery"] = message
+        fields = [part for pair in flat.items() for part in pair]
+        reply = self._run("submit", job.job_id, nonce or secrets.token_hex(8), "1" if adopt else "", len(flat), *fields)
+        if reply[0] != "ok":
+            raise IdTaken
+        _, created_at, order, reason, fence, hints = reply
+        self._send(hints)
+        return job.evolve(created_at=int(created_at), order=int(order), reason=reason or None, fence=int(fence))
+
+    # -- a run
+
+    def claim(self, job_id: str, fence: int, *, worker: str, run: str) -> Job | ClaimRefused:
+        """Take the lease of a dispatched job. Stale, doubled and forged hints are refused."""
+        reply = self._run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA)
+        if reply[0] != "ok":
+            return ClaimRefused(reply[1])
+        return Job.from_mapping(_mapping(reply[1:]))
+
+    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
+        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
+        return str(self._run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+
+    def finish(
+        self,
+        job_id: str,
+        fence: int,
+        outcome: JobStatus,
+        *,
+        result: Any = None,
+        error: str = "",
+        error_detail: Mapping[str, Any] | None = None,
+        artifacts: str = "",
+        artifact_bytes: int = 0,
+    ) -> JobStatus | None:
+        """End a job. :return: the status it ended in (a requested cancel wins), or None: this run has no say."""
+        encoded = dumps(result)
+        meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        status, hints = self._run(
+            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
+        )
+        self._send(hints)
+        return None if status == "fenced" else JobStatus(status)
+
+    def requeue(
+        self,
+        job_id: str,
+        fence: int,
+        why: str,
+        *,
+        delay_seconds: float = 0,
+        error: str = WORKER_LOST,
+        error_detail: Mapping[str, Any] | None = None,
+    ) -> JobStatus | None:
+        """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
+        detail = error_detail or _worker_lost_detail(error)
+        status, hints = self._run(
+            "requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms
+        )
+        self._send(hints)
+        return None if status == "fenced" else JobStatus(status)
+
+    # -- from outside
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
+        status, hints = self._run("cancel", job_id, self._ttl_ms)
+        self._send(hints)
+        if status == "unknown":
+            raise UnknownJob
+        return JobStatus(status)
+
+    def delete(self, job_id: str) -> bool:
+        """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
+        reply = self._run("delete", job_id)
+        if reply == "unknown":
+            raise UnknownJob
+        return bool(reply == "deleted")
+
+    # -- duties
+
+    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
+        """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
+        pairs = [part for pair in jobs for part in pair]
+        replies, hints = self._run("announce", worker, slots, 0 if leaving else self._announce_ms, self._lease_ms, len(jobs), *pairs)
+        self._send(hints)
+        return list(replies)
+
+    def rescue(self, limit: int = 100) -> list[Rescued]:
+        """Requeue the jobs whose lease ended, and take back unclaimed hints."""
+        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, dumps(_worker_lost_detail(WORKER_LOST)), self._ttl_ms)
+        self._send(hints)
+        return [Rescued(job_id, became) for job_id, became in done]
+
+    def purge(self, limit: int = 500) -> int:
+        """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
+        return int(self._run("purge", limit))
+
+    # -- reading
+
+    def get(self, job_id: str) -> Job:
+        """:raises UnknownJob:"""
+        with _errors():
+            flat = self.client.hgetall(self.keys("job", job_id))
+        if not flat:
+            raise UnknownJob
+        return Job.from_mapping(flat)  # type: ignore[arg-type]
+
+    def list(self, query: ListQuery) -> tuple[list[Job], int | None]:
+        """A page of jobs, newest first, and the `order` after which the next page begins (None: the end)."""
+        index = self._index(query)
+        highest = "+inf"
+        if query.created_before is not None:
+            highest = f"({query.created_before * 1000}"
+        if query.after is not None and (query.created_before is None or query.after < query.created_before * 1000):
+            highest = f"({query.after}"
+        lowest = "-inf" if query.created_after is None else str(query.created_after * 1000)
+        with _errors():
+            page = self._scripts["list"](
+                keys=[self.keys.prefix, index],
+                args=[
+                    highest, lowest, query.limit, LIST_BUDGET, ",".join(query.statuses), query.tenant_id or "", query.workspace_id or "",
+                    query.pipeline or "", dumps(query.tag) if query.tag else "",
+                ],
+            )  # fmt: skip
+        following, *records = page
+        return [Job.from_mapping(_mapping(record)) for record in records], int(following) if following else None
+
+    def _index(self, query: ListQuery) -> str:
+        """The smallest index that holds all that the query wants."""
+        only = query.statuses[0] if len(query.statuses) == 1 else None
+        if query.tenant_id and query.workspace_id:
+            return self.keys("workspace", query.tenant_id, query.workspace_id)
+        if query.tenant_id:
+            return self.keys("tenant_status", query.tenant_id, only) if only else self.keys("tenant", query.tenant_id)
+        return self.keys("status", only) if only else self.keys("jobs")
+
+    def secret(self) -> str:
+        """The key that signs links: drawn once for the cell."""
+        with _errors():
+            self.client.set(self.keys("secret"), secrets.token_urlsafe(32), nx=True)
+            return str(self.client.get(self.keys("secret")))
+
+    def take_trash(self, limit: int = 100) -> list[str]:
+        """Folders of artifacts to delete; call `drop_trash` when they are gone."""
+        with _errors():
+            return list(self.client.lrange(self.keys("trash"), 0, limit - 1))  # type: ignore[arg-type]
+
+    def drop_trash(self, folders: Iterable[str]) -> None:
+        with _errors():
+            for folder in folders:
+                self.client.lrem(self.keys("trash"), 1, folder)
+
+    def tenant_bytes(self, tenant_id: str) -> int:
+        """Bytes of artifacts that a tenant's jobs keep."""
+        with _errors():
+            return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
+
+    # -- inside
+
+    def _run(self, name: str, *arguments: Any) -> Any:
+        with _errors():
+            return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
+
+    def _send(self, hints: Sequence[Sequence[str]]) -> None:
+        if hints and self._publish is not None:
+            self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
+
+
+def _worker_lost_detail(error: str) -> dict[str, Any]:
+    return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _mapping(flat: Sequence[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,69 @@
+"""Whose job it is: tenant and workspace, as a value, as the current context, and in message headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from pipeline_jobs.exceptions import InvalidInput
+
+DEFAULT_TENANT = "default"
+DEFAULT_WORKSPACE = "main"
+
+#: Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 64. Safe in a key, a path, a header and a label.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+TENANT_HEADER = "tenant"
+WORKSPACE_HEADER = "workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class TenantContext:
+    """A tenant and one of its workspaces."""
+
+    tenant_id: str = DEFAULT_TENANT
+    workspace_id: str = DEFAULT_WORKSPACE
+
+    def __post_init__(self) -> None:
+        for field, value in (("tenant_id", self.tenant_id), ("workspace_id", self.workspace_id)):
+            if not NAME.fullmatch(value):
+                raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+
+    def to_headers(self) -> dict[str, str]:
+        """As Celery message headers: `{"tenant": ..., "workspace": ...}`."""
+        return {TENANT_HEADER: self.tenant_id, WORKSPACE_HEADER: self.workspace_id}
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, object]) -> TenantContext | None:
+        """What `to_headers` wrote, or None if the message carries no (valid) tenant."""
+        tenant, workspace = headers.get(TENANT_HEADER), headers.get(WORKSPACE_HEADER, DEFAULT_WORKSPACE)
+        if not isinstance(tenant, str) or not isinstance(workspace, str):
+            return None
+        try:
+            return cls(tenant, workspace)
+        except InvalidInput:
+            return None
+
+
+_current: ContextVar[TenantContext | None] = ContextVar("pipeline_jobs_tenant", default=None)
+
+
+def current_tenant() -> TenantContext | None:
+    """The tenant for whom this code runs, or None outside `with_tenant`."""
+    return _current.get()
+
+
+@contextmanager
+def with_tenant(context: TenantContext) -> Iterator[TenantContext]:
+    """Run a block for a tenant: `with with_tenant(TenantContext("acme", "main")): ...`
+
+    A ContextVar: each thread started inside begins *without* it unless it copies the context.
+    """
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

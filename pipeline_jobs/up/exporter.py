@@ -1,0 +1,74 @@
+"""celery-exporter in an environment of its own: `python -m pipeline_jobs.up.exporter BROKER_URL PORT` installs it once and becomes it.
+
+PyPI has it as `prometheus-exporter-celery`: for Python < 3.13, with a top-level package named `src` and older libraries than ours,
+so it cannot share our environment. Nothing waits for it, and nothing fails without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline_jobs.exceptions import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "requirements" / "exporter.lock"
+FOLDER = ROOT / ".venv-exporter"
+#: Newest first. The exporter does not install on 3.13.
+PYTHONS = ("python3.12", "python3.11")
+#: The package has no console script.
+LAUNCH = "import sys; from src.cli import cli; sys.argv[0] = 'celery-exporter'; cli()"
+
+
+def find_python(names: tuple[str, ...] = PYTHONS) -> str:
+    """An interpreter that the exporter can be installed with: ours if it is old enough, else one on PATH.
+
+    :raises ConfigurationError: there is none.
+    """
+    if sys.version_info[:2] in ((3, 11), (3, 12)):
+        return sys.executable
+    for name in names:
+        path = shutil.which(name)
+        # Asked, not trusted: version managers put names on PATH behind which nothing is installed.
+        if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
+            return path
+    raise ConfigurationError(f"celery-exporter needs one of {', '.join(names)}; it is not started")
+
+
+def install(folder: Path = FOLDER, lock: Path = LOCK) -> Path:
+    """Make its environment if there is none for this lock file.
+
+    :return: the environment's interpreter.
+    :raises subprocess.CalledProcessError: it cannot be installed (no network, say); pip's words are on our stderr.
+    """
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    if not (stamp.is_file() and stamp.read_text() == wanted):
+        subprocess.run([find_python(), "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(lock)], check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+def main(arguments: list[str]) -> int:
+    """Install, then become the exporter.
+
+    :param arguments: the broker's URL and the port (on loopback).
+    :return: 1, and only if it cannot run.
+    """
+    broker_url, port = arguments
+    try:
+        python = str(install())
+        options = ["--broker-url", broker_url, "--host", "127.0.0.1", "--port", port, "--retry-interval", "5"]
+        os.execv(python, [python, "-P", "-c", LAUNCH, *options])  # noqa: S606 - an interpreter that we installed
+    except (ConfigurationError, OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"{error}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

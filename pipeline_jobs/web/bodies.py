@@ -1,0 +1,160 @@
+"""Models of what we answer, for the OpenAPI document. Answers are made by `replies`, not through these models: that would cost
+more than the rest of a GET; the tests hold every answer against them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.states import JobStatus
+
+
+class StepResult(BaseModel):
+    """What a pipeline gives back."""
+
+    model_config = ConfigDict(title="StepResult")
+
+    success: bool = Field(description="False: the job failed or was cancelled.")
+    data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
+    error: str | None = Field(None, description="Why, when `success` is false.")
+
+
+class ErrorDetail(BaseModel):
+    """Why a job failed, for programs."""
+
+    code: str = Field(examples=["source_not_found"])
+    message: str
+    stage: str | None = Field(description="The stage that failed.")
+    retryable: bool = Field(description="The same job may well succeed if it is run again.")
+
+
+class Urls(BaseModel):
+    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+
+    self: str
+    cancel: str
+
+
+class Job(BaseModel):
+    """One request of a tenant. Times are RFC 3339 in UTC."""
+
+    model_config = ConfigDict(title="Job")
+
+    job_id: str = Field(examples=["job_1704326400_abc12345"])
+    status: JobStatus
+    reason: str | None = Field(description="Why it waits, while queued: no_slot, no_worker, dispatched, retry.")
+    url: str | None
+    quality: str | None
+    pipeline: str
+    params: dict[str, Any]
+    tenant_id: str
+    workspace_id: str
+    priority: int
+    attempt: int = Field(description="0 until a worker first takes it.")
+    max_attempts: int
+    stage: str | None = Field(description="The stage that runs now.")
+    progress: float = Field(ge=0, le=100, description="Per cent; never falls within an attempt.")
+    message: str | None
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    started_at: str | None
+    completed_at: str | None
+    expires_at: str | None = Field(description="When an ended job may be removed.")
+    result: StepResult | None = Field(description="Of a completed job.")
+    error: str | None = Field(description="Why it failed.")
+    error_detail: ErrorDetail | None
+    cancel_requested: bool = Field(description="It will end as cancelled.")
+    retry_of: str | None
+    tags: list[str]
+    metadata: dict[str, Any]
+    urls: Urls
+
+
+class JobList(BaseModel):
+    """One page of jobs, newest first."""
+
+    jobs: list[Job]
+    count: int = Field(description="How many jobs are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
+class Removal(BaseModel):
+    """What DELETE did."""
+
+    job_id: str
+    status: Literal["cancelled", "deleted"] = Field(
+        description="`cancelled`: it had not ended, it ends now, its record stays. `deleted`: it had ended, its record is gone."
+    )
+
+
+class StageInfo(BaseModel):
+    """One stage of a pipeline."""
+
+    name: str
+    weight: float = Field(description="Its share of the progress, relative to the others.")
+
+
+class PipelineInfo(BaseModel):
+    """What can be run."""
+
+    name: str
+    description: str
+    needs_url: bool = Field(description="A job of it must have a `url`.")
+    qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
+    max_attempts: int
+    stages: list[StageInfo]
+    params: dict[str, Any] = Field(description="JSON schema of `params`.")
+
+
+class PipelineList(BaseModel):
+    """All pipelines, by name."""
+
+    pipelines: list[PipelineInfo]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class PartHealth(BaseModel):
+    """One part that the service stands on."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool
+    reason: str | None = None
+
+
+class Ready(BaseModel):
+    """Every part works."""
+
+    status: Literal["ready"]
+    parts: dict[str, PartHealth]
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(examples=["params.seconds"])
+    message: str
+    code: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). Programs switch on `code`."""
+
+    type: str = Field(examples=["urn:pipeline-jobs:problem:invalid_input"])
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path that was asked for.")
+    code: str = Field(examples=["invalid_input"])
+    request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
+    field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
+    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20.")
+    parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
+
+
+PUBLIC: tuple[type[BaseModel], ...] = (Job, JobList, Removal, StepResult, PipelineList, Live, Ready, Problem)

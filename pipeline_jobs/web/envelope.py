@@ -1,0 +1,62 @@
+"""What surrounds every answer, whoever makes it: the request's id in and out and in its log lines, and the headers that keep
+browsers from misusing an answer. There are no cookies and no CORS headers: pages of other origins cannot read anything.
+
+WSGI middleware and not Flask hooks: the headers are the same each time, and werkzeug checks each one that it is given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_KEY = "pipeline_jobs.request_id"
+
+#: Nothing that could end a header or a log line; anything else is replaced by an id of ours.
+_ACCEPTED = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
+
+_ALWAYS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+]
+#: Unless the view has its own.
+_DEFAULTS = {
+    "content-security-policy": ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    "cache-control": ("Cache-Control", "no-store"),
+}
+
+
+def request_id() -> str:
+    """The id of the request that is being answered."""
+    found: str = request.environ[_KEY]
+    return found
+
+
+class Envelope:
+    """Wraps a WSGI app."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        given = environ.get("HTTP_X_REQUEST_ID")
+        name = given if given is not None and _ACCEPTED.fullmatch(given) else os.urandom(12).hex()
+        environ[_KEY] = name
+        # A thread serves one request after another: what an earlier one bound must not stay.
+        clear_contextvars()
+        bind_contextvars(request_id=name)
+
+        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            present = {key.lower() for key, _ in headers}
+            missing = [header for key, header in _DEFAULTS.items() if key not in present]
+            return start_response(status, [*headers, ("X-Request-Id", name), *_ALWAYS, *missing], *more)
+
+        return self._app(environ, start)

@@ -1,0 +1,18 @@
+"""The brief's feature flags: what is switched off answers 404 and names its flag."""
+
+from __future__ import annotations
+
+from pipeline_jobs.exceptions import QueueDisabled
+from pipeline_jobs.web.state import web
+
+
+def require_queue() -> None:
+    """:raises QueueDisabled:"""
+    if not web().settings.enable_job_queue:
+        raise QueueDisabled("the job queue is off: set ENABLE_PIPELINE_JOB_QUEUE=1 to serve it")
+
+
+def require_run_api() -> None:
+    """:raises QueueDisabled:"""
+    if not web().settings.enable_run_api:
+        raise QueueDisabled("POST /pipeline/run is off: set ENABLE_PIPELINE_RUN_API=1 to serve it")

@@ -1,0 +1,56 @@
+"""Requests that a browser must not be used for: by a rebound name (DNS rebinding), and writes from other sites."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.web.problems import Refused
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Browsers say who makes a request; other clients do not send the header.
+_OWN_SITE = frozenset({"same-origin", "none"})
+
+
+def allowed_hosts(settings: Settings) -> frozenset[str] | None:
+    """The names under which the API may be addressed, or None for any.
+
+    While it listens on loopback only, a page that rebinds its own name to 127.0.0.1 must not reach it.
+    """
+    if not _is_loopback(settings.http_host):
+        return None
+    public = urlsplit(settings.public_url).hostname
+    names = {"localhost", "127.0.0.1", "[::1]", settings.http_host.lower()}
+    return frozenset(names | {public} if public else names)
+
+
+def install(app: Flask, settings: Settings) -> None:
+    hosts = allowed_hosts(settings)
+
+    def refuse_strangers() -> None:
+        environ = request.environ
+        host = environ.get("HTTP_HOST")
+        if hosts is not None and host is not None and _name(host) not in hosts:
+            raise Refused(403, "foreign_host", "this API serves its own host only; set PIPELINE_PUBLIC_URL to the address that clients use")
+        site = environ.get("HTTP_SEC_FETCH_SITE")
+        if site is not None and site not in _OWN_SITE and environ["REQUEST_METHOD"] not in _READING:
+            raise Refused(403, "cross_site", "a page of another site may not change anything here")
+
+    app.before_request(refuse_strangers)
+
+
+def _name(host: str) -> str:
+    """`Example.com:8000` -> `example.com`, `[::1]:8000` -> `[::1]`."""
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.partition(":")[0].lower()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

@@ -1,0 +1,157 @@
+"""Errors as `application/problem+json` (RFC 9457): `{type, title, status, detail, instance, code, request_id}`, with `field`
+and `errors` where a field is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from flask import Flask, Response, request
+from pydantic import ValidationError
+from pydantic_core import to_json
+from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
+
+from pipeline_jobs.exceptions import (
+    IdTaken,
+    InvalidInput,
+    JobNotEnded,
+    PipelineJobsError,
+    QueueDisabled,
+    RequestError,
+    StoreUnavailable,
+    UnknownJob,
+)
+from pipeline_jobs.web.envelope import request_id
+
+CONTENT_TYPE = "application/problem+json"
+
+#: Before a client asks a store again that was down, in seconds.
+STORE_RETRY_SECONDS = 5
+
+_MAX_ERRORS = 20
+_MAX_FIELD = 100
+
+_STATUS: Mapping[type[PipelineJobsError], int] = {
+    InvalidInput: 422,
+    UnknownJob: 404,
+    JobNotEnded: 409,
+    QueueDisabled: 404,
+    RequestError: 400,
+    StoreUnavailable: 503,
+    IdTaken: 503,
+}
+
+_CODES: Mapping[int, str] = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+}
+
+_MESSAGES: Mapping[str, str] = {
+    "extra_forbidden": "unknown field",
+    "missing": "required",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+}
+
+logger = structlog.get_logger("pipeline_jobs.web")
+
+
+class Refused(Exception):
+    """An answer of 4xx or 5xx that only HTTP knows (a media type, an unknown parameter). Raise it in a view."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, headers
+        self.members = {"field": field, **members} if field is not None else members
+
+
+def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+    """The answer for an error.
+
+    :param members: further members of the body (RFC 9457, section 3.2).
+    """
+    body = {
+        "type": f"urn:pipeline-jobs:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": quote(request.path),
+        "code": code,
+        "request_id": request_id(),
+        **members,
+    }
+    return Response(to_json(body), status, headers, content_type=CONTENT_TYPE)
+
+
+def field_errors(error: ValidationError, prefix: str = "") -> list[dict[str, str]]:
+    """`[{"field": "tags.3", "message": "...", "code": "string_too_long"}]`: at most 20, and no value of the client's in it."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
+    return [
+        {
+            "field": (prefix + ".".join(map(str, one["loc"])))[:_MAX_FIELD] or "body",
+            "message": _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")),
+            "code": one["type"],
+        }
+        for one in found
+    ]
+
+
+def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
+    """422 for wrong fields; `detail` and `field` tell the first."""
+    first = errors[0]
+    return Refused(422, InvalidInput.code, f"{first['field']}: {first['message']}", field=first["field"], errors=list(errors))
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(PipelineJobsError, _known)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _refused(error: Refused) -> Response:
+    return problem(error.status, error.code, error.detail, headers=error.headers, **error.members)
+
+
+def _known(error: PipelineJobsError) -> Response:
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    if status == 500:
+        return _unexpected(error)
+    members: dict[str, Any] = {}
+    if isinstance(error, InvalidInput) and error.field is not None:
+        members["field"] = error.field[:_MAX_FIELD]
+        members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
+    headers = {"Retry-After": str(STORE_RETRY_SECONDS)} if status == 503 else None
+    return problem(status, error.code, error.message, headers=headers, **members)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status >= 500:
+        return _unexpected(error)
+    kept = {name: value for name, value in error.get_headers() if name in {"Allow", "Content-Range"}}
+    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
+        kept["Content-Range"] = f"bytes */{error.length}"
+    detail = f"there is nothing at {request.path[:200]}" if status == 404 else error.description or HTTPStatus(status).phrase
+    return problem(status, _CODES.get(status, "bad_request"), detail, headers=kept)
+
+
+def _unexpected(error: Exception) -> Response:
+    logger.error("request_failed", method=request.method, path=request.path, exc_info=error)
+    return problem(500, "internal_error", "the server failed to answer; its log has the details under this request_id")

@@ -1,0 +1,103 @@
+"""Makes the JSON answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+from flask import Response, request
+from pydantic_core import to_json
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_etags
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.web.state import web
+
+_JSON = "application/json"
+_JOBS = "/pipeline/jobs"
+
+
+class Reply(Response):
+    """An answer whose headers are complete when it is made.
+
+    werkzeug copies and checks all headers again when it sends an answer, to make up for what may be missing; that is a third of
+    the time of a GET. Here the length is set with the bytes and a Location is a path of ASCII.
+    """
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        return self.headers
+
+
+def encode(body: Any) -> bytes:
+    """Compact UTF-8 JSON; a NaN that a pipeline left in its result becomes null."""
+    return to_json(body, inf_nan_mode="null")
+
+
+def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of JSON."""
+    return Reply(encode(body), status, headers, content_type=_JSON)
+
+
+def job_path(job: Job) -> str:
+    return f"{_JOBS}/{job.job_id}"
+
+
+def job_body(job: Job) -> dict[str, Any]:
+    """The job as clients see it (`docs/api.md`)."""
+    body = job.to_dict()
+    link = web().settings.public_url + job_path(job)
+    body["urls"] = {"self": link, "cancel": link + "/cancel"}
+    return body
+
+
+def job_reply(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """The job with its `ETag`; with `Retry-After` while it has not ended."""
+    data = encode(job_body(job))
+    response = Reply(data, status, headers, content_type=_JSON)
+    _describe(response, job, _etag(data))
+    return response
+
+
+def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> Response:
+    """As `job_reply`, or 304 without a body if the client's `If-None-Match` has this very state."""
+    data = encode(job_body(job))
+    etag = _etag(data)
+    if not _known(etag):
+        response: Response = Reply(data, 200, headers, content_type=_JSON)
+    else:
+        response = Response(status=304, headers=headers)
+        response.headers.remove("Content-Type")
+    _describe(response, job, etag)
+    return response
+
+
+def is_known(job: Job) -> bool:
+    """The client's `If-None-Match` has this very state of the job."""
+    return _known(_etag(encode(job_body(job))))
+
+
+def retry_after(job: Job) -> int:
+    """When it is worth asking again, in seconds: 1 for a young job, up to 10 for one that has taken long already."""
+    age = time.time() - (job.started_at or job.created_at) / 1000
+    return int(min(10, max(1, age / 10)))
+
+
+def _describe(response: Response, job: Job, etag: str) -> None:
+    headers = response.headers
+    headers.add("ETag", etag)
+    headers.add("Cache-Control", "private, no-cache")
+    if not job.ended:
+        headers.add("Retry-After", str(retry_after(job)))
+
+
+def _etag(data: bytes) -> str:
+    return f'"{blake2b(data, digest_size=12).hexdigest()}"'
+
+
+def _known(etag: str) -> bool:
+    given = request.environ.get("HTTP_IF_NONE_MATCH")
+    if given is None:
+        return False
+    return given == etag or parse_etags(given).contains_weak(etag.strip('"'))

@@ -1,0 +1,207 @@
+"""Models of what requests bring: bodies, parameters, paths. Shape only; what depends on the pipeline is `client`'s to check."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from pipeline_jobs.client import MAX_ATTEMPTS, MAX_TAG, MAX_TAGS, MAX_URL, JobQuery
+from pipeline_jobs.job import PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
+from pipeline_jobs.web.validation import check_json
+
+DEFAULT_LIMIT, MAX_LIMIT = 25, 100
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_CANCELED = "canceled"
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+#: No control characters.
+Word = Annotated[str, Field(min_length=1, max_length=MAX_TAG, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+def _milliseconds(text: str) -> int:
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("must be an RFC 3339 date-time such as 2025-01-03T12:00:00Z (write a + in a URL as %2B)")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("there is no such date or time") from None
+    return int(moment.timestamp() * 1000)
+
+
+def _status(word: str) -> str:
+    word = JobStatus.CANCELLED.value if word == _CANCELED else word
+    if word not in list(JobStatus):
+        raise ValueError(f"must be one of: {', '.join(JobStatus)}")
+    return word
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= MAX_LIMIT:
+        raise ValueError(f"must be an integer, 1..{MAX_LIMIT}")
+    return int(text)
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    for described in schema["properties"].values():
+        if "anyOf" in described:
+            described.update(described.pop("anyOf")[0])
+            described.pop("default", None)
+
+
+Moment = Annotated[int, BeforeValidator(_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
+StatusWord = Annotated[
+    JobStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*(status.value for status in JobStatus), _CANCELED]})
+]
+Limit = Annotated[
+    int, BeforeValidator(_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
+]
+
+
+class JobRequest(BaseModel):
+    """A job to be made."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
+            ]
+        },
+    )
+
+    url: str | None = Field(
+        None,
+        max_length=MAX_URL,
+        description="The media to work on: http or https, without a user name or password. Required by pipelines with `needs_url`.",
+    )
+    quality: str | None = Field(
+        None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."
+    )
+    pipeline: Name = Field("media", description="What to run: a name from `GET /pipeline/pipelines`.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="The pipeline's own parameters; `GET /pipeline/pipelines` has their JSON schema."
+    )
+    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
+    priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its tenant only.")
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_ATTEMPTS,
+        description="How often it may be tried when a stage fails with a retryable error. Absent: the pipeline's own limit.",
+    )
+    tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
+        default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
+
+    def to_new_job(self) -> NewJob:
+        """:raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
+        check_json(self.params, "params")
+        check_json(self.metadata, "metadata")
+        return NewJob(
+            url=self.url,
+            quality=self.quality,
+            pipeline=self.pipeline,
+            params=self.params,
+            tenant_id=self.tenant_id,
+            workspace_id=self.workspace_id,
+            priority=self.priority,
+            max_attempts=self.max_attempts,
+            tags=tuple(self.tags),
+            metadata=self.metadata,
+        )
+
+
+class RunRequest(JobRequest):
+    """A job to be made and waited for."""
+
+    timeout: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Longest to wait, in seconds. Default and cap: PIPELINE_RUN_TIMEOUT_SECONDS (60). 0: do not wait.",
+    )
+
+
+class Parameters(BaseModel):
+    """Parameters or headers, all optional. None means absent, and is nothing that a client could send."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
+
+
+class ListRequest(Parameters):
+    """The filters of a list. An unknown one is refused."""
+
+    tenant_id: Name | None = Field(None, description="Jobs of this tenant.")
+    workspace_id: Name | None = Field(None, description="Jobs of workspaces with this name.")
+    status: list[StatusWord] = Field(
+        default_factory=list,
+        description="Jobs in any of these states: `status=queued,running` or `status=queued&status=running`. `canceled` is `cancelled`.",
+    )
+    pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
+    tag: Word | None = Field(None, description="Jobs with this tag.")
+    created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
+    created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Most jobs on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+
+    def to_query(self) -> JobQuery:
+        return JobQuery(
+            tenant_id=self.tenant_id,
+            workspace_id=self.workspace_id,
+            statuses=tuple(dict.fromkeys(self.status)),
+            pipeline=self.pipeline,
+            tag=self.tag,
+            created_after=self.created_after,
+            created_before=self.created_before,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class CreateHeaders(Parameters):
+    """Headers of a request that makes a job."""
+
+    prefer: str | None = Field(
+        None, alias="Prefer", description="`wait=10`: answer when the job has ended, or after 10 s.", examples=["wait=10"]
+    )
+
+
+class GetHeaders(CreateHeaders):
+    """Headers of a request for one job."""
+
+    prefer: str | None = Field(
+        None,
+        alias="Prefer",
+        description="`wait=10`: answer when the job has ended (with If-None-Match: when it has changed), or after 10 s.",
+        examples=["wait=10"],
+    )
+    if_none_match: str | None = Field(
+        None, alias="If-None-Match", description="The `ETag` of an earlier answer: 304 if nothing has changed."
+    )
+
+
+class RangeHeaders(Parameters):
+    """Headers of a request for a file."""
+
+    range: str | None = Field(None, alias="Range", description="One range of bytes.", examples=["bytes=0-1023"])
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    job_id: str = Field(description="`job_{unix seconds}_{8 hex}`; the Celery task id too.", examples=["job_1704326400_abc12345"])
+
+
+class ArtifactPath(BaseModel):
+    """Which file."""
+
+    path: str = Field(description="`{tenant}/{workspace}/{job}/{fence}/{name}`, as in the link of the job's result.")

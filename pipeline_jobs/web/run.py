@@ -1,0 +1,70 @@
+"""`POST /pipeline/run`: run a pipeline and wait for its result."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+
+from pipeline_jobs.exceptions import StageError
+from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web import bodies
+from pipeline_jobs.web.flags import require_run_api
+from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.replies import job_path, job_reply, reply
+from pipeline_jobs.web.requests import RunRequest
+from pipeline_jobs.web.state import Web, web
+from pipeline_jobs.web.validation import validated
+from pipeline_jobs.web.waiting import wait_for_end
+
+#: Before a client tries again that found every place for waiting requests taken, in seconds.
+BUSY_RETRY_SECONDS = 5
+
+blueprint = APIBlueprint("run", __name__, url_prefix="/pipeline", abp_tags=[{"name": "run", "description": "Run and wait."}])
+blueprint.before_request(require_run_api)
+
+
+@blueprint.post(
+    "/run",
+    summary="Run a pipeline and wait",
+    description="With the queue on this makes a job and waits for it; a job that takes longer than `timeout` goes on. "
+    "With the queue off (ENABLE_PIPELINE_JOB_QUEUE) the pipeline runs in the API's own process, to its end.",
+    responses=responses(
+        {
+            200: answer("The result; `success` is false when the job failed or was cancelled.", bodies.StepResult),
+            202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After"),
+        },
+        400, 404, 413, 415, 422, 503,
+    ),
+)  # fmt: skip
+@validated
+def run(body: RunRequest) -> Response:
+    here = web()
+    new = body.to_new_job()
+    if not here.settings.enable_job_queue:
+        return reply(_in_process(here, new).to_dict())
+    job = here.parts.client.submit(new)
+    cap = here.settings.run_timeout_seconds
+    timeout = cap if body.timeout is None else min(body.timeout, cap)
+    job, _ = wait_for_end(here.waiting, here.parts.results(job.job_id), job, timeout)
+    if not job.ended:
+        return job_reply(job, 202, {"Location": job_path(job)})
+    return reply(_result(job))
+
+
+def _in_process(here: Web, new: NewJob) -> StepResult:
+    with here.waiting.place() as admitted:
+        if not admitted:
+            raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+        try:
+            return here.parts.run_in_process(new)
+        except StageError as error:
+            return StepResult(False, error=error.message)
+
+
+def _result(job: Job) -> object:
+    if job.status is JobStatus.COMPLETED:
+        return job.result if isinstance(job.result, dict) else StepResult(True).to_dict()
+    error = "the job was cancelled" if job.status is JobStatus.CANCELLED else job.error or "the job failed"
+    return StepResult(False, error=error).to_dict()

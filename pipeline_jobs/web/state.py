@@ -1,0 +1,28 @@
+"""What the views reach through the app they run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.waiting import WaitingRoom
+
+EXTENSION = "pipeline_jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The parts, the settings, and the places for requests that wait."""
+
+    parts: Parts
+    settings: Settings
+    waiting: WaitingRoom
+
+
+def web() -> Web:
+    """Those of the app that serves this request."""
+    found: Web = current_app.extensions[EXTENSION]
+    return found

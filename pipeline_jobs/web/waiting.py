@@ -1,0 +1,73 @@
+"""Requests that wait for a job: how long (`Prefer: wait=n`, RFC 7240), and how many at once."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+
+from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
+from pipeline_jobs.job import Job
+from pipeline_jobs.web.ports import JobHandle
+
+#: How often a request that waits for any change of a job looks at it, in seconds. The end of the job is seen at once.
+CHANGE_INTERVAL = 1.0
+
+_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+
+
+def preferred_wait(header: str | None, cap: float) -> float | None:
+    """Seconds from the first `wait=n` of a `Prefer` header, at most `cap`; None if there is none.
+
+    A preference that we cannot read is no error (RFC 7240, section 2): it is as if it were not there.
+    """
+    if header is None:
+        return None
+    for preference in header.split(","):
+        if found := _WAIT.fullmatch(preference):
+            return min(float(found[1]), cap)
+    return None
+
+
+class WaitingRoom:
+    """Caps the waiting requests of this process, so that some threads are always free for the short ones.
+
+    Who finds no place is answered at once with the job as it is; the job itself goes on either way.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = BoundedSemaphore(places)
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """True if there was a place; it is given back at the end of the block."""
+        admitted = self._places.acquire(blocking=False)
+        try:
+            yield admitted
+        finally:
+            if admitted:
+                self._places.release()
+
+
+def wait_for_end(room: WaitingRoom, handle: JobHandle, job: Job, seconds: float) -> tuple[Job, bool]:
+    """The job that was just accepted, after at most `seconds`, and whether we waited.
+
+    The job *is* accepted: when the store goes away meanwhile, or someone deletes the job, we give what we know instead of an error.
+    """
+    with room.place() as admitted:
+        if not admitted:
+            return job, False
+        try:
+            return handle.until_ended(seconds), True
+        except (StoreUnavailable, UnknownJob):
+            return job, False
+
+
+def wait_for_change(handle: JobHandle, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
+    """The job when `same(job)` is false or it has ended, or as it is after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not job.ended and same(job) and (left := deadline - time.monotonic()) > 0:
+        job = handle.until_ended(min(left, CHANGE_INTERVAL))
+    return job

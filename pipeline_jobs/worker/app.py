@@ -1,0 +1,108 @@
+"""`create_celery(settings)`: the Celery app with all of the worker face on it."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from pipeline_jobs import pipelines
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.client import Client
+from pipeline_jobs.executor import Executor
+from pipeline_jobs.maintenance import Purge, Rescue
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import Store, connect
+from pipeline_jobs.worker import control, start, tasks, tenancy
+from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
+from pipeline_jobs.worker.lease import LeaseKeeperStep
+from pipeline_jobs.worker.parts import Jobs
+
+#: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
+STAGES_QUEUE = "stages"
+#: Module of the built-in pipeline.
+BUILT_IN = "pipeline_jobs.media.pipeline"
+
+
+class JobsCelery(Celery):  # type: ignore[misc]
+    """A Celery app whose results of jobs are their records. `app.jobs` holds the parts."""
+
+    jobs: Jobs
+
+    @cached_property
+    def AsyncResult(self) -> Any:
+        return self.subclass_with_self("pipeline_jobs.worker.result:JobResult")
+
+
+def create_celery(settings: Settings) -> JobsCelery:
+    """The app. Nothing is connected until it is used.
+
+    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
+    """
+    pipelines.load((BUILT_IN, *settings.module_list))
+    app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
+    _configure(app, settings)
+    app.jobs = _parts(app, settings)
+    tasks.register(app)
+    app.steps["worker"].add(LeaseKeeperStep)
+    control.install()
+    start.install()
+    tenancy.install()
+    return app
+
+
+def _configure(app: Celery, settings: Settings) -> None:
+    on_redis = settings.broker_url.startswith(("redis", "valkey", "sentinel"))
+    app.conf.update(
+        broker_url=settings.broker_url,
+        result_backend=f"pipeline_jobs.worker.backend:JobBackend+{settings.redis_url}",
+        # Only JSON is accepted from a broker: pickle would run what it is sent.
+        accept_content=["json"],
+        result_accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        # no_ack on Redis: our lease brings lost work back, not the visibility timeout; it saves two commands a job, and a full server
+        # cannot kill the worker at its write to `unacked`. On AMQP it would lift the prefetch limit.
+        task_queues=[Queue(JOBS_QUEUE, no_ack=on_redis)],
+        task_default_queue=STAGES_QUEUE,
+        task_create_missing_queues=True,
+        worker_autoscaler="pipeline_jobs.worker.autoscale:Autoscaler",
+        worker_disable_prefetch=on_redis,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_track_started=True,
+        broker_connection_retry_on_startup=True,
+        # Forked children load the speech model: give them time to come up on a busy machine.
+        worker_proc_alive_timeout=30,
+        result_backend_always_retry=True,
+        beat_schedule=tasks.beat_schedule(settings.rescue_seconds, settings.cleanup_seconds),
+        timezone="UTC",
+    )
+    if on_redis:
+        # kombu's default is to wait for ever.
+        app.conf.broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+    else:
+        app.conf.broker_transport_options = {"confirm_publish": True}
+
+
+def _parts(app: JobsCelery, settings: Settings) -> Jobs:
+    own = settings.broker_is_store
+    store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
+
+    @lru_cache(maxsize=1)
+    def artifacts() -> ArtifactStore:
+        return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
+
+    registry = pipelines.registry
+    jobs = Jobs(
+        app=app,
+        settings=settings,
+        client=Client(store, registry, settings),
+        executor=Executor(store, registry, settings, artifacts),
+        purge=Purge(store, artifacts),
+        rescue=Rescue(store, settings),
+    )
+    jobs.rescue.moved = jobs.say_rescued
+    return jobs

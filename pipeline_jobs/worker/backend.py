@@ -1,0 +1,196 @@
+"""Celery's result backend over the job record: one truth, two ways to ask.
+
+A job's state is changed by the store's scripts alone; of what Celery writes about a job only a revoke, progress and the failure of a
+run that never reached its own finish are more than an echo. Tasks that are no jobs are kept as the stock Redis backend keeps them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery import states
+from celery.backends.redis import RedisBackend, ResultConsumer
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.job import JOB_ID, ErrorDetail, Job
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
+
+
+class JobResultConsumer(ResultConsumer):
+    """After a reconnect the stock consumer reads the keys it waits for; a job's outcome is not in such a key."""
+
+    def _reconnect_pubsub(self) -> None:
+        super()._reconnect_pubsub()
+        for key in tuple(self.subscribed_to):
+            task_id = self.backend._strip_prefix(key)
+            meta = self.backend.get_task_meta(task_id, cache=False)
+            if meta["status"] in states.READY_STATES:
+                self.on_state_change(meta, None)
+
+
+class JobBackend(RedisBackend):
+    """`result_backend = "pipeline_jobs.worker.backend:JobBackend+redis://..."`; needs an app made by `create_celery`."""
+
+    ResultConsumer = JobResultConsumer
+
+    # -- reading
+
+    def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        if not JOB_ID.fullmatch(task_id):
+            meta: dict[str, Any] = super()._get_task_meta_for(task_id)
+            if meta["status"] != states.PENDING:
+                return meta
+        try:
+            return job_meta(self._jobs.client.get(task_id))
+        except UnknownJob:
+            return {"status": states.PENDING, "result": None}
+
+    def wait_for_pending(
+        self,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Any], None] | None = None,
+        on_interval: Callable[[], None] | None = None,
+        callback: Callable[[str, Any], None] | None = None,
+        propagate: bool = True,
+        **_: Any,
+    ) -> Any:
+        """For a job: wait on its record with a connection of one's own, so that any number of threads may."""
+        if not self._jobs.is_job(result.id):
+            return super().wait_for_pending(
+                result, timeout=timeout, interval=interval, no_ack=no_ack, on_message=on_message,
+                on_interval=on_interval, callback=callback, propagate=propagate,
+            )  # fmt: skip
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 60.0 if deadline is None else max(0.0, deadline - time.monotonic())
+            job = self._jobs.client.wait(result.id, min(left, interval) if on_interval else left)
+            if job.ended:
+                break
+            if on_interval:
+                on_interval()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise CeleryTimeoutError("The operation timed out.")
+        meta = job_meta(job)
+        result._maybe_set_cache(self.meta_from_decoded(meta))
+        if on_message:
+            on_message(meta)
+        return result.maybe_throw(callback=callback, propagate=propagate)
+
+    # -- writing
+
+    def store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        """A state of a task. For a job: see the module's docstring; never makes a record."""
+        if not self._is_job(task_id, request):
+            return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
+        fence = getattr(request, FENCE_HEADER, None)
+        store = self._jobs.client.store
+        if state == states.REVOKED:
+            self._cancel(task_id)
+        elif fence is None:
+            # Somebody outside the run writes: what he says of it is no more than an opinion.
+            return result
+        elif state == states.FAILURE:
+            # The run's own finish came before and wins; this is for a run that died on the way there.
+            error = ErrorDetail("internal_error", f"{type(result).__name__}: {result}"[:500])
+            store.finish(task_id, fence, JobStatus.FAILED, error=error.message, error_detail=error.to_dict())
+        elif state not in (states.SUCCESS, states.RETRY, states.STARTED, states.PENDING, states.RECEIVED):
+            percent, stage, message = progress_of(result)
+            store.progress(task_id, fence, percent, stage, message)
+        return result
+
+    def _cancel(self, job_id: str) -> None:
+        try:
+            self._jobs.client.store.cancel(job_id)
+        except UnknownJob:
+            # Revoking what does not exist must not make it exist.
+            pass
+
+    def _forget(self, task_id: str) -> None:
+        """For a job: delete its record. :raises JobNotEnded: it is still live."""
+        if self._jobs.is_job(task_id):
+            self._jobs.client.delete(task_id)
+        else:
+            super()._forget(task_id)
+
+    def _is_job(self, task_id: str, request: Any) -> bool:
+        task = getattr(request, "task", None)
+        return bool(task == JOB_TASK if task else self._jobs.is_job(task_id))
+
+    @property
+    def _jobs(self) -> Any:
+        return self.app.jobs
+
+    def _strip_prefix(self, key: Any) -> str:
+        text = key.decode() if isinstance(key, bytes) else key
+        prefix = self.get_key_for_task("")
+        prefix = prefix.decode() if isinstance(prefix, bytes) else prefix
+        return str(text.removeprefix(prefix))
+
+
+def progress_of(meta: Any) -> tuple[float | None, str, str | None]:
+    """Percent, stage and message out of what `update_state(state="PROGRESS", meta=...)` was given.
+
+    Understood: `progress` or `percent` (0-100), or `current` and `total`; `stage`; `message` or `status`.
+    """
+    if not isinstance(meta, Mapping):
+        return None, "", None
+    percent: float | None = None
+    try:
+        if "current" in meta and meta.get("total"):
+            percent = 100.0 * float(meta["current"]) / float(meta["total"])
+        elif (value := meta.get("progress", meta.get("percent"))) is not None:
+            percent = float(value)
+    except (TypeError, ValueError):
+        percent = None
+    if percent is not None:
+        percent = round(min(max(percent, 0.0), 100.0), 1)
+    message = meta.get("message", meta.get("status"))
+    return percent, str(meta.get("stage") or ""), None if message is None else str(message)
+
+
+def job_meta(job: Job) -> dict[str, Any]:
+    """A record as Celery's result meta. `result` of a live job is what `AsyncResult.info` shows: its progress."""
+    state = job.celery_state
+    result: Any
+    if job.status is JobStatus.COMPLETED:
+        result = job.result
+    elif job.status is JobStatus.FAILED:
+        result = _exception("JobFailed", "pipeline_jobs.worker.result", job.error or "")
+    elif job.status is JobStatus.CANCELLED:
+        result = _exception("TaskRevokedError", "celery.exceptions", "cancelled")
+    else:
+        result = {
+            "progress": job.progress,
+            "stage": job.stage,
+            "message": job.message,
+            "status": job.status.value,
+            "reason": job.reason,
+            "cancel_requested": job.cancel_requested,
+            "tenant_id": job.tenant_id,
+            "workspace_id": job.workspace_id,
+        }
+    return {
+        "task_id": job.job_id,
+        "status": state,
+        "result": result,
+        "traceback": None,
+        "children": [],
+        "tenant_id": job.tenant_id,
+        "workspace_id": job.workspace_id,
+        "pipeline": job.pipeline,
+        "name": JOB_TASK,
+        "worker": job.worker,
+    }
+
+
+def _exception(kind: str, module: str, text: str) -> dict[str, Any]:
+    return {"exc_type": kind, "exc_module": module, "exc_message": [text]}

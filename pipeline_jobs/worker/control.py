@@ -1,0 +1,78 @@
+"""Revoke and terminate, for jobs: the record first, so that they hold with no worker alive and over any restart.
+
+`JobControl.broadcast` is on the path of the CLI, of Flower and of `AsyncResult.revoke`; the commands below replace Celery's own in each
+worker. No job id ever gets into a worker's set of revoked ids: that would throw away a later hint of the same job.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.app.control import Control
+from celery.utils.functional import maybe_list
+from celery.worker import control as celery_control
+from celery.worker.control import Panel
+
+from pipeline_jobs.exceptions import UnknownJob
+
+#: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
+TERMINATE_SECONDS = 3.0
+
+
+class JobControl(Control):  # type: ignore[misc]
+    """`Celery(control=...)`."""
+
+    def broadcast(self, command: str, arguments: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Write the cancel of each job among the ids, then tell the workers as Celery does."""
+        if command in ("revoke", "terminate") and arguments:
+            jobs = self.app.jobs
+            for task_id in maybe_list(arguments.get("task_id")) or ():
+                if jobs.is_job(task_id):
+                    _cancel(jobs, task_id)
+        return super().broadcast(command, arguments, *args, **kwargs)
+
+
+def _cancel(jobs: Any, job_id: str) -> None:
+    try:
+        before = jobs.client.get(job_id)
+        job = jobs.client.cancel(job_id)
+    except UnknownJob:
+        return
+    if job.ended and not before.ended:
+        jobs.say_revoked(job)
+
+
+def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None = None, **kwargs: Any) -> Any:
+    """Cancel jobs and revoke other tasks, by id (or list of ids)."""
+    jobs = state.app.jobs
+    ids = list(maybe_list(task_id) or ())
+    ours = [one for one in ids if jobs.is_job(one)]
+    others = [one for one in ids if one not in ours]
+    for job_id in ours:
+        _cancel(jobs, job_id)
+        if terminate and jobs.keeper:
+            kill_now = str(signal or "").upper() in ("KILL", "SIGKILL", "9")
+            jobs.keeper.hurry(job_id, 0.0 if kill_now else TERMINATE_SECONDS)
+    if others:
+        reply = celery_control.revoke(state, others, terminate=terminate, signal=signal, **kwargs)
+        if not ours:
+            return reply
+    return {"ok": f"{'terminate' if terminate else 'cancel'}: {', '.join(ids)}"}
+
+
+def terminate(state: Any, signal: str, task_id: Any, **kwargs: Any) -> Any:
+    """Cancel jobs and terminate other tasks, by id (or list of ids)."""
+    return revoke(state, task_id, terminate=True, signal=signal, **kwargs)
+
+
+def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any:
+    """Change the autoscale settings; a worker without an autoscaler (the maintenance worker) ignores it."""
+    if state.consumer.controller.autoscaler is None:
+        return {"ok": "ignored: this worker was started with -c"}
+    return celery_control.autoscale(state, max, min)
+
+
+def install() -> None:
+    """Put our commands in the place of Celery's, keeping what the CLI knows about their arguments."""
+    for command in (revoke, terminate, autoscale):
+        Panel.data[command.__name__] = command

@@ -1,0 +1,103 @@
+"""Hints: the Celery message that says "this job may start now", as the installed Celery and kombu write it.
+
+The scripts push it themselves where the broker is the store's own server, so it is built once at start, by Celery's and
+kombu's own code, with marks for what differs from job to job.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from celery import Celery
+from celery.utils.functional import maybe_list
+from kombu import Connection
+from kombu.utils.json import dumps, loads
+
+from pipeline_jobs.store import Hint, HintTemplate
+
+JOB_TASK = "pipeline_jobs.run_job"
+JOBS_QUEUE = "jobs"
+FENCE_HEADER = "fence"
+
+#: What Flower shows for each job; no url, no params: those may hold secrets, and a message carries ids only.
+KWARGS_REPR = "{'tenant': '@TENANT@', 'workspace': '@WORKSPACE@', 'pipeline': '@PIPELINE@'}"
+_HEADERS = {"tenant": "@TENANT@", "workspace": "@WORKSPACE@", "pipeline": "@PIPELINE@", FENCE_HEADER: "@FENCE@"}
+
+#: Options of `apply_async` that say where a message belongs in a canvas; a job that has one gets a message of its own.
+CANVAS_OPTIONS = ("group_id", "group_index", "chord", "root_id", "parent_id", "chain", "reply_to", "headers", "replaced_task_nesting")
+
+
+def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: Any) -> str:
+    """The whole message as JSON, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ left to fill in.
+
+    :param link: callbacks, as for `apply_async`; `link_error` likewise.
+    :param canvas: any of `CANVAS_OPTIONS`.
+    """
+    headers = {**(canvas.pop("headers", None) or {}), **_HEADERS}
+    task = app.amqp.as_task_v2(
+        "@ID@",
+        JOB_TASK,
+        argsrepr="()",
+        kwargsrepr=KWARGS_REPR,
+        callbacks=maybe_list(link),
+        errbacks=maybe_list(link_error),
+        **canvas,
+    )
+    written: list[dict[str, Any]] = []
+    # Virtual transports share one way of writing; memory's `_put` is where Redis would push.
+    with Connection("memory://") as connection, connection.channel() as channel:
+        channel._put = lambda queue, body, **_: written.append(body)
+        producer = app.amqp.Producer(channel, auto_declare=False)
+        # By queue, which Celery makes exchange '' and the queue's name: an exchange whose binding is missing would drop the message.
+        app.amqp.send_task_message(
+            producer, JOB_TASK, task, queue=JOBS_QUEUE, declare=(), retry=False, headers=headers, serializer="json"
+        )
+    body = written[0]
+    # kombu takes the tag from here: one constant tag would make messages overwrite each other.
+    body["properties"]["delivery_tag"] = "@TAG@"
+    return str(dumps(body)).replace('"@FENCE@"', "@FENCE@")
+
+
+def template(app: Celery) -> HintTemplate:
+    """How the scripts push a hint to the queue `jobs` of this app's broker."""
+    prefix = (app.conf.broker_transport_options or {}).get("global_keyprefix", "")
+    return HintTemplate(prefix + JOBS_QUEUE, message(app))
+
+
+def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:
+    """Sends hints by a kombu producer, for a broker that is not the store's server.
+
+    A crash before it has sent them loses hints, never jobs: an unclaimed hint is dispatched again after `hint_seconds`.
+    """
+    common = message(app)
+
+    def publish(hints: Sequence[Hint]) -> None:
+        with app.producer_or_acquire() as producer:
+            for hint in hints:
+                whole = _fill(hint.message or common, hint)
+                producer.publish(
+                    base64.b64decode(whole["body"]),
+                    exchange="",
+                    routing_key=JOBS_QUEUE,
+                    declare=[app.amqp.queues[JOBS_QUEUE]],
+                    content_type=whole["content-type"],
+                    content_encoding=whole["content-encoding"],
+                    headers=whole["headers"],
+                    correlation_id=hint.job_id,
+                    delivery_mode=whole["properties"]["delivery_mode"],
+                    retry=True,
+                )
+
+    return publish
+
+
+def _fill(text: str, hint: Hint) -> Mapping[str, Any]:
+    for mark, value in (
+        ("@ID@", hint.job_id), ("@FENCE@", str(hint.fence)), ("@TAG@", f"{hint.job_id}.{hint.fence}"),
+        ("@TENANT@", hint.tenant_id), ("@WORKSPACE@", hint.workspace_id), ("@PIPELINE@", hint.pipeline),
+    ):  # fmt: skip
+        text = text.replace(mark, value)
+    filled: Mapping[str, Any] = loads(text)
+    return filled

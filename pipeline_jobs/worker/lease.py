@@ -1,0 +1,130 @@
+"""The worker's beat, from its main process: its slots, its leases, and what must stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import structlog
+from celery import bootsteps
+from celery.worker import state
+from celery.worker.components import Pool
+
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.request import JobRequest
+
+logger = structlog.get_logger(__name__)
+
+
+class LeaseKeeper:
+    """Announces slots and renews leases every `announce_seconds`, in a daemon thread.
+
+    A thread, because neither a busy event loop nor kombu's reconnecting (no timer fires meanwhile) may starve it; daemon, because
+    leases must be renewed until the last job of a worker that shuts down has ended.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._jobs = worker.app.jobs
+        self._interval: float = self._jobs.settings.announce_seconds
+        self._grace: float = self._jobs.settings.cancel_grace_seconds
+        self._leaving = False
+        self._wake = threading.Event()
+        #: When a job that must stop is killed: (id, fence) -> monotonic seconds.
+        self._deadlines: dict[tuple[str, int], float] = {}
+        self._thread = threading.Thread(target=self._loop, name="lease-keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def leave(self) -> None:
+        """No new jobs for this worker, from now on; those that run keep their leases."""
+        self._leaving = True
+        self._wake.set()
+
+    def hurry(self, job_id: str, seconds: float) -> None:
+        """Kill this job's process unless it stops within so many seconds."""
+        for request in _running():
+            if request.id == job_id:
+                due = time.monotonic() + seconds
+                key = (request.id, request.fence or 1)
+                self._deadlines[key] = min(due, self._deadlines.get(key, due))
+        self._wake.set()
+
+    def slots(self) -> int:
+        """How many jobs this worker takes: its autoscale maximum, or its pool's size."""
+        if self._leaving or state.should_stop is not None or state.should_terminate is not None:
+            return 0
+        if JOBS_QUEUE not in self._worker.app.amqp.queues.consume_from:
+            return 0
+        scaler = self._worker.autoscaler
+        return int(scaler.max_concurrency if scaler else self._worker.pool.num_processes)
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                self._beat()
+            except StoreUnavailable as error:
+                logger.warning("the store is away: leases are not renewed", error=str(error))
+            except Exception:
+                # Without a beat every job of this worker would be taken away: log and go on.
+                logger.exception("lease keeper")
+            self._wake.wait(self._interval)
+            self._wake.clear()
+
+    def _beat(self) -> None:
+        requests = _running()
+        keys = [(request.id, request.fence or 1) for request in requests]
+        replies = self._jobs.client.store.announce(self._jobs.worker_id, self.slots(), keys, leaving=self._leaving)
+        now = time.monotonic()
+        deadlines: dict[tuple[str, int], float] = {}
+        for request, key, reply in zip(requests, keys, replies, strict=True):
+            if reply == "ok":
+                continue
+            due = deadlines[key] = self._deadlines.get(key, now + self._grace)
+            if now >= due:
+                self._kill(request, reply)
+        self._deadlines = deadlines
+
+    def _kill(self, request: JobRequest, reply: str) -> None:
+        """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""
+        if request in state.active_requests and request.worker_pid:
+            logger.warning("job did not stop, killing its process", job_id=request.id, reply=reply, pid=request.worker_pid)
+            try:
+                os.kill(request.worker_pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def _running() -> list[JobRequest]:
+    """The jobs that this worker's children have accepted."""
+    while True:
+        try:
+            return [request for request in tuple(state.active_requests) if isinstance(request, JobRequest)]
+        except RuntimeError:
+            # The event loop's thread changed the set meanwhile.
+            continue
+
+
+class LeaseKeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Starts the keeper in each worker that consumes the queue `jobs`."""
+
+    requires = (Pool,)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self._keeper: LeaseKeeper | None = None
+        self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
+
+    def start(self, worker: Any) -> None:
+        self._keeper = worker.app.jobs.keeper = LeaseKeeper(worker)
+        self._keeper.start()
+
+    def stop(self, worker: Any) -> None:
+        if self._keeper:
+            self._keeper.leave()
+
+    terminate = stop

@@ -1,0 +1,62 @@
+"""`AsyncResult` of a job: each of its operations is an operation on the record (the card's mapping)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.result import AsyncResult
+
+from pipeline_jobs.job import Job
+
+
+class JobFailed(Exception):
+    """A job ended as failed; raised by `AsyncResult.get()`. Its text is the job's `error`."""
+
+
+class JobResult(AsyncResult):
+    """The result of any task of this app; for a job, its record.
+
+    `GET /pipeline/jobs/{id}` is `record()`, `DELETE` of a live one `revoke()`, of an ended one `forget()`, waiting `until_ended()`.
+    """
+
+    def record(self) -> Job:
+        """The job's record, read now. :raises UnknownJob:"""
+        return self._jobs.client.get(self.id)  # type: ignore[no-any-return]
+
+    def revoke(
+        self, connection: Any = None, terminate: bool = False, signal: Any = None, wait: bool = False, timeout: float | None = None
+    ) -> Job | None:
+        """Cancel the job and give its record afterwards; a task that is no job is revoked as Celery does (None).
+
+        A queued job is cancelled when this returns. A running one is asked to stop: its worker sees it within a second or two,
+        and `terminate` asks for it at once.
+
+        :raises UnknownJob: the id looks like a job's and there is none.
+        """
+        jobs = self._jobs
+        if not jobs.is_job(self.id):
+            super().revoke(connection=connection, terminate=terminate, signal=signal, wait=wait, timeout=timeout)
+            return None
+        job: Job = jobs.client.cancel(self.id)
+        if job.ended:
+            jobs.say_revoked(job)
+        elif terminate:
+            super().revoke(connection=connection, terminate=True, signal=signal, wait=wait, timeout=timeout)
+        return job
+
+    def until_ended(self, timeout: float) -> Job:
+        """Wait at most `timeout` seconds for the end; the record as it is then. :raises UnknownJob:"""
+        return self._jobs.client.wait(self.id, timeout)  # type: ignore[no-any-return]
+
+    @property
+    def tenant_id(self) -> str | None:
+        """Whose job it is; None for a task that is no job."""
+        return self._get_task_meta().get("tenant_id")
+
+    @property
+    def workspace_id(self) -> str | None:
+        return self._get_task_meta().get("workspace_id")
+
+    @property
+    def _jobs(self) -> Any:
+        return self.app.jobs

@@ -1,0 +1,170 @@
+"""The Celery tasks: one that runs a job, and those of the maintenance queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+
+from pipeline_jobs.client import Client
+from pipeline_jobs.exceptions import IdTaken, InvalidInput
+from pipeline_jobs.executor import Ending, Outcome
+from pipeline_jobs.job import NewJob, StepResult, new_job_id
+from pipeline_jobs.maintenance import sweep_workdirs
+from pipeline_jobs.tenants import TenantContext, current_tenant
+from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, message
+from pipeline_jobs.worker.request import JobCancelledSignal, JobRequeuedSignal
+from pipeline_jobs.worker.result import JobFailed
+
+MAINTENANCE_QUEUE = "maintenance"
+
+
+class JobTask(Task):  # type: ignore[misc]
+    """`run_job`: to call it is to submit a job. The result's id is the job's."""
+
+    Request = "pipeline_jobs.worker.request:JobRequest"
+    name = JOB_TASK
+    #: The record's own attempts decide.
+    max_retries = 0
+    typing = True
+    acks_late = False
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups.
+
+        :return: its `AsyncResult`.
+        :raises InvalidInput: a field is wrong, or `eta`, `countdown` or `expires` is given: a Celery ETA would wait in a worker's memory.
+        """
+        for option in ("eta", "countdown", "expires"):
+            if options.get(option) is not None:
+                raise InvalidInput(f"{option} is not for jobs: they wait in the store, not in a worker's memory", field=option)
+        app = self.app
+        if app.conf.task_always_eager:
+            return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
+        canvas = {name: options[name] for name in CANVAS_OPTIONS if options.get(name) is not None}
+        own = message(app, link=link, link_error=link_error, **canvas) if canvas or link or link_error else None
+        job = app.jobs.client.submit(_new_job(args, kwargs), job_id=task_id, message=own)
+        result = app.AsyncResult(job.job_id)
+        parent = app.current_worker_task
+        if options.get("add_to_parent", True) and parent:
+            parent.add_trail(result)
+        return result
+
+    def run(
+        self,
+        url: str | None = None,
+        quality: str | None = None,
+        pipeline: str = "media",
+        params: dict[str, Any] | None = None,
+        tenant_id: str | None = None,
+        workspace_id: str | None = None,
+        priority: int = 0,
+        max_attempts: int | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """In a worker: run the job whose hint this is. The arguments are those of a new job; a hint has none.
+
+        :return: `StepResult.to_dict()`
+        :raises JobFailed: the job failed; the record says so already.
+        """
+        request = self.request
+        jobs = self.app.jobs
+        if request.is_eager:
+            new = _new_job(request.args, request.kwargs)
+            result: StepResult = jobs.executor.run_in_process(jobs.client.prepare(new))
+            return result.to_dict()
+        fence = getattr(request, FENCE_HEADER, None)
+        if fence is None:
+            fence = self._adopt(jobs.client)
+        outcome: Outcome = jobs.executor.run(request.id, int(fence), jobs.worker_id)
+        if outcome.ending is Ending.COMPLETED:
+            return dict(outcome.result or {})
+        if outcome.ending is Ending.FAILED:
+            raise JobFailed(outcome.error)
+        if outcome.ending is Ending.CANCELLED:
+            self._leave_canvas()
+            raise JobCancelledSignal(outcome.error or "cancelled")
+        if outcome.ending is Ending.REQUEUED:
+            raise JobRequeuedSignal(outcome.error or "will be tried again")
+        raise Ignore(f"nothing to do: {outcome.error}")
+
+    def _adopt(self, client: Client) -> int:
+        """A bare message (plain `send_task`) has no record: make one, so that it is a job like any other. :return: its fence."""
+        request = self.request
+        try:
+            job = client.prepare(_new_job(request.args, request.kwargs), request.id)
+        except InvalidInput as error:
+            raise JobFailed(f"message without a record, and not a job: {error}") from error
+        try:
+            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=True)
+        except IdTaken:
+            raise Ignore("nothing to do: a message without a fence for a job that has a record") from None
+        self.app.log.get_default_logger().warning("adopted message %s, which had no record, as a job of tenant %s", request.id, job.tenant_id)
+        return 1
+
+    def _leave_canvas(self) -> None:
+        """A cancelled member of a chord must be counted, or its body would wait for ever."""
+        if self.request.chord:
+            self.backend.on_chord_part_return(self.request, "REVOKED", JobFailed("cancelled"))
+
+
+def _new_job(args: Any, kwargs: Any) -> NewJob:
+    """The call's arguments as a new job; in a tenant's context that tenant's, unless they name another."""
+    names = ("url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "tags", "metadata")
+    values = {**dict(zip(names, args or (), strict=False)), **(kwargs or {})}
+    if unknown := sorted(set(values) - set(names)):
+        raise InvalidInput(f"unknown field {unknown[0]!r}", field=unknown[0])
+    here = current_tenant() or TenantContext()
+    values["tenant_id"] = values.get("tenant_id") or here.tenant_id
+    values["workspace_id"] = values.get("workspace_id") or (here.workspace_id if values["tenant_id"] == here.tenant_id else "main")
+    for name in ("tags", "params", "metadata"):
+        if values.get(name) is None:
+            values.pop(name, None)
+    if "tags" in values:
+        values["tags"] = tuple(values["tags"])
+    try:
+        return NewJob(**{name: value for name, value in values.items() if value is not None or name == "url"})
+    except TypeError as error:
+        raise InvalidInput(str(error)) from None
+
+
+def register(app: Celery) -> None:
+    """Put the tasks on an app that `create_celery` made."""
+    app.register_task(JobTask())
+    # shared=False: a shared task would be put on every later app of the process, with this app's parts.
+
+    @app.task(name="pipeline_jobs.maintenance.purge", ignore_result=True, shared=False)
+    def purge() -> dict[str, int]:
+        """TTL cleanup, artifacts of removed jobs, left-over working folders of this disk."""
+        jobs = app.jobs
+        return {**jobs.purge.run_once(), "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
+
+    @app.task(name="pipeline_jobs.maintenance.rescue", ignore_result=True, shared=False)
+    def rescue() -> dict[str, int]:
+        """Dead workers' jobs and lost hints go back to the queue."""
+        counts: dict[str, int] = app.jobs.rescue.run_once()
+        return counts
+
+
+def beat_schedule(rescue_seconds: float, purge_seconds: float) -> dict[str, dict[str, Any]]:
+    """What beat ticks. A tick that waited longer than its interval is of no use any more: it expires."""
+    return {
+        name: {
+            "task": f"pipeline_jobs.maintenance.{name}",
+            "schedule": seconds,
+            "options": {"queue": MAINTENANCE_QUEUE, "expires": max(seconds, 1.0) * 2},
+        }
+        for name, seconds in (("rescue", rescue_seconds), ("purge", purge_seconds))
+    }

@@ -1,0 +1,37 @@
+"""The real stack as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.worker.app import create_celery
+from tests.stack import Stack
+
+#: Short times, so that a test of a lease does not wait a minute for it.
+QUICK: dict[str, Any] = {
+    "lease_seconds": 4.0, "announce_seconds": 0.25, "rescue_seconds": 0.5, "cleanup_seconds": 0.5, "hint_seconds": 5.0, "cancel_grace_seconds": 2.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """`make_stack(max_concurrent_jobs=4)`: a stack with these settings; all its processes end with the test."""
+    stacks: list[Stack] = []
+
+    def make(**changes: Any) -> Stack:
+        settings = cell.model_copy(update={**QUICK, **changes})
+        app = create_celery(settings)
+        stack = Stack(app.jobs.client, settings, tmp_path / f"stack{len(stacks)}")
+        stack.app = app
+        stacks.append(stack)
+        return stack
+
+    yield make
+    for stack in stacks:
+        stack.stop()
+        stack.app.close()

@@ -1,0 +1,212 @@
+"""Jobs on a real Celery worker: slots, cancel, rescue, and what the celery command and AsyncResult say."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+from celery.exceptions import TaskRevokedError
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker.result import JobFailed
+from tests.integration.recount import differences
+from tests.stack import Stack
+from tests.waiting import until
+
+MakeStack = Callable[..., Stack]
+
+
+def test_a_job_runs_and_its_result_progress_and_tenant_are_told_alike(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=2,1")
+    job = stack.submit(params={"seconds": 0.5, "steps": 5, "echo": {"deep": [1, {}]}}, tenant_id="acme", workspace_id="blog")
+    result = stack.app.AsyncResult(job.job_id)
+    assert result.get(timeout=60)["data"]["echo"] == {"deep": [1, {}]}
+    ended = stack.client.get(job.job_id)
+    assert (result.state, result.result, result.tenant_id, result.workspace_id) == ("SUCCESS", ended.result, "acme", "blog")
+    assert (ended.attempt, ended.crashes, ended.progress) == (1, 0, 100.0)
+    assert differences(stack.client.store) == []
+
+
+def test_asyncresult_agrees_with_the_record_in_every_state(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    waiting = stack.submit(params={"seconds": 30, "steps": 300})
+    result = stack.app.AsyncResult(waiting.job_id)
+    assert (result.state, result.ready(), result.info["status"]) == ("PENDING", False, "queued")
+    with pytest.raises(CeleryTimeoutError):
+        result.get(timeout=0.1)
+    stack.worker("jobs", "--autoscale=1,1")
+    stack.until_status(waiting.job_id, JobStatus.RUNNING)
+    until(lambda: result.state == "PROGRESS", "progress")
+    assert result.info["stage"] == "sleep"
+    assert result.info["tenant_id"] == "default"
+    assert result.info["progress"] > 0
+    result.revoke()
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=60)
+    assert (result.state, stack.client.get(waiting.job_id).status) == ("REVOKED", JobStatus.CANCELLED)
+
+    failing = stack.app.AsyncResult(stack.submit(params={"fail": "no luck"}).job_id)
+    with pytest.raises(JobFailed, match="no luck"):
+        failing.get(timeout=60)
+    record = failing.record()
+    assert (failing.state, record.error, str(failing.result)) == ("FAILURE", "no luck", "no luck")
+    failing.forget()
+    assert failing.state == "PENDING"
+
+
+def test_never_more_jobs_run_than_autoscale_allows_and_control_autoscale_changes_it_live(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=100)
+    stack.worker("jobs", "--autoscale=3,1")
+    for _ in range(40):
+        stack.submit(params={"seconds": 600})
+    until(lambda: stack.running() == 3, "3 running")
+    assert len(stack.inspect("active")) == 3
+    assert stack.client.store.client.zcard(stack.client.store.keys("hints")) == 0
+    assert stack.celery("control", "autoscale", "6", "1").returncode == 0
+    until(lambda: stack.running() == 6, "6 running")
+    until(lambda: len(stack.inspect("active")) == 6, "6 active")
+
+
+def test_the_cap_holds_over_two_workers(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=4)
+    stack.worker("one", "--autoscale=3,1")
+    stack.worker("two", "--autoscale=3,1")
+    seen = set()
+    for _ in range(12):
+        stack.submit(params={"seconds": 0.4})
+    while stack.client.store.client.zcard(stack.client.store.keys("status", "completed")) < 12:
+        seen.add(stack.running())
+    assert max(seen) == 4
+
+
+def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_consumes_jobs_only(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=7)
+    stack.worker("jobs")
+    assert [queue["name"] for queue in stack.inspect("active_queues")] == ["jobs"]
+    assert stack.inspect("stats")["autoscaler"]["max"] == 7
+
+
+@pytest.mark.parametrize("how", ["client", "celery revoke", "celery terminate", "celery terminate SIGKILL"])
+def test_a_cancel_stops_a_running_job_and_the_next_one_runs(make_stack: MakeStack, how: str) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(params={"seconds": 600, "steps": 6000}, tenant_id="acme")
+    until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
+    assert job.job_id in {task["id"] for task in stack.inspect("active")}
+    following = stack.submit(params={"seconds": 0})
+    if how == "client":
+        stack.client.cancel(job.job_id)
+    elif how == "celery revoke":
+        assert stack.celery("control", "revoke", job.job_id).returncode == 0
+    else:
+        name = "SIGKILL" if "KILL" in how else "SIGTERM"
+        assert stack.celery("control", "terminate", name, job.job_id).returncode == 0
+    ended = stack.until_status(job.job_id, JobStatus.CANCELLED)
+    assert ended.tenant_id == "acme"
+    stack.until_status(following.job_id, JobStatus.COMPLETED)
+    assert stack.app.AsyncResult(job.job_id).state == "REVOKED"
+    assert differences(stack.client.store) == []
+
+
+def test_a_stage_that_ignores_a_cancel_is_interrupted(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(params={"seconds": 600, "ignore_cancel": True})
+    stack.until_status(job.job_id, JobStatus.RUNNING)
+    stack.client.cancel(job.job_id)
+    stack.until_status(job.job_id, JobStatus.CANCELLED)
+    stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+
+
+def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    job = stack.submit(params={"seconds": 0}, tenant_id="acme")
+    done = stack.celery("control", "revoke", job.job_id, "job_1_00000000", "--timeout", "0.5")
+    assert done.returncode == 69, done.stdout + done.stderr
+    stack.worker("jobs", "--autoscale=1,1")
+    after = stack.submit(params={"seconds": 0})
+    stack.until_status(after.job_id, JobStatus.COMPLETED)
+    record = stack.client.get(job.job_id)
+    assert (record.status, record.tenant_id, record.attempt) == (JobStatus.CANCELLED, "acme", 0)
+    assert not stack.client.store.client.keys("*job_1_00000000*")
+
+
+def test_the_job_of_a_killed_worker_runs_again_on_another_and_completes(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.maintenance()
+    worker = stack.worker("one", "--autoscale=2,1")
+    job = stack.submit(params={"seconds": 6, "steps": 60})
+    until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
+    children = stack.inspect("stats", "one")["pool"]["processes"]
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    until(lambda: not any(alive(pid) for pid in children), "the children of a killed worker to be gone")
+    stack.worker("two", "--autoscale=2,1")
+    ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert (ended.crashes, ended.attempt, (ended.worker or "").split("/")[0]) == (1, 1, "two@test")
+    assert differences(stack.client.store) == []
+
+
+def test_a_job_that_kills_its_process_fails_after_the_third_time_and_the_worker_lives(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(params={"seconds": 0, "crash": True})
+    ended = stack.until_status(job.job_id, JobStatus.FAILED)
+    assert ended.error_detail is not None
+    assert (ended.crashes, ended.error_detail["code"]) == (3, "worker_lost")
+    stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+
+
+def test_a_retryable_failure_is_tried_again_up_to_max_attempts(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(params={"fail": "once", "fail_times": 1, "retryable": True}, max_attempts=2)
+    ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert (ended.attempt, ended.crashes) == (2, 0)
+
+
+def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    result = stack.app.send_task("pipeline_jobs.run_job", kwargs={"pipeline": "sleep", "params": {"echo": 1}}, queue="jobs")
+    ended = stack.app.AsyncResult(result.id).until_ended(60) if until(lambda: known(stack, result.id), "the record") else None
+    assert ended is not None
+    assert (ended.status, ended.tenant_id, ended.result["data"]["echo"]) == (JobStatus.COMPLETED, "default", 1)
+    assert result.get(timeout=30)["data"]["echo"] == 1
+    assert "adopted" in stack.log("jobs")
+
+
+def test_calling_the_task_submits_a_job(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    result = stack.app.tasks["pipeline_jobs.run_job"].delay(pipeline="sleep", params={"echo": "hi"}, tenant_id="acme")
+    assert result.record().tenant_id == "acme"
+    assert result.get(timeout=60)["data"]["echo"] == "hi"
+
+
+def test_ttl_cleanup_by_beat_removes_ended_jobs(make_stack: MakeStack) -> None:
+    stack = make_stack(job_ttl_seconds=1)
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(params={"seconds": 0})
+    live = stack.submit(params={"seconds": 600})
+    until(lambda: not known(stack, job.job_id), "the purge")
+    assert known(stack, live.job_id)
+    stack.client.cancel(live.job_id)
+
+
+def known(stack: Stack, job_id: str) -> bool:
+    return bool(stack.client.store.client.exists(stack.client.store.keys("job", job_id)))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] != "Z"

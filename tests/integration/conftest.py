@@ -1,0 +1,71 @@
+"""A client on a real server, and shorthands to move a job through its life without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from examples.demo_pipelines import SLEEP
+from pipeline_jobs.client import Client
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import ClaimRefused, HintTemplate, Store, connect
+
+TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
+
+
+@dataclass
+class Cell:
+    """A client and its store, and a pretended worker."""
+
+    client: Client
+    store: Store
+    settings: Settings
+
+    def with_settings(self, **changes: object) -> Cell:
+        """The same cell as another process with other settings sees it."""
+        return make_cell(self.settings.model_copy(update=changes))
+
+    def slots(self, n: int, worker: str = "w1") -> None:
+        self.store.announce(worker, n, [])
+
+    def submit(self, **fields: object) -> Job:
+        return self.client.submit(NewJob(**{"pipeline": "sleep", **fields}))  # type: ignore[arg-type]
+
+    def start(self, job_id: str, worker: str = "w1", run: str = "run") -> Job:
+        """Claim a dispatched job with the fence its hint has."""
+        claimed = self.store.claim(job_id, self.client.get(job_id).fence, worker=worker, run=run)
+        assert not isinstance(claimed, ClaimRefused), claimed
+        return claimed
+
+    def running(self, **fields: object) -> Job:
+        """A job that a worker runs."""
+        self.slots(100)
+        return self.start(self.submit(**fields).job_id)
+
+    def hints(self) -> list[str]:
+        """What is on the broker, oldest first."""
+        return list(reversed(self.store.client.lrange("jobs", 0, -1)))
+
+    def let_leases_end(self) -> None:
+        """As if the lease time had passed."""
+        for key in (self.store.keys("leases"), self.store.keys("hints")):
+            for member in self.store.client.zrange(key, 0, -1):
+                self.store.client.zadd(key, {member: 1})
+
+
+def make_cell(settings: Settings) -> Cell:
+    registry = Registry()
+    registry.register(SLEEP)
+    store = Store(connect(settings.redis_url), settings, template=TEMPLATE)
+    return Cell(Client(store, registry, settings), store, settings)
+
+
+@pytest.fixture
+def jobs(cell: Settings) -> Iterator[Cell]:
+    made = make_cell(cell)
+    yield made
+    made.store.client.close()

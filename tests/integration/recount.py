@@ -1,0 +1,56 @@
+"""The oracle of the indexes: count everything again from the records alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import Store
+
+
+def differences(store: Store) -> list[str]:
+    """What does not agree with the records; empty when all is well."""
+    client, keys = store.client, store.keys
+    prefix = keys("job", "")
+    records = {key.removeprefix(prefix): client.hgetall(key) for key in client.scan_iter(prefix + "*", count=1000)}
+    jobs = {job_id: Job.from_mapping(flat) for job_id, flat in records.items()}
+    found: list[str] = []
+
+    def same(what: str, index: str, expected: set[str]) -> None:
+        actual = set(client.zrange(index, 0, -1))
+        if actual != expected:
+            found.append(f"{what}: too many {sorted(actual - expected)[:3]}, missing {sorted(expected - actual)[:3]}")
+
+    same("jobs", keys("jobs"), set(jobs))
+    for status in JobStatus:
+        same(f"status {status}", keys("status", status), {i for i, job in jobs.items() if job.status is status})
+    for tenant in {job.tenant_id for job in jobs.values()}:
+        mine = {i: job for i, job in jobs.items() if job.tenant_id == tenant}
+        same(f"tenant {tenant}", keys("tenant", tenant), set(mine))
+        for status in JobStatus:
+            same(f"{tenant} {status}", keys("tenant_status", tenant, status), {i for i, job in mine.items() if job.status is status})
+        for workspace in {job.workspace_id for job in mine.values()}:
+            same(f"workspace {workspace}", keys("workspace", tenant, workspace), {i for i, j in mine.items() if j.workspace_id == workspace})
+        stored = sum(job.artifact_bytes for job in mine.values())
+        if store.tenant_bytes(tenant) != stored:
+            found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
+    same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
+    same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
+    waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
+    ready = {member[17:] for member in client.zrange(keys("ready"), 0, -1)}
+    hinted, delayed = set(client.zrange(keys("hints"), 0, -1)), set(client.zrange(keys("delayed"), 0, -1))
+    if ready | hinted | delayed != waiting or len(ready) + len(hinted) + len(delayed) != len(waiting):
+        found.append(f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)})")
+    running = Counter(job.worker for job in jobs.values() if job.status is JobStatus.RUNNING)
+    counted = {worker: int(n) for worker, n in client.hgetall(keys("running")).items()}
+    if counted != dict(running):
+        found.append(f"running per worker: {counted} instead of {dict(running)}")
+    capacity = sum(int(n) for n in client.hvals(keys("slots")))
+    if int(client.get(keys("capacity")) or 0) != capacity:
+        found.append(f"capacity {client.get(keys('capacity'))} instead of {capacity}")
+    for job_id, flat in records.items():
+        writes = int(flat.get("terminal_writes", 0))
+        if writes != (1 if jobs[job_id].ended else 0):
+            found.append(f"{job_id} is {flat['status']} with {writes} terminal writes")
+    return found

@@ -1,0 +1,161 @@
+"""The real parts as processes, for tests: workers, beat, the API and the `celery` command, on a server of the fixtures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pipeline_jobs.client import Client
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.settings import Settings, env_names
+from pipeline_jobs.states import JobStatus
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment that gives a process these settings, and no other of ours."""
+    ours = env_names()
+    values = {name: _text(getattr(settings, field)) for name, field in ours.items() if getattr(settings, field) not in ("", None)}
+    rest = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**rest, **values, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+class Stack:
+    """Starts processes and stops all of them."""
+
+    def __init__(self, client: Client, settings: Settings, folder: Path) -> None:
+        self.client, self.settings, self.folder = client, settings, folder
+        #: The Celery app in this process.
+        self.app: Any = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    # -- processes
+
+    def run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment(self.settings, **env), stdout=log, stderr=log, start_new_session=True)
+        self._processes.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text("utf-8", "replace")
+
+    def worker(self, name: str = "jobs", *options: str, slots: int | None = None, **env: str) -> subprocess.Popen[bytes]:
+        """A job worker, up and announced."""
+        before = self._announced()
+        process = self.run(
+            name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "--loglevel=INFO", *options, **env
+        )
+        until(lambda: self._announced() - before or self._died(process, name), f"worker {name}")
+        until(lambda: f"{name}@test ready" in self.log(name) or self._died(process, name), f"worker {name}")
+        return process
+
+    def maintenance(self) -> None:
+        """The maintenance worker and beat, up."""
+        process = self.run(
+            "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance", "-c", "1",
+            "--loglevel=INFO",
+        )  # fmt: skip
+        self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
+        until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
+
+    def api(self) -> Api:
+        port = free_port()
+        process = self.run(
+            "api", sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
+            "--no-control-socket",
+        )  # fmt: skip
+        api = Api(f"http://127.0.0.1:{port}")
+        until(lambda: api.alive() or self._died(process, "api"), "the API")
+        return api
+
+    def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The `celery -A celery_app ...` command."""
+        return subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "celery_app", *arguments],
+            cwd=ROOT, env=environment(self.settings), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def inspect(self, what: str, worker: str = "jobs") -> Any:
+        """What this worker answers to `celery inspect WHAT`."""
+        node = f"{worker}@test"
+        # With a destination the command returns as soon as that one has answered.
+        done = self.celery("inspect", what, "--json", "--timeout", "20", "--destination", node)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)[node]
+
+    def stop(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    # -- jobs
+
+    def submit(self, **fields: Any) -> Job:
+        return self.client.submit(NewJob(**{"pipeline": "sleep", **fields}))
+
+    def until_status(self, job_id: str, *statuses: JobStatus, seconds: float = 60) -> Job:
+        def reached() -> Job | None:
+            job = self.client.get(job_id)
+            return job if job.status in statuses else None
+
+        return until(reached, f"{job_id} to be {statuses}", seconds)  # type: ignore[return-value]
+
+    def running(self) -> int:
+        return int(self.client.store.client.zcard(self.client.store.keys("leases")))
+
+    def _announced(self) -> set[str]:
+        return set(self.client.store.client.hkeys(self.client.store.keys("slots")))
+
+    def _died(self, process: subprocess.Popen[bytes], name: str) -> None:
+        if process.poll() is not None:
+            raise AssertionError(f"{name} ended with {process.returncode}:\n{self.log(name)[-3000:]}")
+
+
+class Api:
+    """The HTTP API as a client sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def alive(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health/live", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, **options)
+
+    def post(self, path: str, body: Any, **options: Any) -> requests.Response:
+        return requests.post(self.url + path, json=body, timeout=90, **options)
+
+    def delete(self, path: str, **options: Any) -> requests.Response:
+        return requests.delete(self.url + path, timeout=60, **options)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,125 @@
+"""Pages of sites: yt-dlp in its child process, against a page on loopback."""
+
+from __future__ import annotations
+
+import socket
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yt_dlp
+
+from pipeline_jobs.exceptions import JobCancelled, NotMedia, SourceForbidden, SourceTooLarge
+from pipeline_jobs.media import fetch
+from pipeline_jobs.media.join import join
+from pipeline_jobs.media.site_child import Guard, Refused, options, refusal
+from tests.unit.media.conftest import MakeContext
+from tests.unit.media.fakes import SAMPLES, FakeReporter, FakeSite, make_film
+
+FILM = (SAMPLES / "harbor.mp4").read_bytes()
+PAGE = '<!DOCTYPE html><html><head><title>The harbor</title></head><body><video src="{}"></video></body></html>'
+
+
+def page(site: FakeSite, source: str) -> str:
+    return site.file("/page.html", PAGE.format(source).encode(), "text/html")
+
+
+def test_a_film_on_a_page_is_fetched(site: FakeSite, make_context: MakeContext, reporter: FakeReporter) -> None:
+    site.file("/film.mp4", FILM, "video/mp4")
+    context = make_context(page(site, "/film.mp4"))
+    found = fetch.run(context)
+    assert (context.workdir / found["source"]).read_bytes() == FILM
+    assert found["title"].startswith("The harbor")
+    assert reporter.percents == sorted(reporter.percents)
+
+
+def test_a_page_without_media_is_not_media(site: FakeSite, make_context: MakeContext) -> None:
+    url = site.file("/", b"<!DOCTYPE html><html><body><p>Nothing to see.</p></body></html>", "text/html")
+    with pytest.raises(NotMedia, match="web page"):
+        fetch.run(make_context(url))
+
+
+def test_a_page_that_leads_inside_is_refused(site: FakeSite, make_context: MakeContext) -> None:
+    with pytest.raises(SourceForbidden):
+        fetch.run(make_context(page(site, "http://169.254.169.254/film.mp4")))
+
+
+def test_the_size_cap_holds_for_sites_too(site: FakeSite, make_context: MakeContext) -> None:
+    site.file("/film.mp4", FILM, "video/mp4")
+    with pytest.raises(SourceTooLarge):
+        fetch.run(make_context(page(site, "/film.mp4"), PIPELINE_MEDIA_MAX_BYTES="50000"))
+
+
+def test_a_cancel_ends_the_child(site: FakeSite, make_context: MakeContext, reporter: FakeReporter) -> None:
+    def stall(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "video/mp4")
+        handler.send_header("Content-Length", str(len(FILM)))
+        handler.end_headers()
+        handler.wfile.write(FILM[:10_000])
+        if handler.command == "GET" and len(site.requests) > 2:
+            reporter.cancelled.set()
+            site.closing.wait(60)
+
+    site.answer("/film.mp4", stall)
+    with pytest.raises(JobCancelled):
+        fetch.run(make_context(page(site, "/film.mp4")))
+    assert not [child for child in psutil.Process().children() if "site_child" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%eth0", "a-name.example"])
+def test_the_guard_refuses_what_the_table_refuses(address: str) -> None:
+    guard = Guard(allow_private=False)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as sock, pytest.raises(PermissionError):
+        guard("socket.connect", (sock, (address, 80)))
+    assert guard.blocked
+
+
+def test_the_guard_lets_the_public_pass_and_starts_no_program() -> None:
+    guard = Guard(allow_private=False)
+    with socket.socket() as sock:
+        guard("socket.connect", (sock, ("93.184.216.34", 443)))
+    with socket.socket(socket.AF_UNIX) as sock, pytest.raises(PermissionError):
+        guard("socket.connect", (sock, "/run/docker.sock"))
+    with pytest.raises(PermissionError):
+        guard("subprocess.Popen", ("ffmpeg", [], None, None))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Unable to download webpage: HTTP Error 404: Not Found", "source_not_found"), ("Video unavailable", "source_not_found"),
+        ("HTTP Error 503: Service Unavailable", "source_unavailable"), ("<urlopen error timed out>", "source_unavailable"),
+        ("No video formats found!", "not_media"),
+    ],
+)  # fmt: skip
+def test_yt_dlps_words_become_our_codes(text: str, code: str) -> None:
+    refused = refusal(yt_dlp.utils.DownloadError(text), Guard(allow_private=False))
+    assert refused.code == code
+    assert text not in str(refused)
+
+
+def test_a_download_that_grows_past_the_cap_is_stopped() -> None:
+    said: list[dict[str, Any]] = []
+    order = {"height": 360, "stem": "site", "max_bytes": 100}
+    (hook,) = options(order, said.append)["progress_hooks"]
+    hook({"downloaded_bytes": 50, "total_bytes": 200})
+    assert said == [{"progress": 0.25}]
+    with pytest.raises(Refused) as caught:
+        hook({"downloaded_bytes": 101})
+    assert caught.value.code == "source_too_large"
+
+
+def test_picture_and_sound_that_come_apart_are_joined(tmp_path: Path, make_context: MakeContext) -> None:
+    from pipeline_jobs.media import probe
+
+    context = make_context(data={"source": "source"})
+    picture = make_film(tmp_path / "v.mp4", audio=False)
+    sound = make_film(tmp_path / "a.m4a", size=None, format="mp4")
+    join(context, [picture, sound], context.workdir / "source")
+    media = probe.run(context)["media"]
+    assert (media["video"]["codec"], media["audio"]["codec"]) == ("h264", "aac")
+    assert media["duration"] == pytest.approx(2.0, abs=0.2)

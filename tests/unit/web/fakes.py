@@ -1,0 +1,200 @@
+"""The ports of the HTTP face, in memory. Rules of submission are the real client's; only the store is missing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.artifacts import Stat
+from pipeline_jobs.client import Client, JobPage, JobQuery
+from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, UnknownJob
+from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.pipelines import Pipeline, Registry, Stage
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import Store
+from pipeline_jobs.web.ports import Parts
+
+SIGNATURE = "good-signature"
+#: 2025-01-03T12:00:00Z, the brief's own moment.
+NOON = 1_735_905_600_000
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    weight: float = Field(1.0, gt=0)
+
+
+class SleepParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seconds: float = Field(0.0, ge=0, le=3600)
+    steps: int = Field(10, ge=1, le=1000)
+    parts: list[Part] = []
+
+
+def nothing(context: Any) -> None:
+    """A stage."""
+
+
+def make_registry() -> Registry:
+    registry = Registry()
+    registry.register(
+        Pipeline("media", (Stage("fetch", nothing, 2), Stage("publish", nothing)), qualities=("720p", "1080p"), description="A film.")
+    )
+    registry.register(Pipeline("sleep", (Stage("sleep", nothing),), params=SleepParams, needs_url=False))
+    return registry
+
+
+class FakeJobs:
+    """Client and results in one: every job by its id."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._rules = Client(cast(Store, None), registry, settings)
+        self.jobs: dict[str, Job] = {}
+        #: Raised by every operation on the store, when set.
+        self.failure: Exception | None = None
+        #: Called when a request begins to wait for a job; stands for what the worker does meanwhile.
+        self.while_waiting: Callable[[str], object] = lambda job_id: None
+        self.waits: list[float] = []
+        self.queries: list[JobQuery] = []
+
+    def submit(self, new: NewJob) -> Job:
+        job = self._rules.prepare(new)
+        self.ask()
+        order = len(self.jobs) + 1
+        return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+
+    def list(self, query: JobQuery) -> JobPage:
+        self.ask()
+        self.queries.append(query)
+        if query.cursor is not None and not query.cursor.isdecimal():
+            raise InvalidInput("cursor is not one that a list gave", field="cursor")
+        before = int(query.cursor) if query.cursor else 2**62
+        found = [job for job in sorted(self.jobs.values(), key=lambda job: -job.order) if job.order < before and _matches(job, query)]
+        page = found[: query.limit]
+        return JobPage(tuple(page), str(page[-1].order) if len(found) > len(page) else None)
+
+    def results(self, job_id: str) -> FakeHandle:
+        return FakeHandle(self, job_id)
+
+    def ask(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def put(self, job: Job) -> Job:
+        self.jobs[job.job_id] = job
+        return job
+
+    def change(self, job_id: str, **changes: Any) -> Job:
+        return self.put(self.jobs[job_id].evolve(**changes))
+
+    def start(self, job_id: str) -> Job:
+        return self.change(job_id, status=JobStatus.RUNNING, reason=None, attempt=1, started_at=NOON, stage="fetch", progress=5.0)
+
+    def complete(self, job_id: str, **data: Any) -> Job:
+        result = StepResult(True, data).to_dict()
+        return self.change(job_id, status=JobStatus.COMPLETED, result=result, progress=100.0, completed_at=NOON, reason=None, stage=None)
+
+
+def _matches(job: Job, query: JobQuery) -> bool:
+    return (
+        query.tenant_id in (None, job.tenant_id)
+        and query.workspace_id in (None, job.workspace_id)
+        and (not query.statuses or job.status in query.statuses)
+        and query.pipeline in (None, job.pipeline)
+        and (query.tag is None or query.tag in job.tags)
+        and (query.created_after is None or job.created_at > query.created_after)
+        and (query.created_before is None or job.created_at < query.created_before)
+    )
+
+
+@dataclass
+class FakeHandle:
+    jobs: FakeJobs
+    job_id: str
+
+    def record(self) -> Job:
+        self.jobs.ask()
+        try:
+            return self.jobs.jobs[self.job_id]
+        except KeyError:
+            raise UnknownJob from None
+
+    def revoke(self) -> Job:
+        job = self.record()
+        if job.ended:
+            return job
+        if job.status is JobStatus.RUNNING:
+            return self.jobs.change(self.job_id, cancel_requested=True)
+        return self.jobs.change(self.job_id, status=JobStatus.CANCELLED, cancel_requested=True, completed_at=NOON, reason=None)
+
+    def forget(self) -> None:
+        if not self.record().ended:
+            raise JobNotEnded
+        del self.jobs.jobs[self.job_id]
+
+    def until_ended(self, timeout: float) -> Job:
+        self.record()
+        self.jobs.waits.append(timeout)
+        self.jobs.while_waiting(self.job_id)
+        return self.record()
+
+
+@dataclass
+class FakeArtifacts:
+    files: dict[str, bytes] = field(default_factory=dict)
+    opened: list[io.BytesIO] = field(default_factory=list)
+
+    def verify(self, path: str, signature: str) -> bool:
+        return signature == SIGNATURE
+
+    def open(self, path: str) -> BinaryIO:
+        file = io.BytesIO(self._bytes(path))
+        self.opened.append(file)
+        return file
+
+    def stat(self, path: str) -> Stat:
+        return Stat(len(self._bytes(path)), None)
+
+    def _bytes(self, path: str) -> bytes:
+        try:
+            return self.files[path]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+
+@dataclass
+class World:
+    """Everything behind the app under test."""
+
+    jobs: FakeJobs
+    artifacts: FakeArtifacts = field(default_factory=FakeArtifacts)
+    readiness: dict[str, Mapping[str, Any]] = field(
+        default_factory=lambda: {name: {"ok": True, "reason": None} for name in ("store", "broker", "workers", "beat")}
+    )
+    #: What an in-process run does.
+    in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
+
+    @classmethod
+    def make(cls, settings: Settings) -> World:
+        return cls(FakeJobs(make_registry(), settings))
+
+    def parts(self) -> Parts:
+        return Parts(
+            client=self.jobs,
+            results=self.jobs.results,
+            run_in_process=lambda new: self.in_process(new),
+            artifacts=self.artifacts,
+            metrics=self._metrics,
+            readiness=lambda: self.readiness,
+            pipelines=make_registry(),
+        )
+
+    def _metrics(self) -> bytes:
+        self.jobs.ask()
+        return b"pipeline_jobs_queued 0.0\n"
