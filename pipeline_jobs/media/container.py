@@ -33,7 +33,8 @@ THREADS = 2
 def open_media(path: Path, max_pixels: int) -> Iterator[InputContainer]:
     """The file, opened for reading.
 
-    `max_pixels` is held by the decoders themselves, before they reserve memory for a picture.
+    `max_pixels` is held by the decoders themselves (with room for the padding that codecs add), before they reserve
+    memory for a picture: a stream may begin small and grow.
 
     :raises SourceEmpty: 0 bytes.
     :raises NotMedia: a playlist, a page, or no container that is allowed.
@@ -49,14 +50,17 @@ def open_media(path: Path, max_pixels: int) -> Iterator[InputContainer]:
     if kind is not Kind.MEDIA:
         raise NotMedia
     check_complete(path, head)
+    decoder_options = {"max_pixels": str(max_pixels * 5 // 4)}
     options = {
         "format_whitelist": ",".join(CONTAINERS),
         "protocol_whitelist": "file",
         "enable_drefs": "0",
         "max_streams": "64",
-        "max_pixels": str(max_pixels),
-    }
+    } | decoder_options
     with damaged_by_ffmpeg(), av.open(str(path), options=options) as container:
+        for stream in container.streams.video:
+            if stream.codec_context is not None:
+                stream.codec_context.options = decoder_options
         yield container
 
 
@@ -100,7 +104,8 @@ def check_complete(path: Path, head: bytes) -> None:
     if head[:4] == b"RIFF":
         promised = int.from_bytes(head[4:8], "little") + 8
         # 0 and the highest value: written by a program that did not know the length yet.
-        if size < promised < 0xFFFF_FF00:
+        # One byte less: the padding of an odd length, which many leave out.
+        if size + 1 < promised < 0xFFFF_FF00:
             raise MediaDamaged(f"the media file is cut off: it has {size} of {promised} bytes")
     elif sniff.is_mp4(head):
         end = _end_of_boxes(path, size)

@@ -52,7 +52,6 @@ class PageInstead(Exception):
     """The address gives a web page, not a file: something for a site extractor."""
 
 
-
 @dataclass(slots=True)
 class _Partial:
     """What the tries so far have brought, and what must hold for the next to go on from there."""

@@ -58,11 +58,13 @@ def download_from_site(context: JobContext, url: str, height: int, stem: str) ->
             env=_environment(context.workdir),
         )
         end: dict[str, Any] | None = None
+        told = 0.0  # picture and sound may come one after the other, each from 0 to 1
         try:
             with report_file.open(encoding="utf-8") as reports:
                 for report in _follow(context, process, reports):
                     if "progress" in report:
-                        context.progress(float(report["progress"]), "downloading")
+                        told = max(told, float(report["progress"]))
+                        context.progress(told, "downloading")
                     else:
                         end = report
         finally:

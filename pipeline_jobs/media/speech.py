@@ -19,7 +19,7 @@ try:
 except ImportError:
     moonshine_voice = None
 try:
-    import faster_whisper
+    import faster_whisper  # type: ignore[import-not-found, import-untyped, unused-ignore]
 except ImportError:
     faster_whisper = None
 
@@ -63,9 +63,7 @@ class Moonshine:
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
         lines = self._model.transcribe_without_streaming(samples.tolist(), RATE).lines
-        return [
-            Phrase(line.start_time, line.start_time + line.duration, text) for line in lines if (text := " ".join(line.text.split()))
-        ]
+        return [Phrase(line.start_time, line.start_time + line.duration, text) for line in lines if (text := " ".join(line.text.split()))]
 
 
 class Whisper:

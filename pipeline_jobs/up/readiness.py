@@ -74,11 +74,11 @@ def parts_ok(url: str, names: Iterable[str]) -> Probe:
     def probe() -> str | None:
         try:
             parts = requests.get(url, timeout=ANSWER_SECONDS).json()["parts"]
+            failing = [f"{name}: {parts[name]['reason']}" for name in names if not parts[name]["ok"]]
         except requests.RequestException as error:
             return str(error)
         except (KeyError, TypeError):
             return "the API does not say which part is ready"
-        failing = [f"{name}: {parts[name]['reason']}" for name in names if not parts[name]["ok"]]
         return "; ".join(failing) or None
 
     return probe

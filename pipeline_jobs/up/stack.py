@@ -16,6 +16,8 @@ from pipeline_jobs.up.processes import Command
 LOOPBACK = "127.0.0.1"
 #: What the local stack switches on, whatever the environment says.
 FLAGS = {"ENABLE_PIPELINE_JOB_QUEUE": "1", "ENABLE_PIPELINE_RUN_API": "1", "PIPELINE_ALLOW_PRIVATE_URLS": "1"}
+#: Mingle asks other workers for a second what they revoked; our cancels are in the store.
+WORKER = ("--without-mingle", "--loglevel=INFO")
 #: The checkout: `celery_app.py`, `wsgi.py`, `flowerconfig.py` and the sample lie there.
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,8 +80,8 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
     """Everything but the server, most needed first."""
     # Its control socket would lie in the user's home, one for all stacks.
     api = ["gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--no-control-socket", "wsgi:app"]
-    jobs = ["worker", "-n", "jobs@%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", "--loglevel=INFO"]
-    maintenance = ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c", "1", "-E", "--loglevel=INFO"]
+    jobs = ["worker", "-n", "jobs@%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", *WORKER]
+    maintenance = ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c", "1", "-E", *WORKER]
     beat = ["beat", f"--schedule={settings.data_dir / 'beat-schedule'}", "--pidfile=", "--loglevel=INFO"]
     flower = ["flower", f"--conf={root / 'flowerconfig.py'}", f"--address={LOOPBACK}", f"--port={settings.flower_port}"]
     return [

@@ -51,6 +51,6 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     problems.install(app)
     for module in (jobs, cancel, run, pipelines, artifacts, metrics, health):
         app.register_api(module.blueprint)
-    docs.install(app, openapi.complete(app))
+    docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -107,7 +107,7 @@ def _is_current(path: str) -> bool:
 def _send(path: str, wanted: str | None) -> Response:
     store = web().parts.artifacts
     try:
-        size = store.stat(path).size
+        size = store.size(path)
         file = store.open(path)
     except FileNotFoundError:
         raise _unknown() from None

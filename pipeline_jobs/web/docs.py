@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,15 +20,16 @@ _POLICY = (
 )
 
 
-def install(app: Flask, document: dict[str, object]) -> None:
-    """Serve this OpenAPI document and its page."""
-    data, html = encode(document), (_HERE / "docs.html").read_bytes()
+def install(app: Flask, document: Callable[[], Mapping[str, object]]) -> None:
+    """Serve this OpenAPI document and its page. The document is made when it is first asked for."""
+    html = (_HERE / "docs.html").read_bytes()
+    data = cache(lambda: encode(document()))
     blueprint = Blueprint("docs", __name__, static_folder=_HERE, static_url_path="/docs/static")
     swagger = Blueprint("swagger", __name__, static_folder=_SWAGGER, static_url_path="/docs/swagger")
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:
-        return Response(data, content_type="application/json")
+        return Response(data(), content_type="application/json")
 
     @blueprint.get("/docs")
     def page() -> Response:

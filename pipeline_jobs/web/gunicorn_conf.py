@@ -14,3 +14,5 @@ threads = _settings.http_threads
 # A stop lets waiting requests end by themselves.
 graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15
+# One fixed path per user for all gunicorns of a machine: two installations would fight for it.
+control_socket_disable = True

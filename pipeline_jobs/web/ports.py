@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.client import JobPage, JobQuery
 from pipeline_jobs.job import Job, NewJob, StepResult
@@ -55,25 +55,20 @@ class JobHandle(Protocol):
         """
 
 
-class Stat(Protocol):
-    """What is known of a file."""
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-
-
 class Artifacts(Protocol):
     """The artifact store. Paths are relative to it: `{tenant}/{workspace}/{job}/{fence}/{name}`."""
 
     def verify(self, path: str, signature: str) -> bool:
         """True if we signed this path."""
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str) -> BinaryIO:
         """:raises FileNotFoundError: there is no such file."""
 
-    def stat(self, path: str) -> Stat:
-        """:raises FileNotFoundError: there is no such file."""
+    def size(self, path: str) -> int:
+        """In bytes.
+
+        :raises FileNotFoundError: there is no such file.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,8 +148,15 @@ def _http(error: HTTPException) -> Response:
     kept = {name: value for name, value in error.get_headers() if name in {"Allow", "Content-Range"}}
     if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
         kept["Content-Range"] = f"bytes */{error.length}"
-    detail = f"there is nothing at {request.path[:200]}" if status == 404 else error.description or HTTPStatus(status).phrase
-    return problem(status, _CODES.get(status, "bad_request"), detail, headers=kept)
+    return problem(status, _CODES.get(status, "bad_request"), _detail(status, error), headers=kept)
+
+
+def _detail(status: int, error: HTTPException) -> str:
+    if status == 404:
+        return f"there is nothing at {request.path[:200]}"
+    if status == 413:
+        return "the body is larger than PIPELINE_MAX_BODY_BYTES allows"
+    return error.description or HTTPStatus(status).phrase
 
 
 def _unexpected(error: Exception) -> Response:

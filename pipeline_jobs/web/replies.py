@@ -67,7 +67,7 @@ def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> 
     if not _known(etag):
         response: Response = Reply(data, 200, headers, content_type=_JSON)
     else:
-        response = Response(status=304, headers=headers)
+        response = Reply(status=304, headers=headers)
         response.headers.remove("Content-Type")
     _describe(response, job, etag)
     return response

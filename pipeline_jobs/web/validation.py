@@ -7,6 +7,7 @@ repeated parameters and builds the JSON schema of the query model anew for each 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import wraps
@@ -15,15 +16,17 @@ from typing import Any, TypeVar, get_type_hints
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.web.problems import Refused, field_errors, refuse_fields
+from pipeline_jobs.web.state import web
 
 Model = TypeVar("Model", bound=BaseModel)
 View = Callable[..., Response]
 
 _INT64 = 2**63
+_LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 def validated(view: View) -> View:
@@ -36,7 +39,7 @@ def validated(view: View) -> View:
     """
     hints = get_type_hints(view)
     body, query, path, header = (hints.get(name) for name in ("body", "query", "path", "header"))
-    header_names = {name: field.alias or name for name, field in header.model_fields.items()} if header else {}
+    header_keys = {name: _environ_key(field.alias or name) for name, field in header.model_fields.items()} if header else {}
 
     @wraps(view)
     def checked(**values: Any) -> Response:
@@ -48,7 +51,8 @@ def validated(view: View) -> View:
         if body is not None:
             arguments["body"] = check(body, read_json())
         if header is not None:
-            arguments["header"] = header.model_construct(**{name: request.headers.get(alias) for name, alias in header_names.items()})
+            environ = request.environ
+            arguments["header"] = header.model_construct(**{name: environ.get(key) for name, key in header_keys.items()})
         return view(**arguments)
 
     # flask-openapi's own mark for "this view checks its parameters itself" (its `validate_request`).
@@ -130,10 +134,23 @@ def check_json(value: Mapping[str, Any], field: str) -> None:
             todo.extend((f"{path}.{index}"[:200], child) for index, child in enumerate(item))
 
 
+def _environ_key(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
 def _read_body() -> bytes:
-    data: bytes = request.get_data(cache=False)
-    limit = request.max_content_length
-    if limit is not None and request.content_length is None and len(data) >= limit:
+    environ, limit = request.environ, web().settings.max_body_bytes
+    length = environ.get("CONTENT_LENGTH") or ""
+    if _LENGTH.fullmatch(length) and "HTTP_TRANSFER_ENCODING" not in environ:
+        # The usual case, without the layers of streams that werkzeug puts around the server's.
+        if int(length) > limit:
+            raise RequestEntityTooLarge
+        data: bytes = environ["wsgi.input"].read(int(length))
+        if len(data) < int(length):
+            raise ClientDisconnected
+        return data
+    data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= limit:
         # Of a chunked body werkzeug reads up to the limit and gives that, cut off, for the whole.
         raise RequestEntityTooLarge
     return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 from celery import Celery
@@ -76,6 +76,8 @@ def _configure(app: Celery, settings: Settings) -> None:
         broker_connection_retry_on_startup=True,
         # Forked children load the speech model: give them time to come up on a busy machine.
         worker_proc_alive_timeout=30,
+        # How long a dead child's last words are waited for; the default of 10 s would be added to every crash.
+        worker_lost_wait=2.0,
         result_backend_always_retry=True,
         beat_schedule=tasks.beat_schedule(settings.rescue_seconds, settings.cleanup_seconds),
         timezone="UTC",
@@ -91,7 +93,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
     own = settings.broker_is_store
     store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
 
-    @lru_cache(maxsize=1)
+    @cache
     def artifacts() -> ArtifactStore:
         return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
 
@@ -103,6 +105,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         executor=Executor(store, registry, settings, artifacts),
         purge=Purge(store, artifacts),
         rescue=Rescue(store, settings),
+        artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued
     return jobs

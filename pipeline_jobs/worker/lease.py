@@ -65,7 +65,10 @@ class LeaseKeeper:
         return int(scaler.max_concurrency if scaler else self._worker.pool.num_processes)
 
     def _loop(self) -> None:
-        while True:
+        last = False
+        while not last:
+            # Once it leaves, it goes on until the last job has ended, and then says so once more.
+            last = self._leaving and not _running()
             try:
                 self._beat()
             except StoreUnavailable as error:

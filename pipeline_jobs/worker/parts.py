@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
 from pipeline_jobs.job import JOB_ID, Job
@@ -33,6 +35,8 @@ class Jobs:
     executor: Executor
     purge: Purge
     rescue: Rescue
+    #: The artifact store, made when first asked for.
+    artifacts: Callable[[], ArtifactStore]
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
     worker_id: str = "none"
     #: In a worker's main process: who renews the leases.

@@ -42,13 +42,28 @@ def make_context(tmp_path: Path, reporter: FakeReporter, published: dict[str, by
         return f"link:{name}"
 
     def make(
-        url: str | None = None, *, quality: str = "360p", params: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **environ: str
+        url: str | None = None,
+        *,
+        quality: str = "360p",
+        params: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        **environ: str,
     ) -> JobContext:
         workdir = tmp_path / "work"
         workdir.mkdir(exist_ok=True)
         settings = load_settings({"PIPELINE_ALLOW_PRIVATE_URLS": "1", "PIPELINE_DATA_DIR": str(tmp_path), **environ})
         return JobContext(
-            "job_1_00000000", "acme", "main", url, quality, MEDIA.check_params(params or {}), workdir, settings, reporter, publish, data or {}
+            "job_1_00000000",
+            "acme",
+            "main",
+            url,
+            quality,
+            MEDIA.check_params(params or {}),
+            workdir,
+            settings,
+            reporter,
+            publish,
+            data or {},
         )
 
     return make

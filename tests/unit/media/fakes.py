@@ -107,15 +107,25 @@ def reply(handler: BaseHTTPRequestHandler, body: bytes, *, status: int = 200, co
 
 
 def make_film(
-    path: Path, *, seconds: float = 2.0, size: tuple[int, int] | None = (64, 48), audio: bool = True, format: str | None = None, rotation: int = 0,
-    codec: str = "libx264", audio_codec: str = "aac", rate: int = 16_000, layout: str = "mono", silent: bool = False,
-) -> Path:  # fmt: skip
+    path: Path,
+    *,
+    seconds: float = 2.0,
+    size: tuple[int, int] | None = (64, 48),
+    audio: bool = True,
+    format: str | None = None,
+    rotation: int = 0,
+    codec: str = "libx264",
+    audio_codec: str = "aac",
+    rate: int = 16_000,
+    layout: str = "mono",
+    silent: bool = False,
+) -> Path:
     """A small film with a beep, or only one of the two."""
     with av.open(str(path), "w", format=format) as output:
         picture = sound = None
         if size is not None:
             picture = output.add_stream(codec, rate=10)
-            picture.width, picture.height, picture.pix_fmt = *size, "yuv420p"
+            picture.width, picture.height, picture.pix_fmt = *size, "rgb24" if codec == "png" else "yuv420p"
             if rotation:
                 picture.set_display_rotation(rotation)
         if audio:

@@ -13,7 +13,9 @@ GERMAN = "Das Wetter ist heute sehr schön, und die Kinder spielen im Garten hin
 
 
 def test_what_a_text_is_about(make_context: MakeContext, reporter: FakeReporter) -> None:
-    found = analyse.run(make_context(params={"summary_sentences": 2, "keywords": 5}, data={"transcript": WELCOME, "speech_model": "moonshine-tiny-en"}))
+    found = analyse.run(
+        make_context(params={"summary_sentences": 2, "keywords": 5}, data={"transcript": WELCOME, "speech_model": "moonshine-tiny-en"})
+    )
     assert found["language"] == "en"
     summary = sentences(found["summary"])
     assert len(summary) == 2

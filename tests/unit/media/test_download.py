@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import socket
 import threading
@@ -54,6 +55,12 @@ def test_a_body_without_a_length_is_stored_whole(site: FakeSite, make_context: M
     assert target.read_bytes() == BODY
 
 
+def test_a_body_that_the_server_packed_is_unpacked(site: FakeSite, make_context: MakeContext, target: Path) -> None:
+    packed = gzip.compress(BODY)
+    download.download(make_context(), site.file("/a.mp4", packed, Content_Encoding="gzip"), target)
+    assert target.read_bytes() == BODY
+
+
 def test_a_chunked_body_that_breaks_off_is_not_taken_for_the_whole(site: FakeSite, make_context: MakeContext, target: Path) -> None:
     def broken(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -67,11 +74,16 @@ def test_a_chunked_body_that_breaks_off_is_not_taken_for_the_whole(site: FakeSit
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(404, SourceNotFound), (410, SourceNotFound), (403, SourceError), (500, SourceUnavailable), (503, SourceUnavailable), (429, SourceUnavailable)],
+    [
+        (404, SourceNotFound),
+        (410, SourceNotFound),
+        (403, SourceError),
+        (500, SourceUnavailable),
+        (503, SourceUnavailable),
+        (429, SourceUnavailable),
+    ],
 )
-def test_each_status_has_its_error(
-    site: FakeSite, make_context: MakeContext, target: Path, status: int, error: type[SourceError]
-) -> None:
+def test_each_status_has_its_error(site: FakeSite, make_context: MakeContext, target: Path, status: int, error: type[SourceError]) -> None:
     url = site.answer("/a.mp4", lambda handler: reply(handler, b"no", status=status))
     with pytest.raises(error, match=str(status)) as caught:
         download.download(make_context(), url, target)
@@ -211,7 +223,9 @@ def test_a_page_is_handed_over_to_the_extractors(
         download.download(make_context(), site.file("/a.mp4", body, content_type), target)
 
 
-@pytest.mark.parametrize("body", [b"#EXTM3U\nhttp://127.0.0.1/secret.ts\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"%PDF-1.7\n" * 900])
+@pytest.mark.parametrize(
+    "body", [b"#EXTM3U\nhttp://127.0.0.1/secret.ts\n", b"ffconcat version 1.0\nfile /etc/passwd\n", b"%PDF-1.7\n" * 900]
+)
 def test_playlists_and_other_files_are_not_media(site: FakeSite, make_context: MakeContext, target: Path, body: bytes) -> None:
     with pytest.raises(NotMedia):
         download.download(make_context(), site.file("/film.mp4", body, "video/mp4"), target)

@@ -53,7 +53,14 @@ def test_a_clip_without_words_completes(site: FakeSite, make_context: MakeContex
 
 @pytest.mark.parametrize(
     ("what", "error"),
-    [("missing", SourceNotFound), ("page", NotMedia), ("cut", MediaDamaged), ("silent film", NoAudio), ("nothing", SourceEmpty), ("list", NotMedia)],
+    [
+        ("missing", SourceNotFound),
+        ("page", NotMedia),
+        ("cut", MediaDamaged),
+        ("silent film", NoAudio),
+        ("nothing", SourceEmpty),
+        ("list", NotMedia),
+    ],
 )
 def test_bad_sources_end_with_their_error(site: FakeSite, make_context: MakeContext, what: str, error: type[StageError]) -> None:
     context = make_context()
@@ -93,7 +100,11 @@ def test_it_is_registered_with_its_defaults() -> None:
 
 @pytest.mark.parametrize(
     ("params", "field"),
-    [({"sentences": 3}, "params.sentences"), ({"summary_sentences": 0}, "params.summary_sentences"), ({"language": "English"}, "params.language")],
+    [
+        ({"sentences": 3}, "params.sentences"),
+        ({"summary_sentences": 0}, "params.summary_sentences"),
+        ({"language": "English"}, "params.language"),
+    ],
 )
 def test_wrong_params_are_refused_at_submit(params: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -104,7 +115,8 @@ def test_wrong_params_are_refused_at_submit(params: dict[str, object], field: st
 def test_importing_the_pipeline_loads_none_of_the_heavy_libraries() -> None:
     code = (
         "import sys, pipeline_jobs.media.pipeline; "
-        "print([name for name in ('av', 'numpy', 'moonshine_voice', 'sumy', 'nltk', 'yake', 'yt_dlp', 'py3langid', 'requests') if name in sys.modules])"
+        "heavy = ('av', 'numpy', 'moonshine_voice', 'sumy', 'nltk', 'yake', 'yt_dlp', 'py3langid', 'requests'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SAMPLES.parent)
     assert done.stdout.strip() == "[]"

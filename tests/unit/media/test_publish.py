@@ -19,7 +19,8 @@ def test_the_film_and_the_texts_are_published(make_context: MakeContext, publish
     done = publish.run(context)
     assert done == {
         "artifacts": {
-            "media": "link:video.mp4", "transcript": "link:transcript.txt", "captions": "link:captions.vtt", "segments": "link:segments.json",
+            "media": "link:video.mp4", "transcript": "link:transcript.txt",
+            "captions": "link:captions.vtt", "segments": "link:segments.json",
         },
         "drive_url": "link:video.mp4",
     }  # fmt: skip

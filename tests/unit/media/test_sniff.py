@@ -31,15 +31,19 @@ def test_every_container_that_probe_opens_is_known(tmp_path: Path, suffix: str, 
 @pytest.mark.parametrize(
     "text",
     [
-        "#EXTM3U\n#EXT-X-VERSION:3\n", "\ufeff#EXTM3U\n", "ffconcat version 1.0\nfile 'a.mp4'\n", "file '/etc/passwd'\n", "[playlist]\nFile1=a",
-        '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash">', "<asx version='3'>", "v=0\no=- 0 0 IN IP4 127.0.0.1", "<SmoothStreamingMedia>",
+        "#EXTM3U\n#EXT-X-VERSION:3\n", "\ufeff#EXTM3U\n", "ffconcat version 1.0\nfile 'a.mp4'\n", "file '/etc/passwd'\n",
+        "[playlist]\nFile1=a",
+        '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash">', "<asx version='3'>",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1", "<SmoothStreamingMedia>",
     ],
 )  # fmt: skip
 def test_playlists_are_told_by_their_content(text: str) -> None:
     assert kind(text.encode()) is Kind.PLAYLIST
 
 
-@pytest.mark.parametrize("text", ["<!DOCTYPE html><html>", "\n  <html lang=en>", "<!-- hello --><!doctype HTML>", '<?xml version="1.0"?><html>'])
+@pytest.mark.parametrize(
+    "text", ["<!DOCTYPE html><html>", "\n  <html lang=en>", "<!-- hello --><!doctype HTML>", '<?xml version="1.0"?><html>']
+)
 def test_pages_are_told_by_their_content(text: str) -> None:
     assert kind(text.encode()) is Kind.PAGE
 

@@ -52,7 +52,9 @@ def test_a_film_becomes_smaller_and_its_sound_a_wav(make_context: MakeContext, r
     assert len(set(told)) > 50
 
 
-@pytest.mark.parametrize(("dimensions", "expected"), [((64, 48), (64, 48)), ((48, 86), (48, 86)), ((480, 640), (144, 192)), ((642, 362), (254, 144))])
+@pytest.mark.parametrize(
+    ("dimensions", "expected"), [((64, 48), (64, 48)), ((48, 86), (48, 86)), ((480, 640), (144, 192)), ((642, 362), (254, 144))]
+)
 def test_a_picture_is_made_smaller_by_its_smaller_side_and_never_larger(
     make_context: MakeContext, tmp_path: Path, dimensions: tuple[int, int], expected: tuple[int, int]
 ) -> None:
@@ -81,7 +83,23 @@ def test_a_sound_file_is_only_sound(make_context: MakeContext, tmp_path: Path, n
     assert made["output_media"]["width"] is None
 
 
-@pytest.mark.parametrize(("name", "codec", "audio_codec"), [("a.ts", "libx264", "aac"), ("a.mkv", "libx264", "aac"), ("a.avi", "mpeg4", "libmp3lame")])
+def test_the_cover_of_a_song_is_no_film(make_context: MakeContext, tmp_path: Path) -> None:
+    cover = make_film(tmp_path / "cover.png", seconds=0.1, audio=False, codec="png", format="image2").read_bytes()
+    frame = b"\x00image/png\x00\x03\x00" + cover
+    picture = b"APIC" + len(frame).to_bytes(4, "big") + b"\x00\x00" + frame
+    length = bytes(len(picture) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    song = make_film(tmp_path / "a.mp3", size=None, audio_codec="libmp3lame", rate=44_100)
+    tagged = tmp_path / "tagged.mp3"
+    tagged.write_bytes(b"ID3\x03\x00\x00" + length + picture + song.read_bytes())
+    with av.open(str(tagged)) as opened:
+        assert len(opened.streams.video) == 1
+    _, made = transcoded(make_context, tagged)
+    assert made["output"] == "audio.m4a"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "audio_codec"), [("a.ts", "libx264", "aac"), ("a.mkv", "libx264", "aac"), ("a.avi", "mpeg4", "libmp3lame")]
+)
 def test_other_containers_work_and_begin_at_zero(
     make_context: MakeContext, tmp_path: Path, name: str, codec: str, audio_codec: str
 ) -> None:
@@ -126,6 +144,14 @@ def test_progress_without_a_length_goes_by_the_place_in_the_file(make_context: M
     assert told == sorted(told)
     assert len(set(told)) > 20
     assert told[-1] > 90
+
+
+def test_the_decoder_itself_refuses_larger_pictures_than_the_header_said(make_context: MakeContext) -> None:
+    context = prepare(make_context, SAMPLES / "welcome.mp4")
+    with pytest.raises(MediaDamaged):
+        transcode.run(make_context(data=context.data, PIPELINE_MEDIA_MAX_PIXELS="1000"))
+    exact = make_context(data=context.data, quality="144p", PIPELINE_MEDIA_MAX_PIXELS=str(640 * 360))
+    assert transcode.run(exact)["output_media"]["height"] == 144
 
 
 def test_a_cancel_reaches_the_middle(make_context: MakeContext, reporter: FakeReporter) -> None:

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.artifacts import Stat
 from pipeline_jobs.client import Client, JobPage, JobQuery
 from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, UnknownJob
 from pipeline_jobs.job import Job, NewJob, StepResult
@@ -158,8 +157,8 @@ class FakeArtifacts:
         self.opened.append(file)
         return file
 
-    def stat(self, path: str) -> Stat:
-        return Stat(len(self._bytes(path)), None)
+    def size(self, path: str) -> int:
+        return len(self._bytes(path))
 
     def _bytes(self, path: str) -> bytes:
         try:

@@ -1,0 +1,115 @@
+"""What the local stack starts, with which environment; and the embedded server for real."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.up import stack
+from pipeline_jobs.up.ports import choose_ports
+from pipeline_jobs.up.processes import Supervisor
+from pipeline_jobs.up.readiness import ping, wait_until
+
+
+def settings(tmp_path: Path, **values: str) -> Settings:
+    return load_settings({"PIPELINE_DATA_DIR": str(tmp_path / "data dir"), **values})
+
+
+def argv(name: str, of: Settings) -> list[str]:
+    return next(list(command.argv[2:]) for command in stack.processes(of) if command.name == name)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, None),
+        ({"PIPELINE_REDIS_URL": "", "CELERY_BROKER_URL": ""}, None),
+        ({"PIPELINE_REDIS_URL": "redis://store/1", "CELERY_BROKER_URL": "redis://broker/0"}, "redis://store/1"),
+        ({"CELERY_BROKER_URL": "rediss://broker/0"}, "rediss://broker/0"),
+        ({"CELERY_BROKER_URL": "amqp://broker//"}, None),
+    ],
+)
+def test_a_server_that_is_named_is_used_instead_of_the_embedded_one(environ: dict[str, str], url: str | None) -> None:
+    assert stack.external_store(environ) == url
+
+
+def test_every_process_gets_the_flags_the_ports_and_the_store(tmp_path: Path) -> None:
+    ports = {"PIPELINE_HTTP_PORT": 1234, "PIPELINE_FLOWER_PORT": 1235, "PIPELINE_REDIS_PORT": 1236}
+    env = stack.environment({"ENABLE_PIPELINE_JOB_QUEUE": "0", "HOME": "/home/x"}, settings(tmp_path), ports)
+    made = load_settings(env)
+    assert (made.enable_job_queue, made.enable_run_api, made.allow_private_urls) == (True, True, True)
+    assert (made.http_port, made.flower_port, made.redis_port) == (1234, 1235, 1236)
+    assert made.redis_url == "redis://127.0.0.1:1236/0"
+    assert made.broker_is_store
+    assert made.data_dir == tmp_path / "data dir"
+    assert env["HOME"] == "/home/x"
+    assert env["FLOWER_UNAUTHENTICATED_API"] == "true"
+
+
+def test_flowers_api_can_be_closed(tmp_path: Path) -> None:
+    ports = dict.fromkeys(stack.wishes(settings(tmp_path), embedded=True), 1)
+    env = stack.environment({"FLOWER_UNAUTHENTICATED_API": "false"}, settings(tmp_path), ports)
+    assert env["FLOWER_UNAUTHENTICATED_API"] == "false"
+
+
+def test_a_server_elsewhere_needs_no_port_here(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    assert "PIPELINE_REDIS_PORT" not in stack.wishes(made, embedded=False)
+    env = stack.environment({"PIPELINE_REDIS_URL": "redis://store/1"}, made, {"PIPELINE_HTTP_PORT": 1, "PIPELINE_FLOWER_PORT": 2})
+    assert env["PIPELINE_REDIS_URL"] == "redis://store/1"
+
+
+def test_the_parts_and_their_queues(tmp_path: Path) -> None:
+    made = settings(tmp_path, PIPELINE_MAX_CONCURRENT_JOBS="7", PIPELINE_FLOWER_PORT="1235")
+    assert [command.name for command in stack.processes(made)] == ["api", "jobs", "maintenance", "beat", "flower"]
+    assert argv("jobs", made)[:8] == ["celery", "-A", "celery_app", "worker", "-n", "jobs@%h", "-E", "--autoscale=7,1"]
+    assert argv("maintenance", made)[3:9] == ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c"]
+    assert f"--schedule={tmp_path / 'data dir' / 'beat-schedule'}" in argv("beat", made)
+    assert argv("flower", made)[-2:] == ["--address=127.0.0.1", "--port=1235"]
+    assert argv("api", made)[0] == "gunicorn"
+    assert argv("api", made)[-1] == "wsgi:app"
+
+
+def test_it_runs_from_a_checkout_only(tmp_path: Path) -> None:
+    stack_root = tmp_path / "site-packages"
+    stack_root.mkdir()
+    with pytest.raises(ConfigurationError, match=r"runs from a checkout .* has no celery_app\.py, wsgi\.py, flowerconfig\.py"):
+        stack.check_root(stack_root)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("example.org", "example.org")])
+def test_ipv6_stands_in_brackets(host: str, shown: str) -> None:
+    assert stack.bracketed(host) == shown
+
+
+def start_server(supervisor: Supervisor, made: Settings) -> redis.Redis:
+    supervisor.start(stack.server(made))
+    wait_until("the server", ping("127.0.0.1", made.redis_port), deadline=time.monotonic() + 20, alive=supervisor.check)
+    return redis.Redis(port=made.redis_port, decode_responses=True)
+
+
+def test_the_embedded_server_is_durable_local_and_keeps_its_data(tmp_path: Path) -> None:
+    port = choose_ports({"PIPELINE_REDIS_PORT": ("127.0.0.1", 0)})["PIPELINE_REDIS_PORT"]
+    made = settings(tmp_path, PIPELINE_REDIS_PORT=str(port))
+    first, second = (Supervisor(tmp_path / "logs", tmp_path, os.environ) for _ in range(2))
+    try:
+        with start_server(first, made) as client:
+            told = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy", "save", "bind", "dir")}
+            client.set("kept", "yes")
+        assert told == {
+            "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "",
+            "bind": "127.0.0.1", "dir": str(tmp_path / "data dir" / "redis"),
+        }  # fmt: skip
+        first.children[0].popen.kill()
+        first.children[0].popen.wait()
+        with start_server(second, made) as client:
+            assert client.get("kept") == "yes"
+    finally:
+        first.stop()
+        second.stop()
