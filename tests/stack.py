@@ -84,6 +84,16 @@ class Stack:
         until(lambda: api.alive() or self._died(process, "api"), "the API")
         return api
 
+    def flower(self) -> Api:
+        port = free_port()
+        process = self.run(
+            "flower", sys.executable, "-m", "celery", "-A", "celery_app", "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1",
+            f"--port={port}", FLOWER_UNAUTHENTICATED_API="true",
+        )  # fmt: skip
+        flower = Api(f"http://127.0.0.1:{port}")
+        until(lambda: flower.alive("/healthcheck") or self._died(process, "flower"), "Flower")
+        return flower
+
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `celery -A celery_app ...` command."""
         return subprocess.run(
@@ -139,9 +149,9 @@ class Api:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def alive(self) -> bool:
+    def alive(self, path: str = "/health/live") -> bool:
         try:
-            return requests.get(f"{self.url}/health/live", timeout=5).ok
+            return requests.get(self.url + path, timeout=5).ok
         except requests.ConnectionError:
             return False
 

@@ -29,9 +29,9 @@ def run(context: JobContext) -> dict[str, Any]:
         duration = float(container.duration / av.time_base) if container.duration else None
         if duration is not None and duration > settings.media_max_seconds:
             raise MediaTooLarge(f"the media lasts {duration:.0f} s; this server accepts {settings.media_max_seconds:g} s")
-        # Without a size nothing could be decoded: FFmpeg refuses pictures above max_pixels and leaves it at 0.
+        # Without a size nothing could be decoded. Only the header is believed here; the decoders hold the cap again.
         if video is not None and not 0 < video.width * video.height <= settings.media_max_pixels:
-            size = f"{video.width}x{video.height}" if video.width else "unknown or too large"
+            size = f"{video.width}x{video.height}" if video.width else "unknown"
             raise MediaTooLarge(f"the picture's size is {size}; this server accepts {settings.media_max_pixels} pixels")
         audio = sound_of(container)
         facts = {

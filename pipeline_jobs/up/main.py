@@ -111,7 +111,7 @@ def stopping(supervisor: Supervisor, console: Console) -> Iterator[None]:
         raise Interrupted
 
     def hurry(number: int, frame: FrameType | None) -> None:
-        supervisor.hurry.set()
+        supervisor.hurry = True
 
     before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:

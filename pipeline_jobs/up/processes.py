@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from pipeline_jobs.exceptions import PipelineJobsError
 
@@ -91,8 +90,8 @@ class Supervisor:
     cwd: Path
     env: Mapping[str, str]
     children: list[Child] = field(default_factory=list)
-    #: Set it (from a signal handler) to cut `stop`'s grace short.
-    hurry: Event = field(default_factory=Event)
+    #: Set it (from a signal handler) to cut `stop`'s grace short. No Event: its lock may be held by the code interrupted.
+    hurry: bool = False
     _told: set[str] = field(default_factory=set)
 
     def start(self, command: Command) -> Child:
@@ -138,8 +137,8 @@ class Supervisor:
             if child.running:
                 child.popen.terminate()
         deadline = time.monotonic() + grace_seconds
-        while any(child.running for child in children) and time.monotonic() < deadline and not self.hurry.is_set():
-            self.hurry.wait(POLL_SECONDS)
+        while any(child.running for child in children) and time.monotonic() < deadline and not self.hurry:
+            time.sleep(POLL_SECONDS)
         for child in children:
             # Also after a clean end: a group may have members that outlived their leader.
             child.signal_group(signal.SIGKILL)

@@ -99,12 +99,12 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     return Response(to_json(body), status, headers, content_type=CONTENT_TYPE)
 
 
-def field_errors(error: ValidationError, prefix: str = "") -> list[dict[str, str]]:
+def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """`[{"field": "tags.3", "message": "...", "code": "string_too_long"}]`: at most 20, and no value of the client's in it."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
     return [
         {
-            "field": (prefix + ".".join(map(str, one["loc"])))[:_MAX_FIELD] or "body",
+            "field": ".".join(map(str, one["loc"]))[:_MAX_FIELD] or "body",
             "message": _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")),
             "code": one["type"],
         }

@@ -95,9 +95,7 @@ def read_query(model: type[BaseModel]) -> dict[str, Any]:
     for name, values in request.args.lists():
         known = model.model_fields.get(name)
         if known is None:
-            close = get_close_matches(name, model.model_fields, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(model.model_fields)}"
-            raise Refused(400, "unknown_parameter", f"there is no parameter {name[:100]!r}; {hint}", field=name[:100])
+            raise _unknown_parameter(name[:100], model)
         if getattr(known.annotation, "__origin__", None) is list:
             raw[name] = [item for value in values for item in value.split(",")]
         elif len(values) > 1:
@@ -105,6 +103,12 @@ def read_query(model: type[BaseModel]) -> dict[str, Any]:
         else:
             raw[name] = values[0]
     return raw
+
+
+def _unknown_parameter(name: str, model: type[BaseModel]) -> Refused:
+    close = get_close_matches(name, model.model_fields, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(model.model_fields)}"
+    return Refused(400, "unknown_parameter", f"there is no parameter {name!r}; {hint}", field=name)
 
 
 def check_json(value: Mapping[str, Any], field: str) -> None:

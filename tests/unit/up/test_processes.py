@@ -103,7 +103,7 @@ def test_what_the_others_need_is_stopped_last(supervisor: Supervisor, tmp_path: 
 def test_a_second_signal_cuts_the_grace_short(supervisor: Supervisor) -> None:
     stubborn = supervisor.start(program("stubborn", STUBBORN))
     wait_for(lambda: bool(stubborn.last_lines()))
-    supervisor.hurry.set()
+    supervisor.hurry = True
     began = time.monotonic()
     supervisor.stop(grace_seconds=60)
     assert time.monotonic() - began < 10

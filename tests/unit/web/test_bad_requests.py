@@ -62,7 +62,8 @@ OTHERS: Sequence[tuple[Any, str]] = (
     ({"url": URL, "params": {"x": 1}}, "params.x"),
     # deep in a field
     ({"url": URL, "tags": [""]}, "tags.0"), ({"url": URL, "tags": ["x" * 65]}, "tags.0"), ({"url": URL, "tags": ["a", 1]}, "tags.1"),
-    ({"url": URL, "tags": ["a", None]}, "tags.1"), ({"url": URL, "tags": ["a", ["b"]]}, "tags.1"), ({"url": URL, "tags": ["a\0"]}, "tags.0"),
+    ({"url": URL, "tags": ["a", None]}, "tags.1"), ({"url": URL, "tags": ["a", ["b"]]}, "tags.1"),
+    ({"url": URL, "tags": ["a\0"]}, "tags.0"),
     ({"url": URL, "tags": ["a\nb"]}, "tags.0"), ({"url": URL, "tags": [True]}, "tags.0"),
     ({"url": URL, "metadata": {"a": "\0"}}, "metadata.a"), ({"url": URL, "metadata": {"a": [1, {"b": "x\0"}]}}, "metadata.a.1.b"),
     ({"url": URL, "metadata": {"a": 2**63}}, "metadata.a"), ({"url": URL, "metadata": {"a": 10**400}}, "metadata.a"),

@@ -1,0 +1,174 @@
+"""The HTTP API, Flower and Prometheus over a real worker: one truth, told alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline_jobs.states import JobStatus
+from tests.stack import Api, Stack
+from tests.waiting import until
+
+MakeStack = Callable[..., Stack]
+
+
+def create(api: Api, **fields: object) -> dict[str, object]:
+    answer = api.post("/pipeline/jobs", {"pipeline": "sleep", **fields})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, object] = answer.json()
+    return body
+
+
+def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,1")
+    job = create(api, params={"seconds": 1.0, "steps": 20, "echo": "é"}, tenant_id="acme", tags=["x"])
+    path = f"/pipeline/jobs/{job['job_id']}"
+    assert re.fullmatch(r"job_\d+_[0-9a-f]{8}", str(job["job_id"]))
+    assert (job["status"], job["progress"], job["result"]) == ("queued", 0.0, None)
+    seen = set()
+
+    def ended() -> bool:
+        body = api.get(path).json()
+        seen.add(body["progress"])
+        return bool(body["status"] == "completed")
+
+    until(ended, "the end")
+    assert len(seen) >= 5
+    body = api.get(path).json()
+    assert body["result"] == {"success": True, "data": {**body["result"]["data"], "echo": "é"}}
+    assert body["created_at"] < body["started_at"] < body["completed_at"] < body["expires_at"]
+    assert stack.app.AsyncResult(str(job["job_id"])).result == body["result"]
+    assert [one["job_id"] for one in api.get("/pipeline/jobs?tenant_id=acme&status=completed").json()["jobs"]] == [job["job_id"]]
+    assert api.delete(path).json() == {"job_id": job["job_id"], "status": "deleted"}
+    assert (api.get(path).status_code, api.delete(path).status_code) == (404, 404)
+
+
+def test_run_waits_for_the_result_or_hands_over_the_job(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,1")
+    done = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"echo": 7}, "timeout": 30})
+    assert (done.status_code, done.json()["success"], done.json()["data"]["echo"]) == (200, True, 7)
+    failed = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"fail": "no luck"}, "timeout": 30})
+    assert (failed.status_code, failed.json()["success"], failed.json()["error"]) == (200, False, "no luck")
+    later = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"seconds": 600}, "timeout": 0.2})
+    assert (later.status_code, later.headers["Location"]) == (202, f"/pipeline/jobs/{later.json()['job_id']}")
+    assert api.delete(later.headers["Location"]).json()["status"] == "cancelled"
+    stack.until_status(later.json()["job_id"], JobStatus.CANCELLED)
+
+
+def test_with_the_queue_off_run_works_in_process_without_any_server(make_stack: MakeStack) -> None:
+    stack = make_stack(enable_job_queue=False, redis_url="redis://127.0.0.1:1/0")
+    api = stack.api()
+    done = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"echo": 7}})
+    assert (done.status_code, done.json()["data"]["echo"]) == (200, 7)
+    off = api.post("/pipeline/jobs", {"pipeline": "sleep"})
+    assert off.status_code == 404
+    assert "ENABLE_PIPELINE_JOB_QUEUE" in off.json()["detail"]
+
+
+def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack) -> None:
+    stack = make_stack(redis_url="redis://127.0.0.1:1/0")
+    api = stack.api()
+    refused = api.post("/pipeline/jobs", {"pipeline": "sleep"})
+    assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+    assert int(refused.headers["Retry-After"]) > 0
+    ready = api.get("/health/ready")
+    assert ready.status_code == 503
+    assert api.get("/metrics").status_code == 503
+
+
+def test_readiness_names_what_is_missing_until_all_is_there(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    api = stack.api()
+    assert api.get("/health/ready").status_code == 503
+    assert "no live worker" in api.get("/health/ready").text
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=2,1")
+    until(lambda: api.get("/health/ready").status_code == 200, "readiness")
+
+
+def test_metrics_count_what_happened_over_processes_and_restarts(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    worker = stack.worker("jobs", "--autoscale=2,1")
+    api = stack.api()
+    good = [create(api, tenant_id="acme", workspace_id="blog")["job_id"] for _ in range(3)]
+    bad = create(api, tenant_id="acme", workspace_id="blog", params={"fail": "x"})["job_id"]
+    for job_id in good:
+        stack.until_status(str(job_id), JobStatus.COMPLETED)
+    stack.until_status(str(bad), JobStatus.FAILED)
+    worker.terminate()
+    worker.wait()
+    again = stack.api()
+    for scraped in (api, again):
+        values = {
+            (sample.name, *sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(scraped.get("/metrics").text)
+            for sample in family.samples
+        }
+        where = (("tenant", "acme"), ("workspace", "blog"))
+        assert values[("pipeline_jobs_created_total", *where)] == 4
+        assert values[("pipeline_jobs_completed_total", ("status", "completed"), *where)] == 3
+        assert values[("pipeline_jobs_completed_total", ("status", "failed"), *where)] == 1
+        assert values[("pipeline_job_duration_seconds_count", *where)] == 4
+        assert values[("pipeline_job_wait_seconds_bucket", ("le", "+Inf"), *where)] == 4
+        assert values[("pipeline_jobs_running",)] == 0
+
+
+def test_flower_shows_whose_job_it_is_and_its_revoke_cancels(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    flower = stack.flower()
+    stack.worker("jobs", "-E", "--autoscale=2,1")
+    job = stack.submit(params={"seconds": 600, "steps": 6000}, tenant_id="acme", workspace_id="blog")
+    stack.until_status(job.job_id, JobStatus.RUNNING)
+    task = until(lambda: flower.get(f"/api/task/info/{job.job_id}").ok and flower.get(f"/api/task/info/{job.job_id}").json(), "Flower to know it")
+    assert "'tenant': 'acme', 'workspace': 'blog', 'pipeline': 'sleep'" in task["kwargs"]
+    assert flower.post(f"/api/task/revoke/{job.job_id}?terminate=true", {}).ok
+    ended = stack.until_status(job.job_id, JobStatus.CANCELLED)
+    assert (ended.tenant_id, ended.workspace_id) == ("acme", "blog")
+    until(lambda: flower.get(f"/api/task/info/{job.job_id}").json()["state"] == "REVOKED", "Flower to say REVOKED")
+    stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+
+
+def test_flowers_async_apply_makes_a_proper_job(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    flower = stack.flower()
+    stack.worker("jobs", "-E", "--autoscale=2,1")
+    body = {"kwargs": {"pipeline": "sleep", "params": {"echo": 3}, "tenant_id": "acme"}}
+    answer = flower.post("/api/task/async-apply/pipeline_jobs.run_job", body)
+    assert answer.ok, answer.text
+    ended = stack.until_status(answer.json()["task-id"], JobStatus.COMPLETED)
+    assert (ended.tenant_id, ended.result["data"]["echo"]) == ("acme", 3)
+    until(lambda: flower.get(f"/api/task/info/{ended.job_id}").json().get("state") == "SUCCESS", "Flower to say SUCCESS")
+
+
+@pytest.mark.parametrize(
+    ("end", "word"),
+    [("fail", "FAILURE"), ("retry", "SUCCESS"), ("cancel queued", "REVOKED"), ("crash", "FAILURE")],
+)
+def test_flower_tells_the_truth_about_each_end(make_stack: MakeStack, end: str, word: str) -> None:
+    stack = make_stack()
+    flower = stack.flower()
+    params = {
+        "fail": {"fail": "x"},
+        "retry": {"fail": "x", "fail_times": 1, "retryable": True},
+        "cancel queued": {},
+        "crash": {"crash": True},
+    }[end]
+    job = stack.submit(params=params, max_attempts=2)
+    if end == "cancel queued":
+        stack.app.AsyncResult(job.job_id).revoke()
+    else:
+        stack.worker("jobs", "-E", "--autoscale=2,1")
+    stack.until_status(job.job_id, *(status for status in JobStatus if status not in (JobStatus.QUEUED, JobStatus.RUNNING)))
+
+    def said() -> bool:
+        answer = flower.get(f"/api/task/info/{job.job_id}")
+        return bool(answer.ok and answer.json()["state"] == word)
+
+    until(said, f"Flower to say {word}")

@@ -1,0 +1,145 @@
+"""The order of events, in a process of its own with stand-ins for all but the server: exit codes, words, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.unit.up.conftest import wait_for
+
+ROOT = Path(__file__).resolve().parents[3]
+STANDIN = Path(__file__).with_name("standin_stack.py")
+
+
+def environment(data: Path, **values: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if "PIPELINE_" not in name and name != "CELERY_BROKER_URL"}
+    ports = dict.fromkeys(("PIPELINE_HTTP_PORT", "PIPELINE_FLOWER_PORT", "PIPELINE_REDIS_PORT", "PIPELINE_EXPORTER_PORT"), "0")
+    return {**clean, **ports, "PIPELINE_DATA_DIR": str(data), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **values}
+
+
+def run(data: Path, *arguments: str, **values: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(STANDIN), "up", *arguments]
+    return subprocess.run(command, env=environment(data, **values), capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def serving(data: Path, **values: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A stack that has come to serve, and the file with its words."""
+    words = data.parent / "words"
+    with words.open("wb") as output:
+        process = subprocess.Popen([sys.executable, str(STANDIN), "up"], env=environment(data, **values), stdout=output, stderr=output)
+    try:
+        wait_for(lambda: "Serving until Ctrl-C." in words.read_text() or process.poll() is not None, 30)
+        yield process, words
+    finally:
+        process.kill()
+        process.wait()
+
+
+def left_behind(data: Path) -> list[str]:
+    """Command lines of processes that have this data folder in their environment."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"PIPELINE_DATA_DIR={data}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue  # it ended meanwhile, or is not ours to look at
+    return [line for line in found if line]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data with a space"
+
+
+def test_once_ends_with_the_job_and_shows_its_result(data: Path) -> None:
+    ended = run(data, "--once")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "media from private and loopback addresses" in ended.stdout
+    assert "transcript  welcome to the test" in ended.stdout
+    assert left_behind(data) == []
+    assert {file.name for file in (data / "logs").iterdir()} == {"server.log", "api.log", "flower.log"}
+
+
+def test_once_fails_with_the_job(data: Path) -> None:
+    ended = run(data, "--once", STANDIN="job_fails")
+    assert ended.returncode == 1
+    assert "The job is failed [not_media]: it is no media" in ended.stdout
+    assert left_behind(data) == []
+
+
+def test_a_process_that_dies_at_start_is_told_with_its_last_words(data: Path) -> None:
+    ended = run(data, STANDIN="api_dies")
+    assert ended.returncode == 1
+    assert "Error: api ended with code 1" in ended.stdout
+    assert "    wsgi.py is broken" in ended.stdout
+    assert left_behind(data) == []
+
+
+@pytest.mark.parametrize("setting", ["PIPELINE_HTTP_PORT", "PIPELINE_FLOWER_PORT", "PIPELINE_REDIS_PORT"])
+def test_a_taken_port_is_told_before_anything_starts(data: Path, setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = run(data, **{setting: str(taken.getsockname()[1])})
+    assert ended.returncode == 2
+    assert f"set {setting} to another port" in ended.stdout
+    assert not (data / "logs").exists()
+    assert left_behind(data) == []
+
+
+def test_a_wrong_setting_is_told(data: Path) -> None:
+    ended = run(data, PIPELINE_HTTP_PROT="8000")
+    assert ended.returncode == 2
+    assert "Error: unknown setting PIPELINE_HTTP_PROT: did you mean PIPELINE_HTTP_PORT?" in ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_until_a_signal_and_then_stops_everything(data: Path, number: signal.Signals) -> None:
+    with serving(data) as (process, words):
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert left_behind(data) == []
+        said = words.read_text()
+    for word in ("API", "docs", "metrics", "Flower", "store", "exporter", "curl"):
+        assert word in said
+    assert said.endswith("Stopping ...\n")
+
+
+def test_a_process_that_ends_later_is_told_and_the_others_go_on(data: Path) -> None:
+    with serving(data) as (process, words):
+        wait_for(lambda: "exporter ended with code 1" in words.read_text())
+        assert process.poll() is None
+        assert "no network" in words.read_text()
+
+
+def test_a_second_stack_on_the_same_data_is_refused(data: Path) -> None:
+    with serving(data) as (process, _):
+        second = run(data, "--once")
+        assert process.poll() is None
+    assert second.returncode == 2
+    assert "another stack runs on" in second.stdout
+
+
+def test_a_second_signal_does_not_wait_for_the_stubborn(data: Path) -> None:
+    with serving(data, STANDIN="stubborn") as (process, words):
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "Stopping" in words.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        assert left_behind(data) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_nothing_outlives_a_stack_that_was_killed(data: Path) -> None:
+    with serving(data) as (process, _):
+        assert len(left_behind(data)) >= 4
+        process.kill()
+        process.wait()
+        wait_for(lambda: left_behind(data) == [])
