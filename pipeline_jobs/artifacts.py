@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +105,22 @@ class ArtifactStore:
                 pass
             if isinstance(self._fs, LocalFileSystem):
                 self._remove_empty_parents(target)
+
+    def delete_older(self, pattern: str, seconds: float) -> int:
+        """Delete the folders that fit a pattern (`*/*/*/0`) and hold nothing younger than so many seconds. :return: how many.
+
+        Looks at every folder: for the few that no record speaks for, not for cleaning up after jobs.
+        """
+        before = time.time() - seconds
+        old = []
+        for folder in self._fs.glob(f"{self._root}/{pattern}"):
+            path = str(folder).removeprefix(self._root).lstrip("/")
+            names = [str(name).removeprefix(self._root).lstrip("/") for name in self._fs.find(folder)]
+            if all((self.stat(name).modified or 0) < before for name in names):
+                old.append(path)
+        for path in old:
+            self.delete_prefix(path)
+        return len(old)
 
     def link(self, path: str) -> str:
         """The address at which clients open the artifact: `{base_url}/pipeline/artifacts/{path}?signature=...`.

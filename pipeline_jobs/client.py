@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -22,8 +23,11 @@ MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
 MAX_JSON = 16_384
+#: Orders are microseconds that a double holds exactly.
+MAX_ORDER = 2**53 - 1
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
+_WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Client:
 
         :raises InvalidInput: the cursor is not one of ours.
         """
-        jobs, following = self.store.list(
+        jobs, following = self.store.list_jobs(
             ListQuery(
                 tenant_id=query.tenant_id,
                 workspace_id=query.workspace_id,
@@ -164,7 +168,7 @@ class Client:
         job = self.store.get(job_id)
         if job.ended or timeout <= 0:
             return job
-        with self.store.client.pubsub(ignore_subscribe_messages=True) as channel:
+        with self.store.client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
             # Subscribe, then look: an end between the two is seen by the look.
             channel.subscribe(f"celery-task-meta-{job_id}")
             while True:
@@ -186,7 +190,7 @@ def check_url(url: str | None) -> None:
         raise InvalidInput("url is required", field="url")
     if len(url) > MAX_URL:
         raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
-    if any(character.isspace() or ord(character) < 32 or ord(character) == 127 for character in url):
+    if _WHITE_OR_CONTROL.search(url):
         raise InvalidInput("url contains white space or control characters", field="url")
     try:
         parts = urlsplit(url)
@@ -209,7 +213,7 @@ def _check_common(new: NewJob) -> None:
     if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
     for name, value in (("metadata", new.metadata), ("params", new.params)):
-        if len(dumps(dict(value))) > MAX_JSON:
+        if value and len(dumps(dict(value))) > MAX_JSON:
             raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
 
 
@@ -224,6 +228,7 @@ def _read_cursor(cursor: str | None) -> int | None:
         raw = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raw = b""
-    if len(raw) != 8:
+    order = int.from_bytes(raw, "big")
+    if len(raw) != 8 or order > MAX_ORDER:
         raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    return int.from_bytes(raw, "big")
+    return order

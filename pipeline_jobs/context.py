@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -90,7 +89,7 @@ class JobContext:
         """
         options.setdefault("cwd", self.workdir)
         options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(list(command), start_new_session=True, preexec_fn=_die_with_parent, **options)
+        return subprocess.Popen([*_LAUNCHER, str(os.getpid()), *command], start_new_session=True, **options)
 
     def wait_process(self, process: subprocess.Popen[bytes], poll_seconds: float = 0.1) -> int:
         """Wait for a child, looking for a cancel meanwhile; kills its whole group if the run must stop.
@@ -117,10 +116,14 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+#: Asks the kernel (Linux) to kill the child with its parent, then becomes the command. A process of its own rather than a `preexec_fn`:
+#: that would run Python between fork and exec while other threads hold their locks.
+_LAUNCHER = (
+    sys.executable,
+    "-I",
+    "-S",
+    "-c",
+    "import ctypes, os, signal, sys\n"
+    "if sys.platform == 'linux': ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+    "if os.getppid() == int(sys.argv[1]): os.execvp(sys.argv[2], sys.argv[2:])\n",
+)

@@ -1,36 +1,36 @@
 """Every error of pipeline-jobs, one tree. The docstring of a class is its default message.
 
-    PipelineJobsError
-    ├── RequestError                what a caller asked for cannot be done
-    │   ├── InvalidInput            a field is wrong (names the field)
-    │   │   └── UnknownPipeline
-    │   ├── UnknownJob              no such job, or not one of yours
-    │   ├── JobNotEnded             it must have ended first
-    │   └── QueueDisabled           a feature flag is off
-    ├── StoreError                  the store did not do it
-    │   ├── StoreUnavailable        down, read-only or out of memory: try again
-    │   └── IdTaken                 this job id is somebody's already
-    ├── ConfigurationError          a setting is wrong
-    └── StageError                  a stage failed; the job will be `failed`
-        ├── BadParameters
-        ├── SourceError             the media could not be had
-        │   ├── SourceForbidden     an address that may not be fetched
-        │   ├── SourceNotFound
-        │   ├── SourceUnavailable   (retryable)
-        │   ├── SourceTooLarge
-        │   └── SourceEmpty
-        ├── MediaError              the file is not what a pipeline can work on
-        │   ├── NotMedia
-        │   ├── MediaDamaged
-        │   ├── MediaTooLarge
-        │   └── NoAudio
-        ├── PublishError            (retryable)
-        ├── WorkerLost              the process that ran it died, too often
-        └── InternalError           a bug in a stage
+PipelineJobsError
+├── RequestError                what a caller asked for cannot be done
+│   ├── InvalidInput            a field is wrong (names the field)
+│   │   └── UnknownPipeline
+│   ├── UnknownJob              no such job, or not one of yours
+│   ├── JobNotEnded             it must have ended first
+│   └── QueueDisabled           a feature flag is off
+├── StoreError                  the store did not do it
+│   ├── StoreUnavailable        down, read-only or out of memory: try again
+│   └── IdTaken                 this job id is somebody's already
+├── ConfigurationError          a setting is wrong
+└── StageError                  a stage failed; the job will be `failed`
+    ├── BadParameters
+    ├── SourceError             the media could not be had
+    │   ├── SourceForbidden     an address that may not be fetched
+    │   ├── SourceNotFound
+    │   ├── SourceUnavailable   (retryable)
+    │   ├── SourceTooLarge
+    │   └── SourceEmpty
+    ├── MediaError              the file is not what a pipeline can work on
+    │   ├── NotMedia
+    │   ├── MediaDamaged
+    │   ├── MediaTooLarge
+    │   └── NoAudio
+    ├── PublishError            (retryable)
+    ├── WorkerLost              the process that ran it died, too often
+    └── InternalError           a bug in a stage
 
-    StopRun (BaseException: no `except Exception` of a library may swallow it)
-    ├── JobCancelled                the client asked for it
-    └── LeaseLost                   another run of this job has the say now
+StopRun (BaseException: no `except Exception` of a library may swallow it)
+├── JobCancelled                the client asked for it
+└── LeaseLost                   another run of this job has the say now
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ MAX_BACKOFF = 60.0
 #: How long a finish is repeated while the store is away, in seconds. After that the lease has ended anyway: rescue runs the job again.
 FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
+#: The fence of a run that has no record.
+IN_PROCESS_FENCE = 0
 
 
 class Ending(StrEnum):
@@ -91,7 +93,10 @@ class Executor:
         :raises StageError: as a job would have failed.
         """
         pipeline = self._registry.get(job.pipeline)
-        files = RunArtifacts(self._artifacts(), _folder(job))
+        store = self._artifacts()
+        # No record will ever end these: the next run in process removes them when a job's would have gone.
+        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
+        files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), _Workdir(self._settings, job) as workdir:
             data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))
         return StepResult(True, pipeline.result(data))

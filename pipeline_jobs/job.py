@@ -243,9 +243,7 @@ def dumps(value: Any) -> str:
 
 
 _JSON = frozenset({"params", "metadata", "tags", "result", "error_detail"})
-_STRINGS = frozenset(
-    {"url", "quality", "reason", "stage", "message", "error", "retry_of", "worker", "artifacts"}
-)
+_STRINGS = frozenset({"url", "quality", "reason", "stage", "message", "error", "retry_of", "worker", "artifacts"})
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",

@@ -59,10 +59,10 @@ def lua_builder() -> str:
     """The same table for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
     lines = ["local P = KEYS[1]", "local K = {}"]
     for name, key in KEYS.items():
-        pieces = key.pattern.split("{}")
-        arguments = [f"a{i}" for i in range(len(pieces) - 1)]
-        body = "P .. " + " .. ".join(
-            part for pair in zip([f"'{piece}'" for piece in pieces], [*arguments, ""], strict=True) for part in pair if part not in ("", "''")
-        )
-        lines.append(f"function K.{name}({', '.join(arguments)}) return {body} end")
+        first, *rest = key.pattern.split("{}")
+        arguments = [f"a{i}" for i in range(len(rest))]
+        terms = [f"'{first}'"]
+        for argument, piece in zip(arguments, rest, strict=True):
+            terms += [argument, f"'{piece}'"] if piece else [argument]
+        lines.append(f"function K.{name}({', '.join(arguments)}) return P .. {' .. '.join(terms)} end")
     return "\n".join(lines) + "\n"

@@ -14,6 +14,7 @@ import structlog
 
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import PublishError, UnknownJob
+from pipeline_jobs.executor import IN_PROCESS_FENCE
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Rescued, Store
@@ -92,7 +93,7 @@ def sweep_workdirs(store: Store, settings: Settings) -> int:
     swept = 0
     for folder in settings.work_dir.glob("*.*"):
         job_id, _, fence = folder.name.rpartition(".")
-        if fence == "0":
+        if fence == str(IN_PROCESS_FENCE):
             # A run in process has no record; it removes its folder itself.
             continue
         try:

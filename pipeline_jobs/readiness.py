@@ -35,9 +35,9 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
 
 def _store(store: Store) -> str | None:
     """What keeps the server from holding our promises, if anything."""
-    memory: Mapping[str, object] = store.client.info("memory")
-    persistence: Mapping[str, object] = store.client.info("persistence")
-    replication: Mapping[str, object] = store.client.info("replication")
+    memory: Mapping[str, object] = dict(store.client.info("memory"))  # type: ignore[arg-type]
+    persistence: Mapping[str, object] = dict(store.client.info("persistence"))  # type: ignore[arg-type]
+    replication: Mapping[str, object] = dict(store.client.info("replication"))  # type: ignore[arg-type]
     if persistence.get("loading"):
         return "the server is loading its data"
     if replication.get("role") != "master":

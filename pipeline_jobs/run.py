@@ -83,13 +83,13 @@ class Run:
             now = time.monotonic()
             if self._stop is None and (self._pending is not None or now - asked >= ASK_SECONDS):
                 asked = now
-                self._ask()
-                if self._stop is not None:
+                if self._ask():
                     self._interrupt_later()
         if self._stop is None and self._pending is not None:
             self._ask()
 
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
+        """Write what is pending, or only ask. :return: this run must stop."""
         pending, self._pending = self._pending, None
         try:
             if pending is None:
@@ -100,9 +100,11 @@ class Run:
         except StoreUnavailable:
             # The lease decides whether this run may go on; progress can wait for the store.
             self._pending = self._pending or pending
-            return
-        if reply != "ok":
-            self._stop = JobCancelled if reply == "cancel" else LeaseLost
+            return False
+        if reply == "ok":
+            return False
+        self._stop = JobCancelled if reply == "cancel" else LeaseLost
+        return True
 
     def _interrupt_later(self) -> None:
         deadline = time.monotonic() + INTERRUPT_SECONDS

@@ -27,23 +27,47 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     # The brief's flags
-    enable_job_queue: bool = _setting(False, "ENABLE_PIPELINE_JOB_QUEUE", "Serve the job endpoints. Off: they answer 404 and name this flag.")
+    enable_job_queue: bool = _setting(
+        False, "ENABLE_PIPELINE_JOB_QUEUE", "Serve the job endpoints. Off: they answer 404 and name this flag."
+    )
     enable_run_api: bool = _setting(False, "ENABLE_PIPELINE_RUN_API", "Serve POST /pipeline/run.")
     max_concurrent_jobs: int = _setting(
-        5, "PIPELINE_MAX_CONCURRENT_JOBS",
-        "Most jobs that run at once, over all workers; the autoscale maximum of a worker started with neither --autoscale nor -c.", ge=1, le=100_000,
-    )  # fmt: skip
+        5,
+        "PIPELINE_MAX_CONCURRENT_JOBS",
+        "Most jobs that run at once, over all workers; the autoscale maximum of a worker started with neither --autoscale nor -c.",
+        ge=1,
+        le=100_000,
+    )
     job_ttl_seconds: int = _setting(3600, "PIPELINE_JOB_TTL_SECONDS", "How long an ended job is kept, in seconds.", ge=1)
 
     # Where things are
-    redis_url: str = _setting("redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and noeviction.")
-    broker_url_setting: str = _setting("", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's own server, which makes accept + enqueue one step.")
-    key_prefix: str = _setting("pj:", "PIPELINE_KEY_PREFIX", "Put before every key of the store, so that several installations can share a server.", pattern=r"^[A-Za-z0-9:_.-]{1,32}$")
-    artifacts_url: str = _setting("", "PIPELINE_ARTIFACTS_URL", "Where artifacts are published, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.")
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and noeviction."
+    )
+    broker_url_setting: str = _setting(
+        "", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's own server, which makes accept + enqueue one step."
+    )
+    key_prefix: str = _setting(
+        "pj:",
+        "PIPELINE_KEY_PREFIX",
+        "Put before every key of the store, so that several installations can share a server.",
+        pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
+    )
+    artifacts_url: str = _setting(
+        "",
+        "PIPELINE_ARTIFACTS_URL",
+        "Where artifacts are published, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
+    )
     data_dir: Path = _setting(Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything this installation writes on its own disk.")
-    work_dir_setting: str = _setting("", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder.")
-    public_url: str = _setting("", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API.")
-    secret_key: str = _setting("", "PIPELINE_SECRET_KEY", "Signs links to artifacts. Empty: one is drawn once and kept in the store.", repr=False)
+    work_dir_setting: str = _setting(
+        "", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder."
+    )
+    public_url: str = _setting(
+        "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
+    )
+    secret_key: str = _setting(
+        "", "PIPELINE_SECRET_KEY", "Signs links to artifacts. Empty: one is drawn once and kept in the store.", repr=False
+    )
     modules: str = _setting("", "PIPELINE_MODULES", "Python modules to import at start that register pipelines, separated by commas.")
 
     # HTTP
@@ -55,19 +79,33 @@ class Settings(BaseSettings):
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
-    run_timeout_seconds: float = _setting(60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0)
+    run_timeout_seconds: float = _setting(
+        60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
+    )
 
     # Leases and duties
-    lease_seconds: float = _setting(60, "PIPELINE_LEASE_SECONDS", "How long a job stays its worker's without a sign of life, in seconds; then it is rescued.", gt=0)
-    announce_seconds: float = _setting(1, "PIPELINE_ANNOUNCE_SECONDS", "How often a worker announces its slots and renews its leases, in seconds.", gt=0)
-    hint_seconds: float = _setting(15, "PIPELINE_HINT_SECONDS", "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0)
+    lease_seconds: float = _setting(
+        60, "PIPELINE_LEASE_SECONDS", "How long a job stays its worker's without a sign of life, in seconds; then it is rescued.", gt=0
+    )
+    announce_seconds: float = _setting(
+        1, "PIPELINE_ANNOUNCE_SECONDS", "How often a worker announces its slots and renews its leases, in seconds.", gt=0
+    )
+    hint_seconds: float = _setting(
+        15, "PIPELINE_HINT_SECONDS", "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0
+    )
     rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat asks for dead workers' jobs, in seconds.", gt=0)
     cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat removes ended jobs past their TTL, in seconds.", gt=0)
-    max_crashes: int = _setting(3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1)
-    cancel_grace_seconds: float = _setting(15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0)
+    max_crashes: int = _setting(
+        3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
+    )
+    cancel_grace_seconds: float = _setting(
+        15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
+    )
 
     # Media
-    allow_private_urls: bool = _setting(False, "PIPELINE_ALLOW_PRIVATE_URLS", "Fetch media from private and loopback addresses too. For a trusted network only.")
+    allow_private_urls: bool = _setting(
+        False, "PIPELINE_ALLOW_PRIVATE_URLS", "Fetch media from private and loopback addresses too. For a trusted network only."
+    )
     media_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_MEDIA_MAX_BYTES", "Largest media file, in bytes.", ge=1)
     media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Longest media, in seconds of play time.", gt=0)
     media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Largest picture, in pixels (width x height).", ge=1)

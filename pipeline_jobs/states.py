@@ -33,8 +33,6 @@ class Reason(StrEnum):
 
     #: No worker has a free slot (or the cap over all workers is reached): next in line when one is.
     NO_SLOT = "no_slot"
-    #: No live worker consumes the queue `jobs`.
-    NO_WORKER = "no_worker"
     #: A hint is on the broker; a worker will claim it within moments.
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.

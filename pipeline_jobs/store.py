@@ -204,9 +204,7 @@ class Store:
     ) -> JobStatus | None:
         """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
         detail = error_detail or _worker_lost_detail(error)
-        status, hints = self._run(
-            "requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms
-        )
+        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms)
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
 
@@ -256,7 +254,7 @@ class Store:
             raise UnknownJob
         return Job.from_mapping(flat)  # type: ignore[arg-type]
 
-    def list(self, query: ListQuery) -> tuple[list[Job], int | None]:
+    def list_jobs(self, query: ListQuery) -> tuple[list[Job], int | None]:
         """A page of jobs, newest first, and the `order` after which the next page begins (None: the end)."""
         index = self._index(query)
         highest = "+inf"

@@ -39,5 +39,3 @@ def cell(server: Server, tmp_path: Path) -> Settings:
             "PIPELINE_SECRET_KEY": "test-key",
         }
     )
-
-

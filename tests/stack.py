@@ -48,7 +48,9 @@ class Stack:
 
     def run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(command, cwd=ROOT, env=environment(self.settings, **env), stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(self.settings, **env), stdout=log, stderr=log, start_new_session=True
+            )
         self._processes.append(process)
         return process
 
@@ -68,8 +70,8 @@ class Stack:
     def maintenance(self) -> None:
         """The maintenance worker and beat, up."""
         process = self.run(
-            "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance", "-c", "1",
-            "--loglevel=INFO",
+            "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance",
+            "-c", "1", "--loglevel=INFO",
         )  # fmt: skip
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
         until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
@@ -77,8 +79,8 @@ class Stack:
     def api(self) -> Api:
         port = free_port()
         process = self.run(
-            "api", sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread", "--threads", "8",
-            "--no-control-socket",
+            "api", sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
+            "--threads", "8", "--no-control-socket",
         )  # fmt: skip
         api = Api(f"http://127.0.0.1:{port}")
         until(lambda: api.alive() or self._died(process, "api"), "the API")

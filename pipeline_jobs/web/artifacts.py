@@ -93,9 +93,11 @@ def _is_plain(path: str) -> bool:
 
 
 def _is_current(path: str) -> bool:
-    """The job's record exists and its winning run published under this prefix."""
+    """The job's record exists and its winning run published under this prefix; or the run was one in process, without a record."""
     folders = path.split("/")[:4]
-    job_id = folders[2]
+    job_id, fence = folders[2:4]
+    if fence == "0":
+        return True
     if not ANY_ID.fullmatch(job_id):
         return False
     try:

@@ -26,7 +26,7 @@ STAGES_QUEUE = "stages"
 BUILT_IN = "pipeline_jobs.media.pipeline"
 
 
-class JobsCelery(Celery):  # type: ignore[misc]
+class JobsCelery(Celery):
     """A Celery app whose results of jobs are their records. `app.jobs` holds the parts."""
 
     jobs: Jobs

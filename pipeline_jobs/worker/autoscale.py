@@ -8,7 +8,7 @@ from celery.worker import state
 from celery.worker.autoscale import Autoscaler as CeleryAutoscaler
 
 
-class Autoscaler(CeleryAutoscaler):  # type: ignore[misc]
+class Autoscaler(CeleryAutoscaler):
     """`worker_autoscaler`. Its maximum is the worker's number of slots, live."""
 
     @property

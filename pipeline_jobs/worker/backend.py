@@ -85,9 +85,7 @@ class JobBackend(RedisBackend):
 
     # -- writing
 
-    def store_result(
-        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
-    ) -> Any:
+    def store_result(self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any) -> Any:
         """A state of a task. For a job: see the module's docstring; never makes a record."""
         if not self._is_job(task_id, request):
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)

@@ -19,7 +19,7 @@ from pipeline_jobs.exceptions import UnknownJob
 TERMINATE_SECONDS = 3.0
 
 
-class JobControl(Control):  # type: ignore[misc]
+class JobControl(Control):
     """`Celery(control=...)`."""
 
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Any:

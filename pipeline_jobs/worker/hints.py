@@ -51,9 +51,7 @@ def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: 
         channel._put = lambda queue, body, **_: written.append(body)
         producer = app.amqp.Producer(channel, auto_declare=False)
         # By queue, which Celery makes exchange '' and the queue's name: an exchange whose binding is missing would drop the message.
-        app.amqp.send_task_message(
-            producer, JOB_TASK, task, queue=JOBS_QUEUE, declare=(), retry=False, headers=headers, serializer="json"
-        )
+        app.amqp.send_task_message(producer, JOB_TASK, task, queue=JOBS_QUEUE, declare=(), retry=False, headers=headers, serializer="json")
     body = written[0]
     # kombu takes the tag from here: one constant tag would make messages overwrite each other.
     body["properties"]["delivery_tag"] = "@TAG@"

@@ -113,7 +113,7 @@ def _running() -> list[JobRequest]:
             continue
 
 
-class LeaseKeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class LeaseKeeperStep(bootsteps.StartStopStep):
     """Starts the keeper in each worker that consumes the queue `jobs`."""
 
     requires = (Pool,)
@@ -130,4 +130,9 @@ class LeaseKeeperStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if self._keeper:
             self._keeper.leave()
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        # Celery looks for dead children every 5 s; a job whose process died should not wait that long.
+        hub.call_repeatedly(1.0, worker.pool.maintain_pool)

@@ -16,15 +16,15 @@ from pipeline_jobs.worker.hints import FENCE_HEADER
 logger = get_logger(__name__)
 
 
-class JobCancelledSignal(Ignore):  # type: ignore[misc]
+class JobCancelledSignal(Ignore):
     """The run ended because the job was cancelled; the record says so already."""
 
 
-class JobRequeuedSignal(Ignore):  # type: ignore[misc]
+class JobRequeuedSignal(Ignore):
     """The run ended and the job waits again; the record says so already."""
 
 
-class JobRequest(Request):  # type: ignore[misc]
+class JobRequest(Request):
     """The request of `run_job`."""
 
     def revoked(self) -> bool:

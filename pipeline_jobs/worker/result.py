@@ -51,11 +51,13 @@ class JobResult(AsyncResult):
     @property
     def tenant_id(self) -> str | None:
         """Whose job it is; None for a task that is no job."""
-        return self._get_task_meta().get("tenant_id")
+        tenant: str | None = self._get_task_meta().get("tenant_id")
+        return tenant
 
     @property
     def workspace_id(self) -> str | None:
-        return self._get_task_meta().get("workspace_id")
+        workspace: str | None = self._get_task_meta().get("workspace_id")
+        return workspace
 
     @property
     def _jobs(self) -> Any:

@@ -20,7 +20,7 @@ from pipeline_jobs.worker.result import JobFailed
 MAINTENANCE_QUEUE = "maintenance"
 
 
-class JobTask(Task):  # type: ignore[misc]
+class JobTask(Task):
     """`run_job`: to call it is to submit a job. The result's id is the job's."""
 
     Request = "pipeline_jobs.worker.request:JobRequest"
@@ -111,7 +111,9 @@ class JobTask(Task):  # type: ignore[misc]
             client.store.submit(job, nonce=f"adopt-{request.id}", adopt=True)
         except IdTaken:
             raise Ignore("nothing to do: a message without a fence for a job that has a record") from None
-        self.app.log.get_default_logger().warning("adopted message %s, which had no record, as a job of tenant %s", request.id, job.tenant_id)
+        self.app.log.get_default_logger().warning(
+            "adopted message %s, which had no record, as a job of tenant %s", request.id, job.tenant_id
+        )
         return 1
 
     def _leave_canvas(self) -> None:

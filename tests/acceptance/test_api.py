@@ -126,7 +126,9 @@ def test_flower_shows_whose_job_it_is_and_its_revoke_cancels(make_stack: MakeSta
     stack.worker("jobs", "-E", "--autoscale=2,1")
     job = stack.submit(params={"seconds": 600, "steps": 6000}, tenant_id="acme", workspace_id="blog")
     stack.until_status(job.job_id, JobStatus.RUNNING)
-    task = until(lambda: flower.get(f"/api/task/info/{job.job_id}").ok and flower.get(f"/api/task/info/{job.job_id}").json(), "Flower to know it")
+    task = until(
+        lambda: flower.get(f"/api/task/info/{job.job_id}").ok and flower.get(f"/api/task/info/{job.job_id}").json(), "Flower to know it"
+    )
     assert "'tenant': 'acme', 'workspace': 'blog', 'pipeline': 'sleep'" in task["kwargs"]
     assert flower.post(f"/api/task/revoke/{job.job_id}?terminate=true", {}).ok
     ended = stack.until_status(job.job_id, JobStatus.CANCELLED)

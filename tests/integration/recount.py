@@ -31,7 +31,9 @@ def differences(store: Store) -> list[str]:
         for status in JobStatus:
             same(f"{tenant} {status}", keys("tenant_status", tenant, status), {i for i, job in mine.items() if job.status is status})
         for workspace in {job.workspace_id for job in mine.values()}:
-            same(f"workspace {workspace}", keys("workspace", tenant, workspace), {i for i, j in mine.items() if j.workspace_id == workspace})
+            same(
+                f"workspace {workspace}", keys("workspace", tenant, workspace), {i for i, j in mine.items() if j.workspace_id == workspace}
+            )
         stored = sum(job.artifact_bytes for job in mine.values())
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")

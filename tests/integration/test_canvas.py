@@ -43,7 +43,9 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
 
 @pytest.fixture
 def worker(app: JobsCelery) -> Iterator[Any]:
-    with start_worker(app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=30) as started:
+    with start_worker(
+        app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=30
+    ) as started:
         yield started
 
 

@@ -164,7 +164,9 @@ def test_once_a_cancel_is_requested_no_finish_can_complete_the_job(jobs: Cell) -
     assert jobs.client.get(run.job_id).status is JobStatus.RUNNING
     assert jobs.store.progress(run.job_id, run.fence, None) == "cancel"
     assert jobs.store.announce("w1", 1, [(run.job_id, run.fence)]) == ["cancel"]
-    assert jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="a/b", artifact_bytes=5) is JobStatus.CANCELLED
+    assert (
+        jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="a/b", artifact_bytes=5) is JobStatus.CANCELLED
+    )
     assert jobs.store.take_trash() == ["a/b"]
     assert jobs.client.get(run.job_id).result is None
 
@@ -284,7 +286,7 @@ def test_a_list_pages_through_all_jobs_newest_first_without_gap_or_repeat(jobs: 
     seen: list[str] = []
     after = None
     while True:
-        page, after = jobs.store.list(ListQuery(tenant_id="acme", limit=7, after=after))
+        page, after = jobs.store.list_jobs(ListQuery(tenant_id="acme", limit=7, after=after))
         seen += [job.job_id for job in page]
         if after is None:
             break
@@ -314,7 +316,7 @@ def test_a_list_filters(jobs: Cell, query: ListQuery, expected: list[str]) -> No
         jobs.submit(tenant_id="t2").job_id: "d",
     }
     jobs.client.cancel(next(job_id for job_id, name in ids.items() if name == "b"))
-    page, _ = jobs.store.list(query)
+    page, _ = jobs.store.list_jobs(query)
     assert [ids[job.job_id] for job in page] == expected
 
 
@@ -323,9 +325,9 @@ def test_a_list_by_time_of_creation(jobs: Cell) -> None:
     for job, when in ((first, 1_000_000), (second, 2_000_000)):
         for key in ("jobs",):
             jobs.store.client.zadd(jobs.store.keys(key), {job.job_id: when * 1000})
-    page, _ = jobs.store.list(ListQuery(created_after=1_500_000))
+    page, _ = jobs.store.list_jobs(ListQuery(created_after=1_500_000))
     assert [job.job_id for job in page] == [second.job_id]
-    page, _ = jobs.store.list(ListQuery(created_before=1_500_000))
+    page, _ = jobs.store.list_jobs(ListQuery(created_before=1_500_000))
     assert [job.job_id for job in page] == [first.job_id]
 
 

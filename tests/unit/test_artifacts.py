@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -181,3 +182,17 @@ def test_putting_and_deleting_neighbours_at_once_loses_nothing(store: ArtifactSt
     finally:
         stop.set()
         thread.join()
+
+
+def test_folders_that_no_record_speaks_for_go_when_they_are_old(tmp_path: Path) -> None:
+    store = ArtifactStore((tmp_path / "root").as_uri(), "http://x", "secret")
+    local = tmp_path / "a.txt"
+    local.write_text("a")
+    for path in ("acme/main/old/0/a.txt", "acme/main/new/0/a.txt", "acme/main/old/1/a.txt"):
+        store.put(local, path)
+    for path in ("acme/main/old/0/a.txt", "acme/main/old/1/a.txt"):
+        os.utime(tmp_path / "root" / path, (1, 1))
+    assert store.delete_older("*/*/*/0", 3600) == 1
+    assert not (tmp_path / "root/acme/main/old/0").exists()
+    assert (tmp_path / "root/acme/main/new/0/a.txt").exists()
+    assert (tmp_path / "root/acme/main/old/1/a.txt").exists()

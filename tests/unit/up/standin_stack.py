@@ -19,7 +19,13 @@ from pipeline_jobs.up import stack
 from pipeline_jobs.up.processes import Command
 
 KIND = os.environ.get("STANDIN", "")
-JOB = {"job_id": "job_1_a", "tenant_id": "demo", "status": "queued", "progress": 0.0, "stage": None, "message": None, "reason": None, "error": None}
+JOB = {
+    "job_id": "job_1_a",
+    "tenant_id": "demo",
+    "status": "queued",
+    "progress": 0.0,
+    **dict.fromkeys(("stage", "message", "reason", "error")),
+}
 RUNNING = {**JOB, "status": "running", "progress": 50.0, "stage": "transcribe"}
 DONE = {**JOB, "status": "completed", "progress": 100.0, "result": {"success": True, "data": {"transcript": "welcome to the test"}}}
 FAILED = {**RUNNING, "status": "failed", "error": "it is no media", "error_detail": {"code": "not_media"}}
@@ -58,7 +64,8 @@ def serve(port: str) -> None:
 
 
 def processes(settings: Settings) -> list[Command]:
-    return [Command(name, (sys.executable, __file__, str(port))) for name, port in (("api", settings.http_port), ("flower", settings.flower_port))]
+    ports = {"api": settings.http_port, "flower": settings.flower_port}
+    return [Command(name, (sys.executable, __file__, str(port))) for name, port in ports.items()]
 
 
 if __name__ == "__main__":

@@ -52,14 +52,15 @@ def test_on_a_terminal_a_bar_shows_stage_and_per_cent() -> None:
 
 def test_the_result_is_shown_as_it_is_and_wrapped_for_reading() -> None:
     console = plain()
-    data = {"drive_url": "http://127.0.0.1:8000/" + "a" * 120, "transcript": "[bold] " + "word " * 40, "keywords": ["sea", "bread"], "media": {}}
+    link = "http://127.0.0.1:8000/" + "a" * 120
+    data = {"drive_url": link, "transcript": "[bold] " + "word " * 40, "keywords": ["sea", "bread"], "media": {}}
     show_result(console, job("completed", 100.0, result={"success": True, "data": data}))
     lines = written(console).splitlines()
     assert lines[0] == "Result:"
     assert lines[1].startswith("  transcript  [bold] word word")
     assert max(len(line) for line in lines if "http" not in line) <= 115
     assert "  keywords    sea, bread" in lines
-    assert lines[-1] == f"  drive_url   {data['drive_url']}"
+    assert lines[-1] == f"  drive_url   {link}"
 
 
 def test_what_is_not_there_is_not_shown() -> None:

@@ -59,7 +59,9 @@ def test_it_is_installed_once_for_a_lock_file_and_again_for_another(monkeypatch:
     assert len(ran) == 4
 
 
-def test_an_install_that_fails_is_not_taken_for_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_install_that_fails_is_not_taken_for_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(command: list[str], **_: object) -> None:
         raise subprocess.CalledProcessError(1, command)
 

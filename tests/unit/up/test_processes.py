@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.up.conftest import alive, program, wait_for
 
 from pipeline_jobs.up.processes import ProcessDied, Supervisor
+from tests.unit.up.programs import alive, program
+from tests.waiting import until
 
 FOREVER = "import signal; print('up'); signal.pause()"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); [signal.pause() for _ in iter(int, 1)]"
@@ -43,7 +44,7 @@ def test_a_death_is_told_with_the_end_of_its_log(supervisor: Supervisor) -> None
 def test_a_death_by_a_signal_is_told_by_its_name(supervisor: Supervisor) -> None:
     child = supervisor.start(program("api", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"))
     child.popen.wait()
-    with pytest.raises(ProcessDied, match="api was ended by SIGKILL.*\n    \\(it wrote nothing\\)"):
+    with pytest.raises(ProcessDied, match=r"api was ended by SIGKILL.*\n    \(it wrote nothing\)"):
         supervisor.check()
 
 
@@ -63,29 +64,29 @@ def test_an_end_is_news_once(supervisor: Supervisor) -> None:
 
 def test_stop_asks_first_and_kills_after_the_grace(supervisor: Supervisor) -> None:
     polite, stubborn = supervisor.start(program("polite", FOREVER)), supervisor.start(program("stubborn", STUBBORN))
-    wait_for(lambda: bool(polite.last_lines() and stubborn.last_lines()))
+    until(lambda: bool(polite.last_lines() and stubborn.last_lines()))
     supervisor.stop(grace_seconds=0.5)
     assert (polite.popen.returncode, stubborn.popen.returncode) == (-signal.SIGTERM, -signal.SIGKILL)
 
 
 def test_stop_ends_what_a_process_started_too(supervisor: Supervisor) -> None:
     parent = supervisor.start(program("parent", FAMILY))
-    wait_for(lambda: bool(parent.last_lines()))
+    until(lambda: bool(parent.last_lines()))
     grandchild = int(parent.last_lines()[0])
     assert alive(grandchild)
     supervisor.stop(grace_seconds=0.1)
-    wait_for(lambda: not alive(grandchild))
+    until(lambda: not alive(grandchild))
 
 
 def test_a_process_that_was_orphaned_by_its_dead_leader_is_ended_too(supervisor: Supervisor) -> None:
     leader = supervisor.start(program("leader", FAMILY))
-    wait_for(lambda: bool(leader.last_lines()))
+    until(lambda: bool(leader.last_lines()))
     grandchild = int(leader.last_lines()[0])
     leader.popen.kill()
     leader.popen.wait()
     assert alive(grandchild)
     supervisor.stop(grace_seconds=0.1)
-    wait_for(lambda: not alive(grandchild))
+    until(lambda: not alive(grandchild))
 
 
 def test_what_the_others_need_is_stopped_last(supervisor: Supervisor, tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_what_the_others_need_is_stopped_last(supervisor: Supervisor, tmp_path: 
         return f"import signal\ndef end(*_): {said}; raise SystemExit\nsignal.signal(signal.SIGTERM, end); print('up'); signal.pause()"
 
     started = [supervisor.start(program(name, tells_its_end(name), last=name == "server")) for name in ("server", "jobs", "api")]
-    wait_for(lambda: all(child.last_lines() for child in started))
+    until(lambda: all(child.last_lines() for child in started))
     supervisor.stop()
     assert (tmp_path / "ends").read_text().split()[-1] == "server"
     assert len((tmp_path / "ends").read_text().split()) == 3
@@ -102,7 +103,7 @@ def test_what_the_others_need_is_stopped_last(supervisor: Supervisor, tmp_path: 
 
 def test_a_second_signal_cuts_the_grace_short(supervisor: Supervisor) -> None:
     stubborn = supervisor.start(program("stubborn", STUBBORN))
-    wait_for(lambda: bool(stubborn.last_lines()))
+    until(lambda: bool(stubborn.last_lines()))
     supervisor.hurry = True
     began = time.monotonic()
     supervisor.stop(grace_seconds=60)
@@ -122,4 +123,4 @@ def test_no_child_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
         child = int(parent.stdout.readline())
         assert alive(child)
         parent.kill()
-    wait_for(lambda: not alive(child))
+    until(lambda: not alive(child))

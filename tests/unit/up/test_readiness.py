@@ -65,7 +65,7 @@ def test_a_server_is_ready_when_it_says_pong() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(b"-LOADING Valkey is loading the dataset in memory\r\n", "-LOADING Valkey is"), (b"HTTP/1.1 400\r\n", "HTTP/1.1 400"), (b"", "closed")],
+    [(b"-LOADING Valkey is loading its data\r\n", "-LOADING Valkey is"), (b"HTTP/1.1 400\r\n", "HTTP/1.1 400"), (b"", "closed")],
 )
 def test_a_server_is_not_ready_while_it_says_anything_else(answer: bytes, reason: str) -> None:
     with answering(answer) as port:

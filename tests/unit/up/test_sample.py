@@ -88,7 +88,7 @@ def test_the_job_is_submitted_as_the_tenant_demo(api: FakeApi) -> None:
 
 def test_a_refused_job_is_told_in_the_apis_words(api: FakeApi) -> None:
     api.post_answer = (503, {"detail": "the store is full"})
-    with pytest.raises(sample.ApiRefused, match="POST /pipeline/jobs answered 503: .*the store is full"):
+    with pytest.raises(sample.ApiRefused, match=r"POST /pipeline/jobs answered 503: .*the store is full"):
         sample.submit(api.url, "http://127.0.0.1:1/clip.mp4")
 
 

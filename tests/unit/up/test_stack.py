@@ -100,7 +100,8 @@ def test_the_embedded_server_is_durable_local_and_keeps_its_data(tmp_path: Path)
     first, second = (Supervisor(tmp_path / "logs", tmp_path, os.environ) for _ in range(2))
     try:
         with start_server(first, made) as client:
-            told = {name: client.config_get(name)[name] for name in ("appendonly", "appendfsync", "maxmemory-policy", "save", "bind", "dir")}
+            asked = ("appendonly", "appendfsync", "maxmemory-policy", "save", "bind", "dir")
+            told = {name: client.config_get(name)[name] for name in asked}
             client.set("kept", "yes")
         assert told == {
             "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "",

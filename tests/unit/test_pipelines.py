@@ -1,0 +1,78 @@
+"""Pipelines, their checks and the registry."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from pipeline_jobs import pipelines
+from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
+from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
+
+
+def nothing(_: object) -> None:
+    return None
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    depth: int = 1
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seconds: float
+    inner: Inner = Inner()
+
+
+ONE = Pipeline("one", (Stage("a", nothing, weight=1), Stage("b", nothing, weight=3)), params=Params)
+
+
+def test_the_stages_share_the_progress_by_weight() -> None:
+    assert ONE.spans() == {"a": (0.0, 25.0), "b": (25.0, 100.0)}
+
+
+def test_params_come_back_with_their_defaults() -> None:
+    assert ONE.check_params({"seconds": 1}) == {"seconds": 1.0, "inner": {"depth": 1}}
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({}, "params.seconds"),
+        ({"seconds": "x"}, "params.seconds"),
+        ({"seconds": 1, "extra": 1}, "params.extra"),
+        ({"seconds": 1, "inner": {"depth": "x"}}, "params.inner.depth"),
+    ],
+)
+def test_a_wrong_param_is_named(params: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        ONE.check_params(params)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("stages", [(), (Stage("a", nothing), Stage("a", nothing)), (Stage("a", nothing, weight=0),)])
+def test_a_pipeline_that_cannot_work_is_refused(stages: tuple[Stage, ...]) -> None:
+    with pytest.raises(ConfigurationError):
+        Pipeline("x", stages)
+
+
+def test_a_name_belongs_to_one_pipeline() -> None:
+    registry = Registry()
+    assert registry.register(ONE) is registry.register(ONE)
+    with pytest.raises(ConfigurationError):
+        registry.register(Pipeline("one", (Stage("z", nothing),), params=NoParams))
+    with pytest.raises(UnknownPipeline, match="known: one"):
+        registry.get("two")
+
+
+def test_modules_from_outside_are_imported_and_a_missing_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "somebodys_pipelines.py").write_text("LOADED = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    pipelines.load(["somebodys_pipelines"])
+    assert "somebodys_pipelines" in sys.modules
+    with pytest.raises(ConfigurationError, match="no_such_module"):
+        pipelines.load(["no_such_module"])

@@ -1,0 +1,114 @@
+"""A run as its stages see it: progress without waiting, and a stop that reaches them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline_jobs import run as run_module
+from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StoreUnavailable
+from pipeline_jobs.run import Run, install_interrupt
+from tests.waiting import until
+
+
+class FakeStore:
+    """Answers what it is told to, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.answer: str | Exception = "ok"
+        self.written: list[tuple[float | None, str, str | None]] = []
+
+    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        self.written.append((percent, stage, message))
+        return self.answer
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
+    monkeypatch.setattr(run_module, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(run_module, "ASK_SECONDS", 0.02)
+    monkeypatch.setattr(run_module, "INTERRUPT_SECONDS", 0.05)
+    return FakeStore()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    import signal
+
+    before = signal.getsignal(run_module.INTERRUPT)
+    install_interrupt()
+    yield
+    signal.signal(run_module.INTERRUPT, before)
+
+
+def test_many_reports_become_few_writes_and_the_last_is_always_written(store: FakeStore) -> None:
+    with Run(store, "j", 1) as run:
+        for i in range(10_000):
+            run.report("fetch", i / 100, None)
+    values = [percent for percent, _, _ in store.written]
+    assert len(values) < 1000
+    assert values[-1] == 99.99
+
+
+def test_a_stage_that_falls_silent_has_its_last_value_written(store: FakeStore) -> None:
+    with Run(store, "j", 1) as run:
+        run.report("fetch", 12.0, "half")
+        until(lambda: (12.0, "fetch", "half") in store.written, "the write")
+
+
+@pytest.mark.parametrize(("answer", "error"), [("cancel", JobCancelled), ("fenced", LeaseLost)])
+def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: str, error: type[BaseException]) -> None:
+    store.answer = answer
+
+    def report(run: Run) -> None:
+        run.report("fetch", 1.0, None)
+
+    for call in (report, Run.check):
+        # In a thread: only there a stage is not interrupted by a signal, so that it must come to the call by itself.
+        raised: list[BaseException] = []
+
+        def stage(call: object = call, raised: list[BaseException] = raised) -> None:
+            with Run(store, "j", 1) as run:
+                try:
+                    while True:
+                        call(run)  # type: ignore[operator]
+                except BaseException as stop:
+                    raised.append(stop)
+
+        thread = threading.Thread(target=stage)
+        thread.start()
+        thread.join(30)
+        assert [type(stop) for stop in raised] == [error]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_stage_that_never_looks_is_interrupted(store: FakeStore) -> None:
+    store.answer = "cancel"
+    with pytest.raises(JobCancelled), Run(store, "j", 1):
+        threading.Event().wait(30)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_stray_signal_stops_nothing(store: FakeStore) -> None:
+    import os
+    import signal
+
+    os.kill(os.getpid(), run_module.INTERRUPT)
+    with Run(store, "j", 1) as run:
+        os.kill(os.getpid(), run_module.INTERRUPT)
+        run.report("fetch", 1.0, None)
+    signal.raise_signal(run_module.INTERRUPT)
+
+
+def test_a_store_that_is_away_stops_nothing_and_the_value_is_written_when_it_is_back(store: FakeStore) -> None:
+    store.answer = StoreUnavailable()
+    with Run(store, "j", 1) as run:
+        run.report("fetch", 33.0, None)
+        until(lambda: run._pending is not None, "the value to be kept")
+        store.answer = "ok"
+        until(lambda: store.written, "the write")
+    assert (33.0, "fetch", None) in store.written

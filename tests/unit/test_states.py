@@ -1,0 +1,45 @@
+"""States and their Celery words."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from celery import states as celery_states
+
+from pipeline_jobs.states import LIVE, TERMINAL, JobStatus, Reason, celery_state
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_every_status_is_live_or_terminal_and_never_both() -> None:
+    assert LIVE | TERMINAL == set(JobStatus)
+    assert not LIVE & TERMINAL
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_celery_is_ready_exactly_when_a_job_has_ended(status: JobStatus) -> None:
+    assert (celery_state(status) in celery_states.READY_STATES) == (status in TERMINAL)
+
+
+@pytest.mark.parametrize(
+    ("status", "about", "expected"),
+    [
+        (JobStatus.QUEUED, {}, "PENDING"),
+        (JobStatus.QUEUED, {"reason": Reason.DISPATCHED}, "RECEIVED"),
+        (JobStatus.QUEUED, {"reason": Reason.DISPATCHED, "requeued": True}, "RETRY"),
+        (JobStatus.RUNNING, {}, "STARTED"),
+        (JobStatus.RUNNING, {"progress": 0.1}, "PROGRESS"),
+        (JobStatus.COMPLETED, {"progress": 100}, "SUCCESS"),
+        (JobStatus.FAILED, {"progress": 30}, "FAILURE"),
+        (JobStatus.CANCELLED, {"reason": "x"}, "REVOKED"),
+    ],
+)
+def test_celerys_word(status: JobStatus, about: dict[str, object], expected: str) -> None:
+    assert celery_state(status, **about) == expected  # type: ignore[arg-type]
+
+
+def test_the_documents_name_every_status_and_reason() -> None:
+    text = (DOCS / "state_machine.md").read_text("utf-8")
+    assert {word for word in [*JobStatus, *Reason] if not re.search(rf"`{word}`", text)} == set()
