@@ -6,7 +6,8 @@
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
 PY := $(VENV)/bin/python
-INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+# Twice quiet: breadability asks lxml for an extra that it no longer has, and pip warns of it each time.
+INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 RUN_STAMP := $(VENV)/installed-run
 TEST_STAMP := $(VENV)/installed-test
 SOURCES := setup.cfg pyproject.toml

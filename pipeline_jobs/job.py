@@ -187,7 +187,7 @@ class Job:
             "created_at": int(flat["created_at"]),
         }
         for name in _STRINGS & flat.keys():
-            values[name] = flat[name]
+            values[name] = flat[name] or None
         for name in _INTEGERS & flat.keys():
             values[name] = int(flat[name])
         for name in _JSON & flat.keys():
