@@ -55,8 +55,8 @@ class Api(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None: ...
 
 
-def serve(port: str) -> None:
-    if KIND == "api_dies":
+def serve(name: str, port: str) -> None:
+    if KIND == "api_dies" and name == "api":
         raise SystemExit("wsgi.py is broken")
     if KIND == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -65,12 +65,12 @@ def serve(port: str) -> None:
 
 def processes(settings: Settings) -> list[Command]:
     ports = {"api": settings.http_port, "flower": settings.flower_port}
-    return [Command(name, (sys.executable, __file__, str(port))) for name, port in ports.items()]
+    return [Command(name, (sys.executable, __file__, name, str(port))) for name, port in ports.items()]
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] != ["up"]:
-        serve(sys.argv[1])
+        serve(*sys.argv[1:3])
     stack.check_root = lambda *_: None
     stack.processes = processes
     stack.exporter = lambda *_: Command("exporter", (sys.executable, "-c", "raise SystemExit('no network')"), optional=True)
