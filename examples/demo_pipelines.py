@@ -89,6 +89,5 @@ SLEEP = register(
         params=SleepParams,
         needs_url=False,
         description="Sleeps, with progress; fails or crashes on demand.",
-        max_attempts=1,
     )
 )

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import redis
 
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded
+from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
@@ -22,6 +23,8 @@ from pipeline_jobs.tenants import TenantContext
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
+#: 30 days.
+MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
 #: Orders are microseconds that a double holds exactly.
 MAX_ORDER = 2**53 - 1
@@ -60,6 +63,7 @@ class Client:
         self.store = store
         self.registry = registry
         self.settings = settings
+        self.guard = StoreGuard(store, settings)
 
     def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
         """The record of a new job, checked, defaults filled in; nothing is stored.
@@ -92,7 +96,7 @@ class Client:
             quality=quality,
             params=pipeline.check_params(new.params),
             priority=new.priority,
-            max_attempts=new.max_attempts or pipeline.max_attempts,
+            max_attempts=new.max_attempts or pipeline.retry.max_attempts,
             tags=new.tags,
             metadata=new.metadata,
         )
@@ -104,14 +108,18 @@ class Client:
         :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
-        :raises StoreUnavailable: nothing was accepted.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
+        :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
+        durably = self.guard.check()
         if job_id is not None and not ANY_ID.fullmatch(job_id):
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         job = self.prepare(new, job_id)
         while True:
             try:
-                return self.store.submit(job, message=message)
+                return self.store.submit(
+                    job, deadline_seconds=new.deadline_seconds, ttl_seconds=new.ttl_seconds, message=message, durably=durably
+                )
             except IdTaken:
                 if job_id is not None:
                     raise
@@ -210,6 +218,9 @@ def _check_common(new: NewJob) -> None:
         raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
     if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:
         raise InvalidInput(f"max_attempts must be 1..{MAX_ATTEMPTS}", field="max_attempts")
+    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
+        if seconds is not None and not 0 < seconds <= MAX_SECONDS:
+            raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
     if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
     for name, value in (("metadata", new.metadata), ("params", new.params)):

@@ -7,6 +7,9 @@ PipelineJobsError
 │   ├── UnknownJob              no such job, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   └── QueueDisabled           a feature flag is off
+├── TryLater                    not now: says after how many seconds
+│   ├── QueueFull               the tenant has as many jobs waiting as it may
+│   └── StoreFull               the whole cell has
 ├── StoreError                  the store did not do it
 │   ├── StoreUnavailable        down, read-only or out of memory: try again
 │   └── IdTaken                 this job id is somebody's already
@@ -91,6 +94,29 @@ class QueueDisabled(RequestError):
     """This part of the API is switched off by a feature flag."""
 
     code = "feature_disabled"
+
+
+class TryLater(PipelineJobsError):
+    """Not now: try again later."""
+
+    code = "try_later"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        #: Seconds until a place should be free, from the rate at which jobs end.
+        self.retry_after = retry_after
+
+
+class QueueFull(TryLater):
+    """This tenant has as many jobs waiting as it may: try again later."""
+
+    code = "queue_full"
+
+
+class StoreFull(TryLater):
+    """This installation has as many jobs waiting as it takes: try again later."""
+
+    code = "store_full"
 
 
 class StoreError(PipelineJobsError):

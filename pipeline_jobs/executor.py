@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from pipeline_jobs import failpoints
 from pipeline_jobs.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
@@ -25,7 +26,7 @@ from pipeline_jobs.exceptions import (
     StoreUnavailable,
 )
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
-from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.run import Run
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -34,8 +35,6 @@ from pipeline_jobs.tenants import TenantContext, with_tenant
 
 logger = structlog.get_logger(__name__)
 
-#: Longest wait before a retryable failure is tried again, in seconds; it doubles from 1 with each attempt.
-MAX_BACKOFF = 60.0
 #: How long a finish is repeated while the store is away, in seconds. After that the lease has ended anyway: rescue runs the job again.
 FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
@@ -83,6 +82,7 @@ class Executor:
         claimed = self._store.claim(job_id, fence, worker=worker, run=secrets.token_hex(8))
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
+        failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
         with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
             return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts()).run()
@@ -119,6 +119,7 @@ class _Attempt:
                 context = _context(job, workdir, self._settings, run, self._files.publish)
                 result = StepResult(True, pipeline.result(run_stages(pipeline, context))).to_dict()
             dumps(result)
+            failpoints.reach("run.after_artifact")
         except JobCancelled:
             return self._end(JobStatus.CANCELLED)
         except LeaseLost:
@@ -134,8 +135,9 @@ class _Attempt:
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
         detail = ErrorDetail.of(error, context.stage if context else None)
-        if detail.retryable and job.attempt < job.max_attempts:
-            delay = min(2.0 ** (job.attempt - 1), MAX_BACKOFF)
+        retry = self._registry.get(job.pipeline).retry if detail.retryable else RetryPolicy()
+        if detail.retryable and detail.code not in retry.permanent and job.attempt < job.max_attempts:
+            delay = retry.delay(job.attempt)
             status = self._patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
             if status is JobStatus.QUEUED:
@@ -159,6 +161,7 @@ class _Attempt:
                 artifact_bytes=self._files.bytes,
             )
         )
+        failpoints.reach("run.after_finish")
         if ended is None:
             self._discard()
             return Outcome(Ending.FENCED, error="another run has this job")
@@ -196,6 +199,7 @@ def run_stages(pipeline: Pipeline, context: JobContext) -> Mapping[str, Any]:
     for stage in pipeline.stages:
         context.stage, context.span = stage.name, pipeline.spans()[stage.name]
         context.reporter.report(stage.name, round(context.span[0], 1), None)
+        failpoints.reach("run.in_stage")
         context.data.update(stage.run(context) or {})
         context.progress(1.0)
     return context.data

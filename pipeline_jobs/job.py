@@ -84,6 +84,10 @@ class NewJob:
     workspace_id: str = DEFAULT_WORKSPACE
     priority: int = 0
     max_attempts: int | None = None
+    #: Fail the job, wherever it is, when it has not ended so many seconds from now.
+    deadline_seconds: float | None = None
+    #: Fail the job when it has not started so many seconds from now.
+    ttl_seconds: float | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -122,6 +126,8 @@ class Job:
     completed_at: int | None = None
     #: When TTL cleanup may remove the record (ended jobs only).
     expires_at: int | None = None
+    #: When it is failed if it has not ended.
+    deadline_at: int | None = None
     #: `StepResult.to_dict()` of a completed job.
     result: Any = None
     error: str | None = None
@@ -221,6 +227,7 @@ class Job:
             "started_at": rfc3339(self.started_at),
             "completed_at": rfc3339(self.completed_at),
             "expires_at": rfc3339(self.expires_at),
+            "deadline_at": rfc3339(self.deadline_at),
             "result": self.result,
             "error": self.error,
             "error_detail": dict(self.error_detail) if self.error_detail else None,
@@ -247,6 +254,6 @@ _STRINGS = frozenset({"url", "quality", "reason", "stage", "message", "error", "
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",
-        "completed_at", "expires_at", "artifact_bytes", "order", "schema",
+        "completed_at", "expires_at", "deadline_at", "artifact_bytes", "order", "schema",
     }
 )  # fmt: skip

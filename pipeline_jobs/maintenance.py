@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from pipeline_jobs import failpoints
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import PublishError, UnknownJob
 from pipeline_jobs.executor import IN_PROCESS_FENCE
@@ -42,6 +43,7 @@ class Purge:
             purged += count
             if count < BATCH:
                 break
+        failpoints.reach("purge.midway")
         _beat(self.store, "purge")
         return {"purged": purged, "folders": self._empty_trash()}
 
@@ -75,9 +77,10 @@ class Rescue:
     moved: Callable[[Rescued], None] = field(default=lambda rescued: None)
 
     def run_once(self) -> dict[str, int]:
-        """:return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1}`"""
-        counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0}
+        """:return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`"""
+        counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0, "stopping": 0}
         for rescued in self.store.rescue():
+            failpoints.reach("rescue.midway")
             counts[rescued.became] += 1
             logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
             self.moved(rescued)

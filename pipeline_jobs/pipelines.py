@@ -41,6 +41,23 @@ class Stage:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """What happens after a stage's error. Deaths of the worker are counted apart (`settings.max_crashes`)."""
+
+    #: How often a job may be tried, unless it says so itself. 1: never again.
+    max_attempts: int = 1
+    #: Wait before the second attempt, in seconds; it doubles with each further one, up to `max_backoff_seconds`.
+    backoff_seconds: float = 1.0
+    max_backoff_seconds: float = 60.0
+    #: Codes of errors that are final here although they are retryable in general.
+    permanent: frozenset[str] = frozenset()
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after this attempt (1, 2, ...) failed."""
+        return min(self.backoff_seconds * 2.0 ** (attempt - 1), self.max_backoff_seconds)
+
+
 class NoParams(BaseModel):
     """A pipeline that takes no parameters."""
 
@@ -62,8 +79,7 @@ class Pipeline:
     description: str = ""
     #: Picks the `data` of the result from what all stages gave. Default: all of it.
     result: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
-    #: How often a job may be tried when a stage fails with a retryable error.
-    max_attempts: int = 1
+    retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -139,4 +155,4 @@ def load(modules: Iterable[str]) -> None:
         entry_point.load()
 
 
-__all__ = ["InvalidInput", "NoParams", "Pipeline", "Registry", "Stage", "StageFunction", "load", "register", "registry"]
+__all__ = ["InvalidInput", "NoParams", "Pipeline", "Registry", "RetryPolicy", "Stage", "StageFunction", "load", "register", "registry"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import redis
 
+from pipeline_jobs.guard import unsafe, used_share
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 
@@ -22,7 +23,7 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     """
     try:
         reasons = {
-            "store": _store(store),
+            "store": _store(store, settings),
             "broker": broker(),
             "workers": _workers(store),
             "beat": _beat(store, settings),
@@ -33,21 +34,14 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     return {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
 
 
-def _store(store: Store) -> str | None:
-    """What keeps the server from holding our promises, if anything."""
-    memory: Mapping[str, object] = dict(store.client.info("memory"))  # type: ignore[arg-type]
-    persistence: Mapping[str, object] = dict(store.client.info("persistence"))  # type: ignore[arg-type]
-    replication: Mapping[str, object] = dict(store.client.info("replication"))  # type: ignore[arg-type]
-    if persistence.get("loading"):
-        return "the server is loading its data"
-    if replication.get("role") != "master":
-        return "the server is a replica"
-    if memory.get("maxmemory_policy") != "noeviction":
-        return "maxmemory-policy must be noeviction: another one throws jobs away"
-    if not persistence.get("aof_enabled"):
-        return "appendonly must be yes: accepted jobs would not survive a restart of the server"
-    if persistence.get("aof_last_write_status") != "ok":
-        return "the server could not write its AOF"
+def _store(store: Store, settings: Settings) -> str | None:
+    reason = unsafe(store)
+    if reason and settings.allow_unsafe_store:
+        return None
+    if reason:
+        return reason
+    if used_share(store.client.info("memory")) > settings.memory_watermark:  # type: ignore[arg-type]
+        return "the server's memory is nearly full: no new jobs are accepted"
     return None
 
 

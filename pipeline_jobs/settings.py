@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline_jobs.exceptions import ConfigurationError
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
+#: Read elsewhere: no setting of an installation.
+_ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -95,6 +97,29 @@ class Settings(BaseSettings):
     )
     rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat asks for dead workers' jobs, in seconds.", gt=0)
     cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat removes ended jobs past their TTL, in seconds.", gt=0)
+    shutdown_grace_seconds: float = _setting(
+        5,
+        "PIPELINE_SHUTDOWN_GRACE_SECONDS",
+        "How long a worker that was told to stop (SIGTERM) lets its jobs run on before it hands them back, in seconds.",
+        ge=0,
+    )
+    canary_seconds: float = _setting(
+        60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
+    )
+    max_queued: int = _setting(
+        1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1
+    )
+    max_queued_per_tenant: int = _setting(
+        100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
+    )
+    memory_watermark: float = _setting(
+        0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
+    )
+    allow_unsafe_store: bool = _setting(
+        False,
+        "PIPELINE_ALLOW_UNSAFE_STORE",
+        "Accept jobs on a server that may lose or evict them (no AOF, another maxmemory-policy). Shown in /health/ready.",
+    )
     max_crashes: int = _setting(
         3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
     )
@@ -162,7 +187,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     environ = os.environ if environ is None else environ
     names = env_names()
     for name in environ:
-        if name.startswith(_PREFIXES) and name not in names:
+        if name.startswith(_PREFIXES) and name not in names and name not in _ELSEWHERE:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f": did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(names))}"
             raise ConfigurationError(f"unknown setting {name}{hint}")

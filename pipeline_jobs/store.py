@@ -16,8 +16,8 @@ from typing import Any
 import redis
 from redis.commands.core import Script
 
-from pipeline_jobs import scripts
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, StoreUnavailable, UnknownJob
+from pipeline_jobs import failpoints, scripts
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, QueueFull, StoreFull, StoreUnavailable, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.settings import Settings
@@ -25,7 +25,10 @@ from pipeline_jobs.states import JobStatus
 
 #: Most records that one page looks at when several filters are combined; the page may then be short, with a cursor.
 LIST_BUDGET = 2_000
+#: Longest wait for the server's disk at a submit, in ms.
+DISK_MS = 5_000
 WORKER_LOST = "the worker process died while it ran the job"
+EXPIRED = "the job did not start before its ttl_seconds had passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class ClaimRefused:
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What the rescue did with a job: queued, failed, cancelled, or hint (an unclaimed hint was taken back)."""
+    """What the rescue did with a job: queued, failed, cancelled, hint (an unclaimed hint was taken back), or stopping (its deadline passed)."""
 
     job_id: str
     became: str
@@ -126,6 +129,7 @@ class Store:
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
+        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
@@ -136,27 +140,60 @@ class Store:
 
     # -- in
 
-    def submit(self, job: Job, *, nonce: str | None = None, message: str | None = None, adopt: bool = False) -> Job:
+    def submit(
+        self,
+        job: Job,
+        *,
+        deadline_seconds: float | None = None,
+        ttl_seconds: float | None = None,
+        nonce: str | None = None,
+        message: str | None = None,
+        adopt: bool = False,
+        durably: bool = False,
+    ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
+        :param deadline_seconds: from now; then the job fails wherever it is, code `deadline_exceeded`.
+        :param ttl_seconds: from now; then the job fails if it has not started, code `expired`.
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
+        :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
         :raises IdTaken: another job has the id: draw again.
+        :raises QueueFull: the tenant has as many jobs waiting as it may.
+        :raises StoreFull: the cell has.
         """
         flat = job.to_mapping()
-        for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress"):
+        for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"):
             flat.pop(name, None)
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self._run("submit", job.job_id, nonce or secrets.token_hex(8), "1" if adopt else "", len(flat), *fields)
+        reply = self._submit(
+            durably,
+            job.job_id,
+            nonce or secrets.token_hex(8),
+            "1" if adopt else "",
+            *self._queue_caps,
+            "" if deadline_seconds is None else _ms(deadline_seconds),
+            "" if ttl_seconds is None else _ms(ttl_seconds),
+            len(flat),
+            *fields,
+        )
+        if reply[0] == "full":
+            raise (QueueFull if reply[1] == "tenant" else StoreFull)(retry_after=int(reply[2]))
         if reply[0] != "ok":
             raise IdTaken
-        _, created_at, order, reason, fence, hints = reply
+        _, created_at, order, reason, fence, deadline_at, hints = reply
         self._send(hints)
-        return job.evolve(created_at=int(created_at), order=int(order), reason=reason or None, fence=int(fence))
+        return job.evolve(
+            created_at=int(created_at),
+            order=int(order),
+            reason=reason or None,
+            fence=int(fence),
+            deadline_at=int(deadline_at) if deadline_at else None,
+        )
 
     # -- a run
 
@@ -235,8 +272,8 @@ class Store:
         return list(replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
-        """Requeue the jobs whose lease ended, and take back unclaimed hints."""
-        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, dumps(_worker_lost_detail(WORKER_LOST)), self._ttl_ms)
+        """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
+        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms)
         self._send(hints)
         return [Rescued(job_id, became) for job_id, became in done]
 
@@ -310,8 +347,21 @@ class Store:
         with _errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
 
+    def _submit(self, durably: bool, *arguments: Any) -> Any:
+        if not durably:
+            return self._run("submit", *arguments)
+        with _errors(), self.client.pipeline(transaction=False) as pipe:
+            # WAITAOF speaks of the writes of its own connection: both must go the same way.
+            self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)
+            reply, (on_disk, _) = pipe.execute()
+        if on_disk < 1:
+            raise StoreUnavailable("the server did not write the job to its disk in time")
+        return reply
+
     def _send(self, hints: Sequence[Sequence[str]]) -> None:
         if hints and self._publish is not None:
+            failpoints.reach("submit.before_publish")
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 

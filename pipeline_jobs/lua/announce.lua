@@ -22,7 +22,7 @@ for i = 0, n - 1 do
     replies[i + 1] = 'fenced'
   else
     redis.call('ZADD', K.leases(), 'XX', int(NOW + lease_ms), id)
-    replies[i + 1] = job.cancel_requested and 'cancel' or 'ok'
+    replies[i + 1] = (job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), '-inf', int(NOW), 'LIMIT', 0, 100)) do

@@ -22,6 +22,7 @@ if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then
   redis.call('HSET', K.job(id), 'progress', '0')
 end
 redis.call('ZREM', K.hints(), id)
+redis.call('ZREM', K.waits(), id)
 redis.call('ZADD', K.leases(), int(NOW + lease_ms), id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end

@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: id, fence, outcome (completed | failed | cancelled), result JSON, error, error detail JSON, artifacts folder or '', bytes, result meta JSON, TTL ms, admission
 -- Returns {status it ended in, hints} | {'fenced', hints} (this run has no say any more).
--- A finish that comes after a cancel was requested ends `cancelled`: cancel wins or finish wins, never both.
+-- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.
 local id, fence, outcome, folder, bytes, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[7], tonumber(ARGV[8]), ARGV[10]
 local job = load(id)
 if not job then return {'fenced', {}} end
@@ -11,8 +11,9 @@ if job.status ~= 'running' or job.fence ~= fence then
   if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
   return {'fenced', {}}
 end
-if job.cancel_requested or outcome == 'cancelled' then
-  end_cancelled(id, job, ttl_ms)
+if outcome == 'cancelled' and not job.deadline_passed then job.cancel_requested = '1' end
+if stopped(id, job, ttl_ms) then
+  -- Said already.
 elseif outcome == 'completed' then
   local extra = {'result', ARGV[4], 'progress', '100', 'artifact_bytes', int(bytes)}
   if folder ~= '' then extra[#extra + 1] = 'artifacts'; extra[#extra + 1] = folder end

@@ -10,7 +10,8 @@ local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
-  'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'celery', 'nonce', 'ended_fence', 'expires_at'}
+  'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'celery', 'nonce', 'ended_fence', 'deadline_at', 'deadline_passed',
+  'stage'}
 
 -- The fields that decide, as a table; nil if there is no such job.
 local function load(id)
@@ -64,6 +65,24 @@ local function leave_queue(id, job)
   redis.call('ZREM', K.ready(), ready_member(id, job))
   redis.call('ZREM', K.delayed(), id)
   redis.call('ZREM', K.hints(), id)
+  redis.call('ZREM', K.waits(), id)
+end
+
+-- How fast jobs end, as a mean that forgets within a minute: what an honest Retry-After is made of.
+local DRAIN_MS = 60000
+local function drained(who)
+  local before = redis.call('HMGET', K.drain(who), 'rate', 'at')
+  local elapsed = NOW - tonumber(before[2] or '0')
+  local rate = tonumber(before[1] or '0') * math.exp(-elapsed / DRAIN_MS) + 1000 / DRAIN_MS
+  redis.call('HSET', K.drain(who), 'rate', string.format('%.6f', rate), 'at', int(NOW))
+end
+
+-- Seconds until a place in the queue should be free, 1 to 300.
+local function retry_after(who)
+  local known = redis.call('HMGET', K.drain(who), 'rate', 'at')
+  local rate = tonumber(known[1] or '0') * math.exp(-(NOW - tonumber(known[2] or '0')) / DRAIN_MS)
+  if rate <= 1 / 300 then return 300 end
+  return math.max(1, math.ceil(1 / rate))
 end
 
 -- The waiters of AsyncResult.get() listen on Celery's own channel for the JSON of the result meta.
@@ -85,6 +104,9 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   redis.call('HDEL', K.job(id), 'reason', 'celery')
   redis.call('HINCRBY', K.job(id), 'terminal_writes', 1)
   redis.call('ZADD', K.ended(), int(expires), id)
+  redis.call('ZREM', K.deadlines(), id)
+  drained('all')
+  drained('tenant:' .. job.tenant_id)
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
 end
@@ -95,6 +117,19 @@ end
 
 local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
+end
+
+local DEADLINE = 'the job did not end before its deadline'
+
+-- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
+local function stopped(id, job, ttl_ms)
+  if job.cancel_requested then
+    end_cancelled(id, job, ttl_ms)
+    return 'cancelled'
+  elseif job.deadline_passed then
+    end_failed(id, job, ttl_ms, DEADLINE, cjson.encode({code = 'deadline_exceeded', message = DEADLINE, stage = job.stage or cjson.null, retryable = false}))
+    return 'failed'
+  end
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
@@ -113,10 +148,8 @@ end
 local function crashed(id, job, max_crashes, ttl_ms, error, detail)
   -- What the dead run may have published is visible to nobody; each run has a folder of its own.
   redis.call('RPUSH', K.trash(), table.concat({job.tenant_id, job.workspace_id, id, job.fence}, '/'))
-  if job.cancel_requested then
-    end_cancelled(id, job, ttl_ms)
-    return 'cancelled'
-  end
+  local ended = stopped(id, job, ttl_ms)
+  if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
   count('crashes')
   if crashes >= max_crashes then

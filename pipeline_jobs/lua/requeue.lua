@@ -3,20 +3,21 @@
 -- KEYS: prefix
 -- ARGV: id, fence, why (crash | retry | handback), delay ms, most crashes, error, error detail JSON, TTL ms, admission
 -- Returns {'queued' | 'failed' | 'cancelled', hints} | {'fenced', {}}. crash: counted, at most so many; retry: a new attempt (the caller has
--- checked max_attempts); handback: counted without a limit. A requested cancel ends it instead.
+-- checked max_attempts); handback: counted without a limit. A requested cancel or a passed deadline ends it instead.
 local id, fence, why, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[8]
 local job = load(id)
 if not job or job.status ~= 'running' or job.fence ~= fence then return {'fenced', {}} end
 local became = 'queued'
 if why == 'crash' then
   became = crashed(id, job, tonumber(ARGV[5]), ttl_ms, ARGV[6], ARGV[7])
-elseif job.cancel_requested then
-  end_cancelled(id, job, ttl_ms)
-  became = 'cancelled'
-elseif why == 'retry' then
+else
+  local ended = stopped(id, job, ttl_ms)
+  if ended then return {ended, admit()} end
+end
+if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
   back_to_queue(id, job, 'retry', tonumber(ARGV[4]))
-else
+elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
   back_to_queue(id, job, 'no_slot', 0)
 end

@@ -1,15 +1,16 @@
 #!lua flags=allow-oom
--- Jobs of dead workers and lost hints go back to the queue.
+-- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
 -- KEYS: prefix
--- ARGV: most jobs a call, most crashes, error, error detail JSON, TTL ms, admission
--- Returns {{id, 'queued' | 'failed' | 'cancelled' | 'hint'}, ..., hints last}.
-local limit, max_crashes, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[5]
+-- ARGV: most jobs of each kind a call, most crashes, error of a lost worker, error of a wait that ran out, TTL ms, admission
+-- Returns {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ..., hints last}.
+local limit, max_crashes, lost, waited, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local done = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
-    done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, ARGV[3], ARGV[4])}
+    local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
+    done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, lost, detail)}
   else
     redis.call('ZREM', K.leases(), id)
   end
@@ -21,6 +22,24 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LI
     redis.call('HSET', K.job(id), 'reason', 'no_slot')
     make_ready(id, job)
     done[#done + 1] = {id, 'hint'}
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  redis.call('ZREM', K.deadlines(), id)
+  local job = load(id)
+  if job and (job.status == 'queued' or job.status == 'running') then
+    redis.call('HSET', K.job(id), 'deadline_passed', '1')
+    job.deadline_passed = '1'
+    -- A running one is stopped by its worker, as for a cancel.
+    done[#done + 1] = {id, job.status == 'queued' and stopped(id, job, ttl_ms) or 'stopping'}
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  redis.call('ZREM', K.waits(), id)
+  local job = load(id)
+  if job and job.status == 'queued' then
+    end_failed(id, job, ttl_ms, waited, cjson.encode({code = 'expired', message = waited, stage = cjson.null, retryable = true}))
+    done[#done + 1] = {id, 'failed'}
   end
 end
 done[#done + 1] = admit()

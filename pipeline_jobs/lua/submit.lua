@@ -1,19 +1,31 @@
 #!lua
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
 -- KEYS: prefix
--- ARGV: id, nonce of this call, adopt ('1': the message is at a worker already), number of fields, field, value, ..., admission
--- Returns {'ok', created_at, order, reason, fence, hints} | {'taken'} (another job has the id). Sent again: the same 'ok', one job.
-local id, nonce, adopt, n = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+-- ARGV: id, nonce of this call, adopt ('1': the message is at a worker already), most queued jobs of a tenant, of all,
+--       deadline ms from now or '', longest wait for a start ms or '', number of fields, field, value, ..., admission
+-- Returns {'ok', created_at, order, reason, fence, deadline_at, hints} | {'taken'} (another job has the id)
+--       | {'full', 'tenant' | 'all', seconds after which to try again}. Sent again: the same 'ok', one job.
+local id, nonce, adopt, deadline, wait = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7]
+local n, first = tonumber(ARGV[8]), 9
 local known = load(id)
 if known then
   if known.nonce ~= nonce then return {'taken'} end
-  return {'ok', known.created_at, known.order, known.reason or '', known.fence or '0', admit()}
+  return {'ok', known.created_at, known.order, known.reason or '', known.fence or '0', known.deadline_at or '', admit()}
+end
+
+local tenant = 'default'
+for i = first, first + 2 * n - 2, 2 do
+  if ARGV[i] == 'tenant_id' then tenant = ARGV[i + 1] end
+end
+if not adopt then
+  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) >= tonumber(ARGV[4]) then return {'full', 'tenant', retry_after('tenant:' .. tenant)} end
+  if redis.call('ZCARD', K.status('queued')) >= tonumber(ARGV[5]) then return {'full', 'all', retry_after('all')} end
 end
 
 local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
 redis.call('SET', K.order(), int(order))
 redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', 'no_slot', 'nonce', nonce, 'order', int(order), 'created_at', int(NOW),
-  'new_attempt', '1', unpack(ARGV, 5, 4 + 2 * n))
+  'new_attempt', '1', unpack(ARGV, first, first - 1 + 2 * n))
 local job = load(id)
 redis.call('ZADD', K.jobs(), job.order, id)
 redis.call('ZADD', K.status('queued'), job.order, id)
@@ -21,6 +33,12 @@ redis.call('ZADD', K.tenant(job.tenant_id), job.order, id)
 redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, id)
 redis.call('ZADD', K.workspace(job.tenant_id, job.workspace_id), job.order, id)
 count('created', job.tenant_id, job.workspace_id)
+if deadline ~= '' then
+  job.deadline_at = int(NOW + tonumber(deadline))
+  redis.call('HSET', K.job(id), 'deadline_at', job.deadline_at)
+  redis.call('ZADD', K.deadlines(), job.deadline_at, id)
+end
+if wait ~= '' then redis.call('ZADD', K.waits(), int(NOW + tonumber(wait)), id) end
 if adopt then
   redis.call('HSET', K.job(id), 'reason', 'dispatched', 'fence', '1')
   redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
@@ -29,4 +47,4 @@ else
 end
 local hints = admit()
 local now = redis.call('HMGET', K.job(id), 'reason', 'fence')
-return {'ok', job.created_at, job.order, now[1] or '', now[2] or '0', hints}
+return {'ok', job.created_at, job.order, now[1] or '', now[2] or '0', job.deadline_at or '', hints}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.pipelines import Pipeline, Stage, register
+from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
 
 if TYPE_CHECKING:
     from pipeline_jobs.context import JobContext
@@ -76,6 +76,6 @@ MEDIA = register(
         qualities=("1080p", "144p", "240p", "360p", "480p", "720p", "1440p", "2160p"),
         description="Fetch a film or sound, transcode it, write down what is said, sum it up, publish all of it.",
         result=result,
-        max_attempts=2,
+        retry=RetryPolicy(max_attempts=2),
     )
 )

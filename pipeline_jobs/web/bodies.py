@@ -60,6 +60,7 @@ class Job(BaseModel):
     started_at: str | None
     completed_at: str | None
     expires_at: str | None = Field(description="When an ended job may be removed.")
+    deadline_at: str | None = Field(description="When it is failed if it has not ended (`deadline_seconds`).")
     result: StepResult | None = Field(description="Of a completed job.")
     error: str | None = Field(description="Why it failed.")
     error_detail: ErrorDetail | None

@@ -37,7 +37,7 @@ def handle_of(job_id: str) -> JobHandle:
     summary="Make a job",
     description="The job is accepted, durably, when this answers 201. It runs when a worker has a free slot.",
     responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied")}, 400, 404, 413, 415, 422, 503
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied")}, 400, 404, 413, 415, 422, 429, 503
     ),
 )
 @validated

@@ -21,7 +21,9 @@ from pipeline_jobs.exceptions import (
     PipelineJobsError,
     QueueDisabled,
     RequestError,
+    StoreFull,
     StoreUnavailable,
+    TryLater,
     UnknownJob,
 )
 from pipeline_jobs.web.envelope import request_id
@@ -41,6 +43,8 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     QueueDisabled: 404,
     RequestError: 400,
     StoreUnavailable: 503,
+    StoreFull: 503,
+    TryLater: 429,
     IdTaken: 503,
 }
 
@@ -137,7 +141,11 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
-    headers = {"Retry-After": str(STORE_RETRY_SECONDS)} if status == 503 else None
+    headers = None
+    if isinstance(error, TryLater):
+        headers = {"Retry-After": str(error.retry_after)}
+    elif status == 503:
+        headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)
 
 

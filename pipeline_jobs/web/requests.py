@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from pipeline_jobs.client import MAX_ATTEMPTS, MAX_TAG, MAX_TAGS, MAX_URL, JobQuery
+from pipeline_jobs.client import MAX_ATTEMPTS, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL, JobQuery
 from pipeline_jobs.job import PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
@@ -97,6 +97,20 @@ class JobRequest(BaseModel):
         le=MAX_ATTEMPTS,
         description="How often it may be tried when a stage fails with a retryable error. Absent: the pipeline's own limit.",
     )
+    deadline_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="Fail the job, wherever it is, when it has not ended so many seconds from now (code `deadline_exceeded`).",
+    )
+    ttl_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="Fail the job when it has not started so many seconds from now (code `expired`).",
+    )
     tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
         default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
     )
@@ -115,6 +129,8 @@ class JobRequest(BaseModel):
             workspace_id=self.workspace_id,
             priority=self.priority,
             max_attempts=self.max_attempts,
+            deadline_seconds=self.deadline_seconds,
+            ttl_seconds=self.ttl_seconds,
             tags=tuple(self.tags),
             metadata=self.metadata,
         )

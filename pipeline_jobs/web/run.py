@@ -35,7 +35,7 @@ blueprint.before_request(require_run_api)
             200: answer("The result; `success` is false when the job failed or was cancelled.", bodies.StepResult),
             202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After"),
         },
-        400, 404, 413, 415, 422, 503,
+        400, 404, 413, 415, 422, 429, 503,
     ),
 )  # fmt: skip
 @validated

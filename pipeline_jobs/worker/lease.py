@@ -14,6 +14,7 @@ from celery.worker import state
 from celery.worker.components import Pool
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.store import Rescued
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from pipeline_jobs.worker.request import JobRequest
 
@@ -32,6 +33,11 @@ class LeaseKeeper:
         self._jobs = worker.app.jobs
         self._interval: float = self._jobs.settings.announce_seconds
         self._grace: float = self._jobs.settings.cancel_grace_seconds
+        self._lease: float = self._jobs.settings.lease_seconds
+        self._shutdown_grace: float = self._jobs.settings.shutdown_grace_seconds
+        #: When the leases were last known to be good, and when this worker was told to stop (monotonic seconds).
+        self._renewed = time.monotonic()
+        self._told_to_stop: float | None = None
         self._leaving = False
         self._wake = threading.Event()
         #: When a job that must stop is killed: (id, fence) -> monotonic seconds.
@@ -57,7 +63,7 @@ class LeaseKeeper:
 
     def slots(self) -> int:
         """How many jobs this worker takes: its autoscale maximum, or its pool's size."""
-        if self._leaving or state.should_stop is not None or state.should_terminate is not None:
+        if self._leaving or _stopping():
             return 0
         if JOBS_QUEUE not in self._worker.app.amqp.queues.consume_from:
             return 0
@@ -73,6 +79,7 @@ class LeaseKeeper:
                 self._beat()
             except StoreUnavailable as error:
                 logger.warning("the store is away: leases are not renewed", error=str(error))
+                self._give_up_what_is_lost()
             except Exception:
                 # Without a beat every job of this worker would be taken away: log and go on.
                 logger.exception("lease keeper")
@@ -83,7 +90,9 @@ class LeaseKeeper:
         requests = _running()
         keys = [(request.id, request.fence or 1) for request in requests]
         replies = self._jobs.client.store.announce(self._jobs.worker_id, self.slots(), keys, leaving=self._leaving)
-        now = time.monotonic()
+        now = self._renewed = time.monotonic()
+        if _stopping():
+            self._hand_back(now, [request for request, reply in zip(requests, replies, strict=True) if reply == "ok"])
         deadlines: dict[tuple[str, int], float] = {}
         for request, key, reply in zip(requests, keys, replies, strict=True):
             if reply == "ok":
@@ -93,6 +102,26 @@ class LeaseKeeper:
                 self._kill(request, reply)
         self._deadlines = deadlines
 
+    def _hand_back(self, now: float, requests: list[JobRequest]) -> None:
+        """The worker was told to stop: what still runs after the grace goes back to the queue, and no crash is counted.
+
+        The run then finds that it has no say any more and stops itself; if it does not, it is killed like a cancelled one.
+        """
+        self._told_to_stop = self._told_to_stop or now
+        if now - self._told_to_stop < self._shutdown_grace:
+            return
+        for request in requests:
+            became = self._jobs.client.store.requeue(request.id, request.fence or 1, "handback")
+            logger.info("job handed back", job_id=request.id, became=became)
+            if became is not None:
+                self._jobs.say_rescued(Rescued(request.id, became.value))
+
+    def _give_up_what_is_lost(self) -> None:
+        """No renewal for a whole lease: others may have these jobs by now. Their writes would be refused; save the work."""
+        if time.monotonic() - self._renewed >= self._lease:
+            for request in _running():
+                self._kill(request, "lease ended")
+
     def _kill(self, request: JobRequest, reply: str) -> None:
         """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""
         if request in state.active_requests and request.worker_pid:
@@ -101,6 +130,11 @@ class LeaseKeeper:
                 os.kill(request.worker_pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def _stopping() -> bool:
+    """A warm or cold shutdown has begun. Celery's flags are None or False, else the exit code (which may be 0)."""
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
 
 
 def _running() -> list[JobRequest]:

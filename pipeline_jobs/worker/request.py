@@ -9,6 +9,7 @@ from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
+from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.hints import FENCE_HEADER
@@ -26,6 +27,10 @@ class JobRequeuedSignal(Ignore):
 
 class JobRequest(Request):
     """The request of `run_job`."""
+
+    def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
+        failpoints.reach("worker.after_pop")
+        return super().execute_using_pool(pool, **kwargs)
 
     def revoked(self) -> bool:
         """Never by this worker's memory: the claim asks the record, which no restart forgets."""

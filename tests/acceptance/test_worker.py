@@ -210,3 +210,42 @@ def alive(pid: int) -> bool:
         return False
     with open(f"/proc/{pid}/stat") as stat:
         return stat.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_stack: MakeStack) -> None:
+    stack = make_stack(shutdown_grace_seconds=0.2)
+    worker = stack.worker("one", "--autoscale=2,1")
+    job = stack.submit(params={"seconds": 6, "steps": 60})
+    until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
+    os.kill(worker.pid, signal.SIGTERM)
+    stack.until_status(job.job_id, JobStatus.QUEUED)
+    assert worker.wait(60) == 0
+    stack.worker("two", "--autoscale=2,1")
+    ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert (ended.handbacks, ended.crashes, ended.attempt) == (1, 0, 1)
+    assert differences(stack.client.store) == []
+
+
+def test_a_job_that_ends_within_the_grace_is_not_handed_back(make_stack: MakeStack) -> None:
+    stack = make_stack(shutdown_grace_seconds=60)
+    worker = stack.worker("one", "--autoscale=2,1")
+    job = stack.submit(params={"seconds": 2, "steps": 20})
+    until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
+    os.kill(worker.pid, signal.SIGTERM)
+    ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert (ended.handbacks, worker.wait(60)) == (0, 0)
+
+
+def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=1)
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=1,1")
+    late = stack.submit(params={"seconds": 600, "steps": 6000}, deadline_seconds=1.5)
+    stack.until_status(late.job_id, JobStatus.RUNNING)
+    never = stack.submit(params={"seconds": 0}, ttl_seconds=0.2)
+    for job, code in ((never, "expired"), (late, "deadline_exceeded")):
+        ended = stack.until_status(job.job_id, JobStatus.FAILED)
+        assert ended.error_detail is not None
+        assert ended.error_detail["code"] == code
+    stack.until_status(stack.submit(params={"seconds": 0}, deadline_seconds=600, ttl_seconds=600).job_id, JobStatus.COMPLETED)
+    assert differences(stack.client.store) == []

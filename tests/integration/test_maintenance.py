@@ -67,7 +67,7 @@ def test_a_rescue_tells_what_became_of_each_and_two_at_once_count_one_crash(jobs
     told: list[Rescued] = []
     duties = [Rescue(jobs.store, jobs.settings, told.append) for _ in range(2)]
     first, second = (duty.run_once() for duty in duties)
-    assert first == {"queued": 1, "failed": 0, "cancelled": 1, "hint": 0}
+    assert first == {"queued": 1, "failed": 0, "cancelled": 1, "hint": 0, "stopping": 0}
     assert set(second.values()) == {0}
     assert {(one.job_id, one.became) for one in told} == {(run.job_id, "queued"), (cancelled.job_id, "cancelled")}
     assert jobs.client.get(run.job_id).crashes == 1

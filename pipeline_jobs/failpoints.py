@@ -1,0 +1,66 @@
+"""Named places at which a process can be told to die: `PIPELINE_FAILPOINTS="run.after_claim=kill@3"`. For chaos tests only.
+
+Read once at import; with the variable unset every `reach` is an empty function call.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from pipeline_jobs.exceptions import ConfigurationError
+
+VARIABLE = "PIPELINE_FAILPOINTS"
+
+#: Every place there is, and what dies there.
+NAMES = {
+    "submit.before_publish": "whoever submits, after the record, before the hint (a broker that is not the store)",
+    "worker.after_pop": "a worker's main process, with a hint in its hand",
+    "run.after_claim": "a pool child, with the lease and nothing done",
+    "run.in_stage": "a pool child, as a stage begins",
+    "run.after_artifact": "a pool child, after all stages, before the finish",
+    "run.after_finish": "a pool child, after the finish, before Celery hears of it",
+    "rescue.midway": "a maintenance child, between two rescue scripts",
+    "purge.midway": "a maintenance child, after records went, before their artifacts did",
+}
+
+
+def parse(text: str) -> dict[str, int]:
+    """`"a=kill@3,b=kill"` as `{"a": 3, "b": 1}`: at which arrival to die.
+
+    :raises ConfigurationError: unknown name or action.
+    """
+    plan: dict[str, int] = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, _, action = item.partition("=")
+        word, _, nth = action.partition("@")
+        if name not in NAMES or word != "kill" or not (nth.isdigit() or not nth):
+            raise ConfigurationError(f"{VARIABLE}: {item!r} is not NAME=kill[@N] with a known name: {', '.join(NAMES)}")
+        plan[name] = int(nth or 1)
+    return plan
+
+
+def _armed(plan: dict[str, int]) -> Callable[[str], None]:
+    left = dict(plan)
+    lock = threading.Lock()
+
+    def reach(name: str) -> None:
+        """Die here if told to."""
+        if name in left:
+            with lock:
+                left[name] -= 1
+                now = left[name] == 0
+            if now:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return reach
+
+
+def _unarmed(name: str) -> None:
+    """Nothing was told to die."""
+
+
+_plan = parse(os.environ.get(VARIABLE, ""))
+reach: Callable[[str], None] = _armed(_plan) if _plan else _unarmed

@@ -1,0 +1,98 @@
+"""All that a run leaves to be judged, gathered once the system is at rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline_jobs.store import Store
+from tests.chaos.journal import Body
+from tests.chaos.pipeline import ARTIFACT
+from tests.chaos.plan import PlannedJob
+from tests.integration.recount import differences
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """From outside the system, except `records`, `differences` and `counters`."""
+
+    #: The planned jobs, by token.
+    planned: Mapping[str, PlannedJob]
+    #: Lines of the client journal.
+    client: Sequence[Mapping[str, Any]]
+    bodies: Sequence[Body]
+    #: What the body journal cannot explain.
+    odd_bodies: Sequence[str]
+    #: The store's hash of each job.
+    records: Mapping[str, Mapping[str, str]]
+    #: How each job was heard to end, as often as it was heard.
+    heard: Mapping[str, Sequence[str]]
+    #: What of the store's indexes and counters does not agree with the records.
+    differences: Sequence[str]
+    #: Text of the artifact of each run that has one: `{tenant}/{workspace}/{job}/{fence}`.
+    artifacts: Mapping[str, str]
+    #: Left over at the end: working folders, processes.
+    folders: Sequence[str] = ()
+    orphans: Sequence[str] = ()
+    #: Processes that did not end after SIGTERM.
+    stuck: Sequence[str] = ()
+    #: HTTP answers of 5xx that are not declared.
+    undeclared: Sequence[str] = ()
+
+    @property
+    def accepted(self) -> dict[str, PlannedJob]:
+        """What the clients were promised: job id -> what they asked for."""
+        return {line["job_id"]: self.planned[line["token"]] for line in self.client if line["what"] == "accepted"}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found. `violations`: what must not be, by the promise it breaks."""
+
+    violations: dict[str, list[str]] = field(default_factory=dict)
+
+    def must_not(self, promise: str, found: Sequence[str]) -> None:
+        self.violations[promise] = list(found)
+
+    @property
+    def ok(self) -> bool:
+        return not any(self.violations.values())
+
+    def text(self) -> str:
+        return "\n".join(f"{promise}: {len(found)}, such as {found[:5]}" for promise, found in self.violations.items() if found)
+
+
+def read_records(store: Store) -> dict[str, dict[str, str]]:
+    """Every job's hash."""
+    prefix = store.keys("job", "")
+    return {key.removeprefix(prefix): store.client.hgetall(key) for key in store.client.scan_iter(prefix + "*", count=1000)}
+
+
+def read_artifacts(root: Path) -> dict[str, str]:
+    """Text of each run's artifact by its folder, relative to the root."""
+    return {str(path.parent.relative_to(root)): path.read_text() for path in root.glob(f"*/*/*/*/{ARTIFACT}")}
+
+
+def disagreements(store: Store, records: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Indexes and counters against the records; for a system at rest, from which nothing was purged."""
+    found = differences(store)
+    created: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    for flat in records.values():
+        created[f"created|{flat['tenant_id']}|{flat['workspace_id']}"] += 1
+        if flat["status"] not in ("queued", "running"):
+            ended[f"completed|{flat['tenant_id']}|{flat['workspace_id']}|{flat['status']}"] += 1
+    counters = {name: int(n) for name, n in store.client.hgetall(store.keys("counters")).items()}
+    counted = {name: n for name, n in counters.items() if name.partition("|")[0] in ("created", "completed")}
+    if counted != dict(created | ended):
+        found.append(f"counters {counted} instead of {dict(created | ended)}")
+    if crashes := counters.get("crashes", 0) - sum(int(flat.get("crashes", 0)) for flat in records.values()):
+        found.append(f"counter of crashes: {crashes} too many")
+    live = set(store.client.zrange(store.keys("workers"), 0, -1))
+    stranded = sum(int(n) for worker, n in store.client.hgetall(store.keys("running")).items() if worker not in live)
+    if int(store.client.get(store.keys("stranded")) or 0) != stranded:
+        found.append(f"stranded {store.client.get(store.keys('stranded'))} instead of {stranded}")
+    return found

@@ -1,0 +1,221 @@
+"""The faults of a plan, done to the running system at their moments; each leaves a line in a log."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import redis
+
+from tests.chaos.plan import Fault
+from tests.chaos.processes import Incarnation, Processes, Seen, send
+from tests.servers import Server
+
+T = TypeVar("T")
+
+#: Faults that are a SIGKILL, by what the bar counts them as.
+KILLS = {
+    "kill_worker": "workers and children",
+    "kill_child": "workers and children",
+    "kill_api": "API, beat, maintenance",
+    "kill_beat": "API, beat, maintenance",
+    "kill_maintenance": "API, beat, maintenance",
+    "kill_server": "server",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A fault that was done."""
+
+    at: float
+    kind: str
+    #: Mark of the process, if it was one.
+    mark: str | None = None
+    pid: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Outages:
+    """When the server, and when each maintenance worker, was of no use: `(from, to)` in Unix seconds."""
+
+    server: list[tuple[float, float]] = field(default_factory=list)
+    #: Pauses of maintenance workers by SIGSTOP, by role; their deaths are in the history of the processes.
+    paused: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+
+class Faults:
+    """Does the faults; call `tick` often, from the thread that owns the processes."""
+
+    def __init__(self, faults: Sequence[Fault], processes: Processes, server: Server, log: Callable[[str], None]) -> None:
+        self._waiting = list(faults)
+        self._processes, self._server, self._log = processes, server, log
+        self.done: list[Done] = []
+        self.outages = Outages()
+        #: What to do later: (Unix seconds, what).
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._rolling: list[str] = []
+        self._server_down = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be done any more, and nothing is stopped or down."""
+        return not self._waiting and not self._later and not self._rolling
+
+    def counts(self) -> Counter[str]:
+        return Counter(done.kind for done in self.done)
+
+    def tick(self, now: float) -> None:
+        """:param now: seconds after the start of the load."""
+        due = [one for one in self._later if one[0] <= time.time()]
+        self._later = [one for one in self._later if one not in due]
+        for _, action in due:
+            action()
+        self._roll()
+        for fault in [fault for fault in self._waiting if fault.at <= now]:
+            # A fault without a victim (all of them are starting) waits for one.
+            if getattr(self, f"_{fault.kind}")(fault):
+                self._waiting.remove(fault)
+
+    def _note(self, fault: Fault, victim: Incarnation | Seen | None = None, seconds: float = 0.0) -> bool:
+        done = Done(time.time(), fault.kind, victim.mark if victim else None, victim.pid if victim else None, seconds)
+        self.done.append(done)
+        self._log(f"{done.at:.3f} {done.kind} {done.mark or ''} {done.pid or ''} {done.seconds:.2f}")
+        return True
+
+    # -- SIGKILL
+
+    def _kill(self, fault: Fault, kind: str) -> bool:
+        victim = _pick(self._processes.up(kind), fault)
+        if victim is None:
+            return False
+        self._processes.kill(victim)
+        return self._note(fault, victim)
+
+    def _kill_worker(self, fault: Fault) -> bool:
+        return self._kill(fault, "worker")
+
+    def _kill_beat(self, fault: Fault) -> bool:
+        return self._kill(fault, "beat")
+
+    def _kill_maintenance(self, fault: Fault) -> bool:
+        return self._kill(fault, "maintenance")
+
+    def _kill_api(self, fault: Fault) -> bool:
+        """Its master, or one of its worker processes, which the master replaces."""
+        if fault.pick % 2:
+            return self._kill(fault, "api")
+        return self._kill_one_child(fault, "api")
+
+    def _kill_child(self, fault: Fault) -> bool:
+        return self._kill_one_child(fault, "worker")
+
+    def _kill_one_child(self, fault: Fault, kind: str) -> bool:
+        child = self._child(fault, kind)
+        if child is None or not send(child, signal.SIGKILL):
+            return False
+        return self._note(fault, child)
+
+    def _child(self, fault: Fault, kind: str) -> Seen | None:
+        return _pick([child for one in self._processes.up(kind) for child in self._processes.children(one)], fault)
+
+    # -- SIGSTOP, and SIGCONT later
+
+    def _stop_worker(self, fault: Fault) -> bool:
+        """Its main process only: leases are not renewed, while its children work on."""
+        return self._stop(fault, "worker", tree=False)
+
+    def _stop_tree(self, fault: Fault) -> bool:
+        """With its children, as when a virtual machine is paused."""
+        return self._stop(fault, "worker", tree=True)
+
+    def _stop_maintenance(self, fault: Fault) -> bool:
+        return self._stop(fault, "maintenance", tree=True)
+
+    def _stop(self, fault: Fault, kind: str, *, tree: bool) -> bool:
+        victim = _pick(self._processes.up(kind), fault)
+        if victim is None:
+            return False
+        stopped = [seen for seen in self._processes.tree(victim) if tree or seen.pid == victim.pid]
+        self._pause(stopped, fault.seconds)
+        self.outages.paused.setdefault(victim.role.name, []).append((time.time(), time.time() + fault.seconds))
+        return self._note(fault, victim, fault.seconds)
+
+    def _stop_child(self, fault: Fault) -> bool:
+        child = self._child(fault, "worker")
+        if child is None:
+            return False
+        self._pause([child], fault.seconds)
+        return self._note(fault, child, fault.seconds)
+
+    def _pause(self, stopped: Sequence[Seen], seconds: float) -> None:
+        for seen in stopped:
+            send(seen, signal.SIGSTOP)
+        self._after(seconds, lambda: [send(seen, signal.SIGCONT) for seen in stopped])
+
+    # -- SIGTERM
+
+    def _term_worker(self, fault: Fault) -> bool:
+        victim = _pick(self._processes.up("worker"), fault)
+        if victim is None:
+            return False
+        self._processes.term(victim)
+        return self._note(fault, victim)
+
+    def _roll_workers(self, fault: Fault) -> bool:
+        """A rolling restart: each worker in turn, when the one before is back."""
+        if self._rolling:
+            return False
+        self._rolling = [name for name, role in self._processes.roles.items() if role.kind == "worker"]
+        return self._note(fault)
+
+    def _roll(self) -> None:
+        if self._rolling and len(self._processes.up("worker")) == sum(role.kind == "worker" for role in self._processes.roles.values()):
+            self._processes.term(self._processes.current[self._rolling.pop(0)])
+
+    # -- the server and its connections
+
+    def _kill_server(self, fault: Fault) -> bool:
+        """SIGKILL, and a start on its AOF after a while."""
+        if self._server_down:
+            return False
+        self._server_down = True
+        self._server.kill()
+        down = time.time()
+        self._note(fault, seconds=fault.seconds)
+
+        def start() -> None:
+            self._server.start()
+            self._server_down = False
+            self.outages.server.append((down, time.time()))
+
+        self._after(fault.seconds, start)
+        return True
+
+    def _drop_clients(self, fault: Fault) -> bool:
+        """CLIENT KILL of about half of all connections."""
+        if self._server_down:
+            return False
+        rng = random.Random(fault.pick)
+        with self._server.client() as client:
+            me = client.client_id()
+            for connection in client.client_list():
+                if int(connection["id"]) != me and rng.random() < 0.5:
+                    try:
+                        client.client_kill_filter(_id=connection["id"])
+                    except redis.ResponseError:
+                        pass  # it went by itself
+        return self._note(fault)
+
+    def _after(self, seconds: float, action: Callable[[], object]) -> None:
+        self._later.append((time.time() + seconds, action))
+
+
+def _pick(candidates: Sequence[T], fault: Fault) -> T | None:
+    return candidates[fault.pick % len(candidates)] if candidates else None

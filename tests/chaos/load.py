@@ -1,0 +1,203 @@
+"""The clients of a run: they submit and cancel at the planned moments, and write down what they were told before they go on."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from pipeline_jobs.client import Client
+from pipeline_jobs.exceptions import StoreUnavailable, TryLater, UnknownJob
+from pipeline_jobs.job import NewJob
+from tests.chaos.journal import ClientJournal
+from tests.chaos.plan import PlannedJob
+
+#: Answers of 5xx that the API declares; any other is a bug.
+DECLARED_503 = {"store_unavailable", "queue_full", "store_full", "id_taken", "busy"}
+#: How long a client goes on trying, in seconds, and between two tries.
+PATIENCE_SECONDS = 120.0
+PAUSE_SECONDS = 0.2
+HTTP_THREADS, CORE_THREADS, CANCEL_THREADS = 2, 2, 2
+
+
+@dataclass(slots=True)
+class Told:
+    """What the clients met, beside the journal."""
+
+    #: HTTP answers by status, and tries that got no answer (the API was being killed).
+    http: Counter[str] = field(default_factory=Counter)
+    #: Answers that the API does not declare.
+    undeclared: list[str] = field(default_factory=list)
+    #: Submits in process that were refused because the store was away or full.
+    refused: Counter[str] = field(default_factory=Counter)
+    #: Jobs that nobody accepted for as long as their client tried.
+    given_up: list[str] = field(default_factory=list)
+    #: Cancels that got no answer for as long as their client tried: nothing is known of them.
+    unanswered_cancels: int = 0
+
+
+class Load:
+    """Threads that submit and cancel. `start`, then `join` when the planned time has passed."""
+
+    def __init__(self, jobs: tuple[PlannedJob, ...], client: Client, api: str, journal: ClientJournal) -> None:
+        self._client, self._api, self._journal = client, api, journal
+        self.told = Told()
+        self._lock = threading.Lock()
+        self._began = 0.0
+        #: Cancels to come: (seconds after the start, id, job).
+        self._cancels: list[tuple[float, str, PlannedJob]] = []
+        self._submitted = threading.Event()
+        over_http = [job for job in jobs if job.http]
+        in_core = [job for job in jobs if not job.http]
+        self._submitters = [
+            threading.Thread(target=self._submit_all, args=(part, http), name=f"submit-{'http' if http else 'core'}-{number}", daemon=True)
+            for http, jobs_of_kind, threads in ((True, over_http, HTTP_THREADS), (False, in_core, CORE_THREADS))
+            for number, part in enumerate(_deal(jobs_of_kind, threads))
+        ]
+        self._cancellers = [threading.Thread(target=self._cancel_all, name=f"cancel-{n}", daemon=True) for n in range(CANCEL_THREADS)]
+
+    def start(self) -> None:
+        self._began = time.monotonic()
+        for thread in (*self._submitters, *self._cancellers):
+            thread.start()
+
+    @property
+    def submitting(self) -> bool:
+        return any(thread.is_alive() for thread in self._submitters)
+
+    def join(self) -> None:
+        """Until every planned job was accepted or given up and every cancel answered."""
+        for thread in self._submitters:
+            thread.join()
+        self._submitted.set()
+        for thread in self._cancellers:
+            thread.join()
+
+    # -- submit
+
+    def _submit_all(self, jobs: list[PlannedJob], http: bool) -> None:
+        with requests.Session() as session:
+            for job in jobs:
+                self._wait_until(job.at)
+                job_id = self._until_accepted(job, session if http else None)
+                if job_id is None:
+                    self.told.given_up.append(job.token)
+                    continue
+                self._journal.write("accepted", job_id=job_id, token=job.token, http=http)
+                if job.cancel_after is not None:
+                    with self._lock:
+                        heapq.heappush(self._cancels, (time.monotonic() - self._began + job.cancel_after, job_id, job))
+
+    def _until_accepted(self, job: PlannedJob, session: requests.Session | None) -> str | None:
+        for _ in _tries():
+            job_id = self._submit_core(job) if session is None else self._submit_http(job, session)
+            if job_id is not None:
+                return job_id
+        return None
+
+    def _submit_core(self, job: PlannedJob) -> str | None:
+        try:
+            accepted = self._client.submit(
+                NewJob(
+                    pipeline="chaos", params=job.params, tenant_id=job.tenant_id, workspace_id=job.workspace_id, priority=job.priority
+                )
+            )
+        except (StoreUnavailable, TryLater) as error:
+            with self._lock:
+                self.told.refused[error.code] += 1
+            return None
+        return accepted.job_id
+
+    def _submit_http(self, job: PlannedJob, session: requests.Session) -> str | None:
+        body = {
+            "pipeline": "chaos", "params": job.params, "tenant_id": job.tenant_id, "workspace_id": job.workspace_id, "priority": job.priority,
+        }  # fmt: skip
+        answer = self._post(session, "/pipeline/jobs", body)
+        return answer["job_id"] if answer is not None else None
+
+    # -- cancel
+
+    def _cancel_all(self) -> None:
+        with requests.Session() as session:
+            while True:
+                with self._lock:
+                    first = self._cancels[0] if self._cancels else None
+                    due = first is not None and first[0] <= time.monotonic() - self._began
+                    if due:
+                        heapq.heappop(self._cancels)
+                if first is None and self._submitted.is_set():
+                    return
+                if first is None or not due:
+                    time.sleep(0.02)
+                    continue
+                self._cancel(first[1], first[2].cancel_over_http, session)
+
+    def _cancel(self, job_id: str, http: bool, session: requests.Session) -> None:
+        for _ in _tries():
+            told = self._cancel_http(job_id, session) if http else self._cancel_core(job_id)
+            if told is not None:
+                self._journal.write("cancel", job_id=job_id, status=told[0], requested=told[1])
+                return
+        with self._lock:
+            self.told.unanswered_cancels += 1
+
+    def _cancel_core(self, job_id: str) -> tuple[str, bool] | None:
+        try:
+            job = self._client.cancel(job_id)
+        except StoreUnavailable:
+            return None
+        except UnknownJob:
+            return "unknown", False
+        return job.status.value, job.cancel_requested
+
+    def _cancel_http(self, job_id: str, session: requests.Session) -> tuple[str, bool] | None:
+        answer = self._post(session, f"/pipeline/jobs/{job_id}/cancel", None)
+        return None if answer is None else (answer["status"], answer["cancel_requested"])
+
+    # -- HTTP
+
+    def _post(self, session: requests.Session, path: str, body: Any) -> Any | None:
+        """The answer's body, or None: try again. An answer that is not declared is noted."""
+        try:
+            response = session.post(self._api + path, json=body, timeout=30)
+        except requests.RequestException as error:
+            with self._lock:
+                self.told.http[type(error).__name__] += 1
+            return None
+        with self._lock:
+            self.told.http[str(response.status_code)] += 1
+        if response.ok:
+            return response.json()
+        if not _declared(response):
+            with self._lock:
+                self.told.undeclared.append(f"{response.status_code} {response.text[:300]}")
+        return None
+
+    def _wait_until(self, moment: float) -> None:
+        left = self._began + moment - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+
+
+def _declared(response: requests.Response) -> bool:
+    """429, or a 503 that says why in our words and when to come again."""
+    if response.status_code not in (429, 503) or response.headers.get("Content-Type") != "application/problem+json":
+        return False
+    return response.json()["code"] in DECLARED_503 and "Retry-After" in response.headers
+
+
+def _tries() -> Iterator[None]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(PAUSE_SECONDS)
+
+
+def _deal(jobs: list[PlannedJob], hands: int) -> list[list[PlannedJob]]:
+    return [jobs[hand::hands] for hand in range(hands)]

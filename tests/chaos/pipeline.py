@@ -1,0 +1,154 @@
+"""The pipeline that a chaos run submits (`PIPELINE_MODULES=tests.chaos.pipeline`): short jobs that tell a journal outside the system.
+
+A line when the body starts and one when it is over, however it is over. A start without another line is a run that was killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import StageError
+from pipeline_jobs.pipelines import Pipeline, Stage, register
+from pipeline_jobs.run import INTERRUPT
+from tests.chaos.journal import BodyJournal
+
+#: The longest nap between two words of progress, in seconds.
+NAP_SECONDS = 0.05
+#: What a job that runs out of memory may take beyond what its process has, in bytes.
+SPARE_BYTES = 64 * 1024 * 1024
+ARTIFACT = "said.txt"
+
+
+class Flaky(StageError):
+    """It failed, and will not fail again."""
+
+    code = "flaky"
+    retryable = True
+
+
+class ChaosParams(BaseModel):
+    """What one job does."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(description="Comes back in the result and in the artifact.")
+    seconds: float = Field(0.0, ge=0, le=600, description="How long it works, in seconds.")
+    fail: Literal["", "always", "once"] = Field("", description="Fail at the end of the work.")
+    poison: Literal["", "kill", "segfault", "memory"] = Field("", description="Kill its own process in the middle of the work.")
+    process: bool = Field(False, description="Work in a child process.")
+    deaf: bool = Field(False, description="Hear no cancel, as code stuck in a C library.")
+
+
+def work(context: JobContext) -> Mapping[str, Any]:
+    """The body: starts the journal's line of this run."""
+    params = ChaosParams.model_validate(context.params)
+    journal = BodyJournal.of(context)
+    journal.write("start")
+    with _told(journal):
+        if params.poison:
+            _work(context, params.seconds / 2)
+            _POISON[params.poison]()
+        elif params.process:
+            context.wait_process(context.popen(["sleep", f"{params.seconds:.3f}"]))
+        elif params.deaf:
+            _deaf(params.seconds)
+        else:
+            _work(context, params.seconds)
+        if params.fail == "always":
+            raise StageError("told to fail")
+        if params.fail == "once" and _first_time(context):
+            raise Flaky
+    return {"token": params.token}
+
+
+def publish(context: JobContext) -> Mapping[str, Any]:
+    """Publish a tiny file that says which run made it, and end the journal's lines of this run."""
+    journal = BodyJournal.of(context)
+    with _told(journal):
+        local = context.workdir / ARTIFACT
+        local.write_text(f"{context.params['token']} {context.workdir.name}")
+        link = context.publish(local, ARTIFACT)
+    journal.write("end")
+    return {"link": link}
+
+
+@contextmanager
+def _told(journal: BodyJournal) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        journal.write(type(error).__name__)
+        raise
+
+
+def _work(context: JobContext, seconds: float) -> None:
+    began = time.monotonic()
+    while (left := began + seconds - time.monotonic()) > 0:
+        context.progress(1 - left / seconds, "working")
+        time.sleep(min(left, NAP_SECONDS))
+
+
+def _deaf(seconds: float) -> None:
+    """Work that no word and no signal but SIGKILL ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
+    try:
+        time.sleep(seconds)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {INTERRUPT})
+
+
+def _first_time(context: JobContext) -> bool:
+    """Whether this job has not been here before, in any process."""
+    folder = context.settings.data_dir / "failed-once"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / context.job_id).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+def _memory() -> None:
+    """Take memory until there is no more, then end as a C++ library does that cannot have what it needs."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + SPARE_BYTES, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(1024 * 1024))
+    except MemoryError:
+        os.abort()
+
+
+_POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
+
+CHAOS = register(
+    Pipeline(
+        "chaos",
+        stages=(Stage("work", work, weight=9), Stage("publish", publish)),
+        params=ChaosParams,
+        needs_url=False,
+        description="Short jobs for the chaos run.",
+        max_attempts=2,
+    )
+)
