@@ -92,10 +92,13 @@ def unsafe(store: Store) -> str | None:
 
     `appendfsync` other than `always` can lose the last second at a crash of the machine: not named here, because `Store.submit`
     waits for the disk then (WAITAOF).
+
+    :raises StoreUnavailable: it cannot be asked.
     """
-    memory = dict(store.client.info("memory"))  # type: ignore[arg-type]
-    persistence = dict(store.client.info("persistence"))  # type: ignore[arg-type]
-    replication = dict(store.client.info("replication"))  # type: ignore[arg-type]
+    try:
+        memory, persistence, replication = (dict(store.client.info(section)) for section in ("memory", "persistence", "replication"))  # type: ignore[arg-type]
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable("the store cannot be reached") from error
     if persistence.get("loading"):
         return "the server is loading its data"
     if replication.get("role") != "master":

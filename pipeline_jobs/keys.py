@@ -42,6 +42,8 @@ KEYS: dict[str, Key] = {
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
+    "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),
+    "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import redis
 
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.guard import unsafe, used_share
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
@@ -25,10 +26,10 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
         reasons = {
             "store": _store(store, settings),
             "broker": broker(),
-            "workers": _workers(store),
+            "workers": _workers(store, settings),
             "beat": _beat(store, settings),
         }
-    except (redis.ConnectionError, redis.TimeoutError):
+    except (StoreUnavailable, redis.ConnectionError, redis.TimeoutError):
         down = "the store cannot be reached"
         reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
     return {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
@@ -45,9 +46,23 @@ def _store(store: Store, settings: Settings) -> str | None:
     return None
 
 
-def _workers(store: Store) -> str | None:
+def _workers(store: Store, settings: Settings) -> str | None:
     live = store.client.zcount(store.keys("workers"), time.time() * 1000, "+inf")
-    return None if live else "no live worker consumes the queue `jobs`"
+    if not live:
+        return "no live worker consumes the queue `jobs`"
+    return _canary(store, settings)
+
+
+def _canary(store: Store, settings: Settings) -> str | None:
+    """A ping proves nothing: has a job gone the whole way lately? While all slots are busy, the running jobs are the proof."""
+    last = store.client.get(store.keys("heartbeat", "canary"))
+    if not settings.canary_seconds or last is None:
+        return None
+    age = time.time() - int(last) / 1000  # type: ignore[arg-type]
+    busy = int(store.client.zcard(store.keys("leases"))) >= int(store.client.get(store.keys("capacity")) or 0)  # type: ignore[arg-type]
+    if age <= LATE * settings.canary_seconds or busy:
+        return None
+    return f"the last canary job came back {age:.0f} s ago: workers announce themselves but run no jobs"
 
 
 def _beat(store: Store, settings: Settings) -> str | None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pipeline_jobs.keys import lua_builder
 
 NAMES = (
-    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "delete", "purge", "list",
+    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
 )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class ClaimRefused:
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
-    """What the rescue did with a job: queued, failed, cancelled, hint (an unclaimed hint was taken back), or stopping (its deadline passed)."""
+    """What became of a job: queued, failed, cancelled, hint (an unclaimed one was taken back), or stopping (its deadline passed)."""
 
     job_id: str
     became: str
@@ -273,9 +273,21 @@ class Store:
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
-        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms)
+        with _errors():
+            # A server that was restarted has another run id: the script then gives every lease its time once more.
+            server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
+        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms, server, self._lease_ms)
         self._send(hints)
         return [Rescued(job_id, became) for job_id, became in done]
+
+    def reconcile(self, after: int = 0, limit: int = 1000) -> tuple[int, int, int | None]:
+        """Recount what is counted and look at up to `limit` live jobs from `after` on.
+
+        :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
+        """
+        counters, jobs, following, hints = self._run("reconcile", after, limit)
+        self._send(hints)
+        return int(counters), int(jobs), int(following) if following else None
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
@@ -353,7 +365,7 @@ class Store:
         with _errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
             self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
             raise StoreUnavailable("the server did not write the job to its disk in time")

@@ -1,10 +1,26 @@
 #!lua flags=allow-oom
 -- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
 -- KEYS: prefix
--- ARGV: most jobs of each kind a call, most crashes, error of a lost worker, error of a wait that ran out, TTL ms, admission
+-- ARGV: most jobs of each kind a call, most crashes, error of a lost worker, error of a wait that ran out, TTL ms,
+--       run id of the server, lease ms, admission
 -- Returns {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ..., hints last}.
 local limit, max_crashes, lost, waited, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local done = {}
+
+-- The server was restarted: while it was down nobody could renew. Every lease and hint is given its time once more, and nothing expires now.
+local before = redis.call('GET', K.server())
+if before ~= ARGV[6] then
+  redis.call('SET', K.server(), ARGV[6])
+  if before then
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW + tonumber(ARGV[7])))) do
+      redis.call('ZADD', K.leases(), int(NOW + tonumber(ARGV[7])), id)
+    end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW + HINT_MS))) do
+      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
+    end
+    return {{}}
+  end
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   local job = load(id)
   if job and job.status == 'running' then

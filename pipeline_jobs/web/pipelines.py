@@ -34,7 +34,7 @@ def _body(pipeline: Pipeline) -> dict[str, Any]:
         "description": pipeline.description,
         "needs_url": pipeline.needs_url,
         "qualities": list(pipeline.qualities),
-        "max_attempts": pipeline.max_attempts,
+        "max_attempts": pipeline.retry.max_attempts,
         "stages": [{"name": stage.name, "weight": stage.weight} for stage in pipeline.stages],
         "params": pipeline.params.model_json_schema(),
     }

@@ -10,9 +10,10 @@ from kombu import Queue
 
 from pipeline_jobs import pipelines
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
-from pipeline_jobs.maintenance import Purge, Rescue
+from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.worker import control, start, tasks, tenancy
@@ -79,7 +80,7 @@ def _configure(app: Celery, settings: Settings) -> None:
         # How long a dead child's last words are waited for; the default of 10 s would be added to every crash.
         worker_lost_wait=2.0,
         result_backend_always_retry=True,
-        beat_schedule=tasks.beat_schedule(settings.rescue_seconds, settings.cleanup_seconds),
+        beat_schedule=tasks.beat_schedule(settings),
         timezone="UTC",
     )
     if on_redis:
@@ -98,13 +99,16 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
 
     registry = pipelines.registry
+    client = Client(store, registry, settings)
     jobs = Jobs(
         app=app,
         settings=settings,
-        client=Client(store, registry, settings),
+        client=client,
         executor=Executor(store, registry, settings, artifacts),
         purge=Purge(store, artifacts),
         rescue=Rescue(store, settings),
+        reconcile=Reconcile(store),
+        canary=Canary(client, settings.canary_seconds),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

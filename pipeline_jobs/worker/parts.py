@@ -11,10 +11,11 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
 from pipeline_jobs.job import JOB_ID, Job
-from pipeline_jobs.maintenance import Purge, Rescue
+from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Rescued
 from pipeline_jobs.worker.hints import JOB_TASK
@@ -35,6 +36,8 @@ class Jobs:
     executor: Executor
     purge: Purge
     rescue: Rescue
+    reconcile: Reconcile
+    canary: Canary
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.

@@ -9,8 +9,11 @@ from typing import Any
 from billiard.util import set_pdeathsig
 from celery.signals import worker_init, worker_process_init
 
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.guard import unsafe
 from pipeline_jobs.run import install_interrupt
 from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.parts import Jobs
 
 
 def name_worker(sender: Any, **_: Any) -> None:
@@ -18,11 +21,22 @@ def name_worker(sender: Any, **_: Any) -> None:
     jobs = getattr(sender.app, "jobs", None)
     if jobs is None:
         return
+    _refuse_unsafe(jobs)
     jobs.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     options = sender.options
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
         options["autoscale"] = [jobs.settings.max_concurrent_jobs, 1]
+
+
+def _refuse_unsafe(jobs: Jobs) -> None:
+    """:raises SystemExit: the server could lose what it was given, in one clear line. A server that is away is waited for."""
+    try:
+        reason = unsafe(jobs.client.store)
+    except StoreUnavailable:
+        return
+    if reason and not jobs.settings.allow_unsafe_store:
+        raise SystemExit(f"this worker does not start: {reason} (PIPELINE_ALLOW_UNSAFE_STORE=1 overrides)")
 
 
 def child_started(**_: Any) -> None:

@@ -12,6 +12,7 @@ from pipeline_jobs.exceptions import IdTaken, InvalidInput
 from pipeline_jobs.executor import Ending, Outcome
 from pipeline_jobs.job import NewJob, StepResult, new_job_id
 from pipeline_jobs.maintenance import sweep_workdirs
+from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, message
 from pipeline_jobs.worker.request import JobCancelledSignal, JobRequeuedSignal
@@ -159,14 +160,33 @@ def register(app: Celery) -> None:
         counts: dict[str, int] = app.jobs.rescue.run_once()
         return counts
 
+    @app.task(name="pipeline_jobs.maintenance.reconcile", ignore_result=True, shared=False)
+    def reconcile() -> dict[str, int]:
+        """Counters and indexes against the records."""
+        counts: dict[str, int] = app.jobs.reconcile.run_once()
+        return counts
 
-def beat_schedule(rescue_seconds: float, purge_seconds: float) -> dict[str, dict[str, Any]]:
-    """What beat ticks. A tick that waited longer than its interval is of no use any more: it expires."""
+    @app.task(name="pipeline_jobs.maintenance.canary", ignore_result=True, shared=False)
+    def canary() -> dict[str, int]:
+        """A job that does nothing, through the queue `jobs`."""
+        counts: dict[str, int] = app.jobs.canary.run_once()
+        return counts
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What beat ticks. A tick that waited longer than two intervals is of no use any more: it expires."""
+    intervals = {
+        "rescue": settings.rescue_seconds,
+        "purge": settings.cleanup_seconds,
+        "reconcile": settings.cleanup_seconds,
+        "canary": settings.canary_seconds,
+    }
     return {
         name: {
             "task": f"pipeline_jobs.maintenance.{name}",
             "schedule": seconds,
             "options": {"queue": MAINTENANCE_QUEUE, "expires": max(seconds, 1.0) * 2},
         }
-        for name, seconds in (("rescue", rescue_seconds), ("purge", purge_seconds))
+        for name, seconds in intervals.items()
+        if seconds > 0
     }

@@ -55,7 +55,8 @@ def test_a_record_survives_the_store_unchanged(job: Job) -> None:
 def test_the_body_is_json_and_has_the_briefs_keys(job: Job) -> None:
     body = json.loads(json.dumps(job.to_dict()))
     brief = {
-        "job_id", "status", "url", "quality", "tenant_id", "workspace_id", "created_at", "started_at", "completed_at", "result", "error", "progress",
+        "job_id", "status", "url", "quality", "tenant_id", "workspace_id", "created_at", "started_at", "completed_at", "result", "error",
+        "progress",
     }  # fmt: skip
     assert brief <= body.keys()
 

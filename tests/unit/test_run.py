@@ -76,13 +76,13 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
                 try:
                     while True:
                         call(run)  # type: ignore[operator]
-                except BaseException as stop:
-                    raised.append(stop)
+                except (JobCancelled, LeaseLost) as error:
+                    raised.append(error)
 
         thread = threading.Thread(target=stage)
         thread.start()
         thread.join(30)
-        assert [type(stop) for stop in raised] == [error]
+        assert list(map(type, raised)) == [error]
 
 
 @pytest.mark.usefixtures("interruptible")

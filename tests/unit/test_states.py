@@ -14,7 +14,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_every_status_is_live_or_terminal_and_never_both() -> None:
-    assert LIVE | TERMINAL == set(JobStatus)
+    assert set(JobStatus) == LIVE | TERMINAL
     assert not LIVE & TERMINAL
 
 

@@ -15,9 +15,10 @@ def test_the_context_is_there_inside_and_gone_outside_also_after_an_error() -> N
     acme, other = TenantContext("acme", "blog"), TenantContext("other")
     assert current_tenant() is None
     with with_tenant(acme):
-        with pytest.raises(RuntimeError), with_tenant(other):
+        with pytest.raises(InvalidInput), with_tenant(other):
+            TenantContext("not a name")
+        with with_tenant(other):
             assert current_tenant() == other
-            raise RuntimeError
         assert current_tenant() == acme
     assert current_tenant() is None
 

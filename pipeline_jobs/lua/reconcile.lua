@@ -1,0 +1,72 @@
+#!lua flags=allow-oom
+-- Put right what should never be wrong: counters against a recount, queued and running jobs that are in no queue.
+-- KEYS: prefix
+-- ARGV: order from which to look at jobs, most jobs to look at, admission
+-- Returns {counters put right, jobs put right, order from which to go on or '', hints}.
+local from, limit = ARGV[1], tonumber(ARGV[2])
+local counters, jobs = 0, 0
+
+prune_workers()
+local running, stranded = {}, 0
+for _, id in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
+  local worker = redis.call('HGET', K.job(id), 'worker')
+  if worker then
+    running[worker] = (running[worker] or 0) + 1
+    if not redis.call('ZSCORE', K.workers(), worker) then stranded = stranded + 1 end
+  end
+end
+local known = redis.call('HGETALL', K.running())
+for i = 1, #known, 2 do
+  if tonumber(known[i + 1]) ~= running[known[i]] then
+    counters = counters + 1
+    redis.call('HDEL', K.running(), known[i])
+  else
+    running[known[i]] = nil
+  end
+end
+for worker, n in pairs(running) do
+  redis.call('HSET', K.running(), worker, n)
+end
+local capacity = 0
+for _, worker in ipairs(redis.call('HKEYS', K.slots())) do
+  if redis.call('ZSCORE', K.workers(), worker) then
+    capacity = capacity + tonumber(redis.call('HGET', K.slots(), worker))
+  else
+    counters = counters + 1
+    redis.call('HDEL', K.slots(), worker)
+  end
+end
+if tonumber(redis.call('GET', K.capacity()) or '0') ~= capacity then
+  counters = counters + 1
+  redis.call('SET', K.capacity(), capacity)
+end
+if tonumber(redis.call('GET', K.stranded()) or '0') ~= stranded then
+  counters = counters + 1
+  redis.call('SET', K.stranded(), stranded)
+end
+
+-- A queued job is in one of ready, hints and delayed; a running one has a lease.
+local last = ''
+for _, status in ipairs({'queued', 'running'}) do
+  local page = redis.call('ZRANGEBYSCORE', K.status(status), '(' .. from, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #page, 2 do
+    local id = page[i]
+    local job = load(id)
+    if not job then
+      redis.call('ZREM', K.status(status), id)
+      jobs = jobs + 1
+    elseif job.status == 'queued' then
+      if not (redis.call('ZSCORE', K.ready(), ready_member(id, job)) or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+        make_ready(id, job)
+        jobs = jobs + 1
+      end
+    elseif job.status == 'running' and not redis.call('ZSCORE', K.leases(), id) then
+      redis.call('ZADD', K.leases(), int(NOW), id)
+      redis.call('HINCRBY', K.running(), job.worker, 1)
+      if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('INCR', K.stranded()) end
+      jobs = jobs + 1
+    end
+  end
+  if #page == 2 * limit and (last == '' or tonumber(page[#page]) < tonumber(last)) then last = page[#page] end
+end
+return {counters, jobs, last, admit()}

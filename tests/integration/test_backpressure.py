@@ -1,0 +1,99 @@
+"""Full, nearly full, or set up so that it could lose jobs: said, not hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.exceptions import QueueFull, StoreFull, StoreUnavailable
+from pipeline_jobs.guard import unsafe
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell, make_cell
+from tests.integration.recount import differences
+from tests.servers import Server
+
+
+def test_a_tenant_over_its_queue_cap_is_refused_and_others_are_not(jobs: Cell) -> None:
+    capped = jobs.with_settings(max_queued_per_tenant=3)
+    for _ in range(3):
+        capped.submit(tenant_id="acme")
+    with pytest.raises(QueueFull) as refused:
+        capped.submit(tenant_id="acme")
+    assert refused.value.retry_after == 300
+    capped.submit(tenant_id="other")
+    assert capped.store.client.zcard(capped.store.keys("tenant", "acme")) == 3
+    assert differences(capped.store) == []
+
+
+def test_the_cap_of_the_whole_cell_refuses_everybody(jobs: Cell) -> None:
+    capped = jobs.with_settings(max_queued=2)
+    capped.submit(tenant_id="a")
+    capped.submit(tenant_id="b")
+    with pytest.raises(StoreFull):
+        capped.submit(tenant_id="c")
+
+
+def test_retry_after_follows_from_how_fast_jobs_end(jobs: Cell) -> None:
+    capped = jobs.with_settings(max_queued_per_tenant=1)
+    for _ in range(120):
+        run = capped.running(tenant_id="acme")
+        capped.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    capped.slots(0)
+    capped.submit(tenant_id="acme")
+    with pytest.raises(QueueFull) as refused:
+        capped.submit(tenant_id="acme")
+    # 120 ends within a moment are about 2 a second over the last minute.
+    assert refused.value.retry_after == 1
+
+
+def test_a_submit_repeated_after_a_lost_reply_is_no_second_job_even_at_the_cap(jobs: Cell) -> None:
+    capped = jobs.with_settings(max_queued_per_tenant=1)
+    job = capped.client.prepare(NewJob(pipeline="sleep"))
+    first = capped.store.submit(job, nonce="n")
+    assert capped.store.submit(job, nonce="n") == first
+
+
+@pytest.fixture
+def unsafe_cell(request: pytest.FixtureRequest, jobs: Cell, tmp_path: Path) -> Iterator[Cell]:
+    server = Server(tmp_path / "unsafe", **request.param).start()
+    cell = make_cell(jobs.settings.model_copy(update={"redis_url": server.url}))
+    yield cell
+    cell.store.client.close()
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    ("unsafe_cell", "why"),
+    [({"appendonly": "no"}, "appendonly must be yes"), ({"maxmemory-policy": "allkeys-lru"}, "maxmemory-policy must be noeviction")],
+    indirect=["unsafe_cell"],
+)
+def test_a_server_that_could_lose_jobs_is_given_none_unless_that_is_overridden(unsafe_cell: Cell, why: str) -> None:
+    with pytest.raises(StoreUnavailable, match=why):
+        unsafe_cell.submit()
+    assert why in (unsafe(unsafe_cell.store) or "")
+    assert unsafe_cell.with_settings(allow_unsafe_store=True).submit().status is JobStatus.QUEUED
+
+
+@pytest.mark.parametrize("unsafe_cell", [{"appendfsync": "everysec"}], indirect=True)
+def test_where_the_server_answers_before_it_writes_a_submit_waits_for_the_disk(unsafe_cell: Cell) -> None:
+    before = unsafe_cell.store.client.info("commandstats").get("cmdstat_waitaof", {"calls": 0})["calls"]  # type: ignore[union-attr]
+    job = unsafe_cell.submit()
+    assert unsafe_cell.client.get(job.job_id) == job
+    assert unsafe_cell.store.client.info("commandstats")["cmdstat_waitaof"]["calls"] == before + 1  # type: ignore[index]
+
+
+def test_above_the_memory_watermark_new_jobs_wait_and_running_ones_end(jobs: Cell) -> None:
+    run = jobs.running()
+    used = int(jobs.store.client.info("memory")["used_memory"])  # type: ignore[index]
+    jobs.store.client.config_set("maxmemory", int(used / 0.8))
+    try:
+        fresh = jobs.with_settings(memory_watermark=0.75)
+        with pytest.raises(StoreFull) as refused:
+            fresh.submit()
+        assert refused.value.retry_after > 0
+        assert fresh.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+    finally:
+        jobs.store.client.config_set("maxmemory", 0)

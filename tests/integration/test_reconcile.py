@@ -1,0 +1,75 @@
+"""What should never be wrong is put right, and a restarted server takes nobody's job away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.maintenance import Reconcile, Rescue
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell, make_cell
+from tests.integration.recount import differences
+from tests.servers import Server
+
+
+def test_a_cell_that_is_right_is_left_alone(jobs: Cell) -> None:
+    jobs.running()
+    jobs.submit()
+    assert Reconcile(jobs.store).run_once() == {"counters": 0, "jobs": 0}
+
+
+@pytest.mark.parametrize("key", ["capacity", "stranded"])
+def test_a_counter_that_drifted_is_recounted(jobs: Cell, key: str) -> None:
+    jobs.running()
+    jobs.store.client.set(jobs.store.keys(key), 77)
+    assert Reconcile(jobs.store).run_once() == {"counters": 1, "jobs": 0}
+    assert differences(jobs.store) == []
+
+
+def test_leases_counted_for_the_wrong_worker_are_recounted(jobs: Cell) -> None:
+    jobs.running()
+    jobs.store.client.hset(jobs.store.keys("running"), mapping={"w1": 5, "ghost": 2})
+    Reconcile(jobs.store).run_once()
+    assert differences(jobs.store) == []
+
+
+def test_a_queued_job_that_no_queue_knows_and_a_running_one_without_a_lease_come_back(jobs: Cell) -> None:
+    jobs = jobs.with_settings(max_concurrent_jobs=50)
+    run = jobs.running()
+    jobs.slots(0)
+    waiting = [jobs.submit() for _ in range(5)]
+    jobs.store.client.delete(jobs.store.keys("ready"), jobs.store.keys("leases"), jobs.store.keys("running"))
+    found: list[tuple[int, int]] = []
+    after: int | None = 0
+    while after is not None:
+        counters, fixed, after = jobs.store.reconcile(after, limit=2)
+        found.append((counters, fixed))
+    assert sum(fixed for _, fixed in found) == 6
+    assert differences(jobs.store) == []
+    assert [one.became for one in jobs.store.rescue()] == ["queued"]
+    jobs.slots(10)
+    assert all(jobs.client.get(job.job_id).reason == "dispatched" for job in [run, *waiting])
+
+
+def test_after_a_restart_of_the_server_running_jobs_keep_their_lease_once_more(tmp_path: Path, jobs: Cell) -> None:
+    own = Server(tmp_path / "own").start()
+    try:
+        cell = make_cell(jobs.settings.model_copy(update={"redis_url": own.url}))
+        rescue = Rescue(cell.store, cell.settings)
+        rescue.run_once()
+        run = cell.running(tenant_id="acme")
+        waiting = cell.submit()
+        cell.let_leases_end()
+        own.kill()
+        own.start()
+        assert cell.client.get(waiting.job_id) == waiting
+        assert rescue.run_once()["queued"] == 0
+        assert cell.store.announce("w1", 5, [(run.job_id, run.fence)]) == ["ok"]
+        assert cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+        cell.let_leases_end()
+        assert rescue.run_once()["hint"] == 1
+        assert differences(cell.store) == []
+        cell.store.client.close()
+    finally:
+        own.stop()
