@@ -25,6 +25,7 @@ _TEXTS: Mapping[int, str] = {
     416: "The file has no such range of bytes.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
+    429: "Too many: of this tenant's jobs wait already. Try again after `Retry-After`.",
     503: "The store cannot be reached or cannot write: nothing was done. Try again after `Retry-After`.",
 }
 
@@ -59,7 +60,7 @@ def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDi
     """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
     for status in sorted({403, 500, *errors} - set(good)):
-        headers = ["X-Request-Id", *(["Retry-After"] if status == 503 else []), *(["Content-Range"] if status == 416 else [])]
+        headers = ["X-Request-Id", *(["Retry-After"] if status in (429, 503) else []), *(["Content-Range"] if status == 416 else [])]
         found[status] = {
             "description": _TEXTS[status],
             "headers": {name: _header(name) for name in headers},

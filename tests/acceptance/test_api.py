@@ -163,6 +163,8 @@ def test_flower_tells_the_truth_about_each_end(make_stack: MakeStack, end: str, 
         "crash": {"crash": True},
     }[end]
     job = stack.submit(params=params, max_attempts=2)
+    # An event that is sent before Flower listens is an event that it never saw.
+    until(lambda: stack.client.store.client.pubsub_numpat(), "Flower to listen")
     if end == "cancel queued":
         stack.app.AsyncResult(job.job_id).revoke()
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done, Outages
@@ -38,9 +39,7 @@ def executions(seen: Evidence) -> Executions:
         poison = job_id in accepted and accepted[job_id].kind == "poison"
         again += 0 if poison else max(0, len(runs) - attempts)
         unaccounted += max(0, len(runs) - attempts - crashes - handbacks)
-        overlapping += sum(
-            before.over_at is not None and before.over_at > after.started for before, after in zip(runs, runs[1:], strict=False)
-        )
+        overlapping += sum(before.over_at is not None and before.over_at > after.started for before, after in pairwise(runs))
     return Executions(len(seen.bodies), again, unaccounted, overlapping)
 
 

@@ -103,11 +103,7 @@ class Load:
 
     def _submit_core(self, job: PlannedJob) -> str | None:
         try:
-            accepted = self._client.submit(
-                NewJob(
-                    pipeline="chaos", params=job.params, tenant_id=job.tenant_id, workspace_id=job.workspace_id, priority=job.priority
-                )
-            )
+            accepted = self._client.submit(NewJob(**_fields(job)))
         except (StoreUnavailable, TryLater) as error:
             with self._lock:
                 self.told.refused[error.code] += 1
@@ -115,10 +111,7 @@ class Load:
         return accepted.job_id
 
     def _submit_http(self, job: PlannedJob, session: requests.Session) -> str | None:
-        body = {
-            "pipeline": "chaos", "params": job.params, "tenant_id": job.tenant_id, "workspace_id": job.workspace_id, "priority": job.priority,
-        }  # fmt: skip
-        answer = self._post(session, "/pipeline/jobs", body)
+        answer = self._post(session, "/pipeline/jobs", _fields(job))
         return answer["job_id"] if answer is not None else None
 
     # -- cancel
@@ -183,6 +176,16 @@ class Load:
         left = self._began + moment - time.monotonic()
         if left > 0:
             time.sleep(left)
+
+
+def _fields(job: PlannedJob) -> dict[str, Any]:
+    return {
+        "pipeline": "chaos",
+        "params": dict(job.params),
+        "tenant_id": job.tenant_id,
+        "workspace_id": job.workspace_id,
+        "priority": job.priority,
+    }
 
 
 def _declared(response: requests.Response) -> bool:

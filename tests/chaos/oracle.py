@@ -1,4 +1,4 @@
-"""The judge: what a run promised against what became of it. It knows the promises of `docs/reliability.md`, not the code that keeps them."""
+"""The judge: what a run promised against what became of it. It knows the promises of `docs/reliability.md`, not the code behind them."""
 
 from __future__ import annotations
 

