@@ -87,7 +87,7 @@ class Client:
         return Job(
             job_id=job_id or new_job_id(),
             status=JobStatus.QUEUED,
-            reason=Reason.NO_SLOT,
+            reason=Reason.FAIR_SHARE,
             pipeline=pipeline.name,
             tenant_id=new.tenant_id,
             workspace_id=new.workspace_id,
@@ -96,6 +96,7 @@ class Client:
             quality=quality,
             params=pipeline.check_params(new.params),
             priority=new.priority,
+            run_at=new.run_at,
             max_attempts=new.max_attempts or pipeline.retry.max_attempts,
             tags=new.tags,
             metadata=new.metadata,

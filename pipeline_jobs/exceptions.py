@@ -6,9 +6,14 @@ PipelineJobsError
 │   │   └── UnknownPipeline
 │   ├── UnknownJob              no such job, or not one of yours
 │   ├── JobNotEnded             it must have ended first
+│   ├── JobNotWaiting           it can be changed only while it waits
+│   ├── KeyReused               this Idempotency-Key made another job
+│   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
+│   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
+│   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
 ├── StoreError                  the store did not do it
 │   ├── StoreUnavailable        down, read-only or out of memory: try again
@@ -90,6 +95,28 @@ class JobNotEnded(RequestError):
     code = "job_not_ended"
 
 
+class JobNotWaiting(RequestError):
+    """The job does not wait any more: only a waiting one can be changed."""
+
+    code = "job_not_waiting"
+
+
+class KeyReused(RequestError):
+    """This Idempotency-Key was used for another request."""
+
+    code = "idempotency_key_reused"
+
+
+class AlreadySubmitted(RequestError):
+    """This Idempotency-Key has made its job already."""
+
+    code = "already_submitted"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+
 class QueueDisabled(RequestError):
     """This part of the API is switched off by a feature flag."""
 
@@ -111,6 +138,23 @@ class QueueFull(TryLater):
     """This tenant has as many jobs waiting as it may: try again later."""
 
     code = "queue_full"
+
+
+class StorageFull(TryLater):
+    """This tenant keeps as many bytes of artifacts as it may: delete jobs, or try again later."""
+
+    code = "storage_full"
+
+
+class RateLimited(TryLater):
+    """This tenant submits jobs faster than it may: try again later."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0) -> None:
+        super().__init__(message, retry_after=retry_after)
+        #: Jobs a second.
+        self.limit = limit
 
 
 class StoreFull(TryLater):

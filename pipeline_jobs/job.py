@@ -88,6 +88,8 @@ class NewJob:
     deadline_seconds: float | None = None
     #: Fail the job when it has not started so many seconds from now.
     ttl_seconds: float | None = None
+    #: Do not start before (Unix milliseconds).
+    run_at: int | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -128,6 +130,10 @@ class Job:
     expires_at: int | None = None
     #: When it is failed if it has not ended.
     deadline_at: int | None = None
+    #: It was asked not to start before.
+    run_at: int | None = None
+    #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
+    queue: Mapping[str, Any] | None = None
     #: `StepResult.to_dict()` of a completed job.
     result: Any = None
     error: str | None = None
@@ -165,6 +171,8 @@ class Job:
         flat: dict[str, str] = {}
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name == "queue":
+                continue
             if f.name == "result":
                 if value is not None:
                     flat["result"] = dumps(value)
@@ -228,6 +236,8 @@ class Job:
             "completed_at": rfc3339(self.completed_at),
             "expires_at": rfc3339(self.expires_at),
             "deadline_at": rfc3339(self.deadline_at),
+            "run_at": rfc3339(self.run_at),
+            "queue": dict(self.queue) if self.queue else None,
             "result": self.result,
             "error": self.error,
             "error_detail": dict(self.error_detail) if self.error_detail else None,
@@ -254,6 +264,6 @@ _STRINGS = frozenset({"url", "quality", "reason", "stage", "message", "error", "
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",
-        "completed_at", "expires_at", "deadline_at", "artifact_bytes", "order", "schema",
+        "completed_at", "expires_at", "deadline_at", "run_at", "artifact_bytes", "order", "schema",
     }
 )  # fmt: skip

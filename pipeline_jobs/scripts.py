@@ -1,4 +1,4 @@
-"""The Lua scripts, loaded once: each is its own file behind the key builder and the shared functions of `lua/lib.lua`."""
+"""The Lua scripts, loaded once: each is its own file behind the key builder and the shared functions of `lua/lib/`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from importlib.resources import files
 from pipeline_jobs.keys import lua_builder
 
 NAMES = (
-    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
+    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list", "why", "set_limits", "set_pipeline_cap", "change",
 )  # fmt: skip
+
+#: The shared functions, each file leaning on those before it.
+LIBRARY = ("base", "fair", "queue", "ending", "admission")
 
 
 def source(name: str) -> str:
@@ -16,5 +19,5 @@ def source(name: str) -> str:
     folder = files("pipeline_jobs") / "lua"
     own = (folder / f"{name}.lua").read_text("utf-8")
     shebang, _, body = own.partition("\n")
-    library = "" if "no-writes" in shebang else (folder / "lib.lua").read_text("utf-8")
-    return "\n".join([shebang, lua_builder(), library, body])
+    library = [] if name == "list" else [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
+    return "\n".join([shebang, lua_builder(), *library, body])

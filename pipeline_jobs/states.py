@@ -31,8 +31,20 @@ LIVE: frozenset[JobStatus] = frozenset(JobStatus) - TERMINAL
 class Reason(StrEnum):
     """Why a queued job waits."""
 
-    #: No worker has a free slot (or the cap over all workers is reached): next in line when one is.
-    NO_SLOT = "no_slot"
+    #: It may start, but all slots are busy or it is another tenant's turn.
+    FAIR_SHARE = "fair_share"
+    #: No live worker consumes the queue `jobs`.
+    NO_WORKER = "no_worker"
+    #: It was asked to start later (`run_at`).
+    SCHEDULED = "scheduled"
+    #: Its tenant runs as many jobs as it may.
+    TENANT_CONCURRENCY = "tenant_concurrency"
+    #: Its tenant has started as many jobs as its rate allows.
+    TENANT_RATE = "tenant_rate"
+    #: Its tenant is paused.
+    TENANT_PAUSED = "tenant_paused"
+    #: Its pipeline runs as often as it may.
+    PIPELINE_CONCURRENCY = "pipeline_concurrency"
     #: A hint is on the broker; a worker will claim it within moments.
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.

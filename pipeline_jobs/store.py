@@ -17,7 +17,19 @@ import redis
 from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, QueueFull, StoreFull, StoreUnavailable, UnknownJob
+from pipeline_jobs.exceptions import (
+    AlreadySubmitted,
+    IdTaken,
+    InvalidInput,
+    KeyReused,
+    PipelineJobsError,
+    QueueFull,
+    RateLimited,
+    StorageFull,
+    StoreFull,
+    StoreUnavailable,
+    UnknownJob,
+)
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.settings import Settings
@@ -150,6 +162,7 @@ class Store:
         message: str | None = None,
         adopt: bool = False,
         durably: bool = False,
+        idempotency: tuple[str, str] | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
@@ -157,12 +170,14 @@ class Store:
         :param ttl_seconds: from now; then the job fails if it has not started, code `expired`.
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
+        :param idempotency: the tenant's key for this request, and a fingerprint of the request.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
         :raises IdTaken: another job has the id: draw again.
-        :raises QueueFull: the tenant has as many jobs waiting as it may.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes; `RateLimited`: it was too quick.
         :raises StoreFull: the cell has.
+        :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
         for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"):
@@ -178,14 +193,14 @@ class Store:
             *self._queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
+            "" if job.run_at is None else job.run_at,
+            *(idempotency or ("", "")),
             len(flat),
             *fields,
         )
-        if reply[0] == "full":
-            raise (QueueFull if reply[1] == "tenant" else StoreFull)(retry_after=int(reply[2]))
         if reply[0] != "ok":
-            raise IdTaken
-        _, created_at, order, reason, fence, deadline_at, hints = reply
+            raise _refusal(reply)
+        _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
         self._send(hints)
         return job.evolve(
             created_at=int(created_at),
@@ -254,6 +269,42 @@ class Store:
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)
+
+    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> bool:
+        """Change a waiting job's priority or earliest start (Unix ms; 0: now). :return: False: it does not wait any more. :raises UnknownJob:"""
+        reply, hints = self._run("change", job_id, "" if priority is None else priority, "" if run_at is None else run_at)
+        self._send(hints)
+        if reply == "unknown":
+            raise UnknownJob
+        return bool(reply == "ok")
+
+    def why(self, job_id: str) -> dict[str, Any] | None:
+        """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
+        reply = self._run("why", job_id)
+        if not reply:
+            return None
+        reason, position, limit, current, eta = reply
+        return {
+            "position": int(position) or None,
+            "reason": reason,
+            "limit": float(limit) if "." in limit else int(limit) if limit else None,
+            "current": int(current) if current else None,
+            "eta_seconds": float(eta) if eta else None,
+        }
+
+    def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
+        """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""
+        flat = [part for name, value in limits.items() for part in (name, "" if value is None else str(float(value)))]
+        self._send(self._run("set_limits", tenant_id, len(limits), *flat))
+
+    def limits(self, tenant_id: str) -> dict[str, float]:
+        """A tenant's own limits (`*`: the defaults), those that are set."""
+        with _errors():
+            return {name: float(value) for name, value in self.client.hgetall(self.keys("limits", tenant_id)).items()}  # type: ignore[union-attr]
+
+    def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
+        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""
+        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap))
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
@@ -375,6 +426,20 @@ class Store:
         if hints and self._publish is not None:
             failpoints.reach("submit.before_publish")
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
+
+
+def _refusal(reply: Sequence[str]) -> PipelineJobsError:
+    """Why a submit was refused."""
+    match reply[0]:
+        case "full":
+            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+        case "rate":
+            return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
+        case "same":
+            return AlreadySubmitted(reply[1])
+        case "differs":
+            return KeyReused()
+    return IdTaken()
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:

@@ -22,12 +22,9 @@ for i = 0, n - 1 do
     replies[i + 1] = 'fenced'
   else
     redis.call('ZADD', K.leases(), 'XX', int(NOW + lease_ms), id)
+    charge_running(id, job)
     replies[i + 1] = (job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'
   end
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), '-inf', int(NOW), 'LIMIT', 0, 100)) do
-  redis.call('ZREM', K.delayed(), id)
-  local job = load(id)
-  if job and job.status == 'queued' then make_ready(id, job) end
-end
+wake()
 return {replies, admit()}

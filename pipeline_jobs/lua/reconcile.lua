@@ -8,6 +8,30 @@ local counters, jobs = 0, 0
 
 prune_workers()
 local running, stranded = {}, 0
+-- Slots by tenant and by pipeline: hinted and running jobs.
+local tenants, pipelines = {}, {}
+for _, key in ipairs({K.hints(), K.leases()}) do
+  for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+    local job = load(id)
+    if job then
+      tenants[job.tenant_id] = (tenants[job.tenant_id] or 0) + 1
+      pipelines[job.pipeline] = (pipelines[job.pipeline] or 0) + 1
+    end
+  end
+end
+for tenant, n in pairs(tenants) do
+  if tonumber(redis.call('HGET', K.share(tenant), 'n') or '0') ~= n then
+    counters = counters + 1
+    redis.call('HSET', K.share(tenant), 'n', n)
+  end
+end
+local slots = redis.call('HGETALL', K.pipeline_slots())
+for i = 1, #slots, 2 do
+  if tonumber(slots[i + 1]) ~= (pipelines[slots[i]] or 0) then
+    counters = counters + 1
+    redis.call('HSET', K.pipeline_slots(), slots[i], pipelines[slots[i]] or 0)
+  end
+end
 for _, id in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
   local worker = redis.call('HGET', K.job(id), 'worker')
   if worker then
@@ -56,7 +80,15 @@ for _, status in ipairs({'queued', 'running'}) do
       redis.call('ZREM', K.status(status), id)
       jobs = jobs + 1
     elseif job.status == 'queued' then
-      if not (redis.call('ZSCORE', K.ready(), ready_member(id, job)) or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+      if tenants[job.tenant_id] == nil and redis.call('HDEL', K.share(job.tenant_id), 'n') == 1 then counters = counters + 1 end
+      local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
+      if in_lane and not redis.call('ZSCORE', K.ring(), job.tenant_id) and tenants[job.tenant_id] == nil
+        and not held_back(job.tenant_id, limits_of(job.tenant_id)) and not pipeline_full(job.pipeline) then
+        -- Nothing of this tenant runs whose end would bring it back into the ring.
+        enter(job.tenant_id, job.workspace_id)
+        jobs = jobs + 1
+      end
+      if not (in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
         make_ready(id, job)
         jobs = jobs + 1
       end

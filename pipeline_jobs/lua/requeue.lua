@@ -19,6 +19,6 @@ if why == 'retry' then
   back_to_queue(id, job, 'retry', tonumber(ARGV[4]))
 elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
-  back_to_queue(id, job, 'no_slot', 0)
+  back_to_queue(id, job, 'fair_share', 0)
 end
 return {became, admit()}

@@ -32,10 +32,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
-  redis.call('ZREM', K.hints(), id)
   local job = load(id)
+  if not job then redis.call('ZREM', K.hints(), id) end
+  if job then unhint(id, job) end
   if job and job.status == 'queued' then
-    redis.call('HSET', K.job(id), 'reason', 'no_slot')
+    redis.call('HSET', K.job(id), 'reason', 'fair_share')
     make_ready(id, job)
     done[#done + 1] = {id, 'hint'}
   end
@@ -58,5 +59,6 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
     done[#done + 1] = {id, 'failed'}
   end
 end
+wake()
 done[#done + 1] = admit()
 return done

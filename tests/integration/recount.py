@@ -40,7 +40,20 @@ def differences(store: Store) -> list[str]:
     same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
     waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
-    ready = {member[17:] for member in client.zrange(keys("ready"), 0, -1)}
+    ready: set[str] = set()
+    places = {(job.tenant_id, job.workspace_id, job.pipeline) for job in jobs.values()}
+    for tenant, workspace, pipeline in places:
+        lane = {member[17:] for member in client.zrange(keys("ready", tenant, workspace, pipeline), 0, -1)}
+        if any((jobs[i].tenant_id, jobs[i].workspace_id, jobs[i].pipeline) != (tenant, workspace, pipeline) for i in lane if i in jobs):
+            found.append(f"lane {tenant}/{workspace}/{pipeline} holds another's jobs")
+        if bool(lane) != bool(client.sismember(keys("lanes", tenant, workspace), pipeline)):
+            found.append(f"lane {tenant}/{workspace}/{pipeline} with {len(lane)} jobs is wrongly listed")
+        blocked = client.zscore(keys("blocked", pipeline), f"{tenant}:{workspace}") is not None
+        if lane and not blocked and client.zscore(keys("workspaces", tenant), workspace) is None:
+            found.append(f"workspace {tenant}/{workspace} with ready jobs is in no ring")
+        if lane and not blocked and client.zscore(keys("ring"), tenant) is None and not client.sismember(keys("waiting"), tenant):
+            found.append(f"tenant {tenant} with ready jobs is neither in the ring nor held back")
+        ready |= lane
     hinted, delayed = set(client.zrange(keys("hints"), 0, -1)), set(client.zrange(keys("delayed"), 0, -1))
     if ready | hinted | delayed != waiting or len(ready) + len(hinted) + len(delayed) != len(waiting):
         found.append(f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)})")
@@ -48,6 +61,16 @@ def differences(store: Store) -> list[str]:
     counted = {worker: int(n) for worker, n in client.hgetall(keys("running")).items()}
     if counted != dict(running):
         found.append(f"running per worker: {counted} instead of {dict(running)}")
+    slots = [job for i, job in jobs.items() if job.status is JobStatus.RUNNING or i in hinted]
+    for tenant, n in Counter(job.tenant_id for job in slots).items():
+        if int(client.hget(keys("share", tenant), "n") or 0) != n:
+            found.append(f"slots of {tenant}: {client.hget(keys('share', tenant), 'n')} instead of {n}")
+    for tenant in {job.tenant_id for job in jobs.values()} - {job.tenant_id for job in slots}:
+        if int(client.hget(keys("share", tenant), "n") or 0):
+            found.append(f"slots of {tenant}: {client.hget(keys('share', tenant), 'n')} instead of 0")
+    by_pipeline = {name: int(n) for name, n in client.hgetall(keys("pipeline_slots")).items()}
+    if by_pipeline != dict(Counter(job.pipeline for job in slots)):
+        found.append(f"slots by pipeline: {by_pipeline}")
     capacity = sum(int(n) for n in client.hvals(keys("slots")))
     if int(client.get(keys("capacity")) or 0) != capacity:
         found.append(f"capacity {client.get(keys('capacity'))} instead of {capacity}")

@@ -39,7 +39,7 @@ def test_a_queued_job_that_no_queue_knows_and_a_running_one_without_a_lease_come
     run = jobs.running()
     jobs.slots(0)
     waiting = [jobs.submit() for _ in range(5)]
-    jobs.store.client.delete(jobs.store.keys("ready"), jobs.store.keys("leases"), jobs.store.keys("running"))
+    jobs.store.client.delete(jobs.store.keys("ready", "default", "main", "sleep"), jobs.store.keys("leases"), jobs.store.keys("running"))
     found: list[tuple[int, int]] = []
     after: int | None = 0
     while after is not None:

@@ -1,0 +1,27 @@
+#!lua
+-- Change the priority or the earliest start of a job that waits.
+-- KEYS: prefix
+-- ARGV: id, priority or '', not before ms (Unix; 0: now) or '', admission
+-- Returns {'ok', hints} | {'unknown', {}} | {'late', {}} (it is dispatched, runs, or has ended: nothing is changed).
+local id, priority, start = ARGV[1], ARGV[2], ARGV[3]
+local job = load(id)
+if not job then return {'unknown', {}} end
+if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
+local delayed = redis.call('ZSCORE', K.delayed(), id)
+if delayed then redis.call('ZREM', K.delayed(), id) else take_ready(id, job) end
+if priority ~= '' then
+  job.priority = priority
+  redis.call('HSET', K.job(id), 'priority', priority)
+end
+if start ~= '' then
+  delayed = tonumber(start)
+  job.reason = 'scheduled'
+end
+if delayed and tonumber(delayed) > NOW then
+  redis.call('HSET', K.job(id), 'reason', job.reason, 'run_at', int(tonumber(delayed)))
+  redis.call('ZADD', K.delayed(), int(tonumber(delayed)), id)
+else
+  redis.call('HSET', K.job(id), 'reason', 'fair_share')
+  make_ready(id, job)
+end
+return {'ok', admit()}

@@ -1,0 +1,22 @@
+-- A job's place: in a lane, delayed, hinted or leased. Whatever takes it out of a slot goes through here.
+
+-- A lease ends. A worker that is gone from `workers` has its leases counted as stranded (see prune_workers).
+local function release(id, job)
+  if redis.call('ZREM', K.leases(), id) == 1 and job.worker then
+    if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
+    if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('DECR', K.stranded()) end
+    slot_freed(id, job)
+  end
+end
+
+-- A hint that nobody claimed is taken back.
+local function unhint(id, job)
+  if redis.call('ZREM', K.hints(), id) == 1 then slot_freed(id, job) end
+end
+
+local function leave_queue(id, job)
+  take_ready(id, job)
+  redis.call('ZREM', K.delayed(), id)
+  unhint(id, job)
+  redis.call('ZREM', K.waits(), id)
+end

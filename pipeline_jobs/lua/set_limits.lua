@@ -1,0 +1,21 @@
+#!lua
+-- Change a tenant's limits; they act on its backlog in this very call.
+-- KEYS: prefix
+-- ARGV: tenant or '*' (the default of all that have none of their own), number of fields, field, value or '' (none of its own), ..., admission
+-- Returns hints.
+local tenant, n = ARGV[1], tonumber(ARGV[2])
+for i = 3, 1 + 2 * n, 2 do
+  if ARGV[i + 1] == '' then
+    redis.call('HDEL', K.limits(tenant), ARGV[i])
+  else
+    redis.call('HSET', K.limits(tenant), ARGV[i], ARGV[i + 1])
+  end
+end
+if tenant ~= '*' then
+  redis.call('ZREM', K.parked(), tenant)
+  enter_ring(tenant)
+else
+  -- A default may concern everybody who waits outside the ring.
+  for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do enter_ring(other) end
+end
+return admit()

@@ -1,0 +1,272 @@
+"""Whose turn it is: fair shares by slot-seconds, limits that act at once, and no slot idle while anybody is eligible."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+
+@pytest.fixture
+def cell(jobs: Cell) -> Cell:
+    # An announcement that is good for the whole test: nobody repeats it here.
+    return jobs.with_settings(max_concurrent_jobs=1000, announce_seconds=1000.0)
+
+
+def flood(cell: Cell, n: int, **fields: object) -> list[str]:
+    return [cell.submit(**fields).job_id for _ in range(n)]
+
+
+class Clock:
+    """Runs jobs in pretended time: a job that took `ms` has a `started_at` that lies so far back."""
+
+    def __init__(self, cell: Cell, slots: int) -> None:
+        self.cell, self.slots = cell, slots
+        cell.slots(slots)
+        #: Simulated end of each running job.
+        self.running: dict[str, tuple[float, Job]] = {}
+        self.now = 0.0
+        self.used: Counter[str] = Counter()
+        self.started: list[str] = []
+
+    def start_hinted(self, durations: dict[str, float]) -> None:
+        for hint in self.cell.hints():
+            job_id = json.loads(hint)["id"]
+            run = self.cell.start(job_id)
+            self.started.append(run.tenant_id)
+            self.running[job_id] = (self.now + durations[job_id], run)
+        self.cell.store.client.delete("jobs")
+
+    def finish_next(self, durations: dict[str, float]) -> None:
+        job_id = min(self.running, key=lambda one: self.running[one][0])
+        self.now, run = self.running.pop(job_id)
+        ms = durations[job_id]
+        self.used[run.tenant_id] += int(ms)
+        self.cell.store.client.hset(self.cell.store.keys("job", job_id), "started_at", int(time.time() * 1000 - ms))
+        assert self.cell.store.finish(job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+
+
+def jain(values: list[float]) -> float:
+    return sum(values) ** 2 / (len(values) * sum(value * value for value in values))
+
+
+@pytest.mark.parametrize("how", ["one workspace", "50 workspaces"])
+def test_a_late_tenant_starts_at_the_next_free_slot_whatever_the_flood(cell: Cell, how: str) -> None:
+    cell.slots(2)
+    for i in range(2000):
+        cell.submit(tenant_id="flood", workspace_id=f"w{i % 50}" if how == "50 workspaces" else "main")
+    running = [cell.start(json.loads(hint)["id"]) for hint in cell.hints()]
+    cell.store.client.delete("jobs")
+    late = cell.submit(tenant_id="late")
+    assert late.reason == "fair_share"
+    cell.store.finish(running[0].job_id, running[0].fence, JobStatus.COMPLETED, result={})
+    assert [json.loads(hint)["id"] for hint in cell.hints()] == [late.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_late_tenant_starts_before_anybody_is_served_twice(cell: Cell) -> None:
+    cell.slots(1)
+    for _ in range(2):
+        for i in range(300):
+            cell.submit(tenant_id=f"t{i}")
+    late = cell.submit(tenant_id="a-late")
+    served: list[str] = []
+    while not served or served[-1] != "a-late":
+        run = cell.start(json.loads(cell.hints()[-1])["id"])
+        served.append(run.tenant_id)
+        cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    assert max(Counter(served).values()) == 1
+    # Those that came at the same virtual time are served in the order they came, not by name.
+    assert served[1:4] == ["t1", "t2", "t3"]
+    assert cell.client.get(late.job_id).status is JobStatus.COMPLETED
+
+
+def test_shares_are_by_slot_seconds_not_by_jobs(cell: Cell) -> None:
+    durations = {}
+    for _ in range(40):
+        durations[cell.submit(tenant_id="long").job_id] = 10_000.0
+    for _ in range(4000):
+        durations[cell.submit(tenant_id="short").job_id] = 100.0
+    clock = Clock(cell, 4)
+    while clock.now < 60_000:
+        clock.start_hinted(durations)
+        clock.finish_next(durations)
+    share = clock.used["long"] / (clock.used["long"] + clock.used["short"])
+    assert 0.40 < share < 0.60, clock.used
+
+
+def test_weights_one_two_four_give_shares_of_one_two_four(cell: Cell) -> None:
+    weights = {"one": 1.0, "two": 2.0, "four": 4.0}
+    durations = {}
+    for tenant, weight in weights.items():
+        cell.store.set_limits(tenant, {"weight": weight})
+        for i in range(1000):
+            durations[cell.submit(tenant_id=tenant).job_id] = 50.0 + 37 * (i % 5)
+    clock = Clock(cell, 5)
+    for _ in range(1200):
+        clock.start_hinted(durations)
+        clock.finish_next(durations)
+    total = sum(clock.used.values())
+    for tenant, weight in weights.items():
+        assert abs(clock.used[tenant] / total - weight / 7) < 0.05 * weight / 7 + 0.01, clock.used
+
+
+def test_equal_tenants_get_equal_slot_seconds(cell: Cell) -> None:
+    durations = {}
+    for i in range(20):
+        for n in range(150):
+            durations[cell.submit(tenant_id=f"t{i}").job_id] = float(10 + (n * 7919 + i * 104729) % 990)
+    clock = Clock(cell, 8)
+    while clock.now < 60_000:
+        clock.start_hinted(durations)
+        clock.finish_next(durations)
+    assert jain([float(clock.used[f"t{i}"]) for i in range(20)]) >= 0.98, clock.used
+
+
+def test_workspaces_of_a_tenant_take_turns(cell: Cell) -> None:
+    for workspace in ("a", "b"):
+        flood(cell, 10, tenant_id="acme", workspace_id=workspace)
+    cell.slots(6)
+    assert Counter(cell.client.get(json.loads(hint)["id"]).workspace_id for hint in cell.hints()) == {"a": 3, "b": 3}
+
+
+def test_priority_counts_within_a_workspace_only(cell: Cell) -> None:
+    flood(cell, 3, tenant_id="loud", priority=50)
+    flood(cell, 3, tenant_id="meek", priority=-50)
+    cell.slots(2)
+    assert {json.loads(hint)["tenant"] for hint in cell.hints()} == {"loud", "meek"}
+
+
+def test_an_idle_tenant_saves_up_no_credit(cell: Cell) -> None:
+    durations = dict.fromkeys(flood(cell, 200, tenant_id="busy"), 1000.0)
+    clock = Clock(cell, 1)
+    for _ in range(100):
+        clock.start_hinted(durations)
+        clock.finish_next(durations)
+    durations.update(dict.fromkeys(flood(cell, 100, tenant_id="rested"), 1000.0))
+    clock.started.clear()
+    for _ in range(20):
+        clock.start_hinted(durations)
+        clock.finish_next(durations)
+    assert 8 <= Counter(clock.started)["rested"] <= 12
+
+
+def test_max_concurrent_holds_its_tenant_and_nobody_else_and_acts_on_the_backlog_at_once(cell: Cell) -> None:
+    cell.store.set_limits("a", {"max_concurrent": 2})
+    flood(cell, 20, tenant_id="a")
+    cell.slots(8)
+    flood(cell, 3, tenant_id="b")
+    assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 2, "b": 3}
+    cell.store.set_limits("a", {"max_concurrent": 6})
+    assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 5, "b": 3}
+    assert differences(cell.store) == []
+
+
+def test_a_tenant_at_its_cap_comes_back_when_one_of_its_jobs_ends(cell: Cell) -> None:
+    cell.store.set_limits("a", {"max_concurrent": 1})
+    first, second = flood(cell, 2, tenant_id="a")
+    cell.slots(8)
+    run = cell.start(first)
+    cell.store.finish(first, run.fence, JobStatus.COMPLETED, result={})
+    assert cell.client.get(second).reason == "dispatched"
+
+
+def test_a_paused_tenant_starts_nothing_and_goes_on_when_it_is_let(cell: Cell) -> None:
+    cell.store.set_limits("a", {"paused": True})
+    job = cell.submit(tenant_id="a")
+    cell.slots(2)
+    assert cell.hints() == []
+    assert (cell.store.why(job.job_id) or {})["reason"] == "tenant_paused"
+    cell.store.set_limits("a", {"paused": False})
+    assert len(cell.hints()) == 1
+
+
+def test_a_changed_default_acts_on_all_that_have_no_limit_of_their_own(cell: Cell) -> None:
+    cell.store.set_limits("*", {"max_concurrent": 1})
+    cell.store.set_limits("own", {"max_concurrent": 2})
+    for tenant in ("a", "b", "own"):
+        flood(cell, 5, tenant_id=tenant)
+    cell.slots(20)
+    assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 1, "b": 1, "own": 2}
+    cell.store.set_limits("*", {"max_concurrent": None})
+    assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 5, "b": 5, "own": 2}
+
+
+def test_a_start_rate_parks_its_tenant_until_there_is_a_token(cell: Cell) -> None:
+    cell.store.set_limits("a", {"start_rate": 2})
+    flood(cell, 10, tenant_id="a")
+    cell.slots(8)
+    assert len(cell.hints()) == 2
+    waiting = cell.store.client.zrange(cell.store.keys("tenant_status", "a", "queued"), -1, -1)[0]
+    assert (cell.store.why(waiting) or {})["reason"] == "tenant_rate"
+    cell.store.client.hset(cell.store.keys("share", "a"), "tokens_at", int(time.time() * 1000) - 1000)
+    cell.store.client.zadd(cell.store.keys("parked"), {"a": 1})
+    cell.slots(8)
+    assert len(cell.hints()) == 4
+
+
+def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:
+    cell.store.set_pipeline_cap("sleep", 2)
+    first = flood(cell, 3, tenant_id="a") + flood(cell, 3, tenant_id="b")
+    cell.slots(8)
+    assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 1, "b": 1}
+    assert differences(cell.store) == []
+    waiting = next(job_id for job_id in first if cell.client.get(job_id).reason != "dispatched")
+    assert (cell.store.why(waiting) or {})["reason"] == "pipeline_concurrency"
+    run = cell.start(json.loads(cell.hints()[0])["id"])
+    cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    assert len(cell.hints()) == 3
+    cell.store.set_pipeline_cap("sleep", None)
+    assert len(cell.hints()) == 6
+    assert differences(cell.store) == []
+
+
+def test_a_run_that_takes_long_is_charged_while_it_runs(cell: Cell) -> None:
+    cell.slots(1)
+    run = cell.start(cell.submit(tenant_id="long").job_id)
+    cell.store.client.hset(cell.store.keys("job", run.job_id), "started_at", int(time.time() * 1000) - 3_600_000)
+    before = float(cell.store.client.hget(cell.store.keys("share", "long"), "time"))
+    cell.store.announce("w1", 1, [(run.job_id, run.fence)])
+    assert float(cell.store.client.hget(cell.store.keys("share", "long"), "time")) - before >= 3_500_000
+
+
+def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
+    jobs = [cell.submit(tenant_id="a") for _ in range(4)]
+    assert cell.store.why(jobs[2].job_id) == {"position": 3, "reason": "no_worker", "limit": None, "current": None, "eta_seconds": None}
+    cell.slots(1)
+    run = cell.start(jobs[0].job_id)
+    cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    why = cell.store.why(jobs[3].job_id)
+    assert why is not None
+    assert (why["position"], why["reason"], why["limit"], why["current"]) == (2, "fair_share", 1, 1)
+    assert why["eta_seconds"] > 0
+    assert cell.store.why(run.job_id) is None
+
+
+def test_a_waiting_jobs_priority_and_start_can_be_changed_and_a_dispatched_ones_not(cell: Cell) -> None:
+    first, second = flood(cell, 2, tenant_id="a")
+    assert cell.store.change(second, priority=10)
+    assert cell.store.change(first, run_at=int(time.time() * 1000) + 3_600_000)
+    assert cell.client.get(first).reason == "scheduled"
+    cell.slots(5)
+    assert [json.loads(hint)["id"] for hint in cell.hints()] == [second]
+    assert cell.store.change(first, run_at=0)
+    assert cell.client.get(first).reason == "dispatched"
+    assert not cell.store.change(first, priority=1)
+    assert differences(cell.store) == []
+
+
+def test_a_delayed_job_waits_for_its_time(cell: Cell) -> None:
+    cell.slots(5)
+    job = cell.submit(run_at=int(time.time() * 1000) + 3_600_000)
+    assert (job.reason, cell.hints()) == ("scheduled", [])
+    cell.store.client.zadd(cell.store.keys("delayed"), {job.job_id: 1})
+    cell.slots(5)
+    assert cell.client.get(job.job_id).reason == "dispatched"

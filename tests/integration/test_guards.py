@@ -1,0 +1,147 @@
+"""Guards of the scripts that no other test stands on (`tests/mutants` removes them one by one), and hints that got lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from examples.demo_pipelines import SLEEP
+from pipeline_jobs import store as store_module
+from pipeline_jobs.client import Client
+from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.maintenance import Reconcile
+from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import ClaimRefused, Hint, Store, connect
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+
+def test_the_hint_of_a_job_that_waits_for_its_next_attempt_is_stale(jobs: Cell) -> None:
+    run = jobs.running()
+    jobs.store.requeue(run.job_id, run.fence, "retry", delay_seconds=3600)
+    assert jobs.store.claim(run.job_id, run.fence, worker="w2", run="other") == ClaimRefused("stale")
+
+
+def test_a_claim_by_a_worker_that_is_gone_takes_no_slot_of_a_live_one(jobs: Cell) -> None:
+    jobs.slots(1, "dead")
+    slow = jobs.submit()
+    jobs.store.client.zadd(jobs.store.keys("workers"), {"dead": 1})
+    jobs.slots(2, "live")
+    jobs.start(slow.job_id, worker="dead")
+    assert [jobs.submit().reason == "dispatched" for _ in range(3)] == [True, True, False]
+    assert Reconcile(jobs.store).run_once() == {"counters": 0, "jobs": 0}
+
+
+def test_the_slots_of_a_worker_that_fell_silent_are_gone(jobs: Cell) -> None:
+    jobs.slots(5, "silent")
+    jobs.store.client.zadd(jobs.store.keys("workers"), {"silent": 1})
+    assert jobs.submit().reason != "dispatched"
+    assert differences(jobs.store) == []
+
+
+def test_a_rescue_leaves_fresh_leases_and_fresh_hints_alone(jobs: Cell) -> None:
+    jobs.slots(2)
+    run, hinted = jobs.submit(), jobs.submit()
+    jobs.start(run.job_id)
+    assert jobs.store.rescue() == []
+    assert jobs.client.get(hinted.job_id) == hinted
+    assert jobs.client.get(run.job_id).crashes == 0
+
+
+def test_a_run_that_ends_after_its_deadline_has_failed(jobs: Cell) -> None:
+    run = jobs.running(deadline_seconds=600)
+    jobs.store.client.zadd(jobs.store.keys("deadlines"), {run.job_id: 1})
+    assert [one.became for one in jobs.store.rescue()] == ["stopping"]
+    assert jobs.store.progress(run.job_id, run.fence, None) == "cancel"
+    assert jobs.store.announce("w1", 100, [(run.job_id, run.fence)]) == ["cancel"]
+    assert jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.FAILED
+    detail = jobs.client.get(run.job_id).error_detail
+    assert detail is not None
+    assert detail["code"] == "deadline_exceeded"
+    assert differences(jobs.store) == []
+
+
+def test_a_job_that_waited_too_long_has_expired_and_one_that_started_has_not(jobs: Cell) -> None:
+    started = jobs.running(ttl_seconds=600)
+    jobs.slots(0)
+    waiting = jobs.submit(ttl_seconds=600)
+    assert jobs.store.client.zrange(jobs.store.keys("waits"), 0, -1) == [waiting.job_id]
+    jobs.store.client.zadd(jobs.store.keys("waits"), {waiting.job_id: 1})
+    assert [(one.job_id, one.became) for one in jobs.store.rescue()] == [(waiting.job_id, "failed")]
+    assert jobs.client.get(started.job_id).status is JobStatus.RUNNING
+    assert differences(jobs.store) == []
+
+
+@pytest.fixture
+def full(jobs: Cell) -> Iterator[Cell]:
+    """Jobs in each state, on a server whose memory is used up when `fill` is called."""
+    yield jobs
+    jobs.store.client.config_set("maxmemory", 0)
+
+
+def test_on_a_full_server_jobs_are_handed_back_rescued_deleted_and_purged(full: Cell) -> None:
+    back, lost, deleted, purged = (full.running() for _ in range(4))
+    for run in (deleted, purged):
+        full.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    full.store.client.zadd(full.store.keys("leases"), {lost.job_id: 1})
+    full.store.client.zadd(full.store.keys("ended"), {purged.job_id: 1})
+    full.store.client.config_set("maxmemory", "1mb")
+    assert full.store.requeue(back.job_id, back.fence, "handback") is JobStatus.QUEUED
+    assert [(one.job_id, one.became) for one in full.store.rescue()] == [(lost.job_id, "queued")]
+    full.client.delete(deleted.job_id)
+    assert full.store.purge() == 1
+    for gone in (deleted, purged):
+        with pytest.raises(UnknownJob):
+            full.client.get(gone.job_id)
+    full.store.client.config_set("maxmemory", 0)
+    assert differences(full.store) == []
+
+
+def test_what_the_servers_disk_did_not_take_in_time_is_not_accepted(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "DISK_MS", 1)
+    jobs.store.client.config_set("appendfsync", "no")
+    try:
+        with pytest.raises(StoreUnavailable, match="disk"):
+            jobs.submit()
+    finally:
+        jobs.store.client.config_set("appendfsync", "always")
+
+
+def test_where_the_broker_is_another_server_a_lost_publish_delays_a_job_and_loses_none(jobs: Cell) -> None:
+    published: list[Hint] = []
+    lost: list[Hint] = []
+
+    def publish(hints: Sequence[Hint]) -> None:
+        (published if lost else lost).extend(hints)
+
+    registry = Registry()
+    registry.register(SLEEP)
+    store = Store(connect(jobs.settings.redis_url), jobs.settings, publish=publish)
+    client = Client(store, registry, jobs.settings)
+    store.announce("w1", 1, [])
+    job = client.submit(NewJob(pipeline="sleep"))
+    assert ([(hint.job_id, hint.fence) for hint in lost], published) == ([(job.job_id, 1)], [])
+    assert store.rescue() == []
+    store.client.zadd(store.keys("hints"), {job.job_id: 1})
+    assert [one.became for one in store.rescue()] == ["hint"]
+    assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, 2)]
+    assert not isinstance(store.claim(job.job_id, 2, worker="w1", run="r"), ClaimRefused)
+    store.client.close()
+
+
+def test_a_publish_that_raises_has_accepted_the_job_all_the_same(jobs: Cell) -> None:
+    def publish(hints: Sequence[Hint]) -> None:
+        raise ConnectionError("the broker is away")
+
+    registry = Registry()
+    registry.register(SLEEP)
+    store = Store(connect(jobs.settings.redis_url), jobs.settings, publish=publish)
+    store.announce("w1", 1, [])
+    job = Client(store, registry, jobs.settings).prepare(NewJob(pipeline="sleep"))
+    with pytest.raises(ConnectionError):
+        store.submit(job, nonce="n")
+    assert store.get(job.job_id).status is JobStatus.QUEUED
+    store.client.close()
