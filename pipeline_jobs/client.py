@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 import redis
 
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import ListQuery, Store
-from pipeline_jobs.tenants import TenantContext
+from pipeline_jobs.tenants import TenantContext, TenantLimits
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -102,13 +103,18 @@ class Client:
             metadata=new.metadata,
         )
 
-    def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None) -> Job:
+    def submit(
+        self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None
+    ) -> Job:
         """Accept a job. When this returns, the job is in the store.
 
         :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
         :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
+        :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one job, however often it is sent.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
+        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
@@ -116,10 +122,19 @@ class Client:
         if job_id is not None and not ANY_ID.fullmatch(job_id):
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         job = self.prepare(new, job_id)
+        idempotency = None
+        if idempotency_key is not None:
+            # Hashed: a client's key may hold anything, a key of the store may not.
+            idempotency = (_digest(idempotency_key), _digest(dumps({**asdict(new), "tags": list(new.tags)})))
         while True:
             try:
                 return self.store.submit(
-                    job, deadline_seconds=new.deadline_seconds, ttl_seconds=new.ttl_seconds, message=message, durably=durably
+                    job,
+                    deadline_seconds=new.deadline_seconds,
+                    ttl_seconds=new.ttl_seconds,
+                    message=message,
+                    durably=durably,
+                    idempotency=idempotency,
                 )
             except IdTaken:
                 if job_id is not None:
@@ -150,6 +165,42 @@ class Client:
             )
         )
         return JobPage(tuple(jobs), None if following is None else _cursor(following))
+
+    def describe(self, job_id: str) -> Job:
+        """The job as the API shows it: a waiting one with `queue` (why it waits, its position, about how long) and the exact reason.
+
+        :raises UnknownJob:
+        """
+        job = self.store.get(job_id)
+        if job.status is not JobStatus.QUEUED:
+            return job
+        queue = self.store.why(job_id)
+        # Between the two looks it may have started.
+        return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
+
+    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
+        """Change a waiting job's priority (-50..50) or earliest start (Unix milliseconds, 0: now).
+
+        :raises InvalidInput: names the field.
+        :raises UnknownJob:
+        :raises JobNotWaiting: it was dispatched, runs, or has ended.
+        """
+        if priority is not None and not PRIORITY_MIN <= priority <= PRIORITY_MAX:
+            raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
+        if not self.store.change(job_id, priority=priority, run_at=run_at):
+            raise JobNotWaiting
+        return self.describe(job_id)
+
+    def limits(self, tenant_id: str) -> TenantLimits:
+        """A tenant's own limits (`*`: the defaults of all)."""
+        return TenantLimits.from_numbers(self.store.limits(tenant_id))
+
+    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
+        """Put a tenant's limits in the place of those it had. They act on its backlog at once."""
+        if tenant_id != "*":
+            TenantContext(tenant_id)
+        self.store.set_limits(tenant_id, limits.to_dict())
+        return self.limits(tenant_id)
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.
@@ -227,6 +278,10 @@ def _check_common(new: NewJob) -> None:
     for name, value in (("metadata", new.metadata), ("params", new.params)):
         if value and len(dumps(dict(value))) > MAX_JSON:
             raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _cursor(order: int) -> str:

@@ -56,6 +56,7 @@ KEYS: dict[str, Key] = {
     "stranded": Key("stranded", "int", "Leases held by workers that are no longer live: they fill no slot of a live worker."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
+    "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
     "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
     "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),

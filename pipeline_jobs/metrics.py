@@ -34,18 +34,49 @@ _HISTOGRAMS = {
 }
 
 
-class JobCollector:
-    """Reads the store at each scrape."""
+#: Label for all that have no name of their own.
+OTHER = "_other"
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+
+class JobCollector:
+    """Reads the store at each scrape. Series are bounded: the first tenants and workspaces by name, the rest together.
+
+    A name once given is kept (`named` in the store), and none is given after the last: a counter that moved from `_other` to a
+    name would make `_other` fall.
+    """
+
+    def __init__(self, store: Store, tenants: int, workspaces: int) -> None:
+        """:param tenants: most tenants by name. :param workspaces: most workspaces of each by name."""
+        self._store, self._tenants, self._workspaces = store, tenants, workspaces
 
     def collect(self) -> Iterable[Metric]:
-        counters, gauges = self._read()
+        raw, gauges = self._read()
+        counters = bounded(raw, self._names(raw))
         yield from _counters(counters)
         yield from _histograms(counters)
         for name, what, value in gauges:
             yield GaugeMetricFamily(name, what, value=value)
+
+    def _names(self, raw: Mapping[str, int]) -> set[str]:
+        """Tenants (`acme`) and workspaces (`acme|main`) that have series of their own."""
+        key = self._store.keys("named")
+        client = self._store.client
+        names: set[str] = set(client.smembers(key))  # type: ignore[arg-type]
+        made = {tuple(field.split("|")[1:3]): value for field, value in raw.items() if field.startswith("created|")}
+        fresh: list[str] = []
+        # The busiest first: when the places run out, they have them.
+        for tenant, workspace in sorted(made, key=lambda who: -made[who]):
+            known = names.union(fresh)
+            if tenant not in known:
+                if sum("|" not in name for name in known) >= self._tenants:
+                    continue
+                fresh.append(tenant)
+            of_tenant = sum(name.startswith(tenant + "|") for name in known)
+            if f"{tenant}|{workspace}" not in known and of_tenant < self._workspaces:
+                fresh.append(f"{tenant}|{workspace}")
+        if fresh:
+            client.sadd(key, *fresh)
+        return names.union(fresh)
 
     def _read(self) -> tuple[dict[str, int], list[tuple[str, str, float]]]:
         keys = self._store.keys
@@ -69,13 +100,30 @@ class JobCollector:
         return {name: int(value) for name, value in counters.items()}, gauges
 
 
-def render(store: Store) -> bytes:
+def bounded(raw: Mapping[str, int], names: set[str]) -> dict[str, int]:
+    """The counters with everything that has no name of its own added up as `_other`; sums are kept."""
+    counters: dict[str, int] = defaultdict(int)
+    for field, value in raw.items():
+        kind, *labels = field.split("|")
+        if len(labels) >= 2:
+            tenant, workspace = labels[:2]
+            if tenant not in names:
+                labels[:2] = [OTHER, OTHER]
+            elif f"{tenant}|{workspace}" not in names:
+                labels[1] = OTHER
+        counters["|".join([kind, *labels])] += value
+    return counters
+
+
+def render(store: Store, tenants: int = 100, workspaces: int = 20) -> bytes:
     """The metrics of a cell as Prometheus text.
+
+    :param tenants: most tenants that have series by name; `workspaces` likewise, of each tenant.
 
     :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(JobCollector(store))
+    registry.register(JobCollector(store, tenants, workspaces))
     return generate_latest(registry)
 
 

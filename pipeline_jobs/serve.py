@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, cast
+from collections.abc import Mapping
+from typing import Any, BinaryIO, cast
 
 from celery import Celery
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import metrics, readiness
+from pipeline_jobs import audit, metrics, readiness
+from pipeline_jobs.api_keys import KeyStore
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import Store
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
 
-def create_api(settings: Settings) -> Flask:
+def create_api(settings: Settings, *, require_keys: bool = False) -> Flask:
     """The API of a cell. Nothing is connected before the first request.
 
+    :param require_keys: ask for API keys although none was made yet.
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
     celery = create_celery(settings)
@@ -28,18 +33,22 @@ def create_api(settings: Settings) -> Flask:
     def run_in_process(new: NewJob) -> StepResult:
         return jobs.executor.run_in_process(jobs.client.prepare(new))
 
+    keys = KeyStore(store)
+
     def ready() -> dict[str, dict[str, object]]:
-        return readiness.check(store, settings, lambda: _broker(celery))
+        return {**readiness.check(store, settings, lambda: _broker(celery)), "access": _access(keys, require_keys)}
 
     parts = Parts(
         client=jobs.client,
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),
-        metrics=lambda: metrics.render(store),
+        metrics=lambda: metrics.render(store, settings.metrics_tenants, settings.metrics_workspaces),
         readiness=ready,
+        keys=keys,
+        audit=_Audit(store),
     )
-    return create_app(parts, settings)
+    return create_app(parts, settings, require_keys=require_keys)
 
 
 class _Artifacts:
@@ -56,6 +65,28 @@ class _Artifacts:
 
     def size(self, path: str) -> int:
         return self._jobs.artifacts().stat(path).size
+
+
+class _Audit:
+    """The audit log of the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+        audit.record(self._store, actor, action, target, detail)
+
+    def page(self, cursor: str | None, limit: int) -> tuple[list[audit.Row], str | None]:
+        return audit.page(self._store, cursor, limit)
+
+
+def _access(keys: KeyStore, require_keys: bool) -> dict[str, object]:
+    """Who is served; never a reason to be not ready."""
+    try:
+        asked = require_keys or keys.required()
+    except StoreUnavailable:
+        return {"ok": True, "reason": None}
+    return {"ok": True, "reason": None if asked else "no API key has been made: this machine only is served", "keys_required": asked}
 
 
 def _broker(celery: Celery) -> str | None:

@@ -80,6 +80,15 @@ class Settings(BaseSettings):
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
+    metrics_tenants: int = _setting(
+        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name; the rest are `_other` together.", ge=0
+    )
+    metrics_workspaces: int = _setting(
+        20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0
+    )
+    require_keys: bool = _setting(
+        False, "PIPELINE_REQUIRE_KEYS", "Ask for an API key even while none has been made (make the first with `celery -A celery_app jobs key create`)."
+    )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0

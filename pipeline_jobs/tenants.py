@@ -48,6 +48,46 @@ class TenantContext:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class TenantLimits:
+    """What a tenant may; None: the default of the installation, or no limit."""
+
+    #: Its part of the slots, relative to other tenants'. Default 1.
+    weight: float | None = None
+    #: Most slots at once.
+    max_concurrent: int | None = None
+    #: Most jobs that wait.
+    max_queued: int | None = None
+    #: Jobs submitted a second, with a second's worth (at least one) in reserve.
+    submit_rate: float | None = None
+    #: Jobs started a second, likewise.
+    start_rate: float | None = None
+    #: Starts nothing; what runs goes on.
+    paused: bool | None = None
+    #: Most bytes of artifacts kept; at that no new job is taken.
+    max_storage_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0.001 <= self.weight <= 1000:
+            raise InvalidInput("weight must be 0.001..1000", field="weight")
+        for name in ("max_concurrent", "max_queued", "submit_rate", "start_rate", "max_storage_bytes"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1e15:
+                raise InvalidInput(f"{name} must not be negative", field=name)
+
+    def to_dict(self) -> dict[str, float | int | bool | None]:
+        return {field: getattr(self, field) for field in self.__slots__}
+
+    @classmethod
+    def from_numbers(cls, flat: Mapping[str, float]) -> TenantLimits:
+        """From what the store keeps: numbers for what is set."""
+        whole = ("max_concurrent", "max_queued", "max_storage_bytes")
+        values: dict[str, float | int | bool] = {name: int(value) if name in whole else value for name, value in flat.items()}
+        if "paused" in values:
+            values["paused"] = bool(values["paused"])
+        return cls(**values)  # type: ignore[arg-type]
+
+
 _current: ContextVar[TenantContext | None] = ContextVar("pipeline_jobs_tenant", default=None)
 
 

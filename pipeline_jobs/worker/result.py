@@ -20,8 +20,8 @@ class JobResult(AsyncResult):
     """
 
     def record(self) -> Job:
-        """The job's record, read now. :raises UnknownJob:"""
-        return self._jobs.client.get(self.id)  # type: ignore[no-any-return]
+        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
+        return self._jobs.client.describe(self.id)  # type: ignore[no-any-return]
 
     def revoke(
         self, connection: Any = None, terminate: bool = False, signal: Any = None, wait: bool = False, timeout: float | None = None

