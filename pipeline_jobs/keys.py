@@ -41,7 +41,9 @@ KEYS: dict[str, Key] = {
     "estimates": Key("estimates", "hash pipeline->ms", "What a run usually takes: a moving average."),
     "pipeline_caps": Key("pipeline_caps", "hash pipeline->int", "Most slots of a pipeline. Written by set_pipeline_cap."),
     "pipeline_slots": Key("pipeline_slots", "hash pipeline->int", "Slots that a pipeline has now (hinted and running)."),
-    "usage_day": Key("usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."),
+    "usage_day": Key(
+        "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
+    ),
     "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),

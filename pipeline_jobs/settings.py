@@ -87,7 +87,9 @@ class Settings(BaseSettings):
         20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0
     )
     require_keys: bool = _setting(
-        False, "PIPELINE_REQUIRE_KEYS", "Ask for an API key even while none has been made (make the first with `celery -A celery_app jobs key create`)."
+        False,
+        "PIPELINE_REQUIRE_KEYS",
+        "Ask for an API key even while none has been made (the first: `celery -A celery_app jobs key create`).",
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     run_timeout_seconds: float = _setting(

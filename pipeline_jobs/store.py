@@ -175,7 +175,8 @@ class Store:
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
         :raises IdTaken: another job has the id: draw again.
-        :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes; `RateLimited`: it was too quick.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
+        :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
@@ -271,7 +272,11 @@ class Store:
         return JobStatus(status)
 
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> bool:
-        """Change a waiting job's priority or earliest start (Unix ms; 0: now). :return: False: it does not wait any more. :raises UnknownJob:"""
+        """Change a waiting job's priority or earliest start (Unix ms; 0: now).
+
+        :return: False: it does not wait any more.
+        :raises UnknownJob:
+        """
         reply, hints = self._run("change", job_id, "" if priority is None else priority, "" if run_at is None else run_at)
         self._send(hints)
         if reply == "unknown":
