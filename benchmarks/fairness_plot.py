@@ -45,7 +45,9 @@ def measure(server: Server, title: str, *, fair: bool) -> Run:
     """Run the plan with real time and four threads as slots."""
     with server.client() as raw:
         raw.flushall()
-    settings = load_settings({"PIPELINE_REDIS_URL": server.url, "PIPELINE_MAX_CONCURRENT_JOBS": str(SLOTS), "PIPELINE_ANNOUNCE_SECONDS": "100"})
+    settings = load_settings(
+        {"PIPELINE_REDIS_URL": server.url, "PIPELINE_MAX_CONCURRENT_JOBS": str(SLOTS), "PIPELINE_ANNOUNCE_SECONDS": "100"}
+    )
     registry = Registry()
     registry.register(SLEEP)
     store = Store(connect(server.url), settings, template=TEMPLATE)

@@ -103,9 +103,7 @@ class Client:
             metadata=new.metadata,
         )
 
-    def submit(
-        self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None
-    ) -> Job:
+    def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None) -> Job:
         """Accept a job. When this returns, the job is in the store.
 
         :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).

@@ -39,7 +39,9 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
         count = int(client.zcard(keys("tenant", tenant_id)))  # type: ignore[arg-type]
         size = store.tenant_bytes(tenant_id)
         if dry_run:
-            live = sum(int(client.zcard(keys("tenant_status", tenant_id, status))) for status in ("queued", "running"))  # type: ignore[arg-type]
+            live = 0
+            for status in ("queued", "running"):
+                live += int(client.zcard(keys("tenant_status", tenant_id, status)))  # type: ignore[arg-type]
             return Erased(count, live, size, done=False)
         erased = still_live = 0
         after = "-inf"

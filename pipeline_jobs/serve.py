@@ -11,20 +11,22 @@ from kombu.exceptions import OperationalError
 
 from pipeline_jobs import audit, metrics, readiness
 from pipeline_jobs.api_keys import KeyStore
+from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
 
-def create_api(settings: Settings, *, require_keys: bool = False) -> Flask:
+def create_api(settings: Settings) -> Flask:
     """The API of a cell. Nothing is connected before the first request.
 
-    :param require_keys: ask for API keys although none was made yet.
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
     celery = create_celery(settings)
@@ -36,7 +38,7 @@ def create_api(settings: Settings, *, require_keys: bool = False) -> Flask:
     keys = KeyStore(store)
 
     def ready() -> dict[str, dict[str, object]]:
-        return {**readiness.check(store, settings, lambda: _broker(celery)), "access": _access(keys, require_keys)}
+        return {**readiness.check(store, settings, lambda: _broker(celery)), "access": _access(keys, settings)}
 
     parts = Parts(
         client=jobs.client,
@@ -47,8 +49,9 @@ def create_api(settings: Settings, *, require_keys: bool = False) -> Flask:
         readiness=ready,
         keys=keys,
         audit=_Audit(store),
+        tenants=_Tenants(jobs),
     )
-    return create_app(parts, settings, require_keys=require_keys)
+    return create_app(parts, settings)
 
 
 class _Artifacts:
@@ -67,6 +70,25 @@ class _Artifacts:
         return self._jobs.artifacts().stat(path).size
 
 
+class _Tenants:
+    """Limits, usage and the end of a tenant."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    def limits(self, tenant_id: str) -> TenantLimits:
+        return self._jobs.client.limits(tenant_id)
+
+    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
+        return self._jobs.client.set_limits(tenant_id, limits)
+
+    def usage(self, tenant_id: str, days: int) -> list[Day]:
+        return of_tenant(self._jobs.client.store, tenant_id, days)
+
+    def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
+        return erase_tenant(self._jobs.client.store, self._jobs.artifacts(), tenant_id, dry_run=dry_run)
+
+
 class _Audit:
     """The audit log of the store."""
 
@@ -80,10 +102,10 @@ class _Audit:
         return audit.page(self._store, cursor, limit)
 
 
-def _access(keys: KeyStore, require_keys: bool) -> dict[str, object]:
+def _access(keys: KeyStore, settings: Settings) -> dict[str, object]:
     """Who is served; never a reason to be not ready."""
     try:
-        asked = require_keys or keys.required()
+        asked = settings.require_keys or keys.required()
     except StoreUnavailable:
         return {"ok": True, "reason": None}
     return {"ok": True, "reason": None if asked else "no API key has been made: this machine only is served", "keys_required": asked}

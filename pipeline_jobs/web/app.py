@@ -11,7 +11,23 @@ from flask_openapi.openapi import OpenAPI
 
 from pipeline_jobs import __version__
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.web import artifacts, cancel, docs, guard, health, jobs, metrics, openapi, pipelines, problems, run
+from pipeline_jobs.web import (
+    artifacts,
+    audit,
+    auth,
+    cancel,
+    docs,
+    guard,
+    health,
+    jobs,
+    keys,
+    metrics,
+    openapi,
+    pipelines,
+    problems,
+    run,
+    tenants,
+)
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
 from pipeline_jobs.web.ports import Parts
@@ -21,7 +37,8 @@ from pipeline_jobs.web.waiting import WaitingRoom
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
 
 Errors are `application/problem+json` (RFC 9457); programs switch on `code`. Times are RFC 3339 in UTC.
-`X-Request-Id` is taken from the request or made, and given back."""
+`X-Request-Id` is taken from the request or made, and given back.
+API keys go into `Authorization: Bearer pjk_...`; until one was made, the API serves its own machine only and asks for none."""
 
 
 class Api(OpenAPI):
@@ -46,10 +63,12 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)))
+    access = auth.Access(parts.keys, settings)
+    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
     guard.install(app, settings)
+    auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, run, pipelines, artifacts, metrics, health):
+    for module in (jobs, cancel, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

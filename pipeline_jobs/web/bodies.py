@@ -36,6 +36,16 @@ class Urls(BaseModel):
     cancel: str
 
 
+class Queue(BaseModel):
+    """Why a job waits."""
+
+    position: int | None = Field(description="This job and those of its tenant that start before it; null: it is not in line yet.")
+    reason: str = Field(description="As `reason` of the job.")
+    limit: float | int | None = Field(description="What is full: slots of the tenant, of the pipeline, or of all workers; a rate a second.")
+    current: int | None = Field(description="How many of them are taken.")
+    eta_seconds: float | None = Field(description="About how long until it starts; null: nothing is known.")
+
+
 class Job(BaseModel):
     """One request of a tenant. Times are RFC 3339 in UTC."""
 
@@ -43,7 +53,7 @@ class Job(BaseModel):
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
-    reason: str | None = Field(description="Why it waits, while queued: no_slot, no_worker, dispatched, retry.")
+    reason: str | None = Field(description="Why it waits, while queued: fair_share, no_worker, dispatched, retry.")
     url: str | None
     quality: str | None
     pipeline: str
@@ -60,6 +70,8 @@ class Job(BaseModel):
     started_at: str | None
     completed_at: str | None
     expires_at: str | None = Field(description="When an ended job may be removed.")
+    run_at: str | None = Field(description="It was asked not to start before.")
+    queue: Queue | None = Field(description="On a waiting job that was asked for by its id: why it waits and for how long about.")
     deadline_at: str | None = Field(description="When it is failed if it has not ended (`deadline_seconds`).")
     result: StepResult | None = Field(description="Of a completed job.")
     error: str | None = Field(description="Why it failed.")
@@ -113,6 +125,95 @@ class PipelineList(BaseModel):
     pipelines: list[PipelineInfo]
 
 
+class ApiKey(BaseModel):
+    """An API key without its text. Times are RFC 3339 in UTC."""
+
+    key_id: str = Field(examples=["0123456789abcdef"])
+    name: str
+    tenant_id: str = Field(description="`*`: of all tenants.")
+    workspace_id: str | None = Field(description="null: of all workspaces of the tenant.")
+    role: Literal["admin", "submit", "read"]
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None = Field(description="To the minute; null: never.")
+    revoked: bool
+    revoked_at: str | None
+
+
+class NewApiKey(ApiKey):
+    """An API key with its text, this once."""
+
+    key: str = Field(description="`pjk_{key_id}_{secret}`, for `Authorization: Bearer`.")
+
+
+class ApiKeyList(BaseModel):
+    """A tenant's keys, newest first."""
+
+    keys: list[ApiKey]
+    count: int
+
+
+class AuditRow(BaseModel):
+    """One thing that was done."""
+
+    id: str
+    at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    actor: str = Field(description="`key:{key_id}`, `cli:{user}@{host}`, `flower:...`, `code:...`, or `loopback`: no key was needed.")
+    action: str = Field(examples=["key.created"])
+    target: str = Field(description="The id of the key, job or tenant.")
+    detail: dict[str, Any]
+
+
+class Limits(BaseModel):
+    """A tenant's own limits; null: the default of the installation holds, or there is none."""
+
+    weight: float | None
+    max_concurrent: int | None
+    max_queued: int | None
+    submit_rate: float | None
+    start_rate: float | None
+    paused: bool | None
+    max_storage_bytes: int | None
+
+
+class UsageDay(BaseModel):
+    """A tenant's figures of one day in UTC."""
+
+    date: str = Field(examples=["2026-11-24"])
+    created: int
+    completed: int
+    failed: int
+    cancelled: int
+    slot_seconds: float = Field(description="Slots held, times seconds.")
+    wait_p50_seconds: float | None = Field(description="From acceptance to the first start; null: nothing started.")
+    wait_p95_seconds: float | None
+    failure_rate: float | None = Field(description="Failed of those that completed or failed; null: there were none.")
+
+
+class Usage(BaseModel):
+    """What a tenant used, by day, today first."""
+
+    tenant_id: str
+    days: list[UsageDay]
+
+
+class Erasure(BaseModel):
+    """What was erased of a tenant, or would be."""
+
+    jobs: int
+    still_live: int = Field(description="Jobs that were asked to end; erase again when they have.")
+    artifact_bytes: int
+    done: bool = Field(description="Nothing of the tenant is left.")
+
+
+class AuditPage(BaseModel):
+    """One page of the audit log, newest first."""
+
+    rows: list[AuditRow]
+    count: int = Field(description="How many rows are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
 class Live(BaseModel):
     """The process answers."""
 
@@ -158,4 +259,20 @@ class Problem(BaseModel):
     parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
 
 
-PUBLIC: tuple[type[BaseModel], ...] = (Job, JobList, Removal, StepResult, PipelineList, Live, Ready, Problem)
+PUBLIC: tuple[type[BaseModel], ...] = (
+    Job,
+    JobList,
+    Removal,
+    StepResult,
+    PipelineList,
+    ApiKey,
+    NewApiKey,
+    ApiKeyList,
+    AuditPage,
+    Erasure,
+    Limits,
+    Usage,
+    Live,
+    Ready,
+    Problem,
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from flask import Flask, request
@@ -11,6 +11,8 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.problems import Refused
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+#: As a `Host` header has them.
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 #: Browsers say who makes a request; other clients do not send the header.
 _OWN_SITE = frozenset({"same-origin", "none"})
 
@@ -20,11 +22,11 @@ def allowed_hosts(settings: Settings) -> frozenset[str] | None:
 
     While it listens on loopback only, a page that rebinds its own name to 127.0.0.1 must not reach it.
     """
-    if not _is_loopback(settings.http_host):
+    if not is_loopback(settings.http_host):
         return None
     public = urlsplit(settings.public_url).hostname
-    names = {"localhost", "127.0.0.1", "[::1]", settings.http_host.lower()}
-    return frozenset(names | {public} if public else names)
+    names = LOOPBACK_NAMES | {settings.http_host.lower()}
+    return names | {public} if public else names
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -33,7 +35,7 @@ def install(app: Flask, settings: Settings) -> None:
     def refuse_strangers() -> None:
         environ = request.environ
         host = environ.get("HTTP_HOST")
-        if hosts is not None and host is not None and _name(host) not in hosts:
+        if hosts is not None and host is not None and name_of(host) not in hosts:
             raise Refused(403, "foreign_host", "this API serves its own host only; set PIPELINE_PUBLIC_URL to the address that clients use")
         site = environ.get("HTTP_SEC_FETCH_SITE")
         if site is not None and site not in _OWN_SITE and environ["REQUEST_METHOD"] not in _READING:
@@ -42,15 +44,18 @@ def install(app: Flask, settings: Settings) -> None:
     app.before_request(refuse_strangers)
 
 
-def _name(host: str) -> str:
+def name_of(host: str) -> str:
     """`Example.com:8000` -> `example.com`, `[::1]:8000` -> `[::1]`."""
     if host.startswith("["):
         return host[: host.find("]") + 1]
     return host.partition(":")[0].lower()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """An address or name of this machine itself; `::ffff:127.0.0.1` is one."""
     try:
-        return ip_address(host).is_loopback
+        ip = ip_address(host)
     except ValueError:
         return host.lower() == "localhost"
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return (mapped or ip).is_loopback

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.state import EXTENSION
 
 _settings = load_settings()
 
@@ -16,3 +21,16 @@ graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15
 # One fixed path per user for all gunicorns of a machine: two installations would fight for it.
 control_socket_disable = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Say at start whether keys are asked for. On the side: a store that is down must not hold up the start."""
+    threading.Thread(target=_say_access, args=(worker,), name="access", daemon=True).start()
+
+
+def _say_access(worker: Any) -> None:
+    try:
+        worker.wsgi.extensions[EXTENSION].access.required()
+    except StoreUnavailable as error:
+        # The first request that can ask says it.
+        worker.log.warning("cannot tell yet whether API keys are required: %s", error)

@@ -5,31 +5,37 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.bodies import Job, JobList, Removal
+from pipeline_jobs.web.caller import OwnHandle, caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.ports import JobHandle
+from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
-from pipeline_jobs.web.requests import CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
+from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.web.waiting import preferred_wait, wait_for_change, wait_for_end
+
+#: Longest Idempotency-Key, in characters.
+MAX_KEY = 255
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])
 blueprint.before_request(require_queue)
 
 
 def handle_of(job_id: str) -> JobHandle:
-    """The handle of a job; the store is not asked yet.
+    """The handle of a job of the caller's; the store is not asked yet. Another's job is an unknown one.
 
     :raises UnknownJob: nothing can have this id.
     """
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    return web().parts.results(job_id)
+    handle, who = web().parts.results(job_id), caller()
+    return handle if who.sees_all else OwnHandle(handle, who)
 
 
 @blueprint.post(
@@ -37,14 +43,29 @@ def handle_of(job_id: str) -> JobHandle:
     summary="Make a job",
     description="The job is accepted, durably, when this answers 201. It runs when a worker has a free slot.",
     responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied")}, 400, 404, 413, 415, 422, 429, 503
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed")},
+        400,
+        404,
+        413,
+        415,
+        422,
+        429,
+        503,
     ),
 )
 @validated
 def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
-    job = here.parts.client.submit(body.to_new_job())
-    headers = {"Location": job_path(job)}
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
+    headers = {}
+    if header.idempotency_key is not None and not 0 < len(header.idempotency_key) <= MAX_KEY:
+        raise Refused(422, "invalid_input", f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
+    try:
+        job = here.parts.client.submit(new, idempotency_key=header.idempotency_key)
+    except AlreadySubmitted as known:
+        job = here.parts.results(known.job_id).record()
+        headers["Idempotent-Replayed"] = "true"
+    headers["Location"] = job_path(job)
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is not None:
         job, waited = wait_for_end(here.waiting, here.parts.results(job.job_id), job, wait)
@@ -83,6 +104,18 @@ def get(path: JobPath, header: GetHeaders) -> Response:
     return job_reply_if_changed(job, {"Preference-Applied": f"wait={wait:g}"})
 
 
+@blueprint.patch(
+    "/<job_id>",
+    summary="Change a waiting job",
+    description="Its priority or its earliest start. A job that was dispatched, runs or has ended is answered 409.",
+    responses=responses({200: answer("The job.", Job, "ETag", "Retry-After")}, 400, 404, 409, 413, 415, 422, 503),
+)
+@validated
+def change(path: JobPath, body: ChangeRequest) -> Response:
+    handle_of(path.job_id).record()
+    return job_reply(web().parts.client.change(path.job_id, priority=body.priority, run_at=body.run_at), 200)
+
+
 @blueprint.delete(
     "/<job_id>",
     summary="Cancel or remove a job",
@@ -113,10 +146,11 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first. With several filters at once a page may hold fewer than `limit` jobs and still have a next one.",
+    description="Newest first, of the key's tenant and workspace. With several filters at once a page may hold fewer than `limit` jobs "
+    "and still have a next one.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated
 def list_(query: ListRequest) -> Response:
-    page = web().parts.client.list(query.to_query())
+    page = web().parts.client.list(caller().query(query.to_query()))
     return reply({"jobs": [job_body(job) for job in page.jobs], "count": len(page.jobs), "next_cursor": page.next_cursor})

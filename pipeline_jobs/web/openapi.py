@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,20 +13,23 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pipeline_jobs.web.bodies import PUBLIC
+from pipeline_jobs.web.policy import POLICIES, Policy
 from pipeline_jobs.web.problems import CONTENT_TYPE
 
 _SCHEMAS = "#/components/schemas/"
 
 _TEXTS: Mapping[int, str] = {
     400: "Malformed: not JSON, or an unknown or repeated parameter.",
-    403: "A browser's request that comes from another site, or for a host that is not ours.",
+    401: "No good API key: missing, unknown, expired or revoked.",
+    403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
+    409: "The job is not in a state for this.",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES.",
     415: "The body is not `application/json`.",
     416: "The file has no such range of bytes.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
-    429: "Too many: of this tenant's jobs wait already. Try again after `Retry-After`.",
+    429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
     503: "The store cannot be reached or cannot write: nothing was done. Try again after `Retry-After`.",
 }
 
@@ -34,10 +38,33 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Location": ("Where the job is.", {"type": "string"}),
     "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
+    "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
+    "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
 }
+
+_ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    416: ("Content-Range",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+
+#: Name of our one security scheme.
+_SCHEME = "apiKey"
+
+_NEEDS: Mapping[Policy, str] = {
+    Policy.OPERATOR: "Needs a key of all tenants; from the API's own machine none.",
+    Policy.READ: "Needs any key.",
+    Policy.SUBMIT: "Needs a key of role submit or admin.",
+    Policy.ADMIN: "Needs an admin key, of the tenant or of all.",
+    Policy.ROOT: "Needs an admin key of all tenants.",
+}
+
+#: `<path:name>` in a rule of Flask's.
+_CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 def answer(text: str, model: type[BaseModel] | None, *headers: str, media_type: str = "application/json") -> dict[str, Any]:
@@ -59,21 +86,45 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
     """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
-    for status in sorted({403, 500, *errors} - set(good)):
-        headers = ["X-Request-Id", *(["Retry-After"] if status in (429, 503) else []), *(["Content-Range"] if status == 416 else [])]
-        found[status] = {
-            "description": _TEXTS[status],
-            "headers": {name: _header(name) for name in headers},
-            "content": {CONTENT_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
-        }
+    found.update({status: _error(status) for status in sorted({403, 500, *errors} - set(good))})
     return found
 
 
 def complete(app: OpenAPI) -> dict[str, Any]:
-    """The whole document of an app whose blueprints are registered."""
+    """The whole document of an app whose blueprints are registered. What each operation asks of a key comes from `policy`."""
     _, found = models_json_schema([(model, "serialization") for model in PUBLIC], ref_template=_SCHEMAS + "{model}")
     app.components_schemas.update({name: Schema(**schema) for name, schema in found["$defs"].items()})
-    return app.api_doc
+    document: dict[str, Any] = app.api_doc
+    document["components"]["securitySchemes"] = {
+        _SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key, `pjk_{key_id}_{secret}`."}
+    }
+    for rule in app.url_map.iter_rules():
+        item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
+        for method in rule.methods or ():
+            if method.lower() in item:
+                _guard(item[method.lower()], POLICIES[rule.endpoint])
+    return document
+
+
+def _guard(operation: dict[str, Any], policy: Policy) -> None:
+    """Document what a key has to do with an operation."""
+    if policy is Policy.PUBLIC:
+        operation["security"] = []
+        return
+    # An empty requirement is OpenAPI's word for "or none".
+    operation["security"] = [{_SCHEME: []}, {}] if policy is Policy.OPERATOR else [{_SCHEME: []}]
+    errors = operation["responses"]
+    operation["responses"] = dict(sorted({**{str(status): _error(status) for status in (401, 429, 503)}, **errors}.items()))
+    operation["description"] += f"\n\n{_NEEDS[policy]}"
+
+
+def _error(status: int) -> dict[str, Any]:
+    headers = ["X-Request-Id", *_ERROR_HEADERS.get(status, ())]
+    return {
+        "description": _TEXTS[status],
+        "headers": {name: _header(name) for name in headers},
+        "content": {CONTENT_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+    }
 
 
 def _header(name: str) -> dict[str, Any]:

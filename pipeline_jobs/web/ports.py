@@ -6,19 +6,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from pipeline_jobs.api_keys import ApiKey, Role
+from pipeline_jobs.audit import Row
 from pipeline_jobs.client import JobPage, JobQuery
+from pipeline_jobs.erase import Erased
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.usage import Day
 
 
 class Client(Protocol):
     """The way in: `pipeline_jobs.client`."""
 
-    def submit(self, new: NewJob) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
         """The job, durably accepted.
+
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
 
         :raises InvalidInput: names the field; `UnknownPipeline` is one.
         :raises StoreUnavailable: nothing was accepted.
+        """
+
+    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
+        """Change a waiting job.
+
+        :raises UnknownJob: there is none.
+        :raises JobNotWaiting: it waits no more.
         """
 
     def list(self, query: JobQuery) -> JobPage:
@@ -71,6 +85,62 @@ class Artifacts(Protocol):
         """
 
 
+class ApiKeys(Protocol):
+    """The API keys: `pipeline_jobs.api_keys.KeyStore`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def create(
+        self, tenant_id: str, role: Role, *, actor: str, name: str = "", workspace_id: str | None = None, expires_at: int | None = None
+    ) -> tuple[ApiKey, str]:
+        """A new key and its text.
+
+        :raises InvalidInput: names the field.
+        """
+
+    def get(self, key_id: str) -> ApiKey | None:
+        """The key, good or not."""
+
+    def list(self, tenant_id: str | None = None) -> list[ApiKey]:
+        """A tenant's keys, newest first."""
+
+    def revoke(self, tenant_id: str, key_id: str, *, actor: str) -> ApiKey | None:
+        """End a key; None: the tenant has none with this id."""
+
+    def touch(self, key_id: str, now_ms: int) -> None:
+        """Note that it was used."""
+
+    def required(self) -> bool:
+        """A key was made once."""
+
+
+class AuditLog(Protocol):
+    """`pipeline_jobs.audit`, over the store. Both raise `StoreUnavailable`."""
+
+    def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+        """Write a row. `actor` is `caller().actor`."""
+
+    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+        """Rows, newest first, and the cursor of the next page.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+
+class Tenants(Protocol):
+    """What there is to say of a tenant besides its jobs. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def limits(self, tenant_id: str) -> TenantLimits:
+        """Its own limits; of `*` the defaults."""
+
+    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
+        """Put these in the place of those it had."""
+
+    def usage(self, tenant_id: str, days: int) -> list[Day]:
+        """The last so many days, today first."""
+
+    def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
+        """Erase it, or count what would go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -85,4 +155,7 @@ class Parts:
     metrics: Callable[[], bytes]
     #: `{"store": {"ok": true, "reason": null}, "broker": ..., "workers": ..., "beat": ...}`.
     readiness: Callable[[], Mapping[str, Mapping[str, Any]]]
+    keys: ApiKeys
+    audit: AuditLog
+    tenants: Tenants
     pipelines: Registry = registry

@@ -18,8 +18,11 @@ from pipeline_jobs.exceptions import (
     IdTaken,
     InvalidInput,
     JobNotEnded,
+    JobNotWaiting,
+    KeyReused,
     PipelineJobsError,
     QueueDisabled,
+    RateLimited,
     RequestError,
     StoreFull,
     StoreUnavailable,
@@ -40,6 +43,8 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
     JobNotEnded: 409,
+    JobNotWaiting: 409,
+    KeyReused: 422,
     QueueDisabled: 404,
     RequestError: 400,
     StoreUnavailable: 503,
@@ -144,6 +149,10 @@ def _known(error: PipelineJobsError) -> Response:
     headers = None
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}
+        if isinstance(error, RateLimited):
+            # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
+            headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
+            headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

@@ -24,8 +24,8 @@ Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Word = Annotated[str, Field(min_length=1, max_length=MAX_TAG, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-def _milliseconds(text: str) -> int:
-    if not _RFC3339.fullmatch(text):
+def _milliseconds(text: object) -> int:
+    if not isinstance(text, str) or not _RFC3339.fullmatch(text):
         raise ValueError("must be an RFC 3339 date-time such as 2025-01-03T12:00:00Z (write a + in a URL as %2B)")
     try:
         moment = datetime.fromisoformat(text.upper())
@@ -54,6 +54,20 @@ def _without_null(schema: dict[str, Any]) -> None:
             described.pop("default", None)
 
 
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 400:
+        raise ValueError("must be an integer, 1..400")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+Days = Annotated[int, BeforeValidator(_days), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 400, "default": 7})]
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean", "default": False})]
 Moment = Annotated[int, BeforeValidator(_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 StatusWord = Annotated[
     JobStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*(status.value for status in JobStatus), _CANCELED]})
@@ -111,6 +125,9 @@ class JobRequest(BaseModel):
         allow_inf_nan=False,
         description="Fail the job when it has not started so many seconds from now (code `expired`).",
     )
+    run_at: Moment | None = Field(
+        None, description="RFC 3339 date-time before which it does not start. Absent or past: as soon as it is its turn."
+    )
     tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
         default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
     )
@@ -131,6 +148,7 @@ class JobRequest(BaseModel):
             max_attempts=self.max_attempts,
             deadline_seconds=self.deadline_seconds,
             ttl_seconds=self.ttl_seconds,
+            run_at=self.run_at,
             tags=tuple(self.tags),
             metadata=self.metadata,
         )
@@ -183,15 +201,35 @@ class ListRequest(Parameters):
         )
 
 
-class CreateHeaders(Parameters):
-    """Headers of a request that makes a job."""
+class ChangeRequest(BaseModel):
+    """What to change of a waiting job; what is absent stays."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    priority: int | None = Field(None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its workspace only.")
+    run_at: Moment | None = Field(None, description="Not before; in the past: as soon as it is its turn.")
+
+
+class WaitHeaders(Parameters):
+    """Headers of a request that may wait."""
 
     prefer: str | None = Field(
         None, alias="Prefer", description="`wait=10`: answer when the job has ended, or after 10 s.", examples=["wait=10"]
     )
 
 
-class GetHeaders(CreateHeaders):
+class CreateHeaders(WaitHeaders):
+    """Headers of a request that makes a job."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one job. The "
+        "repetition is answered with that job (`Idempotent-Replayed: true`), another request with the same key 422.",
+    )
+
+
+class GetHeaders(WaitHeaders):
     """Headers of a request for one job."""
 
     prefer: str | None = Field(

@@ -9,6 +9,7 @@ from pipeline_jobs.exceptions import StageError
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web import bodies
+from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_run_api
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
@@ -41,7 +42,7 @@ blueprint.before_request(require_run_api)
 @validated
 def run(body: RunRequest) -> Response:
     here = web()
-    new = body.to_new_job()
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
     if not here.settings.enable_job_queue:
         return reply(_in_process(here, new).to_dict())
     job = here.parts.client.submit(new)

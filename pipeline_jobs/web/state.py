@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
@@ -10,16 +11,20 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.web.waiting import WaitingRoom
 
+if TYPE_CHECKING:
+    from pipeline_jobs.web.auth import Access
+
 EXTENSION = "pipeline_jobs"
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The parts, the settings, and the places for requests that wait."""
+    """The parts, the settings, the places for requests that wait, and who tells callers apart."""
 
     parts: Parts
     settings: Settings
     waiting: WaitingRoom
+    access: Access
 
 
 def web() -> Web:

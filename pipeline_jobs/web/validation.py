@@ -45,7 +45,7 @@ def validated(view: View) -> View:
     def checked(**values: Any) -> Response:
         arguments: dict[str, BaseModel] = {}
         if path is not None:
-            arguments["path"] = path.model_validate(values)
+            arguments["path"] = check(path, values)
         if query is not None:
             arguments["query"] = check(query, read_query(query))
         if body is not None:

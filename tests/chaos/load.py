@@ -53,6 +53,7 @@ class Load:
         #: Cancels to come: (seconds after the start, id, job).
         self._cancels: list[tuple[float, str, PlannedJob]] = []
         self._submitted = threading.Event()
+        self._given_up = threading.Event()
         over_http = [job for job in jobs if job.http]
         in_core = [job for job in jobs if not job.http]
         self._submitters = [
@@ -70,6 +71,10 @@ class Load:
     @property
     def submitting(self) -> bool:
         return any(thread.is_alive() for thread in self._submitters)
+
+    def give_up(self) -> None:
+        """No more tries: what is not accepted yet will not be."""
+        self._given_up.set()
 
     def join(self) -> None:
         """Until every planned job was accepted or given up and every cancel answered."""
@@ -95,7 +100,7 @@ class Load:
                         heapq.heappush(self._cancels, (time.monotonic() - self._began + job.cancel_after, job_id, job))
 
     def _until_accepted(self, job: PlannedJob, session: requests.Session | None) -> str | None:
-        for _ in _tries():
+        for _ in self._tries():
             job_id = self._submit_core(job) if session is None else self._submit_http(job, session)
             if job_id is not None:
                 return job_id
@@ -132,7 +137,7 @@ class Load:
                 self._cancel(first[1], first[2].cancel_over_http, session)
 
     def _cancel(self, job_id: str, http: bool, session: requests.Session) -> None:
-        for _ in _tries():
+        for _ in self._tries():
             told = self._cancel_http(job_id, session) if http else self._cancel_core(job_id)
             if told is not None:
                 self._journal.write("cancel", job_id=job_id, status=told[0], requested=told[1])
@@ -172,6 +177,12 @@ class Load:
                 self.told.undeclared.append(f"{response.status_code} {response.text[:300]}")
         return None
 
+    def _tries(self) -> Iterator[None]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and not self._given_up.is_set():
+            yield
+            time.sleep(PAUSE_SECONDS)
+
     def _wait_until(self, moment: float) -> None:
         left = self._began + moment - time.monotonic()
         if left > 0:
@@ -193,13 +204,6 @@ def _declared(response: requests.Response) -> bool:
     if response.status_code not in (429, 503) or response.headers.get("Content-Type") != "application/problem+json":
         return False
     return response.json()["code"] in DECLARED_503 and "Retry-After" in response.headers
-
-
-def _tries() -> Iterator[None]:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(PAUSE_SECONDS)
 
 
 def _deal(jobs: list[PlannedJob], hands: int) -> list[list[PlannedJob]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.chaos.plan import FULL_JOBS, make_plan, share_of_full
 from tests.chaos.report import summary, write_section
 from tests.chaos.run import NotUp, run
-from tests.chaos.system import TIMES
+from tests.chaos.system import TIMES, System
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,16 +24,21 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m tests.chaos --jobs {options.jobs} --seed {seed} --minutes {options.minutes:g}"
     _say(f"{command}\n{len(plan.faults)} faults; everything is written to {folder}")
     try:
-        outcome = run(plan, folder, workers=options.workers, maintenance=options.maintenance, say=_say)
+        outcome = run(plan, folder, System(options.workers, options.maintenance), say=_say)
     except NotUp as error:
         _say(f"the system did not come up: {error}")
         return 1
     text = summary(outcome, command)
     _say(text)
+    for end in outcome.unexpected:
+        _say(f"nobody asked for it: {end}")
     if options.report:
         write_section(options.report, text)
-    if outcome.verdict.ok:
+    for seconds, job_id, kill in outcome.worker_rescues.longest[:5]:
+        _say(f"rescue: {seconds:.1f} s, {job_id}, {kill}")
+    if outcome.verdict.ok and not options.keep:
         shutil.rmtree(folder)
+    if outcome.verdict.ok:
         return 0
     _say(f"VIOLATED (seed {seed}, {folder} is kept):\n{outcome.verdict.text()}")
     return 1
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="of the plan; drawn and printed if not given")
     parser.add_argument("--workers", type=int, default=3, help="job workers with two slots each (%(default)s)")
     parser.add_argument("--maintenance", type=int, default=2, help="maintenance workers (%(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep what the run wrote (it is kept anyway when a promise was broken)")
     parser.add_argument("--report", type=Path, help="page whose marked section gets the figures, if the promises held or not")
     return parser
 

@@ -16,6 +16,7 @@ def judge(seen: Evidence) -> Verdict:
     verdict = Verdict()
     verdict.must_not("accepted and lost", [job_id for job_id in seen.accepted if job_id not in seen.records])
     verdict.must_not("accepted and not ended", list(_not_ended(seen)))
+    verdict.must_not("purged and still there", [job_id for job_id in seen.purged if job_id in seen.records])
     verdict.must_not("ended twice", [*_terminal_writes(seen), *_heard_twice(seen)])
     verdict.must_not("ended otherwise than was heard", list(_denied(seen)))
     verdict.must_not("cancelled and yet not cancelled", list(_uncancelled(seen)))
@@ -28,6 +29,7 @@ def judge(seen: Evidence) -> Verdict:
     verdict.must_not("orphan process", seen.orphans)
     verdict.must_not("process that did not end", seen.stuck)
     verdict.must_not("undeclared HTTP answer", seen.undeclared)
+    verdict.must_not("not accepted, however often it was tried", seen.given_up)
     return verdict
 
 
@@ -47,14 +49,14 @@ def _terminal_writes(seen: Evidence) -> Iterator[str]:
 def _heard_twice(seen: Evidence) -> Iterator[str]:
     for job_id, endings in seen.heard.items():
         if len(endings) > 1:
-            yield f"{job_id} was heard to end as {endings}"
+            yield f"{job_id} was heard to end as {[one.status for one in endings]}"
 
 
 def _denied(seen: Evidence) -> Iterator[str]:
     for job_id, endings in seen.heard.items():
         status = seen.records.get(job_id, {}).get("status")
-        if endings[0] != status:
-            yield f"{job_id} was heard to end as {endings[0]} and is {status}"
+        if endings[0].status != status and job_id not in seen.purged:
+            yield f"{job_id} was heard to end as {endings[0].status} and is {status}"
 
 
 def _uncancelled(seen: Evidence) -> Iterator[str]:

@@ -58,11 +58,11 @@ def work(context: JobContext) -> Mapping[str, Any]:
     with _told(journal):
         if params.poison:
             _work(context, params.seconds / 2)
-            _POISON[params.poison]()
+            POISON[params.poison]()
         elif params.process:
             context.wait_process(context.popen(["sleep", f"{params.seconds:.3f}"]))
         elif params.deaf:
-            _deaf(params.seconds)
+            deaf(params.seconds)
         else:
             _work(context, params.seconds)
         if params.fail == "always":
@@ -99,7 +99,7 @@ def _work(context: JobContext, seconds: float) -> None:
         time.sleep(min(left, NAP_SECONDS))
 
 
-def _deaf(seconds: float) -> None:
+def deaf(seconds: float) -> None:
     """Work that no word and no signal but SIGKILL ends."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
     try:
@@ -140,7 +140,8 @@ def _memory() -> None:
         os.abort()
 
 
-_POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
+#: How a job kills its own process.
+POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
 
 CHAOS = register(
     Pipeline(

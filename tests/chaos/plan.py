@@ -37,6 +37,20 @@ FULL: Mapping[str, int] = {
     "drop_clients": 15,
 }
 FULL_JOBS = 10_000
+#: Of the short form, which takes about a minute.
+SHORT: Mapping[str, int] = {
+    "kill_worker": 4,
+    "kill_child": 6,
+    "stop_worker": 1,
+    "stop_child": 1,
+    "stop_tree": 1,
+    "term_worker": 1,
+    "kill_api": 1,
+    "kill_beat": 1,
+    "kill_maintenance": 1,
+    "kill_server": 1,
+    "drop_clients": 1,
+}
 
 Kind = Literal["good", "cancel", "fail", "flaky", "poison"]
 
@@ -131,7 +145,8 @@ def _job(rng: random.Random, number: int, at: float) -> PlannedJob:
         params=params,
         tenant_id=tenant_id,
         workspace_id=workspace_id,
-        priority=rng.choice((0, 0, 0, -5, 5)),
+        # None below 0: a rescued job would rightly wait behind all others, and tell nothing of the rescue.
+        priority=5 if rng.random() < 0.1 else 0,
         http=rng.random() < OVER_HTTP,
         cancel_after=cancel_after,
         cancel_over_http=rng.random() < 0.5,
@@ -149,6 +164,6 @@ def _kind(drawn: float) -> Kind:
 def _seconds(rng: random.Random) -> float:
     """Mostly short, some long enough to be hit by several faults."""
     drawn = rng.random()
-    if drawn < 0.8:
-        return rng.uniform(0.02, 0.4)
-    return rng.uniform(0.5, 1.5) if drawn < 0.97 else rng.uniform(3, 6)
+    if drawn < 0.85:
+        return rng.uniform(0.02, 0.25)
+    return rng.uniform(0.4, 1.0) if drawn < 0.98 else rng.uniform(3, 6)

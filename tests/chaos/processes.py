@@ -40,8 +40,9 @@ class Role:
     #: `worker`, `maintenance`, `beat` or `api`.
     kind: str
     command: tuple[str, ...]
-    #: What its log says once it works.
-    ready_text: str
+    #: Whether it works, given what its log says.
+    ready: Callable[[str], bool]
+    #: What the first process in the role has in its environment besides.
     env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -111,7 +112,7 @@ class Processes:
                 one.ended = now
                 if one.killed is None and one.termed is None:
                     self.unexpected.append(f"{one.mark.split(':', 1)[1]} ended with {code}: {' / '.join(one.tail(3))[-400:]}")
-            if one.alive and one.ready is None and one.role.ready_text in one.log.read_text("utf-8", "replace"):
+            if one.alive and one.ready is None and one.role.ready(one.log.read_text("utf-8", "replace")):
                 one.ready = now
             if one.alive and one.termed is not None and now - one.termed > TERM_SECONDS:
                 self.stuck.append(f"{one.mark.split(':', 1)[1]} did not end within {TERM_SECONDS:.0f} s of SIGTERM")
@@ -123,11 +124,12 @@ class Processes:
         role = self.roles[name]
         self._counts[name] = number = self._counts.get(name, 0) + 1
         mark = f"{self.token}:{name}:{number}"
+        own = role.env if number == 1 else {}
         log = self._folder / f"{name}.{number}.log"
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *role.command],
-                cwd=self._cwd, env={**self._environment, **role.env, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
+                cwd=self._cwd, env={**self._environment, **own, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         one = Incarnation(role, mark, popen, log, time.time())

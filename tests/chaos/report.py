@@ -121,11 +121,12 @@ def _measured(outcome: Outcome) -> list[str]:
         "| measured | |",
         "|---|---|",
         f"| executions | {runs.total} |",
-        f"| executions again, beyond what the jobs were due | {runs.again}: {_per(runs.again, kills)} per SIGKILL of a worker or child |",
-        f"| of them begun while an older one was at work | {runs.overlapping} |",
-        f"| executions that the record does not account for | {runs.unaccounted} |",
-        f"| from a worker's SIGKILL to its job's next start | {_times(outcome.worker_rescues)}; {bar} |",
-        f"| from a child's SIGKILL to its job's next start | {_times(outcome.child_rescues)} |",
+        f"| executions again, after a fault or a hand-back cut one short | {runs.again}, {runs.handed_back} of them after a hand-back |",
+        f"| begun while an older one of the same job was at work | {runs.overlapping} |",
+        f"| come to the end although an earlier one of the same job had | {runs.repeated}: {_per(runs.repeated, kills)} per kill |",
+        f"| that nothing in the record accounts for | {runs.unaccounted}: {_per(runs.unaccounted, kills)} per kill |",
+        f"| from a worker's SIGKILL to its job's next start | {times(outcome.worker_rescues)}; {bar} |",
+        f"| from a child's SIGKILL to its job's next start | {times(outcome.child_rescues)} |",
         f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
         f"| jobs there that no client was told of (the answer was lost) | {untold} |",
         f"| HTTP answers to clients | {answers} |",
@@ -137,7 +138,8 @@ def _per(n: int, kills: int) -> str:
     return f"{n / kills:.2f}" if kills else "-"
 
 
-def _times(rescues: Rescues) -> str:
+def times(rescues: Rescues) -> str:
+    """`p50 1.2 s, p99 3.4 s, max 3.5 s, n = 67`"""
     p50, p99 = rescues.percentile(0.5), rescues.percentile(0.99)
     if p50 is None or p99 is None:
         return "none held a job"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from tests.chaos.load import Load, Told
 from tests.chaos.oracle import judge
 from tests.chaos.plan import Plan
 from tests.chaos.processes import Processes
-from tests.chaos.system import make_roles, make_settings
+from tests.chaos.system import System, make_roles, make_settings
 from tests.chaos.witness import Witness
 from tests.servers import Server
 from tests.stack import ROOT, environment
@@ -31,6 +31,8 @@ TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, and to come to rest after the last fault, in seconds.
 UP_SECONDS, REST_SECONDS = 90.0, 240.0
+#: How much longer than planned load and faults may take, in seconds.
+LATE_SECONDS = 120.0
 
 
 class NotUp(Exception):
@@ -57,24 +59,23 @@ class Outcome:
     seconds: float
 
 
-def run(plan: Plan, folder: Path, *, workers: int = 3, maintenance: int = 2, say: Callable[[str], None] = lambda text: None) -> Outcome:
+def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, say: Callable[[str], None] = lambda text: None) -> Outcome:
     """Carry a plan out.
 
     :param folder: for everything that the run writes; it must be empty.
+    :param purge_some: let the time of some jobs pass at the end, and see them and their artifacts go.
     :param say: told how it goes.
     :raises NotUp: the system did not start at all.
     """
     server = Server(folder / "server").start()
-    settings = make_settings(server, folder)
+    settings = make_settings(server, folder, system)
     settings.data_dir.mkdir(parents=True)
-    roles = make_roles(folder, workers=workers, maintenance=maintenance)
-    processes = Processes(roles, secrets.token_hex(6), folder / "logs", environment(settings), ROOT)
+    processes = Processes(make_roles(settings, folder, system), secrets.token_hex(6), folder / "logs", environment(settings), ROOT)
     app = create_celery(settings)
     journal, witness = ClientJournal(folder / "client.log"), Witness(server.url)
     try:
-        return _Run(plan, folder, settings, server, processes, app.jobs.client.store, journal, witness, say).go(
-            Load(plan.jobs, app.jobs.client, settings.base_url, journal)
-        )
+        load = Load(plan.jobs, app.jobs.client, settings.base_url, journal)
+        return _Run(plan, folder, settings, server, processes, app.jobs.client.store, journal, witness, say, purge_some).go(load)
     finally:
         witness.stop()
         processes.clear()
@@ -95,6 +96,7 @@ class _Run:
     journal: ClientJournal
     witness: Witness
     say: Callable[[str], None]
+    purge_some: bool
 
     def go(self, load: Load) -> Outcome:
         began = time.time()
@@ -111,14 +113,16 @@ class _Run:
         self.say("no more faults; waiting for the jobs to end")
         self._tick_until(lambda: self.processes.all_up() and self._at_rest(), REST_SECONDS)
         rest_seconds = time.time() - faulty_until
-        self._tick_until(self._tidy, REST_SECONDS / 4)
-        evidence = self._gather(load)
+        purged = self._purge() if self.purge_some else set()
+        self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS / 4)
+        evidence = self._gather(load, purged)
         outages = all_outages(
             faults.outages,
             self.processes.history,
             [role.name for role in self.processes.roles.values() if role.kind == "maintenance"],
             time.time(),
         )
+        bodies = evidence.bodies
         return Outcome(
             plan=self.plan,
             settings=self.settings,
@@ -127,8 +131,8 @@ class _Run:
             told=load.told,
             faults=faults.done,
             executions=executions(evidence),
-            worker_rescues=rescues(evidence, _of(faults.done, "kill_worker"), outages, of_children=False),
-            child_rescues=rescues(evidence, _of(faults.done, "kill_child"), outages, of_children=True),
+            worker_rescues=rescues(bodies, _of(faults.done, "kill_worker"), outages, of_children=False),
+            child_rescues=rescues(bodies, _of(faults.done, "kill_child"), outages, of_children=True),
             unexpected=self.processes.unexpected,
             rest_seconds=rest_seconds,
             seconds=time.time() - began,
@@ -147,6 +151,9 @@ class _Run:
                 said = now
                 self.say(f"{now:.0f} s: {len(faults.done)} faults done, {dict(load.told.http)}")
             time.sleep(TICK_SECONDS)
+            if now > self.plan.seconds + LATE_SECONDS:
+                load.give_up()
+                break
         load.join()
 
     def _tick_until(self, condition: Callable[[], bool], seconds: float) -> None:
@@ -169,7 +176,20 @@ class _Run:
     def _folders(self) -> list[str]:
         return [path.name for path in self.settings.work_dir.glob("*")]
 
-    def _gather(self, load: Load) -> Evidence:
+    def _purge(self) -> set[str]:
+        """Let the time of every third ended job pass. :return: their ids."""
+        client, ended = self.store.client, self.store.keys("ended")
+        passed = set(client.zrange(ended, 0, -1)[::3])
+        for job_id in passed:
+            client.zadd(ended, {job_id: 1})
+        return passed
+
+    def _there(self, jobs: Iterable[str]) -> list[str]:
+        """Those of the jobs that have a record."""
+        client, keys = self.store.client, self.store.keys
+        return [job_id for job_id in jobs if client.exists(keys("job", job_id))]
+
+    def _gather(self, load: Load, purged: set[str]) -> Evidence:
         """Stop everything, so that nothing moves while it is looked at; what the stop itself broke is seen too."""
         self.processes.look_for_orphans()
         self.processes.stop()
@@ -181,13 +201,15 @@ class _Run:
             bodies=bodies,
             odd_bodies=odd,
             records=records,
-            heard=dict(self.witness.seen),
-            differences=disagreements(self.store, records),
+            heard=dict(self.witness.heard),
+            differences=disagreements(self.store, records, purged=bool(purged)),
             artifacts=read_artifacts(self.settings.data_dir / "artifacts"),
             folders=self._folders(),
             orphans=sorted(self.processes.orphans),
             stuck=self.processes.stuck,
             undeclared=load.told.undeclared,
+            given_up=load.told.given_up,
+            purged=purged,
         )
 
 

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import defaultdict
+from dataclasses import dataclass
 
 import redis
 
-CHANNEL = "celery-task-meta-job_*"
+CHANNEL = "celery-task-meta-*"
 STATUS = {"SUCCESS": "completed", "FAILURE": "failed", "REVOKED": "cancelled"}
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An end."""
+
+    status: str
+    at: float
+
+
 class Witness:
-    """`seen`: how each job was heard to end, as often as it was heard."""
+    """`heard`: how each job was heard to end, as often as it was heard."""
 
     def __init__(self, url: str) -> None:
-        self.seen: dict[str, list[str]] = defaultdict(list)
+        self.heard: dict[str, list[Heard]] = defaultdict(list)
         self._url = url
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="witness", daemon=True)
@@ -29,7 +39,8 @@ class Witness:
 
     def stop(self) -> None:
         self._closing.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _listen(self) -> None:
         while not self._closing.is_set():
@@ -46,4 +57,5 @@ class Witness:
             message = channel.get_message(timeout=0.2)
             if message is not None:
                 meta = json.loads(message["data"])
-                self.seen[meta["task_id"]].append(STATUS[meta["status"]])
+                if meta["status"] in STATUS:
+                    self.heard[meta["task_id"]].append(Heard(STATUS[meta["status"]], time.time()))

@@ -227,6 +227,7 @@ def run(jobs: Cell) -> Callable[..., Result]:
 
 
 Run = Callable[..., Result]
+ODD_TIMES = ("", "0d", "5", "d", "-1d", "1.5h", "5y", "1234567d", "²d")
 
 
 class TestCommand:
@@ -253,9 +254,10 @@ class TestCommand:
         "arguments",
         [
             (), ("--role", "read"), ("--tenant", "acme"), ("--tenant", "acme", "--all-tenants", "--role", "read"),
-            ("--tenant", "acme", "--role", "root"), ("--tenant", "-", "--role", "read"), ("--tenant", "a", "--role", "read", "--name", "x" * 65),
+            ("--tenant", "acme", "--role", "root"), ("--tenant", "-", "--role", "read"),
+            ("--tenant", "a", "--role", "read", "--name", "x" * 65),
             ("--all-tenants", "--workspace", "w", "--role", "read"), ("--tenant", "a", "--workspace", "w", "--role", "admin"),
-            *(("--tenant", "a", "--role", "read", "--expires-in", odd) for odd in ("", "0d", "5", "d", "-1d", "1.5h", "5y", "9999999d", "²d")),
+            *(("--tenant", "a", "--role", "read", "--expires-in", odd) for odd in ODD_TIMES),
         ],
     )  # fmt: skip
     def test_what_it_does_not_take_makes_no_key(self, run: Run, keys: KeyStore, arguments: tuple[str, ...]) -> None:
@@ -315,8 +317,16 @@ class TestCommand:
         assert "-A celery_app" in done.output
 
 
-def test_the_actor_of_flower_is_flower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["celery", "-A", "celery_app", "flower"])
-    assert audit.process_actor().startswith("flower:")
-    monkeypatch.setattr("sys.argv", ["celery", "-A", "celery_app", "control", "revoke", "x"])
-    assert audit.process_actor().startswith("cli:")
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (["/opt/bin/celery", "-A", "celery_app", "flower"], "flower"),
+        (["/opt/bin/celery", "-A", "celery_app", "control", "revoke", "x"], "cli"),
+        (["/opt/lib/celery/__main__.py", "-A", "celery_app", "control", "revoke", "x"], "cli"),
+        (["nightly.py"], "code"),
+        ([""], "code"),
+    ],
+)
+def test_who_a_process_acts_for(monkeypatch: pytest.MonkeyPatch, command: list[str], word: str) -> None:
+    monkeypatch.setattr("sys.argv", command)
+    assert audit.process_actor().startswith(f"{word}:")

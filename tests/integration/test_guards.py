@@ -51,6 +51,15 @@ def test_a_rescue_leaves_fresh_leases_and_fresh_hints_alone(jobs: Cell) -> None:
     assert jobs.client.get(run.job_id).crashes == 0
 
 
+def test_a_process_that_died_after_its_finish_changes_nothing(jobs: Cell) -> None:
+    run = jobs.running()
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    before = jobs.client.get(run.job_id)
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
+    assert jobs.client.get(run.job_id) == before
+    assert differences(jobs.store) == []
+
+
 def test_a_run_that_ends_after_its_deadline_has_failed(jobs: Cell) -> None:
     run = jobs.running(deadline_seconds=600)
     jobs.store.client.zadd(jobs.store.keys("deadlines"), {run.job_id: 1})

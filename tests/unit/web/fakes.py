@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
+from pipeline_jobs.audit import Row
 from pipeline_jobs.client import Client, JobPage, JobQuery
-from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, UnknownJob
+from pipeline_jobs.erase import Erased
+from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Parts
 
 SIGNATURE = "good-signature"
@@ -61,10 +66,17 @@ class FakeJobs:
         self.while_waiting: Callable[[str], object] = lambda job_id: None
         self.waits: list[float] = []
         self.queries: list[JobQuery] = []
+        self.made_by_key: dict[tuple[str, str], tuple[NewJob, str]] = {}
 
-    def submit(self, new: NewJob) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
         job = self._rules.prepare(new)
         self.ask()
+        if idempotency_key is not None:
+            made = self.made_by_key.setdefault((new.tenant_id, idempotency_key), (new, f"job_1735905600_{len(self.jobs) + 1:08x}"))
+            if made[0] != new:
+                raise KeyReused
+            if made[1] in self.jobs:
+                raise AlreadySubmitted(made[1])
         order = len(self.jobs) + 1
         return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
 
@@ -90,6 +102,12 @@ class FakeJobs:
         return job
 
     def change(self, job_id: str, **changes: Any) -> Job:
+        """Set any fields; of a client's `change` (priority, run_at) None means as it is."""
+        if set(changes) == {"priority", "run_at"}:
+            self.ask()
+            if self.jobs[job_id].status is not JobStatus.QUEUED:
+                raise JobNotWaiting
+            changes = {name: value for name, value in changes.items() if value is not None}
         return self.put(self.jobs[job_id].evolve(**changes))
 
     def start(self, job_id: str) -> Job:
@@ -168,6 +186,93 @@ class FakeArtifacts:
 
 
 @dataclass
+class FakeKeys:
+    """API keys by id. Their moments are `NOON`; whether one is good is told by the real clock."""
+
+    keys: dict[str, ApiKey] = field(default_factory=dict)
+    #: Raised by every method, when set.
+    failure: Exception | None = None
+    #: What was asked of the store, in order.
+    asked: list[str] = field(default_factory=list)
+    touched: list[str] = field(default_factory=list)
+
+    def create(
+        self, tenant_id: str, role: Role, *, actor: str, name: str = "", workspace_id: str | None = None, expires_at: int | None = None
+    ) -> tuple[ApiKey, str]:
+        self._ask("create")
+        check_scope(tenant_id, workspace_id, role)
+        key_id, secret = f"{len(self.keys) + 1:016x}", f"{len(self.keys) + 1:0>43}"
+        key = ApiKey(key_id, name, tenant_id, workspace_id, role, NOON, expires_at, hash=digest(secret))
+        self.keys[key_id] = key
+        return key, f"pjk_{key_id}_{secret}"
+
+    def get(self, key_id: str) -> ApiKey | None:
+        self._ask("get")
+        return self.keys.get(key_id)
+
+    def list(self, tenant_id: str | None = None) -> list[ApiKey]:
+        self._ask("list")
+        return [key for key in reversed(self.keys.values()) if tenant_id in (None, key.tenant_id)]
+
+    def revoke(self, tenant_id: str, key_id: str, *, actor: str) -> ApiKey | None:
+        self._ask("revoke")
+        key = self.keys.get(key_id)
+        if key is None or key.tenant_id != tenant_id:
+            return None
+        self.keys[key_id] = replace(key, revoked_at=key.revoked_at or NOON)
+        return self.keys[key_id]
+
+    def touch(self, key_id: str, now_ms: int) -> None:
+        self.touched.append(key_id)
+        self._ask("touch")
+
+    def required(self) -> bool:
+        self._ask("required")
+        return bool(self.keys)
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
+class FakeAudit:
+    rows: list[Row] = field(default_factory=list)
+
+    def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+        self.rows.insert(0, Row(f"{NOON + len(self.rows)}-0", actor, action, target, detail or {}))
+
+    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+        if cursor is not None and not cursor.isdecimal():
+            raise InvalidInput("cursor is not one that a list gave", field="cursor")
+        start = int(cursor or 0)
+        following = start + limit
+        return self.rows[start:following], str(following) if len(self.rows) > following else None
+
+
+@dataclass
+class FakeTenants:
+    kept: dict[str, TenantLimits] = field(default_factory=dict)
+    erased: list[str] = field(default_factory=list)
+
+    def limits(self, tenant_id: str) -> TenantLimits:
+        return self.kept.get(tenant_id, TenantLimits())
+
+    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
+        self.kept[tenant_id] = limits
+        return limits
+
+    def usage(self, tenant_id: str, days: int) -> list[Day]:
+        return [Day(f"2025-01-{day:02d}", 2, 1, 1, 0, 1.5, 0.1, 0.2) for day in range(min(days, 28), 0, -1)]
+
+    def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
+        if not dry_run:
+            self.erased.append(tenant_id)
+        return Erased(3, 0, 7, done=not dry_run)
+
+
+@dataclass
 class World:
     """Everything behind the app under test."""
 
@@ -176,6 +281,9 @@ class World:
     readiness: dict[str, Mapping[str, Any]] = field(
         default_factory=lambda: {name: {"ok": True, "reason": None} for name in ("store", "broker", "workers", "beat")}
     )
+    keys: FakeKeys = field(default_factory=FakeKeys)
+    audit: FakeAudit = field(default_factory=FakeAudit)
+    tenants: FakeTenants = field(default_factory=FakeTenants)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
@@ -191,6 +299,9 @@ class World:
             artifacts=self.artifacts,
             metrics=self._metrics,
             readiness=lambda: self.readiness,
+            keys=self.keys,
+            audit=self.audit,
+            tenants=self.tenants,
             pipelines=make_registry(),
         )
 

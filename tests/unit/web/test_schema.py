@@ -39,7 +39,17 @@ CHECKS = [
 
 _world = World.make(settings_with())
 _world.jobs.put(Job("job_1735905600_0000000a", JobStatus.COMPLETED, "media", "acme", "main", NOON, result={"success": True, "data": {}}))
-schema = schemathesis.openapi.from_wsgi("/openapi.json", create_app(_world.parts(), settings_with()))
+_app = create_app(_world.parts(), settings_with())
+
+
+def app_on_loopback(environ: dict[str, Any], start_response: Any) -> Any:
+    """Schemathesis calls the app without the other end's address; nobody has a key here, so only loopback is served."""
+    return _app({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
+
+
+schema = schemathesis.openapi.from_wsgi("/openapi.json", app_on_loopback)
+# The document tells of keys, which nobody needs as long as there is none: `test_auth_schema` has one.
+schema.config.generation.update(with_security_parameters=False)
 
 
 @schema.parametrize()

@@ -1,0 +1,148 @@
+"""Before each request: whose key is it, and may they?
+
+Until a key was made the API serves this machine only, and asks nobody. From then on, or with PIPELINE_REQUIRE_KEYS=1, every route
+asks for a key as `policy` says. See `docs/security.md`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+from flask import Flask, request
+from structlog.contextvars import bind_contextvars
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.web import guard, policy
+from pipeline_jobs.web.caller import ANYBODY, Caller, set_caller
+from pipeline_jobs.web.failures import Failures
+from pipeline_jobs.web.keyring import CACHE_SECONDS, KeyRing
+from pipeline_jobs.web.policy import POLICIES, Policy
+from pipeline_jobs.web.ports import ApiKeys
+from pipeline_jobs.web.problems import Refused
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE)
+#: A proxy on this machine speaks for others: what it forwards does not come from here.
+_FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+
+logger = structlog.get_logger("pipeline_jobs.web")
+
+
+class Access:
+    """Tells callers apart."""
+
+    def __init__(self, keys: ApiKeys, settings: Settings) -> None:
+        self._keys = keys
+        self._ring, self._failures = KeyRing(keys), Failures()
+        self._always = settings.require_keys
+        # Without the queue nothing needs a store, so none is asked.
+        self._has_store = settings.enable_job_queue
+        #: Until when "no key was made yet" holds. A key that was made once never counts as unmade.
+        self._open_until = 0.0
+        self._made = False
+        self._said: bool | None = None
+
+    def required(self) -> bool:
+        """Keys are asked for.
+
+        :raises StoreUnavailable: that must be looked up and cannot be.
+        """
+        if self._always or self._made:
+            return self._say(True)
+        if not self._has_store or time.monotonic() < self._open_until:
+            return self._say(False)
+        until = time.monotonic() + CACHE_SECONDS
+        if self._keys.required():
+            self._made = True
+        self._open_until = until
+        return self._say(self._made)
+
+    def caller(self, environ: WSGIEnvironment, needs: Policy) -> Caller:
+        """Who sent a request.
+
+        :raises Refused: 401 one answer for a missing, unknown, expired and revoked key; 403 nobody has a key yet and the request
+            comes from elsewhere; 429 too many wrong keys.
+        :raises StoreUnavailable: the key must be looked up and cannot be.
+        """
+        here = self._is_here(environ)
+        if here and not self._always and (needs is Policy.OPERATOR or not self._has_store):
+            # Readiness is asked for when the store is down too.
+            return ANYBODY
+        text = _bearer(environ)
+        if text is not None:
+            address = str(environ.get("REMOTE_ADDR", ""))
+            wait = self._failures.wait(address)
+            # Whoever shares the address of a guesser and has a good key goes on.
+            if wait and not self._ring.has_seen(text):
+                raise Refused(429, "too_many_failures", "too many wrong keys from this address", headers={"Retry-After": str(wait)})
+            key = self._ring.find(text)
+            if key is not None:
+                bind_contextvars(key_id=key.key_id)
+                return Caller.of(key)
+        if here and not self.required():
+            return ANYBODY
+        if text is not None and self._failures.add(address):
+            logger.warning("too_many_wrong_keys", address=address)
+        if not here and not self.required():
+            raise Refused(
+                403,
+                "loopback_only",
+                "no API key has been made, so this API serves its own machine only; "
+                "make one there: celery -A celery_app jobs key create --all-tenants --role admin",
+            )
+        raise Refused(
+            401,
+            "unauthorized",
+            "this needs a good API key: Authorization: Bearer pjk_...",
+            headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
+        )
+
+    def _is_here(self, environ: WSGIEnvironment) -> bool:
+        """The other end is on this machine, and neither a proxy nor a page of a rebound name: it asks for a host of loopback."""
+        host = environ.get("HTTP_HOST")
+        return (
+            guard.is_loopback(environ.get("REMOTE_ADDR", ""))
+            and not any(name in environ for name in _FORWARDED)
+            and (host is None or guard.name_of(host) in guard.LOOPBACK_NAMES)
+        )
+
+    def _say(self, required: bool) -> bool:
+        if required is not self._said:
+            self._said = required
+            if required:
+                logger.info("api_keys_are_required")
+            else:
+                logger.warning("no_api_key_so_loopback_only", hint="celery -A celery_app jobs key create")
+        return required
+
+
+def install(app: Flask, access: Access) -> None:
+    """Ask before every request, after `guard`."""
+
+    def admit() -> None:
+        if request.endpoint is None:
+            # There is no such route or method: the contract is public anyway.
+            return
+        needs = POLICIES.get(request.endpoint)
+        if needs is None:
+            logger.error("route_without_policy", endpoint=request.endpoint)
+            raise Refused(403, "forbidden", "nobody may use this route")
+        if needs is Policy.PUBLIC:
+            return
+        who = access.caller(request.environ, needs)
+        if request.method != "OPTIONS":
+            policy.check(needs, who, request.view_args or {})
+        set_caller(who)
+
+    app.before_request(admit)
+
+
+def _bearer(environ: WSGIEnvironment) -> str | None:
+    """What the request shows as a key. Other schemes are a proxy's business, not ours."""
+    found = _BEARER.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
+    return found[1].rstrip() if found else None

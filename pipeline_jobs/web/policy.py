@@ -1,0 +1,82 @@
+"""Who may: the policy of every route, in one table. A route that is not in it is answered to nobody (and fails a test)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.web.caller import Caller
+from pipeline_jobs.web.problems import Refused
+
+_EVERY = frozenset(Role)
+_WRITERS = frozenset({Role.SUBMIT, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
+
+
+class Policy(Enum):
+    """What a caller needs: a key of one of these roles, and `all_tenants`: one that is bound to none."""
+
+    #: Nothing. Signed links have a proof of their own.
+    PUBLIC = (frozenset[Role](), False)
+    #: Any key of all tenants; from this machine none (`auth`).
+    OPERATOR = (_EVERY, True)
+    #: Any key.
+    READ = (_EVERY, False)
+    #: A key that may change something.
+    SUBMIT = (_WRITERS, False)
+    #: An admin key, of the tenant in the path or of all.
+    ADMIN = (_ADMINS, False)
+    #: An admin key of all tenants.
+    ROOT = (_ADMINS, True)
+
+    def __init__(self, roles: frozenset[Role], all_tenants: bool) -> None:
+        self.roles, self.all_tenants = roles, all_tenants
+
+
+#: By Flask's name of the route: `{blueprint}.{function}`.
+POLICIES: Mapping[str, Policy] = {
+    "jobs.create": Policy.SUBMIT,
+    "jobs.list_": Policy.READ,
+    "jobs.get": Policy.READ,
+    "jobs.delete": Policy.SUBMIT,
+    "cancel.cancel": Policy.SUBMIT,
+    "run.run": Policy.SUBMIT,
+    "pipelines.pipelines": Policy.READ,
+    "artifacts.artifact": Policy.PUBLIC,
+    "keys.create": Policy.ADMIN,
+    "keys.list_": Policy.ADMIN,
+    "keys.revoke": Policy.ADMIN,
+    "audit.audit": Policy.ROOT,
+    "jobs.change": Policy.SUBMIT,
+    # A tenant's admin must not lift the limits that were set for it.
+    "tenants.limits": Policy.ADMIN,
+    "tenants.set_limits": Policy.ROOT,
+    "tenants.usage": Policy.ADMIN,
+    "tenants.erase": Policy.ROOT,
+    "metrics.metrics": Policy.OPERATOR,
+    "health.live": Policy.PUBLIC,
+    "health.ready": Policy.OPERATOR,
+    "docs.openapi": Policy.PUBLIC,
+    "docs.page": Policy.PUBLIC,
+    "docs.static": Policy.PUBLIC,
+    "swagger.static": Policy.PUBLIC,
+}
+
+
+def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:
+    """Hold a caller against a policy, and against the tenant in the path, if there is one.
+
+    :raises Refused: 403; names `tenant_id` where that is to blame. Whether there is such a tenant it does not tell.
+    """
+    if caller.role not in policy.roles:
+        allowed = " or ".join(role.value for role in Role if role in policy.roles)
+        raise Refused(403, "forbidden", f"this needs a key of role {allowed}; yours is of role {caller.role.value}")
+    if policy.all_tenants and caller.tenant_id != ALL:
+        raise Refused(403, "forbidden", "this needs a key of all tenants")
+    if "tenant_id" in path:
+        if caller.tenant_id not in (ALL, path["tenant_id"]):
+            raise Refused(403, "foreign_tenant", "tenant_id: your key is of another tenant", field="tenant_id")
+        if caller.workspace_id is not None:
+            raise Refused(403, "forbidden", "this needs a key of the whole tenant; yours is of one workspace")

@@ -1,0 +1,12 @@
+"""The next version, for tests: with `PIPELINE_MODULES=tests.acceptance.newer` a process knows a schema that this version does not."""
+
+from __future__ import annotations
+
+from pipeline_jobs import store
+from pipeline_jobs.job import SCHEMA
+
+MODULE = "tests.acceptance.newer"
+NEXT_SCHEMA = SCHEMA + 1
+
+if __name__ == MODULE:
+    store.SCHEMA = NEXT_SCHEMA

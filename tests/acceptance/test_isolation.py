@@ -1,0 +1,320 @@
+"""Who may what, over the real app and store: every route x whose thing is asked for x who asks. And over real processes: the life of a key.
+
+The table says for each route what the design says; it knows nothing of `web/policy.py`. A route that is not in it fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from pipeline_jobs import audit
+from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.serve import create_api
+from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.worker.app import create_celery
+from tests.servers import Server
+from tests.stack import Stack
+from tests.waiting import until
+
+TARGETS = ("own", "foreign", "unknown", "malformed")
+CALLERS = ("no key", "wrong key", "revoked", "expired", "read", "submit", "tenant admin", "global admin")
+NOBODY = frozenset({"no key", "wrong key", "revoked", "expired"})
+#: The tenant of each target: ours, another that exists, one that nobody has heard of, and what is no name.
+TENANTS = {"own": "acme", "foreign": "other", "unknown": "ghost", "malformed": "-bad"}
+
+#: Who passes the policy of a route.
+NEEDS = {
+    "public": frozenset(CALLERS),
+    "operator": frozenset({"global admin"}),
+    "read": frozenset({"read", "submit", "tenant admin", "global admin"}),
+    "submit": frozenset({"submit", "tenant admin", "global admin"}),
+    "admin": frozenset({"tenant admin", "global admin"}),
+    "root": frozenset({"global admin"}),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """What the design says of a route: who may, and what they are answered for each target, in the order of `TARGETS`."""
+
+    needs: str
+    #: Callers that are bound to the tenant `acme`.
+    bound: tuple[int, int, int, int]
+    #: Callers of all tenants.
+    everywhere: tuple[int, int, int, int]
+    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    path: str
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+def same(status: int) -> tuple[int, int, int, int]:
+    return (status, status, status, status)
+
+
+_JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
+_NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
+#: By method and rule. A new route needs a line here, and a policy.
+ROUTES: dict[tuple[str, str], Route] = {
+    ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
+    ("GET", "/pipeline/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs?tenant_id={tenant}"),
+    ("GET", "/pipeline/jobs/<job_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
+    ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
+    ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
+    ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
+    ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
+    ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
+    ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
+        "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
+    ),
+    ("DELETE", "/pipeline/tenants/<tenant_id>/keys/<key_id>"): Route(
+        "admin", (200, 404, 404, 404), (200, 404, 404, 404), "/pipeline/tenants/acme/keys/{key}"
+    ),
+    ("GET", "/pipeline/audit"): Route("root", same(400), (200, 400, 400, 400), "/pipeline/audit{odd}"),
+    ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
+    # Its workers are missing: whoever may know is told so.
+    ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
+    ("GET", "/health/live"): Route("public", same(200), same(200), "/health/live?tenant_id={tenant}"),
+    ("GET", "/openapi.json"): Route("public", same(200), same(200), "/openapi.json?tenant_id={tenant}"),
+    ("GET", "/docs"): Route("public", same(200), same(200), "/docs?tenant_id={tenant}"),
+    ("GET", "/docs/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/static/{file}"),
+    ("GET", "/docs/swagger/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/swagger/{page}"),
+}
+
+CELLS = [(*route, target, caller) for route, target, caller in product(ROUTES, TARGETS, CALLERS)]
+
+
+class World:
+    """The app of a cell of its own, a key of each kind, and something of each target."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+        self.client = app.test_client()
+        self.jobs = create_celery(settings).jobs.client
+        self.store = self.jobs.store
+        self.keys = KeyStore(self.store)
+        self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
+        self._addresses = count()
+        self.texts: dict[str, str | None] = {"no key": None, "wrong key": f"pjk_{'0' * 16}_{'x' * 43}"}
+        made = {"revoked": Role.ADMIN, "expired": Role.ADMIN, "read": Role.READ, "submit": Role.SUBMIT, "tenant admin": Role.ADMIN}
+        for name, role in made.items():
+            key, self.texts[name] = self.keys.create("acme", role, actor="test")
+            if name == "revoked":
+                self.keys.revoke("acme", key.key_id, actor="test")
+            if name == "expired":
+                self.store.client.hset(f"{settings.key_prefix}api_key:{key.key_id}", "expires_at", 1)
+        _, self.texts["global admin"] = self.keys.create(ALL, Role.ADMIN, actor="test")
+        self.store.announce("w", 100, [])
+        self.links = {"own": self.link("acme"), "foreign": self.link("other")}
+        self.links["unknown"] = self.artifacts.link("ghost/main/job_1_00000000/1/a.txt")
+        self.links["malformed"] = self.links["own"][:-3] + "..."
+        # From here on jobs stay queued.
+        self.store.announce("w", 0, [])
+
+    def link(self, tenant_id: str) -> str:
+        """The link of a file that a completed job of this tenant published."""
+        job = self.jobs.submit(NewJob(pipeline="sleep", tenant_id=tenant_id))
+        claimed = self.store.claim(job.job_id, self.jobs.get(job.job_id).fence, worker="w", run="r")
+        assert not isinstance(claimed, ClaimRefused)
+        folder = f"{tenant_id}/main/{job.job_id}/{claimed.fence}"
+        local = self.settings.data_dir / "a.txt"
+        local.parent.mkdir(parents=True, exist_ok=True)
+        local.write_text("hello")
+        self.artifacts.put(local, f"{folder}/a.txt")
+        self.store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}}, artifacts=folder)
+        return self.artifacts.link(f"{folder}/a.txt")
+
+    def job(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+        return new_job_id() if target == "unknown" else "-bad%20id%00"
+
+    def key(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
+        return "f" * 16 if target == "unknown" else "-bad"
+
+    def ask(self, method: str, path: str, caller: str, body: dict[str, Any] | None = None, **headers: str) -> TestResponse:
+        """From an address of its own each time, elsewhere: the wrong keys of one cell must not shut out the next."""
+        number = next(self._addresses)
+        text = self.texts[caller]
+        if text is not None:
+            headers["Authorization"] = f"Bearer {text}"
+        environ = {"REMOTE_ADDR": f"203.0.{number // 250}.{number % 250}"}
+        return self.client.open(path, method=method, json=body or None, headers=headers, environ_overrides=environ)
+
+    def cell(self, method: str, rule: str, target: str, caller: str) -> TestResponse:
+        route = ROUTES[method, rule]
+        words = {
+            "{job}": lambda: self.job(target),
+            "{key}": lambda: self.key(target),
+            "{tenant}": lambda: TENANTS[target],
+            "{link}": lambda: self.links[target],
+            "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
+            "{page}": lambda: {"own": "css/swagger-ui.css", "foreign": "../x", "unknown": "x.js", "malformed": "%00"}[target],
+            "{odd}": lambda: {"own": "", "foreign": "?tenant_id=other", "unknown": "?x=1", "malformed": "?limit=1&limit=2"}[target],
+        }
+        path = route.path
+        for word, value in words.items():
+            if word in path:
+                path = path.replace(word, value())
+        body = {name: TENANTS[target] if value == "{tenant}" else value for name, value in route.body.items()}
+        return self.ask(method, path, caller, body)
+
+
+@pytest.fixture(scope="module")
+def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with server.client() as client:
+        client.flushall()
+    settings = load_settings(
+        {
+            "PIPELINE_REDIS_URL": server.url,
+            "PIPELINE_DATA_DIR": str(tmp_path_factory.mktemp("isolation")),
+            "ENABLE_PIPELINE_JOB_QUEUE": "1",
+            "ENABLE_PIPELINE_RUN_API": "1",
+            "PIPELINE_MODULES": "examples.demo_pipelines",
+            "PIPELINE_SECRET_KEY": "test-key",
+        }
+    )
+    made = World(create_api(settings), settings)
+    yield made
+    made.store.client.close()
+
+
+def expected(method: str, rule: str, target: str, caller: str) -> int:
+    route = ROUTES[method, rule]
+    if route.needs != "public" and caller in NOBODY:
+        return 401
+    if caller not in NEEDS[route.needs]:
+        return 403
+    return (route.everywhere if caller == "global admin" else route.bound)[TARGETS.index(target)]
+
+
+def test_the_table_has_every_route_and_no_other(world: World) -> None:
+    served = {(method, rule.rule) for rule in world.app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    assert served == set(ROUTES)
+    assert len(CELLS) >= 300
+
+
+@pytest.mark.parametrize(("method", "rule", "target", "caller"), CELLS)
+def test_every_cell_is_as_specified(world: World, method: str, rule: str, target: str, caller: str) -> None:
+    response = world.cell(method, rule, target, caller)
+    try:
+        assert response.status_code == expected(method, rule, target, caller), response.text
+        if response.status_code >= 400:
+            assert response.mimetype == "application/problem+json"
+        for secret in (text.rpartition("_")[2] for text in world.texts.values() if text):
+            assert secret not in response.text
+        if caller not in ("global admin",) and ROUTES[method, rule].needs != "public":
+            assert "other" not in response.text.replace("another", "").replace("/tenants/other/", ""), "told of another tenant"
+    finally:
+        response.close()
+
+
+@pytest.mark.parametrize("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
+def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None:
+    answers = {world.ask("PATCH", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel")])
+def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
+    job_id = world.job("foreign")
+    before = world.store.client.hgetall(world.store.keys("job", job_id))
+    headers = {"X-Request-Id": "same", "Prefer": "wait=5"}
+    foreign = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
+    assert world.store.client.hgetall(world.store.keys("job", job_id)) == before
+    world.jobs.cancel(job_id)
+    world.jobs.delete(job_id)
+    unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:
+    for _ in range(3):
+        for tenant in ("own", "foreign"):
+            world.job(tenant)
+    seen: set[str] = set()
+    cursor = ""
+    while True:
+        body = world.ask("GET", f"/pipeline/jobs?limit=2{cursor}", "read").get_json()
+        seen |= {job["tenant_id"] for job in body["jobs"]}
+        if body["next_cursor"] is None:
+            break
+        cursor = f"&cursor={body['next_cursor']}"
+    assert seen == {"acme"}
+    # A page of another tenant's list continues as a page of one's own.
+    theirs = world.ask("GET", "/pipeline/jobs?tenant_id=other&limit=1", "global admin").get_json()["next_cursor"]
+    assert {job["tenant_id"] for job in world.ask("GET", f"/pipeline/jobs?cursor={theirs}", "read").get_json()["jobs"]} == {"acme"}
+
+
+def test_what_admins_did_is_in_the_audit_log_without_a_secret(world: World) -> None:
+    made = world.ask("POST", "/pipeline/tenants/acme/keys", "tenant admin", {"role": "submit", "name": "ci"}).get_json()
+    world.ask("DELETE", f"/pipeline/tenants/acme/keys/{made['key_id']}", "global admin")
+    page = world.ask("GET", "/pipeline/audit?limit=2", "global admin")
+    admin, root = (str(world.texts[name]).split("_")[1] for name in ("tenant admin", "global admin"))
+    assert [(row["action"], row["target"], row["actor"]) for row in page.get_json()["rows"]] == [
+        ("key.revoked", made["key_id"], f"key:{root}"), ("key.created", made["key_id"], f"key:{admin}"),
+    ]  # fmt: skip
+    assert page.get_json()["rows"][1]["detail"] == {"tenant_id": "acme", "name": "ci", "role": "submit"}
+    older = world.ask("GET", f"/pipeline/audit?limit=1&cursor={page.get_json()['next_cursor']}", "global admin")
+    assert older.status_code == 200
+    secrets = [text.rpartition("_")[2] for text in [*world.texts.values(), made["key"]] if text]
+    everything = str([row.to_dict() for row in audit.page(world.store, limit=10_000)[0]])
+    assert not [secret for secret in secrets if secret in everything]
+
+
+MakeStack = Callable[..., Stack]
+
+
+def test_a_key_from_the_command_line_to_its_revocation_over_real_processes(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    first, second = stack.api(), stack.api()
+    assert first.get("/pipeline/jobs").status_code == 200
+    until(lambda: "no_api_key_so_loopback_only" in stack.log("api"), "the API to say that it serves loopback only")
+    assert "no API key has been made" in first.get("/health/ready").text
+
+    done = stack.celery("jobs", "key", "create", "--all-tenants", "--role", "admin", "--name", "first")
+    assert done.returncode == 0, done.stderr
+    root = done.stdout.strip()
+    assert re.fullmatch(r"pjk_[0-9a-f]{16}_[A-Za-z0-9_-]{43}", root)
+    for api in (first, second):
+        until(lambda api=api: api.get("/pipeline/jobs").status_code == 401, "both processes to ask for a key")
+
+    headers = {"Authorization": f"Bearer {root}"}
+    made = first.post("/pipeline/tenants/acme/keys", {"role": "submit"}, headers=headers).json()
+    mine = {"Authorization": f"Bearer {made['key']}"}
+    # The other process takes it at once: a wrong key is not remembered.
+    job = second.post("/pipeline/jobs", {"pipeline": "sleep"}, headers=mine)
+    assert (job.status_code, job.json()["tenant_id"]) == (201, "acme")
+    for api in (first, second):
+        assert api.get(f"/pipeline/jobs/{job.json()['job_id']}", headers=mine).status_code == 200
+    assert first.delete(f"/pipeline/tenants/acme/keys/{made['key_id']}", headers=headers).json()["revoked"] is True
+    for api in (first, second):
+        until(lambda api=api: api.get("/pipeline/jobs", headers=mine).status_code == 401, "both processes to refuse it")
+    log = stack.celery("jobs", "audit").stdout
+    assert ("key.created" in log, "key.revoked" in log) == (True, True)
+    everything = log + stack.log("api") + first.get("/metrics").text
+    assert not [text for text in (root, made["key"]) if text.rpartition("_")[2] in everything]
+
+
+@pytest.mark.parametrize("command", [("jobs", "show", "job_1_00000000"), ("jobs", "key", "revoke", "x")])
+def test_the_command_says_what_it_cannot_find(make_stack: MakeStack, command: tuple[str, ...], tmp_path: Path) -> None:
+    done = make_stack().celery(*command)
+    assert done.returncode == 1
+    assert "there is no" in done.stderr.lower()
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,92 @@
+"""Every named place at which a process can be told to die, in one run; `python -m tests.chaos.failpoints --runs 5` runs it as often."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.chaos.plan import make_plan
+from tests.chaos.run import Outcome, run
+from tests.chaos.system import TIMES, System
+
+JOBS, SECONDS = 80, 12
+#: Which process dies where. A place in a pool child kills each child that comes there so often; one in a main process kills it once.
+PLACES = {
+    "w1": "run.after_claim=kill@3",
+    "w2": "run.in_stage=kill@4",
+    "w3": "run.after_artifact=kill@3",
+    "w4": "run.after_finish=kill@3",
+    "w5": "worker.after_pop=kill@4",
+    "m1": "rescue.midway=kill@1",
+    # Not the purge of both: somebody must empty the trash.
+    "m2": "rescue.midway=kill@1,purge.midway=kill@1",
+}
+#: A word for each place in the logs of maintenance workers: which duty was at work.
+DUTY = re.compile(r"Task pipeline_jobs\.maintenance\.(\w+)\[\S+ received|(Worker exited prematurely: signal 9)")
+#: Only where the broker is not the store is there anything between a submit's record and its hint.
+AT_SUBMIT = {"api": "submit.before_publish=kill@3"}
+
+
+def run_failpoints(folder: Path, seed: int, *, other_broker: bool) -> Outcome:
+    """All of the places; `submit.before_publish` with `other_broker` only. A worker is killed besides: something to rescue."""
+    plan = make_plan(seed, JOBS, SECONDS, {"kill_worker": 2}, lease_seconds=TIMES["lease_seconds"])
+    places = {**PLACES, **(AT_SUBMIT if other_broker else {})}
+    system = System(workers=5, maintenance=2, other_broker=other_broker, failpoints=places)
+    return run(plan, folder, system, purge_some=True)
+
+
+def deaths(folder: Path) -> dict[str, int]:
+    """How often each place has killed, by the logs: at least so often for `worker.after_pop`, which leaves no word but a successor."""
+    logs = folder / "logs"
+    in_children = {role: place.partition("=")[0] for role, place in PLACES.items() if place.startswith("run.")}
+    died = {place: _text(logs / f"{role}.1.log").count("exited with 'signal 9") for role, place in in_children.items()}
+    died["worker.after_pop"] = int((logs / "w5.2.log").exists())
+    died["submit.before_publish"] = _text(logs / "api.1.log").count("was sent SIGKILL")
+    duties = Counter(duty for role in ("m1", "m2") for duty in _duties_cut_short(_text(logs / f"{role}.1.log")))
+    return {**died, "rescue.midway": duties["rescue"], "purge.midway": duties["purge"]}
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace")
+
+
+def _duties_cut_short(log: str) -> Iterator[str]:
+    """A maintenance worker has one process: the duty that died is the one it received last."""
+    last = ""
+    for match in DUTY.finditer(log):
+        if match[1]:
+            last = match[1]
+        elif last:
+            yield last
+            last = ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.failpoints", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="runs with each kind of broker (%(default)s)")
+    parser.add_argument("--seed", type=int, help="of the first run; drawn and printed if not given")
+    options = parser.parse_args()
+    first = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
+    broken = 0
+    for number in range(options.runs * 2):
+        seed, other_broker = first + number // 2, bool(number % 2)
+        folder = Path(tempfile.mkdtemp(prefix=f"failpoints-{seed}-"))
+        outcome = run_failpoints(folder, seed, other_broker=other_broker)
+        print(f"seed {seed}, broker {'apart' if other_broker else 'the store'}: deaths {deaths(folder)}", file=sys.stderr)
+        if outcome.verdict.ok:
+            shutil.rmtree(folder)
+        else:
+            broken += 1
+            print(f"VIOLATED, {folder} is kept:\n{outcome.verdict.text()}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,24 @@
+"""Processes that die at every named place, once with hints pushed by the scripts, once with hints published by the processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.failpoints import NAMES
+from tests.chaos.failpoints import deaths, run_failpoints
+
+
+@pytest.mark.parametrize("other_broker", [False, True], ids=["broker is the store", "broker apart"])
+def test_whatever_dies_at_a_named_place_nothing_is_lost_and_nothing_ends_twice(tmp_path: Path, other_broker: bool) -> None:
+    """Another seed each time; `CHAOS_SEED` repeats one."""
+    seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
+    outcome = run_failpoints(tmp_path, seed, other_broker=other_broker)
+    assert outcome.verdict.ok, f"CHAOS_SEED={seed}, see {tmp_path}:\n{outcome.verdict.text()}"
+    assert len(outcome.evidence.purged) > 0
+    died = deaths(tmp_path)
+    assert set(died) == set(NAMES)
+    assert {place for place, times in died.items() if not times} == (set() if other_broker else {"submit.before_publish"})

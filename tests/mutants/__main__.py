@@ -1,0 +1,3 @@
+from tests.mutants.main import main
+
+main()

@@ -1,0 +1,162 @@
+"""The guards: what each one stands against, how to take it out, and the tests that should notice.
+
+A guard is found by its text, which must stand exactly once in its file: one that was rewritten is reported, not skipped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """One guard, and the edit that removes it."""
+
+    name: str
+    #: Path in the tree.
+    file: str
+    #: The text that is the guard, and what stands there without it.
+    old: str
+    new: str
+    #: Test files that are run; any failing test of theirs catches the mutant.
+    tests: tuple[str, ...]
+
+
+STORE = "tests/integration/test_store.py"
+GUARDED = "tests/integration/test_guards.py"
+RECONCILE = "tests/integration/test_reconcile.py"
+BACKPRESSURE = "tests/integration/test_backpressure.py"
+EXECUTOR = "tests/integration/test_executor.py"
+MAINTENANCE = "tests/integration/test_maintenance.py"
+AWAY = "tests/unit/test_run_store_away.py"
+KEEPER = "tests/unit/test_lease_keeper.py"
+
+
+def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
+    return Guard(f"{script}: {name}", f"pipeline_jobs/lua/{script}.lua", old, new, tests or (STORE, GUARDED))
+
+
+def _py(module: str, name: str, old: str, new: str, *tests: str) -> Guard:
+    return Guard(f"{module}: {name}", f"pipeline_jobs/{module}.py", old, new, tests)
+
+
+def _no_oom_flag(script: str) -> Guard:
+    return _lua(script, "works when the memory is full", "#!lua flags=allow-oom", "#!lua")
+
+
+_SAME_FENCE = "job.status ~= 'running' or job.fence ~= fence then"
+_RUNNING = "job.status ~= 'running' then"
+
+GUARDS = (
+    # -- the fence, the claim
+    _lua("claim", "the hint's fence is the last dispatch's", "if job.fence ~= fence or job.reason", "if job.reason"),
+    _lua("claim", "only a dispatched job", "if job.fence ~= fence or job.reason ~= 'dispatched' then", "if job.fence ~= fence then"),
+    _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
+    _lua("claim", "the same answer for the same run only", "redis.call('HGET', K.job(id), 'run') == run then", "true then"),
+    _lua("claim", "the record's schema", "> tonumber(ARGV[6]) then", "> 1e9 then"),
+    _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
+    _lua("claim", "a rescue is no new attempt", "if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then", "do"),
+    _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
+    _lua("progress", "never falls", "if tonumber(percent) < before then", "if false then"),
+    _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
+    _lua("finish", "the fence", _SAME_FENCE, _RUNNING),
+    _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
+    _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
+    _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- one end
+    _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
+    _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
+    _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
+    _lua("cancel", "an ended job stays as it is", "if job.status == 'queued' then", "if job.status ~= 'running' then"),
+    _lua("lib", "an end gives its lease and slot back", "  leave_queue(id, job)\n  release(id, job)\n", "  leave_queue(id, job)\n"),
+    _lua("lib", "an end leaves the queue", "  leave_queue(id, job)\n  release(id, job)\n", "  release(id, job)\n"),
+    _lua("lib", "a lease given back is counted down", "if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then", "if false then"),
+    _lua("lib", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
+    _lua("lib", "a dead worker's cancelled job ends", "  local ended = stopped(id, job, ttl_ms)\n  if ended then return ended end\n", ""),
+    _lua("lib", "the third crash is the last", "if crashes >= max_crashes then", "if false then"),
+    # -- in
+    _lua("submit", "a repetition is the same job", "if known.nonce ~= nonce then", "if true then"),
+    _lua("submit", "a taken id is refused", "if known.nonce ~= nonce then return {'taken'} end", ""),
+    _lua("submit", "the tenant's cap", ">= tonumber(ARGV[4]) then", ">= 1e9 then", BACKPRESSURE),
+    _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
+    _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
+    _py(
+        "guard",
+        "refuses a server that could lose jobs",
+        "if self._unsafe and not self.settings.allow_unsafe_store:",
+        "if False:",
+        BACKPRESSURE,
+    ),
+    _py("store", "waits for the disk", "if not durably:", "if True:", BACKPRESSURE),
+    _py("store", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
+    # -- slots
+    _lua("lib", "the cap over all workers", "CAP - running)", "1e9)"),
+    _lua("lib", "hints on the broker fill slots", ") - hinted", ")"),
+    _lua("lib", "leases of dead workers fill no slot", "(running - stranded)", "running"),
+    _lua("lib", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
+    # -- what time runs out for
+    _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
+    _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
+    _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
+    _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
+    _lua("rescue", "a deadline", "redis.call('HSET', K.job(id), 'deadline_passed', '1')\n    job.deadline_passed = '1'", ""),
+    _lua("rescue", "a job that waited too long", "K.waits(), '-inf', int(NOW)", "K.waits(), '-inf', '-inf'"),
+    _lua("lib", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
+    _lua("announce", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
+    # -- out
+    _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
+    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.jobs(), '-inf', '+inf'"),
+    _lua("purge", "expired jobs only", "K.ended(), '-inf', int(NOW)", "K.ended(), '-inf', '+inf'"),
+    _py("maintenance", "a folder in use is not swept", "if not held:", "if True:", MAINTENANCE),
+    # -- a full server
+    _no_oom_flag("finish"),
+    _no_oom_flag("cancel"),
+    _no_oom_flag("announce"),
+    _no_oom_flag("requeue"),
+    _no_oom_flag("rescue"),
+    _no_oom_flag("purge"),
+    _no_oom_flag("delete"),
+    # -- the run
+    _py("executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
+    _py(
+        "executor",
+        "a run that lost its job leaves no artifact",
+        "        except LeaseLost:\n            self._discard()\n",
+        "        except LeaseLost:\n",
+        EXECUTOR,
+    ),
+    _py(
+        "executor",
+        "a failed run leaves no artifact",
+        "        if outcome is not JobStatus.COMPLETED:\n            self._discard()\n",
+        "",
+        EXECUTOR,
+    ),
+    _py("run", "a store that is away stops no run", "except StoreUnavailable:", "except ZeroDivisionError:", AWAY),
+    _py(
+        "context",
+        "a cancelled job's children are killed",
+        "        finally:\n            kill_group(process)",
+        "        finally:\n            pass",
+        "tests/unit/test_context.py",
+    ),
+    # -- the worker's main process
+    _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
+    _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
+    _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),
+    _py("worker/lease", "no new jobs for a worker that stops", "if self._leaving or _stopping():", "if False:", KEEPER),
+    _py(
+        "worker/lease",
+        "the grace of a shutdown",
+        "if now - self._told_to_stop < self._shutdown_grace:",
+        "if False:",
+        KEEPER,
+    ),
+    _py(
+        "worker/autoscale",
+        "a job on its way to a child keeps it",
+        "if any(request not in state.active_requests for request in tuple(state.reserved_requests)):",
+        "if False:",
+        "tests/unit/test_autoscale.py",
+    ),
+)

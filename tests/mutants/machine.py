@@ -1,0 +1,97 @@
+"""Makes a mutant in a copy of the tree and lets its tests run there. The tree itself is only read."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutants.guards import Guard
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What the tests of a mutant need of the tree.
+PARTS = ("pipeline_jobs", "tests", "examples", "docs", "setup.cfg", "pyproject.toml", "celery_app.py", "wsgi.py")
+#: Longest run of one mutant's tests, in seconds: a guard without which they hang.
+LIMIT_SECONDS = 180
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+#: What a script says that was broken, not changed: such a mutant proves nothing.
+_BROKEN = re.compile(r"Error compiling script|attempted to access nonexistent global|SyntaxError|IndentationError|NameError")
+
+
+class Stale(Exception):
+    """The text of a guard does not stand exactly once in its file: the guard was rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutant."""
+
+    #: `caught`, `survived`, `broken` (the edit made no program), or `hung` (killed after the limit).
+    word: str
+    #: The first test that failed.
+    by: str = ""
+    output: str = ""
+
+    @property
+    def caught(self) -> bool:
+        return self.word == "caught"
+
+
+@contextmanager
+def copy_of_tree() -> Iterator[Path]:
+    """A folder with the parts of the tree that the tests need."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, Path(folder, part), ignore=shutil.ignore_patterns("__pycache__", "*.mp4", "*.wav"))
+            else:
+                shutil.copy(ROOT / part, folder)
+        yield Path(folder)
+
+
+def remove(guard: Guard, tree: Path) -> None:
+    """Take a guard out of a copy. :raises Stale:"""
+    path = tree / guard.file
+    text = path.read_text("utf-8")
+    if (count := text.count(guard.old)) != 1:
+        raise Stale(f"{guard.name}: its text stands {count} times in {guard.file}; name it anew in tests/mutants/guards.py")
+    path.write_text(text.replace(guard.old, guard.new), "utf-8")
+
+
+def run_tests(tree: Path, tests: tuple[str, ...]) -> Verdict:
+    """Run tests of a copy up to the first that fails; `survived`: all passed."""
+    # A package that is installed from the tree itself must not be found before the copy.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_"))}
+    env |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        return Verdict("hung", output=str(error))
+    output = done.stdout + done.stderr
+    if done.returncode == 0:
+        return Verdict("survived", output=output)
+    failed = _FAILED.search(output)
+    if done.returncode != 1 or failed is None or _BROKEN.search(output):
+        return Verdict("broken", output=output)
+    return Verdict("caught", by=failed[1], output=output)
+
+
+def try_guard(guard: Guard) -> Verdict:
+    """Make the mutant and see whether a test of its list fails. :raises Stale:"""
+    with copy_of_tree() as tree:
+        remove(guard, tree)
+        return run_tests(tree, guard.tests)
+
+
+def check_unchanged(guards: tuple[Guard, ...]) -> Verdict:
+    """Run the tests of all these guards on an unchanged copy: unless they pass there, a failure proves nothing."""
+    with copy_of_tree() as tree:
+        return run_tests(tree, tuple(sorted({test for guard in guards for test in guard.tests})))

@@ -1,0 +1,68 @@
+"""The machinery of the mutants, and a few of them. All of them: `python -m tests.mutants`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import machine
+from tests.mutants.guards import GUARDS, Guard
+from tests.mutants.machine import Stale, check_unchanged, copy_of_tree, remove, try_guard
+
+#: One of each kind; the rest is for `python -m tests.mutants`.
+FEW = (
+    "finish: the fence",
+    "finish: a requested cancel wins",
+    "claim: only a dispatched job",
+    "worker/lease: the job still runs when its process is killed",
+    "executor: a failed run leaves no artifact",
+)
+BY_NAME = {guard.name: guard for guard in GUARDS}
+
+
+def test_every_guard_has_a_name_of_its_own_and_stands_once_in_its_file() -> None:
+    assert len(BY_NAME) == len(GUARDS) >= 15
+    with copy_of_tree() as tree:
+        for guard in GUARDS:
+            before = (tree / guard.file).read_text()
+            remove(guard, tree)
+            assert (tree / guard.file).read_text() != before
+            (tree / guard.file).write_text(before)
+            assert all((tree / test).is_file() for test in guard.tests)
+
+
+def test_the_tests_pass_without_a_mutant() -> None:
+    verdict = check_unchanged(tuple(BY_NAME[name] for name in FEW))
+    assert verdict.word == "survived", verdict.output
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_mutant_is_caught(name: str) -> None:
+    guard = BY_NAME[name]
+    verdict = try_guard(guard)
+    assert verdict.word == "caught", verdict.output
+    assert verdict.by.startswith(guard.tests)
+
+
+def guard(old: str, new: str, tests: str = "tests/unit/test_states.py") -> Guard:
+    return Guard("x", "pipeline_jobs/states.py", old, new, (tests,))
+
+
+def test_an_edit_that_changes_nothing_survives_and_one_that_is_no_program_is_not_called_caught() -> None:
+    assert try_guard(guard("class Reason(StrEnum):", "class Reason( StrEnum):")).word == "survived"
+    assert try_guard(guard("class Reason(StrEnum):", "class Reason StrEnum:")).word == "broken"
+    assert try_guard(guard("return _CELERY[status]", "return _CELERI[status]")).word == "broken"
+
+
+def test_a_guard_that_was_rewritten_is_said_not_skipped(tmp_path: Path) -> None:
+    (tmp_path / "pipeline_jobs").mkdir()
+    (tmp_path / "pipeline_jobs/states.py").write_text("twice twice")
+    for text in ("not there", "twice"):
+        with pytest.raises(Stale):
+            remove(guard(text, "x"), tmp_path)
+
+
+def test_a_mutant_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LIMIT_SECONDS", 0.01)
+    assert try_guard(guard("class Reason(StrEnum):", "class Reason( StrEnum):")).word == "hung"

@@ -1,0 +1,177 @@
+"""The worker's beat: which slots it announces, and whose process it may kill, when."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.worker import state
+
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker import lease
+from pipeline_jobs.worker.lease import LeaseKeeper
+from pipeline_jobs.worker.request import JobRequest
+
+
+class Running(JobRequest):
+    """A job that a child has accepted."""
+
+    fence = 1
+
+    def __init__(self, job_id: str, pid: int) -> None:
+        self.id, self.worker_pid = job_id, pid
+
+
+class FakeStore:
+    """Gives every job the same answer."""
+
+    def __init__(self) -> None:
+        self.answer = "ok"
+        self.away = False
+        self.announced: list[tuple[int, list[str], bool]] = []
+        self.requeued: list[str] = []
+        #: Called while a beat waits for its answer.
+        self.meanwhile: Any = lambda: None
+
+    def announce(self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False) -> list[str]:
+        if self.away:
+            raise StoreUnavailable
+        self.announced.append((slots, [job_id for job_id, _ in jobs], leaving))
+        self.meanwhile()
+        return [self.answer] * len(jobs)
+
+    def requeue(self, job_id: str, fence: int, why: str) -> JobStatus:
+        assert why == "handback"
+        self.requeued.append(job_id)
+        return JobStatus.QUEUED
+
+
+class Bench:
+    """A keeper whose clock, store and kills are ours."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = FakeStore()
+        self.now = 1000.0
+        self.killed: list[tuple[int, int]] = []
+        #: Celery's own set holds them weakly.
+        self._running: list[Running] = []
+        monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(lease, "os", SimpleNamespace(kill=lambda pid, number: self.killed.append((pid, number))))
+        settings = SimpleNamespace(announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0)
+        jobs = SimpleNamespace(
+            settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None
+        )  # fmt: skip
+        amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
+        self.keeper = LeaseKeeper(
+            SimpleNamespace(app=SimpleNamespace(jobs=jobs, amqp=amqp), autoscaler=SimpleNamespace(max_concurrency=4), pool=None)
+        )
+
+    def run(self, job_id: str, pid: int) -> Running:
+        """A child accepts a job."""
+        request = Running(job_id, pid)
+        self._running.append(request)
+        state.active_requests.add(request)
+        return request
+
+    def beat(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        try:
+            self.keeper._beat()
+        except StoreUnavailable:
+            self.keeper._give_up_what_is_lost()
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(state, "should_stop", None)
+    yield Bench(monkeypatch)
+    state.active_requests.clear()
+
+
+def test_it_announces_its_slots_and_renews_what_runs(bench: Bench) -> None:
+    bench.run("a", 11)
+    bench.beat()
+    assert bench.store.announced == [(4, ["a"], False)]
+    assert bench.killed == []
+
+
+@pytest.mark.parametrize("answer", ["cancel", "fenced"])
+def test_a_job_that_must_stop_is_killed_when_its_grace_has_passed_and_not_before(bench: Bench, answer: str) -> None:
+    bench.run("a", 11)
+    bench.store.answer = answer
+    bench.beat()
+    bench.beat(14.9)
+    assert bench.killed == []
+    bench.beat(0.2)
+    assert bench.killed == [(11, signal.SIGKILL)]
+
+
+def test_a_process_whose_job_ended_while_the_beat_was_on_its_way_is_not_killed(bench: Bench) -> None:
+    request = bench.run("a", 11)
+    bench.store.answer = "cancel"
+    bench.beat()
+
+    def child_goes_on_to_the_next_job() -> None:
+        state.active_requests.discard(request)
+        bench.run("b", 11)
+
+    bench.store.meanwhile = child_goes_on_to_the_next_job
+    bench.beat(60.0)
+    assert bench.store.announced[-1][1] == ["a"]
+    assert bench.killed == []
+
+
+def test_the_grace_of_a_job_begins_anew_with_its_next_run(bench: Bench) -> None:
+    request = bench.run("a", 11)
+    bench.store.answer = "cancel"
+    bench.beat()
+    state.active_requests.discard(request)
+    bench.beat(10.0)
+    bench.run("a", 12)
+    bench.beat(10.0)
+    assert bench.killed == []
+
+
+def test_an_operators_terminate_shortens_the_grace(bench: Bench) -> None:
+    bench.run("a", 11)
+    bench.store.answer = "cancel"
+    bench.beat()
+    bench.keeper.hurry("a", 3.0)
+    bench.keeper.hurry("b", 0.0)
+    bench.beat(2.9)
+    assert bench.killed == []
+    bench.beat(0.2)
+    assert bench.killed == [(11, signal.SIGKILL)]
+
+
+def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(bench: Bench) -> None:
+    bench.run("a", 11)
+    bench.beat()
+    bench.store.away = True
+    bench.beat(59.0)
+    assert bench.killed == []
+    bench.beat(1.0)
+    assert bench.killed == [(11, signal.SIGKILL)]
+
+
+def test_a_worker_that_stops_has_no_slots_and_hands_its_jobs_back_after_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run("a", 11)
+    monkeypatch.setattr(state, "should_stop", 0)
+    bench.beat()
+    bench.beat(4.9)
+    assert bench.store.requeued == []
+    bench.beat(0.2)
+    assert bench.store.requeued == ["a"]
+    assert [slots for slots, _, _ in bench.store.announced] == [0, 0, 0]
+    assert bench.killed == []
+
+
+def test_a_worker_that_leaves_has_no_slots_and_keeps_its_leases(bench: Bench) -> None:
+    bench.run("a", 11)
+    bench.keeper.leave()
+    bench.beat()
+    assert bench.store.announced == [(0, ["a"], True)]

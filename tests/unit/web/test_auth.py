@@ -1,0 +1,467 @@
+"""Who may: keys, roles, tenants, and what is answered to those who may not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+from werkzeug.test import TestResponse
+
+from pipeline_jobs.api_keys import ALL, ApiKey, Role
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web import bodies, failures, keyring
+from pipeline_jobs.web.app import create_app
+from pipeline_jobs.web.failures import BURST
+from pipeline_jobs.web.policy import POLICIES, Policy
+
+from .checks import problem_of
+from .conftest import MakeClient, settings_with
+from .fakes import NOON, World
+
+URL = "https://media.example/clip.mp4"
+#: Not this machine.
+AWAY = {"REMOTE_ADDR": "203.0.113.9"}
+WRONG = "pjk_00000000000000ff_" + "x" * 43
+PAST, FUTURE = NOON, 32_503_680_000_000
+
+
+@pytest.fixture(autouse=True)
+def _a_slow_machine_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cached stays so, and no failure is forgotten, while a test runs: `test_auth_memory` has the times."""
+    monkeypatch.setattr(keyring, "CACHE_SECONDS", 3600.0)
+    monkeypatch.setattr(failures, "SECONDS_EACH", 3600.0)
+
+
+class Caller:
+    """A client elsewhere with a key."""
+
+    def __init__(self, client: FlaskClient, text: str | None) -> None:
+        self.client, self.text = client, text
+
+    def __call__(self, method: str, path: str, **options: Any) -> TestResponse:
+        headers = {**({} if self.text is None else {"Authorization": f"Bearer {self.text}"}), **options.pop("headers", {})}
+        environ = {**AWAY, **options.pop("environ_overrides", {})}
+        return self.client.open(path, method=method, headers=headers, environ_overrides=environ, **options)
+
+
+def make(world: World, tenant_id: str = "acme", role: Role = Role.SUBMIT, **changes: Any) -> tuple[ApiKey, str]:
+    key, text = world.keys.create(tenant_id, role, actor="test")
+    world.keys.keys[key.key_id] = replace(key, **changes)
+    return world.keys.keys[key.key_id], text
+
+
+def put(world: World, number: int, tenant_id: str, workspace_id: str = "main", status: JobStatus = JobStatus.QUEUED) -> str:
+    job_id = f"job_1735905600_{number:08x}"
+    world.jobs.put(Job(job_id, status, "media", tenant_id, workspace_id, NOON + number, order=number))
+    return job_id
+
+
+class TestWithoutAnyKey:
+    def test_this_machine_is_served(self, client: FlaskClient) -> None:
+        for address in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"):
+            assert client.get("/pipeline/jobs", environ_overrides={"REMOTE_ADDR": address}).status_code == 200
+
+    @pytest.mark.parametrize(
+        "address", ["203.0.113.9", "10.0.0.1", "172.17.0.1", "::2", "::ffff:10.0.0.1", "", "localhost.evil", "0.0.0.0"]
+    )
+    def test_no_other_is(self, client: FlaskClient, address: str) -> None:
+        body = problem_of(client.get("/pipeline/jobs", environ_overrides={"REMOTE_ADDR": address}), 403, "loopback_only")
+        assert "jobs key create" in body["detail"]
+
+    @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"])
+    def test_nor_is_one_behind_a_proxy_on_this_machine(self, client: FlaskClient, header: str) -> None:
+        problem_of(client.get("/pipeline/jobs", headers={header: "203.0.113.9"}), 403, "loopback_only")
+
+    def test_an_authorization_that_is_no_key_of_ours_is_passed_over(self, client: FlaskClient) -> None:
+        for value in ("Basic YTpi", "Bearer x", f"Bearer {WRONG}", "", "Bearer"):
+            assert client.get("/pipeline/jobs", headers={"Authorization": value}).status_code == 200
+
+    def test_every_tenant_is_open(self, client: FlaskClient, world: World) -> None:
+        put(world, 1, "acme")
+        assert client.post("/pipeline/jobs", json={"url": URL, "tenant_id": "other"}).status_code == 201
+        assert client.get("/pipeline/jobs").get_json()["count"] == 2
+
+    def test_the_first_key_is_not_made_by_http(self, client: FlaskClient, world: World) -> None:
+        problem_of(client.post("/pipeline/tenants/acme/keys", json={"role": "admin"}), 403, "no_key_yet")
+        assert world.keys.keys == {}
+
+    def test_it_is_said_once_in_the_log(self, client: FlaskClient, world: World) -> None:
+        with capture_logs() as logs:
+            for _ in range(3):
+                client.get("/pipeline/jobs")
+        assert [line["event"] for line in logs] == ["no_api_key_so_loopback_only"]
+
+    def test_with_the_store_away_nobody_is_let_in(self, client: FlaskClient, world: World) -> None:
+        world.keys.failure = StoreUnavailable()
+        problem_of(client.get("/pipeline/pipelines"), 503, "store_unavailable")
+        assert client.get("/health/ready").status_code == 200
+
+    def test_without_the_queue_there_is_no_store_to_ask(self, make_client: MakeClient, world: World) -> None:
+        world.keys.failure = StoreUnavailable()
+        client = make_client(enable_job_queue=False)
+        assert client.post("/pipeline/run", json={"url": URL}, headers={"Authorization": f"Bearer {WRONG}"}).status_code == 200
+        problem_of(client.post("/pipeline/run", json={"url": URL}, environ_overrides=AWAY), 403, "loopback_only")
+
+    def test_the_setting_asks_for_keys_all_the_same(self, make_client: MakeClient) -> None:
+        client = make_client(require_keys=True)
+        for path in ("/pipeline/jobs", "/metrics", "/health/ready", "/pipeline/pipelines"):
+            problem_of(client.get(path), 401, "unauthorized")
+        problem_of(make_client(require_keys=True, enable_job_queue=False).post("/pipeline/run", json={"url": URL}), 401)
+        assert client.get("/health/live").status_code == 200
+
+
+class TestWithAKey:
+    def test_it_opens(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world)
+        assert Caller(client, text)("GET", "/pipeline/jobs").status_code == 200
+        for scheme in ("bearer", "BEARER"):
+            assert client.get("/pipeline/jobs", headers={"Authorization": f"{scheme}  {text} "}).status_code == 200
+
+    def test_from_then_on_this_machine_needs_one_too(self, client: FlaskClient, world: World) -> None:
+        make(world)
+        problem_of(client.get("/pipeline/jobs"), 401, "unauthorized")
+
+    def test_within_the_second_in_which_the_first_was_made_it_counts(self, client: FlaskClient, world: World) -> None:
+        assert client.get("/pipeline/jobs").status_code == 200
+        _, text = make(world, "acme", Role.READ)
+        response = client.post("/pipeline/jobs", json={"url": URL}, headers={"Authorization": f"Bearer {text}"})
+        problem_of(response, 403, "forbidden")
+
+    def test_the_bad_ones_are_answered_alike(self, client: FlaskClient, world: World) -> None:
+        good, text = make(world)
+        _, revoked = make(world, revoked_at=PAST)
+        _, expired = make(world, expires_at=PAST)
+        shown = [None, WRONG, revoked, expired, text[:-1] + "A", f"pjk_{good.key_id}_", text + "x", "x", "é", text.upper(), "\x00" * 50]
+        answers = set()
+        for one in shown:
+            environ = {} if one is None else {"HTTP_AUTHORIZATION": f"Bearer {one}"}
+            response = client.get("/pipeline/jobs", environ_overrides={**AWAY, **environ}, headers={"X-Request-Id": "same"})
+            problem_of(response, 401, "unauthorized")
+            assert response.headers["WWW-Authenticate"] == 'Bearer realm="pipeline-jobs"'
+            answers.add((response.data, tuple(sorted(response.headers))))
+        assert len(answers) == 1
+
+    @pytest.mark.parametrize("where", ["Basic", "Token", "query", "cookie", "body"])
+    def test_it_counts_in_one_place_only(self, client: FlaskClient, world: World, where: str) -> None:
+        _, text = make(world)
+        caller = Caller(client, None)
+        options: dict[str, Any] = {
+            "query": {"query_string": {"api_key": text}},
+            "cookie": {"headers": {"Cookie": f"key={text}"}},
+            "body": {"json": {"url": URL, "key": text}},
+        }.get(where, {"headers": {"Authorization": f"{where} {text}"}})
+        problem_of(caller("POST" if where == "body" else "GET", "/pipeline/jobs", **options), 401, "unauthorized")
+
+    def test_what_is_public_needs_none(self, client: FlaskClient, world: World) -> None:
+        make(world)
+        caller = Caller(client, None)
+        for path in ("/health/live", "/openapi.json", "/docs"):
+            assert caller("GET", path).status_code == 200
+        problem_of(caller("GET", "/pipeline/artifacts/a/b/c/1/d?signature=x"), 404, "unknown_artifact")
+        problem_of(caller("GET", "/nowhere"), 404, "not_found")
+        problem_of(caller("PUT", "/pipeline/jobs"), 405, "method_not_allowed")
+
+    def test_operators_need_one_elsewhere_only(self, client: FlaskClient, world: World) -> None:
+        _, of_a_tenant = make(world, "acme", Role.ADMIN)
+        _, of_all = make(world, ALL, Role.READ)
+        for path in ("/metrics", "/health/ready"):
+            assert client.get(path).status_code == 200
+            problem_of(client.get(path, headers={"X-Forwarded-For": "203.0.113.9"}), 401)
+            problem_of(Caller(client, None)("GET", path), 401)
+            problem_of(Caller(client, of_a_tenant)("GET", path), 403, "forbidden")
+            assert Caller(client, of_all)("GET", path).status_code == 200
+
+    def test_readiness_is_told_when_the_store_is_away(self, client: FlaskClient, world: World) -> None:
+        make(world)
+        world.keys.failure = StoreUnavailable()
+        assert client.get("/health/ready").status_code == 200
+
+    def test_a_preflight_needs_one_of_any_role(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world, "acme", Role.READ)
+        problem_of(Caller(client, None)("OPTIONS", "/pipeline/jobs"), 401)
+        assert Caller(client, text)("OPTIONS", "/pipeline/jobs").status_code == 200
+
+    def test_no_secret_gets_into_logs_or_answers(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world, "acme", Role.READ)
+        secret = text.rpartition("_")[2]
+        world.jobs.failure = ZeroDivisionError()
+        with capture_logs() as logs:
+            answers = [Caller(client, shown)("GET", "/pipeline/jobs") for shown in (text, text[:-1] + "Z") for _ in range(BURST + 2)]
+        assert {answer.status_code for answer in answers} == {500, 401, 429}
+        assert {line["event"] for line in logs} >= {"request_failed", "too_many_wrong_keys"}
+        assert secret[:-1] not in str([(answer.text, list(answer.headers)) for answer in answers])
+        assert secret[:-1] not in str(logs)
+
+
+class TestCache:
+    def test_a_good_key_is_looked_up_once(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world)
+        for _ in range(20):
+            assert Caller(client, text)("GET", "/pipeline/jobs").status_code == 200
+        assert world.keys.asked.count("get") == 1
+        assert "required" not in world.keys.asked
+
+    def test_its_expiry_needs_no_look(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, text = make(world, expires_at=FUTURE)
+        assert Caller(client, text)("GET", "/pipeline/jobs").status_code == 200
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: FUTURE / 1000)
+        problem_of(Caller(client, text)("GET", "/pipeline/jobs"), 401)
+        monkeypatch.setattr(time, "time", now)
+        assert world.keys.asked.count("get") == 1
+
+    def test_when_it_was_used_is_noted_once_a_minute(self, client: FlaskClient, world: World) -> None:
+        key, text = make(world)
+        _, fresh = make(world, last_used_at=int(time.time() * 1000))
+        for shown in (text, fresh):
+            assert Caller(client, shown)("GET", "/pipeline/jobs").status_code == 200
+        assert world.keys.touched == [key.key_id]
+
+
+class TestWrongKeys:
+    def test_too_many_are_429_and_cost_the_store_nothing(self, client: FlaskClient, world: World) -> None:
+        make(world)
+        caller = Caller(client, WRONG)
+        for _ in range(BURST):
+            problem_of(caller("GET", "/pipeline/jobs"), 401)
+        asked = len(world.keys.asked)
+        response = caller("GET", "/pipeline/jobs")
+        problem_of(response, 429, "too_many_failures")
+        assert int(response.headers["Retry-After"]) >= 1
+        assert len(world.keys.asked) == asked
+
+    def test_other_addresses_and_good_keys_that_were_seen_go_on(self, client: FlaskClient, world: World) -> None:
+        _, seen = make(world)
+        _, unseen = make(world)
+        assert Caller(client, seen)("GET", "/pipeline/jobs").status_code == 200
+        for _ in range(BURST):
+            Caller(client, WRONG)("GET", "/pipeline/jobs")
+        assert Caller(client, seen)("GET", "/pipeline/jobs").status_code == 200
+        problem_of(Caller(client, unseen)("GET", "/pipeline/jobs"), 429)
+        assert Caller(client, unseen)("GET", "/pipeline/jobs", environ_overrides={"REMOTE_ADDR": "198.51.100.1"}).status_code == 200
+
+    def test_no_key_is_no_failure(self, client: FlaskClient, world: World) -> None:
+        make(world)
+        for _ in range(2 * BURST):
+            problem_of(Caller(client, None)("GET", "/pipeline/jobs"), 401)
+
+
+class TestTenants:
+    @pytest.mark.parametrize("path", ["/pipeline/jobs", "/pipeline/run"])
+    def test_a_new_job_is_the_keys(self, client: FlaskClient, world: World, path: str) -> None:
+        _, text = make(world, workspace_id="blog")
+        caller = Caller(client, text)
+        for given in ({}, {"tenant_id": "acme"}, {"workspace_id": "blog"}):
+            assert caller("POST", path, json={"url": URL, **given}).status_code in (201, 202)
+        assert {(job.tenant_id, job.workspace_id) for job in world.jobs.jobs.values()} == {("acme", "blog")}
+
+    @pytest.mark.parametrize("path", ["/pipeline/jobs", "/pipeline/run"])
+    @pytest.mark.parametrize(("field", "value"), [("tenant_id", "other"), ("tenant_id", "default"), ("workspace_id", "main")])
+    def test_naming_anothers_is_refused(self, client: FlaskClient, world: World, path: str, field: str, value: str) -> None:
+        _, text = make(world, workspace_id="blog")
+        response = Caller(client, text)("POST", path, json={"url": URL, field: value})
+        problem_of(response, 403, f"foreign_{field.removesuffix('_id')}", field)
+        assert world.jobs.jobs == {}
+
+    def test_a_key_of_a_tenant_reaches_all_its_workspaces(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world)
+        caller = Caller(client, text)
+        for workspace in ("main", "blog"):
+            assert caller("POST", "/pipeline/jobs", json={"url": URL, "workspace_id": workspace}).status_code == 201
+        assert caller("POST", "/pipeline/jobs", json={"url": URL}).get_json()["workspace_id"] == "main"
+        assert caller("GET", "/pipeline/jobs").get_json()["count"] == 3
+
+    def test_a_key_of_all_tenants_names_whom_it_speaks_for(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world, ALL)
+        caller = Caller(client, text)
+        tenants = [
+            caller("POST", "/pipeline/jobs", json={"url": URL, **given}).get_json()["tenant_id"] for given in ({}, {"tenant_id": "x"})
+        ]
+        assert tenants == ["default", "x"]
+        assert caller("GET", "/pipeline/jobs").get_json()["count"] == 2
+
+    def test_a_list_has_ones_own_only(self, client: FlaskClient, world: World) -> None:
+        put(world, 1, "acme", "blog"), put(world, 2, "acme", "main"), put(world, 3, "other", "blog")
+        _, of_tenant = make(world, "acme", Role.READ)
+        _, of_workspace = make(world, "acme", Role.READ, workspace_id="blog")
+
+        def orders(text: str, query: str = "") -> list[str]:
+            body = Caller(client, text)("GET", f"/pipeline/jobs{query}").get_json()
+            return [job["job_id"][-1] for job in body["jobs"]]
+
+        assert orders(of_tenant) == ["2", "1"]
+        assert orders(of_tenant, "?workspace_id=blog") == ["1"]
+        assert orders(of_workspace) == orders(of_workspace, "?tenant_id=acme&workspace_id=blog") == ["1"]
+        problem_of(Caller(client, of_tenant)("GET", "/pipeline/jobs?tenant_id=other"), 403, "foreign_tenant", "tenant_id")
+        problem_of(Caller(client, of_workspace)("GET", "/pipeline/jobs?workspace_id=main"), 403, "foreign_workspace", "workspace_id")
+
+    @pytest.mark.parametrize("owner", [("other", "main"), ("acme", "main")])
+    @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel")])
+    @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED])
+    def test_anothers_job_is_an_unknown_one_byte_for_byte(
+        self, client: FlaskClient, world: World, owner: tuple[str, str], method: str, tail: str, status: JobStatus
+    ) -> None:
+        _, text = make(world, "acme", Role.ADMIN)
+        key = next(iter(world.keys.keys))
+        world.keys.keys[key] = replace(world.keys.keys[key], role=Role.SUBMIT, workspace_id="blog")
+        job_id = put(world, 1, *owner, status=status)
+        before = world.jobs.jobs[job_id]
+        headers = {"X-Request-Id": "same", "Prefer": "wait=5"}
+        foreign = Caller(client, text)(method, f"/pipeline/jobs/{job_id}{tail}", headers=headers)
+        problem_of(foreign, 404, "unknown_job")
+        assert world.jobs.jobs[job_id] is before
+        assert world.jobs.waits == []
+        del world.jobs.jobs[job_id]
+        unknown = Caller(client, text)(method, f"/pipeline/jobs/{job_id}{tail}", headers=headers)
+        assert (foreign.data, sorted(foreign.headers)) == (unknown.data, sorted(unknown.headers))
+
+    def test_an_id_that_changes_hands_between_two_looks_is_not_told(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world)
+        job_id = put(world, 1, "acme")
+        world.jobs.while_waiting = lambda job_id: world.jobs.change(job_id, tenant_id="other")
+        problem_of(Caller(client, text)("GET", f"/pipeline/jobs/{job_id}", headers={"Prefer": "wait=5"}), 404, "unknown_job")
+
+
+class TestRoles:
+    @pytest.mark.parametrize(
+        ("method", "path"), [("POST", "/pipeline/jobs"), ("POST", "/pipeline/run"), ("DELETE", "JOB"), ("POST", "JOB/cancel")]
+    )
+    def test_read_changes_nothing(self, client: FlaskClient, world: World, method: str, path: str) -> None:
+        _, text = make(world, "acme", Role.READ)
+        job_id = put(world, 1, "acme")
+        before = dict(world.jobs.jobs)
+        body = {"json": {"url": URL}} if "JOB" not in path else {}
+        response = Caller(client, text)(method, path.replace("JOB", f"/pipeline/jobs/{job_id}"), **body)
+        assert "read" in problem_of(response, 403, "forbidden")["detail"]
+        assert world.jobs.jobs == before
+
+    def test_read_sees(self, client: FlaskClient, world: World) -> None:
+        _, text = make(world, "acme", Role.READ)
+        for path in (f"/pipeline/jobs/{put(world, 1, 'acme')}", "/pipeline/jobs", "/pipeline/pipelines"):
+            assert Caller(client, text)("GET", path).status_code == 200
+
+    @pytest.mark.parametrize("role", [Role.READ, Role.SUBMIT])
+    def test_only_admins_have_to_do_with_keys(self, client: FlaskClient, world: World, role: Role) -> None:
+        key, text = make(world, "acme", role)
+        for method, path in (("GET", "keys"), ("POST", "keys"), ("DELETE", f"keys/{key.key_id}")):
+            problem_of(Caller(client, text)(method, f"/pipeline/tenants/acme/{path}", json={"role": "read"}), 403, "forbidden")
+        assert len(world.keys.keys) == 1
+        assert world.keys.keys[key.key_id].revoked_at is None
+
+    def test_only_admins_of_all_tenants_read_the_audit_log(self, client: FlaskClient, world: World) -> None:
+        world.audit.record("cli:me@here", "key.created", "k", {"role": "read"})
+        for tenant, role in (("acme", Role.ADMIN), (ALL, Role.SUBMIT), (ALL, Role.READ)):
+            problem_of(Caller(client, make(world, tenant, role)[1])("GET", "/pipeline/audit"), 403, "forbidden")
+        response = Caller(client, make(world, ALL, Role.ADMIN)[1])("GET", "/pipeline/audit")
+        bodies.AuditPage.model_validate(response.get_json())
+        assert response.get_json()["rows"] == [
+            {"id": f"{NOON}-0", "at": "2025-01-03T12:00:00.000Z", "actor": "cli:me@here", "action": "key.created", "target": "k",
+             "detail": {"role": "read"}}
+        ]  # fmt: skip
+
+
+class TestKeyRoutes:
+    def test_from_made_to_revoked(self, client: FlaskClient, world: World) -> None:
+        admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
+        made = admin("POST", "/pipeline/tenants/acme/keys", json={"role": "submit", "name": "ci", "workspace_id": "blog"})
+        body = made.get_json()
+        bodies.NewApiKey.model_validate(body)
+        assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
+        assert (body["name"], body["tenant_id"], body["workspace_id"], body["role"], body["revoked"]) == (
+            "ci",
+            "acme",
+            "blog",
+            "submit",
+            False,
+        )
+        caller = Caller(client, body["key"])
+        assert caller("POST", "/pipeline/jobs", json={"url": URL}).get_json()["workspace_id"] == "blog"
+        listed = admin("GET", "/pipeline/tenants/acme/keys")
+        bodies.ApiKeyList.model_validate(listed.get_json())
+        assert (listed.get_json()["count"], listed.get_json()["keys"][0]["key_id"]) == (2, body["key_id"])
+        assert body["key"].rpartition("_")[2] not in listed.text
+        assert all("hash" not in one for one in listed.get_json()["keys"])
+        for _ in range(2):
+            revoked = admin("DELETE", f"/pipeline/tenants/acme/keys/{body['key_id']}")
+            bodies.ApiKey.model_validate(revoked.get_json())
+            assert (revoked.status_code, revoked.get_json()["revoked"]) == (200, True)
+
+    def test_expires_at_is_a_moment_ahead(self, client: FlaskClient, world: World) -> None:
+        admin = Caller(client, make(world, ALL, Role.ADMIN)[1])
+        made = admin("POST", "/pipeline/tenants/*/keys", json={"role": "read", "expires_at": "2999-01-01T00:00:00+01:00"})
+        assert (made.get_json()["expires_at"], made.get_json()["tenant_id"]) == ("2998-12-31T23:00:00.000Z", "*")
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({}, "role"), ({"role": "root"}, "role"), ({"role": None}, "role"), ({"role": "read", "expires_at": 5}, "expires_at"),
+            ({"role": "read", "expires_at": "tomorrow"}, "expires_at"), ({"role": "read", "name": "a\nb"}, "name"),
+            ({"role": "read", "name": "x" * 65}, "name"), ({"role": "read", "workspace_id": "-"}, "workspace_id"),
+            ({"role": "admin", "workspace_id": "blog"}, "workspace_id"), ({"role": "read", "tenant_id": "acme"}, "tenant_id"),
+        ],
+    )  # fmt: skip
+    def test_what_is_wrong_is_named(self, client: FlaskClient, world: World, body: dict[str, Any], field: str) -> None:
+        admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
+        problem_of(admin("POST", "/pipeline/tenants/acme/keys", json=body), 422, "invalid_input", field)
+
+    @pytest.mark.parametrize("tenant", ["other", "*", "-bad", "Acme", "acme "])
+    @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", ""), ("DELETE", "/0000000000000001")])
+    def test_an_admin_of_a_tenant_has_no_other(self, client: FlaskClient, world: World, tenant: str, method: str, tail: str) -> None:
+        admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
+        response = admin(method, f"/pipeline/tenants/{tenant}/keys{tail}", json={"role": "admin"})
+        problem_of(response, 403, "foreign_tenant", "tenant_id")
+        assert len(world.keys.keys) == 1
+
+    def test_an_admin_of_all_has_each(self, client: FlaskClient, world: World) -> None:
+        admin = Caller(client, make(world, ALL, Role.ADMIN)[1])
+        for tenant in ("acme", "other", "*"):
+            assert admin("POST", f"/pipeline/tenants/{tenant}/keys", json={"role": "admin"}).status_code == 201
+        problem_of(admin("GET", "/pipeline/tenants/-bad/keys"), 422, "invalid_input", "tenant_id")
+
+    def test_anothers_key_is_an_unknown_one(self, client: FlaskClient, world: World) -> None:
+        admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
+        other, _ = make(world, "other")
+        for key_id in (other.key_id, "00000000000000ff", "x", "%00"):
+            problem_of(admin("DELETE", f"/pipeline/tenants/acme/keys/{key_id}"), 404, "unknown_key")
+        assert world.keys.keys[other.key_id].revoked_at is None
+
+
+class TestPolicies:
+    def test_every_route_has_one_and_every_one_a_route(self, client: FlaskClient) -> None:
+        served = {rule.endpoint for rule in client.application.url_map.iter_rules()}
+        assert served == set(POLICIES), "give each route its policy in web/policy.py"
+
+    def test_a_route_without_one_is_answered_to_nobody(self, world: World) -> None:
+        app: Flask = create_app(world.parts(), settings_with())
+        app.add_url_rule("/new", "new", lambda: "secret")
+        _, text = make(world, ALL, Role.ADMIN)
+        with capture_logs() as logs:
+            problem_of(app.test_client().get("/new", headers={"Authorization": f"Bearer {text}"}), 403, "forbidden")
+        assert ("route_without_policy", "new") in [(line["event"], line.get("endpoint")) for line in logs]
+
+    def test_the_document_says_what_each_operation_needs(self, client: FlaskClient) -> None:
+        document = client.get("/openapi.json").get_json()
+        assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+        public = set()
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                if operation["security"] == []:
+                    public.add((method, path))
+                    continue
+                assert {"apiKey": []} in operation["security"]
+                assert {"401", "403", "429", "503"} <= set(operation["responses"]), (method, path)
+                assert "WWW-Authenticate" in operation["responses"]["401"]["headers"]
+                assert "Retry-After" in operation["responses"]["429"]["headers"]
+        assert public == {("get", "/health/live"), ("get", "/pipeline/artifacts/{path}")}
+
+    def test_none_that_writes_is_open_to_readers(self, client: FlaskClient) -> None:
+        for rule in client.application.url_map.iter_rules():
+            if (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
+                assert POLICIES[rule.endpoint] in {Policy.SUBMIT, Policy.ADMIN, Policy.ROOT}, rule

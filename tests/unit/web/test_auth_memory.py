@@ -1,0 +1,143 @@
+"""What a process remembers of keys and of failures: for how long, and how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline_jobs.api_keys import ApiKey, Role
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.web import failures, keyring
+from pipeline_jobs.web.failures import BURST, SECONDS_EACH, Failures
+from pipeline_jobs.web.keyring import CACHE_SECONDS, KeyRing
+
+from .fakes import NOON, FakeKeys
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def made(keys: FakeKeys) -> tuple[ApiKey, str]:
+    return keys.create("acme", Role.READ, actor="test")
+
+
+class TestKeyRing:
+    def test_a_revocation_holds_within_a_second(self, clock: Clock) -> None:
+        assert CACHE_SECONDS < 1
+        keys = FakeKeys()
+        ring = KeyRing(keys, clock)
+        key, text = made(keys)
+        assert ring.find(text) is not None
+        keys.keys[key.key_id] = replace(key, revoked_at=NOON)
+        clock.now += CACHE_SECONDS - 0.01
+        assert ring.find(text) is not None
+        clock.now += 0.01
+        assert ring.find(text) is None
+        assert not ring.has_seen(text)
+
+    def test_the_age_of_an_answer_counts_from_the_question(self, clock: Clock) -> None:
+        keys = FakeKeys()
+        _, text = made(keys)
+
+        class Slow(FakeKeys):
+            def get(self, key_id: str) -> ApiKey | None:
+                found = keys.get(key_id)
+                clock.now += CACHE_SECONDS
+                return found
+
+        ring = KeyRing(Slow(), clock)
+        assert ring.find(text) is not None
+        assert ring.find(text) is not None
+        assert keys.asked.count("get") == 2
+
+    def test_a_wrong_key_is_not_remembered(self, clock: Clock) -> None:
+        keys = FakeKeys()
+        ring = KeyRing(keys, clock)
+        _, text = made(keys)
+        wrong = text[:-1] + ("a" if text[-1] != "a" else "b")
+        assert ring.find(wrong) is None
+        assert ring.find("nonsense") is None
+        assert not ring.has_seen(wrong)
+        assert keys.asked.count("get") == 1, "what is not of a key's form must cost the store nothing"
+
+    def test_the_same_text_is_good_for_the_right_key_only(self, clock: Clock) -> None:
+        keys = FakeKeys()
+        ring = KeyRing(keys, clock)
+        (_, text), (second, _) = made(keys), made(keys)
+        assert ring.find(f"pjk_{second.key_id}_{text.rpartition('_')[2]}") is None
+
+    def test_memory_is_bounded(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keyring, "MAX_REMEMBERED", 3)
+        keys = FakeKeys()
+        ring = KeyRing(keys, clock)
+        texts = [made(keys)[1] for _ in range(5)]
+        assert all(ring.find(text) for text in texts)
+        assert [ring.has_seen(text) for text in texts] == [False, False, True, True, True]
+
+    def test_no_text_is_kept(self, clock: Clock) -> None:
+        keys = FakeKeys()
+        ring = KeyRing(keys, clock)
+        _, text = made(keys)
+        ring.find(text)
+        assert text.rpartition("_")[2] not in repr(vars(ring))
+
+    def test_a_full_store_does_not_shut_out_a_good_key(self, clock: Clock) -> None:
+        class Full(FakeKeys):
+            def touch(self, key_id: str, now_ms: int) -> None:
+                raise StoreUnavailable
+
+        keys = Full()
+        assert KeyRing(keys, clock).find(made(keys)[1]) is not None
+
+
+class TestFailures:
+    def test_a_burst_and_then_one_at_a_time(self, clock: Clock) -> None:
+        found = Failures(clock)
+        for number in range(1, BURST + 1):
+            assert found.wait("a") == 0
+            assert found.add("a") is (number == BURST)
+        assert found.wait("a") == SECONDS_EACH
+        assert found.wait("b") == 0
+        clock.now += SECONDS_EACH
+        assert found.wait("a") == 0
+        assert found.add("a")
+        assert found.wait("a") == SECONDS_EACH
+
+    def test_all_is_forgotten_in_time(self, clock: Clock) -> None:
+        found = Failures(clock)
+        for _ in range(BURST):
+            found.add("a")
+        clock.now += BURST * SECONDS_EACH
+        assert not any(found.add("a") for _ in range(BURST - 1))
+
+    def test_memory_is_bounded(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(failures, "MAX_ADDRESSES", 3)
+        found = Failures(clock)
+        for address in "abcd":
+            for _ in range(BURST):
+                found.add(address)
+        assert [found.wait(address) > 0 for address in "abcd"] == [False, True, True, True]
+
+    @pytest.mark.parametrize(
+        ("one", "other", "same"),
+        [
+            ("2001:db8::1", "2001:db8::ffff:1:2:3", True),
+            ("2001:db8::1", "2001:db8:0:1::1", False),
+            ("192.0.2.1", "192.0.2.2", False),
+            ("::ffff:192.0.2.1", "192.0.2.1", True),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+            ("", "", True),
+        ],
+    )
+    def test_whom_it_takes_for_one(self, one: str, other: str, same: bool) -> None:
+        assert (failures.group(one) == failures.group(other)) is same

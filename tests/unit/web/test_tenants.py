@@ -1,0 +1,125 @@
+"""Limits, usage, erasure, changes of waiting jobs and idempotency keys over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+
+from pipeline_jobs.exceptions import QueueFull, RateLimited, StoreFull
+from pipeline_jobs.tenants import TenantLimits
+from tests.unit.web.checks import problem_of
+from tests.unit.web.fakes import World
+
+LIMITS = "/pipeline/tenants/acme/limits"
+
+
+class TestLimits:
+    def test_they_are_empty_until_set_and_set_as_a_whole(self, client: FlaskClient, world: World) -> None:
+        assert set(client.get(LIMITS).get_json().values()) == {None}
+        put = client.put(LIMITS, json={"weight": 2, "max_concurrent": 4, "paused": False})
+        assert (put.status_code, put.get_json()["max_concurrent"]) == (200, 4)
+        assert world.tenants.kept["acme"] == TenantLimits(weight=2, max_concurrent=4, paused=False)
+        assert client.put(LIMITS, json={}).get_json()["weight"] is None
+
+    def test_the_defaults_of_all_are_those_of_the_star(self, client: FlaskClient, world: World) -> None:
+        assert client.put("/pipeline/tenants/*/limits", json={"max_queued": 9}).status_code == 200
+        assert world.tenants.kept["*"].max_queued == 9
+
+    def test_a_change_is_in_the_audit_log(self, client: FlaskClient, world: World) -> None:
+        client.put(LIMITS, json={"weight": 2})
+        row = world.audit.rows[0]
+        assert (row.action, row.target, row.detail) == ("limits.set", "acme", {"weight": 2.0})
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"weight": 0}, "weight"),
+            ({"weight": "2"}, "weight"),
+            ({"max_concurrent": -1}, "max_concurrent"),
+            ({"max_concurrent": 1.5}, "max_concurrent"),
+            ({"max_concurrent": True}, "max_concurrent"),
+            ({"paused": 1}, "paused"),
+            ({"submit_rate": 1e9}, "submit_rate"),
+            ({"speed": 1}, "speed"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, client: FlaskClient, body: dict[str, object], field: str) -> None:
+        problem_of(client.put(LIMITS, json=body), 422, field=field)
+
+
+class TestUsage:
+    def test_days_are_given_today_first(self, client: FlaskClient) -> None:
+        body = client.get("/pipeline/tenants/acme/usage?days=3").get_json()
+        assert [day["date"] for day in body["days"]] == ["2025-01-03", "2025-01-02", "2025-01-01"]
+        assert body["days"][0]["failure_rate"] == 0.5
+
+    @pytest.mark.parametrize("days", ["0", "401", "x", "-1", "1.5"])
+    def test_days_out_of_range_are_refused(self, client: FlaskClient, days: str) -> None:
+        problem_of(client.get(f"/pipeline/tenants/acme/usage?days={days}"), 422, field="days")
+
+
+class TestErasure:
+    def test_a_dry_run_erases_nothing(self, client: FlaskClient, world: World) -> None:
+        assert client.delete("/pipeline/tenants/acme?dry_run=true").get_json() == {
+            "jobs": 3, "still_live": 0, "artifact_bytes": 7, "done": False,
+        }  # fmt: skip
+        assert (world.tenants.erased, world.audit.rows) == ([], [])
+
+    def test_it_is_done_and_noted(self, client: FlaskClient, world: World) -> None:
+        assert client.delete("/pipeline/tenants/acme").get_json()["done"]
+        assert (world.tenants.erased, world.audit.rows[0].action) == (["acme"], "tenant.erase")
+
+    def test_all_tenants_at_once_cannot_be_erased(self, client: FlaskClient) -> None:
+        problem_of(client.delete("/pipeline/tenants/*"), 422, field="tenant_id")
+
+
+class TestChange:
+    def test_a_waiting_jobs_priority_is_changed(self, client: FlaskClient) -> None:
+        path = client.post("/pipeline/jobs", json={"pipeline": "sleep"}).headers["Location"]
+        changed = client.patch(path, json={"priority": 7})
+        assert (changed.status_code, changed.get_json()["priority"]) == (200, 7)
+
+    def test_a_running_one_is_not(self, client: FlaskClient, world: World) -> None:
+        job_id = client.post("/pipeline/jobs", json={"pipeline": "sleep"}).get_json()["job_id"]
+        world.jobs.start(job_id)
+        problem_of(client.patch(f"/pipeline/jobs/{job_id}", json={"priority": 7}), 409, "job_not_waiting")
+
+    @pytest.mark.parametrize(("body", "field"), [({"priority": 51}, "priority"), ({"run_at": "soon"}, "run_at"), ({"url": "x"}, "url")])
+    def test_what_is_wrong_is_named(self, client: FlaskClient, body: dict[str, object], field: str) -> None:
+        path = client.post("/pipeline/jobs", json={"pipeline": "sleep"}).headers["Location"]
+        problem_of(client.patch(path, json=body), 422, field=field)
+
+    def test_an_unknown_one_is_unknown(self, client: FlaskClient) -> None:
+        problem_of(client.patch("/pipeline/jobs/job_1_00000000", json={"priority": 1}), 404, "unknown_job")
+
+
+class TestIdempotencyKey:
+    def test_a_repetition_is_answered_with_the_same_job(self, client: FlaskClient, world: World) -> None:
+        answers = [client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"}) for _ in range(3)]
+        assert len({answer.get_json()["job_id"] for answer in answers}) == 1
+        assert [answer.headers.get("Idempotent-Replayed") for answer in answers] == [None, "true", "true"]
+        assert {answer.status_code for answer in answers} == {201}
+        assert len(world.jobs.jobs) == 1
+
+    def test_another_request_with_the_same_key_is_refused(self, client: FlaskClient) -> None:
+        client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"})
+        again = client.post("/pipeline/jobs", json={"pipeline": "sleep", "priority": 1}, headers={"Idempotency-Key": "k"})
+        problem_of(again, 422, "idempotency_key_reused")
+
+    @pytest.mark.parametrize("key", ["", "x" * 256])
+    def test_a_key_of_a_wrong_length_is_refused(self, client: FlaskClient, key: str) -> None:
+        problem_of(client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": key}), 422)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [(QueueFull(retry_after=9), 429, "queue_full"), (RateLimited(retry_after=9, limit=2), 429, "rate_limited"), (StoreFull(retry_after=9), 503, "store_full")],
+)  # fmt: skip
+def test_too_much_is_said_with_the_time_to_come_again(
+    client: FlaskClient, world: World, failure: Exception, status: int, code: str
+) -> None:
+    world.jobs.failure = failure
+    refused = client.post("/pipeline/jobs", json={"pipeline": "sleep"})
+    problem_of(refused, status, code)
+    assert refused.headers["Retry-After"] == "9"
+    assert ("RateLimit" in refused.headers) == (code == "rate_limited")
