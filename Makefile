@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types lock docs docker-check clean
+.PHONY: help run test lint types lock docs docker-check chaos chaos-plain mutants heavy fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -33,6 +33,21 @@ docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
 
 docker-check: $(TEST_STAMP)  ## the Dockerfile by hadolint, the compose file by docker compose
 	$(PY) -m pytest tests/unit/test_docker.py
+
+chaos: $(TEST_STAMP)  ## kill everything at random and count what was lost (JOBS=10000 SEED=1 MINUTES=15)
+	$(PY) -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+chaos-plain: $(TEST_STAMP)  ## the same kills on plain Celery
+	$(PY) -m benchmarks.plain_celery_chaos
+
+mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
+	$(PY) -m tests.mutants
+
+heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million records, a server away for a minute, ...)
+	$(PY) -m pytest -s tests/heavy/bar_*.py
+
+fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
+	$(PY) -m benchmarks.fairness_plot
 
 lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requirements/*.lock (UPGRADE= keeps those that still fit)
 	$(INSTALL) 'uv>=0.13,<0.14'

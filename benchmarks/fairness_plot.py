@@ -1,4 +1,6 @@
-"""Who ran when, for first-in-first-out and for fair shares: `python -m benchmarks.fairness_plot` writes `docs/fairness.svg` and prints figures.
+"""Who ran when, for first-in-first-out and for fair shares.
+
+`python -m benchmarks.fairness_plot` writes `docs/fairness.svg` and prints figures.
 
 Four slots. At 0 s tenant A sends 300 jobs of 100 ms; at 1 s B sends 10 and at 2 s C sends 40 of 50 ms. FIFO is the same store with all of
 them in one tenant: within a workspace jobs of equal priority start in the order they came.
@@ -86,22 +88,21 @@ def measure(server: Server, title: str, *, fair: bool) -> Run:
 def svg(runs: list[Run]) -> str:
     """One strip of slots for each run, a colour for each tenant."""
     longest = max(end for run in runs for *_, end in run.spans)
-    width, left, bar, gap = 900, 20, 18, 70
+    width, left, bar, gap = 900, 20, 18, 90
     scale = (width - 2 * left) / longest
     parts = []
     top = 30
     for run in runs:
         parts.append(f'<text x="{left}" y="{top}" font-weight="bold">{run.title}</text>')
         for slot, who, start, end in run.spans:
-            parts.append(
-                f'<rect x="{left + start * scale:.1f}" y="{top + 10 + slot * (bar + 2)}" width="{max((end - start) * scale - 0.3, 0.5):.1f}" '
-                f'height="{bar}" fill="{COLOURS[who]}"/>'
-            )
+            place = f'x="{left + start * scale:.1f}" y="{top + 10 + slot * (bar + 2)}" height="{bar}"'
+            parts.append(f'<rect {place} width="{max((end - start) * scale - 0.3, 0.5):.1f}" fill="{COLOURS[who]}"/>')
         base = top + 10 + SLOTS * (bar + 2)
-        for when, who, n, seconds in PLAN:
-            x = left + when * scale
-            parts.append(f'<line x1="{x:.1f}" y1="{top + 5}" x2="{x:.1f}" y2="{base}" stroke="{COLOURS[who]}" stroke-dasharray="3 2"/>')
-            parts.append(f'<text x="{x + 2:.1f}" y="{base + 14}" fill="{COLOURS[who]}">{who} sends {n} x {seconds * 1000:.0f} ms</text>')
+        for row, (when, who, n, seconds) in enumerate(PLAN):
+            x, colour = left + when * scale, COLOURS[who]
+            parts.append(f'<line x1="{x:.1f}" y1="{top + 5}" x2="{x:.1f}" y2="{base}" stroke="{colour}" stroke-dasharray="3 2"/>')
+            label = f"{who} sends {n} x {seconds * 1000:.0f} ms"
+            parts.append(f'<text x="{x + 2:.1f}" y="{base + 14 + 14 * row}" fill="{colour}">{label}</text>')
         top = base + gap
     body = "\n".join(parts)
     return (

@@ -113,8 +113,12 @@ class TestIdempotencyKey:
 
 @pytest.mark.parametrize(
     ("failure", "status", "code"),
-    [(QueueFull(retry_after=9), 429, "queue_full"), (RateLimited(retry_after=9, limit=2), 429, "rate_limited"), (StoreFull(retry_after=9), 503, "store_full")],
-)  # fmt: skip
+    [
+        (QueueFull(retry_after=9), 429, "queue_full"),
+        (RateLimited(retry_after=9, limit=2), 429, "rate_limited"),
+        (StoreFull(retry_after=9), 503, "store_full"),
+    ],
+)
 def test_too_much_is_said_with_the_time_to_come_again(
     client: FlaskClient, world: World, failure: Exception, status: int, code: str
 ) -> None:
