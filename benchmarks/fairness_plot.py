@@ -106,7 +106,8 @@ def svg(runs: list[Run]) -> str:
         top = base + gap
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top - 30}" font-family="sans-serif" font-size="12" fill="#52606d">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top - 30}" font-family="sans-serif" font-size="12"'
+        ' fill="#52606d">\n'
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
 

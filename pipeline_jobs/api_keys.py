@@ -20,7 +20,7 @@ from pipeline_jobs import audit
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.keys import Key
-from pipeline_jobs.store import Store, _errors
+from pipeline_jobs.store import Store, store_errors
 from pipeline_jobs.tenants import NAME, TenantContext
 
 #: Stands for every tenant, as a key's `tenant_id`.
@@ -236,14 +236,14 @@ class KeyStore:
         """The key, good or not; None: there is none."""
         if not KEY_ID.fullmatch(key_id):
             return None
-        with _errors():
+        with store_errors():
             flat: Any = self._client.hgetall(self._key("api_key", key_id))
         return ApiKey.from_mapping(flat) if flat else None
 
     def list(self, tenant_id: str | None = None) -> list[ApiKey]:
         """The keys of a tenant (or of `ALL`), newest first, the revoked and expired ones too. None: every key there is."""
         index = self._key("api_keys") if tenant_id is None else self._key("tenant_api_keys", tenant_id)
-        with _errors():
+        with store_errors():
             ids: Any = self._client.zrevrange(index, 0, -1)
             with self._client.pipeline(transaction=False) as pipe:
                 for key_id in ids:
@@ -272,14 +272,14 @@ class KeyStore:
 
     def required(self) -> bool:
         """A key was made once, so the API asks for one."""
-        with _errors():
+        with store_errors():
             return bool(self._client.exists(self._key("api_keys_on")))
 
     def _key(self, name: str, *parts: str) -> str:
         return self._prefix + KEYS[name].pattern.format(*parts)
 
     def _run(self, name: str, key: str, arguments: Sequence[Any]) -> Any:
-        with _errors():
+        with store_errors():
             return self._scripts[name](keys=[key], args=arguments)
 
 

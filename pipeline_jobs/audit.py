@@ -18,7 +18,7 @@ from typing import Any
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.keys import Key
-from pipeline_jobs.store import Store, _errors
+from pipeline_jobs.store import Store, store_errors
 
 #: Families of keys beside those of `keys.KEYS`.
 KEYS: dict[str, Key] = {
@@ -72,7 +72,7 @@ def record(store: Store, actor: str, action: str, target: str, detail: Mapping[s
 
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
-    with _errors():
+    with store_errors():
         store.client.eval(_RECORD, 1, store.keys.prefix, *texts(actor, action, target, detail))
 
 
@@ -84,7 +84,7 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> tuple[list
     if cursor is not None and not _CURSOR.fullmatch(cursor):
         raise InvalidInput("cursor is not one that a list gave", field="cursor")
     highest = "+" if cursor is None else f"({cursor}"
-    with _errors():
+    with store_errors():
         found: Any = store.client.xrevrange(store.keys.prefix + KEYS["audit"].pattern, highest, "-", count=limit + 1)
     rows = [Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"])) for row_id, row in found[:limit]]
     return rows, rows[-1].row_id if len(found) > limit else None

@@ -104,7 +104,7 @@ def connect(url: str) -> redis.Redis:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Server and connection trouble as `StoreUnavailable`; no key or value in its text."""
     try:
         yield
@@ -304,7 +304,7 @@ class Store:
 
     def limits(self, tenant_id: str) -> dict[str, float]:
         """A tenant's own limits (`*`: the defaults), those that are set."""
-        with _errors():
+        with store_errors():
             return {name: float(value) for name, value in self.client.hgetall(self.keys("limits", tenant_id)).items()}  # type: ignore[union-attr]
 
     def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
@@ -329,7 +329,7 @@ class Store:
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
-        with _errors():
+        with store_errors():
             # A server that was restarted has another run id: the script then gives every lease its time once more.
             server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
         *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms, server, self._lease_ms)
@@ -353,7 +353,7 @@ class Store:
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
-        with _errors():
+        with store_errors():
             flat = self.client.hgetall(self.keys("job", job_id))
         if not flat:
             raise UnknownJob
@@ -368,7 +368,7 @@ class Store:
         if query.after is not None and (query.created_before is None or query.after < query.created_before * 1000):
             highest = f"({query.after}"
         lowest = "-inf" if query.created_after is None else str(query.created_after * 1000)
-        with _errors():
+        with store_errors():
             page = self._scripts["list"](
                 keys=[self.keys.prefix, index],
                 args=[
@@ -390,35 +390,35 @@ class Store:
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
-        with _errors():
+        with store_errors():
             self.client.set(self.keys("secret"), secrets.token_urlsafe(32), nx=True)
             return str(self.client.get(self.keys("secret")))
 
     def take_trash(self, limit: int = 100) -> list[str]:
         """Folders of artifacts to delete; call `drop_trash` when they are gone."""
-        with _errors():
+        with store_errors():
             return list(self.client.lrange(self.keys("trash"), 0, limit - 1))  # type: ignore[arg-type]
 
     def drop_trash(self, folders: Iterable[str]) -> None:
-        with _errors():
+        with store_errors():
             for folder in folders:
                 self.client.lrem(self.keys("trash"), 1, folder)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes of artifacts that a tenant's jobs keep."""
-        with _errors():
+        with store_errors():
             return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
 
     # -- inside
 
     def _run(self, name: str, *arguments: Any) -> Any:
-        with _errors():
+        with store_errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
 
     def _submit(self, durably: bool, *arguments: Any) -> Any:
         if not durably:
             return self._run("submit", *arguments)
-        with _errors(), self.client.pipeline(transaction=False) as pipe:
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
             self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]

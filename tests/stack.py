@@ -154,7 +154,7 @@ class Api:
     def alive(self, path: str = "/health/live") -> bool:
         try:
             return requests.get(self.url + path, timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
     def get(self, path: str, **options: Any) -> requests.Response:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
 from pipeline_jobs.settings import Settings, load_settings
-from pipeline_jobs.up import readiness, sample, stack
+from pipeline_jobs.up import access, readiness, sample, stack
 from pipeline_jobs.up.display import JobView, say, show_result
 from pipeline_jobs.up.ports import choose_ports
 from pipeline_jobs.up.processes import Supervisor
@@ -162,10 +162,11 @@ def wait_for_all(supervisor: Supervisor, settings: Settings) -> None:
 def run_sample(supervisor: Supervisor, settings: Settings, console: Console, url: str) -> bool:
     """Submit the sample clip, show its progress and its result. True if it completed."""
     api = api_address(settings)
-    job = sample.submit(api, url)
-    say(console, f"Job {job['job_id']} of tenant {job['tenant_id']}: {url}")
-    with JobView(console) as view:
-        job = sample.follow(api, job, show=view.show, alive=supervisor.check)
+    with access.headers(settings, sample.TENANT) as headers:
+        job = sample.submit(api, url, headers=headers)
+        say(console, f"Job {job['job_id']} of tenant {job['tenant_id']}: {url}")
+        with JobView(console) as view:
+            job = sample.follow(api, job, show=view.show, alive=supervisor.check, headers=headers)
     show_result(console, job)
     return bool(job["status"] == "completed")
 

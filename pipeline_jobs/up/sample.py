@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,19 +55,27 @@ def check_clip(clip: Path) -> Path:
     return clip
 
 
-def submit(api: str, url: str, tenant: str = TENANT) -> dict[str, Any]:
+def submit(api: str, url: str, tenant: str = TENANT, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """POST the job.
 
+    :param headers: a key, where the API asks for one.
     :return: the job as the API shows it.
     :raises ApiRefused: any answer but 201, with its words.
     """
-    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": tenant}, timeout=ANSWER_SECONDS)
+    answer = requests.post(f"{api}/pipeline/jobs", json={"url": url, "tenant_id": tenant}, headers=headers, timeout=ANSWER_SECONDS)
     if answer.status_code != 201:
         raise ApiRefused(f"POST /pipeline/jobs answered {answer.status_code}: {answer.text[:500]}")
     return dict(answer.json())
 
 
-def follow(api: str, job: dict[str, Any], *, show: Callable[[dict[str, Any]], None], alive: Callable[[], None]) -> dict[str, Any]:
+def follow(
+    api: str,
+    job: dict[str, Any],
+    *,
+    show: Callable[[dict[str, Any]], None],
+    alive: Callable[[], None],
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Ask for the job until it has ended, passing each answer to `show`.
 
     :param alive: called before each question; raises if waiting is pointless.
@@ -75,6 +83,7 @@ def follow(api: str, job: dict[str, Any], *, show: Callable[[dict[str, Any]], No
     :raises ApiRefused: the API lost it.
     """
     with requests.Session() as session:
+        session.headers.update(headers or {})
         while True:
             show(job)
             if job["status"] in ENDED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ def name_of(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """An address or name of this machine itself; `::ffff:127.0.0.1` is one."""
     try:

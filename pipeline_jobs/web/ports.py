@@ -105,6 +105,9 @@ class ApiKeys(Protocol):
     def revoke(self, tenant_id: str, key_id: str, *, actor: str) -> ApiKey | None:
         """End a key; None: the tenant has none with this id."""
 
+    def erase(self, tenant_id: str) -> int:
+        """Remove a tenant's keys, records and all. :return: how many there were."""
+
     def touch(self, key_id: str, now_ms: int) -> None:
         """Note that it was used."""
 

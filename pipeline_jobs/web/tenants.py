@@ -77,7 +77,7 @@ def limits(path: TenantPath) -> Response:
 def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
     here = web()
     now = here.parts.tenants.set_limits(path.tenant_id, TenantLimits(**body.model_dump()))
-    here.parts.audit.record(caller().actor, "limits.set", path.tenant_id, body.model_dump(exclude_none=True))
+    here.parts.audit.record(caller().actor, "limits.changed", path.tenant_id, body.model_dump(exclude_none=True))
     return reply(now.to_dict())
 
 
@@ -108,6 +108,8 @@ def erase(path: TenantPath, query: EraseRequest) -> Response:
         for key in here.parts.keys.list(path.tenant_id):
             here.parts.keys.revoke(path.tenant_id, key.key_id, actor=caller().actor)
     erased = here.parts.tenants.erase(path.tenant_id, dry_run=query.dry_run)
+    if erased.done:
+        here.parts.keys.erase(path.tenant_id)
     if not query.dry_run:
-        here.parts.audit.record(caller().actor, "tenant.erase", path.tenant_id, erased.to_dict())
+        here.parts.audit.record(caller().actor, "tenant.erased", path.tenant_id, erased.to_dict())
     return reply(erased.to_dict())

@@ -13,6 +13,7 @@ from celery.utils.functional import maybe_list
 from celery.worker import control as celery_control
 from celery.worker.control import Panel
 
+from pipeline_jobs import audit
 from pipeline_jobs.exceptions import UnknownJob
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
@@ -27,19 +28,21 @@ class JobControl(Control):
         if command in ("revoke", "terminate") and arguments:
             jobs = self.app.jobs
             for task_id in maybe_list(arguments.get("task_id")) or ():
-                if jobs.is_job(task_id):
-                    _cancel(jobs, task_id)
+                if jobs.is_job(task_id) and _cancel(jobs, task_id):
+                    audit.record(jobs.client.store, audit.process_actor(), "job.cancelled", task_id, {"command": command})
         return super().broadcast(command, arguments, *args, **kwargs)
 
 
-def _cancel(jobs: Any, job_id: str) -> None:
+def _cancel(jobs: Any, job_id: str) -> bool:
+    """:return: there was something to cancel."""
     try:
         before = jobs.client.get(job_id)
         job = jobs.client.cancel(job_id)
     except UnknownJob:
-        return
+        return False
     if job.ended and not before.ended:
         jobs.say_revoked(job)
+    return not before.ended
 
 
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None = None, **kwargs: Any) -> Any:

@@ -23,6 +23,8 @@ ORPHAN_SECONDS = 10.0
 #: How long a process may take to end after SIGTERM, in seconds.
 TERM_SECONDS = 60.0
 POLL_SECONDS = 0.1
+#: A Celery worker writes the stacks of its threads into its log when it gets SIGUSR1; so long may it take, in seconds.
+CRIES, CRY_SECONDS = ("worker", "maintenance"), 1.0
 
 #: Asks the kernel to kill it with its parent, then becomes the command (as `JobContext.popen` does, and for its reasons).
 _LAUNCHER = (
@@ -115,10 +117,16 @@ class Processes:
             if one.alive and one.ready is None and one.role.ready(one.log.read_text("utf-8", "replace")):
                 one.ready = now
             if one.alive and one.termed is not None and now - one.termed > TERM_SECONDS:
-                self.stuck.append(f"{one.mark.split(':', 1)[1]} did not end within {TERM_SECONDS:.0f} s of SIGTERM")
-                self.kill(one)
+                self._give_up(one)
             if not self._closing and one.ended is not None and now - one.ended >= RESPAWN_SECONDS:
                 self._start(name)
+
+    def _give_up(self, one: Incarnation) -> None:
+        self.stuck.append(f"{one.mark.split(':', 1)[1]} did not end within {TERM_SECONDS:.0f} s of SIGTERM")
+        if one.role.kind in CRIES:
+            one.popen.send_signal(signal.SIGUSR1)
+            time.sleep(CRY_SECONDS)
+        self.kill(one)
 
     def _start(self, name: str) -> None:
         role = self.roles[name]

@@ -28,6 +28,8 @@ RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
+FAIR = "tests/integration/test_fairness.py"
+TENANTS = "tests/integration/test_tenants_life.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 
@@ -68,16 +70,26 @@ GUARDS = (
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua("cancel", "an ended job stays as it is", "if job.status == 'queued' then", "if job.status ~= 'running' then"),
-    _lua("lib", "an end gives its lease and slot back", "  leave_queue(id, job)\n  release(id, job)\n", "  leave_queue(id, job)\n"),
-    _lua("lib", "an end leaves the queue", "  leave_queue(id, job)\n  release(id, job)\n", "  release(id, job)\n"),
-    _lua("lib", "a lease given back is counted down", "if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then", "if false then"),
-    _lua("lib", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
-    _lua("lib", "a dead worker's cancelled job ends", "  local ended = stopped(id, job, ttl_ms)\n  if ended then return ended end\n", ""),
-    _lua("lib", "the third crash is the last", "if crashes >= max_crashes then", "if false then"),
+    _lua("lib/ending", "an end gives its lease and slot back", "  release(id, job)\n  local used", "  local used"),
+    _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
+    _lua(
+        "lib/queue",
+        "a lease given back is counted down",
+        "if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then",
+        "if false then",
+    ),
+    _lua("lib/queue", "a stranded lease that ends is counted down", "then redis.call('DECR', K.stranded()) end", "then end"),
+    _lua(
+        "lib/ending",
+        "a dead worker's cancelled job ends",
+        "  local ended = stopped(id, job, ttl_ms)\n  if ended then return ended end\n",
+        "",
+    ),
+    _lua("lib/ending", "the third crash is the last", "if crashes >= max_crashes then", "if false then"),
     # -- in
     _lua("submit", "a repetition is the same job", "if known.nonce ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known.nonce ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "the tenant's cap", ">= tonumber(ARGV[4]) then", ">= 1e9 then", BACKPRESSURE),
+    _lua("submit", "the tenant's cap", ">= most then", ">= 1e9 then", BACKPRESSURE),
     _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
     _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
@@ -90,10 +102,33 @@ GUARDS = (
     _py("store", "waits for the disk", "if not durably:", "if True:", BACKPRESSURE),
     _py("store", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib", "the cap over all workers", "CAP - running)", "1e9)"),
-    _lua("lib", "hints on the broker fill slots", ") - hinted", ")"),
-    _lua("lib", "leases of dead workers fill no slot", "(running - stranded)", "running"),
-    _lua("lib", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
+    _lua("lib/admission", "the cap over all workers", "CAP - running)", "1e9)"),
+    _lua("lib/admission", "hints on the broker fill slots", ") - hinted", ")"),
+    _lua("lib/admission", "leases of dead workers fill no slot", "(running - stranded)", "running"),
+    _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
+    _lua(
+        "lib/queue",
+        "a lease that ends frees its tenant's slot",
+        "    slot_freed(id, job)\n  end\nend\n\n-- A hint",
+        "  end\nend\n\n-- A hint",
+        FAIR,
+    ),
+    # -- tenants
+    _lua("submit", "a key makes one job", "if made[1] then", "if false then", TENANTS),
+    _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[10] then return {'differs'} end", "", TENANTS),
+    _lua("submit", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
+    _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
+    _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
+    _lua("lib/fair", "a pipeline's cap", "return cap and tonumber(", "return false and tonumber(", FAIR),
+    _lua(
+        "lib/fair",
+        "being idle saves up no credit",
+        "math.max(time_of(tenant, 'time'), tonumber(",
+        "math.min(time_of(tenant, 'time'), tonumber(",
+        FAIR,
+    ),
+    _lua("lib/fair", "shares are by the time that was used", "  charge(job, used - tonumber(", "  charge(job, 0 * tonumber(", FAIR),
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
@@ -101,8 +136,8 @@ GUARDS = (
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
     _lua("rescue", "a deadline", "redis.call('HSET', K.job(id), 'deadline_passed', '1')\n    job.deadline_passed = '1'", ""),
     _lua("rescue", "a job that waited too long", "K.waits(), '-inf', int(NOW)", "K.waits(), '-inf', '-inf'"),
-    _lua("lib", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
-    _lua("announce", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
+    _lua("lib/ending", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
+    _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
     _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.jobs(), '-inf', '+inf'"),

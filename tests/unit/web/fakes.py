@@ -222,6 +222,13 @@ class FakeKeys:
         self.keys[key_id] = replace(key, revoked_at=key.revoked_at or NOON)
         return self.keys[key_id]
 
+    def erase(self, tenant_id: str) -> int:
+        self._ask("erase")
+        gone = [key_id for key_id, key in self.keys.items() if key.tenant_id == tenant_id]
+        for key_id in gone:
+            del self.keys[key_id]
+        return len(gone)
+
     def touch(self, key_id: str, now_ms: int) -> None:
         self.touched.append(key_id)
         self._ask("touch")

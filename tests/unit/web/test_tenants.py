@@ -28,7 +28,7 @@ class TestLimits:
     def test_a_change_is_in_the_audit_log(self, client: FlaskClient, world: World) -> None:
         client.put(LIMITS, json={"weight": 2})
         row = world.audit.rows[0]
-        assert (row.action, row.target, row.detail) == ("limits.set", "acme", {"weight": 2.0})
+        assert (row.action, row.target, row.detail) == ("limits.changed", "acme", {"weight": 2.0})
 
     @pytest.mark.parametrize(
         ("body", "field"),
@@ -67,7 +67,7 @@ class TestErasure:
 
     def test_it_is_done_and_noted(self, client: FlaskClient, world: World) -> None:
         assert client.delete("/pipeline/tenants/acme").get_json()["done"]
-        assert (world.tenants.erased, world.audit.rows[0].action) == (["acme"], "tenant.erase")
+        assert (world.tenants.erased, world.audit.rows[0].action) == (["acme"], "tenant.erased")
 
     def test_all_tenants_at_once_cannot_be_erased(self, client: FlaskClient) -> None:
         problem_of(client.delete("/pipeline/tenants/*"), 422, field="tenant_id")
