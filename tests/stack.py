@@ -163,6 +163,9 @@ class Api:
     def post(self, path: str, body: Any, **options: Any) -> requests.Response:
         return requests.post(self.url + path, json=body, timeout=90, **options)
 
+    def put(self, path: str, body: Any, **options: Any) -> requests.Response:
+        return requests.put(self.url + path, json=body, timeout=60, **options)
+
     def delete(self, path: str, **options: Any) -> requests.Response:
         return requests.delete(self.url + path, timeout=60, **options)
 

@@ -6,15 +6,18 @@ worker. No job id ever gets into a worker's set of revoked ids: that would throw
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 from celery.app.control import Control
 from celery.utils.functional import maybe_list
 from celery.worker import control as celery_control
-from celery.worker.control import Panel
+from celery.worker.control import Panel, control_command
 
 from pipeline_jobs import audit
-from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.exceptions import InvalidInput, UnknownJob
+from pipeline_jobs.tenants import TenantLimits
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
 TERMINATE_SECONDS = 3.0
@@ -30,7 +33,30 @@ class JobControl(Control):
             for task_id in maybe_list(arguments.get("task_id")) or ():
                 if jobs.is_job(task_id) and _cancel(jobs, task_id):
                     audit.record(jobs.client.store, audit.process_actor(), "job.cancelled", task_id, {"command": command})
+        if command == "tenant_limits" and arguments:
+            set_limits(self.app.jobs, arguments["tenant"], arguments["limits"])
         return super().broadcast(command, arguments, *args, **kwargs)
+
+
+def set_limits(jobs: Any, tenant: str, limits: str) -> TenantLimits:
+    """Put a tenant's limits, given as JSON, in the place of those it had.
+
+    :raises InvalidInput: no JSON object, an unknown limit, or a value that cannot be.
+    """
+    try:
+        wanted = TenantLimits(**json.loads(limits))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"limits: {error}", field="limits") from None
+    now: TenantLimits = jobs.client.set_limits(tenant, wanted)
+    audit.record(jobs.client.store, audit.process_actor(), "limits.changed", tenant, asdict(wanted))
+    return now
+
+
+@control_command(args=[("tenant", str), ("limits", str)], signature="<tenant or *> <limits as JSON>")
+def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
+    """Set a tenant's limits, for example: acme '{"weight": 2, "max_concurrent": 4}'. They act on its backlog at once."""
+    # Written by whoever sent the command (`JobControl.broadcast`), so that it holds with no worker alive; each worker answers what it sees.
+    return {"ok": state.app.jobs.client.limits(tenant).to_dict()}
 
 
 def _cancel(jobs: Any, job_id: str) -> bool:
