@@ -148,9 +148,8 @@ class Processes:
 
     def up(self, kind: str) -> list[Incarnation]:
         """The processes of a kind that work."""
-        return [
-            one for one in self.current.values() if one.role.kind == kind and one.alive and one.ready is not None and one.termed is None
-        ]
+        of_kind = [one for one in self.current.values() if one.role.kind == kind]
+        return [one for one in of_kind if one.alive and one.ready is not None and one.killed is None and one.termed is None]
 
     def all_up(self) -> bool:
         return len([one for one in self.current.values() if one.alive and one.ready is not None]) == len(self.roles)

@@ -135,9 +135,7 @@ class _Run:
         return sum(int(client.zcard(keys("status", status))) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
 
 
-def _judge(
-    stack: Stack, run: _Run, kinds: dict[str, str], jobs: dict[str, Job], seed: int, bounds: tuple[float, float]
-) -> CancelFigures:
+def _judge(stack: Stack, run: _Run, kinds: dict[str, str], jobs: dict[str, Job], seed: int, bounds: tuple[float, float]) -> CancelFigures:
     figures = CancelFigures(seed, cancels=len(run.journal), bystanders=sum(kind == "bystander" for kind in kinds.values()))
     for future in run.pending:
         future.result()

@@ -66,9 +66,7 @@ class ServerFigures:
         self.answers = dict(answers)
 
 
-def run_full(
-    stack: Stack, server: Server, api: Api, *, running: int, waiting: int, posts: int
-) -> ServerFigures:
+def run_full(stack: Stack, server: Server, api: Api, *, running: int, waiting: int, posts: int) -> ServerFigures:
     """Fill the server while jobs run, wait for those, ask for more, then give it room again.
 
     :param running: slots of the workers, all of which get a job; `waiting`: jobs behind them.
