@@ -6,7 +6,6 @@ Beat ticks, the maintenance worker runs them; what they do is decided by scripts
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ from pipeline_jobs.store import Rescued, Store
 
 logger = structlog.get_logger(__name__)
 
-BATCH = 500
+BATCH = 100
 
 
 @dataclass(slots=True)
@@ -44,7 +43,7 @@ class Purge:
             if count < BATCH:
                 break
         failpoints.reach("purge.midway")
-        _beat(self.store, "purge")
+        self.store.beat("purge")
         return {"purged": purged, "folders": self._empty_trash()}
 
     def _empty_trash(self) -> int:
@@ -84,7 +83,7 @@ class Rescue:
             counts[rescued.became] += 1
             logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
             self.moved(rescued)
-        _beat(self.store, "rescue")
+        self.store.beat("rescue")
         return counts
 
 
@@ -108,7 +107,7 @@ class Reconcile:
             after = following
         if counters or jobs:
             logger.error("reconciled: the indexes did not agree with the records", counters=counters, jobs=jobs)
-        _beat(self.store, "reconcile")
+        self.store.beat("reconcile")
         return {"counters": counters, "jobs": jobs}
 
 
@@ -132,7 +131,3 @@ def sweep_workdirs(store: Store, settings: Settings) -> int:
             shutil.rmtree(folder, ignore_errors=True)
             swept += 1
     return swept
-
-
-def _beat(store: Store, duty: str) -> None:
-    store.client.set(store.keys("heartbeat", duty), int(time.time() * 1000))

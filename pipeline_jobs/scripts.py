@@ -8,7 +8,7 @@ from pipeline_jobs.keys import lua_builder
 
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "why", "set_limits", "set_pipeline_cap", "change",
+    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.

@@ -349,6 +349,15 @@ class Store:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
         return int(self._run("purge", limit))
 
+    def tick(self, queue: str, message: str, most: int) -> bool:
+        """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""
+        with store_errors():
+            return bool(self._scripts["tick"](keys=[self.keys.prefix, queue], args=[message, most, *self._admission]))
+
+    def beat(self, duty: str) -> None:
+        """Note that a duty of maintenance ran now."""
+        self._run("beat", duty)
+
     # -- reading
 
     def get(self, job_id: str) -> Job:

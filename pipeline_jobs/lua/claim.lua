@@ -14,7 +14,13 @@ if job.status == 'running' and job.fence == fence and redis.call('HGET', K.job(i
 end
 if job.status ~= 'queued' then return {'no', job.status} end
 if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
-if tonumber(redis.call('HGET', K.job(id), 'schema') or '1') > tonumber(ARGV[6]) then return {'no', 'schema'} end
+if tonumber(redis.call('HGET', K.job(id), 'schema') or '1') > tonumber(ARGV[6]) then
+  -- Its hint is used up. It gives its slot back at once and waits apart, not at the head of the queue: what this version can run goes first.
+  unhint(id, job)
+  redis.call('HSET', K.job(id), 'reason', 'retry')
+  redis.call('ZADD', K.delayed(), int(NOW + HINT_MS), id)
+  return {'no', 'schema'}
+end
 
 if not job.started_at then
   local waited = NOW - tonumber(job.created_at)

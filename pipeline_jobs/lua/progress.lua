@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Write a run's progress; with no percentage, only ask.
 -- KEYS: prefix
 -- ARGV: id, fence, percent or '', stage, message, admission

@@ -5,17 +5,16 @@ Why not honcho: `docs/decisions/0002-process-supervisor.md`.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_jobs.exceptions import PipelineJobsError
+from pipeline_jobs.lifeline import die_with
 
 POLL_SECONDS = 0.05
 #: How much of a log is read for its last lines, in bytes.
@@ -108,7 +107,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 # Not in the terminal's foreground group: a Ctrl-C is ours alone, and we choose the order.
                 start_new_session=True,
-                preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 - one system call, no lock that a thread could hold
+                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 - one system call, no lock that a thread could hold
             )
         child = Child(command, popen, log)
         self.children.append(child)
@@ -143,15 +142,3 @@ class Supervisor:
             # Also after a clean end: a group may have members that outlived their leader.
             child.signal_group(signal.SIGKILL)
             child.popen.wait()
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies, however it dies (Linux)."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.state import EXTENSION
 
@@ -21,6 +22,11 @@ graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15
 # One fixed path per user for all gunicorns of a machine: two installations would fight for it.
 control_socket_disable = True
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker whose master was killed would go on for `graceful_timeout`, and hold the port that the next master needs."""
+    die_with(server.pid)
 
 
 def post_worker_init(worker: Any) -> None:

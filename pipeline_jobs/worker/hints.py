@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery
+from celery.utils import uuid
 from celery.utils.functional import maybe_list
 from kombu import Connection
 from kombu.utils.json import dumps, loads
@@ -19,6 +20,7 @@ from pipeline_jobs.store import Hint, HintTemplate
 
 JOB_TASK = "pipeline_jobs.run_job"
 JOBS_QUEUE = "jobs"
+MAINTENANCE_QUEUE = "maintenance"
 FENCE_HEADER = "fence"
 
 #: What Flower shows for each job; no url, no params: those may hold secrets, and a message carries ids only.
@@ -45,17 +47,29 @@ def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: 
         errbacks=maybe_list(link_error),
         **canvas,
     )
+    body = _written(app, JOB_TASK, task, JOBS_QUEUE, headers=headers)
+    # kombu takes the tag from here: one constant tag would make messages overwrite each other.
+    body["properties"]["delivery_tag"] = "@TAG@"
+    return str(dumps(body)).replace('"@FENCE@"', "@FENCE@")
+
+
+def tick(app: Celery, name: str, expires: float | None) -> str:
+    """The whole message of a tick of maintenance as JSON. :param expires: seconds after which it is of no use."""
+    # Not to write its state: a full server would refuse that, and the duty with it.
+    task = app.amqp.as_task_v2(uuid(), name, expires=expires, ignore_result=True)
+    return str(dumps(_written(app, name, task, MAINTENANCE_QUEUE)))
+
+
+def _written(app: Celery, name: str, task: Any, queue: str, **options: Any) -> dict[str, Any]:
+    """What kombu would push to the queue's list."""
     written: list[dict[str, Any]] = []
     # Virtual transports share one way of writing; memory's `_put` is where Redis would push.
     with Connection("memory://") as connection, connection.channel() as channel:
         channel._put = lambda queue, body, **_: written.append(body)
         producer = app.amqp.Producer(channel, auto_declare=False)
         # By queue, which Celery makes exchange '' and the queue's name: an exchange whose binding is missing would drop the message.
-        app.amqp.send_task_message(producer, JOB_TASK, task, queue=JOBS_QUEUE, declare=(), retry=False, headers=headers, serializer="json")
-    body = written[0]
-    # kombu takes the tag from here: one constant tag would make messages overwrite each other.
-    body["properties"]["delivery_tag"] = "@TAG@"
-    return str(dumps(body)).replace('"@FENCE@"', "@FENCE@")
+        app.amqp.send_task_message(producer, name, task, queue=queue, declare=(), retry=False, serializer="json", **options)
+    return written[0]
 
 
 def template(app: Celery) -> HintTemplate:

@@ -125,11 +125,12 @@ class LeaseKeeper:
     def _kill(self, request: JobRequest, reply: str) -> None:
         """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""
         if request in state.active_requests and request.worker_pid:
-            logger.warning("job did not stop, killing its process", job_id=request.id, reply=reply, pid=request.worker_pid)
+            # Nothing between the look and the kill: while a line is logged, the event loop could give the child its next job.
             try:
                 os.kill(request.worker_pid, signal.SIGKILL)
             except ProcessLookupError:
-                pass
+                return
+            logger.warning("job did not stop, killed its process", job_id=request.id, reply=reply, pid=request.worker_pid)
 
 
 def _stopping() -> bool:

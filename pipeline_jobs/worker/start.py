@@ -12,7 +12,7 @@ from celery.signals import worker_init, worker_process_init
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.guard import unsafe
 from pipeline_jobs.run import install_interrupt
-from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
 from pipeline_jobs.worker.parts import Jobs
 
 
@@ -23,6 +23,9 @@ def name_worker(sender: Any, **_: Any) -> None:
         return
     _refuse_unsafe(jobs)
     jobs.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
+    if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
+        # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
+        ticks.no_ack = True
     options = sender.options
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.

@@ -14,11 +14,26 @@ from pipeline_jobs.job import NewJob, StepResult, new_job_id
 from pipeline_jobs.maintenance import sweep_workdirs
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
-from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, message
+from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
 from pipeline_jobs.worker.request import JobCancelledSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
 
-MAINTENANCE_QUEUE = "maintenance"
+#: Ticks that may wait: more would only say the same again.
+MOST_TICKS = 100
+
+
+class Tick(Task):
+    """A task of maintenance. On the store's own server its message goes through a script, so that it gets through when that is full."""
+
+    abstract = True
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *, expires: Any = None, **options: Any) -> Any:
+        """:return: an `AsyncResult`, or None where a script sent it."""
+        jobs = self.app.jobs
+        if not jobs.settings.broker_is_store:
+            return super().apply_async(args, kwargs, expires=expires, **options)
+        jobs.client.store.tick(MAINTENANCE_QUEUE, tick(self.app, self.name, expires), MOST_TICKS)
+        return None
 
 
 class JobTask(Task):
@@ -148,25 +163,25 @@ def register(app: Celery) -> None:
     app.register_task(JobTask())
     # shared=False: a shared task would be put on every later app of the process, with this app's parts.
 
-    @app.task(name="pipeline_jobs.maintenance.purge", ignore_result=True, shared=False)
+    @app.task(name="pipeline_jobs.maintenance.purge", base=Tick, ignore_result=True, shared=False)
     def purge() -> dict[str, int]:
         """TTL cleanup, artifacts of removed jobs, left-over working folders of this disk."""
         jobs = app.jobs
         return {**jobs.purge.run_once(), "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
 
-    @app.task(name="pipeline_jobs.maintenance.rescue", ignore_result=True, shared=False)
+    @app.task(name="pipeline_jobs.maintenance.rescue", base=Tick, ignore_result=True, shared=False)
     def rescue() -> dict[str, int]:
         """Dead workers' jobs and lost hints go back to the queue."""
         counts: dict[str, int] = app.jobs.rescue.run_once()
         return counts
 
-    @app.task(name="pipeline_jobs.maintenance.reconcile", ignore_result=True, shared=False)
+    @app.task(name="pipeline_jobs.maintenance.reconcile", base=Tick, ignore_result=True, shared=False)
     def reconcile() -> dict[str, int]:
         """Counters and indexes against the records."""
         counts: dict[str, int] = app.jobs.reconcile.run_once()
         return counts
 
-    @app.task(name="pipeline_jobs.maintenance.canary", ignore_result=True, shared=False)
+    @app.task(name="pipeline_jobs.maintenance.canary", base=Tick, ignore_result=True, shared=False)
     def canary() -> dict[str, int]:
         """A job that does nothing, through the queue `jobs`."""
         counts: dict[str, int] = app.jobs.canary.run_once()

@@ -11,7 +11,6 @@ import pytest
 from pipeline_jobs.failpoints import NAMES
 from tests.chaos.failpoints import deaths, run_failpoints
 
-
 #: On a busy machine a worker may see too few jobs in one run to come to its place: then once more.
 RUNS = 3
 

@@ -92,7 +92,8 @@ def full(jobs: Cell) -> Iterator[Cell]:
 
 
 def test_on_a_full_server_jobs_are_handed_back_rescued_deleted_and_purged(full: Cell) -> None:
-    back, lost, deleted, purged = (full.running() for _ in range(4))
+    back, lost, told, deleted, purged = (full.running() for _ in range(5))
+    full.client.cancel(told.job_id)
     for run in (deleted, purged):
         full.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
     full.store.client.zadd(full.store.keys("leases"), {lost.job_id: 1})
@@ -100,6 +101,10 @@ def test_on_a_full_server_jobs_are_handed_back_rescued_deleted_and_purged(full: 
     full.store.client.config_set("maxmemory", "1mb")
     assert full.store.requeue(back.job_id, back.fence, "handback") is JobStatus.QUEUED
     assert [(one.job_id, one.became) for one in full.store.rescue()] == [(lost.job_id, "queued")]
+    assert full.store.progress(told.job_id, told.fence, None) == "cancel"
+    assert full.store.tick("maintenance", "{}", 1)
+    assert not full.store.tick("maintenance", "{}", 1)
+    full.store.beat("purge")
     full.client.delete(deleted.job_id)
     assert full.store.purge() == 1
     for gone in (deleted, purged):
@@ -154,3 +159,18 @@ def test_a_publish_that_raises_has_accepted_the_job_all_the_same(jobs: Cell) -> 
         store.submit(job, nonce="n")
     assert store.get(job.job_id).status is JobStatus.QUEUED
     store.client.close()
+
+
+def test_newer_records_do_not_hold_up_what_this_version_can_run(jobs: Cell) -> None:
+    jobs.slots(2)
+    newer = [jobs.submit() for _ in range(2)]
+    for job in newer:
+        jobs.store.client.hset(jobs.store.keys("job", job.job_id), "schema", "99")
+        assert jobs.store.claim(job.job_id, job.fence, worker="w1", run="r") == ClaimRefused("schema")
+    assert [jobs.submit().reason for _ in range(2)] == ["dispatched", "dispatched"], "its slots are free for others"
+    for job in newer:
+        assert jobs.client.get(job.job_id).status is JobStatus.QUEUED
+        jobs.store.client.zadd(jobs.store.keys("delayed"), {job.job_id: 1})
+    jobs.slots(4)
+    assert [jobs.client.get(job.job_id).reason for job in newer] == ["dispatched", "dispatched"]
+    assert differences(jobs.store) == []

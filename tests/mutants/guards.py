@@ -56,6 +56,7 @@ GUARDS = (
     _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
     _lua("claim", "the same answer for the same run only", "redis.call('HGET', K.job(id), 'run') == run then", "true then"),
     _lua("claim", "the record's schema", "> tonumber(ARGV[6]) then", "> 1e9 then"),
+    _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
@@ -145,6 +146,9 @@ GUARDS = (
     _py("maintenance", "a folder in use is not swept", "if not held:", "if True:", MAINTENANCE),
     # -- a full server
     _no_oom_flag("finish"),
+    _no_oom_flag("progress"),
+    _no_oom_flag("tick"),
+    _no_oom_flag("beat"),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
