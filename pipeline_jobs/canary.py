@@ -41,6 +41,9 @@ class Canary:
 
     def run_once(self) -> dict[str, int]:
         """:return: `{"returned": 1 if the last one completed, "sent": 1}`"""
+        # The id follows from the tick: two beats, or a tick that came twice, send one canary.
+        tick = int(time.time() // self.interval_seconds * self.interval_seconds)
+        job_id = f"job_{tick}_0ca0a4b0"
         store = self.client.store
         key = store.keys("canary")
         last = store.client.get(key)
@@ -51,12 +54,15 @@ class Canary:
                 if job.status is JobStatus.COMPLETED:
                     returned = 1
                     store.client.set(store.keys("heartbeat", "canary"), int(time.time() * 1000))
+                if job.job_id == job_id or not job.ended:
+                    # This tick's, or still on its way (it expires): no second one. An id that was deleted could be made again.
+                    return {"returned": returned, "sent": 0}
                 self.client.delete(job.job_id)
-            except UnknownJob:
+            except (UnknownJob, JobNotEnded):
+                # Another maintenance worker was quicker.
                 pass
-            except JobNotEnded:
-                # It is still on its way, or it would have expired: no second one beside it.
-                return {"returned": 0, "sent": 0}
+            if last == job_id:
+                return {"returned": returned, "sent": 0}
         new = NewJob(
             pipeline=PIPELINE.name,
             tenant_id=TENANT,
@@ -65,8 +71,6 @@ class Canary:
             ttl_seconds=self.interval_seconds,
             deadline_seconds=2 * self.interval_seconds,
         )
-        # The id follows from the tick: two beats send one canary.
-        job_id = f"job_{int(time.time() // self.interval_seconds * self.interval_seconds)}_0ca0a4b0"
         try:
             store.client.set(key, self.client.submit(new, job_id=job_id).job_id)
         except IdTaken:
