@@ -20,6 +20,9 @@ from pipeline_jobs.worker.request import JobRequest
 
 logger = structlog.get_logger(__name__)
 
+#: How long a worker may take to end after its last job had to be gone, in seconds.
+HANG_SECONDS = 20.0
+
 
 class LeaseKeeper:
     """Announces slots and renews leases every `announce_seconds`, in a daemon thread.
@@ -83,6 +86,7 @@ class LeaseKeeper:
             except Exception:
                 # Without a beat every job of this worker would be taken away: log and go on.
                 logger.exception("lease keeper")
+            self._end_if_hung()
             self._wake.wait(self._interval)
             self._wake.clear()
 
@@ -115,6 +119,20 @@ class LeaseKeeper:
             logger.info("job handed back", job_id=request.id, became=became)
             if became is not None:
                 self._jobs.say_rescued(Rescued(request.id, became.value))
+
+    def _end_if_hung(self) -> None:
+        """A worker that was told to stop and has handed its jobs back must end.
+
+        After SIGKILLs of children during a reconnect Celery's pool can be left with the number of a closed pipe in its event loop; its
+        main thread then blocks in a read for ever (`docs/reliability.md`).
+        """
+        if not _stopping():
+            return
+        now = time.monotonic()
+        self._told_to_stop = self._told_to_stop or now
+        if now - self._told_to_stop >= self._shutdown_grace + self._grace + HANG_SECONDS:
+            logger.error("this worker did not end by itself: killed")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _give_up_what_is_lost(self) -> None:
         """No renewal for a whole lease: others may have these jobs by now. Their writes would be refused; save the work."""
