@@ -60,7 +60,7 @@ class Bench:
         #: Celery's own set holds them weakly.
         self._running: list[Running] = []
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(lease, "os", SimpleNamespace(kill=lambda pid, number: self.killed.append((pid, number))))
+        monkeypatch.setattr(lease, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda pid, number: self.killed.append((pid, number))))
         settings = SimpleNamespace(announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0)
         jobs = SimpleNamespace(
             settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None
@@ -175,3 +175,16 @@ def test_a_worker_that_leaves_has_no_slots_and_keeps_its_leases(bench: Bench) ->
     bench.keeper.leave()
     bench.beat()
     assert bench.store.announced == [(0, ["a"], True)]
+
+
+def test_a_worker_that_hangs_after_it_was_told_to_stop_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.keeper._end_if_hung()
+    monkeypatch.setattr(state, "should_stop", 0)
+    bench.keeper._end_if_hung()
+    # The grace for jobs, the grace for what ignores the hand-back, and then some.
+    bench.now += 5 + 15 + lease.HANG_SECONDS - 1
+    bench.keeper._end_if_hung()
+    assert bench.killed == []
+    bench.now += 1
+    bench.keeper._end_if_hung()
+    assert bench.killed == [(1, signal.SIGKILL)]
