@@ -112,7 +112,8 @@ class Processes:
         for name, one in list(self.current.items()):
             if one.alive and (code := one.popen.poll()) is not None:
                 one.ended = now
-                if one.killed is None and one.termed is None:
+                # One that was asked to end must do so by itself, too.
+                if one.killed is None and (one.termed is None or code != 0):
                     self.unexpected.append(f"{one.mark.split(':', 1)[1]} ended with {code}: {' / '.join(one.tail(3))[-400:]}")
             if one.alive and one.ready is None and one.role.ready(one.log.read_text("utf-8", "replace")):
                 one.ready = now

@@ -126,6 +126,7 @@ def _measured(outcome: Outcome) -> list[str]:
         f"| come to the end although an earlier one of the same job had | {runs.repeated}: {_per(runs.repeated, kills)} per kill |",
         f"| that nothing in the record accounts for | {runs.unaccounted}: {_per(runs.unaccounted, kills)} per kill |",
         f"| from a worker's SIGKILL to its job's next start | {times(outcome.worker_rescues)}; {bar} |",
+        f"| the same, but for the lease that a restart of the server grants anew | {times(outcome.worker_rescues_but_for_restarts)} |",
         f"| from a child's SIGKILL to its job's next start | {times(outcome.child_rescues)} |",
         f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
         f"| jobs there that no client was told of (the answer was lost) | {untold} |",

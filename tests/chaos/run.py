@@ -51,6 +51,8 @@ class Outcome:
     faults: list[Done]
     executions: Executions
     worker_rescues: Rescues
+    #: The same, also without the lease that each restart of the server grants anew.
+    worker_rescues_but_for_restarts: Rescues
     child_rescues: Rescues
     #: Ends of processes that nobody asked for.
     unexpected: list[str]
@@ -132,11 +134,18 @@ class _Run:
             faults=faults.done,
             executions=executions(evidence),
             worker_rescues=rescues(bodies, _of(faults.done, "kill_worker"), outages, of_children=False),
+            worker_rescues_but_for_restarts=rescues(
+                bodies, _of(faults.done, "kill_worker"), [*outages, *self._granted_anew(faults.outages.server)], of_children=False
+            ),
             child_rescues=rescues(bodies, _of(faults.done, "kill_child"), outages, of_children=True),
             unexpected=self.processes.unexpected,
             rest_seconds=rest_seconds,
             seconds=time.time() - began,
         )
+
+    def _granted_anew(self, down: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+        """After each outage of the server, the time for which it extends all leases."""
+        return [(back, back + self.settings.lease_seconds) for _, back in down]
 
     def _under_load(self, load: Load, faults: Faults) -> None:
         start, looked, said = time.monotonic(), 0.0, 0.0
