@@ -20,6 +20,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import ListQuery, Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -101,6 +102,7 @@ class Client:
             max_attempts=new.max_attempts or pipeline.retry.max_attempts,
             tags=new.tags,
             metadata=new.metadata,
+            webhook=check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
         )
 
     def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None) -> Job:
@@ -112,7 +114,8 @@ class Client:
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
-        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """

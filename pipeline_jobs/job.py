@@ -92,6 +92,8 @@ class NewJob:
     run_at: int | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: To be told of its end: `{"url": ..., "events": [...]}`, no event for all.
+    webhook: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class Job:
     retry_of: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: `{"url": ..., "events": [...]}`: who is to be told of its end.
+    webhook: Mapping[str, Any] | None = None
     #: Node name of the worker that holds or held it.
     worker: str | None = None
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
@@ -245,7 +249,16 @@ class Job:
             "retry_of": self.retry_of,
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
+            "webhook": dict(self.webhook) if self.webhook else None,
         }
+
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/jobs/{self.job_id}"
+        return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
 
 
 def dumps(value: Any) -> str:
@@ -259,7 +272,7 @@ def dumps(value: Any) -> str:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
-_JSON = frozenset({"params", "metadata", "tags", "result", "error_detail"})
+_JSON = frozenset({"params", "metadata", "tags", "result", "error_detail", "webhook"})
 _STRINGS = frozenset({"url", "quality", "reason", "stage", "message", "error", "retry_of", "worker", "artifacts"})
 _INTEGERS = frozenset(
     {

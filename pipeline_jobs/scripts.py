@@ -9,10 +9,12 @@ from pipeline_jobs.keys import lua_builder
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change",
+    "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
+    "webhooks_create", "webhooks_update", "webhooks_rotate", "webhooks_test",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
-LIBRARY = ("base", "fair", "queue", "ending", "admission")
+LIBRARY = ("base", "fair", "queue", "outbox", "ending", "admission")
 
 
 def source(name: str) -> str:

@@ -29,6 +29,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     UnknownJob,
+    WebhooksFull,
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
@@ -420,6 +421,10 @@ class Store:
 
     # -- inside
 
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
+        return self._run(name, *arguments)
+
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
@@ -446,7 +451,9 @@ def _refusal(reply: Sequence[str]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
         case "same":

@@ -6,7 +6,7 @@
 --       number of fields, field, value, ..., admission
 -- Returns {'ok', created_at, order, reason, fence, deadline_at, rate limit or '', what is left of it, hints} | {'taken'} (another job has the id)
 --       | {'same', id of the job that this key made} | {'differs'} (the key made a job of another request)
---       | {'full', 'tenant' | 'all' | 'storage', seconds after which to try again} | {'rate', limit, ms after which to try again}.
+--       | {'full', 'tenant' | 'all' | 'storage' | 'webhooks', seconds after which to try again} | {'rate', limit, ms after which to try again}.
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, start, idempotency = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local n, first = tonumber(ARGV[11]), 12
@@ -41,6 +41,7 @@ if not adopt then
   if limits.max_storage_bytes and tonumber(redis.call('HGET', K.usage(tenant), 'artifact_bytes') or '0') >= limits.max_storage_bytes then
     return {'full', 'storage', 300}
   end
+  if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or tonumber(ARGV[4])
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) >= most then return {'full', 'tenant', retry_after('tenant:' .. tenant)} end
   if redis.call('ZCARD', K.status('queued')) >= tonumber(ARGV[5]) then return {'full', 'all', retry_after('all')} end

@@ -16,6 +16,7 @@ from pipeline_jobs.executor import Executor
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
+from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeperStep
@@ -95,8 +96,12 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
     store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
 
     @cache
+    def key() -> str:
+        return settings.secret_key or store.secret()
+
+    @cache
     def artifacts() -> ArtifactStore:
-        return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
+        return ArtifactStore(settings.artifacts_root, settings.base_url, key())
 
     registry = pipelines.registry
     client = Client(store, registry, settings)
@@ -109,6 +114,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        webhooks=Webhooks.of(store, settings, key),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

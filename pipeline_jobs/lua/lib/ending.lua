@@ -37,6 +37,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   drained('tenant:' .. job.tenant_id)
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  outbox_job(id, job, to)
 end
 
 local function end_cancelled(id, job, ttl_ms)
