@@ -10,6 +10,7 @@ PipelineJobsError
 │   ├── UnknownEndpoint         no such webhook endpoint, or not one of yours
 │   ├── EndpointDisabled        it must be enabled first
 │   ├── UnknownDelivery         no such delivery, or not one of yours
+│   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
 │   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
 │   └── QueueDisabled           a feature flag is off
@@ -121,6 +122,12 @@ class UnknownDelivery(RequestError):
     """There is no delivery with this id."""
 
     code = "unknown_delivery"
+
+
+class KeyChanged(RequestError):
+    """PIPELINE_SECRET_KEY is not the one that this webhook secret was made with: put it back, or rotate the secret."""
+
+    code = "webhook_key_changed"
 
 
 class KeyReused(RequestError):

@@ -19,7 +19,7 @@ from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
@@ -50,6 +50,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
     )
     return create_app(parts, settings)
 

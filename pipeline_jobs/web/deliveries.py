@@ -35,9 +35,7 @@ class DeliveryListRequest(Parameters):
     """Which deliveries."""
 
     tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    status: Literal["pending", "delivered", "dead"] | None = Field(
-        None, description="Only those in this state; `dead`: to be looked after."
-    )
+    status: Literal["pending", "delivered", "dead"] | None = Field(None, description="Only those in this state; `dead`: given up.")
     limit: Limit = Field(DEFAULT_LIMIT, description="Most deliveries on the page.")
     cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 

@@ -59,9 +59,7 @@ class EndpointChange(BaseModel):
     url: Target | None = Field(None, description="Acts on what waits to be sent, too.")
     events: Events | None = Field(None, description="Types of events; empty: all.")
     description: Description | None = None
-    enabled: bool | None = Field(
-        None, description="While it is disabled it gets nothing, and what waits for it is dead when its turn comes."
-    )
+    enabled: bool | None = Field(None, description="Disabled, it gets nothing, and what waits for it is dead when its turn comes.")
 
 
 class EndpointListRequest(Parameters):
@@ -91,7 +89,7 @@ def _record(action: str, endpoint: Endpoint) -> None:
 @blueprint.post(
     "",
     summary="Make a webhook endpoint",
-    description="From now on the tenant's events are sent there. The answer has its `secret`, for the receiver to check the signatures with: "
+    description="From now on the tenant's events are sent there. The answer has its `secret`, by which the receiver checks signatures: "
     "keep it, nobody can ask for it again.",
     responses=responses({201: answer("The endpoint, with its secret.", NewWebhookEndpoint, "Location")}, 400, 404, 413, 415, 422, 503),
 )

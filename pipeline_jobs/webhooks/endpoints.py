@@ -135,10 +135,8 @@ class Endpoints:
 
         :raises UnknownEndpoint:
         """
-        draw = self._signer.draw()
-        if not self._store.run_script(
-            "webhooks_rotate", "endpoint", self.get(endpoint_id).endpoint_id, draw.nonce, draw.check, self._overlap_ms
-        ):
+        draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
+        if not self._store.run_script("webhooks_rotate", "endpoint", known, draw.nonce, draw.check, self._overlap_ms):
             raise UnknownEndpoint
         return self.get(endpoint_id), self._signer.reveal(draw)
 

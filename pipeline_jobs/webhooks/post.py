@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import requests
 import urllib3
 from ssrfguard import Policy, Resolver, SSRFGuardError
-from ssrfguard.requests import SafeAdapter, Session
+from ssrfguard.requests import SafeAdapter
 
 #: Of an answer's body, in bytes. Its status is all that counts.
 MOST_BODY = 16_384
@@ -59,14 +60,13 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, policy: Policy, t
 def _send(
     url: str, body: bytes, headers: Mapping[str, str], policy: Policy, timeout: float, resolver: Resolver | None, cut: _Cut
 ) -> tuple[int, float | None]:
-    with Session(policy=policy) as session:
-        # No proxy and no .netrc of this machine: a proxy would resolve the name itself.
-        session.trust_env = False
-        adapter = _Adapter(cut, policy=policy, resolver=resolver)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        waits = (min(CONNECT_SECONDS, timeout), timeout)
-        with session.post(url, data=body, headers=dict(headers), timeout=waits, stream=True, allow_redirects=False) as response:
+    policy.check_url(url)
+    request = requests.Request("POST", url, data=body, headers=dict(headers)).prepare()
+    # The adapter and not a session: a session would look where a redirect leads (and read its body whole), ask the environment for a
+    # proxy, which would resolve the name itself, and .netrc for a password.
+    with closing(_Adapter(cut, policy=policy, resolver=resolver)) as adapter:
+        response = adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, timeout), timeout))
+        with closing(response):
             try:
                 response.raw.read(MOST_BODY)
             except (urllib3.exceptions.HTTPError, OSError, ValueError):

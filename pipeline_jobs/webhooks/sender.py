@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 import structlog
 
 from pipeline_jobs import __version__, failpoints
-from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import body
 from pipeline_jobs.webhooks.post import Answer, post
 from pipeline_jobs.webhooks.retries import SLOW_SECONDS, verdict
-from pipeline_jobs.webhooks.signing import KeyChanged, Signer
+from pipeline_jobs.webhooks.signing import Signer
 from pipeline_jobs.webhooks.targets import policy
 
 logger = structlog.get_logger(__name__)
@@ -140,12 +140,5 @@ class Sender:
                 if not left or self._stopping.wait(STORE_AWAY):
                     raise
         say = logger.info if answer.error == "" else logger.warning
-        say(
-            "webhook",
-            delivery_id=taken.delivery_id,
-            type=taken.event,
-            tenant_id=taken.tenant_id,
-            outcome=found.outcome,
-            became=status,
-            **attempt,
-        )
+        about = {"delivery_id": taken.delivery_id, "type": taken.event, "tenant_id": taken.tenant_id}
+        say("webhook", **about, outcome=found.outcome, became=status, **attempt)

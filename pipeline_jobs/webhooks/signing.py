@@ -16,15 +16,9 @@ from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook
 
-from pipeline_jobs.exceptions import PipelineJobsError
+from pipeline_jobs.exceptions import KeyChanged
 
 _LABEL = b"pipeline-jobs webhook secret\0"
-
-
-class KeyChanged(PipelineJobsError):
-    """PIPELINE_SECRET_KEY is not the one that this webhook secret was made with: put it back, or rotate the secret."""
-
-    code = "webhook_key_changed"
 
 
 @dataclass(frozen=True, slots=True)

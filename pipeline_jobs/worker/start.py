@@ -1,4 +1,4 @@
-"""What a worker does as it starts: its name, its default limits; and each pool child: die with its parent, be interruptible, end its webhooks."""
+"""What a worker does as it starts: its name, its default limits; and each pool child: die with its parent, be interruptible, stop well."""
 
 from __future__ import annotations
 
