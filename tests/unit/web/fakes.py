@@ -21,7 +21,9 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
+
+from .fake_webhooks import FakeEndpoints, FakeLedger
 
 SIGNATURE = "good-signature"
 #: 2025-01-03T12:00:00Z, the brief's own moment.
@@ -279,6 +281,11 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+def in_memory_webhooks() -> Webhooks:
+    endpoints = FakeEndpoints()
+    return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
+
+
 @dataclass
 class World:
     """Everything behind the app under test."""
@@ -291,6 +298,7 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    webhooks: Webhooks = field(default_factory=in_memory_webhooks)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
@@ -309,6 +317,7 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            webhooks=self.webhooks,
             pipelines=make_registry(),
         )
 
