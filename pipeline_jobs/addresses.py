@@ -8,7 +8,9 @@ from ssrfguard import DEFAULT_DENIED, AddressTable, Block, Reach
 
 #: A public address by the registries, but inside Azure it is the host's own service.
 _AZURE_HOST = Block(ip_network("168.63.129.16/32"), "Azure host service", "learn.microsoft.com", Reach.DENIED)
-TABLE = AddressTable((*DEFAULT_DENIED.blocks, _AZURE_HOST), snapshot=DEFAULT_DENIED.snapshot)
+#: IPv4 carried in IPv6 by stateless translation; in no registry of special addresses, and a translator makes any address of it.
+_TRANSLATED = Block(ip_network("::ffff:0:0:0/96"), "IPv4-translated address", "RFC 2765, section 2.1", Reach.DENIED)
+TABLE = AddressTable((*DEFAULT_DENIED.blocks, _AZURE_HOST, _TRANSLATED), snapshot=DEFAULT_DENIED.snapshot)
 
 #: Where the public serves HTTP; anything else is more likely a service that should not be talked to in HTTP.
 PUBLIC_PORTS = frozenset({80, 443, 8000, 8080, 8443})
