@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: How a receiver answers: a status, a status with headers, `hang` (until it is closed), `reset` (after it has read all), `drip` (a byte now
-#: and then, for ever), `endless` (a good status and a body without end).
+#: How a receiver answers: a status, a status with headers, `hang` (until the sender gives up), `reset` (after it has read all), `drip` (a
+#: byte now and then, for ever), `endless` (a good status and a body without end).
 Answer = int | tuple[int, Mapping[str, str]] | str
 
 
@@ -63,7 +63,12 @@ class Receiver:
 
     def _reply(self, handler: BaseHTTPRequestHandler, said: Answer) -> None:
         if said == "hang":
-            self._closing.wait(60)
+            # Until the sender gives up: then there is nothing more to read.
+            handler.connection.settimeout(60)
+            try:
+                handler.connection.recv(1)
+            except OSError:
+                pass
         elif said == "reset":
             # Linger 0: the close is a reset, whatever was read.
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,8 +1,8 @@
 """URLs that lead, or try to lead, where nobody from outside may send us: one corpus for media and for webhooks.
 
 `urls(port)` are those that say where they go themselves: each writes this machine, a private network or a cloud's metadata service in some
-way that one parser or another reads so. `NAMES` are names with what a hostile name server answers, `REBINDING` such as answer something else
-the second time. `REDIRECTS` are where a harmless server may redirect to.
+way that one parser or another reads so. `NAMES` are names with what a hostile name server answers, `REBINDING` those with another answer
+the second time, `redirects(port)` where a harmless server may redirect to.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ IPV6 = (
 _DIGITS = (str.maketrans("0123456789.", "０１２３４５６７８９．"), str.maketrans("0123456789", "⓪①②③④⑤⑥⑦⑧⑨"))
 _DOTS = ("。", "．", "｡", "%2e", "%2E", "․")
 _LOCAL_NAMES = (
-    "localhost", "LOCALHOST", "LocalHost", "localhost.", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback", "foo.localhost",
-    "metadata.google.internal", "metadata.google.internal.", "metadata", "instance-data", "instance-data.ec2.internal", "kubernetes.default.svc",
+    "localhost", "LOCALHOST", "LocalHost", "localhost.", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback",
+    "foo.localhost", "metadata.google.internal", "metadata.google.internal.", "metadata", "instance-data",
+    "instance-data.ec2.internal", "kubernetes.default.svc",
     "host.docker.internal", "router.local", "broadcasthost", "ⓛocalhost", "localhoſt", "loc%61lhost", "local\u00adhost", "127.0.0.1.",
 )  # fmt: skip
 

@@ -22,9 +22,11 @@ def test_a_public_https_url_is_taken(url: str) -> None:
     [
         ("", "required"), (None, "required"), (5, "required"), ("https://x.example/" + "a" * 2048, "longer than 2048"),
         ("http://hooks.example/", "must begin with https://"), ("ftp://hooks.example/", "must begin with https://"),
-        ("https://user:pass@hooks.example/", "user name"), ("https://user@hooks.example/", "user name"), ("https://hooks.example:22/", "usual port"),
+        ("https://user:pass@hooks.example/", "user name"), ("https://user@hooks.example/", "user name"),
+        ("https://hooks.example:22/", "usual port"),
         ("https://hooks.example:80/", "usual port"), ("https://127.0.0.1/", "public address"), ("https://bücher.example/", "xn--"),
-        ("https://hooks.example/ x", "visible"), ("https://hooks.example\\@x/", "visible"), ("https://", "host"), ("https://[::1/", "not a valid"),
+        ("https://hooks.example/ x", "visible"), ("https://hooks.example\\@x/", "visible"), ("https://", "host"),
+        ("https://[::1/", "not a valid"),
         ("https://hooks.example:x/", "not a valid"), ("https://a b/", "visible"), ("https://%31.example/", "host"),
     ],
 )  # fmt: skip
