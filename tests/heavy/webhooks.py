@@ -172,8 +172,11 @@ class Run:
 
 def run_webhooks(
     stack: Stack, *, messages: int, to_dead: int, to_well: int, kills: int, seed: int, rate: float, tenants: int = 20, senders: int = 2
-) -> WebhookFigures:
-    """:param messages: to failing receivers. :param rate: jobs that end a second. :param kills: of senders, spread over the whole time."""
+) -> tuple[WebhookFigures, list[tuple[str, Hit]]]:
+    """:param messages: to failing receivers. :param rate: jobs that end a second. :param kills: of senders, spread over the whole time.
+
+    :return: the figures, and every request that was made with the secret by which it is signed.
+    """
     figures = WebhookFigures(seed, messages=messages + to_dead + to_well + 1, dead_tenants_messages=to_dead)
     with Receiver(Failing(seed)) as failing, Receiver(lambda hit: "hang") as dead, Receiver() as well:
         run = Run(stack, seed, failing, dead, well)
@@ -195,8 +198,7 @@ def run_webhooks(
         figures.kills = killer.killed
         _until_settled(run)
         figures.seconds = round(time.monotonic() - started, 1)
-        _judge(run, figures)
-    return figures
+        return figures, _judge(run, figures)
 
 
 def _sends(run: Run, well: Receiver) -> bool:
@@ -235,7 +237,7 @@ def _until_settled(run: Run) -> None:
     until(lambda: pending() == 0, "every message of the living to be settled", 1200)
 
 
-def _judge(run: Run, figures: WebhookFigures) -> None:
+def _judge(run: Run, figures: WebhookFigures) -> list[tuple[str, Hit]]:
     hits: dict[str, list[Hit]] = defaultdict(list)
     for receiver in (run.failing, run.dead, run.well):
         for hit in receiver.hits:
@@ -245,6 +247,7 @@ def _judge(run: Run, figures: WebhookFigures) -> None:
         Counter(str(hit.answer if not isinstance(hit.answer, tuple) else hit.answer[0]) for one in hits.values() for hit in one)
     )
     well, failing = [], []
+    signed_hits: list[tuple[str, Hit]] = []
     for tenant, secret in run.secrets.items():
         rows = run.rows(tenant)
         jobs = [job_id for job_id, (_, whose) in run.ended.items() if whose == tenant]
@@ -259,11 +262,12 @@ def _judge(run: Run, figures: WebhookFigures) -> None:
             figures.delivered += row.status == "delivered"
             figures.gone += row.error == "http_410"
             figures.wrong += _faults(tenant, row, mine, taken)
-            for hit in mine:
-                figures.signatures += 1
-                if not signed(secret, hit):
-                    figures.wrong.append(f"{row.delivery_id}: a wrong signature")
+            signed_hits += [(secret, hit) for hit in mine]
+            if not all(signed(secret, hit) for hit in mine):
+                figures.wrong.append(f"{row.delivery_id}: a wrong signature")
+    figures.signatures = len(signed_hits)
     figures.well, figures.failing = _latency(well), _latency(failing)
+    return signed_hits
 
 
 def _faults(tenant: str, row: Delivery, mine: list[Hit], taken: int) -> list[str]:
