@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         "Send webhooks to private and loopback addresses, to any port and over http too. For a trusted network only.",
     )
     webhook_seconds: float = _setting(
-        1, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
+        2, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
     )
     webhook_timeout_seconds: float = _setting(
         15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "How long a receiver of webhooks may take in all, in seconds.", gt=0, le=120

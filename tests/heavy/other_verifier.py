@@ -28,7 +28,7 @@ def install(folder: Path) -> bool:
 
 
 def verify(folder: Path, signed: Iterable[tuple[str, Hit]]) -> dict[str, int]:
-    """:param signed: (secret, request). :return: `{"good", "bad", "forged"}`: accepted, refused, and accepted though its body was changed."""
+    """:param signed: (secret, request). :return: `{"good", "bad", "forged"}`: accepted, refused, accepted though the body was changed."""
     lines = [json.dumps({"secret": secret, "headers": dict(hit.headers), "body": hit.body.decode()}) for secret, hit in signed]
     done = subprocess.run(
         ["node", str(SCRIPT)], cwd=folder, input="\n".join(lines), capture_output=True, text=True, timeout=600, check=True
