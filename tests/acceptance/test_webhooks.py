@@ -17,7 +17,6 @@ MakeStack = Callable[..., Stack]
 
 QUICK = {
     "webhook_allow_private": True,
-    "webhook_timeout_seconds": 1.0,
     "webhook_retry_seconds": "0.2,0.2,0.2,0.2,0.2,0.2,0.2,0.2,0.2",
     "webhook_seconds": 0.5,
 }
@@ -98,7 +97,7 @@ def test_a_sender_that_dies_before_it_can_write_the_answer_sends_the_message_aga
 
 def test_no_message_is_lost_whatever_receivers_do_and_senders_are_killed(make_stack: MakeStack) -> None:
     """The short form of `tests/heavy/bar_webhooks.py`."""
-    stack = make_stack(**QUICK, announce_seconds=1000.0, lease_seconds=60.0)
+    stack = make_stack(**QUICK, webhook_timeout_seconds=1.0, announce_seconds=1000.0, lease_seconds=60.0)
     figures, _ = run_webhooks(stack, messages=120, to_dead=20, to_well=60, kills=4, seed=1, rate=20, tenants=6)
     assert figures.wrong == []
     assert figures.kills == 4
