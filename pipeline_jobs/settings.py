@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         "Send webhooks to private and loopback addresses, to any port and over http too. For a trusted network only.",
     )
     webhook_seconds: float = _setting(
-        2, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
+        5, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
     )
     webhook_timeout_seconds: float = _setting(
         15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "How long a receiver of webhooks may take in all, in seconds.", gt=0, le=120
@@ -170,7 +170,13 @@ class Settings(BaseSettings):
     webhook_rotation_seconds: float = _setting(
         86_400, "PIPELINE_WEBHOOK_ROTATION_SECONDS", "How long the old secret signs too after a rotation, in seconds.", ge=0
     )
-    webhook_threads: int = _setting(32, "PIPELINE_WEBHOOK_THREADS", "Most webhooks that a sender sends at once.", ge=2, le=256)
+    webhook_threads: int = _setting(
+        32,
+        "PIPELINE_WEBHOOK_THREADS",
+        "Most webhooks that a sender begins to send at once; four times as many more may wait for slow receivers.",
+        ge=2,
+        le=256,
+    )
     webhook_tenant_concurrency: int = _setting(
         8, "PIPELINE_WEBHOOK_TENANT_CONCURRENCY", "Most webhooks of a tenant that are sent at once, by all senders.", ge=1
     )

@@ -1,12 +1,12 @@
 #!lua flags=allow-oom
 -- A sender takes deliveries whose time and turn have come, and renews the leases of those it is sending.
 -- KEYS: prefix
--- ARGV: most to take, lease ms, most at once for a tenant, for a host of a tenant, most at once that go to slow hosts, ledger TTL ms,
+-- ARGV: most to take for quick hosts, lease ms, most at once for a tenant, for a host of a tenant, most to take for slow hosts, ledger TTL ms,
 --       number of leases to renew, lease, ...
 -- Returns {{lease, id, type, event id, tries so far, tenant, subject, endpoint or '', url, nonce, check, old nonce or '', old check or ''}, ...}.
 -- A lease is the text 'id fence tenant host slow': who shows it holds it, until its time is over. Sent again: those it took wait for their lease's end.
-local most, lease_ms, tenant_cap, host_cap, slow_most, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
--- So many slow answers in a row make a host a slow one, which has fewer senders at once, and not more than some of all.
+local lease_ms, tenant_cap, host_cap, ttl_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6]
+-- So many slow answers in a row make a host a slow one: it is sent less at once, and by threads that are there for such hosts.
 local SLOW_AFTER = 3
 local slow_cap = math.max(1, math.floor(host_cap / 2))
 
@@ -30,19 +30,18 @@ for _, lane in ipairs(redis.call('ZRANGEBYSCORE', K.webhook_wake(), '-inf', int(
 end
 
 -- What is being sent, counted from the leases themselves: a count of its own could drift.
-local by_tenant, by_lane, slow_now = {}, {}, 0
-local function more(tenant, host, slow)
+local by_tenant, by_lane = {}, {}
+local function more(tenant, host)
   local lane = tenant .. ' ' .. host
   by_tenant[tenant] = (by_tenant[tenant] or 0) + 1
   by_lane[lane] = (by_lane[lane] or 0) + 1
-  if slow then slow_now = slow_now + 1 end
 end
 for _, lease in ipairs(redis.call('ZRANGE', K.webhook_leases(), 0, -1)) do
-  local _, _, tenant, host, slow = string.match(lease, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
-  more(tenant, host, slow == '1')
+  local _, _, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
+  more(tenant, host)
 end
 
-local taken = {}
+local taken, left = {}, {quick = tonumber(ARGV[1]), slow = tonumber(ARGV[5])}
 
 -- The next due delivery of a lane, or nil: then the lane leaves the ring until its next one is due.
 local function next_of(tenant, host)
@@ -76,7 +75,7 @@ local function take(id, tenant, host, slow)
   local lease = table.concat({id, int(fence), tenant, host, slow and '1' or '0'}, ' ')
   redis.call('ZADD', K.webhook_leases(), int(NOW + lease_ms), lease)
   redis.call('HSET', K.delivery(id), 'lease', lease)
-  more(tenant, host, slow)
+  more(tenant, host)
   taken[#taken + 1] = {
     lease, id, row.type, row.event_id, row.tries, tenant, row.subject, row.endpoint_id, url, known[1] or '', known[2] or '',
     old and known[3] or '', old and known[4] or '',
@@ -84,16 +83,17 @@ local function take(id, tenant, host, slow)
   return true
 end
 
--- Serve one host of a tenant. Returns whether there may be more for it now.
+-- Serve one host of a tenant. Returns whether one could be served.
 local function serve(tenant)
   for _, host in ipairs(redis.call('ZRANGE', K.webhook_lanes(tenant), 0, 99)) do
     local lane = tenant .. ' ' .. host
     local slow = tonumber(redis.call('HGET', K.webhook_health(), lane) or '0') >= SLOW_AFTER
-    local cap = slow and slow_cap or host_cap
-    if (by_lane[lane] or 0) < cap and not (slow and slow_now >= slow_most) then
+    local kind, cap = slow and 'slow' or 'quick', slow and slow_cap or host_cap
+    if (by_lane[lane] or 0) < cap and left[kind] > 0 then
       local id = next_of(tenant, host)
       while id and not take(id, tenant, host, slow) do id = next_of(tenant, host) end
       if id then
+        left[kind] = left[kind] - 1
         redis.call('ZADD', K.webhook_lanes(tenant), next_turn(), host)
         return true
       end
@@ -103,10 +103,10 @@ local function serve(tenant)
 end
 
 local going = true
-while #taken < most and going do
+while going and left.quick + left.slow > 0 do
   going = false
   for _, tenant in ipairs(redis.call('ZRANGE', K.webhook_ring(), 0, 199)) do
-    if #taken >= most then break end
+    if left.quick + left.slow <= 0 then break end
     if (by_tenant[tenant] or 0) < tenant_cap and serve(tenant) then going = true end
     -- Who cannot be served now goes to the back as well, so that a crowd of them never stands before the others.
     redis.call('ZADD', K.webhook_ring(), 'XX', next_turn(), tenant)

@@ -26,6 +26,8 @@ class Taken:
     """A delivery that this sender is to send."""
 
     lease: str
+    #: Its host is known to be slow.
+    slow: bool
     delivery_id: str
     event: str
     event_id: str
@@ -90,14 +92,11 @@ class Ledger:
 
     # -- a sender's
 
-    def take(self, most: int, renew: Sequence[str], slow_most: int) -> list[Taken]:
-        """Take at most so many, and renew these leases.
-
-        :param slow_most: most that are sent to slow hosts at once.
-        """
+    def take(self, quick: int, slow: int, renew: Sequence[str]) -> list[Taken]:
+        """Take at most so many for quick hosts, and so many for slow ones, and renew these leases."""
         settings = self._settings
         caps = (settings.webhook_tenant_concurrency, settings.webhook_host_concurrency)
-        reply = self._store.run_script("webhooks_claim", most, LEASE_MS, *caps, slow_most, self._ttl_ms, len(renew), *renew)
+        reply = self._store.run_script("webhooks_claim", quick, LEASE_MS, *caps, slow, self._ttl_ms, len(renew), *renew)
         return [_taken(row) for row in reply]
 
     def snapshot(self, event_id: str) -> dict[str, str]:
@@ -171,7 +170,7 @@ def erase(store: Store, tenant_id: str) -> None:
 def _taken(row: Sequence[str]) -> Taken:
     lease, delivery_id, event, event_id, tries, tenant_id, _, endpoint_id, url, nonce, check, old_nonce, old_check = row
     return Taken(
-        lease, delivery_id, event, event_id, int(tries), tenant_id, endpoint_id or None, url,
+        lease, lease.endswith(" 1"), delivery_id, event, event_id, int(tries), tenant_id, endpoint_id or None, url,
         current=Draw(nonce, check) if nonce else None, old=Draw(old_nonce, old_check) if old_nonce else None,
     )  # fmt: skip
 

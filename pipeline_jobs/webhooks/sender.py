@@ -1,8 +1,9 @@
 """Sends what is due: a loop that takes deliveries as threads get free, and a thread for each that is being sent.
 
-Beat's tick starts it in a process of the maintenance worker, or finds it running; it goes on by itself from then on, so that a slow
-receiver holds up a thread and not the duties of that worker. Killed, its deliveries come again when their leases end (`ledger.LEASE_MS`),
-with the same ids: at least once. Any number may run at once: the store deals out, by caps for each tenant and each of its hosts.
+It runs in the processes of maintenance workers, from their start on; beat's tick sees to it. A slow receiver holds up a thread and not the
+duties of that worker. A thread that waits costs little: what is limited is how many begin at once; those that wait for slow receivers are
+counted apart, and are many more, so that they take nothing from the quick ones. Killed, its deliveries come again when their leases end
+(`ledger.LEASE_MS`), with the same ids: at least once. Any number may run at once: the store deals out, by caps for each tenant and its hosts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import random
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -34,8 +36,25 @@ POLL = 0.25
 STORE_AWAY = 2.0
 #: How often what came of a try is written before it is given up.
 SETTLE_TRIES = 4
+#: So many times as many threads as may begin at once may wait for slow receivers.
+SLOW_THREADS = 4
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "*/*", "User-Agent": f"pipeline-jobs/{__version__} (webhooks)"}
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A delivery that is being sent."""
+
+    thread: threading.Thread
+    #: To a host that is known to be slow.
+    slow: bool
+    since: float
+
+    @property
+    def quick(self) -> bool:
+        """As far as is known yet."""
+        return not self.slow and time.monotonic() - self.since < SLOW_SECONDS
 
 
 class Sender:
@@ -60,13 +79,13 @@ class Sender:
         self._wake.set()
         self._thread.join(seconds)
         deadline = time.monotonic() + seconds
-        for thread in list(self._flights.values()):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for flight in list(self._flights.values()):
+            flight.thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start(self) -> None:
         self._stopping, self._wake = threading.Event(), threading.Event()
         #: By lease: what is being sent here.
-        self._flights: dict[str, threading.Thread] = {}
+        self._flights: dict[str, Flight] = {}
         self._thread = threading.Thread(target=self._loop, name="webhook-sender", daemon=True)
         self._pid = os.getpid()
         self._thread.start()
@@ -86,13 +105,17 @@ class Sender:
             self._wake.clear()
 
     def _look(self) -> None:
-        """Take as many as there are threads free, and renew the leases of the others."""
-        flying = list(self._flights)
+        """Take as many as may begin, and renew the leases of the others."""
+        flying = dict(self._flights)
+        quick = sum(flight.quick for flight in flying.values())
         threads = self._settings.webhook_threads
-        for taken in self._ledger.take(threads - len(flying), flying, slow_most=max(1, threads // 2)):
+        room_for_slow = max(0, SLOW_THREADS * threads - (len(flying) - quick))
+        # Quick ones may turn out to be slow: then they need the room of those.
+        room_for_quick = min(threads - quick, room_for_slow)
+        for taken in self._ledger.take(room_for_quick, room_for_slow - room_for_quick, list(flying)):
             failpoints.reach("webhook.after_take")
             thread = threading.Thread(target=self._deliver, args=(taken,), name="webhook-delivery", daemon=True)
-            self._flights[taken.lease] = thread
+            self._flights[taken.lease] = Flight(thread, taken.slow, time.monotonic())
             thread.start()
 
     def _deliver(self, taken: Taken) -> None:

@@ -44,9 +44,13 @@ def _refuse_unsafe(jobs: Jobs) -> None:
 
 
 def child_started(**_: Any) -> None:
-    """`worker_process_init`: no child outlives its worker, and a cancel can reach a stage."""
+    """`worker_process_init`: no child outlives its worker, a cancel can reach a stage, a maintenance worker's sends webhooks."""
     set_pdeathsig(signal.SIGKILL)
     install_interrupt()
+    jobs = getattr(current_app, "jobs", None)
+    if jobs is not None and jobs.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
+        # In the place of one that died: the next tick of beat may be seconds away.
+        jobs.webhooks.sender.run_once()
 
 
 def child_stops(**_: Any) -> None:

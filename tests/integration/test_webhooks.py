@@ -276,13 +276,13 @@ def test_an_endpoint_that_was_deleted_gets_nothing_more(hooks: Hooks) -> None:
 
 def test_what_a_killed_sender_had_taken_comes_again_and_its_own_word_counts_no_more(hooks: Hooks) -> None:
     job = hooks.end(webhook={"url": "http://127.0.0.1:9/own"})
-    (taken,) = hooks.ledger.take(10, [], 5)
-    assert hooks.ledger.take(10, [], 5) == []
+    (taken,) = hooks.ledger.take(10, 10, [])
+    assert hooks.ledger.take(10, 10, []) == []
     client, keys = hooks.cell.store.client, hooks.cell.store.keys
     client.zadd(keys("webhook_leases"), {taken.lease: 1})
-    (again,) = hooks.ledger.take(10, [], 5)
+    (again,) = hooks.ledger.take(10, 10, [])
     # A renewal that comes too late renews nothing.
-    assert hooks.ledger.take(10, [taken.lease], 5) == []
+    assert hooks.ledger.take(10, 10, [taken.lease]) == []
     assert client.zrange(keys("webhook_leases"), 0, -1) == [again.lease]
     assert (again.delivery_id, again.tries) == (taken.delivery_id, 0)
     assert hooks.ledger.settle(taken.lease, "delivered", {}, error="", delay=0, slow=False) == "lost"
@@ -295,10 +295,10 @@ def test_what_a_killed_sender_had_taken_comes_again_and_its_own_word_counts_no_m
 
 def test_a_lease_that_is_renewed_stays(hooks: Hooks) -> None:
     hooks.end(webhook={"url": "http://127.0.0.1:9/own"})
-    (taken,) = hooks.ledger.take(10, [], 5)
+    (taken,) = hooks.ledger.take(10, 10, [])
     client, keys = hooks.cell.store.client, hooks.cell.store.keys
     client.zadd(keys("webhook_leases"), {taken.lease: 1})
-    assert hooks.ledger.take(10, [taken.lease], 5) == []
+    assert hooks.ledger.take(10, 10, [taken.lease]) == []
     assert client.zscore(keys("webhook_leases"), taken.lease) > 1
 
 
@@ -331,28 +331,39 @@ def test_a_tenant_with_a_backlog_is_served_in_turn_and_up_to_its_caps(hooks: Hoo
     for _ in range(20):
         hooks.end(tenant_id="big", webhook={"url": "http://127.0.0.1:9/own"})
     hooks.end(tenant_id="small", webhook={"url": "http://127.0.0.1:9/own"})
-    first = hooks.ledger.take(3, [], 5)
+    first = hooks.ledger.take(3, 0, [])
     assert [taken.tenant_id for taken in first] == ["big", "small", "big"]
     settings = hooks.cell.settings
-    rest = hooks.ledger.take(100, [], 5)
+    rest = hooks.ledger.take(100, 100, [])
     assert len([taken for taken in first + rest if taken.tenant_id == "big"]) == settings.webhook_host_concurrency
     for port in range(5):
         hooks.end(tenant_id="big", webhook={"url": f"http://127.0.0.1:{20 + port}/own"})
-    rest += hooks.ledger.take(100, [], 5)
+    rest += hooks.ledger.take(100, 100, [])
     assert len([taken for taken in first + rest if taken.tenant_id == "big"]) == settings.webhook_tenant_concurrency
 
 
-def test_slow_hosts_get_fewer_at_once_and_never_all_senders(hooks: Hooks) -> None:
+def test_slow_hosts_get_fewer_at_once_and_none_of_what_is_for_the_quick(hooks: Hooks) -> None:
     for tenant in range(10):
         for _ in range(6):
             hooks.end(tenant_id=f"t{tenant}", webhook={"url": "http://127.0.0.1:9/own"})
-    for tenant in range(10):
         hooks.cell.store.client.hset(hooks.cell.store.keys("webhook_health"), f"t{tenant} 127.0.0.1:9", 3)
-    assert len(hooks.ledger.take(100, [], 7)) == 7
     hooks.end(tenant_id="quick", webhook={"url": "http://127.0.0.1:9/own"})
-    assert [taken.tenant_id for taken in hooks.ledger.take(100, [], 7)] == ["quick"]
-    rest = hooks.ledger.take(100, [], 1000)
-    assert len(rest) == 10 * hooks.cell.settings.webhook_host_concurrency // 2 - 7
+    first = hooks.ledger.take(100, 7, [])
+    assert sorted((taken.slow, taken.tenant_id == "quick") for taken in first) == [(False, True)] + [(True, False)] * 7
+    assert hooks.ledger.take(100, 0, []) == []
+    rest = hooks.ledger.take(0, 100, [])
+    assert len(first) - 1 + len(rest) == 10 * hooks.cell.settings.webhook_host_concurrency // 2
+
+
+def test_a_host_is_slow_after_three_slow_answers_in_a_row_until_a_quick_one(hooks: Hooks) -> None:
+    for _ in range(5):
+        hooks.end(webhook={"url": "http://127.0.0.1:9/own"})
+    seen = []
+    for slow in (True, True, True, False, False):
+        (taken,) = hooks.ledger.take(1, 0, []) or hooks.ledger.take(0, 1, [])
+        seen.append(taken.slow)
+        hooks.ledger.settle(taken.lease, "delivered", {}, error="", delay=0, slow=slow)
+    assert seen == [False, False, False, True, False]
 
 
 def test_a_hanging_receiver_delays_nobody_else(hooks: Hooks) -> None:
@@ -424,7 +435,7 @@ def test_endpoints_are_listed_in_pages_changed_and_checked(hooks: Hooks) -> None
 def test_ended_rows_go_with_their_time_and_the_payload_with_the_last_of_them(hooks: Hooks) -> None:
     hooks.endpoints.create("acme", "http://127.0.0.1:9/all")
     job = hooks.end(webhook={"url": "http://127.0.0.1:9/own"})
-    for taken in hooks.ledger.take(10, [], 5):
+    for taken in hooks.ledger.take(10, 10, []):
         hooks.ledger.settle(taken.lease, "dead", {}, error="x", delay=0, slow=False)
     client, keys = hooks.cell.store.client, hooks.cell.store.keys
     assert hooks.ledger.purge() == 0
@@ -444,8 +455,8 @@ def test_erasing_a_tenant_takes_its_webhooks_too(hooks: Hooks, tmp_path: Path) -
         hooks.endpoints.tenant_secret(tenant)
         for _ in range(3):
             hooks.end(tenant_id=tenant, webhook={"url": "http://127.0.0.1:9/own"})
-    leased = [taken for taken in hooks.ledger.take(4, [], 5) if taken.tenant_id == "gone"]
-    waiting = [taken for taken in hooks.ledger.take(1, [], 5) if taken.tenant_id == "gone"]
+    leased = [taken for taken in hooks.ledger.take(4, 0, []) if taken.tenant_id == "gone"]
+    waiting = [taken for taken in hooks.ledger.take(1, 0, []) if taken.tenant_id == "gone"]
     for taken in waiting:
         hooks.ledger.settle(taken.lease, "retry", {}, error="x", delay=100, slow=True)
     assert erase_tenant(hooks.cell.store, artifacts, "gone", dry_run=False).done

@@ -164,8 +164,8 @@ GUARDS = (
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
     _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
     _lua("webhooks_claim", "a cap for each tenant", "(by_tenant[tenant] or 0) < tenant_cap and serve(tenant)", "serve(tenant)", WEBHOOKS),
-    _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and not", "not", WEBHOOKS),
-    _lua("webhooks_claim", "slow hosts never have all senders", " and not (slow and slow_now >= slow_most)", "", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
+    _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
     _lua("webhooks_claim", "whoever was served goes to the back", "'XX', next_turn(), tenant)", "'XX', 0, tenant)", WEBHOOKS),
     _lua("webhooks_claim", "a lease that is over is not renewed", "'XX', int(NOW + lease_ms)", "int(NOW + lease_ms)", WEBHOOKS),
     _lua(
