@@ -3,7 +3,7 @@
 It runs in the processes of maintenance workers, from their start on; beat's tick sees to it. A slow receiver holds up a thread and not the
 duties of that worker. A thread that waits costs little: what is limited is how many begin at once; those that wait for slow receivers are
 counted apart, and are many more, so that they take nothing from the quick ones. Killed, its deliveries come again when their leases end
-(`ledger.LEASE_MS`), with the same ids: at least once. Any number may run at once: the store deals out, by caps for each tenant and its hosts.
+(`ledger.LEASE_MS`), with the same ids: at least once. Any number may run at once: the store deals out, with caps for tenants and hosts.
 """
 
 from __future__ import annotations
