@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import redis
@@ -15,10 +13,11 @@ import redis
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.listing import JobPage, JobQuery, page
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
-from pipeline_jobs.store import ListQuery, Store
+from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
 
 MAX_URL = 2048
@@ -27,34 +26,9 @@ MAX_TAGS, MAX_TAG = 20, 64
 #: 30 days.
 MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
-#: Orders are microseconds that a double holds exactly.
-MAX_ORDER = 2**53 - 1
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
-
-
-@dataclass(frozen=True, slots=True)
-class JobQuery:
-    """Filters of a list; times in Unix milliseconds."""
-
-    tenant_id: str | None = None
-    workspace_id: str | None = None
-    statuses: tuple[JobStatus, ...] = ()
-    pipeline: str | None = None
-    tag: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    limit: int = 25
-    cursor: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Jobs, newest first, and the cursor of the next page (None: the end)."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None
 
 
 class Client:
@@ -145,24 +119,12 @@ class Client:
         return self.store.get(job_id)
 
     def list(self, query: JobQuery) -> JobPage:
-        """A page of jobs. With several filters at once a page may hold fewer than `limit` and still have a next one.
+        """A page of jobs, newest first.
 
+        :raises FiltersNotMixed: no index answers these filters together.
         :raises InvalidInput: the cursor is not one of ours.
         """
-        jobs, following = self.store.list_jobs(
-            ListQuery(
-                tenant_id=query.tenant_id,
-                workspace_id=query.workspace_id,
-                statuses=query.statuses,
-                pipeline=query.pipeline,
-                tag=query.tag,
-                created_after=query.created_after,
-                created_before=query.created_before,
-                after=_read_cursor(query.cursor),
-                limit=query.limit,
-            )
-        )
-        return JobPage(tuple(jobs), None if following is None else _cursor(following))
+        return page(self.store, query)
 
     def describe(self, job_id: str) -> Job:
         """The job as the API shows it: a waiting one with `queue` (why it waits, its position, about how long) and the exact reason.
@@ -280,20 +242,3 @@ def _check_common(new: NewJob) -> None:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _cursor(order: int) -> str:
-    return base64.urlsafe_b64encode(order.to_bytes(8, "big")).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raw = b""
-    order = int.from_bytes(raw, "big")
-    if len(raw) != 8 or order > MAX_ORDER:
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    return order

@@ -4,6 +4,7 @@ PipelineJobsError
 ├── RequestError                what a caller asked for cannot be done
 │   ├── InvalidInput            a field is wrong (names the field)
 │   │   └── UnknownPipeline
+│   ├── FiltersNotMixed         no index answers these filters of a list together
 │   ├── UnknownJob              no such job, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
@@ -81,6 +82,12 @@ class UnknownPipeline(InvalidInput):
     """There is no pipeline of this name."""
 
     code = "unknown_pipeline"
+
+
+class FiltersNotMixed(RequestError):
+    """These filters cannot be combined."""
+
+    code = "filters_not_mixed"
 
 
 class UnknownJob(RequestError):

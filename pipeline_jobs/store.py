@@ -35,8 +35,6 @@ from pipeline_jobs.keys import Keys
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 
-#: Most records that one page looks at when several filters are combined; the page may then be short, with a cursor.
-LIST_BUDGET = 2_000
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
 WORKER_LOST = "the worker process died while it ran the job"
@@ -79,21 +77,6 @@ class Rescued:
 
     job_id: str
     became: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListQuery:
-    """Filters of a list; `after` is an `order` from which the page goes down (exclusive)."""
-
-    tenant_id: str | None = None
-    workspace_id: str | None = None
-    statuses: tuple[JobStatus, ...] = ()
-    pipeline: str | None = None
-    tag: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    after: int | None = None
-    limit: int = 25
 
 
 def connect(url: str) -> redis.Redis:
@@ -178,6 +161,7 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
@@ -194,7 +178,7 @@ class Store:
             *self._queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
-            "" if job.run_at is None else job.run_at,
+            self._ttl_ms,
             *(idempotency or ("", "")),
             len(flat),
             *fields,
@@ -341,7 +325,7 @@ class Store:
 
         :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
         """
-        counters, jobs, following, hints = self._run("reconcile", after, limit)
+        counters, jobs, following, hints = self._run("reconcile", after, limit, self._ttl_ms)
         self._send(hints)
         return int(counters), int(jobs), int(following) if following else None
 
@@ -368,35 +352,6 @@ class Store:
             raise UnknownJob
         return Job.from_mapping(flat)  # type: ignore[arg-type]
 
-    def list_jobs(self, query: ListQuery) -> tuple[list[Job], int | None]:
-        """A page of jobs, newest first, and the `order` after which the next page begins (None: the end)."""
-        index = self._index(query)
-        highest = "+inf"
-        if query.created_before is not None:
-            highest = f"({query.created_before * 1000}"
-        if query.after is not None and (query.created_before is None or query.after < query.created_before * 1000):
-            highest = f"({query.after}"
-        lowest = "-inf" if query.created_after is None else str(query.created_after * 1000)
-        with store_errors():
-            page = self._scripts["list"](
-                keys=[self.keys.prefix, index],
-                args=[
-                    highest, lowest, query.limit, LIST_BUDGET, ",".join(query.statuses), query.tenant_id or "", query.workspace_id or "",
-                    query.pipeline or "", dumps(query.tag) if query.tag else "",
-                ],
-            )  # fmt: skip
-        following, *records = page
-        return [Job.from_mapping(_mapping(record)) for record in records], int(following) if following else None
-
-    def _index(self, query: ListQuery) -> str:
-        """The smallest index that holds all that the query wants."""
-        only = query.statuses[0] if len(query.statuses) == 1 else None
-        if query.tenant_id and query.workspace_id:
-            return self.keys("workspace", query.tenant_id, query.workspace_id)
-        if query.tenant_id:
-            return self.keys("tenant_status", query.tenant_id, only) if only else self.keys("tenant", query.tenant_id)
-        return self.keys("status", only) if only else self.keys("jobs")
-
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
         with store_errors():
@@ -417,6 +372,17 @@ class Store:
         """Bytes of artifacts that a tenant's jobs keep."""
         with store_errors():
             return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
+
+    # -- for the modules beside this one
+
+    def run(self, name: str, *arguments: Any) -> Any:
+        """A script by its name."""
+        return self._run(name, *arguments)
+
+    def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
+        """A script that reads indexes of jobs."""
+        with store_errors():
+            return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
 
     # -- inside
 

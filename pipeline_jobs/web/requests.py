@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from pipeline_jobs.client import MAX_ATTEMPTS, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL, JobQuery
-from pipeline_jobs.job import PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.client import MAX_ATTEMPTS, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
+from pipeline_jobs.job import BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
 from pipeline_jobs.web.validation import check_json
@@ -20,6 +21,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d
 _CANCELED = "canceled"
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+BatchId = Annotated[str, Field(pattern=f"^{BATCH_ID.pattern}$", examples=["batch_1704326400_abc12345"])]
 #: No control characters.
 Word = Annotated[str, Field(min_length=1, max_length=MAX_TAG, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -182,6 +184,7 @@ class ListRequest(Parameters):
     )
     pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
     tag: Word | None = Field(None, description="Jobs with this tag.")
+    batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
     limit: Limit = Field(DEFAULT_LIMIT, description="Most jobs on the page.")
@@ -194,6 +197,7 @@ class ListRequest(Parameters):
             statuses=tuple(dict.fromkeys(self.status)),
             pipeline=self.pipeline,
             tag=self.tag,
+            batch_id=self.batch_id,
             created_after=self.created_after,
             created_before=self.created_before,
             limit=self.limit,

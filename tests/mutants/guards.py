@@ -141,7 +141,7 @@ GUARDS = (
     _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
-    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.jobs(), '-inf', '+inf'"),
+    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.status('queued'), '-inf', '+inf'"),
     _lua("purge", "expired jobs only", "K.ended(), '-inf', int(NOW)", "K.ended(), '-inf', '+inf'"),
     _py("maintenance", "a folder in use is not swept", "if not held:", "if True:", MAINTENANCE),
     # -- a full server

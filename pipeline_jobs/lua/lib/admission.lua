@@ -27,6 +27,7 @@ end
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
 -- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
 local function admit()
+  settle()
   local hints = {}
   local free = free_slots()
   while free > 0 do

@@ -11,7 +11,7 @@ local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'celery', 'nonce', 'ended_fence', 'deadline_at', 'deadline_passed',
-  'stage'}
+  'stage', 'batch_id'}
 
 -- The fields that decide, as a table; nil if there is no such job.
 local function load(id)
@@ -22,9 +22,11 @@ local function load(id)
   return job
 end
 
-local function count(...)
-  redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), 1)
+local function count_by(n, ...)
+  redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), n)
 end
+
+local function count(...) count_by(1, ...) end
 
 -- Upper bounds in ms of the histograms; the metrics module has the same list in seconds.
 local BUCKETS = {100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000}
@@ -36,14 +38,6 @@ local function observe(name, job, ms)
   end
   count(name, job.tenant_id, job.workspace_id, bucket)
   redis.call('HINCRBY', K.counters(), table.concat({name .. '_sum', job.tenant_id, job.workspace_id}, '|'), int(ms))
-end
-
-local function move(id, job, to)
-  redis.call('ZREM', K.status(job.status), id)
-  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
-  redis.call('ZADD', K.status(to), job.order, id)
-  redis.call('ZADD', K.tenant_status(job.tenant_id, to), job.order, id)
-  job.status = to
 end
 
 -- How fast jobs end, as a mean that forgets within a minute: what an honest Retry-After is made of.
@@ -60,9 +54,9 @@ local function drain_rate(who)
   return tonumber(known[1] or '0') * math.exp(-(NOW - tonumber(known[2] or '0')) / DRAIN_MS)
 end
 
--- Seconds until a place in the queue should be free, 1 to 300.
-local function retry_after(who)
+-- Seconds until so many places in the queue should be free, 1 to 300.
+local function retry_after(who, n)
   local rate = drain_rate(who)
-  if rate <= 1 / 300 then return 300 end
-  return math.max(1, math.ceil(1 / rate))
+  if rate <= n / 300 then return 300 end
+  return math.max(1, math.ceil(n / rate))
 end

@@ -37,6 +37,8 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   drained('tenant:' .. job.tenant_id)
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  if job.batch_id then end_of_batch(job.batch_id) end
+  note_end(id, to, ttl_ms)
 end
 
 local function end_cancelled(id, job, ttl_ms)
@@ -45,6 +47,15 @@ end
 
 local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
+end
+
+-- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
+local function ask_to_end(id, job, ttl_ms)
+  if job.status == 'queued' then
+    end_cancelled(id, job, ttl_ms)
+  elseif job.status == 'running' then
+    redis.call('HSET', K.job(id), 'cancel_requested', '1')
+  end
 end
 
 local DEADLINE = 'the job did not end before its deadline'
@@ -90,13 +101,9 @@ end
 
 -- Take an ended job out of everything.
 local function remove(id, job)
-  redis.call('DEL', K.job(id))
-  redis.call('ZREM', K.jobs(), id)
+  unindex(id, job)
   redis.call('ZREM', K.ended(), id)
-  redis.call('ZREM', K.status(job.status), id)
-  redis.call('ZREM', K.tenant(job.tenant_id), id)
-  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
-  redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
+  redis.call('DEL', K.job(id))
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

@@ -35,8 +35,11 @@ local function tokens(key, rate)
   return math.min(burst, tonumber(known[1]) + (NOW - tonumber(known[2])) / 1000 * rate)
 end
 
-local function take_token(key, rate)
-  redis.call('HSET', key, 'tokens', string.format('%.6f', tokens(key, rate) - 1), 'tokens_at', int(NOW))
+-- Returns how many are left; below 0 it is a debt.
+local function take_tokens(key, rate, n)
+  local left = tokens(key, rate) - n
+  redis.call('HSET', key, 'tokens', string.format('%.6f', left), 'tokens_at', int(NOW))
+  return left
 end
 
 -- Why a tenant may not start a job now: nil, 'tenant_paused', 'tenant_concurrency', 'tenant_rate' (and then in how many ms it may).
@@ -219,7 +222,7 @@ local function next_job()
         redis.call('ZREM', K.ready(tenant, workspace[1], pipeline), member)
         if tonumber(first[2]) > tonumber(redis.call('GET', K.present()) or '0') then redis.call('SET', K.present(), first[2]) end
         redis.call('HSET', K.share(tenant), 'time', first[2], 'w:' .. workspace[1], workspace[2], 'present', workspace[2])
-        if limits.start_rate then take_token(K.share(tenant), limits.start_rate) end
+        if limits.start_rate then take_tokens(K.share(tenant), limits.start_rate, 1) end
         tidy(tenant, workspace[1], pipeline)
         return string.sub(member, 18)
       end

@@ -1,0 +1,42 @@
+-- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids it waits for, `dependents:{id}` those who wait for it; both
+-- go as they are served.
+--
+-- Whoever ends a job notes it here, and `settle` (settling.lua), at the start of the admission and so in the same script, serves the dependents.
+
+local just_ended = {}
+
+-- Called by end_job, and for a new job's dependencies that have ended badly before it came.
+local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
+
+-- Looks up what new jobs of a tenant depend on. Returns the reply for the first one that is none of the tenant's, or nil. Nothing is written.
+local function bad_dependency(asked)
+  local tenant, known = asked[1].job.tenant_id, {}
+  for i, new in ipairs(asked) do
+    new.needs = {}
+    for j, id in ipairs(new.job.depends_on and cjson.decode(new.job.depends_on) or {}) do
+      if known[id] == nil then
+        local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id')
+        known[id] = found[2] == tenant and found[1] or false
+      end
+      if not known[id] then return {'dependency', int(i - 1), int(j - 1)} end
+      if known[id] ~= 'completed' then new.needs[#new.needs + 1] = {id, known[id]} end
+    end
+  end
+end
+
+-- A new job waits for what it needs, if it needs anything. Returns whether it does.
+local function wait_for_others(new, ttl_ms)
+  for _, need in ipairs(new.needs) do
+    redis.call('SADD', K.needs(new.id), need[1])
+    redis.call('SADD', K.dependents(need[1]), new.id)
+    if need[2] == 'failed' or need[2] == 'cancelled' then note_end(need[1], need[2], ttl_ms) end
+  end
+  return #new.needs > 0
+end
+
+-- A job that waits for others waits no more: it was cancelled, or its time is up.
+local function stop_waiting(id, job)
+  if job.reason ~= 'dependency' then return end
+  for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do redis.call('SREM', K.dependents(need), id) end
+  redis.call('DEL', K.needs(id))
+end

@@ -1,0 +1,45 @@
+#!lua
+-- Accept a batch: all of its jobs, or none.
+-- KEYS: prefix
+-- ARGV: batch id, nonce of this call, most queued jobs of a tenant, of all, TTL ms, idempotency key or '', fingerprint of the request,
+--       metadata JSON or '', fields that all jobs have (JSON: [field, value, ...]),
+--       jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]), admission
+-- Returns {'ok', hints} | {'taken', ''} (another batch has the id) | {'taken', id of a job that there is}
+--       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of the job, place in depends_on} | {'full', ...} | {'rate', ...}
+-- as submit does. Sent again: the same 'ok', one batch.
+local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local known = redis.call('HGET', K.batch(id), 'nonce')
+if known then
+  if known ~= nonce then return {'taken', ''} end
+  return {'ok', admit()}
+end
+local common, items = cjson.decode(ARGV[9]), cjson.decode(ARGV[10])
+local shared = {}
+for i = 1, #common, 2 do shared[common[i]] = common[i + 1] end
+local tenant, workspace = shared.tenant_id, shared.workspace_id
+local refused = made_before(tenant, idempotency, fingerprint)
+if refused then return refused end
+
+local asked, n = {}, #common
+for i, item in ipairs(items) do
+  local job, fields = {}, {unpack(common)}
+  for field, value in pairs(shared) do job[field] = value end
+  for j = 4, #item, 2 do
+    local field, value = item[j], item[j + 1]
+    job[field] = value
+    fields[n + j - 3], fields[n + j - 2] = field, value
+  end
+  asked[i] = {id = item[1], job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
+  if redis.call('EXISTS', K.job(item[1])) == 1 then return {'taken', item[1]} end
+end
+refused = bad_dependency(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4])
+if refused then return refused end
+take_room(tenant, #asked)
+remember_key(tenant, idempotency, fingerprint, id)
+accept(asked, ttl_ms)
+redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', int(NOW),
+  'order', asked[1].job.order, 'total', #asked, 'metadata', metadata)
+-- The jobs are there, the counts are not yet: no script comes between.
+redis.call('HINCRBY', K.batch(id), 'queued', #asked)
+for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, asked[1].job.order, id) end
+return {'ok', admit()}
