@@ -14,7 +14,7 @@ from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotW
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.listing import JobPage, JobQuery, page
-from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
@@ -23,6 +23,8 @@ from pipeline_jobs.tenants import TenantContext, TenantLimits
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
+MAX_DEPENDENCIES = 20
+ON_DEPENDENCY_FAILURE = ("fail", "cancel", "run")
 #: 30 days.
 MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
@@ -46,19 +48,8 @@ class Client:
         :raises InvalidInput: names the field.
         :raises UnknownPipeline:
         """
-        pipeline = self.registry.get(new.pipeline)
         TenantContext(new.tenant_id, new.workspace_id)
-        _check_common(new)
-        if pipeline.needs_url:
-            check_url(new.url)
-        elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
-        quality = new.quality
-        if quality is None:
-            quality = pipeline.qualities[0] if pipeline.qualities else None
-        elif quality not in pipeline.qualities:
-            allowed = ", ".join(pipeline.qualities) or "none"
-            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        pipeline, quality = self.check(new)
         return Job(
             job_id=job_id or new_job_id(),
             status=JobStatus.QUEUED,
@@ -75,7 +66,28 @@ class Client:
             max_attempts=new.max_attempts or pipeline.retry.max_attempts,
             tags=new.tags,
             metadata=new.metadata,
+            depends_on=new.depends_on,
+            on_dependency_failure=None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
         )
+
+    def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
+        """All but whose it is and its params. :return: its pipeline, and its quality.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownPipeline:
+        """
+        pipeline = self.registry.get(new.pipeline)
+        _check_common(new)
+        if pipeline.needs_url:
+            check_url(new.url)
+        elif new.url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+        if new.quality is None:
+            return pipeline, pipeline.qualities[0] if pipeline.qualities else None
+        if new.quality not in pipeline.qualities:
+            allowed = ", ".join(pipeline.qualities) or "none"
+            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        return pipeline, new.quality
 
     def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None) -> Job:
         """Accept a job. When this returns, the job is in the store.
@@ -86,6 +98,7 @@ class Client:
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
@@ -97,7 +110,7 @@ class Client:
         idempotency = None
         if idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (_digest(idempotency_key), _digest(dumps({**asdict(new), "tags": list(new.tags)})))
+            idempotency = (digest(idempotency_key), digest(dumps({**asdict(new), "tags": list(new.tags)})))
         while True:
             try:
                 return self.store.submit(
@@ -235,10 +248,14 @@ def _check_common(new: NewJob) -> None:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
     if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
+    if len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on)):
+        raise InvalidInput(f"at most {MAX_DEPENDENCIES} ids of jobs", field="depends_on")
+    if new.on_dependency_failure not in ON_DEPENDENCY_FAILURE:
+        raise InvalidInput(f"on_dependency_failure must be one of: {', '.join(ON_DEPENDENCY_FAILURE)}", field="on_dependency_failure")
     for name, value in (("metadata", new.metadata), ("params", new.params)):
         if value and len(dumps(dict(value))) > MAX_JSON:
             raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -197,7 +197,7 @@ class Job:
             elif isinstance(value, bool):
                 if value:
                     flat[f.name] = "1"
-            elif value is not None:
+            elif value is not None and value != f.default:
                 flat[f.name] = str(value)
         return flat
 
@@ -273,11 +273,13 @@ def dumps(value: Any) -> str:
     :raises InvalidInput: the value is not JSON (NaN, a set, ...).
     """
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
+#: Made once: `json.dumps` makes one a call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail"})
 _STRINGS = frozenset(
     {"url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts"}

@@ -8,11 +8,14 @@ from pipeline_jobs.keys import lua_builder
 
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page",
+    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = ("base", "pages", "batches", "indexes", "fair", "dependencies", "queue", "ending", "settling", "accept", "admission")
+
+#: Scripts that only read lists: they need no more of it than that.
+READERS = frozenset({"list", "list_batches"})
 
 
 def source(name: str) -> str:
@@ -20,6 +23,6 @@ def source(name: str) -> str:
     folder = files("pipeline_jobs") / "lua"
     own = (folder / f"{name}.lua").read_text("utf-8")
     shebang, _, body = own.partition("\n")
-    parts = ("pages",) if name == "list" else LIBRARY
+    parts = ("pages",) if name in READERS else LIBRARY
     library = [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in parts]
     return "\n".join([shebang, lua_builder(), *library, body])

@@ -170,7 +170,8 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self._submit(
+        reply = self._durably(
+            "submit",
             durably,
             job.job_id,
             nonce or secrets.token_hex(8),
@@ -184,7 +185,7 @@ class Store:
             *fields,
         )
         if reply[0] != "ok":
-            raise _refusal(reply)
+            raise refusal(reply)
         _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
         self._send(hints)
         return job.evolve(
@@ -194,6 +195,18 @@ class Store:
             fence=int(fence),
             deadline_at=int(deadline_at) if deadline_at else None,
         )
+
+    def submit_batch(
+        self, durably: bool, batch_id: str, key: str, fingerprint: str, *, metadata: str, errors: str, common: str, jobs: str
+    ) -> Sequence[Any]:
+        """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
+        nonce = secrets.token_hex(8)
+        reply: Sequence[Any] = self._durably(
+            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs
+        )
+        if reply[0] == "ok":
+            self._send(reply[1])
+        return reply
 
     # -- a run
 
@@ -302,6 +315,16 @@ class Store:
             raise UnknownJob
         return bool(reply == "deleted")
 
+    def cancel_page(
+        self, indexes: Sequence[str], highest: str, lowest: str, most: int, filters: tuple[str, str, str], *, dry_run: bool
+    ) -> tuple[str, int, int]:
+        """Ask for the end of the live jobs of a page (`bulk`). :return: next order or '', how many waited, how many run."""
+        following, waiting, running, hints = self.run_on(
+            "cancel_page", indexes, highest, lowest, most, *filters, "1" if dry_run else "", self._ttl_ms
+        )
+        self._send(hints)
+        return str(following), int(waiting), int(running)
+
     # -- duties
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
@@ -352,6 +375,17 @@ class Store:
             raise UnknownJob
         return Job.from_mapping(flat)  # type: ignore[arg-type]
 
+    def mapping(self, name: str, *parts: str) -> dict[str, str]:
+        """A hash by its key's name; empty if there is none."""
+        with store_errors():
+            return dict(self.client.hgetall(self.keys(name, *parts)))  # type: ignore[arg-type]
+
+    def members(self, name: str, *parts: str) -> list[tuple[str, int]]:
+        """A small index by its key's name: ids and orders, oldest first."""
+        with store_errors():
+            found = self.client.zrange(self.keys(name, *parts), 0, -1, withscores=True)
+        return [(member, int(order)) for member, order in found]  # type: ignore[union-attr]
+
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
         with store_errors():
@@ -390,12 +424,12 @@ class Store:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
 
-    def _submit(self, durably: bool, *arguments: Any) -> Any:
+    def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         if not durably:
-            return self._run("submit", *arguments)
+            return self._run(name, *arguments)
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
@@ -408,9 +442,12 @@ class Store:
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 
-def _refusal(reply: Sequence[str]) -> PipelineJobsError:
+def refusal(reply: Sequence[Any]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
+        case "dependency":
+            field = f"depends_on.{reply[2]}"
+            return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
             return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
         case "rate":

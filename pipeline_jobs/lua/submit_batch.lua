@@ -2,10 +2,10 @@
 -- Accept a batch: all of its jobs, or none.
 -- KEYS: prefix
 -- ARGV: batch id, nonce of this call, most queued jobs of a tenant, of all, TTL ms, idempotency key or '', fingerprint of the request,
---       metadata JSON or '', fields that all jobs have (JSON: [field, value, ...]),
+--       metadata JSON or '', errors of the jobs that were left out as JSON or '', fields that all jobs have (JSON: [field, value, ...]),
 --       jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]), admission
 -- Returns {'ok', hints} | {'taken', ''} (another batch has the id) | {'taken', id of a job that there is}
---       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of the job, place in depends_on} | {'full', ...} | {'rate', ...}
+--       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of a job (from 0), place in depends_on, ...} | {'full', ...} | {'rate', ...}
 -- as submit does. Sent again: the same 'ok', one batch.
 local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local known = redis.call('HGET', K.batch(id), 'nonce')
@@ -13,17 +13,18 @@ if known then
   if known ~= nonce then return {'taken', ''} end
   return {'ok', admit()}
 end
-local common, items = cjson.decode(ARGV[9]), cjson.decode(ARGV[10])
+local common, items = cjson.decode(ARGV[10]), cjson.decode(ARGV[11])
 local shared = {}
 for i = 1, #common, 2 do shared[common[i]] = common[i + 1] end
+-- What a job does not have itself it has from all.
+local from_all = {__index = shared}
 local tenant, workspace = shared.tenant_id, shared.workspace_id
 local refused = made_before(tenant, idempotency, fingerprint)
 if refused then return refused end
 
 local asked, n = {}, #common
 for i, item in ipairs(items) do
-  local job, fields = {}, {unpack(common)}
-  for field, value in pairs(shared) do job[field] = value end
+  local job, fields = setmetatable({}, from_all), {unpack(common)}
   for j = 4, #item, 2 do
     local field, value = item[j], item[j + 1]
     job[field] = value
@@ -38,7 +39,9 @@ take_room(tenant, #asked)
 remember_key(tenant, idempotency, fingerprint, id)
 accept(asked, ttl_ms)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', int(NOW),
-  'order', asked[1].job.order, 'total', #asked, 'metadata', metadata)
+  'order', asked[1].job.order, 'total', #asked)
+if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
+if ARGV[9] ~= '' then redis.call('HSET', K.batch(id), 'errors', ARGV[9]) end
 -- The jobs are there, the counts are not yet: no script comes between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, asked[1].job.order, id) end

@@ -8,9 +8,10 @@ local just_ended = {}
 -- Called by end_job, and for a new job's dependencies that have ended badly before it came.
 local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
 
--- Looks up what new jobs of a tenant depend on. Returns the reply for the first one that is none of the tenant's, or nil. Nothing is written.
+-- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
+-- tenant's, or nil. Nothing is written.
 local function bad_dependency(asked)
-  local tenant, known = asked[1].job.tenant_id, {}
+  local tenant, known, reply = asked[1].job.tenant_id, {}, nil
   for i, new in ipairs(asked) do
     new.needs = {}
     for j, id in ipairs(new.job.depends_on and cjson.decode(new.job.depends_on) or {}) do
@@ -18,10 +19,16 @@ local function bad_dependency(asked)
         local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id')
         known[id] = found[2] == tenant and found[1] or false
       end
-      if not known[id] then return {'dependency', int(i - 1), int(j - 1)} end
+      if not known[id] then
+        reply = reply or {'dependency'}
+        reply[#reply + 1] = i - 1
+        reply[#reply + 1] = j - 1
+        break
+      end
       if known[id] ~= 'completed' then new.needs[#new.needs + 1] = {id, known[id]} end
     end
   end
+  return reply
 end
 
 -- A new job waits for what it needs, if it needs anything. Returns whether it does.
