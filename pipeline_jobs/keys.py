@@ -6,7 +6,6 @@ business, and only ended jobs are ever purged.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 
@@ -86,12 +85,10 @@ class Keys:
         return self._patterns[name].format(*parts)
 
 
-def lua_builder(names: Collection[str] = KEYS) -> str:
-    """The same table, or these keys of it, for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
+def lua_builder() -> str:
+    """The same table for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
     lines = ["local P = KEYS[1]", "local K = {}"]
     for name, key in KEYS.items():
-        if name not in names:
-            continue
         first, *rest = key.pattern.split("{}")
         arguments = [f"a{i}" for i in range(len(rest))]
         terms = [f"'{first}'"]
