@@ -24,4 +24,4 @@ for _, id in ipairs(found) do
     if not dry then ask_to_end(id, job, ttl_ms) end
   end
 end
-return {last, waiting, running, admit()}
+return {last, waiting, running, settle_and_admit()}

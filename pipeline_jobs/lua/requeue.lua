@@ -12,7 +12,7 @@ if why == 'crash' then
   became = crashed(id, job, tonumber(ARGV[5]), ttl_ms, ARGV[6], ARGV[7])
 else
   local ended = stopped(id, job, ttl_ms)
-  if ended then return {ended, admit()} end
+  if ended then return {ended, settle_and_admit()} end
 end
 if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
@@ -21,4 +21,4 @@ elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
   back_to_queue(id, job, 'fair_share', 0)
 end
-return {became, admit()}
+return {became, settle_and_admit()}

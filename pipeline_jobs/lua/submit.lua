@@ -11,24 +11,22 @@
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, ttl_ms, idempotency, fingerprint = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local first, last = 12, 11 + 2 * tonumber(ARGV[11])
-local known = load(id)
-if known then
-  if known.nonce ~= nonce then return {'taken'} end
-  return {'ok', known.created_at, known.order, known.reason or '', known.fence or '0', known.deadline_at or '', '', '', admit()}
+local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
+if known[2] then
+  if known[1] ~= nonce then return {'taken'} end
+  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', '', admit()}
 end
-local job = {}
+local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
 for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
 local tenant = job.tenant_id
-local new = {
-  id = id, job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait),
-}
-local refused = made_before(tenant, idempotency, fingerprint) or bad_dependency({new})
+local new = {id = id, job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait)}
+local asked = {new}
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked)
   or not adopt and no_room(tenant, 1, ARGV[4], ARGV[5])
 if refused then return refused end
 local rate, left = '', ''
 if not adopt then rate, left = take_room(tenant, 1) end
-remember_key(tenant, idempotency, fingerprint, id)
-accept({new}, ttl_ms)
+if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
+accept(asked, ttl_ms)
 local hints = admit()
-local now = redis.call('HMGET', K.job(id), 'reason', 'fence')
-return {'ok', job.created_at, job.order, now[1] or '', now[2] or '0', job.deadline_at or '', rate, left, hints}
+return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rate, left, hints}

@@ -19,7 +19,7 @@ for i = 1, #common, 2 do shared[common[i]] = common[i + 1] end
 -- What a job does not have itself it has from all.
 local from_all = {__index = shared}
 local tenant, workspace = shared.tenant_id, shared.workspace_id
-local refused = made_before(tenant, idempotency, fingerprint)
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
 if refused then return refused end
 
 local asked, n = {}, #common
@@ -36,7 +36,7 @@ end
 refused = bad_dependency(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4])
 if refused then return refused end
 take_room(tenant, #asked)
-remember_key(tenant, idempotency, fingerprint, id)
+if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked, ttl_ms)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', int(NOW),
   'order', asked[1].job.order, 'total', #asked)

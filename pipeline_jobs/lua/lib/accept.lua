@@ -3,7 +3,6 @@
 
 -- Reply for an Idempotency-Key that was used before, or nil.
 local function made_before(tenant, key, fingerprint)
-  if key == '' then return nil end
   local made = redis.call('HMGET', K.idempotency(tenant, key), 'id', 'fingerprint')
   if not made[1] then return nil end
   if made[2] ~= fingerprint then return {'differs'} end
@@ -11,9 +10,14 @@ local function made_before(tenant, key, fingerprint)
 end
 
 local function remember_key(tenant, key, fingerprint, id)
-  if key == '' then return end
   redis.call('HSET', K.idempotency(tenant, key), 'id', id, 'fingerprint', fingerprint)
   redis.call('EXPIRE', K.idempotency(tenant, key), 86400)
+end
+
+-- A tenant's submit tokens.
+local function submit_tokens(tenant, rate)
+  local bucket = redis.call('HMGET', K.rate(tenant), 'tokens', 'tokens_at')
+  return tokens(tonumber(bucket[1]) or 0, tonumber(bucket[2]) or 0, rate)
 end
 
 -- Reply that says why so many more jobs of a tenant are not taken now, or nil. A batch needs one submit token to come in and takes one for
@@ -21,7 +25,7 @@ end
 local function no_room(tenant, n, most_of_tenant, most_of_all)
   local limits = limits_of(tenant)
   if limits.submit_rate then
-    local have = tokens(K.rate(tenant), limits.submit_rate)
+    local have = submit_tokens(tenant, limits.submit_rate)
     if have < 1 then
       local missing = limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000
       return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
@@ -31,15 +35,16 @@ local function no_room(tenant, n, most_of_tenant, most_of_all)
     return {'full', 'storage', 300}
   end
   local most = limits.max_queued or tonumber(most_of_tenant)
-  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after('tenant:' .. tenant, n)} end
-  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after('all', n)} end
+  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
+  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
 end
 
 -- Count so many submits against a tenant's rate. Returns its limit and what is left, or two empty strings.
 local function take_room(tenant, n)
   local rate = limits_of(tenant).submit_rate
   if not rate then return '', '' end
-  local left = take_tokens(K.rate(tenant), rate, n)
+  local left = submit_tokens(tenant, rate) - n
+  redis.call('HSET', K.rate(tenant), 'tokens', left, 'tokens_at', int(NOW))
   redis.call('EXPIRE', K.rate(tenant), math.max(3600, math.ceil(-left / rate) + 60))
   return tostring(rate), int(math.max(0, math.floor(left)))
 end
@@ -66,9 +71,7 @@ local function accept(asked, ttl_ms)
     job.status, job.order, job.created_at = 'queued', int(order + i - 1), now
     job.reason = 'fair_share'
     if new.adopt then
-      job.reason, job.fence = 'dispatched', '1'
-      redis.call('HSET', K.job(id), 'fence', '1')
-      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
+      job.reason = 'dispatched'
     elseif wait_for_others(new, ttl_ms) then
       job.reason = 'dependency'
     elseif job.run_at and tonumber(job.run_at) > NOW then
@@ -89,7 +92,7 @@ local function accept(asked, ttl_ms)
       redis.call('HSET', K.job(id), 'deadline_at', job.deadline_at)
       redis.call('ZADD', K.deadlines(), job.deadline_at, id)
     end
-    if new.wait then redis.call('ZADD', K.waits(), int(NOW + new.wait), id) end
+    if new.wait then redis.call('ZADD', K.waits(), NOW + new.wait, id) end
   end
   add_all(K.status('queued'), members)
   add_all(K.tenant_status(tenant, 'queued'), members)
@@ -99,10 +102,14 @@ local function accept(asked, ttl_ms)
   for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
   for pipeline, flat in pairs(ready) do
     add_all(K.ready(tenant, workspace, pipeline), flat)
-    redis.call('SADD', K.lanes(tenant, workspace), pipeline)
-    enter(tenant, workspace)
+    -- Jobs behind others of their lane change nothing about who is eligible.
+    if redis.call('ZADD', K.lanes(tenant, workspace), 0, pipeline) == 1 then enter(tenant, workspace) end
   end
-  if first.reason == 'dispatched' then slot_taken(asked[1].id, first) end
+  if asked[1].adopt then
+    FENCES[asked[1].id] = '1'
+    dispatched(asked[1].id, first, '1')
+  end
   count_by(#asked, 'created', tenant, workspace)
-  redis.call('HINCRBY', K.usage_day(tenant, int(math.floor(NOW / 86400000))), 'created', #asked)
+  local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
+  if redis.call('HINCRBY', day, 'created', #asked) == #asked then redis.call('EXPIRE', day, 34560000) end
 end

@@ -1,11 +1,11 @@
 -- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids it waits for, `dependents:{id}` those who wait for it; both
 -- go as they are served.
 --
--- Whoever ends a job notes it here, and `settle` (settling.lua), at the start of the admission and so in the same script, serves the dependents.
+-- Whoever ends a job notes it here, and `settle` (settling.lua), at the end of the same script, serves the dependents.
 
 local just_ended = {}
 
--- Called by end_job, and for a new job's dependencies that have ended badly before it came.
+-- Called by end_job.
 local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
 
 -- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
@@ -31,12 +31,13 @@ local function bad_dependency(asked)
   return reply
 end
 
--- A new job waits for what it needs, if it needs anything. Returns whether it does.
+-- A new job waits for what it needs, if it needs anything. Returns whether it does. What has ended badly before it came is kept for `settle`,
+-- which this script does without: it would make every submit dearer.
 local function wait_for_others(new, ttl_ms)
   for _, need in ipairs(new.needs) do
     redis.call('SADD', K.needs(new.id), need[1])
     redis.call('SADD', K.dependents(need[1]), new.id)
-    if need[2] == 'failed' or need[2] == 'cancelled' then note_end(need[1], need[2], ttl_ms) end
+    if need[2] == 'failed' or need[2] == 'cancelled' then redis.call('RPUSH', K.unsettled(), cjson.encode({need[1], need[2], ttl_ms})) end
   end
   return #new.needs > 0
 end

@@ -1,5 +1,5 @@
 -- Serves those who waited for jobs that have ended in this script. Ends bring ends about: a script serves so many, the rest is kept for the next
--- one (there is one at least every second), so that a long chain holds nobody up.
+-- one of these (each worker's beat is one), so that a long chain holds nobody up.
 local SETTLE_MOST = 500
 
 local function serve(ended, to, ttl_ms, id)
@@ -45,4 +45,10 @@ local function settle()
       return
     end
   end
+end
+
+-- What scripts that can end jobs end with.
+local function settle_and_admit()
+  settle()
+  return admit()
 end
