@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -147,11 +147,12 @@ class Batches:
         if idempotency_key is not None:
             jobs = [asdict(replace(job, tenant_id="", workspace_id="")) for job in new.jobs]
             idempotency = (digest(f"batch\n{idempotency_key}"), digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])))
+        depends = any(job.depends_on for job in new.jobs)
         while True:
             errors = [wrong[number] for number in sorted(wrong)]
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
-            batch_id = new_batch_id()
+            batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
             reply = self._store.submit_batch(
                 durably,
                 batch_id,
@@ -159,11 +160,19 @@ class Batches:
                 metadata=dumps(dict(new.metadata)) if new.metadata else "",
                 errors=dumps(errors) if errors else "",
                 common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
-                jobs=dumps([[job_id, *item] for job_id, item in zip(_draw_ids(len(packed.items)), packed.items, strict=True)]),
+                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
             )
             match reply[0]:
-                case "ok":
+                case "ok" if depends:
                     return self._made(batch_id)
+                case "ok":
+                    counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
+                    batch = Batch(
+                        batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
+                    )
+                    placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
+                    placed.update(zip(packed.numbers, ids, strict=True))
+                    return Made(batch, tuple(placed.values()), tuple(errors))
                 case "same":
                     return replace(self._made(reply[1]), replayed=True)
                 case "dependency":
@@ -211,15 +220,16 @@ class Batches:
         """The good ones for the script, and by their numbers what is wrong with the others."""
         numbers, items, kinds = [], [], []
         wrong: dict[int, Mapping[str, str]] = {}
-        known: dict[tuple[str, str], str] = {}
+        last: tuple[str, Mapping[str, Any]] | None = None
+        params = ""
         for number, new in enumerate(jobs):
             try:
                 pipeline, quality = self._client.check(new)
-                asked = (new.pipeline, dumps(dict(new.params)) if new.params else "")
-                params = known.get(asked)
-                if params is None:
+                # Usually all have the same.
+                if last is None or last != (new.pipeline, new.params):
+                    last = None
                     checked = pipeline.check_params(new.params)
-                    params = known[asked] = dumps(checked) if checked else ""
+                    params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
                 items.append(_own_fields(new))
                 kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
                 numbers.append(number)
@@ -302,7 +312,7 @@ def _kind_fields(kind: _Kind) -> list[str]:
     return fields
 
 
-def _draw_ids(n: int) -> Iterable[str]:
+def _draw_ids(n: int) -> Collection[str]:
     """So many ids that differ from each other."""
     stem, ids = f"job_{int(time.time())}_", set[str]()
     while len(ids) < n:

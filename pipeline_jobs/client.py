@@ -246,9 +246,9 @@ def _check_common(new: NewJob) -> None:
     for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
-    if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
+    if new.tags and (len(new.tags) > MAX_TAGS or not all(0 < len(tag) <= MAX_TAG for tag in new.tags)):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
-    if len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on)):
+    if new.depends_on and (len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on))):
         raise InvalidInput(f"at most {MAX_DEPENDENCIES} ids of jobs", field="depends_on")
     if new.on_dependency_failure not in ON_DEPENDENCY_FAILURE:
         raise InvalidInput(f"on_dependency_failure must be one of: {', '.join(ON_DEPENDENCY_FAILURE)}", field="on_dependency_failure")

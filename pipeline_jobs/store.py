@@ -209,7 +209,7 @@ class Store:
             "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs
         )
         if reply[0] == "ok":
-            self._send(reply[1])
+            self._send(reply[3])
             if '"depends_on"' in jobs:
                 self._send(self._run("settle"))
         return reply

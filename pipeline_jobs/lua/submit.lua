@@ -19,7 +19,7 @@ end
 local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
 for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
 local tenant = job.tenant_id
-local new = {id = id, job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait)}
+local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait)}
 local asked = {new}
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked)
   or not adopt and no_room(tenant, 1, ARGV[4], ARGV[5])

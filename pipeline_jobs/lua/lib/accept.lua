@@ -1,5 +1,6 @@
 -- How jobs are accepted, one or many in a call: what refuses them, their records, indexes, counters and places in the queue.
--- The jobs of a call are of one tenant and one workspace. Each is {id, job = its fields by name, fields = the same flat, deadline, wait, start}.
+-- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
+-- deadline and wait = ms from now or nil, adopt}.
 
 -- Reply for an Idempotency-Key that was used before, or nil.
 local function made_before(tenant, key, fingerprint)
@@ -57,19 +58,17 @@ local function accept(asked, ttl_ms)
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order + #asked - 1))
   local now, members, by_pipeline, by_tag, ready = int(NOW), {}, {}, {}, {}
-  local function note(lists, name, score, member)
-    local flat = lists[name]
-    if not flat then
-      flat = {}
-      lists[name] = flat
-    end
-    flat[#flat + 1] = score
-    flat[#flat + 1] = member
-  end
-  for i, new in ipairs(asked) do
+  local pipeline, of_pipeline, of_lane
+  for i = 1, #asked do
+    local new = asked[i]
     local id, job = new.id, new.job
-    job.status, job.order, job.created_at = 'queued', int(order + i - 1), now
-    job.reason = 'fair_share'
+    if job.pipeline ~= pipeline then
+      pipeline = job.pipeline
+      by_pipeline[pipeline], ready[pipeline] = by_pipeline[pipeline] or {}, ready[pipeline] or {}
+      of_pipeline, of_lane = by_pipeline[pipeline], ready[pipeline]
+    end
+    local own = int(order + i - 1)
+    job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
     if new.adopt then
       job.reason = 'dispatched'
     elseif wait_for_others(new, ttl_ms) then
@@ -78,14 +77,21 @@ local function accept(asked, ttl_ms)
       job.reason = 'scheduled'
       redis.call('ZADD', K.delayed(), job.run_at, id)
     else
-      note(ready, job.pipeline, -tonumber(job.priority or '0'), ready_member(id, job))
+      of_lane[#of_lane + 1] = -(job.priority or 0)
+      of_lane[#of_lane + 1] = ready_member(id, job)
     end
-    redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', job.order, 'created_at', now, 'new_attempt', '1',
+    redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
       unpack(new.fields))
-    members[2 * i - 1], members[2 * i] = job.order, id
-    note(by_pipeline, job.pipeline, job.order, id)
+    members[2 * i - 1], members[2 * i] = own, id
+    of_pipeline[#of_pipeline + 1] = own
+    of_pipeline[#of_pipeline + 1] = id
     if job.tags then
-      for _, tag in ipairs(cjson.decode(job.tags)) do note(by_tag, tag, job.order, id) end
+      for _, tag in ipairs(cjson.decode(job.tags)) do
+        local of_tag = by_tag[tag] or {}
+        by_tag[tag] = of_tag
+        of_tag[#of_tag + 1] = own
+        of_tag[#of_tag + 1] = id
+      end
     end
     if new.deadline then
       job.deadline_at = int(NOW + new.deadline)
@@ -98,12 +104,14 @@ local function accept(asked, ttl_ms)
   add_all(K.tenant_status(tenant, 'queued'), members)
   add_all(K.workspace(tenant, workspace), members)
   if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
-  for pipeline, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, pipeline), flat) end
+  for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
   for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
-  for pipeline, flat in pairs(ready) do
-    add_all(K.ready(tenant, workspace, pipeline), flat)
-    -- Jobs behind others of their lane change nothing about who is eligible.
-    if redis.call('ZADD', K.lanes(tenant, workspace), 0, pipeline) == 1 then enter(tenant, workspace) end
+  for name, flat in pairs(ready) do
+    if flat[1] then
+      add_all(K.ready(tenant, workspace, name), flat)
+      -- Jobs behind others of their lane change nothing about who is eligible.
+      if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
+    end
   end
   if asked[1].adopt then
     FENCES[asked[1].id] = '1'

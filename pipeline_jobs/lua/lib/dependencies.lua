@@ -13,8 +13,8 @@ local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, t
 local function bad_dependency(asked)
   local tenant, known, reply = asked[1].job.tenant_id, {}, nil
   for i, new in ipairs(asked) do
-    new.needs = {}
-    for j, id in ipairs(new.job.depends_on and cjson.decode(new.job.depends_on) or {}) do
+    if new.job.depends_on then new.needs = {} end
+    for j, id in ipairs(new.needs and cjson.decode(new.job.depends_on) or {}) do
       if known[id] == nil then
         local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id')
         known[id] = found[2] == tenant and found[1] or false
@@ -34,6 +34,7 @@ end
 -- A new job waits for what it needs, if it needs anything. Returns whether it does. What has ended badly before it came is kept for `settle`,
 -- which this script does without: it would make every submit dearer.
 local function wait_for_others(new, ttl_ms)
+  if not new.needs then return false end
   for _, need in ipairs(new.needs) do
     redis.call('SADD', K.needs(new.id), need[1])
     redis.call('SADD', K.dependents(need[1]), new.id)
