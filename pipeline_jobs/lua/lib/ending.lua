@@ -21,7 +21,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   if job.status == 'queued' then leave_queue(id, job) end
   release(id, job)
-  local used = job.status == 'running' and math.max(0, NOW - tonumber(job.started_at)) or 0
+  local used = used_ms(job)
   if job.status == 'running' then
     observe('duration', job, used)
     if to == 'completed' then learn(job.pipeline, used) end
