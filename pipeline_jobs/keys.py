@@ -44,9 +44,7 @@ KEYS: dict[str, Key] = {
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
-    "limits": Key(
-        "limits", "hash tenant->x=1;y=2", "Limits of a tenant, of `*` for all that have none of their own. Written by set_limits."
-    ),
+    "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
     "pipelines": Key(

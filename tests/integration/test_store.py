@@ -334,3 +334,26 @@ def test_many_threads_and_the_indexes_still_agree_with_a_recount(jobs: Cell) -> 
     for thread in threads:
         thread.join()
     assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize("why", ["crash", "retry", "handback"])
+def test_what_a_run_published_before_its_job_was_taken_from_it_is_thrown_away(jobs: Cell, why: str) -> None:
+    run = jobs.running()
+    assert jobs.store.requeue(run.job_id, run.fence, why) is JobStatus.QUEUED
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+
+
+def test_what_a_run_published_after_its_job_was_taken_from_it_is_thrown_away_when_its_process_is_found_dead(jobs: Cell) -> None:
+    run = jobs.running()
+    jobs.store.requeue(run.job_id, run.fence, "handback")
+    jobs.store.drop_trash(jobs.store.take_trash())
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+
+
+def test_a_process_that_dies_after_its_run_has_finished_keeps_the_artifacts(jobs: Cell) -> None:
+    run = jobs.running()
+    folder = f"default/main/{run.job_id}/1"
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=1)
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
+    assert jobs.store.take_trash() == []

@@ -21,7 +21,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   if job.status == 'queued' then leave_queue(id, job) end
   local share = share_of(job.tenant_id, job.workspace_id)
   if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
-  local used = job.status == 'running' and math.max(0, NOW - tonumber(job.started_at)) or 0
+  local used = used_ms(job)
   if job.status == 'running' then observe('duration', job, used) end
   record_usage(job, to, used)
   move(id, job, to)
@@ -79,10 +79,15 @@ local function back_to_queue(id, job, reason, delay_ms)
   end
 end
 
+-- What a run without a say may have published is visible to nobody: each run has a folder of its own.
+local function discard(id, job, fence)
+  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
+  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
+end
+
 -- A worker died with the job: again, until it died too often. Returns what became of the job.
 local function crashed(id, job, max_crashes, ttl_ms, error, detail)
-  -- What the dead run may have published is visible to nobody; each run has a folder of its own.
-  redis.call('RPUSH', K.trash(), table.concat({job.tenant_id, job.workspace_id, id, job.fence}, '/'))
+  discard(id, job, job.fence)
   local ended = stopped(id, job, ttl_ms)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)

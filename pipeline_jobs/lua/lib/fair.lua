@@ -130,10 +130,15 @@ end
 -- Charged at least for a run: a slot is busy with a job that takes no time too, and whoever sends such jobs would be served for ever.
 local LEAST_MS = 5
 
+-- How long a run has lived, in ms. Of one whose worker died it is known until when (`ran_until`); the time it lay dead is nobody's.
+local function used_ms(job)
+  return job.status == 'running' and math.max(0, (job.ran_until or NOW) - tonumber(job.started_at)) or 0
+end
+
 -- Its slot is free again: the charge is put right, and whom it held up may come back. `to` is what the job ends as, if it ends.
 local function slot_freed(id, job, to, ...)
   local used = 0
-  if job.status == 'running' then used = math.max(LEAST_MS, NOW - tonumber(job.started_at)) end
+  if job.status == 'running' then used = math.max(LEAST_MS, used_ms(job)) end
   local pipe = pipe_of(job.pipeline)
   pipe.n = math.max(0, pipe.n - 1)
   if to == 'completed' then
