@@ -25,6 +25,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
+    -- Its last renewal, if the server was not restarted since.
+    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - tonumber(ARGV[7]))
     local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
     done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, lost, detail)}
   else
@@ -60,5 +62,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   end
 end
 wake()
-done[#done + 1] = admit()
+done[#done + 1] = settle_and_admit()
 return done

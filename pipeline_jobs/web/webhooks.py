@@ -28,7 +28,7 @@ blueprint = APIBlueprint(
 )
 blueprint.before_request(require_queue)
 
-Event = Literal["job.completed", "job.failed", "job.cancelled"]
+Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
 Events = Annotated[list[Event], Field(max_length=20)]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Target = Annotated[str, Field(min_length=1, max_length=MAX_URL)]

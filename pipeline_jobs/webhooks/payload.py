@@ -20,14 +20,15 @@ def _endpoint(flat: Mapping[str, str], public_url: str) -> dict[str, Any]:
     return {"endpoint_id": flat["endpoint_id"], "tenant_id": flat["tenant_id"]}
 
 
+#: Those of the modules below this one; `parts` adds the others.
 SHAPES: dict[str, Shape] = {"job": _job, "endpoint": _endpoint}
 
 
-def body(flat: Mapping[str, str], public_url: str) -> str:
+def body(flat: Mapping[str, str], public_url: str, shapes: Mapping[str, Shape] = SHAPES) -> str:
     """The JSON text of an event's message; the same for every try.
 
     :param flat: the snapshot's fields.
     """
     event = flat["webhook_type"]
-    shape = SHAPES[event.partition(".")[0]]
+    shape = shapes[event.partition(".")[0]]
     return dumps({"type": event, "timestamp": rfc3339(int(flat["webhook_at"])), "data": shape(flat, public_url)})

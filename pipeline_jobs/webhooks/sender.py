@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,7 +23,7 @@ from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
-from pipeline_jobs.webhooks.payload import body
+from pipeline_jobs.webhooks.payload import SHAPES, Shape, body
 from pipeline_jobs.webhooks.post import Answer, post
 from pipeline_jobs.webhooks.retries import SLOW_SECONDS, verdict
 from pipeline_jobs.webhooks.signing import Signer
@@ -60,8 +61,11 @@ class Flight:
 class Sender:
     """The sender of this process. One that was made before a fork starts anew in the child."""
 
-    def __init__(self, ledger: Ledger, endpoints: Endpoints, signer: Signer, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, endpoints: Endpoints, signer: Signer, settings: Settings, shapes: Mapping[str, Shape] = SHAPES
+    ) -> None:
         self._ledger, self._endpoints, self._signer, self._settings = ledger, endpoints, signer, settings
+        self._shapes = shapes
         self._pid = -1
 
     def run_once(self) -> dict[str, int]:
@@ -135,7 +139,7 @@ class Sender:
         snapshot = self._ledger.snapshot(taken.event_id)
         if not snapshot:
             return Answer(None, "payload_lost")
-        text = body(snapshot, self._settings.public_url)
+        text = body(snapshot, self._settings.public_url, self._shapes)
         current = taken.current or self._endpoints.tenant_secret(taken.tenant_id).current
         try:
             headers = self._signer.headers(taken.delivery_id, datetime.now(UTC), text, current, taken.old)

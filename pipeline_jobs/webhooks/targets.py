@@ -15,9 +15,9 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.states import TERMINAL
 
 MAX_URL = 2048
-#: The types of events there are. Whoever adds one: a call of `outbox` in a script, a line in `payload.SHAPES`.
+#: The types of events there are. Whoever adds one: a call of `outbox` in a script, and the shape of its `data` (`payload`).
 JOB_EVENTS = tuple(sorted(f"job.{status.value}" for status in TERMINAL))
-EVENTS = JOB_EVENTS
+EVENTS = ("batch.completed", *JOB_EVENTS)
 
 #: Visible ASCII: a name beyond it is written in its `xn--` form, so that no look-alike of a dot or a digit is ever read as one.
 _VISIBLE = re.compile(r"[\x21-\x7e]+")

@@ -10,6 +10,7 @@ from kombu import Queue
 
 from pipeline_jobs import pipelines
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
@@ -70,6 +71,7 @@ def _configure(app: Celery, settings: Settings) -> None:
         task_queues=[Queue(JOBS_QUEUE, no_ack=on_redis)],
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
+        worker_pool="pipeline_jobs.worker.prefork:TaskPool",
         worker_autoscaler="pipeline_jobs.worker.autoscale:Autoscaler",
         worker_disable_prefetch=on_redis,
         worker_prefetch_multiplier=1,
@@ -114,7 +116,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
-        webhooks=Webhooks.of(store, settings, key),
+        webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from celery.worker.components import Pool
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store import Rescued
 from pipeline_jobs.worker.hints import JOBS_QUEUE
-from pipeline_jobs.worker.request import JobRequest
+from pipeline_jobs.worker.request import JobRequest, LostRun
 
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +46,9 @@ class LeaseKeeper:
         self._wake = threading.Event()
         #: When a job that must stop is killed: (id, fence) -> monotonic seconds.
         self._deadlines: dict[tuple[str, int], float] = {}
+        #: Runs that were ended because the store was away; and what is to be said of lost runs when it is back.
+        self._gave_up: set[tuple[str, int]] = set()
+        self._owed: deque[LostRun] = deque()
         self._thread = threading.Thread(target=self._loop, name="lease-keeper", daemon=True)
 
     def start(self) -> None:
@@ -63,6 +67,14 @@ class LeaseKeeper:
                 key = (request.id, request.fence or 1)
                 self._deadlines[key] = min(due, self._deadlines.get(key, due))
         self._wake.set()
+
+    def gave_up(self, job_id: str, fence: int) -> bool:
+        """Whether this worker ended the run itself because it could not renew its lease: not the job's fault, so no crash."""
+        return (job_id, fence) in self._gave_up
+
+    def owe(self, lost: LostRun) -> None:
+        """The store is away: say this when it is back."""
+        self._owed.append(lost)
 
     def slots(self) -> int:
         """How many jobs this worker takes: its autoscale maximum, or its pool's size."""
@@ -95,6 +107,7 @@ class LeaseKeeper:
         keys = [(request.id, request.fence or 1) for request in requests]
         replies = self._jobs.client.store.announce(self._jobs.worker_id, self.slots(), keys, leaving=self._leaving)
         now = self._renewed = time.monotonic()
+        self._say_what_is_owed()
         if _stopping():
             self._hand_back(now, [request for request, reply in zip(requests, replies, strict=True) if reply == "ok"])
         deadlines: dict[tuple[str, int], float] = {}
@@ -138,7 +151,18 @@ class LeaseKeeper:
         """No renewal for a whole lease: others may have these jobs by now. Their writes would be refused; save the work."""
         if time.monotonic() - self._renewed >= self._lease:
             for request in _running():
+                self._gave_up.add((request.id, request.fence or 1))
                 self._kill(request, "lease ended")
+
+    def _say_what_is_owed(self) -> None:
+        while self._owed:
+            lost = self._owed[0]
+            became = self._jobs.client.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
+            self._owed.popleft()
+            if became is not None:
+                self._jobs.say_rescued(Rescued(lost.job_id, became.value))
+        if not _running():
+            self._gave_up.clear()
 
     def _kill(self, request: JobRequest, reply: str) -> None:
         """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""

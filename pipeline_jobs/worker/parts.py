@@ -72,6 +72,11 @@ class Jobs:
         try:
             with self.app.events.default_dispatcher() as dispatcher:
                 dispatcher.send(event, uuid=job_id, **fields)
-        except (OperationalError, OSError) as error:
+        except self._broker_errors() as error:
             # The record is the truth; a watcher that missed an event is put right by the next one.
             logger.warning("event not sent", event_type=event, job_id=job_id, error=str(error))
+
+    def _broker_errors(self) -> tuple[type[Exception], ...]:
+        # A connection that breaks in the middle raises its library's own errors, not kombu's.
+        connection = self.app.connection_for_write()
+        return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)

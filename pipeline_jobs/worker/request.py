@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from celery.exceptions import Ignore, Terminated, TimeLimitExceeded, WorkerLostError
@@ -23,6 +24,18 @@ class JobCancelledSignal(Ignore):
 
 class JobRequeuedSignal(Ignore):
     """The run ended and the job waits again; the record says so already."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostRun:
+    """A run whose process died, for `Store.requeue`."""
+
+    job_id: str
+    fence: int
+    #: `crash`, or `handback` where the worker itself ended it because the store was away.
+    why: str
+    error: str
+    detail: dict[str, Any]
 
 
 class JobRequest(Request):
@@ -53,24 +66,18 @@ class JobRequest(Request):
 
     def _worker_lost(self, error: BaseException) -> None:
         """The pool child died with the job. What the record becomes is the script's decision; the event tells it."""
+        jobs, fence = self.app.jobs, self.fence or 1
+        message = f"the worker process died: {error}"[:300]
+        detail = {"code": "worker_lost", "message": message, "stage": None, "retryable": True, "host": self.hostname}
+        why = "handback" if jobs.keeper and jobs.keeper.gave_up(self.id, fence) else "crash"
+        lost = LostRun(self.id, fence, why, message, detail)
+        became = None
         try:
-            became = self.app.jobs.client.store.requeue(
-                self.id,
-                self.fence or 1,
-                "crash",
-                error=f"the worker process died: {error}"[:300],
-                error_detail={
-                    "code": "worker_lost",
-                    "message": f"the worker process died: {error}"[:300],
-                    "stage": None,
-                    "retryable": True,
-                    "host": self.hostname,
-                },
-            )
+            became = jobs.client.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
         except StoreUnavailable:
-            # Rescue finds it when its lease ends.
-            logger.warning("job %s lost its process and the store is away: it will be rescued", self.id)
-            became = None
+            logger.warning("job %s lost its process and the store is away: said when it is back", self.id)
+            if jobs.keeper:
+                jobs.keeper.owe(lost)
         if became is JobStatus.CANCELLED:
             self._ended_as("task-revoked", terminated=True, signum=None, expired=False)
         elif became is JobStatus.FAILED:

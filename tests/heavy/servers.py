@@ -112,5 +112,7 @@ def run_away(stack: Stack, server: Server, api: Api, *, jobs: int, seconds: floa
     back = now_ms()
     until(lambda: api.post("/pipeline/jobs", {"pipeline": "bar"}).status_code == 201, "a job to be accepted again")
     figures.judge(stack, ids, 300, back)
+    if figures.crashed:
+        figures.wrong.append(f"{figures.crashed} jobs had a crash counted for the server's absence")
     figures.look_for_dead(stack, "after the server was away")
     return figures

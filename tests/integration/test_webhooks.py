@@ -14,9 +14,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.batches import Batch, Batches, NewBatch
 from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, KeyChanged, UnknownDelivery, UnknownEndpoint, WebhooksFull
-from pipeline_jobs.job import Job
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.metrics import render
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.parts import Webhooks
@@ -34,7 +36,8 @@ class Hooks:
 
     def __init__(self, cell: Cell, key: str = KEY) -> None:
         self.cell = cell
-        self.parts = Webhooks.of(cell.store, cell.settings, lambda: key)
+        shapes = {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}
+        self.parts = Webhooks.of(cell.store, cell.settings, lambda: key, shapes)
         self.endpoints, self.ledger, self.sender = self.parts.endpoints, self.parts.ledger, self.parts.sender
 
     def end(self, outcome: JobStatus = JobStatus.COMPLETED, **fields: object) -> Job:
@@ -257,6 +260,22 @@ def test_a_test_event_goes_to_its_endpoint_whatever_that_wants(hooks: Hooks) -> 
         hooks.outcome(delivery_id, "delivered")
         sent = Webhook(secret).verify(receiver.hits[0].body, dict(receiver.hits[0].headers))
         assert (sent["type"], sent["data"]) == ("endpoint.test", {"endpoint_id": endpoint.endpoint_id, "tenant_id": "acme"})
+
+
+def test_the_last_end_of_a_batch_is_told_once_with_the_batch_as_it_is(hooks: Hooks) -> None:
+    with Receiver() as receiver:
+        _, secret = hooks.endpoints.create("acme", receiver.url(), ["batch.completed"])
+        batches = Batches(hooks.cell.client)
+        batch = batches.create(NewBatch([NewJob(pipeline="sleep")] * 3, tenant_id="acme"))
+        for job in hooks.cell.client.list(JobQuery(tenant_id="acme")).jobs:
+            assert receiver.hits == []
+            hooks.cell.client.cancel(job.job_id)
+        hooks.sender.run_once()
+        until(lambda: receiver.hits, "the webhook")
+        sent = Webhook(secret).verify(receiver.hits[0].body, dict(receiver.hits[0].headers))
+        assert (sent["type"], sent["data"]) == ("batch.completed", batches.get(batch.batch.batch_id).to_body(""))
+        assert sent["data"]["counts"]["cancelled"] == 3
+        assert [row.status for row in hooks.ledger.list("acme", None, None, 10).items][1:] == []
 
 
 def test_an_endpoint_that_was_deleted_gets_nothing_more(hooks: Hooks) -> None:

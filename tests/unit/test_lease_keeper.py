@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.exceptions import WorkerLostError
 from celery.worker import state
 
 from pipeline_jobs.exceptions import StoreUnavailable
@@ -34,6 +35,7 @@ class FakeStore:
         self.away = False
         self.announced: list[tuple[int, list[str], bool]] = []
         self.requeued: list[str] = []
+        self.whys: list[str] = []
         #: Called while a beat waits for its answer.
         self.meanwhile: Any = lambda: None
 
@@ -44,8 +46,10 @@ class FakeStore:
         self.meanwhile()
         return [self.answer] * len(jobs)
 
-    def requeue(self, job_id: str, fence: int, why: str) -> JobStatus:
-        assert why == "handback"
+    def requeue(self, job_id: str, fence: int, why: str, **fields: object) -> JobStatus:
+        if self.away:
+            raise StoreUnavailable
+        self.whys.append(why)
         self.requeued.append(job_id)
         return JobStatus.QUEUED
 
@@ -66,7 +70,7 @@ class Bench:
             settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None
         )  # fmt: skip
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.keeper = LeaseKeeper(
+        self.keeper = jobs.keeper = LeaseKeeper(
             SimpleNamespace(app=SimpleNamespace(jobs=jobs, amqp=amqp), autoscaler=SimpleNamespace(max_concurrency=4), pool=None)
         )
 
@@ -158,6 +162,36 @@ def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(be
     assert bench.killed == [(11, signal.SIGKILL)]
 
 
+def lose(bench: Bench, request: Running) -> None:
+    """Celery's main process finds that the child has died."""
+    request._app, request._hostname = SimpleNamespace(jobs=bench.keeper._jobs), "w@host"
+    request._ended_as = lambda event, **fields: state.active_requests.discard(request)
+    request._worker_lost(WorkerLostError("signal 9"))
+
+
+def test_a_job_that_was_given_up_because_the_store_was_away_goes_back_without_a_crash_when_it_is_back(bench: Bench) -> None:
+    request = bench.run("a", 11)
+    bench.beat()
+    bench.store.away = True
+    bench.beat(60.0)
+    lose(bench, request)
+    bench.beat(1.0)
+    bench.store.away = False
+    bench.beat(1.0)
+    bench.beat(1.0)
+    assert (bench.store.requeued, bench.store.whys) == (["a"], ["handback"])
+
+
+def test_a_child_that_dies_while_the_store_is_away_is_a_crash_when_it_is_back(bench: Bench) -> None:
+    request = bench.run("a", 11)
+    bench.store.away = True
+    bench.beat(1.0)
+    lose(bench, request)
+    bench.store.away = False
+    bench.beat(1.0)
+    assert (bench.store.requeued, bench.store.whys) == (["a"], ["crash"])
+
+
 def test_a_worker_that_stops_has_no_slots_and_hands_its_jobs_back_after_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run("a", 11)
     monkeypatch.setattr(state, "should_stop", 0)
@@ -166,6 +200,7 @@ def test_a_worker_that_stops_has_no_slots_and_hands_its_jobs_back_after_the_grac
     assert bench.store.requeued == []
     bench.beat(0.2)
     assert bench.store.requeued == ["a"]
+    assert bench.store.whys == ["handback"]
     assert [slots for slots, _, _ in bench.store.announced] == [0, 0, 0]
     assert bench.killed == []
 

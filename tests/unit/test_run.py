@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline_jobs import run as run_module
-from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StoreUnavailable
+from pipeline_jobs.exceptions import JobCancelled, LeaseLost
 from pipeline_jobs.run import Run, install_interrupt
 from tests.waiting import until
 
@@ -102,13 +102,3 @@ def test_a_stray_signal_stops_nothing(store: FakeStore) -> None:
         os.kill(os.getpid(), run_module.INTERRUPT)
         run.report("fetch", 1.0, None)
     signal.raise_signal(run_module.INTERRUPT)
-
-
-def test_a_store_that_is_away_stops_nothing_and_the_value_is_written_when_it_is_back(store: FakeStore) -> None:
-    store.answer = StoreUnavailable()
-    with Run(store, "j", 1) as run:
-        run.report("fetch", 33.0, None)
-        until(lambda: run._pending is not None, "the value to be kept")
-        store.answer = "ok"
-        until(lambda: store.written, "the write")
-    assert (33.0, "fetch", None) in store.written

@@ -127,9 +127,8 @@ end
 
 -- The end of a job: called by the one way into a terminal state, with the record as it ended.
 local function outbox_job(id, job, to)
-  local own = redis.call('HGET', K.job(id), 'webhook')
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), own = own or nil,
+    source = K.job(id), own = job.webhook,
   })
 end

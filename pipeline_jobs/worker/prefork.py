@@ -1,0 +1,39 @@
+"""Celery's prefork pool without two traps that a child's death around the loss of the broker's connection leads into.
+
+Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.concurrency.asynpool import AsynPool
+from celery.concurrency.prefork import TaskPool as CeleryTaskPool
+
+
+class JobPool(AsynPool):
+    """The pool of a worker's children."""
+
+    def destroy_queues(self, queues: Any, proc: Any) -> Any:
+        """Close a dead child's pipes, and forget their numbers.
+
+        Celery forgets the number of the pipe of tasks only. At the next reconnect it would listen on whatever has the number of the pipe of
+        results by then (the broker's socket, the lease keeper's), read from it, blocking, and stand still for ever, or die of the nonsense
+        it read.
+        """
+        for index, number in ((self._fileno_to_outq, proc.outqR_fd), (self._fileno_to_synq, proc.synqW_fd)):
+            if index.get(number) is proc:
+                del index[number]
+        return super().destroy_queues(queues, proc)
+
+    def _track_child_process(self, proc: Any, hub: Any) -> None:
+        # A child whose end was seen and that is not yet cleaned up has None here. kombu makes a ValueError of it, which Celery does not
+        # expect: the worker would end at its reconnect.
+        if getattr(proc, "_sentinel_poll", proc) is not None:
+            super()._track_child_process(proc, hub)
+
+
+class TaskPool(CeleryTaskPool):
+    """`worker_pool`."""
+
+    Pool = JobPool
