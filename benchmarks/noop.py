@@ -136,8 +136,8 @@ def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
 
 #: Command of a worker of two processes, and jobs a round.
 _PEERS = {
-    "dramatiq": (["-m", "dramatiq", "dramatiq_peer", "--processes", "2", "--threads", "1"], 3000, "dramatiq-results:*"),
-    "huey": (["-m", "huey.bin.huey_consumer", "huey_peer.huey", "-w", "2", "-k", "process"], 3000, ""),
+    "dramatiq": (["-m", "dramatiq", "dramatiq_peer", "--processes", "2", "--threads", "1", "--skip-logging"], 3000, "dramatiq-results:*"),
+    "huey": (["-m", "huey.bin.huey_consumer", "huey_peer.huey", "-w", "2", "-k", "process", "-q"], 3000, ""),
     "rq": (["-m", "rq.cli", "worker-pool", "-n", "2", "-q"], 150, ""),
 }
 

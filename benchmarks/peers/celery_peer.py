@@ -19,7 +19,7 @@ app.conf.update(task_track_started=True, result_extended=True, worker_send_task_
 app.set_default()
 
 
-@app.task
+@app.task(name="celery_peer.run")
 def run(**fields):
     """No work. Gives the moment of its start."""
     return {"at": time.time()}

@@ -42,12 +42,14 @@ def end(n, result, tags=()):
         a = clock()
         job = client.submit(new(tags=tuple(tags)))
         b = clock()
+        store.client.rpop("jobs")
+        b2 = clock()
         claimed = store.claim(job.job_id, 1, worker="bench", run="r")
         c = clock()
         assert store.finish(claimed.job_id, 1, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
         d = clock()
         took["submit"] += b - a
-        took["claim"] += c - b
+        took["claim"] += c - b2
         took["finish"] += d - c
     return took
 
@@ -56,6 +58,7 @@ def keep(result):
     """An ended job; its id."""
     store.announce("bench", 1, [])
     job = client.submit(new())
+    store.client.rpop("jobs")
     store.claim(job.job_id, 1, worker="bench", run="r")
     store.finish(job.job_id, 1, JobStatus.COMPLETED, result=result)
     return job.job_id
