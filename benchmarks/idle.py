@@ -36,7 +36,9 @@ def run(bench: Bench) -> Outcome:
 
         def theirs_posted() -> float:
             before = time.time()
-            task = session.post(f"{peer}/jobs", json.dumps(FIELDS), headers={"Content-Type": "application/json"}, timeout=60).json()["result_id"]
+            task = session.post(f"{peer}/jobs", json.dumps(FIELDS), headers={"Content-Type": "application/json"}, timeout=60).json()[
+                "result_id"
+            ]
             done = _ended(lambda: session.get(f"{peer}/jobs/{task}", timeout=60).json(), "ready")
             return (float(done["value"]["at"]) - before) * 1000
 

@@ -16,7 +16,9 @@ def run(bench: Bench) -> Outcome:
     return Outcome(
         rows=[Row("first media job ended", "s", took)],
         bars=[Bar(15, "from the start to the first ended media job", "<=", 12, took, "s")],
-        notes=["What `make run ONCE=1` runs once everything is installed, in a fresh data folder, from its start to the line that says that the job ended."],
+        notes=[
+            "What `make run ONCE=1` runs once everything is installed, in a fresh data folder, from its start to the line that says that the job ended."
+        ],
     )
 
 
@@ -27,9 +29,12 @@ def _once(bench: Bench, number: int) -> float:
     }  # fmt: skip
     log = bench.folder / f"run-{number}.log"
     start = time.perf_counter()
-    with log.open("wb") as file, subprocess.Popen(
-        [sys.executable, "-m", "pipeline_jobs.up", "--once"], cwd=ROOT, env=environ, stdout=file, stderr=subprocess.STDOUT
-    ) as process:
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline_jobs.up", "--once"], cwd=ROOT, env=environ, stdout=file, stderr=subprocess.STDOUT
+        ) as process,
+    ):
         ended = None
         while process.poll() is None:
             if ended is None and b"completed" in log.read_bytes():

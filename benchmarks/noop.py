@@ -129,7 +129,10 @@ def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
     ]  # fmt: skip
     results = redis.Redis.from_url(bench.url(RESULTS, fsync))
     log = bench.folder / f"celery-worker-{fsync}.log"
-    with bench.process(f"celery-worker-{fsync}", command, environ, lambda: b"ready" in log.read_bytes()) as worker, flower_of_peer(bench, fsync):
+    with (
+        bench.process(f"celery-worker-{fsync}", command, environ, lambda: b"ready" in log.read_bytes()) as worker,
+        flower_of_peer(bench, fsync),
+    ):
         peer = bench.peer("celery", fsync)
         yield Contender(worker, results.dbsize, lambda n: peer.call("enqueue", n=n), bench.size(1500, 20))
 

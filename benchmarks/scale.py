@@ -36,11 +36,23 @@ def run(bench: Bench) -> Outcome:
         names = [name for name in found[0][1] if name != "memory"]
         outcome.rows += [Row(f"{name} at {n:,} {what}", "µs", [values[name]]) for n, values in found for name in names]
         outcome.plots.append(
-            Plot(f"scale-{what}", f"µs of a call by {what}", x, "µs", [Line(name, [(n, values[name]) for n, values in found]) for name in names])
+            Plot(
+                f"scale-{what}",
+                f"µs of a call by {what}",
+                x,
+                "µs",
+                [Line(name, [(n, values[name]) for n, values in found]) for name in names],
+            )
         )
     outcome.rows += [Row(f"memory at {n:,} records", "B a record", [values["memory"]]) for n, values in by_records]
     outcome.plots.append(
-        Plot("scale-memory", "Memory of a record", "records in the store", "bytes", [Line("memory", [(n, v["memory"]) for n, v in by_records])])
+        Plot(
+            "scale-memory",
+            "Memory of a record",
+            "records in the store",
+            "bytes",
+            [Line("memory", [(n, v["memory"]) for n, v in by_records])],
+        )
     )
     bench.flush(OURS)
     return outcome

@@ -121,7 +121,7 @@ class Run:
 
 
 class _Watch:
-    """The thread that looks after the runs of this process. One for all: to start and join one for each was a third of a short job's time."""
+    """The thread that looks after the runs of this process. One for all: to start and join one each was a third of a short job's time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

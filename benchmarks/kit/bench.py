@@ -26,6 +26,8 @@ EVERYSEC, ALWAYS = "everysec", "always"
 #: Databases of the contenders.
 OURS, CELERY, RESULTS, RQ, DRAMATIQ, HUEY, LIMIT = range(7)
 PEER_DBS = {"celery": CELERY, "rq": RQ, "dramatiq": DRAMATIQ, "huey": HUEY, "limit": LIMIT}
+#: gunicorn for peers and the hello endpoint: as many processes and threads as ours.
+STOCK = ("--worker-class", "gthread", "--workers", "2", "--threads", "16", "--keep-alive", "15")
 
 
 class Bench:
@@ -137,11 +139,10 @@ class Bench:
 
     @contextmanager
     def web(self, name: str, python: str, app: str, environ: dict[str, str], path: str, *options: str, **more: Any) -> Iterator[str]:
-        """A WSGI app under gunicorn as ours is run (gthread, 2 processes, 16 threads). Gives its address."""
+        """A WSGI app under gunicorn, with its threaded worker unless told otherwise. Gives its address."""
         address = f"http://127.0.0.1:{free_port()}"
         command = [
-            python, "-m", "gunicorn", "--bind", address.removeprefix("http://"), "--worker-class", "gthread", "--workers", "2",
-            "--threads", "16", "--keep-alive", "15", "--no-control-socket", *options, app,
+            python, "-m", "gunicorn", "--bind", address.removeprefix("http://"), "--no-control-socket", *(options or STOCK), app,
         ]  # fmt: skip
         with self.process(name, command, environ, lambda: answers(address + path), **more):
             yield address

@@ -42,9 +42,7 @@ class Peer:
 
     def __init__(self, name: str, script: str, python: str, environ: dict[str, str], log: Path) -> None:
         self.name, self._log = name, log
-        self._process = spawn(
-            [python, str(PEERS / script)], {**os.environ, **environ}, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = spawn([python, str(PEERS / script)], {**os.environ, **environ}, log, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._read()
 
     def call(self, command: str, **arguments: Any) -> Any:

@@ -104,7 +104,14 @@ def update_state(n):
 def request_of(id):
     """What a worker knows of a request when it stores the result of it."""
     return Context(
-        id=id, task=run.name, args=[], kwargs=FIELDS, hostname="celery@host", retries=0, delivery_info={"routing_key": "celery"}, children=[]
+        id=id,
+        task=run.name,
+        args=[],
+        kwargs=FIELDS,
+        hostname="celery@host",
+        retries=0,
+        delivery_info={"routing_key": "celery"},
+        children=[],
     )
 
 

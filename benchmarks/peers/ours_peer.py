@@ -27,7 +27,9 @@ def new(**more):
 def enqueue(n, idempotency=True, limits=True):
     """With everything checked: a tenant with limits, an Idempotency-Key of each job."""
     if limits:
-        client.set_limits(FIELDS["tenant_id"], TenantLimits(weight=2.0, max_concurrent=100, max_queued=900_000, submit_rate=1e6, start_rate=1e6))
+        client.set_limits(
+            FIELDS["tenant_id"], TenantLimits(weight=2.0, max_concurrent=100, max_queued=900_000, submit_rate=1e6, start_rate=1e6)
+        )
     if idempotency:
         return timed(n, lambda: client.submit(new(), idempotency_key=f"order-{mine}-{next(numbers)}"))
     return timed(n, lambda: client.submit(new()))

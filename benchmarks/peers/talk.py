@@ -25,4 +25,9 @@ def timed(n, call):
 
 
 #: What every contender's job carries: what a client of a media service would say.
-FIELDS = {"url": "https://media.example.com/talks/2026/keynote-recording-final.mp4", "quality": "720p", "tenant_id": "acme", "workspace_id": "main"}
+FIELDS = {
+    "url": "https://media.example.com/talks/2026/keynote-recording-final.mp4",
+    "quality": "720p",
+    "tenant_id": "acme",
+    "workspace_id": "main",
+}

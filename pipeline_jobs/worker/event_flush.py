@@ -1,7 +1,7 @@
 """Task events of a worker go out a few times a second, many in one message.
 
-Celery sends what its event loop has gathered at each turn of the loop: at full load a message for every one or two events, which was 40 % of
-the main process's time. A watcher sees an event up to `FLUSH_SECONDS` later, with the time at which it happened.
+Celery sends what its event loop has gathered at each turn of the loop: at full load a message for every one or two events, which was 40 %
+of the main process's time. A watcher sees an event up to `FLUSH_SECONDS` later, with the time at which it happened.
 """
 
 from __future__ import annotations

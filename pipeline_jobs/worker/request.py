@@ -48,7 +48,7 @@ class JobRequest(Request):
         return False
 
     def acknowledge(self) -> None:
-        """Nothing to tell a broker that forgot the message when it gave it (`no_ack`): kombu would ask it for two deletions a job all the same."""
+        """Nothing to tell a broker that forgot the message when it gave it (`no_ack`): kombu would send two commands a job."""
         if self.app.amqp.queues[JOBS_QUEUE].no_ack:
             self.acknowledged = True
         else:
