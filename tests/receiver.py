@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 #: How a receiver answers: a status, a status with headers, `hang` (until the sender gives up), `reset` (after it has read all), `drip` (a
-#: byte now and then, for ever), `endless` (a good status and a body without end).
+#: byte now and then), `endless` (a good status and a body without end).
 Answer = int | tuple[int, Mapping[str, str]] | str
 
 
@@ -74,7 +74,9 @@ class Receiver:
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.connection.close()
         elif said == "drip":
-            while not self._closing.wait(0.05):
+            started = time.monotonic()
+            # For much longer than any sender of a test may wait.
+            while not self._closing.wait(0.05) and time.monotonic() < started + 30:
                 handler.wfile.write(b"H")
         elif said == "endless":
             handler.send_response(200)
