@@ -8,11 +8,13 @@ from pipeline_jobs.keys import lua_builder
 
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change",
+    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "events", "feed",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
-LIBRARY = ("base", "fair", "queue", "ending", "admission")
+LIBRARY = ("base", "events", "fair", "queue", "ending", "admission")
+#: Scripts that only read: they need none of them, and take no admission.
+ALONE = frozenset({"list", "events", "feed"})
 
 
 def source(name: str) -> str:
@@ -20,5 +22,5 @@ def source(name: str) -> str:
     folder = files("pipeline_jobs") / "lua"
     own = (folder / f"{name}.lua").read_text("utf-8")
     shebang, _, body = own.partition("\n")
-    library = [] if name == "list" else [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
+    library = [] if name in ALONE else [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
     return "\n".join([shebang, lua_builder(), *library, body])

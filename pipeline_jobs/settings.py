@@ -123,6 +123,15 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    events_per_job: int = _setting(
+        1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000
+    )
+    events_per_tenant: int = _setting(
+        10_000,
+        "PIPELINE_EVENTS_PER_TENANT",
+        "About how many events a tenant's feed (`GET /pipeline/events`) reaches back; about 40 bytes each. 0: no feed.",
+        ge=0,
+    )
     memory_watermark: float = _setting(
         0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
     )

@@ -30,7 +30,7 @@ if not job.started_at then
   redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. int(step), 1)
 end
 if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then
-  redis.call('HINCRBY', K.job(id), 'attempt', 1)
+  job.attempt, job.progress = redis.call('HINCRBY', K.job(id), 'attempt', 1), '0'
   redis.call('HSET', K.job(id), 'progress', '0')
 end
 redis.call('ZREM', K.hints(), id)
@@ -41,6 +41,8 @@ if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stran
 move(id, job, 'running')
 redis.call('HSET', K.job(id), 'status', 'running', 'worker', worker, 'run', run, 'started_at', int(NOW))
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message')
+job.stage = nil
+event(id, job, 'started')
 local record = redis.call('HGETALL', K.job(id))
 table.insert(record, 1, 'ok')
 return record

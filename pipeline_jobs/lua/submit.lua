@@ -64,6 +64,7 @@ redis.call('ZADD', K.status('queued'), job.order, id)
 redis.call('ZADD', K.tenant(job.tenant_id), job.order, id)
 redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, id)
 redis.call('ZADD', K.workspace(job.tenant_id, job.workspace_id), job.order, id)
+event(id, job, 'created')
 count('created', job.tenant_id, job.workspace_id)
 redis.call('HINCRBY', K.usage_day(tenant, int(math.floor(NOW / 86400000))), 'created', 1)
 if deadline ~= '' then

@@ -37,6 +37,8 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   drained('tenant:' .. job.tenant_id)
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  if to == 'completed' then job.progress = '100' end
+  end_event(id, job, to)
 end
 
 local function end_cancelled(id, job, ttl_ms)
@@ -44,6 +46,7 @@ local function end_cancelled(id, job, ttl_ms)
 end
 
 local function end_failed(id, job, ttl_ms, error, detail)
+  job.error, job.error_code = error, cjson.decode(detail).code
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
@@ -61,7 +64,8 @@ local function stopped(id, job, ttl_ms)
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
-local function back_to_queue(id, job, reason, delay_ms)
+-- why: crash, retry or handback, for the log.
+local function back_to_queue(id, job, reason, delay_ms, why)
   release(id, job)
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
@@ -70,6 +74,7 @@ local function back_to_queue(id, job, reason, delay_ms)
   else
     make_ready(id, job)
   end
+  event(id, job, 'requeued', job.message, why)
 end
 
 -- A worker died with the job: again, until it died too often. Returns what became of the job.
@@ -84,13 +89,13 @@ local function crashed(id, job, max_crashes, ttl_ms, error, detail)
     end_failed(id, job, ttl_ms, error, detail)
     return 'failed'
   end
-  back_to_queue(id, job, 'retry', 0)
+  back_to_queue(id, job, 'retry', 0, 'crash')
   return 'queued'
 end
 
 -- Take an ended job out of everything.
 local function remove(id, job)
-  redis.call('DEL', K.job(id))
+  redis.call('DEL', K.job(id), K.events(id))
   redis.call('ZREM', K.jobs(), id)
   redis.call('ZREM', K.ended(), id)
   redis.call('ZREM', K.status(job.status), id)
