@@ -166,8 +166,8 @@ def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event
 
 
 def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_id: str | None = None) -> Event:
-    word, created_at, *rest = json.loads(line)
-    attempt, progress, stage, text, why = (*rest, *_ABSENT[len(rest) :])
+    fields: list[Any] = json.loads(line)
+    word, created_at, attempt, progress, stage, text, why = [*fields, *_ABSENT[len(fields) - 2 :]]
     kind = EventType(f"job.{word}")
     data: dict[str, Any] = {"status": STATUS_OF[kind], "attempt": attempt, "stage": stage or None, "progress": progress}
     match kind:
@@ -184,4 +184,4 @@ def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_i
 
 
 #: What an event has that a line leaves out at its end.
-_ABSENT = (0, 0, "", "", "")
+_ABSENT: list[Any] = [0, 0, "", "", ""]
