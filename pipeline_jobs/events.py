@@ -14,12 +14,16 @@ from typing import Any
 
 from pipeline_jobs.event_types import STATUS_OF, TERMINAL_EVENTS, EventType
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
-from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import TERMINAL
 from pipeline_jobs.store import Store, store_errors
 
 #: Most events that one page has.
 MAX_PAGE = 500
+#: A place in a log that compares with others of it: (0, number) in a job's, (Unix ms, number) in a feed.
+Place = tuple[int, int]
+#: Behind everything: a look from there tells where a log ends.
+FAR: Place = (2**53 - 1, 2**53 - 1)
 #: Where a feed begins, and an id of it: `{Unix ms}-{number}`, as the server's streams have them.
 FEED_START = "0-0"
 _FEED_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)
@@ -47,6 +51,11 @@ class Event:
         return f"{self.job_id}.{self.seq}"
 
     @property
+    def place(self) -> Place:
+        """Where it is in the log that it was read from."""
+        return place_of(self.feed_id) if self.feed_id else (0, self.seq)
+
+    @property
     def terminal(self) -> bool:
         return self.type in TERMINAL_EVENTS
 
@@ -65,8 +74,11 @@ class Event:
 
     @cached_property
     def json(self) -> str:
-        """The envelope as compact JSON without a line break: made once, however many streams send it."""
-        return dumps(self.to_dict())
+        """The envelope as one line of compact JSON: made once, however many streams send it.
+
+        ASCII: some readers of SSE take U+2028 and its like for the end of a line.
+        """
+        return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,8 @@ class LogPage:
     tenant_id: str
     workspace_id: str
     events: tuple[Event, ...]
-    #: Number of the newest event in the log.
+    #: Number of the last event here, or after which there is none here; of the newest event in the log.
+    reached: int
     last: int
     #: The job has ended and the page reaches the end of its log: nothing will follow.
     complete: bool
@@ -96,16 +109,16 @@ class FeedPage:
 
 def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage:
     """The events of a job after a number. :raises UnknownJob:"""
-    page = read_many(store, {job_id: after}, limit)[job_id]
+    (page,) = read_many(store, [(job_id, after)], limit)
     if page is None:
         raise UnknownJob
     return page
 
 
-def read_many(store: Store, after: Mapping[str, int], limit: int = 100) -> dict[str, LogPage | None]:
-    """The same for several jobs in one round trip; None for one that does not exist."""
-    replies = store.read_scripts("events", [(job_id, number, limit) for job_id, number in after.items()])
-    return {job_id: _log_page(job_id, reply, number) for (job_id, number), reply in zip(after.items(), replies, strict=True)}
+def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -> list[LogPage | None]:
+    """The same for several (job, number) in one round trip; None for one that does not exist."""
+    replies = store.read_scripts("events", [(job_id, after, limit) for job_id, after in jobs])
+    return [_log_page(job_id, reply, after) for (job_id, after), reply in zip(jobs, replies, strict=True)]
 
 
 def feed(store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100, workspace_id: str | None = None) -> FeedPage:
@@ -113,13 +126,13 @@ def feed(store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100
 
     :param workspace_id: only those of this workspace.
     """
-    return feed_many(store, {(tenant_id, workspace_id or ""): after}, limit)[tenant_id, workspace_id or ""]
+    return feed_many(store, [(tenant_id, workspace_id or "", place_of(after))], limit)[0]
 
 
-def feed_many(store: Store, after: Mapping[tuple[str, str], str], limit: int = 100) -> dict[tuple[str, str], FeedPage]:
-    """The same for several (tenant, workspace or "") in one round trip."""
-    replies = store.read_scripts("feed", [(*key, place, limit) for key, place in after.items()])
-    return {key: _feed_page(key[0], reply, place, limit) for (key, place), reply in zip(after.items(), replies, strict=True)}
+def feed_many(store: Store, feeds: Sequence[tuple[str, str, Place]], limit: int = 100) -> list[FeedPage]:
+    """The same for several (tenant, workspace or "", place) in one round trip."""
+    replies = store.read_scripts("feed", [(tenant, workspace, f"{after[0]}-{after[1]}", limit) for tenant, workspace, after in feeds])
+    return [_feed_page(tenant, reply, after, limit) for (tenant, _, after), reply in zip(feeds, replies, strict=True)]
 
 
 def feed_end(store: Store, tenant_id: str) -> str:
@@ -137,9 +150,9 @@ def feed_place(text: str) -> str:
     return f"{int(found[1])}-{int(found[2])}"
 
 
-def place_order(place: str) -> tuple[int, int]:
-    """Places compare by this."""
-    milliseconds, _, number = place.partition("-")
+def place_of(feed_id: str) -> Place:
+    """The place that an id of a feed names."""
+    milliseconds, _, number = feed_id.partition("-")
     return int(milliseconds), int(number)
 
 
@@ -149,14 +162,15 @@ def _log_page(job_id: str, reply: Sequence[Any], after: int) -> LogPage | None:
     status, tenant, workspace, first, last, *lines = reply
     events = tuple(_event(job_id, int(first) + i, tenant, workspace, line) for i, line in enumerate(lines))
     reached = events[-1].seq if events else after
-    return LogPage(job_id, tenant, workspace, events, int(last), complete=status in TERMINAL and reached >= int(last))
+    return LogPage(job_id, tenant, workspace, events, reached, int(last), complete=status in TERMINAL and reached >= int(last))
 
 
-def _feed_page(tenant_id: str, reply: Sequence[Any], after: str, limit: int) -> FeedPage:
+def _feed_page(tenant_id: str, reply: Sequence[Any], after: Place, limit: int) -> FeedPage:
     newest, looked_at, *entries = reply
     events = tuple(_of_feed(tenant_id, entries))
-    place = entries[-1][0] if entries else max(after, newest, key=place_order) if limit else newest
-    return FeedPage(events, place, more=int(looked_at) >= limit > 0 and place != newest)
+    if entries:
+        return FeedPage(events, entries[-1][0], more=int(looked_at) >= limit and entries[-1][0] != newest)
+    return FeedPage((), newest if after == FAR else f"{after[0]}-{after[1]}", more=False)
 
 
 def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event]:

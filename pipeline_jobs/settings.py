@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API. 0: any free one (make run).", ge=0, le=65535)
     http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Processes of the API (make run).", ge=1)
     http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each process of the API; a waiting request holds one.", ge=1)
+    http_streams: int = _setting(
+        200,
+        "PIPELINE_HTTP_STREAMS",
+        "Most event streams (SSE, WebSocket) that each process of the API holds open; more are answered 503. Each has a thread of its own, "
+        "besides PIPELINE_HTTP_THREADS.",
+        ge=1,
+        le=5000,
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)

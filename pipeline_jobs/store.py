@@ -439,6 +439,8 @@ class Store:
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""
         script = self._scripts[name]
+        if not calls:
+            return []
         with store_errors():
             if len(calls) == 1:
                 return [script(keys=[self.keys.prefix], args=calls[0])]

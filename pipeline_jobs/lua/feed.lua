@@ -1,12 +1,11 @@
 #!lua flags=no-writes
 -- A page of a tenant's feed: the events that its jobs' logs have. Those of a job that is gone are gone.
 -- KEYS: prefix
--- ARGV: tenant, workspace or '', id after which to begin ('' for the oldest that is kept), most entries to look at
+-- ARGV: tenant, workspace or '', id after which to begin, most entries to look at
 -- Returns {id of the newest entry, number of entries looked at, {id, job, number, workspace, line}, ...}.
 local tenant, workspace, after, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local newest = redis.call('XREVRANGE', K.feed(tenant), '+', '-', 'COUNT', 1)
-local entries = {}
-if most > 0 then entries = redis.call('XRANGE', K.feed(tenant), after == '' and '-' or '(' .. after, '+', 'COUNT', most) end
+local entries = redis.call('XRANGE', K.feed(tenant), '(' .. after, '+', 'COUNT', most)
 local page = {newest[1] and newest[1][1] or '0-0', #entries}
 for i, entry in ipairs(entries) do
   local id, number = string.match(entry[2][2], '^(.*):(%d+)$')
