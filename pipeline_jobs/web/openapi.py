@@ -110,7 +110,7 @@ def complete(app: OpenAPI) -> dict[str, Any]:
     }
     for rule in app.url_map.iter_rules():
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
-        for method in rule.methods or ():
+        for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
                 _guard(item[method.lower()], POLICIES[rule.endpoint])
     return document

@@ -59,6 +59,7 @@ POLICIES: Mapping[str, Policy] = {
     "events.feed": Policy.READ,
     "events.token": Policy.READ,
     "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
     "metrics.metrics": Policy.OPERATOR,
     "health.live": Policy.PUBLIC,
     "health.ready": Policy.OPERATOR,
@@ -69,7 +70,7 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 #: Routes that a token of `POST /pipeline/events/token` may open, too.
-STREAMS = frozenset({"events.history", "events.feed", "sockets.follow"})
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

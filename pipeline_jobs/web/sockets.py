@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping
+from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from simple_websocket import ConnectionClosed, ConnectionError, Server
+from simple_websocket import ConnectionClosed, Server
+from wsproto.utilities import ProtocolError
 
 from pipeline_jobs.hub import End, Follower
 from pipeline_jobs.web.events import log_of
@@ -29,6 +32,8 @@ CODES: Mapping[End, tuple[int, str]] = {End.COMPLETE: (1000, "ended"), End.STOPP
 UNAUTHORIZED = (4401, "unauthorized")
 #: Clients have nothing to say here.
 MAX_MESSAGE = 1024
+#: How long a client may take to answer that the connection is closed, in seconds.
+CLOSE_SECONDS = 1.0
 #: How long what was sent may stay unread before the connection is given up, in ms.
 UNREAD_MS = 30_000
 
@@ -76,9 +81,14 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
         connection = _accept()
         with here.parts.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
             _send_all(connection, follower)
+        _hang_up(connection)
     finally:
         place.give_back()
     return Taken(connection.mode)
+
+
+# werkzeug matches handshakes with rules of their own only.
+blueprint.add_url_rule("/jobs/<job_id>/ws", "connect", follow, websocket=True, methods=["GET"])
 
 
 def _accept() -> Server:
@@ -88,12 +98,23 @@ def _accept() -> Server:
     if isinstance(taken, socket.socket) and limit is not None:
         # A client that reads nothing must not hold its thread for ever.
         taken.setsockopt(socket.IPPROTO_TCP, limit, UNREAD_MS)
+    listener = partial(Thread, daemon=True)
     try:
-        connection = Server.accept(request.environ, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        connection = Server.accept(request.environ, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE, thread_class=listener)
+    except (ProtocolError, RuntimeError) as error:
         raise Refused(400, "bad_handshake", "this is no proper handshake of a WebSocket") from error
     connection.input_buffer = _Unheard()
     return connection
+
+
+def _hang_up(connection: Server) -> None:
+    """The connection's thread, which listens for what the client says, ends with the socket's life and not with its number."""
+    connection.thread.join(CLOSE_SECONDS)
+    try:
+        connection.sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The client was quicker.
+        return
 
 
 def _send_all(connection: Server, follower: Follower) -> None:

