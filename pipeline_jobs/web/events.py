@@ -10,10 +10,10 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import ALL
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.events import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import ANY_ID, rfc3339
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.stream_tokens import StreamToken, feed_scope, job_scope
 from pipeline_jobs.web import bodies
 from pipeline_jobs.web.caller import caller

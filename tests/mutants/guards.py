@@ -54,11 +54,11 @@ GUARDS = (
     _lua("claim", "the hint's fence is the last dispatch's", "if job.fence ~= fence or job.reason", "if job.reason"),
     _lua("claim", "only a dispatched job", "if job.fence ~= fence or job.reason ~= 'dispatched' then", "if job.fence ~= fence then"),
     _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
-    _lua("claim", "the same answer for the same run only", "redis.call('HGET', K.job(id), 'run') == run then", "true then"),
+    _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
     _lua("claim", "the record's schema", "> tonumber(ARGV[6]) then", "> 1e9 then"),
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
-    _lua("claim", "a rescue is no new attempt", "if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then", "do"),
+    _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
     _lua("progress", "never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
@@ -71,7 +71,12 @@ GUARDS = (
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua("cancel", "an ended job stays as it is", "if job.status == 'queued' then", "if job.status ~= 'running' then"),
-    _lua("lib/ending", "an end gives its lease and slot back", "  release(id, job)\n  local used", "  local used"),
+    _lua(
+        "lib/ending",
+        "an end gives its lease and slot back",
+        "if not release(id, job, to, ended_one_of(share)) then",
+        "if ended_one_of(share) then",
+    ),
     _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
     _lua(
         "lib/queue",
@@ -88,8 +93,8 @@ GUARDS = (
     ),
     _lua("lib/ending", "the third crash is the last", "if crashes >= max_crashes then", "if false then"),
     # -- in
-    _lua("submit", "a repetition is the same job", "if known.nonce ~= nonce then", "if true then"),
-    _lua("submit", "a taken id is refused", "if known.nonce ~= nonce then return {'taken'} end", ""),
+    _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
+    _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
     _lua("submit", "the tenant's cap", ">= most then", ">= 1e9 then", BACKPRESSURE),
     _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
     _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
@@ -110,8 +115,8 @@ GUARDS = (
     _lua(
         "lib/queue",
         "a lease that ends frees its tenant's slot",
-        "    slot_freed(id, job)\n  end\nend\n\n-- A hint",
-        "  end\nend\n\n-- A hint",
+        "    slot_freed(id, job, to, ...)\n",
+        "",
         FAIR,
     ),
     # -- tenants
@@ -121,15 +126,15 @@ GUARDS = (
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
-    _lua("lib/fair", "a pipeline's cap", "return cap and tonumber(", "return false and tonumber(", FAIR),
+    _lua("lib/known", "a pipeline's cap", "return pipe.cap and", "return false and", FAIR),
     _lua(
         "lib/fair",
         "being idle saves up no credit",
-        "math.max(time_of(tenant, 'time'), tonumber(",
-        "math.min(time_of(tenant, 'time'), tonumber(",
+        "math.max(share.time, present() + turn)",
+        "math.min(share.time, present() + turn)",
         FAIR,
     ),
-    _lua("lib/fair", "shares are by the time that was used", "  charge(job, used - tonumber(", "  charge(job, 0 * tonumber(", FAIR),
+    _lua("lib/fair", "shares are by the time that was used", "charge(job, used - tonumber(", "charge(job, 0 * tonumber(", FAIR),
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
@@ -141,7 +146,7 @@ GUARDS = (
     _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
-    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.jobs(), '-inf', '+inf'"),
+    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.status('queued'), '-inf', '+inf'"),
     _lua("purge", "expired jobs only", "K.ended(), '-inf', int(NOW)", "K.ended(), '-inf', '+inf'"),
     _py("maintenance", "a folder in use is not swept", "if not held:", "if True:", MAINTENANCE),
     # -- a full server

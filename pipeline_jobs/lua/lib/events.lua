@@ -23,8 +23,20 @@ local function event(id, job, kind, text, why)
   return number
 end
 
+-- The first event of new jobs (see accept). Only the feed can be followed to them yet, so that it is told once.
+local function tell_created(asked)
+  local tenant, line = asked[1].job.tenant_id, '["created",' .. int(NOW) .. ']'
+  for i = 1, #asked do
+    local id = asked[i].id
+    redis.call('RPUSH', K.events(id), line)
+    if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+  end
+  redis.call('PUBLISH', K.news(tenant), asked[1].id)
+end
+
 -- Every event of a job is followed by that of its end, at last: the time limit of a feed is renewed there only.
 local function end_event(id, job, kind)
+  if kind == 'completed' then job.progress = '100' end
   local number = event(id, job, kind, job.error, job.error_code)
   if FEED_MOST > 0 then redis.call('EXPIRE', K.feed(job.tenant_id), WEEK) end
   return number
