@@ -23,7 +23,8 @@ MAX_PAGE = 500
 #: A place in a log that compares with others of it: (0, number) in a job's, (Unix ms, number) in a feed.
 Place = tuple[int, int]
 #: Behind everything: a look from there tells where a log ends.
-FAR: Place = (2**53 - 1, 2**53 - 1)
+MAX_NUMBER = 2**53 - 1
+FAR: Place = (MAX_NUMBER, MAX_NUMBER)
 #: Where a feed begins, and an id of it: `{Unix ms}-{number}`, as the server's streams have them.
 FEED_START = "0-0"
 _FEED_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)

@@ -75,6 +75,13 @@ class Caller:
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
 
+    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
+
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]
         if own is None:

@@ -9,11 +9,9 @@ from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.api_keys import ALL
 from pipeline_jobs.events import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import ANY_ID, rfc3339
-from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.stream_tokens import StreamToken, feed_scope, job_scope
 from pipeline_jobs.web import bodies
 from pipeline_jobs.web.caller import caller
@@ -105,10 +103,9 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
 @validated
 def feed(query: FeedRequest, header: EventHeaders) -> Response:
     here = web()
-    tenant_id = _tenant(query.tenant_id)
+    tenant_id, workspace_id = _whose(query.tenant_id, query.workspace_id)
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token opens another stream")
-    workspace_id = caller().query(JobQuery(workspace_id=query.workspace_id)).workspace_id
     if not wants_stream():
         page = here.parts.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
@@ -129,7 +126,7 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
 def token(body: TokenRequest) -> Response:
     who = caller()
     if body.job_id is None:
-        scope = feed_scope(_tenant(body.tenant_id))
+        scope = feed_scope(_whose(body.tenant_id)[0])
     elif body.tenant_id is not None:
         raise InvalidInput("tenant_id: a job is named by its job_id alone", field="tenant_id")
     else:
@@ -145,12 +142,12 @@ def wants_stream() -> bool:
     return bool(accepted) and accepted.best_match(("application/json", _SSE)) == _SSE
 
 
-def _tenant(named: str | None) -> str:
-    """Whose feed. :raises Refused: 403; InvalidInput: it must be named."""
-    tenant_id = caller().query(JobQuery(tenant_id=named)).tenant_id
-    if tenant_id is None or tenant_id == ALL:
+def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str | None]:
+    """Whose feed: tenant and workspace. :raises Refused: 403; InvalidInput: it must be named."""
+    tenant_id, workspace_id = caller().scope_of(tenant, workspace)
+    if tenant_id is None:
         raise InvalidInput("tenant_id: required, since you may see all tenants", field="tenant_id")
-    return tenant_id
+    return tenant_id, workspace_id
 
 
 def _last_place(text: str | None) -> str | None:

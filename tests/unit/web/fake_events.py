@@ -25,11 +25,14 @@ class FakeFollower:
     closed: int = 0
     #: What happens while it would wait.
     while_silent: Callable[[], object] = lambda: None
+    job_id: str = ""
+    while_waiting: Callable[[str, float], object] = lambda job_id, timeout: None
 
     def next(self, timeout: float) -> Sequence[Event]:
         found, self.events = self.events, []
         if not found:
             self.while_silent()
+            self.while_waiting(self.job_id, timeout)
             self.end = self.after_all
         return found
 
@@ -54,6 +57,7 @@ class FakeEvents:
     followers: list[FakeFollower] = field(default_factory=list)
     after_all: End | None = End.COMPLETE
     while_silent: Callable[[], object] = lambda: None
+    while_waiting: Callable[[str, float], object] = lambda job_id, timeout: None
 
     def tell(self, job: Job, *kinds: str, **data: Any) -> None:
         """Write events of a job."""
@@ -85,7 +89,9 @@ class FakeEvents:
         return next((str(event.feed_id) for event in reversed(self.all) if event.tenant_id == tenant_id), FEED_START)
 
     def follow(self, job_id: str, tenant_id: str, after: int = 0, is_gone: Callable[[], bool] = lambda: False) -> FakeFollower:
-        return self._follower([event for event in self._log(job_id) if event.seq > after])
+        made = self._follower([event for event in self._log(job_id) if event.seq > after])
+        made.job_id, made.while_waiting = job_id, self.while_waiting
+        return made
 
     def follow_feed(
         self, tenant_id: str, after: str, workspace_id: str | None = None, is_gone: Callable[[], bool] = lambda: False

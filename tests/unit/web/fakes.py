@@ -101,6 +101,11 @@ class FakeJobs:
         if self.failure is not None:
             raise self.failure
 
+    def wait(self, job_id: str, timeout: float) -> None:
+        """A request waits for a job."""
+        self.waits.append(timeout)
+        self.while_waiting(job_id)
+
     def put(self, job: Job) -> Job:
         self.jobs[job.job_id] = job
         return job
@@ -163,8 +168,7 @@ class FakeHandle:
 
     def until_ended(self, timeout: float) -> Job:
         self.record()
-        self.jobs.waits.append(timeout)
-        self.jobs.while_waiting(self.job_id)
+        self.jobs.wait(self.job_id, timeout)
         return self.record()
 
 
@@ -302,7 +306,7 @@ class World:
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
     def __post_init__(self) -> None:
-        self.events = FakeEvents(self.jobs.jobs)
+        self.events = FakeEvents(self.jobs.jobs, while_waiting=self.jobs.wait)
 
     @classmethod
     def make(cls, settings: Settings) -> World:

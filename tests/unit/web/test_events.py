@@ -206,6 +206,11 @@ class TestFeed:
         mine = {"Authorization": f"Bearer {text}"}
         assert [event["job_id"] for event in client.get("/pipeline/events", headers=mine).get_json()["events"]] == [other.job_id]
         assert client.get(path(job), headers=mine).status_code == 404
+        told = messages(client.get("/pipeline/events?after=0-0", headers={**SSE, **mine}).data)
+        assert [data["job_id"] for _, data in told] == [other.job_id]
+        token = client.post("/pipeline/events/token", json={}, headers=mine).get_json()["token"]
+        assert [event["job_id"] for event in client.get(f"/pipeline/events?token={token}").get_json()["events"]] == [other.job_id]
+        assert client.get(f"/pipeline/events?workspace_id=main&token={token}").status_code == 403
         assert client.get("/pipeline/events?workspace_id=main", headers=mine).get_json()["code"] == "foreign_workspace"
 
 
