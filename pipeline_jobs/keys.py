@@ -73,7 +73,9 @@ KEYS: dict[str, Key] = {
     "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
     "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
-    "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),
+    "server": Key(
+        "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
+    ),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
