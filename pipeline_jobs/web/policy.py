@@ -55,6 +55,11 @@ POLICIES: Mapping[str, Policy] = {
     "tenants.set_limits": Policy.ROOT,
     "tenants.usage": Policy.ADMIN,
     "tenants.erase": Policy.ROOT,
+    "events.history": Policy.READ,
+    "events.feed": Policy.READ,
+    "events.token": Policy.READ,
+    "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
     # Where a tenant's results go, and what proves them genuine, is its admin's business.
     "webhooks.create": Policy.ADMIN,
     "webhooks.list_": Policy.ADMIN,
@@ -77,6 +82,9 @@ POLICIES: Mapping[str, Policy] = {
     "docs.static": Policy.PUBLIC,
     "swagger.static": Policy.PUBLIC,
 }
+
+#: Routes that a token of `POST /pipeline/events/token` may open, too.
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:
