@@ -6,6 +6,7 @@ business, and only ended jobs are ever purged.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -79,14 +80,53 @@ class Keys:
         return self._patterns[name].format(*parts)
 
 
-def lua_builder() -> str:
-    """The same table for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
-    lines = ["local P = KEYS[1]", "local K = {}"]
-    for name, key in KEYS.items():
-        first, *rest = key.pattern.split("{}")
-        arguments = [f"a{i}" for i in range(len(rest))]
-        terms = [f"'{first}'"]
-        for argument, piece in zip(arguments, rest, strict=True):
-            terms += [argument, f"'{piece}'"] if piece else [argument]
-        lines.append(f"function K.{name}({', '.join(arguments)}) return P .. {' .. '.join(terms)} end")
-    return "\n".join(lines) + "\n"
+def built_in_place(lua: str) -> str:
+    """The same table for Lua: each `K.job(id)` of a text becomes `(P .. 'job:' .. id)`, where P is the prefix, `KEYS[1]`.
+
+    :raises ValueError: it names no key of the table, or another number of parts than the key has.
+    """
+    text, done = "", 0
+    while found := _KEY.search(lua, done):
+        end = _closing(lua, found.end())
+        inner = built_in_place(lua[found.end() : end])
+        text += lua[done : found.start()] + _term(found[1], inner)
+        done = end + 1
+    return text + lua[done:]
+
+
+_KEY = re.compile(r"\bK\.(\w+)\(")
+
+
+def _closing(lua: str, start: int) -> int:
+    """Where the bracket closes that was opened right before `start`."""
+    depth = 1
+    for i in range(start, len(lua)):
+        depth += {"(": 1, ")": -1}.get(lua[i], 0)
+        if depth == 0:
+            return i
+    raise ValueError("a bracket stays open")
+
+
+def _arguments(inner: str) -> list[str]:
+    """What stands between commas outside any bracket."""
+    parts, depth = [""], 0
+    for char in inner:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts] if inner.strip() else []
+
+
+def _term(name: str, inner: str) -> str:
+    if name not in KEYS:
+        raise ValueError(f"there is no key {name}")
+    first, *rest = KEYS[name].pattern.split("{}")
+    parts = _arguments(inner)
+    if len(parts) != len(rest):
+        raise ValueError(f"key {name} has {len(rest)} parts, not {len(parts)}")
+    terms = [f"'{first}'"]
+    for part, piece in zip(parts, rest, strict=True):
+        terms += [part, f"'{piece}'"] if piece else [part]
+    return f"(P .. {' .. '.join(terms)})"

@@ -15,8 +15,8 @@ from typing import Any
 
 import redis
 
+from pipeline_jobs import scripts
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.keys import lua_builder
 from pipeline_jobs.maintenance import Purge
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store, connect
@@ -78,7 +78,7 @@ class Patterns:
 
 def copies(store: Store, pattern: str, first: int, n: int, later_ms: int) -> None:
     """Write `n` ended jobs like `pattern`, numbered from `first`, that expire so many ms later than it."""
-    script = store.client.register_script("\n".join(["#!lua", lua_builder(), _COPY]))
+    script = store.client.register_script(scripts.compose("#!lua", [], _COPY))
     for start in range(first, first + n, CHUNK):
         script(keys=[store.keys.prefix], args=[pattern, start, min(CHUNK, first + n - start), later_ms])
 
