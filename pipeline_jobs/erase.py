@@ -59,8 +59,9 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
         if not still_live:
             artifacts.delete_prefix(tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
-            own = [keys(name, tenant_id) for name in ("usage", "share", "limits", "rate")]
-            client.delete(*days, *own, keys("drain", f"tenant:{tenant_id}"))
+            own = [keys(name, tenant_id) for name in ("usage", "share", "rate")]
+            client.delete(*days, *own)
+            client.hdel(keys("limits"), tenant_id)
         return Erased(erased, still_live, size, done=not still_live)
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable("the store cannot be reached") from error

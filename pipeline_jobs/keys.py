@@ -27,21 +27,23 @@ KEYS: dict[str, Key] = {
     "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status."),
     "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a tenant's workspace."),
     "ready": Key("ready:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."),
-    "lanes": Key("lanes:{}:{}", "set of pipelines", "The lanes of a workspace that are not empty."),
+    "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
     "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
     "ring": Key("ring", "zset time->tenant", "Tenants that can be served, by virtual time. Who is at a limit is not in it."),
     "present": Key("present", "float", "Virtual time of the last dispatch: where a tenant starts that comes (back)."),
     "entries": Key("entries", "int", "How often a tenant came into the ring: breaks ties by age."),
-    "share": Key("share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), its slots (`n`), its start tokens."),
+    "share": Key(
+        "share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end."
+    ),
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
-    "limits": Key("limits:{}", "hash", "Limits of a tenant, of `*` for all that have none of their own. Written by set_limits."),
+    "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant, of `*` for all that have none of their own. Written by set_limits."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
-    "estimates": Key("estimates", "hash pipeline->ms", "What a run usually takes: a moving average."),
-    "pipeline_caps": Key("pipeline_caps", "hash pipeline->int", "Most slots of a pipeline. Written by set_pipeline_cap."),
-    "pipeline_slots": Key("pipeline_slots", "hash pipeline->int", "Slots that a pipeline has now (hinted and running)."),
+    "pipelines": Key(
+        "pipelines", "hash", "Of each pipeline its cap (`cap:X`), its slots (`n:X`, hinted and running), what a run takes in ms (`ms:X`)."
+    ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
     ),
@@ -50,7 +52,7 @@ KEYS: dict[str, Key] = {
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
-    "drain": Key("drain:{}", "hash rate, at", "How fast jobs end: of `all`, of `tenant:X`. Written by whatever ends one."),
+    "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
     "slots": Key("slots", "hash worker->int", "Slots of each live worker. Written by announce."),

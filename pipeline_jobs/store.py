@@ -305,7 +305,8 @@ class Store:
     def limits(self, tenant_id: str) -> dict[str, float]:
         """A tenant's own limits (`*`: the defaults), those that are set."""
         with store_errors():
-            return {name: float(value) for name, value in self.client.hgetall(self.keys("limits", tenant_id)).items()}  # type: ignore[union-attr]
+            kept = self.client.hget(self.keys("limits"), tenant_id)
+        return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
 
     def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
         """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""

@@ -10,18 +10,17 @@
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, start, idempotency = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local n, first = tonumber(ARGV[11]), 12
-local known = load(id)
-if known then
-  if known.nonce ~= nonce then return {'taken'} end
-  return {'ok', known.created_at, known.order, known.reason or '', known.fence or '0', known.deadline_at or '', '', '', admit()}
+local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
+if known[1] then
+  if known[1] ~= nonce then return {'taken'} end
+  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', '', admit()}
 end
 
-local tenant = 'default'
-for i = first, first + 2 * n - 2, 2 do
-  if ARGV[i] == 'tenant_id' then tenant = ARGV[i + 1] end
-end
+local job = {status = 'queued', created_at = int(NOW), tenant_id = 'default', workspace_id = 'main', pipeline = ''}
+for i = first, first + 2 * n - 2, 2 do job[ARGV[i]] = ARGV[i + 1] end
+local tenant = job.tenant_id
 local limits = limits_of(tenant)
-local rate, left = '', ''
+local rate, left, have = '', '', 0
 if idempotency ~= '' then
   local made = redis.call('HMGET', K.idempotency(tenant, idempotency), 'id', 'fingerprint')
   if made[1] then
@@ -31,7 +30,8 @@ if idempotency ~= '' then
 end
 if not adopt then
   if limits.submit_rate then
-    local have = tokens(K.rate(tenant), limits.submit_rate)
+    local bucket = redis.call('HMGET', K.rate(tenant), 'tokens', 'tokens_at')
+    have = tokens(tonumber(bucket[1]) or 0, tonumber(bucket[2]) or 0, limits.submit_rate)
     if have < 1 then
       local missing = limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000
       return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
@@ -42,11 +42,11 @@ if not adopt then
     return {'full', 'storage', 300}
   end
   local most = limits.max_queued or tonumber(ARGV[4])
-  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) >= most then return {'full', 'tenant', retry_after('tenant:' .. tenant)} end
-  if redis.call('ZCARD', K.status('queued')) >= tonumber(ARGV[5]) then return {'full', 'all', retry_after('all')} end
+  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) >= most then return {'full', 'tenant', retry_after(pace_of(tenant))} end
+  if redis.call('ZCARD', K.status('queued')) >= tonumber(ARGV[5]) then return {'full', 'all', retry_after(pace_of_all())} end
 end
 if rate ~= '' then
-  take_token(K.rate(tenant), limits.submit_rate)
+  redis.call('HSET', K.rate(tenant), 'tokens', have - 1, 'tokens_at', int(NOW))
   redis.call('EXPIRE', K.rate(tenant), 3600)
 end
 if idempotency ~= '' then
@@ -55,33 +55,32 @@ if idempotency ~= '' then
 end
 
 local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
-redis.call('SET', K.order(), int(order))
-redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', 'fair_share', 'nonce', nonce, 'order', int(order), 'created_at', int(NOW),
+job.order = int(order)
+job.reason = start ~= '' and tonumber(start) > NOW and 'scheduled' or 'fair_share'
+if deadline ~= '' then job.deadline_at = int(NOW + tonumber(deadline)) end
+redis.call('SET', K.order(), job.order)
+redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', job.reason, 'nonce', nonce, 'order', job.order, 'created_at', job.created_at,
   'new_attempt', '1', unpack(ARGV, first, first - 1 + 2 * n))
-local job = load(id)
 redis.call('ZADD', K.jobs(), job.order, id)
 redis.call('ZADD', K.status('queued'), job.order, id)
-redis.call('ZADD', K.tenant(job.tenant_id), job.order, id)
-redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, id)
-redis.call('ZADD', K.workspace(job.tenant_id, job.workspace_id), job.order, id)
-count('created', job.tenant_id, job.workspace_id)
-redis.call('HINCRBY', K.usage_day(tenant, int(math.floor(NOW / 86400000))), 'created', 1)
-if deadline ~= '' then
-  job.deadline_at = int(NOW + tonumber(deadline))
+redis.call('ZADD', K.tenant(tenant), job.order, id)
+redis.call('ZADD', K.tenant_status(tenant, 'queued'), job.order, id)
+redis.call('ZADD', K.workspace(tenant, job.workspace_id), job.order, id)
+count('created', tenant, job.workspace_id)
+local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
+if redis.call('HINCRBY', day, 'created', 1) == 1 then redis.call('EXPIRE', day, 34560000) end
+if job.deadline_at then
   redis.call('HSET', K.job(id), 'deadline_at', job.deadline_at)
   redis.call('ZADD', K.deadlines(), job.deadline_at, id)
 end
-if wait ~= '' then redis.call('ZADD', K.waits(), int(NOW + tonumber(wait)), id) end
+if wait ~= '' then redis.call('ZADD', K.waits(), NOW + tonumber(wait), id) end
 if adopt then
-  redis.call('HSET', K.job(id), 'reason', 'dispatched', 'fence', '1')
-  redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
-  slot_taken(id, job)
-elseif start ~= '' and tonumber(start) > NOW then
-  redis.call('HSET', K.job(id), 'reason', 'scheduled')
+  FENCES[id] = '1'
+  dispatched(id, job, '1')
+elseif job.reason == 'scheduled' then
   redis.call('ZADD', K.delayed(), start, id)
 else
   make_ready(id, job)
 end
 local hints = admit()
-local now = redis.call('HMGET', K.job(id), 'reason', 'fence')
-return {'ok', job.created_at, job.order, now[1] or '', now[2] or '0', job.deadline_at or '', rate, left, hints}
+return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rate, left, hints}

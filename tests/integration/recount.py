@@ -46,7 +46,7 @@ def differences(store: Store) -> list[str]:
         lane = {member[17:] for member in client.zrange(keys("ready", tenant, workspace, pipeline), 0, -1)}
         if any((jobs[i].tenant_id, jobs[i].workspace_id, jobs[i].pipeline) != (tenant, workspace, pipeline) for i in lane if i in jobs):
             found.append(f"lane {tenant}/{workspace}/{pipeline} holds another's jobs")
-        if bool(lane) != bool(client.sismember(keys("lanes", tenant, workspace), pipeline)):
+        if bool(lane) != (client.zscore(keys("lanes", tenant, workspace), pipeline) is not None):
             found.append(f"lane {tenant}/{workspace}/{pipeline} with {len(lane)} jobs is wrongly listed")
         blocked = client.zscore(keys("blocked", pipeline), f"{tenant}:{workspace}") is not None
         if lane and not blocked and client.zscore(keys("workspaces", tenant), workspace) is None:
@@ -68,7 +68,8 @@ def differences(store: Store) -> list[str]:
     for tenant in {job.tenant_id for job in jobs.values()} - {job.tenant_id for job in slots}:
         if int(client.hget(keys("share", tenant), "n") or 0):
             found.append(f"slots of {tenant}: {client.hget(keys('share', tenant), 'n')} instead of 0")
-    by_pipeline = {name: int(n) for name, n in client.hgetall(keys("pipeline_slots")).items()}
+    counts = client.hgetall(keys("pipelines"))
+    by_pipeline = {field[2:]: int(n) for field, n in counts.items() if field.startswith("n:") and n != "0"}
     if by_pipeline != dict(Counter(job.pipeline for job in slots)):
         found.append(f"slots by pipeline: {by_pipeline}")
     capacity = sum(int(n) for n in client.hvals(keys("slots")))

@@ -11,30 +11,26 @@ end
 -- Figures of a tenant's day: jobs by status, slot-ms.
 local function record_usage(job, to, used)
   local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  redis.call('HINCRBY', day, to, 1)
+  if redis.call('HINCRBY', day, to, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
   if used > 0 then redis.call('HINCRBY', day, 'slot_ms', int(used)) end
-  redis.call('EXPIRE', day, 34560000)
 end
 
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   if job.status == 'queued' then leave_queue(id, job) end
-  release(id, job)
+  local share = share_of(job.tenant_id, job.workspace_id)
+  if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
   local used = used_ms(job)
-  if job.status == 'running' then
-    observe('duration', job, used)
-    if to == 'completed' then learn(job.pipeline, used) end
-  end
+  if job.status == 'running' then observe('duration', job, used) end
   record_usage(job, to, used)
   move(id, job, to)
-  redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0', unpack(extra))
-  redis.call('HDEL', K.job(id), 'reason', 'celery')
-  redis.call('HINCRBY', K.job(id), 'terminal_writes', 1)
-  redis.call('ZADD', K.ended(), int(expires), id)
-  redis.call('ZREM', K.deadlines(), id)
-  drained('all')
-  drained('tenant:' .. job.tenant_id)
+  redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
+    'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
+  if job.reason or job.celery then redis.call('HDEL', K.job(id), 'reason', 'celery') end
+  redis.call('ZADD', K.ended(), expires, id)
+  if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
+  ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
 end
@@ -66,7 +62,7 @@ local function back_to_queue(id, job, reason, delay_ms)
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
   if delay_ms > 0 then
-    redis.call('ZADD', K.delayed(), int(NOW + delay_ms), id)
+    redis.call('ZADD', K.delayed(), NOW + delay_ms, id)
   else
     make_ready(id, job)
   end
