@@ -19,7 +19,7 @@ NAMES = (
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
-LIBRARY = ("base", "known", "fair", "pace", "queue", "ending", "admission")
+LIBRARY = ("base", "known", "fair", "rates", "pace", "queue", "ending", "admission")
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)

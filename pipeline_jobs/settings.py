@@ -123,6 +123,13 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    submit_rate_per_key: float = _setting(
+        0,
+        "PIPELINE_SUBMIT_RATE_PER_KEY",
+        "Most jobs a second that one API key may submit (where no key is asked for: one address); more are answered 429. 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
     memory_watermark: float = _setting(
         0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
     )

@@ -32,6 +32,7 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 
@@ -141,6 +142,7 @@ class Store:
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
+        self._sender_rate = settings.submit_rate_per_key
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.max_concurrent_jobs,
@@ -163,6 +165,7 @@ class Store:
         adopt: bool = False,
         durably: bool = False,
         idempotency: tuple[str, str] | None = None,
+        sender: Sender | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
@@ -171,6 +174,7 @@ class Store:
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
         :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
@@ -196,12 +200,16 @@ class Store:
             "" if ttl_seconds is None else _ms(ttl_seconds),
             "" if job.run_at is None else job.run_at,
             *(idempotency or ("", "")),
+            sender.principal if sender else "",
+            self._sender_rate,
             len(flat),
             *fields,
         )
         if reply[0] != "ok":
             raise _refusal(reply)
-        _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
+        _, created_at, order, reason, fence, deadline_at, rates, hints = reply
+        if sender is not None:
+            sender.note(rates)
         self._send(hints)
         return job.evolve(
             created_at=int(created_at),
@@ -308,9 +316,12 @@ class Store:
             kept = self.client.hget(self.keys("limits"), tenant_id)
         return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
 
-    def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
-        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""
-        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap))
+    def set_pipeline_cap(self, pipeline: str, cap: int | None, *, declared: bool = False) -> None:
+        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once.
+
+        :param declared: it is what the pipeline's code says; one that was set outranks it.
+        """
+        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
@@ -449,7 +460,7 @@ def _refusal(reply: Sequence[str]) -> PipelineJobsError:
         case "full":
             return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
         case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
+            return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
         case "same":
             return AlreadySubmitted(reply[1])
         case "differs":

@@ -3,24 +3,24 @@
 -- KEYS: prefix
 -- ARGV: id, nonce of this call, adopt ('1': the message is at a worker already), most queued jobs of a tenant, of all,
 --       deadline ms from now or '', longest wait for a start ms or '', not before ms (Unix) or '', idempotency key or '', fingerprint of the request,
+--       who sends it (`key:X`, `address:X`) or '', how many jobs a second they may send (0: any),
 --       number of fields, field, value, ..., admission
--- Returns {'ok', created_at, order, reason, fence, deadline_at, rate limit or '', what is left of it, hints} | {'taken'} (another job has the id)
+-- Returns {'ok', created_at, order, reason, fence, deadline_at, rates it was held against (see lib/rates), hints} | {'taken'} (another job has the id)
 --       | {'same', id of the job that this key made} | {'differs'} (the key made a job of another request)
---       | {'full', 'tenant' | 'all' | 'storage', seconds after which to try again} | {'rate', limit, ms after which to try again}.
+--       | {'full', 'tenant' | 'all' | 'storage', seconds after which to try again} | {'rate', whose, a second, ms after which to try again}.
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, start, idempotency = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local n, first = tonumber(ARGV[11]), 12
+local sender, sender_rate, n, first = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13]), 14
 local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
 if known[1] then
   if known[1] ~= nonce then return {'taken'} end
-  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', '', '', admit()}
+  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
 end
 
 local job = {status = 'queued', created_at = int(NOW), tenant_id = 'default', workspace_id = 'main', pipeline = ''}
 for i = first, first + 2 * n - 2, 2 do job[ARGV[i]] = ARGV[i + 1] end
 local tenant = job.tenant_id
 local limits = limits_of(tenant)
-local rate, left, have = '', '', 0
 if idempotency ~= '' then
   local made = redis.call('HMGET', K.idempotency(tenant, idempotency), 'id', 'fingerprint')
   if made[1] then
@@ -29,14 +29,12 @@ if idempotency ~= '' then
   end
 end
 if not adopt then
-  if limits.submit_rate then
-    local bucket = redis.call('HMGET', K.rate(tenant), 'tokens', 'tokens_at')
-    have = tokens(tonumber(bucket[1]) or 0, tonumber(bucket[2]) or 0, limits.submit_rate)
-    if have < 1 then
-      local missing = limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000
-      return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
-    end
-    rate, left = tostring(limits.submit_rate), int(math.floor(have - 1))
+  local wait_ms = limits.submit_rate and no_token('tenant', K.rate(tenant), limits.submit_rate)
+  if wait_ms then return {'rate', 'tenant', tostring(limits.submit_rate), int(wait_ms)} end
+  if sender_rate > 0 and sender ~= '' then
+    local kind = string.match(sender, '^%a+')
+    wait_ms = no_token(kind, K.sender_rate(sender), sender_rate)
+    if wait_ms then return {'rate', kind, tostring(sender_rate), int(wait_ms)} end
   end
   if limits.max_storage_bytes and tonumber(redis.call('HGET', K.usage(tenant), 'artifact_bytes') or '0') >= limits.max_storage_bytes then
     return {'full', 'storage', 300}
@@ -45,10 +43,7 @@ if not adopt then
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) >= most then return {'full', 'tenant', retry_after(pace_of(tenant))} end
   if redis.call('ZCARD', K.status('queued')) >= tonumber(ARGV[5]) then return {'full', 'all', retry_after(pace_of_all())} end
 end
-if rate ~= '' then
-  redis.call('HSET', K.rate(tenant), 'tokens', have - 1, 'tokens_at', int(NOW))
-  redis.call('EXPIRE', K.rate(tenant), 3600)
-end
+local rates = take_tokens()
 if idempotency ~= '' then
   redis.call('HSET', K.idempotency(tenant, idempotency), 'id', id, 'fingerprint', ARGV[10])
   redis.call('EXPIRE', K.idempotency(tenant, idempotency), 86400)
@@ -83,4 +78,4 @@ else
   make_ready(id, job)
 end
 local hints = admit()
-return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rate, left, hints}
+return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rates, hints}

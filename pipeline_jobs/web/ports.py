@@ -11,7 +11,9 @@ from pipeline_jobs.audit import Row
 from pipeline_jobs.client import JobPage, JobQuery
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
 
@@ -19,7 +21,7 @@ from pipeline_jobs.usage import Day
 class Client(Protocol):
     """The way in: `pipeline_jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """The job, durably accepted.
 
         :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
@@ -144,6 +146,16 @@ class Tenants(Protocol):
         """Erase it, or count what would go."""
 
 
+class PipelineCaps(Protocol):
+    """`pipeline_jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        """What holds, and how much of it is taken."""
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        """Set the cap; None: what the pipeline declares."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -161,4 +173,5 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    pipeline_limits: PipelineCaps
     pipelines: Registry = registry

@@ -122,7 +122,9 @@ GUARDS = (
     # -- tenants
     _lua("submit", "a key makes one job", "if made[1] then", "if false then", TENANTS),
     _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[10] then return {'differs'} end", "", TENANTS),
-    _lua("submit", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("submit", "the tenant's submit rate", "local wait_ms = limits.submit_rate and", "local wait_ms = false and", TENANTS),
+    _lua("submit", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _py("client", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),

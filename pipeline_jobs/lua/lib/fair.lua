@@ -236,7 +236,7 @@ local function wake()
   end
   -- Who was let back for a pipeline may have started a job of another one instead: ask again for those who still wait.
   for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
-    local capped = string.match(field, '^cap:(.*)$')
+    local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
     if capped then unblock(capped) end
   end
 end

@@ -36,13 +36,13 @@ local function share_of(tenant, workspace)
   return share
 end
 
--- A pipeline: `cap` (nil: none), `n` (its slots), `ms` (what a run usually takes, a moving average; nil before the first).
+-- A pipeline: `cap` (an admin's, else its own; nil: none), `n` (its slots), `ms` (what a run usually takes, a moving average; nil before the first).
 local pipes = {}
 local function pipe_of(pipeline)
   local pipe = pipes[pipeline]
   if not pipe then
-    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
-    pipe = {cap = tonumber(known[1]), n = tonumber(known[2]) or 0, ms = tonumber(known[3])}
+    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'own:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
+    pipe = {cap = tonumber(known[1] or known[2]), n = tonumber(known[3]) or 0, ms = tonumber(known[4])}
     pipes[pipeline] = pipe
   end
   return pipe

@@ -1,0 +1,26 @@
+-- Submit rates: buckets of tokens, a tenant's and that of whoever sends. All are looked at before any is written.
+
+local looked_at = {}
+
+-- Whether a bucket has a token: nil, or ms until it has one.
+local function no_token(name, key, rate)
+  local known = redis.call('HMGET', key, 'tokens', 'tokens_at')
+  local have = tokens(tonumber(known[1]) or 0, tonumber(known[2]) or 0, rate)
+  looked_at[#looked_at + 1] = {name = name, key = key, rate = rate, left = have - 1}
+  if have < 1 then return rate > 0 and math.ceil((1 - have) / rate * 1000) or 3600000 end
+end
+
+-- Take a token of each. Returns for each its name, tokens a second, how many are left, ms until it is full.
+local function take_tokens()
+  local flat = {}
+  for _, bucket in ipairs(looked_at) do
+    local key = bucket.key
+    redis.call('HSET', key, 'tokens', bucket.left, 'tokens_at', int(NOW))
+    redis.call('EXPIRE', key, 3600)
+    flat[#flat + 1] = bucket.name
+    flat[#flat + 1] = tostring(bucket.rate)
+    flat[#flat + 1] = int(math.floor(bucket.left))
+    flat[#flat + 1] = int(math.ceil((math.max(1, bucket.rate) - bucket.left) / bucket.rate * 1000))
+  end
+  return flat
+end
