@@ -136,7 +136,7 @@ GUARDS = (
         "math.min(share.time, present() + turn)",
         FAIR,
     ),
-    _lua("lib/fair", "shares are by the time that was used", "charge(job, used - tonumber(", "charge(job, 0 * tonumber(", FAIR),
+    _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
