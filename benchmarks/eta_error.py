@@ -1,7 +1,7 @@
 """How far `queue.eta_seconds` is off: `python -m benchmarks.eta_error`.
 
 Eight threads are the slots; each backlog is worked off in real time. Every fifth of a second a job that waits is asked when it will start.
-The error is |said - true| / true, of jobs that had a second or more to wait; then the part of them within a quarter, and the median seconds.
+The error is |said - true| / true, of jobs that had a second or more to wait; then the part of them within a quarter, the median seconds.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import click
 
 from pipeline_jobs import audit, pipeline_limits
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

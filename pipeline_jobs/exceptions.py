@@ -3,8 +3,11 @@
 PipelineJobsError
 ├── RequestError                what a caller asked for cannot be done
 │   ├── InvalidInput            a field is wrong (names the field)
-│   │   └── UnknownPipeline
+│   │   ├── UnknownPipeline
+│   │   └── InvalidItems          some jobs of a batch are wrong (names each)
+│   ├── FiltersNotMixed         no index answers these filters of a list together
 │   ├── UnknownJob              no such job, or not one of yours
+│   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
 │   ├── KeyReused               this Idempotency-Key made another job
@@ -43,6 +46,7 @@ StopRun (BaseException: no `except Exception` of a library may swallow it)
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -83,10 +87,32 @@ class UnknownPipeline(InvalidInput):
     code = "unknown_pipeline"
 
 
+class InvalidItems(InvalidInput):
+    """Some jobs of the batch are not as they must be."""
+
+    def __init__(self, errors: Sequence[Mapping[str, str]]) -> None:
+        first = errors[0]
+        super().__init__(first["message"], field=first["field"])
+        #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each.
+        self.errors = errors
+
+
+class FiltersNotMixed(RequestError):
+    """These filters cannot be combined."""
+
+    code = "filters_not_mixed"
+
+
 class UnknownJob(RequestError):
     """There is no job with this id."""
 
     code = "unknown_job"
+
+
+class UnknownBatch(RequestError):
+    """There is no batch with this id."""
+
+    code = "unknown_batch"
 
 
 class JobNotEnded(RequestError):

@@ -21,11 +21,17 @@ class Key(NamedTuple):
 
 KEYS: dict[str, Key] = {
     "job": Key("job:{}", "hash", "The record of a job. Written by every script; goes by delete, purge."),
-    "jobs": Key("jobs", "zset order->id", "All jobs. Written by submit; a member goes with its record."),
-    "status": Key("status:{}", "zset order->id", "Jobs in a status. Moved by every transition."),
-    "tenant": Key("tenant:{}", "zset order->id", "Jobs of a tenant."),
-    "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status."),
-    "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a tenant's workspace."),
+    "status": Key("status:{}", "zset order->id", "Jobs in a status. Moved by every transition. All jobs: the union of the five."),
+    "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status. All of its jobs: the union of the five."),
+    "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a workspace. A member goes with its record, as in the next three."),
+    "pipeline": Key("pipeline:{}:{}", "zset order->id", "Jobs of a tenant and a pipeline."),
+    "tag": Key("tag:{}:{}", "zset order->id", "Jobs of a tenant with a tag."),
+    "batch_jobs": Key("batch:{}:jobs", "zset order->id", "Jobs of a batch."),
+    "batch": Key("batch:{}", "hash", "The record of a batch, with a count for each status. Goes with its last job's record."),
+    "batches": Key("batches:{}:{}", "zset order->batch", "Batches of a tenant's workspace; `*` stands for all."),
+    "needs": Key("needs:{}", "set of ids", "Jobs that a waiting job depends on and that have not ended. Goes as they end."),
+    "dependents": Key("dependents:{}", "set of ids", "Waiting jobs that depend on a job. Goes with its end."),
+    "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "ready": Key("ready:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."),
     "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
     "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
@@ -38,9 +44,7 @@ KEYS: dict[str, Key] = {
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
-    "limits": Key(
-        "limits", "hash tenant->x=1;y=2", "Limits of a tenant, of `*` for all that have none of their own. Written by set_limits."
-    ),
+    "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "hash, 1 h", "Submit tokens of an API key (`key:X`) or an address (`address:X`)."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),

@@ -15,11 +15,14 @@ from pipeline_jobs.keys import built_in_place
 
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change",
+    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
-LIBRARY = ("base", "known", "fair", "rates", "pace", "queue", "ending", "admission")
+LIBRARY = (
+    "base", "pages", "batches", "indexes", "known", "fair", "rates", "pace", "dependencies", "queue", "ending", "admission",
+    "settling", "accept",
+)  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)

@@ -36,8 +36,6 @@ from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 
-#: Most records that one page looks at when several filters are combined; the page may then be short, with a cursor.
-LIST_BUDGET = 2_000
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
 WORKER_LOST = "the worker process died while it ran the job"
@@ -80,21 +78,6 @@ class Rescued:
 
     job_id: str
     became: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListQuery:
-    """Filters of a list; `after` is an `order` from which the page goes down (exclusive)."""
-
-    tenant_id: str | None = None
-    workspace_id: str | None = None
-    statuses: tuple[JobStatus, ...] = ()
-    pipeline: str | None = None
-    tag: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    after: int | None = None
-    limit: int = 25
 
 
 def connect(url: str) -> redis.Redis:
@@ -182,6 +165,7 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
@@ -190,7 +174,8 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self._submit(
+        reply = self._durably(
+            "submit",
             durably,
             job.job_id,
             nonce or secrets.token_hex(8),
@@ -198,7 +183,7 @@ class Store:
             *self._queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
-            "" if job.run_at is None else job.run_at,
+            self._ttl_ms,
             *(idempotency or ("", "")),
             sender.principal if sender else "",
             self._sender_rate,
@@ -206,11 +191,15 @@ class Store:
             *fields,
         )
         if reply[0] != "ok":
-            raise _refusal(reply)
+            raise refusal(reply)
         _, created_at, order, reason, fence, deadline_at, rates, hints = reply
         if sender is not None:
             sender.note(rates)
         self._send(hints)
+        if job.depends_on:
+            # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
+            self._send(self._run("settle"))
+            return self.get(job.job_id)
         return job.evolve(
             created_at=int(created_at),
             order=int(order),
@@ -218,6 +207,33 @@ class Store:
             fence=int(fence),
             deadline_at=int(deadline_at) if deadline_at else None,
         )
+
+    def submit_batch(
+        self,
+        durably: bool,
+        batch_id: str,
+        key: str,
+        fingerprint: str,
+        *,
+        metadata: str,
+        errors: str,
+        common: str,
+        jobs: str,
+        sender: Sender | None = None,
+    ) -> Sequence[Any]:
+        """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
+        nonce = secrets.token_hex(8)
+        reply: Sequence[Any] = self._durably(
+            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs,
+            sender.principal if sender else "", self._sender_rate,
+        )  # fmt: skip
+        if reply[0] == "ok":
+            if sender is not None:
+                sender.note(reply[3])
+            self._send(reply[4])
+            if '"depends_on"' in jobs:
+                self._send(self._run("settle"))
+        return reply
 
     # -- a run
 
@@ -330,6 +346,16 @@ class Store:
             raise UnknownJob
         return bool(reply == "deleted")
 
+    def cancel_page(
+        self, indexes: Sequence[str], highest: str, lowest: str, most: int, filters: tuple[str, str, str], *, dry_run: bool
+    ) -> tuple[str, int, int]:
+        """Ask for the end of the live jobs of a page (`bulk`). :return: next order or '', how many waited, how many run."""
+        following, waiting, running, hints = self.run_on(
+            "cancel_page", indexes, highest, lowest, most, *filters, "1" if dry_run else "", self._ttl_ms
+        )
+        self._send(hints)
+        return str(following), int(waiting), int(running)
+
     # -- duties
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
@@ -353,7 +379,7 @@ class Store:
 
         :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
         """
-        counters, jobs, following, hints = self._run("reconcile", after, limit)
+        counters, jobs, following, hints = self._run("reconcile", after, limit, self._ttl_ms)
         self._send(hints)
         return int(counters), int(jobs), int(following) if following else None
 
@@ -380,34 +406,16 @@ class Store:
             raise UnknownJob
         return Job.from_mapping(flat)  # type: ignore[arg-type]
 
-    def list_jobs(self, query: ListQuery) -> tuple[list[Job], int | None]:
-        """A page of jobs, newest first, and the `order` after which the next page begins (None: the end)."""
-        index = self._index(query)
-        highest = "+inf"
-        if query.created_before is not None:
-            highest = f"({query.created_before * 1000}"
-        if query.after is not None and (query.created_before is None or query.after < query.created_before * 1000):
-            highest = f"({query.after}"
-        lowest = "-inf" if query.created_after is None else str(query.created_after * 1000)
+    def mapping(self, name: str, *parts: str) -> dict[str, str]:
+        """A hash by its key's name; empty if there is none."""
         with store_errors():
-            page = self._scripts["list"](
-                keys=[self.keys.prefix, index],
-                args=[
-                    highest, lowest, query.limit, LIST_BUDGET, ",".join(query.statuses), query.tenant_id or "", query.workspace_id or "",
-                    query.pipeline or "", dumps(query.tag) if query.tag else "",
-                ],
-            )  # fmt: skip
-        following, *records = page
-        return [Job.from_mapping(_mapping(record)) for record in records], int(following) if following else None
+            return dict(self.client.hgetall(self.keys(name, *parts)))  # type: ignore[arg-type]
 
-    def _index(self, query: ListQuery) -> str:
-        """The smallest index that holds all that the query wants."""
-        only = query.statuses[0] if len(query.statuses) == 1 else None
-        if query.tenant_id and query.workspace_id:
-            return self.keys("workspace", query.tenant_id, query.workspace_id)
-        if query.tenant_id:
-            return self.keys("tenant_status", query.tenant_id, only) if only else self.keys("tenant", query.tenant_id)
-        return self.keys("status", only) if only else self.keys("jobs")
+    def members(self, name: str, *parts: str) -> list[tuple[str, int]]:
+        """A small index by its key's name: ids and orders, oldest first."""
+        with store_errors():
+            found = self.client.zrange(self.keys(name, *parts), 0, -1, withscores=True)
+        return [(member, int(order)) for member, order in found]  # type: ignore[union-attr]
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
@@ -430,18 +438,29 @@ class Store:
         with store_errors():
             return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
 
+    # -- for the modules beside this one
+
+    def run(self, name: str, *arguments: Any) -> Any:
+        """A script by its name."""
+        return self._run(name, *arguments)
+
+    def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
+        """A script that reads indexes of jobs."""
+        with store_errors():
+            return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
+
     # -- inside
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
 
-    def _submit(self, durably: bool, *arguments: Any) -> Any:
+    def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         if not durably:
-            return self._run("submit", *arguments)
+            return self._run(name, *arguments)
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
@@ -454,9 +473,12 @@ class Store:
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 
-def _refusal(reply: Sequence[str]) -> PipelineJobsError:
+def refusal(reply: Sequence[Any]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
+        case "dependency":
+            field = f"depends_on.{reply[2]}"
+            return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
             return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
         case "rate":

@@ -27,4 +27,4 @@ for i = 0, n - 1 do
   end
 end
 wake()
-return {replies, admit()}
+return {replies, settle_and_admit()}

@@ -24,4 +24,4 @@ else
 end
 -- Only a completed job points at its artifacts; what any other run left behind is thrown away.
 if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
-return {job.status, admit()}
+return {job.status, settle_and_admit()}

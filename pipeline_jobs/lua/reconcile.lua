@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Put right what should never be wrong: counters against a recount, queued and running jobs that are in no queue.
 -- KEYS: prefix
--- ARGV: order from which to look at jobs, most jobs to look at, admission
+-- ARGV: order from which to look at jobs, most jobs to look at, TTL ms, admission
 -- Returns {counters put right, jobs put right, order from which to go on or '', hints}.
 local from, limit = ARGV[1], tonumber(ARGV[2])
 local counters, jobs = 0, 0
@@ -98,7 +98,20 @@ for _, status in ipairs({'queued', 'running'}) do
         enter(job.tenant_id, job.workspace_id)
         jobs = jobs + 1
       end
-      if not (in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+      if job.reason == 'dependency' then
+        -- What it needs has ended or is gone, and it was not told.
+        for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do
+          local status = redis.call('HGET', K.job(need), 'status')
+          if status ~= 'queued' and status ~= 'running' then
+            redis.call('SADD', K.dependents(need), id)
+            note_end(need, status or 'failed', ARGV[3])
+            jobs = jobs + 1
+          end
+        end
+      end
+      local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
+      if not (waits or in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+        redis.call('HSET', K.job(id), 'reason', 'fair_share')
         make_ready(id, job)
         enter(job.tenant_id, job.workspace_id)
         jobs = jobs + 1
@@ -112,4 +125,4 @@ for _, status in ipairs({'queued', 'running'}) do
   end
   if #page == 2 * limit and (last == '' or tonumber(page[#page]) < tonumber(last)) then last = page[#page] end
 end
-return {counters, jobs, last, admit()}
+return {counters, jobs, last, settle_and_admit()}

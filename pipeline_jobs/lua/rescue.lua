@@ -62,5 +62,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   end
 end
 wake()
-done[#done + 1] = admit()
+done[#done + 1] = settle_and_admit()
 return done

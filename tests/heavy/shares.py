@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.heavy.figures import now_ms
 from tests.stack import Stack
@@ -61,7 +62,7 @@ def pass_window(stack: Stack, start: float, seconds: float) -> tuple[float, floa
 def jobs_of(stack: Stack) -> list[Job]:
     """Every job that has started."""
     client, keys = stack.client.store.client, stack.client.store.keys
-    ids = list(client.zrange(keys("jobs"), 0, -1))
+    ids = [job_id for status in JobStatus for job_id in client.zrange(keys("status", status), 0, -1)]
     jobs: list[Job] = []
     for start in range(0, len(ids), 500):
         with client.pipeline(transaction=False) as pipe:

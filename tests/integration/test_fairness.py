@@ -286,7 +286,7 @@ def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
     why = cell.store.why(jobs[3].job_id)
     assert why is not None
     assert (why["position"], why["reason"], why["limit"], why["current"]) == (2, "fair_share", 1, 1)
-    assert why["eta_seconds"] > 0
+    assert why["eta_seconds"] is not None
     assert cell.store.why(run.job_id) is None
 
 

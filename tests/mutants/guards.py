@@ -95,8 +95,8 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "the tenant's cap", ">= most then", ">= 1e9 then", BACKPRESSURE),
-    _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the cap of all", "+ n > tonumber(most_of_all) then", "+ n > 1e9 then", BACKPRESSURE),
     _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "guard",
@@ -120,10 +120,10 @@ GUARDS = (
         FAIR,
     ),
     # -- tenants
-    _lua("submit", "a key makes one job", "if made[1] then", "if false then", TENANTS),
-    _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[10] then return {'differs'} end", "", TENANTS),
-    _lua("submit", "the tenant's submit rate", "local wait_ms = limits.submit_rate and", "local wait_ms = false and", TENANTS),
-    _lua("submit", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "do return nil end", TENANTS),
+    _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
+    _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
+    _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
     _py("client", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
@@ -148,7 +148,7 @@ GUARDS = (
     _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
-    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.jobs(), '-inf', '+inf'"),
+    _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.status('queued'), '-inf', '+inf'"),
     _lua("purge", "expired jobs only", "K.ended(), '-inf', int(NOW)", "K.ended(), '-inf', '+inf'"),
     _py("maintenance", "a folder in use is not swept", "if not held:", "if True:", MAINTENANCE),
     # -- a full server

@@ -11,7 +11,7 @@ local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
-  'charged', 'terminal_writes', 'celery'}
+  'charged', 'terminal_writes', 'celery', 'batch_id'}
 
 -- The fields that decide, as a table; nil if there is no such job.
 local function load(id)
@@ -30,9 +30,11 @@ local function load_whole(id)
   return record
 end
 
-local function count(...)
-  redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), 1)
+local function count_by(n, ...)
+  redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), n)
 end
+
+local function count(...) count_by(1, ...) end
 
 -- Upper bounds in ms of the histograms; the metrics module has the same list in seconds.
 local BUCKETS = {100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000}
@@ -44,12 +46,4 @@ local function observe(name, job, ms)
   end
   count(name, job.tenant_id, job.workspace_id, bucket)
   redis.call('HINCRBY', K.counters(), table.concat({name .. '_sum', job.tenant_id, job.workspace_id}, '|'), int(ms))
-end
-
-local function move(id, job, to)
-  redis.call('ZREM', K.status(job.status), id)
-  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
-  redis.call('ZADD', K.status(to), job.order, id)
-  redis.call('ZADD', K.tenant_status(job.tenant_id, to), job.order, id)
-  job.status = to
 end

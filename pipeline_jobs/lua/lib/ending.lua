@@ -33,6 +33,8 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  if job.batch_id then end_of_batch(job.batch_id) end
+  note_end(id, to, ttl_ms)
 end
 
 local function end_cancelled(id, job, ttl_ms)
@@ -41,6 +43,15 @@ end
 
 local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
+end
+
+-- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
+local function ask_to_end(id, job, ttl_ms)
+  if job.status == 'queued' then
+    end_cancelled(id, job, ttl_ms)
+  elseif job.status == 'running' then
+    redis.call('HSET', K.job(id), 'cancel_requested', '1')
+  end
 end
 
 local DEADLINE = 'the job did not end before its deadline'
@@ -68,10 +79,15 @@ local function back_to_queue(id, job, reason, delay_ms)
   end
 end
 
+-- What a run without a say may have published is visible to nobody: each run has a folder of its own.
+local function discard(id, job, fence)
+  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
+  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
+end
+
 -- A worker died with the job: again, until it died too often. Returns what became of the job.
 local function crashed(id, job, max_crashes, ttl_ms, error, detail)
-  -- What the dead run may have published is visible to nobody; each run has a folder of its own.
-  redis.call('RPUSH', K.trash(), table.concat({job.tenant_id, job.workspace_id, id, job.fence}, '/'))
+  discard(id, job, job.fence)
   local ended = stopped(id, job, ttl_ms)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
@@ -86,13 +102,9 @@ end
 
 -- Take an ended job out of everything.
 local function remove(id, job)
-  redis.call('DEL', K.job(id))
-  redis.call('ZREM', K.jobs(), id)
+  unindex(id, job)
   redis.call('ZREM', K.ended(), id)
-  redis.call('ZREM', K.status(job.status), id)
-  redis.call('ZREM', K.tenant(job.tenant_id), id)
-  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
-  redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
+  redis.call('DEL', K.job(id))
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

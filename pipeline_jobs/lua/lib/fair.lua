@@ -60,7 +60,11 @@ local function leave_ring_if_empty(tenant)
 end
 
 -- Equal scores sort by member: priority first, then order.
-local function ready_member(id, job) return string.format('%016.0f', tonumber(job.order)) .. ':' .. id end
+local function ready_member(id, job)
+  local order = job.order
+  if #order < 16 then order = string.rep('0', 16 - #order) .. order end
+  return order .. ':' .. id
+end
 
 local function make_ready(id, job)
   redis.call('ZADD', K.ready(job.tenant_id, job.workspace_id, job.pipeline), -tonumber(job.priority or '0'), ready_member(id, job))

@@ -26,8 +26,8 @@ local function pace_of_all()
   return pace(tonumber(known[1]) or 0, tonumber(known[2]) or 0)
 end
 
--- Seconds until a place in the queue should be free, 1 to 300.
-local function retry_after(rate)
-  if rate <= 1 / 300 then return 300 end
-  return math.max(1, math.ceil(1 / rate))
+-- Seconds until so many places in the queue should be free, 1 to 300.
+local function retry_after(rate, n)
+  if rate <= n / 300 then return 300 end
+  return math.max(1, math.ceil(n / rate))
 end

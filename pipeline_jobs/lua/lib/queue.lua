@@ -17,6 +17,7 @@ local function unhint(id, job)
 end
 
 local function leave_queue(id, job)
+  stop_waiting(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
   unhint(id, job)
