@@ -35,9 +35,12 @@ from pipeline_jobs.keys import Keys
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it ran the job"
 EXPIRED = "the job did not start before its ttl_seconds had passed"
 
@@ -117,7 +120,7 @@ class Store:
         publish: Callable[[Sequence[Hint]], None] | None = None,
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
-        self.client = client
+        self.client, self.wire = client, Wire(client)
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
         self._ttl_ms = settings.job_ttl_seconds * 1000
@@ -128,6 +131,8 @@ class Store:
         self._sender_rate = settings.submit_rate_per_key
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.events_per_job,
+            settings.events_per_tenant,
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
             template.queue if template else "",
@@ -244,9 +249,23 @@ class Store:
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
-        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
-        return str(self._run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str:
+        """Write a run's progress (0-100), or with None only ask.
+
+        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :return: `ok`, `cancel` or `fenced`.
+        """
+        known = "" if percent is None else percent
+        flat = [part for pair in passed for part in pair]
+        return str(self._run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
 
     def finish(
         self,
@@ -401,10 +420,10 @@ class Store:
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
         with store_errors():
-            flat = self.client.hgetall(self.keys("job", job_id))
+            flat = self.wire.call("HGETALL", self.keys("job", job_id))
         if not flat:
             raise UnknownJob
-        return Job.from_mapping(flat)  # type: ignore[arg-type]
+        return Job.from_mapping(_mapping(flat))
 
     def mapping(self, name: str, *parts: str) -> dict[str, str]:
         """A hash by its key's name; empty if there is none."""
@@ -449,11 +468,24 @@ class Store:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
 
+    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script that only reads, once with each of these arguments, in one round trip."""
+        script = self._scripts[name]
+        if not calls:
+            return []
+        with store_errors():
+            if len(calls) == 1:
+                return [script(keys=[self.keys.prefix], args=calls[0])]
+            with self.client.pipeline(transaction=False) as pipe:
+                for arguments in calls:
+                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                return list(pipe.execute())
+
     # -- inside
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
-            return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
+            return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
 
     def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         if not durably:
