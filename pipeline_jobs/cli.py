@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from pipeline_jobs import audit
+from pipeline_jobs import audit, pipeline_limits
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
@@ -159,6 +159,27 @@ def redeliver(context: click.Context, delivery_id: str) -> None:
     with _errors():
         row = _parts(context).webhooks.ledger.redeliver(delivery_id)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
+
+
+@jobs.command()
+@click.argument("name", metavar="PIPELINE")
+@click.option("--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Most of its jobs at once, over all workers.")
+@click.option("--declared", is_flag=True, help="As many as the pipeline itself says.")
+@click.pass_context
+def pipeline(context: click.Context, name: str, max_concurrent: int | None, declared: bool) -> None:
+    """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
+    if declared and max_concurrent is not None:
+        raise click.UsageError("give either --max-concurrent or --declared")
+    client = _client(context)
+    with _errors():
+        client.registry.get(name)
+        if declared or max_concurrent is not None:
+            now = pipeline_limits.set_cap(client.store, name, max_concurrent)
+            detail = {"max_concurrent": max_concurrent}
+            audit.record(client.store, audit.process_actor("cli"), "pipeline_limits.changed", name, detail)
+        else:
+            now = pipeline_limits.of(client.store, name)
+    _json(now.to_dict())
 
 
 @jobs.group()

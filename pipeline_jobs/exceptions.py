@@ -212,10 +212,12 @@ class RateLimited(TryLater):
 
     code = "rate_limited"
 
-    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0, whose: str = "tenant") -> None:
+        super().__init__(message or f"This {whose} submits jobs faster than it may: try again later.", retry_after=retry_after)
         #: Jobs a second.
         self.limit = limit
+        #: `tenant`, `key` or `address`.
+        self.whose = whose
 
 
 class StoreFull(TryLater):

@@ -46,9 +46,12 @@ KEYS: dict[str, Key] = {
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
+    "sender_rate": Key("sender_rate:{}", "hash, 1 h", "Submit tokens of an API key (`key:X`) or an address (`address:X`)."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
     "pipelines": Key(
-        "pipelines", "hash", "Of each pipeline its cap (`cap:X`), its slots (`n:X`, hinted and running), what a run takes in ms (`ms:X`)."
+        "pipelines",
+        "hash",
+        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`).",
     ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."

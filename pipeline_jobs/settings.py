@@ -131,6 +131,13 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    submit_rate_per_key: float = _setting(
+        0,
+        "PIPELINE_SUBMIT_RATE_PER_KEY",
+        "Most jobs a second that one API key may submit (where no key is asked for: one address); more are answered 429. 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
     events_per_job: int = _setting(
         1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000
     )

@@ -25,6 +25,7 @@ from pipeline_jobs.web import (
     keys,
     metrics,
     openapi,
+    pipeline_limits,
     pipelines,
     problems,
     run,
@@ -75,8 +76,8 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     auth.install(app, access)
     problems.install(app)
     modules = (
-        jobs, events, sockets, cancel, run, pipelines, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries, audit, metrics,
-        health,
+        jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries,
+        audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)

@@ -129,6 +129,9 @@ class PipelineInfo(BaseModel):
     needs_url: bool = Field(description="A job of it must have a `url`.")
     qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
     max_attempts: int
+    max_concurrent: int | None = Field(
+        description="Most of its jobs at once, over all workers, as it declares; null: any number. Its `limits` say what holds."
+    )
     stages: list[StageInfo]
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
 
@@ -137,6 +140,14 @@ class PipelineList(BaseModel):
     """All pipelines, by name."""
 
     pipelines: list[PipelineInfo]
+
+
+class PipelineLimits(BaseModel):
+    """How many jobs of a pipeline run at once, over all workers."""
+
+    max_concurrent: int | None = Field(description="Most, as set here; null: what the pipeline declares holds.")
+    declared: int | None = Field(description="Most, as the pipeline declares; null: any number.")
+    current: int = Field(description="How many are dispatched or run.")
 
 
 class ApiKey(BaseModel):
@@ -415,6 +426,7 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Removal,
     StepResult,
     PipelineList,
+    PipelineLimits,
     ApiKey,
     NewApiKey,
     ApiKeyList,

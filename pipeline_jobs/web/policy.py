@@ -44,6 +44,9 @@ POLICIES: Mapping[str, Policy] = {
     "cancel.cancel": Policy.SUBMIT,
     "run.run": Policy.SUBMIT,
     "pipelines.pipelines": Policy.READ,
+    # A pipeline is everybody's: how much of it is taken tells of all tenants.
+    "pipeline_limits.limits": Policy.ROOT,
+    "pipeline_limits.set_limits": Policy.ROOT,
     "artifacts.artifact": Policy.PUBLIC,
     "keys.create": Policy.ADMIN,
     "keys.list_": Policy.ADMIN,

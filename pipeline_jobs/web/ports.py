@@ -13,7 +13,9 @@ from pipeline_jobs.events import FeedPage, LogPage
 from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
@@ -26,7 +28,7 @@ from pipeline_jobs.webhooks.signing import Draw
 class Client(Protocol):
     """The way in: `pipeline_jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """The job, durably accepted.
 
         :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
@@ -218,6 +220,16 @@ class Webhooks:
     reveal: Callable[[Draw], str]
 
 
+class PipelineCaps(Protocol):
+    """`pipeline_jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        """What holds, and how much of it is taken."""
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        """Set the cap; None: what the pipeline declares."""
+
+
 class Events(Protocol):
     """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
 
@@ -258,6 +270,7 @@ class Parts:
     audit: AuditLog
     tenants: Tenants
     webhooks: Webhooks
+    pipeline_limits: PipelineCaps
     events: Events
     stream_tokens: StreamTokens
     pipelines: Registry = registry

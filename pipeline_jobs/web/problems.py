@@ -33,7 +33,9 @@ from pipeline_jobs.exceptions import (
     UnknownEndpoint,
     UnknownJob,
 )
+from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
+from pipeline_jobs.web.rates import rate_headers
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -159,9 +161,7 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}
         if isinstance(error, RateLimited):
-            # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
-            headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
-            headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
+            headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

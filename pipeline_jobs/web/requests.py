@@ -290,6 +290,17 @@ class CreateHeaders(WaitHeaders):
     )
 
 
+class RunHeaders(Parameters):
+    """Headers of a request that runs and waits."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="A key of yours for this request, good for 24 hours: however often it is sent, it runs one job. While that runs, a "
+        "repetition is answered 409; afterwards with its result (`Idempotent-Replayed: true`).",
+    )
+
+
 class GetHeaders(WaitHeaders):
     """Headers of a request for one job."""
 

@@ -118,6 +118,12 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/deliveries/<delivery_id>/redeliver"): Route(
         "submit", _LATER, _LATER_ANY, "/pipeline/deliveries/{delivery}/redeliver"
     ),
+    ("GET", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits"
+    ),
+    ("PUT", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits", {"max_concurrent": 7}
+    ),
     ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
     # Its workers are missing: whoever may know is told so.
@@ -218,6 +224,7 @@ class World:
             "{delivery}": lambda: self.delivery(target),
             "{tenant}": lambda: TENANTS[target],
             "{link}": lambda: self.links[target],
+            "{pipeline}": lambda: {"own": "sleep", "foreign": "another", "unknown": "ghost", "malformed": "-bad"}[target],
             "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
             "{page}": lambda: {"own": "css/swagger-ui.css", "foreign": "../x", "unknown": "x.js", "malformed": "%00"}[target],
             "{odd}": lambda: {"own": "", "foreign": "?tenant_id=other", "unknown": "?x=1", "malformed": "?limit=1&limit=2"}[target],

@@ -128,9 +128,11 @@ GUARDS = (
         FAIR,
     ),
     # -- tenants
-    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "if true then return nil end", TENANTS),
+    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "do return nil end", TENANTS),
     _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
-    _lua("lib/accept", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
+    _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _py("client", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -142,7 +144,7 @@ GUARDS = (
         "math.min(share.time, present() + turn)",
         FAIR,
     ),
-    _lua("lib/fair", "shares are by the time that was used", "charge(job, used - tonumber(", "charge(job, 0 * tonumber(", FAIR),
+    _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
