@@ -23,7 +23,13 @@ def run(bench: Bench) -> Outcome:
         outcome.rows += [Row(f"{name} ({fsync})", "jobs/s", values) for name, values in samples.items()]
         if fsync == EVERYSEC:
             outcome.bars += [
-                Bar(2, "bulk of 100, ours / celery apply_async", ">=", 30, ratios(samples["ours"], samples["celery apply_async, one by one"])),
+                Bar(
+                    2,
+                    "bulk of 100, ours / celery apply_async",
+                    ">=",
+                    30,
+                    ratios(samples["ours"], samples["celery apply_async, one by one"]),
+                ),
                 Bar(2, "bulk of 100, ours / rq enqueue_many", ">=", 4, ratios(samples["ours"], samples["rq enqueue_many"])),
             ]
     return outcome

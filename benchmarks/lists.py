@@ -76,8 +76,9 @@ def _scan(bench: Bench, size: int) -> float:
     """ms to read all of so many results, as Celery keeps them."""
     client = bench.server().client()
     client.execute_command("SELECT", RESULTS)
-    value = '{"status": "SUCCESS", "result": {"at": 1795531908.123456}, "traceback": null, "children": [], "date_done": "2026-11-24T14:51:48", ' + (
-        '"task_id": "00000000-0000-4000-8000-000000000000"}'
+    value = (
+        '{"status": "SUCCESS", "result": {"at": 1795531908.123456}, "traceback": null, "children": [], "date_done": "2026-11-24T14:51:48", '
+        + ('"task_id": "00000000-0000-4000-8000-000000000000"}')
     )
     have = int(client.dbsize())  # type: ignore[arg-type]
     for start in range(have, size, 10_000):

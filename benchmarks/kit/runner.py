@@ -21,8 +21,21 @@ from benchmarks.kit.peer import ROOT
 
 #: One file each, in the order of the bars.
 FIGURES = (
-    "create", "bulk", "http_post", "http_get", "lists", "noop", "idle", "progress", "memory", "flood", "many_tenants", "purge", "media", "make_run",
-    "scale",
+    "create",
+    "bulk",
+    "http_post",
+    "http_get",
+    "lists",
+    "noop",
+    "idle",
+    "progress",
+    "memory",
+    "flood",
+    "many_tenants",
+    "purge",
+    "media",
+    "make_run",
+    "make_run", "scale",
 )
 RESULTS = ROOT / "benchmarks" / "results.json"
 
