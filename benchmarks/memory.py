@@ -30,7 +30,8 @@ def run(bench: Bench) -> Outcome:
             Bar(9, "with 2 tags (and its event log), ours / celery", "<=", 3.0, ratios(samples["ours, 2 tags"], extended)),
         ],
         notes=[
-            f"{n:,} ended jobs of one tenant with four fields and the same small result; `used_memory` before and after. Ours has the record, all "
+            f"{n:,} ended jobs of one tenant with four fields and the same small result; `used_memory` before and after. Ours has the "
+            f"record, all "
             "its indexes and counters; Celery's is one string without any index, and is found by its id only.",
         ],
     )

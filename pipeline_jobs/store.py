@@ -509,13 +509,8 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
 
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
     """What a run tells, as progress and finish take it."""
-    return [
-        "" if percent is None else percent,
-        stage,
-        (message or "")[:MAX_MESSAGE],
-        len(passed),
-        *(part for pair in passed for part in pair),
-    ]
+    flat = [part for pair in passed for part in pair]
+    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
