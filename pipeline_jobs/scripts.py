@@ -23,8 +23,8 @@ NAMES = (
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "outbox", "events", "pages", "batches", "indexes", "known", "fair", "rates", "pace", "dependencies", "queue", "ending",
-    "admission", "settling", "accept",
+    "base", "outbox", "events", "telling", "pages", "batches", "indexes", "known", "fair", "rates", "pace", "dependencies", "queue",
+    "ending", "admission", "settling", "accept",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

@@ -69,6 +69,10 @@ class HintTemplate:
     message: str
 
 
+#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
+Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
     """Why a hint was not good for a claim: unknown, stale, schema, or the status the job is in."""
@@ -264,9 +268,7 @@ class Store:
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        known = "" if percent is None else percent
-        flat = [part for pair in passed for part in pair]
-        return str(self._run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
+        return str(self._run("progress", job_id, fence, *_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -279,12 +281,19 @@ class Store:
         error_detail: Mapping[str, Any] | None = None,
         artifacts: str = "",
         artifact_bytes: int = 0,
+        last: Told | None = None,
     ) -> JobStatus | None:
-        """End a job. :return: the status it ended in (a requested cancel wins), or None: this run has no say."""
+        """End a job.
+
+        :param last: what the run has not told yet, written first.
+        :return: the status it ended in (a requested cancel wins), or None: this run has no say.
+        """
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        detail = dumps(error_detail) if error_detail else "{}"
+        told = _told(*last) if last else _told(None)
         status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
+            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self._ttl_ms, *told
         )
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -527,6 +536,12 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
         case "differs":
             return KeyReused()
     return IdTaken()
+
+
+def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
+    """What a run tells, as progress and finish take it."""
+    flat = [part for pair in passed for part in pair]
+    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
