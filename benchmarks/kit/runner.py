@@ -21,7 +21,7 @@ from benchmarks.kit.figure import Figure, Outcome
 from benchmarks.kit.peer import ROOT
 
 #: One file each, in the order of the bars.
-FIGURES = ("create", "http_post", "http_get", "noop", "idle", "progress", "memory", "flood", "purge", "media", "make_run", "scale")
+FIGURES = ("create", "http_post", "http_get", "noop", "idle", "progress", "memory", "flood", "purge", "media", "make_run", "scale", "streams")
 RESULTS = ROOT / "benchmarks" / "results.json"
 
 
