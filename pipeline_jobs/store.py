@@ -29,6 +29,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     UnknownJob,
+    WebhooksFull,
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
@@ -459,6 +460,10 @@ class Store:
 
     # -- inside
 
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
+        return self._run(name, *arguments)
+
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
             return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
@@ -488,7 +493,9 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             field = f"depends_on.{reply[2]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
         case "same":

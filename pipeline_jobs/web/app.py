@@ -16,6 +16,7 @@ from pipeline_jobs.web import (
     audit,
     auth,
     cancel,
+    deliveries,
     docs,
     events,
     guard,
@@ -29,6 +30,8 @@ from pipeline_jobs.web import (
     run,
     sockets,
     tenants,
+    webhook_secrets,
+    webhooks,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
@@ -77,7 +80,11 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, events, sockets, cancel, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    modules = (
+        jobs, events, sockets, cancel, run, pipelines, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries, audit, metrics,
+        health,
+    )  # fmt: skip
+    for module in modules:
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

@@ -36,6 +36,9 @@ HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/unit/web/test_events.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+_EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
+WEBHOOKS = "tests/integration/test_webhooks.py"
+SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
 def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
@@ -179,6 +182,37 @@ GUARDS = (
     _no_oom_flag("rescue"),
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
+    # -- webhooks
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
+    _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
+    _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
+    _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each tenant", "(by_tenant[tenant] or 0) < tenant_cap and serve(tenant)", "serve(tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
+    _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
+    _lua("webhooks_claim", "whoever was served goes to the back", "'XX', next_turn(), tenant)", "'XX', 0, tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a lease that is over is not renewed", "'XX', int(NOW + lease_ms)", "int(NOW + lease_ms)", WEBHOOKS),
+    _lua(
+        "webhooks_settle",
+        "the lease",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 0 then",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 2 then",
+        WEBHOOKS,
+    ),
+    *(
+        _lua(f"webhooks_{name}", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", WEBHOOKS)
+        for name in ("claim", "settle", "purge", "erase")
+    ),
+    _py(
+        "webhooks/post",
+        "every address is asked about",
+        "_Adapter(cut, policy=policy,",
+        f"_Adapter(cut, policy={_EVERYWHERE},",
+        SSRF,
+    ),
+    _py("webhooks/post", "the time for the whole", "        self._timer.start()\n", "", SSRF),
+    _py("addresses", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
     # -- the run
     _py("executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
     _py(
