@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         ge=1,
         le=5000,
     )
+    http_streams_per_tenant: int = _setting(
+        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
