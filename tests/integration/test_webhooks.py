@@ -126,6 +126,7 @@ def test_a_message_is_the_job_as_get_gives_it_signed_so_that_the_library_takes_i
     with Receiver() as receiver:
         endpoint, secret = hooks.endpoints.create("acme", receiver.url())
         job = hooks.end(tags=("a",), metadata={"empty": [], "big": 2**53 + 1, "name": "Zoë"})
+        told = events.read(hooks.cell.store, job.job_id).events[-1].to_dict()
         # What is sent does not need the record any more.
         hooks.cell.client.delete(job.job_id)
         hooks.sender.run_once()
@@ -133,7 +134,6 @@ def test_a_message_is_the_job_as_get_gives_it_signed_so_that_the_library_takes_i
         hit = receiver.hits[0]
         sent = Webhook(secret).verify(hit.body, dict(hit.headers))
         assert (sent["type"], sent["data"]) == ("job.completed", json.loads(json.dumps(job.to_body(""))))
-        told = events.read(hooks.cell.store, job.job_id).events[-1].to_dict()
         assert {name: sent[name] for name in told if name != "data"} == {name: told[name] for name in told if name != "data"}
         assert hit.headers["content-type"] == "application/json"
         hooks.outcome(hit.message_id, "delivered")
