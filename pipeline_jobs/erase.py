@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
+"""Erase a tenant: schedules, records, artifacts, figures, limits. In steps that can be repeated; nothing of another tenant is looked at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import redis
 
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
+from pipeline_jobs.schedule_store import ScheduleStore
 from pipeline_jobs.store import Store
 
 PAGE = 500
@@ -43,6 +44,8 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
             for status in ("queued", "running"):
                 live += int(client.zcard(keys("tenant_status", tenant_id, status)))  # type: ignore[arg-type]
             return Erased(count, live, size, done=False)
+        # First: nothing must make new jobs meanwhile.
+        ScheduleStore(store).erase(tenant_id)
         erased = still_live = 0
         after = "-inf"
         while page := client.zrangebyscore(keys("tenant", tenant_id), after, "+inf", 0, PAGE, withscores=True):

@@ -3,8 +3,10 @@
 PipelineJobsError
 ├── RequestError                what a caller asked for cannot be done
 │   ├── InvalidInput            a field is wrong (names the field)
-│   │   └── UnknownPipeline
+│   │   ├── UnknownPipeline
+│   │   └── TooManySchedules    the tenant has as many as it may
 │   ├── UnknownJob              no such job, or not one of yours
+│   ├── UnknownSchedule         no such schedule, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
 │   ├── KeyReused               this Idempotency-Key made another job
@@ -81,6 +83,18 @@ class UnknownPipeline(InvalidInput):
     """There is no pipeline of this name."""
 
     code = "unknown_pipeline"
+
+
+class TooManySchedules(InvalidInput):
+    """This tenant has as many schedules as it may."""
+
+    code = "too_many_schedules"
+
+
+class UnknownSchedule(RequestError):
+    """There is no schedule with this id."""
+
+    code = "unknown_schedule"
 
 
 class UnknownJob(RequestError):

@@ -23,6 +23,7 @@ NAMES = {
     "run.after_artifact": "a pool child, after all stages, before the finish",
     "run.after_finish": "a pool child, after the finish, before Celery hears of it",
     "rescue.midway": "a maintenance child, between two rescue scripts",
+    "fire.midway": "a maintenance child, after a schedule's slots were planned, before their jobs are made",
     "purge.midway": "a maintenance child, after records went, before their artifacts did",
 }
 

@@ -9,10 +9,11 @@ from pipeline_jobs.keys import lua_builder
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change",
+    "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
-LIBRARY = ("base", "fair", "queue", "ending", "admission")
+LIBRARY = ("base", "fair", "queue", "ending", "accept", "schedules", "admission")
 
 
 def source(name: str) -> str:

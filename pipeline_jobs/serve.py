@@ -14,6 +14,7 @@ from pipeline_jobs.api_keys import KeyStore
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantLimits
@@ -50,6 +51,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        schedules=Scheduler(jobs.client),
     )
     return create_app(parts, settings)
 

@@ -136,12 +136,14 @@ class Store:
         self.client = client
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
-        self._ttl_ms = settings.job_ttl_seconds * 1000
+        #: How long an ended job is kept.
+        self.ttl_ms = settings.job_ttl_seconds * 1000
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
-        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
+        #: Most jobs that wait: of a tenant, of all.
+        self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
@@ -186,21 +188,21 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self._submit(
-            durably,
+        reply = self.run(
+            "submit",
             job.job_id,
             nonce or secrets.token_hex(8),
             "1" if adopt else "",
-            *self._queue_caps,
+            *self.queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
-            "" if job.run_at is None else job.run_at,
             *(idempotency or ("", "")),
             len(flat),
             *fields,
+            durably=durably,
         )
         if reply[0] != "ok":
-            raise _refusal(reply)
+            raise refusal(reply)
         _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
         self._send(hints)
         return job.evolve(
@@ -240,7 +242,7 @@ class Store:
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
         status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
+            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self.ttl_ms
         )
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -257,7 +259,7 @@ class Store:
     ) -> JobStatus | None:
         """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
         detail = error_detail or _worker_lost_detail(error)
-        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms)
+        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
 
@@ -265,7 +267,7 @@ class Store:
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status, hints = self._run("cancel", job_id, self._ttl_ms)
+        status, hints = self._run("cancel", job_id, self.ttl_ms)
         self._send(hints)
         if status == "unknown":
             raise UnknownJob
@@ -332,7 +334,7 @@ class Store:
         with store_errors():
             # A server that was restarted has another run id: the script then gives every lease its time once more.
             server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
-        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms, server, self._lease_ms)
+        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self.ttl_ms, server, self._lease_ms)
         self._send(hints)
         return [Rescued(job_id, became) for job_id, became in done]
 
@@ -418,18 +420,26 @@ class Store:
         with store_errors():
             return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
 
+    # -- for modules beside this one that have scripts of their own
+
+    def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
+        """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
+        return self._durable(name, *arguments) if durably else self._run(name, *arguments)
+
+    def send(self, hints: Sequence[Sequence[str]]) -> None:
+        """Publish the hints that a script returned; where the scripts push them themselves there are none."""
+        self._send(hints)
+
     # -- inside
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
 
-    def _submit(self, durably: bool, *arguments: Any) -> Any:
-        if not durably:
-            return self._run("submit", *arguments)
+    def _durable(self, name: str, *arguments: Any) -> Any:
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts["submit"](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
@@ -442,7 +452,7 @@ class Store:
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 
-def _refusal(reply: Sequence[str]) -> PipelineJobsError:
+def refusal(reply: Sequence[str]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
         case "full":

@@ -6,9 +6,5 @@
 local id, ttl_ms = ARGV[1], ARGV[2]
 local job = load(id)
 if not job then return {'unknown', {}} end
-if job.status == 'queued' then
-  end_cancelled(id, job, ttl_ms)
-elseif job.status == 'running' then
-  redis.call('HSET', K.job(id), 'cancel_requested', '1')
-end
+ask_to_end(id, job, ttl_ms)
 return {job.status, admit()}

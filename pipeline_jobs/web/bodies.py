@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
 
 
 class StepResult(BaseModel):
@@ -272,6 +273,10 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Erasure,
     Limits,
     Usage,
+    Schedule,
+    ScheduleDetail,
+    ScheduleList,
+    ScheduleRemoval,
     Live,
     Ready,
     Problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from flask import request
 
@@ -14,6 +15,16 @@ from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
+
+
+class Owned(Protocol):
+    """What is of a workspace of a tenant."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def workspace_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +52,16 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, job: Job) -> bool:
-        """The job is this caller's."""
-        return self.tenant_id in (ALL, job.tenant_id) and self.workspace_id in (None, job.workspace_id)
+    def sees(self, thing: Owned) -> bool:
+        """The job, schedule, ... is this caller's."""
+        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
+
+    def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace of a list, narrowed to what this caller may see.
+
+        :raises Refused: 403, they are not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
         """The new job as this caller's: what it does not name is the key's.

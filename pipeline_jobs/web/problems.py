@@ -28,6 +28,7 @@ from pipeline_jobs.exceptions import (
     StoreUnavailable,
     TryLater,
     UnknownJob,
+    UnknownSchedule,
 )
 from pipeline_jobs.web.envelope import request_id
 
@@ -42,6 +43,7 @@ _MAX_FIELD = 100
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     KeyReused: 422,

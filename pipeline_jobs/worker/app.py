@@ -13,7 +13,9 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
+from pipeline_jobs.fire import Fire
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.worker import control, start, tasks, tenancy
@@ -110,6 +112,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        fire=Fire(Scheduler(client)),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

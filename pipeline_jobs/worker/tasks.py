@@ -187,6 +187,12 @@ def register(app: Celery) -> None:
         counts: dict[str, int] = app.jobs.canary.run_once()
         return counts
 
+    @app.task(name="pipeline_jobs.maintenance.fire", base=Tick, ignore_result=True, shared=False)
+    def fire() -> dict[str, int]:
+        """The jobs of schedules that are due."""
+        counts: dict[str, int] = app.jobs.fire.run_once()
+        return counts
+
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat ticks. A tick that waited longer than two intervals is of no use any more: it expires."""
@@ -195,6 +201,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "purge": settings.cleanup_seconds,
         "reconcile": settings.cleanup_seconds,
         "canary": settings.canary_seconds,
+        "fire": settings.fire_seconds,
     }
     return {
         name: {

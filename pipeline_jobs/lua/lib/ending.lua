@@ -47,6 +47,16 @@ local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
+-- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone. Returns the status it is in then.
+local function ask_to_end(id, job, ttl_ms)
+  if job.status == 'queued' then
+    end_cancelled(id, job, ttl_ms)
+  elseif job.status == 'running' then
+    redis.call('HSET', K.job(id), 'cancel_requested', '1')
+  end
+  return job.status
+end
+
 local DEADLINE = 'the job did not end before its deadline'
 
 -- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
