@@ -136,14 +136,12 @@ class Store:
         self.client = client
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
-        #: How long an ended job is kept.
-        self.ttl_ms = settings.job_ttl_seconds * 1000
+        self._ttl_ms = settings.job_ttl_seconds * 1000
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
-        #: Most jobs that wait: of a tenant, of all.
-        self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
+        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
@@ -193,7 +191,7 @@ class Store:
             job.job_id,
             nonce or secrets.token_hex(8),
             "1" if adopt else "",
-            *self.queue_caps,
+            *self._queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
             *(idempotency or ("", "")),
@@ -242,7 +240,7 @@ class Store:
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
         status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self.ttl_ms
+            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
         )
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -259,7 +257,7 @@ class Store:
     ) -> JobStatus | None:
         """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
         detail = error_detail or _worker_lost_detail(error)
-        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
+        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms)
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
 
@@ -267,7 +265,7 @@ class Store:
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status, hints = self._run("cancel", job_id, self.ttl_ms)
+        status, hints = self._run("cancel", job_id, self._ttl_ms)
         self._send(hints)
         if status == "unknown":
             raise UnknownJob
@@ -334,7 +332,7 @@ class Store:
         with store_errors():
             # A server that was restarted has another run id: the script then gives every lease its time once more.
             server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
-        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self.ttl_ms, server, self._lease_ms)
+        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms, server, self._lease_ms)
         self._send(hints)
         return [Rescued(job_id, became) for job_id, became in done]
 
@@ -425,6 +423,16 @@ class Store:
     def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
         """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
         return self._durable(name, *arguments) if durably else self._run(name, *arguments)
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long an ended job is kept."""
+        return self._ttl_ms
+
+    @property
+    def queue_caps(self) -> tuple[int, int]:
+        """Most jobs that wait: of a tenant, of all."""
+        return self._queue_caps
 
     def send(self, hints: Sequence[Sequence[str]]) -> None:
         """Publish the hints that a script returned; where the scripts push them themselves there are none."""
