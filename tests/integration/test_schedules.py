@@ -24,7 +24,7 @@ from pipeline_jobs.fire import Fire, job_id_of
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.metrics import render
-from pipeline_jobs.schedule_store import ScheduleStore
+from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.schedules import CatchUp, Overlap, Schedule
 from pipeline_jobs.settings import Settings
@@ -323,6 +323,16 @@ class TestManyAtOnce:
         assert clockwork.fire()["fired"] == 1
         assert clockwork.jobs(made) == [job_id_of(made.schedule_id, slot)]
 
+    def test_slots_are_planned_once_however_many_saw_that_they_are_due(self, clockwork: Clockwork) -> None:
+        made = clockwork.make(MINUTELY)
+        (slot,) = clockwork.due(made)
+        seen = clockwork.get(made)
+        planned = [clockwork.kept.plan(seen, [slot], Skip("missed", [slot - MINUTE]), slot + MINUTE, 9) for _ in range(2)]
+        assert (planned, clockwork.get(made).skipped) == ([True, False], 1)
+        clockwork.fire()
+        assert clockwork.kept.plan(seen, [slot], Skip("", ()), slot + MINUTE, 9) is False
+        assert clockwork.outcomes(made) == {"missed": 1, "fired": 1}
+
     def test_a_slot_whose_job_came_and_went_is_not_fired_by_one_who_was_slow(self, clockwork: Clockwork) -> None:
         made = clockwork.make(MINUTELY)
         (slot,) = clockwork.due(made)
@@ -456,10 +466,20 @@ class TestChanges:
         made = clockwork.make(MINUTELY)
         (slot,) = clockwork.due(made)
         old = clockwork.get(made)
-        clockwork.scheduler.change(made.schedule_id, name="new")
-        assert clockwork.kept.fire(old, slot, None, "n", skip="x").became == "gone"
+        assert clockwork.kept.plan(old, [slot], Skip("", ()), slot + MINUTE, 9)
+        clockwork.scheduler.change(made.schedule_id, job=NewJob(pipeline="sleep", params={"seconds": 9}))
+        job = clockwork.scheduler.job_of(old, job_id_of(made.schedule_id, slot))
+        assert clockwork.kept.fire(old, slot, job, "n").became == "stale"
         clockwork.fire()
-        assert clockwork.get(made).fired == 1
+        assert clockwork.cell.client.get(job.job_id).params["seconds"] == 9.0
+
+    def test_a_slot_that_came_due_in_between_is_not_changed_away(self, clockwork: Clockwork) -> None:
+        made = clockwork.make(MINUTELY)
+        # By the server's own clock.
+        clockwork.store.client.hset(clockwork.store.keys("schedule", made.schedule_id), "next_run_at", made.created_at)
+        changed = clockwork.get(made).evolve(revision="r2", paused=True, next_run_at=None)
+        assert clockwork.kept.put(changed, before=made.revision) == "due"
+        assert clockwork.scheduler.pause(made.schedule_id).last_skipped_reason == "paused"
 
     def test_a_put_sent_twice_is_one_and_two_changes_at_once_do_not_undo_each_other(self, clockwork: Clockwork) -> None:
         made = clockwork.make()

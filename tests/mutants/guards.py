@@ -30,6 +30,7 @@ EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+SCHEDULES = "tests/integration/test_schedules.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 
@@ -70,7 +71,12 @@ GUARDS = (
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
-    _lua("cancel", "an ended job stays as it is", "if job.status == 'queued' then", "if job.status ~= 'running' then"),
+    _lua(
+        "lib/ending",
+        "a cancel leaves an ended job as it is",
+        "queued' then\n    end_cancelled(",
+        "running' or true then\n    end_cancelled(",
+    ),
     _lua("lib/ending", "an end gives its lease and slot back", "  release(id, job)\n  local used", "  local used"),
     _lua("lib/ending", "an end leaves the queue", "if job.status == 'queued' then leave_queue(id, job) end", ""),
     _lua(
@@ -90,8 +96,8 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known.nonce ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known.nonce ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "the tenant's cap", ">= most then", ">= 1e9 then", BACKPRESSURE),
-    _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the tenant's cap", "+ n > most then", "> 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the cap of all", "+ n > tonumber(most_of_all) then", "> 1e9 then", BACKPRESSURE),
     _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "guard",
@@ -100,7 +106,7 @@ GUARDS = (
         "if False:",
         BACKPRESSURE,
     ),
-    _py("store", "waits for the disk", "if not durably:", "if True:", BACKPRESSURE),
+    _py("store", "waits for the disk", "if durably else", "if False else", BACKPRESSURE),
     _py("store", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
     _lua("lib/admission", "the cap over all workers", "CAP - running)", "1e9)"),
@@ -116,8 +122,8 @@ GUARDS = (
     ),
     # -- tenants
     _lua("submit", "a key makes one job", "if made[1] then", "if false then", TENANTS),
-    _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[10] then return {'differs'} end", "", TENANTS),
-    _lua("submit", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[9] then return {'differs'} end", "", TENANTS),
+    _lua("lib/accept", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -149,6 +155,35 @@ GUARDS = (
     _no_oom_flag("progress"),
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
+    # -- schedules
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
+    _lua(
+        "schedule_fire",
+        "a slot that was fired waits no more",
+        "  redis.call('ZREM', K.schedule_slots(id), slot)\n  slots_done",
+        "  slots_done",
+        SCHEDULES,
+    ),
+    _lua(
+        "schedule_fire",
+        "no template but the newest",
+        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "",
+        SCHEDULES,
+    ),
+    _lua("schedule_fire", "overlap skip", "if schedule.overlap == 'skip' then return skipped('overlap') end", "", SCHEDULES),
+    _lua("schedule_fire", "one after the other", "if left > 0 then", "if false then", SCHEDULES),
+    _lua("schedule_fire", "a limit refuses a slot too", "if refused then\n", "if false then\n", SCHEDULES),
+    _lua("schedule_put", "two changes at once", "if known.revision ~= before then return 'changed' end", "", SCHEDULES),
+    _lua(
+        "schedule_put",
+        "a slot that is due is reported before a change",
+        "<= NOW then return 'due' end",
+        "<= 0 then return 'due' end",
+        SCHEDULES,
+    ),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
