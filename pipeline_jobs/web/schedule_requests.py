@@ -40,7 +40,7 @@ Upcoming = Annotated[
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_UPCOMING, "default": DEFAULT_UPCOMING}),
 ]
 Label = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Expression = Annotated[str, Field(min_length=9, max_length=MAX_EXPRESSION)]
+Expression = Annotated[str, Field(max_length=MAX_EXPRESSION)]
 Zone = Annotated[str, Field(min_length=1, max_length=64)]
 
 _CRON = "Five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday; SUN-SAT); `*`, lists, ranges, steps, `L`, `MON#2`."

@@ -56,6 +56,8 @@ def test_the_defaults_are_the_careful_ones(client: FlaskClient) -> None:
     [
         ({"cron": "61 * * * *"}, "cron", "the minute must be 0-59"),
         ({"cron": "* * * * * *"}, "cron", "five fields"),
+        ({"cron": "daily"}, "cron", "five fields"),
+        ({"cron": ""}, "cron", "five fields"),
         ({"cron": "0 0 31 2 *"}, "cron", "day-of-month"),
         ({"cron": 5}, "cron", ""),
         ({"timezone": "Europe/Berln"}, "timezone", "did you mean Europe/Berlin?"),
