@@ -15,9 +15,9 @@ import click
 
 from pipeline_jobs import audit
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.schedules import Schedule
 from pipeline_jobs.states import JobStatus

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from urllib.parse import urlsplit
 
 import redis
@@ -15,46 +13,24 @@ import redis
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
-from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.listing import JobPage, JobQuery, page
+from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
-from pipeline_jobs.store import ListQuery, Store
+from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
+MAX_DEPENDENCIES = 20
+ON_DEPENDENCY_FAILURE = ("fail", "cancel", "run")
 #: 30 days.
 MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
-#: Orders are microseconds that a double holds exactly.
-MAX_ORDER = 2**53 - 1
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
-
-
-@dataclass(frozen=True, slots=True)
-class JobQuery:
-    """Filters of a list; times in Unix milliseconds."""
-
-    tenant_id: str | None = None
-    workspace_id: str | None = None
-    statuses: tuple[JobStatus, ...] = ()
-    pipeline: str | None = None
-    tag: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    limit: int = 25
-    cursor: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Jobs, newest first, and the cursor of the next page (None: the end)."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None
 
 
 class Client:
@@ -72,19 +48,8 @@ class Client:
         :raises InvalidInput: names the field.
         :raises UnknownPipeline:
         """
-        pipeline = self.registry.get(new.pipeline)
         TenantContext(new.tenant_id, new.workspace_id)
-        _check_common(new)
-        if pipeline.needs_url:
-            check_url(new.url)
-        elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
-        quality = new.quality
-        if quality is None:
-            quality = pipeline.qualities[0] if pipeline.qualities else None
-        elif quality not in pipeline.qualities:
-            allowed = ", ".join(pipeline.qualities) or "none"
-            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        pipeline, quality = self.check(new)
         return Job(
             job_id=job_id or new_job_id(),
             status=JobStatus.QUEUED,
@@ -101,7 +66,28 @@ class Client:
             max_attempts=new.max_attempts or pipeline.retry.max_attempts,
             tags=new.tags,
             metadata=new.metadata,
+            depends_on=new.depends_on,
+            on_dependency_failure=None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
         )
+
+    def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
+        """All but whose it is and its params. :return: its pipeline, and its quality.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownPipeline:
+        """
+        pipeline = self.registry.get(new.pipeline)
+        _check_common(new)
+        if pipeline.needs_url:
+            check_url(new.url)
+        elif new.url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+        if new.quality is None:
+            return pipeline, pipeline.qualities[0] if pipeline.qualities else None
+        if new.quality not in pipeline.qualities:
+            allowed = ", ".join(pipeline.qualities) or "none"
+            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        return pipeline, new.quality
 
     def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None) -> Job:
         """Accept a job. When this returns, the job is in the store.
@@ -112,6 +98,7 @@ class Client:
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
@@ -123,7 +110,7 @@ class Client:
         idempotency = None
         if idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (_digest(idempotency_key), _digest(dumps({**asdict(new), "tags": list(new.tags)})))
+            idempotency = (digest(idempotency_key), digest(dumps({**asdict(new), "tags": list(new.tags)})))
         while True:
             try:
                 return self.store.submit(
@@ -145,24 +132,12 @@ class Client:
         return self.store.get(job_id)
 
     def list(self, query: JobQuery) -> JobPage:
-        """A page of jobs. With several filters at once a page may hold fewer than `limit` and still have a next one.
+        """A page of jobs, newest first.
 
+        :raises FiltersNotMixed: no index answers these filters together.
         :raises InvalidInput: the cursor is not one of ours.
         """
-        jobs, following = self.store.list_jobs(
-            ListQuery(
-                tenant_id=query.tenant_id,
-                workspace_id=query.workspace_id,
-                statuses=query.statuses,
-                pipeline=query.pipeline,
-                tag=query.tag,
-                created_after=query.created_after,
-                created_before=query.created_before,
-                after=_read_cursor(query.cursor),
-                limit=query.limit,
-            )
-        )
-        return JobPage(tuple(jobs), None if following is None else _cursor(following))
+        return page(self.store, query)
 
     def describe(self, job_id: str) -> Job:
         """The job as the API shows it: a waiting one with `queue` (why it waits, its position, about how long) and the exact reason.
@@ -271,29 +246,16 @@ def _check_common(new: NewJob) -> None:
     for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
-    if len(new.tags) > MAX_TAGS or any(not 0 < len(tag) <= MAX_TAG for tag in new.tags):
+    if new.tags and (len(new.tags) > MAX_TAGS or not all(0 < len(tag) <= MAX_TAG for tag in new.tags)):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
+    if new.depends_on and (len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on))):
+        raise InvalidInput(f"at most {MAX_DEPENDENCIES} ids of jobs", field="depends_on")
+    if new.on_dependency_failure not in ON_DEPENDENCY_FAILURE:
+        raise InvalidInput(f"on_dependency_failure must be one of: {', '.join(ON_DEPENDENCY_FAILURE)}", field="on_dependency_failure")
     for name, value in (("metadata", new.metadata), ("params", new.params)):
         if value and len(dumps(dict(value))) > MAX_JSON:
             raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _cursor(order: int) -> str:
-    return base64.urlsafe_b64encode(order.to_bytes(8, "big")).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raw = b""
-    order = int.from_bytes(raw, "big")
-    if len(raw) != 8 or order > MAX_ORDER:
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    return order

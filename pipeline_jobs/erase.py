@@ -9,6 +9,7 @@ import redis
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.schedule_store import ScheduleStore
+from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
 
 PAGE = 500
@@ -37,33 +38,33 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
     """
     keys, client = store.keys, store.client
     try:
-        count = int(client.zcard(keys("tenant", tenant_id)))  # type: ignore[arg-type]
+        indexes = {status: keys("tenant_status", tenant_id, status) for status in JobStatus}
+        sizes = {status: int(client.zcard(index)) for status, index in indexes.items()}  # type: ignore[arg-type]
         size = store.tenant_bytes(tenant_id)
         if dry_run:
-            live = 0
-            for status in ("queued", "running"):
-                live += int(client.zcard(keys("tenant_status", tenant_id, status)))  # type: ignore[arg-type]
-            return Erased(count, live, size, done=False)
+            return Erased(sum(sizes.values()), sum(sizes[status] for status in LIVE), size, done=False)
         # First: nothing must make new jobs meanwhile.
         ScheduleStore(store).erase(tenant_id)
         erased = still_live = 0
-        after = "-inf"
-        while page := client.zrangebyscore(keys("tenant", tenant_id), after, "+inf", 0, PAGE, withscores=True):
-            for job_id, order in page:  # type: ignore[union-attr]
-                after = f"({order:.0f}"
-                try:
-                    store.cancel(job_id)
-                    if store.delete(job_id):
-                        erased += 1
-                    else:
-                        still_live += 1
-                except (UnknownJob, JobNotEnded):
-                    continue
+        for index in indexes.values():
+            after = "-inf"
+            while page := client.zrangebyscore(index, after, "+inf", 0, PAGE, withscores=True):
+                for job_id, order in page:  # type: ignore[union-attr]
+                    after = f"({order:.0f}"
+                    try:
+                        store.cancel(job_id)
+                        if store.delete(job_id):
+                            erased += 1
+                        else:
+                            still_live += 1
+                    except (UnknownJob, JobNotEnded):
+                        continue
         if not still_live:
             artifacts.delete_prefix(tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
-            own = [keys(name, tenant_id) for name in ("usage", "share", "limits", "rate")]
-            client.delete(*days, *own, keys("drain", f"tenant:{tenant_id}"))
+            own = [keys(name, tenant_id) for name in ("usage", "share", "rate")]
+            client.delete(*days, *own)
+            client.hdel(keys("limits"), tenant_id)
         return Erased(erased, still_live, size, done=not still_live)
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable("the store cannot be reached") from error

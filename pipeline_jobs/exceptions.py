@@ -4,8 +4,11 @@ PipelineJobsError
 ├── RequestError                what a caller asked for cannot be done
 │   ├── InvalidInput            a field is wrong (names the field)
 │   │   ├── UnknownPipeline
-│   │   └── TooManySchedules    the tenant has as many as it may
+│   │   ├── InvalidItems          some jobs of a batch are wrong (names each)
+│   │   └── TooManySchedules      the tenant has as many as it may
+│   ├── FiltersNotMixed         no index answers these filters of a list together
 │   ├── UnknownJob              no such job, or not one of yours
+│   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── UnknownSchedule         no such schedule, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
@@ -45,6 +48,7 @@ StopRun (BaseException: no `except Exception` of a library may swallow it)
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -97,10 +101,32 @@ class UnknownSchedule(RequestError):
     code = "unknown_schedule"
 
 
+class InvalidItems(InvalidInput):
+    """Some jobs of the batch are not as they must be."""
+
+    def __init__(self, errors: Sequence[Mapping[str, str]]) -> None:
+        first = errors[0]
+        super().__init__(first["message"], field=first["field"])
+        #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each.
+        self.errors = errors
+
+
+class FiltersNotMixed(RequestError):
+    """These filters cannot be combined."""
+
+    code = "filters_not_mixed"
+
+
 class UnknownJob(RequestError):
     """There is no job with this id."""
 
     code = "unknown_job"
+
+
+class UnknownBatch(RequestError):
+    """There is no batch with this id."""
+
+    code = "unknown_batch"
 
 
 class JobNotEnded(RequestError):

@@ -20,6 +20,8 @@ SCHEMA = 1
 
 #: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
 JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")
+#: `batch_{unix seconds}_{8 hex}`.
+BATCH_ID = re.compile(r"batch_[0-9]{1,12}_[0-9a-f]{8}")
 #: What may stand as the id of a job that was made from a bare Celery message (usually a UUID).
 ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -29,6 +31,10 @@ PRIORITY_MIN, PRIORITY_MAX = -50, 50
 def new_job_id(now: float | None = None) -> str:
     """A fresh id. 32 random bits a second collide at scale: submit refuses a taken id and the client draws again."""
     return f"job_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
+
+
+def new_batch_id(now: float | None = None) -> str:
+    return f"batch_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
 
 
 def rfc3339(milliseconds: int | None) -> str | None:
@@ -90,6 +96,10 @@ class NewJob:
     ttl_seconds: float | None = None
     #: Do not start before (Unix milliseconds).
     run_at: int | None = None
+    #: Jobs of the tenant that must have ended before this one may start.
+    depends_on: tuple[str, ...] = ()
+    #: When one of them does not complete: `fail`, `cancel` or `run`.
+    on_dependency_failure: str = "fail"
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -140,6 +150,11 @@ class Job:
     error_detail: Mapping[str, Any] | None = None
     cancel_requested: bool = False
     retry_of: str | None = None
+    batch_id: str | None = None
+    #: Ids of jobs of its tenant that must have ended before it may start.
+    depends_on: tuple[str, ...] = ()
+    #: What becomes of it when one of them does not complete: `fail` (None is that too), `cancel`, or `run` all the same.
+    on_dependency_failure: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Node name of the worker that holds or held it.
@@ -182,7 +197,7 @@ class Job:
             elif isinstance(value, bool):
                 if value:
                     flat[f.name] = "1"
-            elif value is not None:
+            elif value is not None and value != f.default:
                 flat[f.name] = str(value)
         return flat
 
@@ -206,8 +221,9 @@ class Job:
             values[name] = int(flat[name])
         for name in _JSON & flat.keys():
             values[name] = json.loads(flat[name])
-        if "tags" in values:
-            values["tags"] = tuple(values["tags"])
+        for name in ("tags", "depends_on"):
+            if name in values:
+                values[name] = tuple(values[name])
         if "progress" in flat:
             values["progress"] = float(flat["progress"])
         values["cancel_requested"] = flat.get("cancel_requested") == "1"
@@ -243,6 +259,9 @@ class Job:
             "error_detail": dict(self.error_detail) if self.error_detail else None,
             "cancel_requested": self.cancel_requested,
             "retry_of": self.retry_of,
+            "batch_id": self.batch_id,
+            "depends_on": list(self.depends_on),
+            "on_dependency_failure": (self.on_dependency_failure or "fail") if self.depends_on else None,
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
         }
@@ -254,13 +273,17 @@ def dumps(value: Any) -> str:
     :raises InvalidInput: the value is not JSON (NaN, a set, ...).
     """
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
-_JSON = frozenset({"params", "metadata", "tags", "result", "error_detail"})
-_STRINGS = frozenset({"url", "quality", "reason", "stage", "message", "error", "retry_of", "worker", "artifacts"})
+#: Made once: `json.dumps` makes one a call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail"})
+_STRINGS = frozenset(
+    {"url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts"}
+)
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",

@@ -6,6 +6,7 @@ business, and only ended jobs are ever purged.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -20,27 +21,35 @@ class Key(NamedTuple):
 
 KEYS: dict[str, Key] = {
     "job": Key("job:{}", "hash", "The record of a job. Written by every script; goes by delete, purge."),
-    "jobs": Key("jobs", "zset order->id", "All jobs. Written by submit; a member goes with its record."),
-    "status": Key("status:{}", "zset order->id", "Jobs in a status. Moved by every transition."),
-    "tenant": Key("tenant:{}", "zset order->id", "Jobs of a tenant."),
-    "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status."),
-    "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a tenant's workspace."),
+    "status": Key("status:{}", "zset order->id", "Jobs in a status. Moved by every transition. All jobs: the union of the five."),
+    "tenant_status": Key("tenant:{}:status:{}", "zset order->id", "Jobs of a tenant in a status. All of its jobs: the union of the five."),
+    "workspace": Key("workspace:{}:{}", "zset order->id", "Jobs of a workspace. A member goes with its record, as in the next three."),
+    "pipeline": Key("pipeline:{}:{}", "zset order->id", "Jobs of a tenant and a pipeline."),
+    "tag": Key("tag:{}:{}", "zset order->id", "Jobs of a tenant with a tag."),
+    "batch_jobs": Key("batch:{}:jobs", "zset order->id", "Jobs of a batch."),
+    "batch": Key("batch:{}", "hash", "The record of a batch, with a count for each status. Goes with its last job's record."),
+    "batches": Key("batches:{}:{}", "zset order->batch", "Batches of a tenant's workspace; `*` stands for all."),
+    "needs": Key("needs:{}", "set of ids", "Jobs that a waiting job depends on and that have not ended. Goes as they end."),
+    "dependents": Key("dependents:{}", "set of ids", "Waiting jobs that depend on a job. Goes with its end."),
+    "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "ready": Key("ready:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."),
-    "lanes": Key("lanes:{}:{}", "set of pipelines", "The lanes of a workspace that are not empty."),
+    "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
     "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
     "ring": Key("ring", "zset time->tenant", "Tenants that can be served, by virtual time. Who is at a limit is not in it."),
     "present": Key("present", "float", "Virtual time of the last dispatch: where a tenant starts that comes (back)."),
     "entries": Key("entries", "int", "How often a tenant came into the ring: breaks ties by age."),
-    "share": Key("share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), its slots (`n`), its start tokens."),
+    "share": Key(
+        "share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end."
+    ),
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
-    "limits": Key("limits:{}", "hash", "Limits of a tenant, of `*` for all that have none of their own. Written by set_limits."),
+    "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
-    "estimates": Key("estimates", "hash pipeline->ms", "What a run usually takes: a moving average."),
-    "pipeline_caps": Key("pipeline_caps", "hash pipeline->int", "Most slots of a pipeline. Written by set_pipeline_cap."),
-    "pipeline_slots": Key("pipeline_slots", "hash pipeline->int", "Slots that a pipeline has now (hinted and running)."),
+    "pipelines": Key(
+        "pipelines", "hash", "Of each pipeline its cap (`cap:X`), its slots (`n:X`, hinted and running), what a run takes in ms (`ms:X`)."
+    ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
     ),
@@ -59,7 +68,7 @@ KEYS: dict[str, Key] = {
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
-    "drain": Key("drain:{}", "hash rate, at", "How fast jobs end: of `all`, of `tenant:X`. Written by whatever ends one."),
+    "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
     "slots": Key("slots", "hash worker->int", "Slots of each live worker. Written by announce."),
@@ -71,7 +80,9 @@ KEYS: dict[str, Key] = {
     "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
     "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
-    "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),
+    "server": Key(
+        "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
+    ),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
@@ -89,14 +100,53 @@ class Keys:
         return self._patterns[name].format(*parts)
 
 
-def lua_builder() -> str:
-    """The same table for Lua: `K.job(id)`, with the prefix from `KEYS[1]`."""
-    lines = ["local P = KEYS[1]", "local K = {}"]
-    for name, key in KEYS.items():
-        first, *rest = key.pattern.split("{}")
-        arguments = [f"a{i}" for i in range(len(rest))]
-        terms = [f"'{first}'"]
-        for argument, piece in zip(arguments, rest, strict=True):
-            terms += [argument, f"'{piece}'"] if piece else [argument]
-        lines.append(f"function K.{name}({', '.join(arguments)}) return P .. {' .. '.join(terms)} end")
-    return "\n".join(lines) + "\n"
+def built_in_place(lua: str) -> str:
+    """The same table for Lua: each `K.job(id)` of a text becomes `(P .. 'job:' .. id)`, where P is the prefix, `KEYS[1]`.
+
+    :raises ValueError: it names no key of the table, or another number of parts than the key has.
+    """
+    text, done = "", 0
+    while found := _KEY.search(lua, done):
+        end = _closing(lua, found.end())
+        inner = built_in_place(lua[found.end() : end])
+        text += lua[done : found.start()] + _term(found[1], inner)
+        done = end + 1
+    return text + lua[done:]
+
+
+_KEY = re.compile(r"\bK\.(\w+)\(")
+
+
+def _closing(lua: str, start: int) -> int:
+    """Where the bracket closes that was opened right before `start`."""
+    depth = 1
+    for i in range(start, len(lua)):
+        depth += {"(": 1, ")": -1}.get(lua[i], 0)
+        if depth == 0:
+            return i
+    raise ValueError("a bracket stays open")
+
+
+def _arguments(inner: str) -> list[str]:
+    """What stands between commas outside any bracket."""
+    parts, depth = [""], 0
+    for char in inner:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts] if inner.strip() else []
+
+
+def _term(name: str, inner: str) -> str:
+    if name not in KEYS:
+        raise ValueError(f"there is no key {name}")
+    first, *rest = KEYS[name].pattern.split("{}")
+    parts = _arguments(inner)
+    if len(parts) != len(rest):
+        raise ValueError(f"key {name} has {len(rest)} parts, not {len(parts)}")
+    terms = [f"'{first}'"]
+    for part, piece in zip(parts, rest, strict=True):
+        terms += [part, f"'{piece}'"] if piece else [part]
+    return f"(P .. {' .. '.join(terms)})"

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from pipeline_jobs.client import MAX_TAGS, Client, _cursor, _read_cursor
+from pipeline_jobs.client import MAX_TAGS, Client
 from pipeline_jobs.cron import Cron
 from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, new_job_id
+from pipeline_jobs.listing import read_cursor, write_cursor
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.schedules import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.store import refusal
@@ -77,8 +78,8 @@ class Scheduler:
         """
         if workspace_id is not None and tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        found = self.kept.page(tenant_id, workspace_id, _read_cursor(cursor), limit + 1)
-        return found[:limit], _cursor(found[limit - 1].order) if len(found) > limit else None
+        found = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit + 1)
+        return found[:limit], write_cursor(found[limit - 1].order) if len(found) > limit else None
 
     def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
         """What became of its last slots, newest first."""

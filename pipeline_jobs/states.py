@@ -45,6 +45,8 @@ class Reason(StrEnum):
     TENANT_PAUSED = "tenant_paused"
     #: Its pipeline runs as often as it may.
     PIPELINE_CONCURRENCY = "pipeline_concurrency"
+    #: A job that it depends on has not ended.
+    DEPENDENCY = "dependency"
     #: A hint is on the broker; a worker will claim it within moments.
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.

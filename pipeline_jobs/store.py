@@ -34,9 +34,8 @@ from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.wire import Wire
 
-#: Most records that one page looks at when several filters are combined; the page may then be short, with a cursor.
-LIST_BUDGET = 2_000
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
 WORKER_LOST = "the worker process died while it ran the job"
@@ -81,21 +80,6 @@ class Rescued:
     became: str
 
 
-@dataclass(frozen=True, slots=True)
-class ListQuery:
-    """Filters of a list; `after` is an `order` from which the page goes down (exclusive)."""
-
-    tenant_id: str | None = None
-    workspace_id: str | None = None
-    statuses: tuple[JobStatus, ...] = ()
-    pipeline: str | None = None
-    tag: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    after: int | None = None
-    limit: int = 25
-
-
 def connect(url: str) -> redis.Redis:
     """A thread-safe client with bounded waits. Text in, text out."""
     return redis.Redis.from_url(
@@ -133,7 +117,7 @@ class Store:
         publish: Callable[[Sequence[Hint]], None] | None = None,
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
-        self.client = client
+        self.client, self.wire = client, Wire(client)
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
         self._ttl_ms = settings.job_ttl_seconds * 1000
@@ -178,6 +162,7 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
@@ -186,23 +171,28 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self.run(
+        reply = self._durably(
             "submit",
+            durably,
             job.job_id,
             nonce or secrets.token_hex(8),
             "1" if adopt else "",
             *self._queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
+            self._ttl_ms,
             *(idempotency or ("", "")),
             len(flat),
             *fields,
-            durably=durably,
         )
         if reply[0] != "ok":
             raise refusal(reply)
         _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
         self._send(hints)
+        if job.depends_on:
+            # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
+            self._send(self._run("settle"))
+            return self.get(job.job_id)
         return job.evolve(
             created_at=int(created_at),
             order=int(order),
@@ -210,6 +200,20 @@ class Store:
             fence=int(fence),
             deadline_at=int(deadline_at) if deadline_at else None,
         )
+
+    def submit_batch(
+        self, durably: bool, batch_id: str, key: str, fingerprint: str, *, metadata: str, errors: str, common: str, jobs: str
+    ) -> Sequence[Any]:
+        """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
+        nonce = secrets.token_hex(8)
+        reply: Sequence[Any] = self._durably(
+            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs
+        )
+        if reply[0] == "ok":
+            self._send(reply[3])
+            if '"depends_on"' in jobs:
+                self._send(self._run("settle"))
+        return reply
 
     # -- a run
 
@@ -305,7 +309,8 @@ class Store:
     def limits(self, tenant_id: str) -> dict[str, float]:
         """A tenant's own limits (`*`: the defaults), those that are set."""
         with store_errors():
-            return {name: float(value) for name, value in self.client.hgetall(self.keys("limits", tenant_id)).items()}  # type: ignore[union-attr]
+            kept = self.client.hget(self.keys("limits"), tenant_id)
+        return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
 
     def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
         """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""
@@ -317,6 +322,16 @@ class Store:
         if reply == "unknown":
             raise UnknownJob
         return bool(reply == "deleted")
+
+    def cancel_page(
+        self, indexes: Sequence[str], highest: str, lowest: str, most: int, filters: tuple[str, str, str], *, dry_run: bool
+    ) -> tuple[str, int, int]:
+        """Ask for the end of the live jobs of a page (`bulk`). :return: next order or '', how many waited, how many run."""
+        following, waiting, running, hints = self.run_on(
+            "cancel_page", indexes, highest, lowest, most, *filters, "1" if dry_run else "", self._ttl_ms
+        )
+        self._send(hints)
+        return str(following), int(waiting), int(running)
 
     # -- duties
 
@@ -341,7 +356,7 @@ class Store:
 
         :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
         """
-        counters, jobs, following, hints = self._run("reconcile", after, limit)
+        counters, jobs, following, hints = self._run("reconcile", after, limit, self._ttl_ms)
         self._send(hints)
         return int(counters), int(jobs), int(following) if following else None
 
@@ -363,39 +378,21 @@ class Store:
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
         with store_errors():
-            flat = self.client.hgetall(self.keys("job", job_id))
+            flat = self.wire.call("HGETALL", self.keys("job", job_id))
         if not flat:
             raise UnknownJob
-        return Job.from_mapping(flat)  # type: ignore[arg-type]
+        return Job.from_mapping(_mapping(flat))
 
-    def list_jobs(self, query: ListQuery) -> tuple[list[Job], int | None]:
-        """A page of jobs, newest first, and the `order` after which the next page begins (None: the end)."""
-        index = self._index(query)
-        highest = "+inf"
-        if query.created_before is not None:
-            highest = f"({query.created_before * 1000}"
-        if query.after is not None and (query.created_before is None or query.after < query.created_before * 1000):
-            highest = f"({query.after}"
-        lowest = "-inf" if query.created_after is None else str(query.created_after * 1000)
+    def mapping(self, name: str, *parts: str) -> dict[str, str]:
+        """A hash by its key's name; empty if there is none."""
         with store_errors():
-            page = self._scripts["list"](
-                keys=[self.keys.prefix, index],
-                args=[
-                    highest, lowest, query.limit, LIST_BUDGET, ",".join(query.statuses), query.tenant_id or "", query.workspace_id or "",
-                    query.pipeline or "", dumps(query.tag) if query.tag else "",
-                ],
-            )  # fmt: skip
-        following, *records = page
-        return [Job.from_mapping(_mapping(record)) for record in records], int(following) if following else None
+            return dict(self.client.hgetall(self.keys(name, *parts)))  # type: ignore[arg-type]
 
-    def _index(self, query: ListQuery) -> str:
-        """The smallest index that holds all that the query wants."""
-        only = query.statuses[0] if len(query.statuses) == 1 else None
-        if query.tenant_id and query.workspace_id:
-            return self.keys("workspace", query.tenant_id, query.workspace_id)
-        if query.tenant_id:
-            return self.keys("tenant_status", query.tenant_id, only) if only else self.keys("tenant", query.tenant_id)
-        return self.keys("status", only) if only else self.keys("jobs")
+    def members(self, name: str, *parts: str) -> list[tuple[str, int]]:
+        """A small index by its key's name: ids and orders, oldest first."""
+        with store_errors():
+            found = self.client.zrange(self.keys(name, *parts), 0, -1, withscores=True)
+        return [(member, int(order)) for member, order in found]  # type: ignore[union-attr]
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
@@ -418,11 +415,16 @@ class Store:
         with store_errors():
             return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
 
-    # -- for modules beside this one that have scripts of their own
+    # -- for the modules beside this one
 
     def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
         """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
-        return self._durable(name, *arguments) if durably else self._run(name, *arguments)
+        return self._durably(name, durably, *arguments)
+
+    def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
+        """A script that reads indexes of jobs."""
+        with store_errors():
+            return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
 
     @property
     def ttl_ms(self) -> int:
@@ -442,9 +444,11 @@ class Store:
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
-            return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
+            return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
 
-    def _durable(self, name: str, *arguments: Any) -> Any:
+    def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
+        if not durably:
+            return self._run(name, *arguments)
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
             self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
@@ -460,9 +464,12 @@ class Store:
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 
-def refusal(reply: Sequence[str]) -> PipelineJobsError:
+def refusal(reply: Sequence[Any]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
+        case "dependency":
+            field = f"depends_on.{reply[2]}"
+            return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
             return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
         case "rate":

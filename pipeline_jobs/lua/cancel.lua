@@ -7,4 +7,4 @@ local id, ttl_ms = ARGV[1], ARGV[2]
 local job = load(id)
 if not job then return {'unknown', {}} end
 ask_to_end(id, job, ttl_ms)
-return {job.status, admit()}
+return {job.status, settle_and_admit()}

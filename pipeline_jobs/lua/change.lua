@@ -7,6 +7,12 @@ local id, priority, start = ARGV[1], ARGV[2], ARGV[3]
 local job = load(id)
 if not job then return {'unknown', {}} end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
+if job.reason == 'dependency' then
+  -- It stays where it is; what it waits for lets it go by these.
+  if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end
+  if start ~= '' then redis.call('HSET', K.job(id), 'run_at', int(tonumber(start))) end
+  return {'ok', admit()}
+end
 local delayed = redis.call('ZSCORE', K.delayed(), id)
 if delayed then redis.call('ZREM', K.delayed(), id) else take_ready(id, job) end
 if priority ~= '' then

@@ -5,20 +5,24 @@
 -- Returns {'ok', field, value, ...} (the record) | {'no', why}: unknown, cancelled, completed, failed, running, stale, schema.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
 local id, fence, worker, run, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local job = load(id)
-if not job then return {'no', 'unknown'} end
-if job.status == 'running' and job.fence == fence and redis.call('HGET', K.job(id), 'run') == run then
-  local again = redis.call('HGETALL', K.job(id))
-  table.insert(again, 1, 'ok')
-  return again
+local job = load_whole(id)
+local function answer()
+  local flat = {'ok'}
+  for name, value in pairs(job) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  return flat
 end
+if not job.status then return {'no', 'unknown'} end
+if job.status == 'running' and job.fence == fence and job.run == run then return answer() end
 if job.status ~= 'queued' then return {'no', job.status} end
 if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
-if tonumber(redis.call('HGET', K.job(id), 'schema') or '1') > tonumber(ARGV[6]) then
+if tonumber(job.schema or '1') > tonumber(ARGV[6]) then
   -- Its hint is used up. It gives its slot back at once and waits apart, not at the head of the queue: what this version can run goes first.
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'retry')
-  redis.call('ZADD', K.delayed(), int(NOW + HINT_MS), id)
+  redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
   return {'no', 'schema'}
 end
 
@@ -27,20 +31,19 @@ if not job.started_at then
   observe('wait', job, waited)
   -- Steps of a quarter: a quantile read from them is off by an eighth at most.
   local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
-  redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. int(step), 1)
+  redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. step, 1)
 end
-if redis.call('HDEL', K.job(id), 'new_attempt') == 1 then
-  redis.call('HINCRBY', K.job(id), 'attempt', 1)
-  redis.call('HSET', K.job(id), 'progress', '0')
+if job.new_attempt then
+  job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
 end
 redis.call('ZREM', K.hints(), id)
 redis.call('ZREM', K.waits(), id)
-redis.call('ZADD', K.leases(), int(NOW + lease_ms), id)
+redis.call('ZADD', K.leases(), NOW + lease_ms, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
 move(id, job, 'running')
-redis.call('HSET', K.job(id), 'status', 'running', 'worker', worker, 'run', run, 'started_at', int(NOW))
-redis.call('HDEL', K.job(id), 'reason', 'stage', 'message')
-local record = redis.call('HGETALL', K.job(id))
-table.insert(record, 1, 'ok')
-return record
+job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
+redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'attempt', job.attempt or '1',
+  'progress', job.progress or '0')
+redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
+return answer()

@@ -18,10 +18,10 @@ elseif outcome == 'completed' then
   local extra = {'result', ARGV[4], 'progress', '100', 'artifact_bytes', int(bytes)}
   if folder ~= '' then extra[#extra + 1] = 'artifacts'; extra[#extra + 1] = folder end
   end_job(id, job, 'completed', ttl_ms, extra, ARGV[9])
-  redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', int(bytes))
+  if bytes > 0 then redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', int(bytes)) end
 else
   end_failed(id, job, ttl_ms, ARGV[5], ARGV[6])
 end
 -- Only a completed job points at its artifacts; what any other run left behind is thrown away.
 if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
-return {job.status, admit()}
+return {job.status, settle_and_admit()}

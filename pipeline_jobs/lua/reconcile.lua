@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Put right what should never be wrong: counters against a recount, queued and running jobs that are in no queue.
 -- KEYS: prefix
--- ARGV: order from which to look at jobs, most jobs to look at, admission
+-- ARGV: order from which to look at jobs, most jobs to look at, TTL ms, admission
 -- Returns {counters put right, jobs put right, order from which to go on or '', hints}.
 local from, limit = ARGV[1], tonumber(ARGV[2])
 local counters, jobs = 0, 0
@@ -20,16 +20,21 @@ for _, key in ipairs({K.hints(), K.leases()}) do
   end
 end
 for tenant, n in pairs(tenants) do
-  if tonumber(redis.call('HGET', K.share(tenant), 'n') or '0') ~= n then
+  if share_of(tenant).n ~= n then
     counters = counters + 1
+    share_of(tenant).n = n
     redis.call('HSET', K.share(tenant), 'n', n)
   end
 end
-local slots = redis.call('HGETALL', K.pipeline_slots())
-for i = 1, #slots, 2 do
-  if tonumber(slots[i + 1]) ~= (pipelines[slots[i]] or 0) then
+for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+  local pipeline = string.match(field, '^n:(.*)$')
+  if pipeline and not pipelines[pipeline] then pipelines[pipeline] = 0 end
+end
+for pipeline, n in pairs(pipelines) do
+  if pipe_of(pipeline).n ~= n then
     counters = counters + 1
-    redis.call('HSET', K.pipeline_slots(), slots[i], pipelines[slots[i]] or 0)
+    pipe_of(pipeline).n = n
+    redis.call('HSET', K.pipelines(), 'n:' .. pipeline, n)
   end
 end
 for _, id in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
@@ -80,16 +85,35 @@ for _, status in ipairs({'queued', 'running'}) do
       redis.call('ZREM', K.status(status), id)
       jobs = jobs + 1
     elseif job.status == 'queued' then
-      if tenants[job.tenant_id] == nil and redis.call('HDEL', K.share(job.tenant_id), 'n') == 1 then counters = counters + 1 end
+      local share = share_of(job.tenant_id)
+      if tenants[job.tenant_id] == nil and share.n ~= 0 then
+        counters = counters + 1
+        share.n = 0
+        redis.call('HSET', K.share(job.tenant_id), 'n', 0)
+      end
       local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
       if in_lane and not redis.call('ZSCORE', K.ring(), job.tenant_id) and tenants[job.tenant_id] == nil
-        and not held_back(job.tenant_id, limits_of(job.tenant_id)) and not pipeline_full(job.pipeline) then
+        and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
         -- Nothing of this tenant runs whose end would bring it back into the ring.
         enter(job.tenant_id, job.workspace_id)
         jobs = jobs + 1
       end
-      if not (in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+      if job.reason == 'dependency' then
+        -- What it needs has ended or is gone, and it was not told.
+        for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do
+          local status = redis.call('HGET', K.job(need), 'status')
+          if status ~= 'queued' and status ~= 'running' then
+            redis.call('SADD', K.dependents(need), id)
+            note_end(need, status or 'failed', ARGV[3])
+            jobs = jobs + 1
+          end
+        end
+      end
+      local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
+      if not (waits or in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+        redis.call('HSET', K.job(id), 'reason', 'fair_share')
         make_ready(id, job)
+        enter(job.tenant_id, job.workspace_id)
         jobs = jobs + 1
       end
     elseif job.status == 'running' and not redis.call('ZSCORE', K.leases(), id) then
@@ -101,4 +125,4 @@ for _, status in ipairs({'queued', 'running'}) do
   end
   if #page == 2 * limit and (last == '' or tonumber(page[#page]) < tonumber(last)) then last = page[#page] end
 end
-return {counters, jobs, last, admit()}
+return {counters, jobs, last, settle_and_admit()}

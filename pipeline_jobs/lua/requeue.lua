@@ -6,13 +6,20 @@
 -- checked max_attempts); handback: counted without a limit. A requested cancel or a passed deadline ends it instead.
 local id, fence, why, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[8]
 local job = load(id)
-if not job or job.status ~= 'running' or job.fence ~= fence then return {'fenced', {}} end
+if not job then return {'fenced', {}} end
+if job.status ~= 'running' or job.fence ~= fence then
+  -- Others have taken the job from it, and threw away what it had published then; this is what it published since.
+  discard(id, job, fence)
+  return {'fenced', {}}
+end
 local became = 'queued'
 if why == 'crash' then
   became = crashed(id, job, tonumber(ARGV[5]), ttl_ms, ARGV[6], ARGV[7])
 else
+  -- It removes its folder itself, if it lives so long.
+  discard(id, job, fence)
   local ended = stopped(id, job, ttl_ms)
-  if ended then return {ended, admit()} end
+  if ended then return {ended, settle_and_admit()} end
 end
 if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
@@ -21,4 +28,4 @@ elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
   back_to_queue(id, job, 'fair_share', 0)
 end
-return {became, admit()}
+return {became, settle_and_admit()}

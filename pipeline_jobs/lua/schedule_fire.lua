@@ -12,10 +12,10 @@ local by_hand = slot == ''
 local schedule = load_schedule(id)
 if not schedule or not (by_hand or redis.call('ZSCORE', K.schedule_slots(id), slot)) then return {'gone', '', '', {}} end
 if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end
-local known = load(job_id)
-if known and known.nonce ~= nonce then return {'taken', '', '', {}} end
-if known and by_hand then return {'fired', known.created_at, known.order, admit()} end
-if known then
+local known = redis.call('HMGET', K.job(job_id), 'created_at', 'order', 'nonce')
+if known[1] and known[3] ~= nonce then return {'taken', '', '', {}} end
+if known[1] and by_hand then return {'fired', known[1], known[2], settle_and_admit()} end
+if known[1] then
   -- The server's clock was set back and the slot came again: it has its job.
   redis.call('ZREM', K.schedule_slots(id), slot)
   look_again(id, schedule, 0)
@@ -29,7 +29,7 @@ local function settled(outcome, made)
 end
 local function skipped(reason)
   settled(reason, '')
-  return {'skipped', reason, '', admit()}
+  return {'skipped', reason, '', settle_and_admit()}
 end
 
 if why ~= '' then return skipped(why) end
@@ -42,12 +42,13 @@ if not by_hand and #live > 0 then
   local left = #live
   if schedule.overlap == 'cancel_running' then
     for _, one in ipairs(live) do
-      if ask_to_end(one[1], one[2], ttl_ms) == 'cancelled' then left = left - 1 end
+      ask_to_end(one[1], one[2], ttl_ms)
+      if one[2].status == 'cancelled' then left = left - 1 end
     end
   end
   if left > 0 then
     look_again(id, schedule, tonumber(ARGV[8]))
-    return {'waits', '', '', admit()}
+    return {'waits', '', '', settle_and_admit()}
   end
 end
 
@@ -60,7 +61,7 @@ if refused then
   return skipped(({tenant = 'queue_full', all = 'store_full'})[refused[2]] or refused[2] .. '_full')
 end
 take_room(schedule.tenant_id, 1)
-accept({{id = job_id, job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, deadline = tonumber(ARGV[11]), wait = tonumber(ARGV[12])}}, ttl_ms)
+accept({{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, deadline = tonumber(ARGV[11]), wait = tonumber(ARGV[12])}}, ttl_ms)
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
-return {'fired', job.created_at, job.order, admit()}
+return {'fired', job.created_at, job.order, settle_and_admit()}

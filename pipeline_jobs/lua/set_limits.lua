@@ -4,12 +4,14 @@
 -- ARGV: tenant or '*' (the default of all that have none of their own), number of fields, field, value or '' (none of its own), ..., admission
 -- Returns hints.
 local tenant, n = ARGV[1], tonumber(ARGV[2])
-for i = 3, 1 + 2 * n, 2 do
-  if ARGV[i + 1] == '' then
-    redis.call('HDEL', K.limits(tenant), ARGV[i])
-  else
-    redis.call('HSET', K.limits(tenant), ARGV[i], ARGV[i + 1])
-  end
+local limits = read_limits(redis.call('HGET', K.limits(), tenant) or '', {})
+for i = 3, 1 + 2 * n, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
+local kept = {}
+for name, value in pairs(limits) do kept[#kept + 1] = name .. '=' .. string.format('%.17g', value) end
+if kept[1] then
+  redis.call('HSET', K.limits(), tenant, table.concat(kept, ';'))
+else
+  redis.call('HDEL', K.limits(), tenant)
 end
 if tenant ~= '*' then
   redis.call('ZREM', K.parked(), tenant)

@@ -5,9 +5,9 @@
 -- Returns hints.
 local pipeline, cap = ARGV[1], ARGV[2]
 if cap == '' then
-  redis.call('HDEL', K.pipeline_caps(), pipeline)
+  redis.call('HDEL', K.pipelines(), 'cap:' .. pipeline)
 else
-  redis.call('HSET', K.pipeline_caps(), pipeline, cap)
+  redis.call('HSET', K.pipelines(), 'cap:' .. pipeline, cap)
 end
 unblock(pipeline)
 return admit()

@@ -17,7 +17,7 @@ if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 -- The workspaces of a tenant take turns: before this one starts, each other one starts about as many, or all it has.
 local ahead = rank
 for i, other in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 49)) do
-  for _, pipeline in ipairs(redis.call('SMEMBERS', K.lanes(tenant, other))) do
+  for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, other), 0, -1)) do
     if other ~= workspace or pipeline ~= job.pipeline then
       ahead = ahead + math.min(redis.call('ZCARD', K.ready(tenant, other, pipeline)), rank + 1)
     end
@@ -25,14 +25,14 @@ for i, other in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 49)) do
 end
 
 local limits = limits_of(tenant)
-local reason, limit, current = held_back(tenant, limits), '', ''
+local reason, limit, current = held_back(tenant), '', ''
 if reason == 'tenant_concurrency' then
-  limit, current = int(limits.max_concurrent), redis.call('HGET', K.share(tenant), 'n')
+  limit, current = int(limits.max_concurrent), int(share_of(tenant).n)
 elseif reason == 'tenant_rate' then
   limit = tostring(limits.start_rate)
 elseif not reason and pipeline_full(job.pipeline) then
   reason = 'pipeline_concurrency'
-  limit, current = redis.call('HGET', K.pipeline_caps(), job.pipeline), redis.call('HGET', K.pipeline_slots(), job.pipeline)
+  limit, current = int(pipe_of(job.pipeline).cap), int(pipe_of(job.pipeline).n)
 elseif not reason and slots == 0 then
   reason = 'no_worker'
 elseif not reason then
@@ -40,8 +40,8 @@ elseif not reason then
 end
 
 -- Jobs a second of this tenant lately; before it has any, its part of all.
-local rate = drain_rate('tenant:' .. tenant)
-if rate < 1 / DRAIN_MS * 1000 then rate = math.max(rate, drain_rate('all') / (redis.call('ZCARD', K.ring()) + 1)) end
+local rate = pace_of(tenant)
+if rate < 1000 / PACE_MS then rate = math.max(rate, pace_of_all() / (redis.call('ZCARD', K.ring()) + 1)) end
 local seconds = ''
 if reason ~= 'tenant_paused' and slots > 0 and rate > 1 / 3600 then seconds = string.format('%.1f', (ahead + 1) / rate) end
 return {reason, int(ahead + 1), limit, current, seconds}

@@ -54,7 +54,7 @@ class Job(BaseModel):
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
-    reason: str | None = Field(description="Why it waits, while queued: fair_share, no_worker, dispatched, retry.")
+    reason: str | None = Field(description="Why it waits, while queued: fair_share, no_worker, dispatched, dependency, retry, ...")
     url: str | None
     quality: str | None
     pipeline: str
@@ -78,7 +78,12 @@ class Job(BaseModel):
     error: str | None = Field(description="Why it failed.")
     error_detail: ErrorDetail | None
     cancel_requested: bool = Field(description="It will end as cancelled.")
-    retry_of: str | None
+    retry_of: str | None = Field(description="The job that this one runs again.")
+    batch_id: str | None = Field(description="The batch it came in.")
+    depends_on: list[str] = Field(description="Jobs that must have ended before it may start.")
+    on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(
+        description="What becomes of it when one of them does not complete; null: it depends on none."
+    )
     tags: list[str]
     metadata: dict[str, Any]
     urls: Urls

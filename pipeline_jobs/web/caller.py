@@ -8,9 +8,9 @@ from typing import Protocol
 from flask import request
 
 from pipeline_jobs.api_keys import ALL, ApiKey, Role
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
@@ -80,7 +80,8 @@ class Caller:
 
         :raises Refused: 403, they name a tenant or workspace that is not the key's.
         """
-        return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), workspace_id=self._own("workspace_id", query.workspace_id))
+        self._own("workspace_id", query.workspace_id)
+        return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]

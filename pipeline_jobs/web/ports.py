@@ -8,9 +8,9 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
-from pipeline_jobs.client import JobPage, JobQuery
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.scheduler import NewSchedule
 from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from pipeline_jobs.client import MAX_ATTEMPTS, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL, JobQuery
-from pipeline_jobs.job import PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
+from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
 from pipeline_jobs.web.validation import check_json
@@ -20,6 +21,8 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d
 _CANCELED = "canceled"
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+JobId = Annotated[str, Field(pattern=f"^{ANY_ID.pattern}$")]
+BatchId = Annotated[str, Field(pattern=f"^{BATCH_ID.pattern}$", examples=["batch_1704326400_abc12345"])]
 #: No control characters.
 Word = Annotated[str, Field(min_length=1, max_length=MAX_TAG, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -128,6 +131,14 @@ class JobRequest(BaseModel):
     run_at: Moment | None = Field(
         None, description="RFC 3339 date-time before which it does not start. Absent or past: as soon as it is its turn."
     )
+    depends_on: Annotated[list[JobId], AfterValidator(lambda ids: list(dict.fromkeys(ids)))] = Field(
+        default_factory=list,
+        max_length=MAX_DEPENDENCIES,
+        description="Jobs of the tenant that must have ended before it may start (`reason` is `dependency` until then).",
+    )
+    on_dependency_failure: Literal["fail", "cancel", "run"] = Field(
+        "fail", description="What becomes of it when one of them fails or is cancelled: it fails too, is cancelled, or runs all the same."
+    )
     tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
         default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
     )
@@ -149,6 +160,8 @@ class JobRequest(BaseModel):
             deadline_seconds=self.deadline_seconds,
             ttl_seconds=self.ttl_seconds,
             run_at=self.run_at,
+            depends_on=tuple(self.depends_on),
+            on_dependency_failure=self.on_dependency_failure,
             tags=tuple(self.tags),
             metadata=self.metadata,
         )
@@ -182,6 +195,7 @@ class ListRequest(Parameters):
     )
     pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
     tag: Word | None = Field(None, description="Jobs with this tag.")
+    batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
     limit: Limit = Field(DEFAULT_LIMIT, description="Most jobs on the page.")
@@ -194,6 +208,7 @@ class ListRequest(Parameters):
             statuses=tuple(dict.fromkeys(self.status)),
             pipeline=self.pipeline,
             tag=self.tag,
+            batch_id=self.batch_id,
             created_after=self.created_after,
             created_before=self.created_before,
             limit=self.limit,

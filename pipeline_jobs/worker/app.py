@@ -19,9 +19,11 @@ from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.worker import control, start, tasks, tenancy
+from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeperStep
 from pipeline_jobs.worker.parts import Jobs
+from pipeline_jobs.worker.rescuer import RescuerStep
 
 #: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
 STAGES_QUEUE = "stages"
@@ -50,6 +52,8 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.jobs = _parts(app, settings)
     tasks.register(app)
     app.steps["worker"].add(LeaseKeeperStep)
+    app.steps["worker"].add(RescuerStep)
+    app.steps["consumer"].add(EventFlushStep)
     control.install()
     start.install()
     tenancy.install()

@@ -15,8 +15,8 @@ from typing import Any
 
 import redis
 
+from pipeline_jobs import scripts
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.keys import lua_builder
 from pipeline_jobs.maintenance import Purge
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store, connect
@@ -38,11 +38,10 @@ for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
   local expires = string.format('%.0f', fields.expires_at + ARGV[4] + n % 1000)
   pattern[places.job_id], pattern[places.order], pattern[places.expires_at] = id, order, expires
   redis.call('HSET', K.job(id), unpack(pattern))
-  redis.call('ZADD', K.jobs(), order, id)
   redis.call('ZADD', K.status(status), order, id)
-  redis.call('ZADD', K.tenant(tenant), order, id)
   redis.call('ZADD', K.tenant_status(tenant, status), order, id)
   redis.call('ZADD', K.workspace(tenant, workspace), order, id)
+  redis.call('ZADD', K.pipeline(tenant, fields.pipeline), order, id)
   redis.call('ZADD', K.ended(), expires, id)
 end
 """
@@ -78,7 +77,7 @@ class Patterns:
 
 def copies(store: Store, pattern: str, first: int, n: int, later_ms: int) -> None:
     """Write `n` ended jobs like `pattern`, numbered from `first`, that expire so many ms later than it."""
-    script = store.client.register_script("\n".join(["#!lua", lua_builder(), _COPY]))
+    script = store.client.register_script(scripts.compose("#!lua", [], _COPY))
     for start in range(first, first + n, CHUNK):
         script(keys=[store.keys.prefix], args=[pattern, start, min(CHUNK, first + n - start), later_ms])
 
@@ -92,20 +91,24 @@ def run_cleanup(store: Store, artifacts: ArtifactStore, patterns: Patterns, *, e
     living = [patterns.live() for _ in range(live)]
     before = {job_id: store.client.hgetall(store.keys("job", job_id)) for job_id in living}
     own = {patterns.ended} if store.client.exists(store.keys("job", patterns.ended)) else set()
-    _same(figures, "jobs before", int(store.client.zcard(store.keys("jobs"))), records + len(own))
+    _same(figures, "jobs before", _jobs(store), records + len(own))
     with _Watcher(store, living[0]) as watcher:
         began = time.monotonic()
         figures.purged = Purge(store, lambda: artifacts).run_once()["purged"]
         figures.seconds = round(time.monotonic() - began, 3)
     figures.meanwhile = quantiles(watcher.waits)
     _same(figures, "purged", figures.purged, expired)
-    _same(figures, "jobs left", int(store.client.zcard(store.keys("jobs"))), records - expired + len(own))
+    _same(figures, "jobs left", _jobs(store), records - expired + len(own))
     _same(figures, "ended jobs left", int(store.client.zcard(store.keys("ended"))), records - expired - live + len(own))
     _same(figures, "queued jobs left", int(store.client.zcard(store.keys("status", JobStatus.QUEUED))), live)
     for job_id, record in before.items():
         if store.client.hgetall(store.keys("job", job_id)) != record:
             figures.wrong.append(f"{job_id}: a live job was touched")
     return figures
+
+
+def _jobs(store: Store) -> int:
+    return sum(int(store.client.zcard(store.keys("status", status))) for status in JobStatus)  # type: ignore[arg-type]
 
 
 def _same(figures: CleanupFigures, what: str, actual: int, expected: int) -> None:

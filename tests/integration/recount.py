@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
 
 
@@ -22,21 +22,25 @@ def differences(store: Store) -> list[str]:
         if actual != expected:
             found.append(f"{what}: too many {sorted(actual - expected)[:3]}, missing {sorted(expected - actual)[:3]}")
 
-    same("jobs", keys("jobs"), set(jobs))
     for status in JobStatus:
         same(f"status {status}", keys("status", status), {i for i, job in jobs.items() if job.status is status})
     for tenant in {job.tenant_id for job in jobs.values()}:
         mine = {i: job for i, job in jobs.items() if job.tenant_id == tenant}
-        same(f"tenant {tenant}", keys("tenant", tenant), set(mine))
         for status in JobStatus:
             same(f"{tenant} {status}", keys("tenant_status", tenant, status), {i for i, job in mine.items() if job.status is status})
         for workspace in {job.workspace_id for job in mine.values()}:
             same(
                 f"workspace {workspace}", keys("workspace", tenant, workspace), {i for i, j in mine.items() if j.workspace_id == workspace}
             )
+        for pipeline in {job.pipeline for job in mine.values()}:
+            same(f"pipeline {pipeline}", keys("pipeline", tenant, pipeline), {i for i, j in mine.items() if j.pipeline == pipeline})
+        for tag in {tag for job in mine.values() for tag in job.tags}:
+            same(f"tag {tag}", keys("tag", tenant, tag), {i for i, j in mine.items() if tag in j.tags})
         stored = sum(job.artifact_bytes for job in mine.values())
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
+    found += _batches(store, jobs)
+    found += _dependencies(store, jobs)
     same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
     waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
@@ -46,7 +50,7 @@ def differences(store: Store) -> list[str]:
         lane = {member[17:] for member in client.zrange(keys("ready", tenant, workspace, pipeline), 0, -1)}
         if any((jobs[i].tenant_id, jobs[i].workspace_id, jobs[i].pipeline) != (tenant, workspace, pipeline) for i in lane if i in jobs):
             found.append(f"lane {tenant}/{workspace}/{pipeline} holds another's jobs")
-        if bool(lane) != bool(client.sismember(keys("lanes", tenant, workspace), pipeline)):
+        if bool(lane) != (client.zscore(keys("lanes", tenant, workspace), pipeline) is not None):
             found.append(f"lane {tenant}/{workspace}/{pipeline} with {len(lane)} jobs is wrongly listed")
         blocked = client.zscore(keys("blocked", pipeline), f"{tenant}:{workspace}") is not None
         if lane and not blocked and client.zscore(keys("workspaces", tenant), workspace) is None:
@@ -55,8 +59,12 @@ def differences(store: Store) -> list[str]:
             found.append(f"tenant {tenant} with ready jobs is neither in the ring nor held back")
         ready |= lane
     hinted, delayed = set(client.zrange(keys("hints"), 0, -1)), set(client.zrange(keys("delayed"), 0, -1))
-    if ready | hinted | delayed != waiting or len(ready) + len(hinted) + len(delayed) != len(waiting):
-        found.append(f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)})")
+    held = {i for i in waiting if jobs[i].reason == "dependency"}
+    if ready | hinted | delayed | held != waiting or len(ready) + len(hinted) + len(delayed) + len(held) != len(waiting):
+        found.append(
+            f"queued jobs are not each in one of ready ({len(ready)}), hints ({len(hinted)}), delayed ({len(delayed)}), "
+            f"waiting for others ({len(held)})"
+        )
     running = Counter(job.worker for job in jobs.values() if job.status is JobStatus.RUNNING)
     counted = {worker: int(n) for worker, n in client.hgetall(keys("running")).items()}
     if counted != dict(running):
@@ -68,7 +76,8 @@ def differences(store: Store) -> list[str]:
     for tenant in {job.tenant_id for job in jobs.values()} - {job.tenant_id for job in slots}:
         if int(client.hget(keys("share", tenant), "n") or 0):
             found.append(f"slots of {tenant}: {client.hget(keys('share', tenant), 'n')} instead of 0")
-    by_pipeline = {name: int(n) for name, n in client.hgetall(keys("pipeline_slots")).items()}
+    counts = client.hgetall(keys("pipelines"))
+    by_pipeline = {field[2:]: int(n) for field, n in counts.items() if field.startswith("n:") and n != "0"}
     if by_pipeline != dict(Counter(job.pipeline for job in slots)):
         found.append(f"slots by pipeline: {by_pipeline}")
     capacity = sum(int(n) for n in client.hvals(keys("slots")))
@@ -78,4 +87,51 @@ def differences(store: Store) -> list[str]:
         writes = int(flat.get("terminal_writes", 0))
         if writes != (1 if jobs[job_id].ended else 0):
             found.append(f"{job_id} is {flat['status']} with {writes} terminal writes")
+    return found
+
+
+def _batches(store: Store, jobs: dict[str, Job]) -> list[str]:
+    """Counts of statuses, less the jobs that were removed; the lists of batches; no batch without a job."""
+    client, keys = store.client, store.keys
+    found: list[str] = []
+    known: dict[str, list[Job]] = {}
+    for job in jobs.values():
+        if job.batch_id:
+            known.setdefault(job.batch_id, []).append(job)
+    listed = set(client.zrange(keys("batches", "*", "*"), 0, -1))
+    if listed != set(known):
+        found.append(f"batches: {sorted(listed)} instead of {sorted(known)}")
+    for batch_id, mine in known.items():
+        record = client.hgetall(keys("batch", batch_id))
+        removed = int(record["total"]) - len(mine)
+        for status in JobStatus:
+            n, counted = sum(job.status is status for job in mine), int(record.get(status, 0))
+            if not (n == counted if status in LIVE else n <= counted <= n + removed):
+                found.append(f"batch {batch_id}: {counted} {status} instead of {n}")
+        if bool(record.get("completed_at")) != all(job.ended for job in mine):
+            found.append(f"batch {batch_id}: completed_at is {record.get('completed_at')}")
+        if set(client.zrange(keys("batch_jobs", batch_id), 0, -1)) != {job.job_id for job in mine}:
+            found.append(f"batch {batch_id}: its index is wrong")
+    return found
+
+
+def _dependencies(store: Store, jobs: dict[str, Job]) -> list[str]:
+    """Who waits for whom, from both sides: only waiting jobs for live ones, and nobody for nothing."""
+    client, keys = store.client, store.keys
+    found: list[str] = []
+    edges = set()
+    prefix = keys("needs", "")
+    for key in client.scan_iter(prefix + "*", count=1000):
+        edges |= {(key.removeprefix(prefix), need) for need in client.smembers(key)}
+    prefix = keys("dependents", "")
+    back = set()
+    for key in client.scan_iter(prefix + "*", count=1000):
+        back |= {(dependent, key.removeprefix(prefix)) for dependent in client.smembers(key)}
+    if edges != back:
+        found.append(f"dependencies are not the same from both sides: {sorted(edges ^ back)[:3]}")
+    waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED and job.reason == "dependency"}
+    if {i for i, _ in edges} != waiting:
+        found.append(f"waiting for others: {sorted({i for i, _ in edges} ^ waiting)[:3]}")
+    if any(need not in jobs or jobs[need].ended for _, need in edges):
+        found.append("a job waits for one that has ended")
     return found

@@ -24,7 +24,7 @@ def test_a_tenant_over_its_queue_cap_is_refused_and_others_are_not(jobs: Cell) -
         capped.submit(tenant_id="acme")
     assert refused.value.retry_after == 300
     capped.submit(tenant_id="other")
-    assert capped.store.client.zcard(capped.store.keys("tenant", "acme")) == 3
+    assert capped.store.client.zcard(capped.store.keys("tenant_status", "acme", "queued")) == 3
     assert differences(capped.store) == []
 
 

@@ -15,6 +15,7 @@ from celery import chain, chord, group
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
 
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant, with_tenant
@@ -130,7 +131,7 @@ class TestPlainTasks:
 
     def test_plain_tasks_leave_no_job_behind(self, app: JobsCelery) -> None:
         app.tasks["t.add"].delay(1, 2).get(timeout=30)
-        assert app.jobs.client.store.client.zcard(app.jobs.client.store.keys("jobs")) == 0
+        assert app.jobs.client.list(JobQuery()).jobs == ()
 
     def test_the_tenant_travels_in_the_headers_and_ends_with_the_task(self, app: JobsCelery) -> None:
         whose = app.tasks["t.whose"]

@@ -34,7 +34,7 @@ def ended(cell: Cell) -> str:
 
 def test_the_copies_are_as_the_real_ones(own: Cell) -> None:
     copies(own.store, ended(own), 0, 50, 0)
-    assert len(own.store.client.zrange(own.store.keys("jobs"), 0, -1)) == 51
+    assert len(own.store.client.zrange(own.store.keys("status", "completed"), 0, -1)) == 51
     assert differences(own.store) == []
 
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from pipeline_jobs import failpoints
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import InvalidInput, QueueFull, StoreFull, TooManySchedules, UnknownSchedule
 from pipeline_jobs.fire import Fire, job_id_of
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.metrics import render
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.scheduler import CHUNK, NewSchedule, Scheduler
@@ -354,7 +354,8 @@ class TestManyAtOnce:
 
     def _end_all(self, clockwork: Clockwork) -> set[str]:
         """Every job ends and goes at once: nothing may lean on its record. :return: their ids."""
-        gone = set(clockwork.store.client.zrange(clockwork.store.keys("jobs"), 0, -1))
+        keys, client = clockwork.store.keys, clockwork.store.client
+        gone = {job_id for status in JobStatus for job_id in client.zrange(keys("status", status), 0, -1)}
         for job_id in gone:
             clockwork.cell.client.cancel(job_id)
             clockwork.cell.client.delete(job_id)
@@ -497,7 +498,7 @@ class TestChanges:
             clockwork.get(made)
         with pytest.raises(UnknownSchedule):
             clockwork.scheduler.delete(made.schedule_id)
-        assert [key for key in clockwork.store.client.scan_iter("*") if "schedule" in key and "limits" not in key] == []
+        assert list(clockwork.store.client.scan_iter(clockwork.store.keys.prefix + "schedule*")) == []
         assert len(clockwork.jobs(made)) == 1
 
     def test_an_erased_tenant_has_none_left(self, clockwork: Clockwork, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, ListQuery
+from pipeline_jobs.store import ClaimRefused
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -67,7 +67,7 @@ def test_a_submit_sent_twice_makes_one_job(jobs: Cell) -> None:
     job = jobs.client.prepare(NewJob(pipeline="sleep"))
     first = jobs.store.submit(job, nonce="n")
     assert jobs.store.submit(job, nonce="n") == first
-    assert jobs.store.client.zcard(jobs.store.keys("jobs")) == 1
+    assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == 1
 
 
 def test_a_taken_id_is_refused_and_the_client_draws_another(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,58 +281,6 @@ def test_no_key_of_a_job_has_an_expiry(jobs: Cell) -> None:
     assert all(jobs.store.client.ttl(key) == -1 for key in jobs.store.client.keys("*") if key not in of_days)
 
 
-def test_a_list_pages_through_all_jobs_newest_first_without_gap_or_repeat(jobs: Cell) -> None:
-    made = [jobs.submit(tenant_id="acme").job_id for _ in range(25)]
-    for _ in range(5):
-        jobs.submit(tenant_id="other")
-    seen: list[str] = []
-    after = None
-    while True:
-        page, after = jobs.store.list_jobs(ListQuery(tenant_id="acme", limit=7, after=after))
-        seen += [job.job_id for job in page]
-        if after is None:
-            break
-    assert seen == made[::-1]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        (ListQuery(), ["d", "c", "b", "a"]),
-        (ListQuery(tenant_id="t1"), ["c", "b", "a"]),
-        (ListQuery(tenant_id="t1", workspace_id="w2"), ["c"]),
-        (ListQuery(statuses=(JobStatus.CANCELLED,)), ["b"]),
-        (ListQuery(tenant_id="t1", statuses=(JobStatus.QUEUED,)), ["c", "a"]),
-        (ListQuery(tenant_id="t1", workspace_id="main", statuses=(JobStatus.QUEUED,)), ["a"]),
-        (ListQuery(statuses=(JobStatus.QUEUED, JobStatus.CANCELLED), workspace_id="main"), ["d", "b", "a"]),
-        (ListQuery(tag='q"x'), ["b"]),
-        (ListQuery(tag="x"), ["a"]),
-        (ListQuery(pipeline="media"), []),
-    ],
-)
-def test_a_list_filters(jobs: Cell, query: ListQuery, expected: list[str]) -> None:
-    ids = {
-        jobs.submit(tenant_id="t1", tags=("x",)).job_id: "a",
-        jobs.submit(tenant_id="t1", tags=('q"x',)).job_id: "b",
-        jobs.submit(tenant_id="t1", workspace_id="w2").job_id: "c",
-        jobs.submit(tenant_id="t2").job_id: "d",
-    }
-    jobs.client.cancel(next(job_id for job_id, name in ids.items() if name == "b"))
-    page, _ = jobs.store.list_jobs(query)
-    assert [ids[job.job_id] for job in page] == expected
-
-
-def test_a_list_by_time_of_creation(jobs: Cell) -> None:
-    first, second = jobs.submit(), jobs.submit()
-    for job, when in ((first, 1_000_000), (second, 2_000_000)):
-        for key in ("jobs",):
-            jobs.store.client.zadd(jobs.store.keys(key), {job.job_id: when * 1000})
-    page, _ = jobs.store.list_jobs(ListQuery(created_after=1_500_000))
-    assert [job.job_id for job in page] == [second.job_id]
-    page, _ = jobs.store.list_jobs(ListQuery(created_before=1_500_000))
-    assert [job.job_id for job in page] == [first.job_id]
-
-
 def test_a_full_server_refuses_new_jobs_but_lets_running_ones_end(jobs: Cell) -> None:
     first, second = jobs.running(), jobs.running()
     jobs.store.client.config_set("maxmemory", "1mb")
@@ -386,3 +334,26 @@ def test_many_threads_and_the_indexes_still_agree_with_a_recount(jobs: Cell) -> 
     for thread in threads:
         thread.join()
     assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize("why", ["crash", "retry", "handback"])
+def test_what_a_run_published_before_its_job_was_taken_from_it_is_thrown_away(jobs: Cell, why: str) -> None:
+    run = jobs.running()
+    assert jobs.store.requeue(run.job_id, run.fence, why) is JobStatus.QUEUED
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+
+
+def test_what_a_run_published_after_its_job_was_taken_from_it_is_thrown_away_when_its_process_is_found_dead(jobs: Cell) -> None:
+    run = jobs.running()
+    jobs.store.requeue(run.job_id, run.fence, "handback")
+    jobs.store.drop_trash(jobs.store.take_trash())
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+
+
+def test_a_process_that_dies_after_its_run_has_finished_keeps_the_artifacts(jobs: Cell) -> None:
+    run = jobs.running()
+    folder = f"default/main/{run.job_id}/1"
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=1)
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
+    assert jobs.store.take_trash() == []

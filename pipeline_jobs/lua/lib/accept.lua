@@ -1,11 +1,32 @@
--- How jobs are accepted: what refuses them, their records, indexes, counters and places in the queue.
--- Each is {id, job = its fields by name, fields = the same flat, adopt, deadline = ms from now, wait = ms from now}.
+-- How jobs are accepted, one or many in a call: what refuses them, their records, indexes, counters and places in the queue.
+-- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
+-- deadline and wait = ms from now or nil, adopt}.
 
--- Reply that says why so many more jobs of a tenant are not taken now, or nil.
+-- Reply for an Idempotency-Key that was used before, or nil.
+local function made_before(tenant, key, fingerprint)
+  local made = redis.call('HMGET', K.idempotency(tenant, key), 'id', 'fingerprint')
+  if not made[1] then return nil end
+  if made[2] ~= fingerprint then return {'differs'} end
+  return {'same', made[1]}
+end
+
+local function remember_key(tenant, key, fingerprint, id)
+  redis.call('HSET', K.idempotency(tenant, key), 'id', id, 'fingerprint', fingerprint)
+  redis.call('EXPIRE', K.idempotency(tenant, key), 86400)
+end
+
+-- A tenant's submit tokens.
+local function submit_tokens(tenant, rate)
+  local bucket = redis.call('HMGET', K.rate(tenant), 'tokens', 'tokens_at')
+  return tokens(tonumber(bucket[1]) or 0, tonumber(bucket[2]) or 0, rate)
+end
+
+-- Reply that says why so many more jobs of a tenant are not taken now, or nil. A batch needs one submit token to come in and takes one for
+-- each of its jobs: the debt is paid off before the next one comes in.
 local function no_room(tenant, n, most_of_tenant, most_of_all)
   local limits = limits_of(tenant)
   if limits.submit_rate then
-    local have = tokens(K.rate(tenant), limits.submit_rate)
+    local have = submit_tokens(tenant, limits.submit_rate)
     if have < 1 then
       local missing = limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000
       return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
@@ -15,51 +36,88 @@ local function no_room(tenant, n, most_of_tenant, most_of_all)
     return {'full', 'storage', 300}
   end
   local most = limits.max_queued or tonumber(most_of_tenant)
-  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after('tenant:' .. tenant)} end
-  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after('all')} end
+  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
+  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
 end
 
--- Count a submit against a tenant's rate. Returns its limit and what is left, or two empty strings.
-local function take_room(tenant)
+-- Count so many submits against a tenant's rate. Returns its limit and what is left, or two empty strings.
+local function take_room(tenant, n)
   local rate = limits_of(tenant).submit_rate
   if not rate then return '', '' end
-  local left = tokens(K.rate(tenant), rate) - 1
-  take_token(K.rate(tenant), rate)
-  redis.call('EXPIRE', K.rate(tenant), 3600)
-  return tostring(rate), int(math.floor(left))
+  local left = submit_tokens(tenant, rate) - n
+  redis.call('HSET', K.rate(tenant), 'tokens', left, 'tokens_at', int(NOW))
+  redis.call('EXPIRE', K.rate(tenant), math.max(3600, math.ceil(-left / rate) + 60))
+  return tostring(rate), int(math.max(0, math.floor(left)))
 end
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.
-local function accept(asked)
-  for _, new in ipairs(asked) do
+-- Most indexes get the same members, so one list is made for all of them: that is what makes a batch cheap.
+local function accept(asked, ttl_ms)
+  local first = asked[1].job
+  local tenant, workspace = first.tenant_id, first.workspace_id
+  local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+  redis.call('SET', K.order(), int(order + #asked - 1))
+  local now, members, by_pipeline, by_tag, ready = int(NOW), {}, {}, {}, {}
+  local pipeline, of_pipeline, of_lane
+  for i = 1, #asked do
+    local new = asked[i]
     local id, job = new.id, new.job
-    local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
-    redis.call('SET', K.order(), int(order))
-    job.status, job.order, job.created_at = 'queued', int(order), int(NOW)
-    redis.call('HSET', K.job(id), 'job_id', id, 'status', 'queued', 'reason', 'fair_share', 'order', job.order, 'created_at', job.created_at,
-      'new_attempt', '1', unpack(new.fields))
-    redis.call('ZADD', K.jobs(), job.order, id)
-    redis.call('ZADD', K.status('queued'), job.order, id)
-    redis.call('ZADD', K.tenant(job.tenant_id), job.order, id)
-    redis.call('ZADD', K.tenant_status(job.tenant_id, 'queued'), job.order, id)
-    redis.call('ZADD', K.workspace(job.tenant_id, job.workspace_id), job.order, id)
-    count('created', job.tenant_id, job.workspace_id)
-    redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'created', 1)
+    if job.pipeline ~= pipeline then
+      pipeline = job.pipeline
+      by_pipeline[pipeline], ready[pipeline] = by_pipeline[pipeline] or {}, ready[pipeline] or {}
+      of_pipeline, of_lane = by_pipeline[pipeline], ready[pipeline]
+    end
+    local own = int(order + i - 1)
+    job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
+    if new.adopt then
+      job.reason = 'dispatched'
+    elseif wait_for_others(new, ttl_ms) then
+      job.reason = 'dependency'
+    elseif job.run_at and tonumber(job.run_at) > NOW then
+      job.reason = 'scheduled'
+      redis.call('ZADD', K.delayed(), job.run_at, id)
+    else
+      of_lane[#of_lane + 1] = -(job.priority or 0)
+      of_lane[#of_lane + 1] = ready_member(id, job)
+    end
+    redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
+      unpack(new.fields))
+    members[2 * i - 1], members[2 * i] = own, id
+    of_pipeline[#of_pipeline + 1] = own
+    of_pipeline[#of_pipeline + 1] = id
+    if job.tags then
+      for _, tag in ipairs(cjson.decode(job.tags)) do
+        local of_tag = by_tag[tag] or {}
+        by_tag[tag] = of_tag
+        of_tag[#of_tag + 1] = own
+        of_tag[#of_tag + 1] = id
+      end
+    end
     if new.deadline then
       job.deadline_at = int(NOW + new.deadline)
       redis.call('HSET', K.job(id), 'deadline_at', job.deadline_at)
       redis.call('ZADD', K.deadlines(), job.deadline_at, id)
     end
-    if new.wait then redis.call('ZADD', K.waits(), int(NOW + new.wait), id) end
-    if new.adopt then
-      redis.call('HSET', K.job(id), 'reason', 'dispatched', 'fence', '1')
-      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
-      slot_taken(id, job)
-    elseif job.run_at and tonumber(job.run_at) > NOW then
-      redis.call('HSET', K.job(id), 'reason', 'scheduled')
-      redis.call('ZADD', K.delayed(), job.run_at, id)
-    else
-      make_ready(id, job)
+    if new.wait then redis.call('ZADD', K.waits(), NOW + new.wait, id) end
+  end
+  add_all(K.status('queued'), members)
+  add_all(K.tenant_status(tenant, 'queued'), members)
+  add_all(K.workspace(tenant, workspace), members)
+  if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
+  for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
+  for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
+  for name, flat in pairs(ready) do
+    if flat[1] then
+      add_all(K.ready(tenant, workspace, name), flat)
+      -- Jobs behind others of their lane change nothing about who is eligible.
+      if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
+  if asked[1].adopt then
+    FENCES[asked[1].id] = '1'
+    dispatched(asked[1].id, first, '1')
+  end
+  count_by(#asked, 'created', tenant, workspace)
+  local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
+  if redis.call('HINCRBY', day, 'created', #asked) == #asked then redis.call('EXPIRE', day, 34560000) end
 end

@@ -13,36 +13,53 @@ end
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local capacity = tonumber(redis.call('GET', K.capacity()) or '0')
-  local stranded = tonumber(redis.call('GET', K.stranded()) or '0')
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present())
+  local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
+  PRESENT = PRESENT or tonumber(known[3])
   return math.min(capacity - (running - stranded), CAP - running) - hinted
 end
 
--- Fills @ID@ and its like in a hint; every value is made of safe characters, so the JSON stays JSON.
-local function hint(id, job, fence)
-  local values = {ID = id, FENCE = int(fence), TAG = id .. '.' .. int(fence), TENANT = job.tenant_id, WORKSPACE = job.workspace_id, PIPELINE = job.pipeline}
-  return (string.gsub(job.celery or TEMPLATE, '@(%u+)@', values))
+-- Fills @ID@ and its like in a hint; every value is made of safe characters, so the JSON stays JSON. Plain finds: a pattern would be tried at
+-- each of a thousand characters.
+local function hint(id, job, fence, text)
+  local values = {ID = id, FENCE = fence, TAG = id .. '.' .. fence, TENANT = job.tenant_id, WORKSPACE = job.workspace_id, PIPELINE = job.pipeline}
+  local parts, from = {}, 1
+  local open = string.find(text, '@', 1, true)
+  while open do
+    local close = string.find(text, '@', open + 1, true)
+    if not close then break end
+    local value = values[string.sub(text, open + 1, close - 1)]
+    if value then
+      parts[#parts + 1] = string.sub(text, from, open - 1)
+      parts[#parts + 1] = value
+      from = close + 1
+      close = string.find(text, '@', from, true)
+    end
+    open = close
+  end
+  parts[#parts + 1] = string.sub(text, from)
+  return table.concat(parts)
 end
 
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
 -- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
+local FENCES = {}
 local function admit()
   local hints = {}
   local free = free_slots()
   while free > 0 do
-    local id = next_job()
+    local id, job, changed = next_job()
     if not id then break end
-    local job = load(id)
-    if job and job.status == 'queued' then
-      local fence = redis.call('HINCRBY', K.job(id), 'fence', 1)
-      redis.call('HSET', K.job(id), 'reason', 'dispatched')
-      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
-      slot_taken(id, job)
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
+    if known[1] == 'queued' then
+      local fence = int((known[2] or 0) + 1)
+      dispatched(id, job, fence, unpack(changed))
       if TEMPLATE ~= '' then
-        redis.call('LPUSH', QUEUE, hint(id, job, fence))
+        redis.call('LPUSH', QUEUE, hint(id, job, fence, known[3] or TEMPLATE))
       else
-        hints[#hints + 1] = {id, int(fence), job.tenant_id, job.workspace_id, job.pipeline, job.celery or ''}
+        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or ''}
       end
+      FENCES[id] = fence
       free = free - 1
     end
   end

@@ -11,32 +11,30 @@ end
 -- Figures of a tenant's day: jobs by status, slot-ms.
 local function record_usage(job, to, used)
   local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  redis.call('HINCRBY', day, to, 1)
+  if redis.call('HINCRBY', day, to, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
   if used > 0 then redis.call('HINCRBY', day, 'slot_ms', int(used)) end
-  redis.call('EXPIRE', day, 34560000)
 end
 
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   if job.status == 'queued' then leave_queue(id, job) end
-  release(id, job)
+  local share = share_of(job.tenant_id, job.workspace_id)
+  if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
   local used = used_ms(job)
-  if job.status == 'running' then
-    observe('duration', job, used)
-    if to == 'completed' then learn(job.pipeline, used) end
-  end
+  if job.status == 'running' then observe('duration', job, used) end
   record_usage(job, to, used)
   move(id, job, to)
-  redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0', unpack(extra))
-  redis.call('HDEL', K.job(id), 'reason', 'celery')
-  redis.call('HINCRBY', K.job(id), 'terminal_writes', 1)
-  redis.call('ZADD', K.ended(), int(expires), id)
-  redis.call('ZREM', K.deadlines(), id)
-  drained('all')
-  drained('tenant:' .. job.tenant_id)
+  redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
+    'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
+  if job.reason or job.celery then redis.call('HDEL', K.job(id), 'reason', 'celery') end
+  redis.call('ZADD', K.ended(), expires, id)
+  if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
+  ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  if job.batch_id then end_of_batch(job.batch_id) end
+  note_end(id, to, ttl_ms)
 end
 
 local function end_cancelled(id, job, ttl_ms)
@@ -47,14 +45,13 @@ local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
--- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone. Returns the status it is in then.
+-- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
 local function ask_to_end(id, job, ttl_ms)
   if job.status == 'queued' then
     end_cancelled(id, job, ttl_ms)
   elseif job.status == 'running' then
     redis.call('HSET', K.job(id), 'cancel_requested', '1')
   end
-  return job.status
 end
 
 local DEADLINE = 'the job did not end before its deadline'
@@ -76,16 +73,21 @@ local function back_to_queue(id, job, reason, delay_ms)
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
   if delay_ms > 0 then
-    redis.call('ZADD', K.delayed(), int(NOW + delay_ms), id)
+    redis.call('ZADD', K.delayed(), NOW + delay_ms, id)
   else
     make_ready(id, job)
   end
 end
 
+-- What a run without a say may have published is visible to nobody: each run has a folder of its own.
+local function discard(id, job, fence)
+  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
+  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
+end
+
 -- A worker died with the job: again, until it died too often. Returns what became of the job.
 local function crashed(id, job, max_crashes, ttl_ms, error, detail)
-  -- What the dead run may have published is visible to nobody; each run has a folder of its own.
-  redis.call('RPUSH', K.trash(), table.concat({job.tenant_id, job.workspace_id, id, job.fence}, '/'))
+  discard(id, job, job.fence)
   local ended = stopped(id, job, ttl_ms)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
@@ -100,13 +102,9 @@ end
 
 -- Take an ended job out of everything.
 local function remove(id, job)
-  redis.call('DEL', K.job(id))
-  redis.call('ZREM', K.jobs(), id)
+  unindex(id, job)
   redis.call('ZREM', K.ended(), id)
-  redis.call('ZREM', K.status(job.status), id)
-  redis.call('ZREM', K.tenant(job.tenant_id), id)
-  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
-  redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
+  redis.call('DEL', K.job(id))
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

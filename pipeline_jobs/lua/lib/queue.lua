@@ -1,11 +1,13 @@
 -- A job's place: in a lane, delayed, hinted or leased. Whatever takes it out of a slot goes through here.
 
--- A lease ends. A worker that is gone from `workers` has its leases counted as stranded (see prune_workers).
-local function release(id, job)
+-- A lease ends; `to` and the rest as for slot_freed. A worker that is gone from `workers` has its leases counted as stranded (see prune_workers).
+-- Returns whether there was one.
+local function release(id, job, to, ...)
   if redis.call('ZREM', K.leases(), id) == 1 and job.worker then
     if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
     if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('DECR', K.stranded()) end
-    slot_freed(id, job)
+    slot_freed(id, job, to, ...)
+    return true
   end
 end
 
@@ -15,6 +17,7 @@ local function unhint(id, job)
 end
 
 local function leave_queue(id, job)
+  stop_waiting(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
   unhint(id, job)

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.audit import Row
-from pipeline_jobs.client import Client, JobPage, JobQuery
+from pipeline_jobs.client import Client
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
 from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.schedule_store import Fired, ScheduleStore
 from pipeline_jobs.scheduler import Scheduler
@@ -125,6 +126,8 @@ def _matches(job: Job, query: JobQuery) -> bool:
     return (
         query.tenant_id in (None, job.tenant_id)
         and query.workspace_id in (None, job.workspace_id)
+        and query.within in (None, job.workspace_id)
+        and query.batch_id in (None, job.batch_id)
         and (not query.statuses or job.status in query.statuses)
         and query.pipeline in (None, job.pipeline)
         and (query.tag is None or query.tag in job.tags)

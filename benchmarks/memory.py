@@ -1,0 +1,46 @@
+"""Bar 9: what an ended job takes of the server's memory."""
+
+from __future__ import annotations
+
+from benchmarks.kit.bench import OURS, RESULTS, Bench
+from benchmarks.kit.figure import Bar, Figure, Outcome, Row, ratios
+
+RESULT = {"at": 1795531908.123456}
+
+
+def run(bench: Bench) -> Outcome:
+    n = bench.size(20_000, 200)
+    samples: dict[str, list[float]] = {}
+    for _ in range(min(2, bench.rounds)):
+        for name, extended in (("celery", False), ("celery, result_extended", True)):
+            before = _used(bench, RESULTS)
+            bench.peer("celery").call("store_results", n=n, extended=extended, result=RESULT)
+            samples.setdefault(name, []).append((_used(bench, None) - before) / n)
+            bench.flush(RESULTS)
+        for name, tags in (("ours", ()), ("ours, 2 tags", ("nightly", "customer-17"))):
+            before = _used(bench, OURS)
+            bench.ours().call("end", n=n, result={"success": True, "data": RESULT}, tags=tags)
+            samples.setdefault(name, []).append((_used(bench, None) - before) / n)
+            bench.flush(OURS)
+    extended = samples["celery, result_extended"]
+    return Outcome(
+        rows=[Row(name, "B a job", values) for name, values in samples.items()],
+        bars=[
+            Bar(9, "record + indexes, ours / celery result_extended", "<=", 1.3, ratios(samples["ours"], extended)),
+            Bar(9, "with 2 tags (and its event log), ours / celery", "<=", 3.0, ratios(samples["ours, 2 tags"], extended)),
+        ],
+        notes=[
+            f"{n:,} ended jobs of one tenant with four fields and the same small result; `used_memory` before and after. Ours has the record, all "
+            "its indexes and counters; Celery's is one string without any index, and is found by its id only.",
+        ],
+    )
+
+
+def _used(bench: Bench, flush: int | None) -> int:
+    if flush is not None:
+        bench.flush(flush)
+    with bench.server().client() as client:
+        return int(client.info("memory")["used_memory"])  # type: ignore[index]
+
+
+FIGURE = Figure("memory", "Memory of an ended job", run, quick=True)

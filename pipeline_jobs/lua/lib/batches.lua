@@ -1,0 +1,29 @@
+-- A batch: jobs that came in one call. Its counts are those of its jobs' statuses; a job that was removed stays counted as it ended.
+
+-- The last job of a batch has ended: said once. `batch` is what HGETALL gives, flat.
+local function batch_completed(id, batch)
+end
+
+local function count_in_batch(id, from, to)
+  redis.call('HINCRBY', K.batch(id), from, -1)
+  redis.call('HINCRBY', K.batch(id), to, 1)
+end
+
+-- After a job of it ended.
+local function end_of_batch(id)
+  local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
+  if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
+  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id, redis.call('HGETALL', K.batch(id))) end
+end
+
+-- Lists that a batch is in: of all, of its tenant, of its workspace.
+local function lists_of_batch(tenant, workspace) return {K.batches('*', '*'), K.batches(tenant, '*'), K.batches(tenant, workspace)} end
+
+-- After the record of a job of it was removed: the batch goes with the last one.
+local function leave_batch(id)
+  if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end
+  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id')
+  if not whose[1] then return end
+  for _, key in ipairs(lists_of_batch(whose[1], whose[2])) do redis.call('ZREM', key, id) end
+  redis.call('DEL', K.batch(id))
+end

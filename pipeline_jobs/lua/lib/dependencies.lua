@@ -1,0 +1,51 @@
+-- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids it waits for, `dependents:{id}` those who wait for it; both
+-- go as they are served.
+--
+-- Whoever ends a job notes it here, and `settle` (settling.lua), at the end of the same script, serves the dependents.
+
+local just_ended = {}
+
+-- Called by end_job.
+local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
+
+-- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
+-- tenant's, or nil. Nothing is written.
+local function bad_dependency(asked)
+  local tenant, known, reply = asked[1].job.tenant_id, {}, nil
+  for i, new in ipairs(asked) do
+    if new.job.depends_on then new.needs = {} end
+    for j, id in ipairs(new.needs and cjson.decode(new.job.depends_on) or {}) do
+      if known[id] == nil then
+        local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id')
+        known[id] = found[2] == tenant and found[1] or false
+      end
+      if not known[id] then
+        reply = reply or {'dependency'}
+        reply[#reply + 1] = i - 1
+        reply[#reply + 1] = j - 1
+        break
+      end
+      if known[id] ~= 'completed' then new.needs[#new.needs + 1] = {id, known[id]} end
+    end
+  end
+  return reply
+end
+
+-- A new job waits for what it needs, if it needs anything. Returns whether it does. What has ended badly before it came is kept for `settle`,
+-- which this script does without: it would make every submit dearer.
+local function wait_for_others(new, ttl_ms)
+  if not new.needs then return false end
+  for _, need in ipairs(new.needs) do
+    redis.call('SADD', K.needs(new.id), need[1])
+    redis.call('SADD', K.dependents(need[1]), new.id)
+    if need[2] == 'failed' or need[2] == 'cancelled' then redis.call('RPUSH', K.unsettled(), cjson.encode({need[1], need[2], ttl_ms})) end
+  end
+  return #new.needs > 0
+end
+
+-- A job that waits for others waits no more: it was cancelled, or its time is up.
+local function stop_waiting(id, job)
+  if job.reason ~= 'dependency' then return end
+  for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do redis.call('SREM', K.dependents(need), id) end
+  redis.call('DEL', K.needs(id))
+end

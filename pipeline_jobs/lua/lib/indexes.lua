@@ -1,0 +1,29 @@
+-- Where a job can be found: sorted sets of order->id, written by accept, moved by move, left by remove.
+-- There is none of all jobs of a tenant (or of the cell): those are the union of its statuses, which a list merges as it reads.
+
+-- ZADD of a flat list of scores and members of any length: Lua hands over some thousand arguments at once.
+local function add_all(key, flat)
+  for i = 1, #flat, 4000 do redis.call('ZADD', key, unpack(flat, i, math.min(i + 3999, #flat))) end
+end
+
+local function move(id, job, to)
+  redis.call('ZREM', K.status(job.status), id)
+  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
+  redis.call('ZADD', K.status(to), job.order, id)
+  redis.call('ZADD', K.tenant_status(job.tenant_id, to), job.order, id)
+  if job.batch_id then count_in_batch(job.batch_id, job.status, to) end
+  job.status = to
+end
+
+-- Out of every index, for good.
+local function unindex(id, job)
+  redis.call('ZREM', K.status(job.status), id)
+  redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
+  redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
+  redis.call('ZREM', K.pipeline(job.tenant_id, job.pipeline), id)
+  for _, tag in ipairs(cjson.decode(redis.call('HGET', K.job(id), 'tags') or '[]')) do redis.call('ZREM', K.tag(job.tenant_id, tag), id) end
+  if job.batch_id then
+    redis.call('ZREM', K.batch_jobs(job.batch_id), id)
+    leave_batch(job.batch_id)
+  end
+end

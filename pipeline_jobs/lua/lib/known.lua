@@ -1,0 +1,57 @@
+-- Limits, shares and pipelines: read once a script. Whoever changes one writes it in the same breath, here and in the store.
+
+-- Limits as they are kept, `weight=2;paused=1`, into a table of numbers; what is set there already is replaced.
+local function read_limits(text, limits)
+  for name, value in string.gmatch(text or '', '([%w_]+)=([^;]+)') do limits[name] = tonumber(value) end
+  return limits
+end
+
+local seen = {}
+-- A tenant's limits with the cell's defaults behind them; numbers, nil where there is none.
+local function limits_of(tenant)
+  local limits = seen[tenant]
+  if limits then return limits end
+  local known = redis.call('HMGET', K.limits(), '*', tenant)
+  limits = {weight = 1}
+  if known[1] then read_limits(known[1], limits) end
+  if known[2] then read_limits(known[2], limits) end
+  seen[tenant] = limits
+  return limits
+end
+
+-- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end,
+-- and under `w:X` the virtual time of workspace X.
+local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at'}
+local shares = {}
+local function share_of(tenant, workspace)
+  local share, own = shares[tenant], 'w:' .. (workspace or '')
+  if not share then
+    local known = redis.call('HMGET', K.share(tenant), own, unpack(SHARE))
+    share = {[own] = tonumber(known[1]) or 0}
+    for i = 1, #SHARE do share[SHARE[i]] = tonumber(known[i + 1]) or 0 end
+    shares[tenant] = share
+  elseif workspace and not share[own] then
+    share[own] = tonumber(redis.call('HGET', K.share(tenant), own)) or 0
+  end
+  return share
+end
+
+-- A pipeline: `cap` (nil: none), `n` (its slots), `ms` (what a run usually takes, a moving average; nil before the first).
+local pipes = {}
+local function pipe_of(pipeline)
+  local pipe = pipes[pipeline]
+  if not pipe then
+    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
+    pipe = {cap = tonumber(known[1]), n = tonumber(known[2]) or 0, ms = tonumber(known[3])}
+    pipes[pipeline] = pipe
+  end
+  return pipe
+end
+
+local function pipeline_full(pipeline)
+  local pipe = pipe_of(pipeline)
+  return pipe.cap and pipe.n >= pipe.cap
+end
+
+-- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`.
+local function tokens(had, at, rate) return math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate) end

@@ -1,0 +1,65 @@
+"""RabbitMQ as Celery's broker: hints are published by kombu, not pushed by the scripts; the promises are the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pipeline_jobs.states import JobStatus
+from tests.integration.recount import differences
+from tests.rabbit import PROGRAM, Rabbit
+from tests.stack import Stack
+from tests.waiting import until
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="RabbitMQ is not installed (Debian: apt install rabbitmq-server)")
+
+MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
+    node = Rabbit(tmp_path_factory.mktemp("rabbit"))
+    try:
+        yield node.start()
+    finally:
+        node.stop()
+
+
+def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(make_stack: MakeStack, rabbit: Rabbit) -> None:
+    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=4)
+    stack.maintenance()
+    first = stack.worker("jobs", "--autoscale=2,2")
+    quick = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(10)]
+    for job_id in quick:
+        assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED).status is JobStatus.COMPLETED
+    assert stack.app.AsyncResult(quick[0]).state == "SUCCESS"
+
+    long = stack.submit(params={"seconds": 60, "steps": 600})
+    stack.until_status(long.job_id, JobStatus.RUNNING)
+    stack.celery("control", "revoke", long.job_id)
+    assert stack.until_status(long.job_id, JobStatus.CANCELLED).cancel_requested
+
+    held = [stack.submit(params={"seconds": 3, "steps": 30}).job_id for _ in range(2)]
+    until(lambda: stack.running() == 2, "both to run")
+    os.killpg(first.pid, signal.SIGKILL)
+    stack.worker("other", "--autoscale=2,2")
+    for job_id in held:
+        job = stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED)
+        assert (job.status, job.crashes) == (JobStatus.COMPLETED, 1)
+    assert differences(stack.client.store) == []
+
+
+def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stack: MakeStack, rabbit: Rabbit) -> None:
+    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=4)
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=2,2")
+    before = [stack.submit(params={"seconds": 1}).job_id for _ in range(6)]
+    rabbit.kill()
+    meanwhile = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(3)]
+    rabbit.start()
+    for job_id in before + meanwhile:
+        assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
+    assert differences(stack.client.store) == []

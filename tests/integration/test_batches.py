@@ -1,0 +1,264 @@
+"""Batches on a real server: all or nothing, counted by the transitions, ended once, gone with their last job."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline_jobs.batches import MAX_JOBS, Batch, Batches, BatchQuery, NewBatch
+from pipeline_jobs.exceptions import InvalidInput, InvalidItems, KeyReused, QueueFull, RateLimited, UnknownBatch
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+SLEEP = NewJob(pipeline="sleep")
+BAD = NewJob(pipeline="sleep", params={"seconds": -1})
+
+
+@pytest.fixture
+def batches(jobs: Cell) -> Batches:
+    return Batches(jobs.client)
+
+
+def of(*jobs: NewJob, **fields: object) -> NewBatch:
+    return NewBatch(jobs, **{"tenant_id": "acme", **fields})  # type: ignore[arg-type]
+
+
+def counts(batch: Batch) -> dict[str, int]:
+    return {status.value: n for status, n in batch.counts.items() if n}
+
+
+def test_a_batch_makes_the_records_that_single_jobs_would_have(jobs: Cell, batches: Batches) -> None:
+    news = [
+        SLEEP,
+        replace(SLEEP, params={"seconds": 1}, priority=7, tags=("a", 'q"'), metadata={"x": [1]}, max_attempts=3),
+        replace(SLEEP, run_at=4_000_000_000_000, deadline_seconds=5, ttl_seconds=6),
+    ]
+    made = batches.create(of(*news, workspace_id="w"))
+    for new, job_id in zip(news, made.job_ids, strict=True):
+        single = jobs.client.submit(replace(new, tenant_id="acme", workspace_id="w"))
+        mine, other = jobs.client.get(str(job_id)), jobs.client.get(single.job_id)
+        assert mine.batch_id == made.batch.batch_id
+        assert (mine.deadline_at is None) == (other.deadline_at is None)
+        same = {name: getattr(mine, name) for name in ("job_id", "batch_id", "order", "created_at", "deadline_at")}
+        assert replace(other, **same) == mine
+        held = jobs.store.client.zscore(jobs.store.keys("waits"), mine.job_id)
+        assert (held is None) == (new.ttl_seconds is None)
+    assert differences(jobs.store) == []
+
+
+def test_jobs_of_a_batch_start_as_slots_are_free_in_the_order_of_the_request(jobs: Cell, batches: Batches) -> None:
+    jobs.slots(2)
+    made = batches.create(of(SLEEP, SLEEP, replace(SLEEP, priority=1), SLEEP))
+    assert [json.loads(hint)["id"] for hint in jobs.hints()] == [made.job_ids[2], made.job_ids[0]]
+    assert differences(jobs.store) == []
+
+
+def test_counts_follow_the_jobs_and_the_end_is_noted_once(jobs: Cell, batches: Batches) -> None:
+    jobs.slots(2)
+    made = batches.create(of(SLEEP, SLEEP, SLEEP))
+    batch_id = made.batch.batch_id
+    assert (made.batch.status, counts(made.batch)) == ("queued", {"queued": 3})
+    first, second = (jobs.start(json.loads(hint)["id"]) for hint in jobs.hints())
+    assert (batches.get(batch_id).status, counts(batches.get(batch_id))) == ("running", {"queued": 1, "running": 2})
+    jobs.store.requeue(second.job_id, second.fence, "crash")
+    assert counts(batches.get(batch_id)) == {"queued": 2, "running": 1}
+    jobs.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={})
+    jobs.client.cancel(second.job_id)
+    assert batches.get(batch_id).completed_at is None
+    jobs.client.cancel(str(made.job_ids[2]))
+    ended = batches.get(batch_id)
+    assert (ended.status, counts(ended)) == ("cancelled", {"completed": 1, "cancelled": 2})
+    assert ended.completed_at is not None
+    assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        (("completed", "completed"), "completed"),
+        (("completed", "failed"), "failed"),
+        (("cancelled", "failed"), "failed"),
+        (("cancelled", "completed"), "cancelled"),
+    ],
+)
+def test_the_status_of_a_batch_that_has_ended(jobs: Cell, batches: Batches, ends: tuple[str, str], status: str) -> None:
+    jobs.slots(2)
+    made = batches.create(of(SLEEP, SLEEP))
+    for hint, end in zip(jobs.hints(), ends, strict=True):
+        job = jobs.start(json.loads(hint)["id"])
+        jobs.store.finish(job.job_id, job.fence, JobStatus(end), result={}, error="x")
+    assert batches.get(made.batch.batch_id).status == status
+
+
+def test_an_atomic_batch_with_one_wrong_job_makes_none_and_names_each(jobs: Cell, batches: Batches) -> None:
+    with pytest.raises(InvalidItems) as refused:
+        batches.create(of(SLEEP, BAD, replace(SLEEP, pipeline="nope"), replace(SLEEP, depends_on=("job_1_00000000",))))
+    fields = [(error["field"], error["code"]) for error in refused.value.errors]
+    assert fields == [("jobs.1.params.seconds", "invalid_input"), ("jobs.2.pipeline", "unknown_pipeline")]
+    with pytest.raises(InvalidItems) as refused:
+        batches.create(of(SLEEP, replace(SLEEP, depends_on=("job_1_00000000",)), SLEEP, replace(SLEEP, depends_on=("job_1_00000001",))))
+    assert [error["field"] for error in refused.value.errors] == ["jobs.1.depends_on.0", "jobs.3.depends_on.0"]
+    assert jobs.client.list(JobQuery()).jobs == ()
+    assert differences(jobs.store) == []
+
+
+def test_a_partial_batch_leaves_out_the_wrong_ones_and_says_which(jobs: Cell, batches: Batches) -> None:
+    gone = replace(SLEEP, depends_on=("job_1_00000000",))
+    made = batches.create(of(BAD, SLEEP, gone, SLEEP), partial=True)
+    assert [error["field"] for error in made.errors] == ["jobs.0.params.seconds", "jobs.2.depends_on.0"]
+    assert [job_id is None for job_id in made.job_ids] == [True, False, True, False]
+    assert made.batch.total == 2
+    assert [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id)).jobs] == [made.job_ids[3], made.job_ids[1]]
+    with pytest.raises(InvalidItems):
+        batches.create(of(BAD, BAD), partial=True)
+    assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize("n", [0, MAX_JOBS + 1])
+def test_a_batch_has_its_bounds(batches: Batches, n: int) -> None:
+    with pytest.raises(InvalidInput, match=r"1\.\.1000"):
+        batches.create(of(*[SLEEP] * n))
+
+
+def test_a_thousand_jobs_in_one_call(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(*[SLEEP] * MAX_JOBS))
+    assert len(set(made.job_ids)) == MAX_JOBS
+    assert counts(batches.get(made.batch.batch_id)) == {"queued": MAX_JOBS}
+    assert differences(jobs.store) == []
+
+
+def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = jobs.submit()
+    drawn = iter([[known.job_id, "job_1_00000001"], ["job_1_00000002", "job_1_00000003"]])
+    monkeypatch.setattr("pipeline_jobs.batches._draw_ids", lambda n: next(drawn))
+    assert batches.create(of(SLEEP, SLEEP)).job_ids == ("job_1_00000002", "job_1_00000003")
+    assert len(jobs.client.list(JobQuery()).jobs) == 3
+
+
+def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
+    arguments = {
+        "metadata": "",
+        "errors": "",
+        "common": json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"]),
+        "jobs": json.dumps([["job_1_00000001", -1, -1]]),
+    }
+    nonces = iter(["same", "same", "other"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline_jobs.store.secrets.token_hex", lambda n: next(nonces))
+        first = jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments)
+        assert first[0] == "ok"
+        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == first
+        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == ["taken"]
+    assert len(jobs.client.list(JobQuery()).jobs) == 1
+    assert differences(jobs.store) == []
+
+
+def test_an_idempotency_key_makes_one_batch_and_the_repetition_has_the_same_answer(jobs: Cell, batches: Batches) -> None:
+    news = of(SLEEP, replace(SLEEP, depends_on=("job_1_00000000",)), BAD, SLEEP)
+    first = batches.create(news, partial=True, idempotency_key="k")
+    again = batches.create(news, partial=True, idempotency_key="k")
+    assert again.replayed
+    assert not first.replayed
+    assert replace(again, replayed=False) == first
+    with pytest.raises(KeyReused):
+        batches.create(of(SLEEP), idempotency_key="k")
+    # Of single jobs and of other tenants the key is another one.
+    jobs.client.submit(replace(SLEEP, tenant_id="acme"), idempotency_key="k")
+    batches.create(replace(of(SLEEP), tenant_id="other"), idempotency_key="k")
+    for job in jobs.client.list(JobQuery(batch_id=first.batch.batch_id)).jobs:
+        jobs.client.cancel(job.job_id)
+        jobs.client.delete(job.job_id)
+    with pytest.raises(UnknownBatch):
+        batches.create(news, partial=True, idempotency_key="k")
+
+
+def test_limits_count_each_job_and_hold_for_the_batch_as_a_whole(jobs: Cell) -> None:
+    capped = jobs.with_settings(max_queued_per_tenant=5)
+    batches = Batches(capped.client)
+    batches.create(of(*[SLEEP] * 3))
+    with pytest.raises(QueueFull):
+        batches.create(of(*[SLEEP] * 3), partial=True)
+    batches.create(of(*[SLEEP] * 2))
+    capped.store.set_limits("other", {"submit_rate": 5})
+    batches.create(of(*[SLEEP] * 5, tenant_id="other"))
+    with pytest.raises(RateLimited):
+        batches.create(of(SLEEP, tenant_id="other"))
+    assert differences(capped.store) == []
+
+
+def test_a_batch_takes_a_token_for_each_job_and_owes_what_is_missing(jobs: Cell, batches: Batches) -> None:
+    jobs.store.set_limits("acme", {"submit_rate": 0.5})
+    batches.create(of(*[SLEEP] * 100))
+    with pytest.raises(RateLimited) as refused:
+        batches.create(of(SLEEP))
+    # 99 are owed and one is needed, at one in two seconds.
+    assert 190 <= refused.value.retry_after <= 200
+    assert float(jobs.store.client.ttl(jobs.store.keys("rate", "acme"))) > 200
+
+
+def test_a_batch_is_cancelled_as_one_and_ended_jobs_stay_as_they_are(jobs: Cell, batches: Batches) -> None:
+    jobs.slots(2)
+    made = batches.create(of(*[SLEEP] * 250))
+    first, second = (jobs.start(json.loads(hint)["id"]) for hint in jobs.hints())
+    jobs.slots(0)
+    jobs.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={})
+    done = batches.cancel(made.batch.batch_id)
+    assert (done.matched, done.cancelled, done.stopping, done.next_cursor) == (249, 248, 1, None)
+    assert counts(batches.get(made.batch.batch_id)) == {"completed": 1, "running": 1, "cancelled": 248}
+    assert jobs.client.get(second.job_id).cancel_requested
+    assert jobs.store.finish(second.job_id, second.fence, JobStatus.COMPLETED, result={}) is JobStatus.CANCELLED
+    assert batches.cancel(made.batch.batch_id).matched == 0
+    with pytest.raises(UnknownBatch):
+        batches.cancel("batch_1_00000000")
+    assert differences(jobs.store) == []
+
+
+def test_a_batch_goes_with_the_last_of_its_jobs_and_counts_those_that_went_before(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(SLEEP, SLEEP, metadata={"x": 1}))
+    batches.cancel(made.batch.batch_id)
+    jobs.client.delete(str(made.job_ids[0]))
+    left = batches.get(made.batch.batch_id)
+    assert (left.total, counts(left), left.metadata) == (2, {"cancelled": 2}, {"x": 1})
+    jobs.store.client.zadd(jobs.store.keys("ended"), {str(made.job_ids[1]): 1})
+    jobs.store.purge()
+    with pytest.raises(UnknownBatch):
+        batches.get(made.batch.batch_id)
+    assert [key for key in jobs.store.client.keys("*") if "batch" in key] == []
+
+
+def test_lists_of_batches(jobs: Cell, batches: Batches) -> None:
+    ids = [batches.create(of(SLEEP, workspace_id=f"w{n % 2}")).batch.batch_id for n in range(5)]
+    other = batches.create(of(SLEEP, tenant_id="other")).batch.batch_id
+
+    def listed(**query: object) -> list[str]:
+        found, cursor = [], None
+        while True:
+            page = batches.list(BatchQuery(**query, cursor=cursor))  # type: ignore[arg-type]
+            found += [batch.batch_id for batch in page.batches]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    assert listed() == [other, *ids[::-1]]
+    assert listed(tenant_id="acme", limit=2) == ids[::-1]
+    assert listed(tenant_id="acme", limit=5) == ids[::-1]
+    assert listed(tenant_id="acme", workspace_id="w1") == [ids[3], ids[1]]
+    assert listed(tenant_id="ghost") == []
+    for wrong in ({"workspace_id": "w1"}, {"cursor": "x"}):
+        with pytest.raises(InvalidInput):
+            batches.list(BatchQuery(**wrong))  # type: ignore[arg-type]
+
+
+def test_a_batchs_jobs_are_listed_by_status_too(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(*[SLEEP] * 5))
+    jobs.client.cancel(str(made.job_ids[2]))
+    ids = [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id, statuses=(JobStatus.CANCELLED,))).jobs]
+    assert ids == [made.job_ids[2]]
+    # Of another tenant it is an unknown one: an empty page.
+    assert jobs.client.list(JobQuery(tenant_id="other", batch_id=made.batch.batch_id)).jobs == ()
+    assert jobs.client.list(JobQuery(batch_id=made.batch.batch_id, within="other")).jobs == ()

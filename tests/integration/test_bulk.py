@@ -1,0 +1,74 @@
+"""Cancel by filter: what matches and lives, no more, in bounded pages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline_jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.exceptions import FiltersNotMixed
+from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+
+def test_a_dry_run_counts_and_changes_nothing_and_the_other_does_what_it_said(jobs: Cell) -> None:
+    jobs.slots(1)
+    running = jobs.submit(tenant_id="acme", tags=("x",))
+    jobs.start(running.job_id)
+    waiting = [jobs.submit(tenant_id="acme", tags=("x",)) for _ in range(3)]
+    ended = jobs.submit(tenant_id="acme", tags=("x",))
+    jobs.client.cancel(ended.job_id)
+    others = [jobs.submit(tenant_id="acme", tags=("y",)), jobs.submit(tenant_id="other", tags=("x",))]
+    query = JobQuery(tenant_id="acme", tag="x")
+    before = [jobs.client.get(job.job_id) for job in (running, *waiting, ended, *others)]
+    assert cancel_matching(jobs.store, query, dry_run=True) == Cancelled(4, 3, 1, None)
+    assert [jobs.client.get(job.job_id) for job in before] == before
+    assert cancel_matching(jobs.store, query, dry_run=False) == Cancelled(4, 3, 1, None)
+    assert all(jobs.client.get(job.job_id).status is JobStatus.CANCELLED for job in waiting)
+    assert jobs.client.get(running.job_id).cancel_requested
+    assert [jobs.client.get(job.job_id).cancel_requested for job in others] == [False, False]
+    # The running one is still being stopped: asking again is safe.
+    assert cancel_matching(jobs.store, query, dry_run=False) == Cancelled(1, 0, 1, None)
+    assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (JobQuery(tenant_id="t1"), "ab"),
+        (JobQuery(tenant_id="t1", statuses=(JobStatus.QUEUED,)), "b"),
+        (JobQuery(tenant_id="t1", statuses=(JobStatus.RUNNING,)), "a"),
+        (JobQuery(tenant_id="t1", workspace_id="w"), "b"),
+        (JobQuery(tenant_id="t1", within="w"), "b"),
+        (JobQuery(tenant_id="t1", pipeline="sleep"), "ab"),
+        (JobQuery(tenant_id="t1", pipeline="media"), ""),
+        (JobQuery(statuses=(JobStatus.QUEUED,)), "bc"),
+        (JobQuery(tenant_id="t1", created_before=1), ""),
+    ],
+)
+def test_the_filters_are_those_of_a_list(jobs: Cell, query: JobQuery, expected: str) -> None:
+    jobs.slots(1)
+    ids = {jobs.submit(tenant_id="t1").job_id: "a", jobs.submit(tenant_id="t1", workspace_id="w").job_id: "b"}
+    ids[jobs.submit(tenant_id="t2").job_id] = "c"
+    jobs.start(json.loads(jobs.hints()[0])["id"])
+    cancel_matching(jobs.store, query, dry_run=False)
+    hit = [name for job_id, name in ids.items() if jobs.client.get(job_id).cancel_requested]
+    assert "".join(hit) == expected
+
+
+def test_a_mix_that_a_list_refuses_is_refused(jobs: Cell) -> None:
+    with pytest.raises(FiltersNotMixed):
+        cancel_matching(jobs.store, JobQuery(tenant_id="t", tag="x", pipeline="sleep"), dry_run=True)
+
+
+def test_a_call_looks_at_so_many_jobs_and_the_next_one_goes_on(jobs: Cell) -> None:
+    for _ in range(250):
+        jobs.submit(tenant_id="acme")
+    first = cancel_matching(jobs.store, JobQuery(tenant_id="acme"), dry_run=False, most=200)
+    assert (first.matched, first.next_cursor is None) == (200, False)
+    rest = cancel_matching(jobs.store, JobQuery(tenant_id="acme", cursor=first.next_cursor), dry_run=False, most=200)
+    assert rest == Cancelled(50, 50, 0, None)
+    assert differences(jobs.store) == []

@@ -1,0 +1,156 @@
+"""Lists: which filters go together, and that pages have no gap and no repeat."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline_jobs.exceptions import FiltersNotMixed, InvalidInput
+from pipeline_jobs.job import Job
+from pipeline_jobs.listing import BUDGET, JobQuery, write_cursor
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+
+Q, R, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED
+
+
+def listed(jobs: Cell, query: JobQuery) -> list[Job]:
+    return list(jobs.client.list(query).jobs)
+
+
+def all_pages(jobs: Cell, **query: object) -> list[str]:
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = jobs.client.list(JobQuery(**{"limit": 7, **query}, cursor=cursor))  # type: ignore[arg-type]
+        seen += [job.job_id for job in page.jobs]
+        cursor = page.next_cursor
+        if cursor is None:
+            return seen
+
+
+def test_a_list_pages_through_all_jobs_newest_first_without_gap_or_repeat(jobs: Cell) -> None:
+    made = [jobs.submit(tenant_id="acme").job_id for _ in range(25)]
+    others = [jobs.submit(tenant_id="other").job_id for _ in range(5)]
+    # Each status is an index of its own; the list reads them as one.
+    jobs.slots(4)
+    for hint in jobs.hints():
+        jobs.start(json.loads(hint)["id"])
+    for job_id in made[:9]:
+        jobs.client.cancel(job_id)
+    assert len({job.status for job in listed(jobs, JobQuery(tenant_id="acme"))}) == 3
+    assert all_pages(jobs, tenant_id="acme") == made[::-1]
+    assert all_pages(jobs) == (made + others)[::-1]
+    assert all_pages(jobs, tenant_id="acme", limit=25) == made[::-1]
+    assert all_pages(jobs, tenant_id="acme", limit=24) == made[::-1]
+
+
+def test_a_job_that_is_made_or_moved_between_two_pages_makes_no_gap(jobs: Cell) -> None:
+    made = [jobs.submit(tenant_id="acme").job_id for _ in range(10)]
+    page = jobs.client.list(JobQuery(tenant_id="acme", limit=5))
+    jobs.submit(tenant_id="acme")
+    jobs.client.cancel(made[3])
+    jobs.client.cancel(made[7])
+    rest = jobs.client.list(JobQuery(tenant_id="acme", limit=5, cursor=page.next_cursor))
+    assert [job.job_id for job in (*page.jobs, *rest.jobs)] == made[::-1]
+    assert rest.next_cursor is None
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (JobQuery(), "dcba"),
+        (JobQuery(tenant_id="t1"), "cba"),
+        (JobQuery(tenant_id="ghost"), ""),
+        (JobQuery(tenant_id="t1", workspace_id="w2"), "c"),
+        (JobQuery(statuses=(C,)), "b"),
+        (JobQuery(statuses=(C, Q)), "dcba"),
+        (JobQuery(tenant_id="t1", statuses=(Q,)), "ca"),
+        (JobQuery(tenant_id="t1", statuses=(Q, C, R)), "cba"),
+        (JobQuery(tenant_id="t1", tag='q"x'), "b"),
+        (JobQuery(tenant_id="t1", tag="x"), "a"),
+        (JobQuery(tenant_id="t2", tag="x"), ""),
+        (JobQuery(tenant_id="t1", pipeline="sleep"), "cba"),
+        (JobQuery(tenant_id="t1", pipeline="media"), ""),
+        (JobQuery(tenant_id="t1", within="main"), "ba"),
+        (JobQuery(tenant_id="t1", within="main", statuses=(Q,)), "a"),
+        (JobQuery(tenant_id="t1", within="w2", pipeline="sleep"), "c"),
+        (JobQuery(tenant_id="t1", within="w2", tag="x"), ""),
+        (JobQuery(tenant_id="t1", within="w2", workspace_id="w2"), "c"),
+    ],
+)
+def test_a_list_filters(jobs: Cell, query: JobQuery, expected: str) -> None:
+    ids = {
+        jobs.submit(tenant_id="t1", tags=("x",)).job_id: "a",
+        jobs.submit(tenant_id="t1", tags=('q"x', "y")).job_id: "b",
+        jobs.submit(tenant_id="t1", workspace_id="w2").job_id: "c",
+        jobs.submit(tenant_id="t2").job_id: "d",
+    }
+    jobs.client.cancel(next(job_id for job_id, name in ids.items() if name == "b"))
+    assert "".join(ids[job.job_id] for job in listed(jobs, query)) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        JobQuery(tenant_id="t1", workspace_id="w", statuses=(Q,)),
+        JobQuery(tenant_id="t1", workspace_id="w", tag="x"),
+        JobQuery(tenant_id="t1", pipeline="sleep", statuses=(Q,)),
+        JobQuery(tenant_id="t1", pipeline="sleep", tag="x"),
+        JobQuery(tenant_id="t1", batch_id="batch_1_00000000", tag="x"),
+        JobQuery(workspace_id="w"),
+        JobQuery(pipeline="sleep"),
+        JobQuery(tag="x"),
+    ],
+)
+def test_a_mix_that_needs_a_scan_is_refused_and_the_text_says_what_can_be_mixed(jobs: Cell, query: JobQuery) -> None:
+    with pytest.raises(FiltersNotMixed, match="tenant_id with one of workspace_id, status, pipeline and tag"):
+        jobs.client.list(query)
+
+
+def test_a_range_of_creation_times_goes_with_every_filter(jobs: Cell) -> None:
+    first, second = (jobs.submit(tenant_id="acme", tags=("x",)) for _ in range(2))
+    keys = jobs.store.keys
+    # As if they had been made 1,000,000 s and 2,000,000 s after the epoch.
+    for name, *parts in (("status", "queued"), ("tenant_status", "acme", "queued"), ("tag", "acme", "x"), ("pipeline", "acme", "sleep")):
+        jobs.store.client.zadd(keys(name, *parts), {first.job_id: 1e12, second.job_id: 2e12})
+    between = 1_500_000_000
+    acme = JobQuery(tenant_id="acme")
+    for query in (JobQuery(), acme, replace(acme, tag="x"), replace(acme, pipeline="sleep")):
+        assert listed(jobs, replace(query, created_after=between)) == [jobs.client.get(second.job_id)]
+        assert listed(jobs, replace(query, created_before=between)) == [jobs.client.get(first.job_id)]
+        assert listed(jobs, replace(query, created_after=between, created_before=between + 1)) == []
+
+
+def test_a_page_over_another_workspaces_jobs_is_short_and_goes_on(jobs: Cell) -> None:
+    mine = jobs.submit(tenant_id="acme", workspace_id="mine", tags=("x",))
+    pipe = jobs.store.client.pipeline(transaction=False)
+    index = jobs.store.keys("tag", "acme", "x")
+    # Members without a record are passed over as others' are.
+    pipe.zadd(index, {f"job_1_{n:08x}": mine.order + 1 + n for n in range(BUDGET)})
+    pipe.execute()
+    page = jobs.client.list(JobQuery(tenant_id="acme", tag="x", within="mine"))
+    assert page.jobs == ()
+    assert page.next_cursor is not None
+    page = jobs.client.list(JobQuery(tenant_id="acme", tag="x", within="mine", cursor=page.next_cursor))
+    assert [job.job_id for job in page.jobs] == [mine.job_id]
+    assert page.next_cursor is None
+
+
+@pytest.mark.parametrize("cursor", ["x", "", "AAAA", write_cursor(1) + "AA", "ä", "____________"])
+def test_a_cursor_of_somebody_elses_is_refused(jobs: Cell, cursor: str) -> None:
+    with pytest.raises(InvalidInput):
+        jobs.client.list(JobQuery(cursor=cursor))
+
+
+def test_a_page_is_one_script_call(jobs: Cell) -> None:
+    for _ in range(30):
+        jobs.submit(tenant_id="acme")
+    jobs.client.list(JobQuery(tenant_id="acme"))
+    jobs.store.client.config_resetstat()
+    jobs.client.list(JobQuery(tenant_id="acme"))
+    stats = jobs.store.client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 1
+    assert {name for name in stats if name.startswith("cmdstat_z")} == {"cmdstat_zrevrangebyscore"}

@@ -1,0 +1,78 @@
+"""A RabbitMQ node for tests, from Debian's package, on loopback alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.stack import free_port
+from tests.waiting import until
+
+#: The program itself: Debian's wrapper on PATH changes to another user.
+PROGRAM = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin")
+
+
+class Rabbit:
+    """One node with a folder, a name and ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self._distribution, epmd = free_port(), free_port(), free_port()
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.local = 127.0.0.1:{self.port}\nloopback_users = none\n")
+        (folder / "enabled_plugins").write_text("[].\n")
+        self._log = folder / "rabbitmq.log"
+        self._environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_BASE": str(folder),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_EPMD_PORT": str(epmd),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> Rabbit:
+        assert PROGRAM
+        with self._log.open("ab") as log:
+            # Erlang's name server: ours, or the node would start one that outlives it.
+            self._epmd = self._epmd or subprocess.Popen(["epmd"], env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen([PROGRAM], env=self._environment, stdout=log, stderr=log, start_new_session=True)
+        until(lambda: self._died() or self._listens(), "RabbitMQ", seconds=90)
+        return self
+
+    def kill(self) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        until(lambda: not self._listens(), "RabbitMQ to be gone")
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self.kill()
+        if self._epmd:
+            self._epmd.kill()
+            self._epmd.wait()
+
+    def _died(self) -> None:
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"RabbitMQ ended with {self._process.returncode}:\n{self._log.read_text()[-3000:]}")
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
