@@ -16,13 +16,14 @@ from pipeline_jobs.keys import built_in_place
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
+    "events", "feed",
     "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling", "accept",
-    "schedules",
+    "base", "events", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling",
+    "accept", "schedules",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

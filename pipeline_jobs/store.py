@@ -38,6 +38,8 @@ from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it ran the job"
 EXPIRED = "the job did not start before its ttl_seconds had passed"
 
@@ -127,6 +129,8 @@ class Store:
         self._max_crashes = settings.max_crashes
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.events_per_job,
+            settings.events_per_tenant,
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
             template.queue if template else "",
@@ -224,9 +228,23 @@ class Store:
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
-        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
-        return str(self._run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str:
+        """Write a run's progress (0-100), or with None only ask.
+
+        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :return: `ok`, `cancel` or `fenced`.
+        """
+        known = "" if percent is None else percent
+        flat = [part for pair in passed for part in pair]
+        return str(self._run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
 
     def finish(
         self,
@@ -439,6 +457,19 @@ class Store:
     def send(self, hints: Sequence[Sequence[str]]) -> None:
         """Publish the hints that a script returned; where the scripts push them themselves there are none."""
         self._send(hints)
+
+    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script that only reads, once with each of these arguments, in one round trip."""
+        script = self._scripts[name]
+        if not calls:
+            return []
+        with store_errors():
+            if len(calls) == 1:
+                return [script(keys=[self.keys.prefix], args=calls[0])]
+            with self.client.pipeline(transaction=False) as pipe:
+                for arguments in calls:
+                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                return list(pipe.execute())
 
     # -- inside
 

@@ -17,6 +17,7 @@ from pipeline_jobs.web import (
     auth,
     cancel,
     docs,
+    events,
     guard,
     health,
     jobs,
@@ -27,12 +28,14 @@ from pipeline_jobs.web import (
     problems,
     run,
     schedules,
+    sockets,
     tenants,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.streams import Places
 from pipeline_jobs.web.waiting import WaitingRoom
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -64,12 +67,12 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
+    access = auth.Access(parts.keys, settings, parts.stream_tokens)
+    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, run, pipelines, artifacts, keys, tenants, schedules, audit, metrics, health):
+    for module in (jobs, events, sockets, cancel, run, pipelines, artifacts, keys, tenants, schedules, audit, metrics, health):
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

@@ -38,6 +38,8 @@ class Caller:
     role: Role
     #: None: no key was needed.
     key_id: str | None = None
+    #: The only stream that it opens (`stream_tokens`); None: no token is in play.
+    scope: str | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Caller:
@@ -54,7 +56,7 @@ class Caller:
 
     def sees(self, thing: Owned) -> bool:
         """The job, schedule, ... is this caller's."""
-        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
+        return self.sees_of(thing.tenant_id, thing.workspace_id)
 
     def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
         """The tenant and workspace of a list, narrowed to what this caller may see.
@@ -62,6 +64,14 @@ class Caller:
         :raises Refused: 403, they are not the key's.
         """
         return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
+
+    def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
+        """What is of this tenant and workspace is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
+    def opens(self, scope: str) -> bool:
+        """No token narrows it to another stream."""
+        return self.scope in (None, scope)
 
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
         """The new job as this caller's: what it does not name is the key's.
@@ -82,6 +92,13 @@ class Caller:
         """
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
+
+    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]

@@ -63,6 +63,11 @@ POLICIES: Mapping[str, Policy] = {
     "schedules.pause": Policy.SUBMIT,
     "schedules.resume": Policy.SUBMIT,
     "schedules.run": Policy.SUBMIT,
+    "events.history": Policy.READ,
+    "events.feed": Policy.READ,
+    "events.token": Policy.READ,
+    "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
     "metrics.metrics": Policy.OPERATOR,
     "health.live": Policy.PUBLIC,
     "health.ready": Policy.OPERATOR,
@@ -71,6 +76,9 @@ POLICIES: Mapping[str, Policy] = {
     "docs.static": Policy.PUBLIC,
     "swagger.static": Policy.PUBLIC,
 }
+
+#: Routes that a token of `POST /pipeline/events/token` may open, too.
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

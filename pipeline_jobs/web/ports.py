@@ -9,11 +9,14 @@ from typing import Any, BinaryIO, Protocol
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
 from pipeline_jobs.erase import Erased
+from pipeline_jobs.events import FeedPage, LogPage
+from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.scheduler import NewSchedule
 from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
 
@@ -199,6 +202,28 @@ class Schedules(Protocol):
         """
 
 
+class Events(Protocol):
+    """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
+
+    def page(self, job_id: str, after: int, limit: int) -> LogPage:
+        """Events of a job. :raises UnknownJob:"""
+
+    def feed(self, tenant_id: str, after: str, limit: int, workspace_id: str | None = None) -> FeedPage:
+        """Events of a tenant."""
+
+    def feed_end(self, tenant_id: str) -> str:
+        """Where only what is still to come follows."""
+
+    def follow(self, job_id: str, tenant_id: str, after: int = 0, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a job."""
+
+    def follow_feed(self, tenant_id: str, after: str, workspace_id: str | None = None, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a tenant."""
+
+    def stop_when(self, is_stopping: Callable[[], bool]) -> None:
+        """End all streams as soon as this is true."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -217,4 +242,6 @@ class Parts:
     audit: AuditLog
     tenants: Tenants
     schedules: Schedules
+    events: Events
+    stream_tokens: StreamTokens
     pipelines: Registry = registry
