@@ -15,10 +15,12 @@ from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.listing import JobPage, JobQuery, page
 from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -72,6 +74,7 @@ class Client:
                 "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
                 "tags": new.tags,
                 "metadata": new.metadata,
+                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
                 "depends_on": new.depends_on,
                 "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
             }
@@ -96,17 +99,27 @@ class Client:
             raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
         return pipeline, new.quality
 
-    def submit(self, new: NewJob, *, job_id: str | None = None, message: str | None = None, idempotency_key: str | None = None) -> Job:
+    def submit(
+        self,
+        new: NewJob,
+        *,
+        job_id: str | None = None,
+        message: str | None = None,
+        idempotency_key: str | None = None,
+        sender: Sender | None = None,
+    ) -> Job:
         """Accept a job. When this returns, the job is in the store.
 
         :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
         :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one job, however often it is sent.
+        :param sender: who sends it: whose rate counts besides the tenant's, and where the key is one of a kind.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
         :raises InvalidInput: it depends on a job that is none of the tenant's.
-        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
@@ -117,7 +130,10 @@ class Client:
         idempotency = None
         if idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (digest(idempotency_key), digest(dumps({name: getattr(new, name) for name in _ASKED})))
+            idempotency = (
+                digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(dumps({name: getattr(new, name) for name in _ASKED})),
+            )
         while True:
             try:
                 return self.store.submit(
@@ -127,6 +143,7 @@ class Client:
                     message=message,
                     durably=durably,
                     idempotency=idempotency,
+                    sender=sender,
                 )
             except IdTaken:
                 if job_id is not None:

@@ -69,14 +69,18 @@ class Stack:
 
     def maintenance(self) -> None:
         """A maintenance worker and beat, up."""
-        self.maintenance_worker("maintenance")
+        self.run_maintenance()
+
+    def run_maintenance(self, **env: str) -> None:
+        """Likewise, with more in the worker's environment."""
+        self.maintenance_worker("maintenance", **env)
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
 
-    def maintenance_worker(self, name: str) -> None:
+    def maintenance_worker(self, name: str, **env: str) -> None:
         """A maintenance worker, up."""
         process = self.run(
             name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-Q", "maintenance",
-            "-c", "1", "--loglevel=INFO",
+            "-c", "1", "--loglevel=INFO", **env,
         )  # fmt: skip
         until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
 

@@ -54,13 +54,13 @@ end
 
 local job, first, last = {}, 14, 13 + 2 * tonumber(ARGV[13])
 for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
-local refused = no_room(schedule.tenant_id, 1, ARGV[9], ARGV[10])
+local refused = no_room(schedule.tenant_id, 1, ARGV[9], ARGV[10], '', 0)
 if refused and by_hand then return {'refused', refused, '', {}} end
 if refused then
   if refused[1] == 'rate' then return skipped('rate_limited') end
   return skipped(({tenant = 'queue_full', all = 'store_full'})[refused[2]] or refused[2] .. '_full')
 end
-take_room(schedule.tenant_id, 1)
+take_tokens(1)
 accept({{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, deadline = tonumber(ARGV[11]), wait = tonumber(ARGV[12])}}, ttl_ms)
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
