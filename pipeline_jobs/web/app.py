@@ -27,6 +27,7 @@ from pipeline_jobs.web import (
     problems,
     run,
     tenants,
+    ui,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
@@ -42,7 +43,7 @@ API keys go into `Authorization: Bearer pjk_...`; until one was made, the API se
 
 
 class Api(OpenAPI):
-    """Flask, less two things that cost each request time: there are no sessions here, and nothing is async."""
+    """Flask, less two things that cost each request time: there are no sessions of its kind here, and nothing is async."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
@@ -63,13 +64,14 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings)
+    access = auth.Access(parts.keys, settings, parts.secret)
     app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
     for module in (jobs, cancel, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
         app.register_api(module.blueprint)
+    ui.install(app)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app

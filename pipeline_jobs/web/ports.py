@@ -11,6 +11,7 @@ from pipeline_jobs.audit import Row
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.overview import Now
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
@@ -144,6 +145,16 @@ class Tenants(Protocol):
         """Erase it, or count what would go."""
 
 
+class Overview(Protocol):
+    """`pipeline_jobs.overview`, over the store. Both raise `StoreUnavailable`."""
+
+    def now(self, tenant_id: str | None) -> Now:
+        """What waits and runs, of a tenant or (None) of all."""
+
+    def tenants(self, most: int) -> list[str]:
+        """Tenants that ever had a job, the busiest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -161,4 +172,7 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    overview: Overview
+    #: The key that signs the page's sessions.
+    secret: Callable[[], str]
     pipelines: Registry = registry

@@ -16,6 +16,7 @@ from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.overview import Now
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -283,6 +284,21 @@ class FakeTenants:
 
 
 @dataclass
+class FakeOverview:
+    jobs: FakeJobs
+    slots: int = 4
+
+    def now(self, tenant_id: str | None) -> Now:
+        self.jobs.ask()
+        mine = [job for job in self.jobs.jobs.values() if tenant_id in (None, job.tenant_id)]
+        queued = [job for job in mine if job.status is JobStatus.QUEUED]
+        return Now(len(queued), sum(job.status is JobStatus.RUNNING for job in mine), self.slots, 1.0 if queued else None)
+
+    def tenants(self, most: int) -> list[str]:
+        return sorted({job.tenant_id for job in self.jobs.jobs.values()})[:most]
+
+
+@dataclass
 class World:
     """Everything behind the app under test."""
 
@@ -312,6 +328,8 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            overview=FakeOverview(self.jobs),
+            secret=lambda: "test-secret",
             pipelines=make_registry(),
         )
 
