@@ -52,10 +52,8 @@ def _figures(tenant: str | None) -> Figures:
     who, parts = caller(), web().parts
     if who.workspace_id is not None:
         # No index knows how many jobs of a workspace wait: they are looked at, up to a limit.
-        queued, running = (
-            parts.client.list(who.query(JobQuery(statuses=(status,), limit=MOST_COUNTED)))
-            for status in (JobStatus.QUEUED, JobStatus.RUNNING)
-        )
+        waits, runs = (JobQuery(statuses=(status,), limit=MOST_COUNTED) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
+        queued, running = parts.client.list(who.query(waits)), parts.client.list(who.query(runs))
         return Figures(len(queued.jobs), len(running.jobs), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
     now = parts.overview.now(tenant)
     # How many slots there are is the installation's business; a tenant's own limit is on its page.

@@ -21,7 +21,7 @@ from pipeline_jobs.web.validation import check
 
 #: What each limit is, for people.
 LIMITS = {
-    "weight": "Share of the slots, relative to other tenants (1)",
+    "weight": "Share of the slots (weight)",
     "max_concurrent": "Most jobs that run at once",
     "max_queued": "Most jobs that wait",
     "submit_rate": "Jobs submitted a second",

@@ -27,8 +27,8 @@ function draw(place) {
     legend: { show: true, live: true, markers: { width: 0 } },
     scales: { x: { time: false, range: [-0.6, days.length - 0.4] }, y: { range: [0, top * 1.05] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 44, incrs: [1, 2, 7], values: (_, at) => at.map(label) },
-      { ...axis, size: 44, space: 36, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8] },
+      { ...axis, grid: { show: false }, size: 28, space: 44, incrs: [1, 2, 7], values: (_, at) => at.map(label) },
+      { ...axis, size: 44, space: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8] },
     ],
     series: [
       { label: "Day", value: (_, day) => (day == null ? "-" : data.dates[day]) },
