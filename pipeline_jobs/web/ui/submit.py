@@ -86,18 +86,31 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         pipelines=[known for known in web().parts.pipelines.all() if known.name != "canary"],
         fields=_fields(pipeline),
         values=values,
-        errors=_at_fields(errors or {}),
+        errors=_at_fields(errors or {}, _shown(pipeline)),
         # A form that was refused made no job: its token is good for the corrected one.
         token=values.get("token") or secrets.token_urlsafe(16),
     )
 
 
-def _at_fields(errors: Mapping[str, str]) -> dict[str, str]:
+def _shown(pipeline: Pipeline) -> set[str]:
+    """The fields that the form has for this pipeline and caller."""
+    who = caller()
+    optional = {
+        "url": pipeline.needs_url,
+        "quality": bool(pipeline.qualities),
+        "params": bool(pipeline.params.model_fields),
+        "tenant_id": who.sees_all,
+        "workspace_id": who.workspace_id is None,
+    }
+    return {"priority", "tags", "pipeline", *(name for name, is_shown in optional.items() if is_shown)}
+
+
+def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
     """Each error at the field of the form where it belongs: `params.seconds` at `params`, and what has none at the top (`form`)."""
     placed: dict[str, list[str]] = {}
     for path, text in errors.items():
         field = path.partition(".")[0]
-        name = field if field in {"params", "priority", "tags", *_TEXTS} else "form"
+        name = field if field in shown else "form"
         placed.setdefault(name, []).append(text if path in (name, "form") or text.startswith(path) else f"{path}: {text}")
     return {name: "; ".join(texts) for name, texts in placed.items()}
 
