@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from pipeline_jobs.api_keys import Role
 from pipeline_jobs.client import JobQuery
@@ -14,7 +14,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, is_fragment, page
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
 from pipeline_jobs.web.ui.listing import checked_name
 
 #: Days in the chart.
@@ -41,7 +41,9 @@ class Figures:
 
 @blueprint.get("")
 def overview() -> Response:
-    tenant = checked_name("tenant_id", chosen_tenant())
+    named = checked_name("tenant_id", request.args.get("tenant_id") or None)
+    # Refuses a tenant that is not the key's, as a list does.
+    tenant = caller().query(JobQuery(tenant_id=named)).tenant_id
     values: dict[str, Any] = {"figures": _figures(tenant), "latest": _latest(tenant)}
     if not is_fragment():
         values |= _usage(tenant)
