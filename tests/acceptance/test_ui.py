@@ -15,6 +15,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
 from tests.browser import Visit, visit
 from tests.stack import Stack
+from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 UI = "/pipeline/ui"
@@ -73,9 +74,9 @@ def test_a_tenant_signs_in_submits_follows_cancels_and_deletes(make_stack: MakeS
 
         long = submit(browser, '{"seconds": 600, "steps": 10000}')
         expect(badge(browser)).to_have_text("running")
-        value = "document.querySelector('.meter progress').value"
-        before = page.evaluate(value)
-        page.wait_for_function(f"{value} > {before}", timeout=PATIENCE)
+        bar = page.locator(".meter progress")
+        before = float(bar.get_attribute("value") or 0)
+        until(lambda: float(bar.get_attribute("value") or 0) > before, "the bar to move")
         page.get_by_text("Cancel ...").click()
         page.get_by_role("button", name="Cancel the job").click()
         expect(badge(browser)).to_have_text("cancelled")
