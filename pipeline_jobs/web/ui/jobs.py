@@ -13,7 +13,7 @@ from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.jobs import handle_of
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
-from pipeline_jobs.web.ui.listing import filters, read_query
+from pipeline_jobs.web.ui.listing import BY, filters, read_query
 from pipeline_jobs.web.ui.results import result_view, safe_link
 
 blueprint.add_app_template_filter(safe_link)
@@ -21,14 +21,16 @@ blueprint.add_app_template_filter(safe_link)
 
 @blueprint.get("/jobs")
 def jobs() -> Response:
-    parts, found = web().parts, filters()
-    listed = parts.client.list(caller().query(read_query(found)))
+    who, found = caller(), filters()
+    listed = web().parts.client.list(who.query(read_query(found)))
     return page(
         "jobs",
         jobs=listed.jobs,
         next_cursor=listed.next_cursor,
         filters=found,
-        pipelines=[pipeline.name for pipeline in parts.pipelines.all()],
+        # The one besides tenant and status, if there is one.
+        by=next((name for name in BY if name in found), None),
+        choices={name: text for name, text in BY.items() if name != "workspace_id" or who.workspace_id is None},
     )
 
 

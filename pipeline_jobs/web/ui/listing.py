@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from flask import request
 
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.requests import ListRequest
 from pipeline_jobs.web.validation import check
 
-_FILTERS = ("tenant_id", "workspace_id", "pipeline", "tag")
+#: One of these goes with a tenant, and none of them with a status: each list has an index of its own (`pipeline_jobs/listing.py`).
+BY = {"workspace_id": "Workspace", "pipeline": "Pipeline", "tag": "Tag"}
 
 
 def filters() -> dict[str, str]:
-    """Those that are set: a form sends empty ones too."""
-    found = {name: request.args.get(name, "").strip() for name in (*_FILTERS, "status")}
+    """Those that are set. The form sends which one (`by`) and its value (`value`); links name it, as the API does."""
+    found = {name: request.args.get(name, "").strip() for name in ("tenant_id", "status", *BY)}
+    by = request.args.get("by", "")
+    if by in BY:
+        found = {"tenant_id": found["tenant_id"], by: request.args.get("value", "").strip()}
     return {name: value for name, value in found.items() if value}
 
 

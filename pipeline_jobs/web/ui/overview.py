@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, request
 
 from pipeline_jobs.api_keys import Role
-from pipeline_jobs.client import JobQuery
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.caller import caller

@@ -18,6 +18,7 @@ REASONS: dict[str, str] = {
     Reason.TENANT_RATE: "Its tenant has started as many jobs as its rate allows.",
     Reason.TENANT_PAUSED: "Its tenant is paused.",
     Reason.PIPELINE_CONCURRENCY: "Its pipeline runs as often as it may.",
+    Reason.DEPENDENCY: "It waits for other jobs to end.",
     Reason.DISPATCHED: "A worker is about to take it.",
     Reason.RETRY: "It is tried again after a short break.",
 }

@@ -415,12 +415,20 @@ class TestJobs:
         for _ in range(30):
             put(world)
         browser = signed_in(client, world)
-        older = re.search(r'href="([^"]+cursor=[^"]+)">Older', browser.get("/jobs?status=queued&workspace_id=main&tag=").text)
+        older = re.search(r'href="([^"]+cursor=[^"]+)">Older', browser.get("/jobs?status=queued&tag=").text)
         assert older is not None
         page = browser.get(older[1].removeprefix(UI).replace("&amp;", "&")).text
         assert page.count('<tr id="row-') == 5
         assert "Newest" in page
         assert browser.get("/jobs?cursor=x").status_code == 422
+
+    def test_one_finds_by_workspace_pipeline_or_tag(self, client: FlaskClient, world: World) -> None:
+        job, _ = put(world, workspace_id="blog", tags=("weekly",), pipeline="media"), put(world)
+        browser = signed_in(client, world)
+        for by, value in (("workspace_id", "blog"), ("tag", "weekly"), ("pipeline", "media")):
+            for path in (f"/jobs?by={by}&value={value}&status=failed", f"/jobs?{by}={value}"):
+                assert re.findall(r'<tr id="row-(\w+)"', browser.get(path).text) == [job.job_id], path
+        assert browser.get("/jobs?by=tag&value=").text.count('<tr id="row-') == 2
 
     def test_every_reason_is_said_in_a_sentence(self, client: FlaskClient, world: World) -> None:
         browser = signed_in(client, world)
