@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.artifacts import RunArtifacts
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
 from tests.browser import Visit, visit
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -177,7 +179,7 @@ def test_every_page_fits_a_phone_and_a_desk(make_stack: MakeStack, scheme: Any) 
     with visit(api.url, color_scheme=scheme) as browser:
         new = NewJob(url=long, tenant_id="t" * 64, workspace_id="w" * 64, tags=("x" * 64,), metadata={"k" * 200: "v" * 200})
         job = stack.client.submit(new)
-        pages = (UI, f"{UI}/jobs", f"{UI}/jobs/{job.job_id}", f"{UI}/submit", f"{UI}/tenants/{'t' * 64}", f"{UI}/jobs?tag=none")
+        pages = (UI, f"{UI}/jobs", f"{UI}/jobs/{job.job_id}", f"{UI}/submit", f"{UI}/tenants/{'t' * 64}", f"{UI}/jobs?tenant_id=none")
         for width in (390, 1280):
             browser.page.set_viewport_size({"width": width, "height": 800})
             for path in pages:
@@ -187,3 +189,30 @@ def test_every_page_fits_a_phone_and_a_desk(make_stack: MakeStack, scheme: Any) 
         red = int(re.findall(r"\d+", ground)[0])
         assert (red < 60) is (scheme == "dark")
         browser.quiet()
+
+
+def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(announce_seconds=1000.0)
+    api = stack.api()
+    store = stack.client.store
+    store.announce("w", 5, [])
+    job = stack.client.submit(NewJob(url="https://media.example/x.mp4", tenant_id="acme"))
+    claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
+    run = RunArtifacts(stack.app.jobs.artifacts(), f"acme/main/{job.job_id}/{claimed.fence}")
+    (tmp_path / "transcript.txt").write_text("A harbor in the morning.\n")
+    # The links name the host of the settings, not the one that the browser asked for.
+    links = {
+        "media": run.publish(ROOT / "samples" / "harbor.mp4", "video.mp4"),
+        "transcript": run.publish(tmp_path / "transcript.txt", "transcript.txt"),
+    }
+    data = {"transcript": "A harbor in the morning.", "artifacts": links, "drive_url": links["media"]}
+    store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": data}, artifacts=run.prefix)
+    with visit(api.url) as browser:
+        browser.go(f"{UI}/jobs/{job.job_id}")
+        video = browser.page.locator("video")
+        until(lambda: video.evaluate("video => video.readyState >= 1"), "the film's metadata")
+        assert video.evaluate("video => video.videoWidth") > 0
+        browser.quiet()
+        browser.page.get_by_role("link", name="transcript").click()
+        expect(browser.page.locator("body")).to_contain_text("A harbor in the morning.")
