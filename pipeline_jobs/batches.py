@@ -14,6 +14,7 @@ from pipeline_jobs.client import Client, digest
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import refusal
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
@@ -76,6 +77,15 @@ class Batch:
             order=int(flat["order"]),
         )
 
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/batches/{self.batch_id}"
+        urls = {"self": link, "jobs": f"{public_url}/pipeline/jobs?batch_id={self.batch_id}", "cancel": link + "/cancel"}
+        return {**self.to_dict(), "urls": urls}
+
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
         return {
@@ -128,12 +138,13 @@ class Batches:
     def __init__(self, client: Client) -> None:
         self._client, self._store = client, client.store
 
-    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None) -> Made:
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
 
         :param partial: leave out the jobs that are not as they must be, instead of refusing the batch. It is refused all the same if none
             is left, and when the tenant may not have so many more jobs now: limits count each job, and hold for the batch as a whole.
         :param idempotency_key: as for a single job.
+        :param sender: likewise.
         :raises InvalidItems: names each wrong job.
         :raises InvalidInput: it has no jobs, or more than 1,000.
         :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
@@ -146,7 +157,10 @@ class Batches:
         idempotency = ("", "")
         if idempotency_key is not None:
             jobs = [asdict(replace(job, tenant_id="", workspace_id="")) for job in new.jobs]
-            idempotency = (digest(f"batch\n{idempotency_key}"), digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])))
+            idempotency = (
+                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
+            )
         depends = any(job.depends_on for job in new.jobs)
         while True:
             errors = [wrong[number] for number in sorted(wrong)]
@@ -160,6 +174,7 @@ class Batches:
                 metadata=dumps(dict(new.metadata)) if new.metadata else "",
                 errors=dumps(errors) if errors else "",
                 common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                sender=sender,
                 jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
             )
             match reply[0]:

@@ -9,17 +9,20 @@ from celery import Celery
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import audit, metrics, overview, readiness
+from pipeline_jobs import audit, metrics, overview, pipeline_limits, readiness
 from pipeline_jobs.api_keys import KeyStore
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
@@ -52,6 +55,10 @@ def create_api(settings: Settings) -> Flask:
         tenants=_Tenants(jobs),
         overview=_Overview(store, settings),
         secret=lambda: settings.secret_key or store.secret(),
+        webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
+        pipeline_limits=_PipelineCaps(store),
+        events=Hub(store),
+        stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),
     )
     return create_app(parts, settings)
 
@@ -102,6 +109,19 @@ class _Overview:
 
     def tenants(self, most: int) -> list[str]:
         return overview.tenants(self._store, most)
+
+
+class _PipelineCaps:
+    """Caps of pipelines."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        return pipeline_limits.of(self._store, pipeline)
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        return pipeline_limits.set_cap(self._store, pipeline, max_concurrent)
 
 
 class _Audit:

@@ -29,15 +29,19 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     UnknownJob,
+    WebhooksFull,
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it ran the job"
 EXPIRED = "the job did not start before its ttl_seconds had passed"
 
@@ -63,6 +67,10 @@ class HintTemplate:
     queue: str
     #: The whole message as kombu writes it, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ to fill in.
     message: str
+
+
+#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
+Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +133,11 @@ class Store:
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
+        self._sender_rate = settings.submit_rate_per_key
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.events_per_job,
+            settings.events_per_tenant,
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
             template.queue if template else "",
@@ -147,6 +158,7 @@ class Store:
         adopt: bool = False,
         durably: bool = False,
         idempotency: tuple[str, str] | None = None,
+        sender: Sender | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
@@ -155,6 +167,7 @@ class Store:
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
         :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
@@ -182,12 +195,16 @@ class Store:
             "" if ttl_seconds is None else _ms(ttl_seconds),
             self._ttl_ms,
             *(idempotency or ("", "")),
+            sender.principal if sender else "",
+            self._sender_rate,
             len(flat),
             *fields,
         )
         if reply[0] != "ok":
             raise refusal(reply)
-        _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
+        _, created_at, order, reason, fence, deadline_at, rates, hints = reply
+        if sender is not None:
+            sender.note(rates)
         self._send(hints)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
@@ -202,15 +219,28 @@ class Store:
         )
 
     def submit_batch(
-        self, durably: bool, batch_id: str, key: str, fingerprint: str, *, metadata: str, errors: str, common: str, jobs: str
+        self,
+        durably: bool,
+        batch_id: str,
+        key: str,
+        fingerprint: str,
+        *,
+        metadata: str,
+        errors: str,
+        common: str,
+        jobs: str,
+        sender: Sender | None = None,
     ) -> Sequence[Any]:
         """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
         nonce = secrets.token_hex(8)
         reply: Sequence[Any] = self._durably(
-            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs
-        )
+            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs,
+            sender.principal if sender else "", self._sender_rate,
+        )  # fmt: skip
         if reply[0] == "ok":
-            self._send(reply[3])
+            if sender is not None:
+                sender.note(reply[3])
+            self._send(reply[4])
             if '"depends_on"' in jobs:
                 self._send(self._run("settle"))
         return reply
@@ -224,9 +254,21 @@ class Store:
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
-        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
-        return str(self._run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str:
+        """Write a run's progress (0-100), or with None only ask.
+
+        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :return: `ok`, `cancel` or `fenced`.
+        """
+        return str(self._run("progress", job_id, fence, *_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -239,12 +281,19 @@ class Store:
         error_detail: Mapping[str, Any] | None = None,
         artifacts: str = "",
         artifact_bytes: int = 0,
+        last: Told | None = None,
     ) -> JobStatus | None:
-        """End a job. :return: the status it ended in (a requested cancel wins), or None: this run has no say."""
+        """End a job.
+
+        :param last: what the run has not told yet, written first.
+        :return: the status it ended in (a requested cancel wins), or None: this run has no say.
+        """
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        detail = dumps(error_detail) if error_detail else "{}"
+        told = _told(*last) if last else _told(None)
         status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
+            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self._ttl_ms, *told
         )
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -312,9 +361,12 @@ class Store:
             kept = self.client.hget(self.keys("limits"), tenant_id)
         return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
 
-    def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
-        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""
-        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap))
+    def set_pipeline_cap(self, pipeline: str, cap: int | None, *, declared: bool = False) -> None:
+        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once.
+
+        :param declared: it is what the pipeline's code says; one that was set outranks it.
+        """
+        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
@@ -426,7 +478,24 @@ class Store:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
 
+    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script that only reads, once with each of these arguments, in one round trip."""
+        script = self._scripts[name]
+        if not calls:
+            return []
+        with store_errors():
+            if len(calls) == 1:
+                return [script(keys=[self.keys.prefix], args=calls[0])]
+            with self.client.pipeline(transaction=False) as pipe:
+                for arguments in calls:
+                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                return list(pipe.execute())
+
     # -- inside
+
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
+        return self._run(name, *arguments)
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
@@ -457,14 +526,22 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             field = f"depends_on.{reply[2]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
+            return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
         case "same":
             return AlreadySubmitted(reply[1])
         case "differs":
             return KeyReused()
     return IdTaken()
+
+
+def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
+    """What a run tells, as progress and finish take it."""
+    flat = [part for pair in passed for part in pair]
+    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:

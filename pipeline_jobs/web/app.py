@@ -16,23 +16,30 @@ from pipeline_jobs.web import (
     audit,
     auth,
     cancel,
+    deliveries,
     docs,
+    events,
     guard,
     health,
     jobs,
     keys,
     metrics,
     openapi,
+    pipeline_limits,
     pipelines,
     problems,
     run,
+    sockets,
     tenants,
     ui,
+    webhook_secrets,
+    webhooks,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.streams import Places
 from pipeline_jobs.web.waiting import WaitingRoom
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -64,12 +71,22 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings, parts.secret)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
+    access = auth.Access(parts.keys, settings, parts.stream_tokens, parts.secret)
+    app.extensions[EXTENSION] = Web(
+        parts,
+        settings,
+        WaitingRoom(max(1, settings.http_threads - 4)),
+        access,
+        Places(settings.http_streams, settings.http_streams_per_tenant),
+    )
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    modules = (
+        jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries,
+        audit, metrics, health,
+    )  # fmt: skip
+    for module in modules:
         app.register_api(module.blueprint)
     ui.install(app)
     docs.install(app, lambda: openapi.complete(app))

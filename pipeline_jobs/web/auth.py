@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, request
 from structlog.contextvars import bind_contextvars
 
-from pipeline_jobs.api_keys import ApiKey
+from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.web import guard, policy
 from pipeline_jobs.web.caller import ANYBODY, Caller, set_caller
 from pipeline_jobs.web.failures import Failures
@@ -42,9 +44,9 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: ApiKeys, settings: Settings, secret: Callable[[], str]) -> None:
+    def __init__(self, keys: ApiKeys, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
         """:param secret: gives the key that signs the page's sessions."""
-        self._keys = keys
+        self._keys, self._tokens = keys, tokens
         self._ring, self._failures = KeyRing(keys), Failures()
         self.sessions = Sessions(self._ring, secret, settings.ui_session_seconds)
         self._always = settings.require_keys
@@ -102,12 +104,30 @@ class Access:
                 "no API key has been made, so this API serves its own machine only; "
                 "make one there: celery -A celery_app jobs key create --all-tenants --role admin",
             )
-        raise Refused(
-            401,
-            "unauthorized",
-            "this needs a good API key: Authorization: Bearer pjk_...",
-            headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
-        )
+        raise _unauthorized()
+
+    def token_caller(self, text: str) -> Caller | None:
+        """Who shows this token of a stream; None: no key was needed when it was made, so the request must stand for itself.
+
+        :raises Refused: 401 the token, or the key behind it, is not good.
+        :raises StoreUnavailable: the key must be looked up and cannot be.
+        """
+        token = self._tokens.read(text)
+        if token is None:
+            raise _unauthorized()
+        if not token.key_id:
+            return None
+        key = self._ring.by_id(token.key_id)
+        if key is None:
+            raise _unauthorized()
+        bind_contextvars(key_id=key.key_id)
+        return replace(Caller.of(key), role=Role.READ, scope=token.scope)
+
+    def still_good(self, who: Caller) -> bool:
+        """Whoever was let in before would be now. :raises StoreUnavailable: that must be looked up and cannot be."""
+        if who.key_id is None:
+            return not self.required()
+        return self._ring.by_id(who.key_id) is not None
 
     def sign_in(self, environ: WSGIEnvironment, text: str) -> ApiKey | None:
         """The good key with this text, given in a form; None: there is none, which counts as a wrong key.
@@ -167,7 +187,9 @@ def install(app: Flask, access: Access) -> None:
             raise Refused(403, "forbidden", "nobody may use this route")
         if needs is Policy.PUBLIC:
             return
-        who = access.caller(request.environ, needs, request.cookies.get(COOKIE) if request.blueprint == PAGE else None)
+        token = request.args.get("token") if request.endpoint in policy.STREAMS else None
+        session = request.cookies.get(COOKIE) if request.blueprint == PAGE else None
+        who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs, session)
         if request.method != "OPTIONS":
             policy.check(needs, who, request.view_args or {})
         set_caller(who)
@@ -177,6 +199,15 @@ def install(app: Flask, access: Access) -> None:
 
 def _address(environ: WSGIEnvironment) -> str:
     return str(environ.get("REMOTE_ADDR", ""))
+
+
+def _unauthorized() -> Refused:
+    return Refused(
+        401,
+        "unauthorized",
+        "this needs a good API key: Authorization: Bearer pjk_...",
+        headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
+    )
 
 
 def _bearer(environ: WSGIEnvironment) -> str | None:

@@ -10,6 +10,8 @@ from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.senders import Sender
+from pipeline_jobs.web.failures import group
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
@@ -27,6 +29,8 @@ class Caller:
     role: Role
     #: None: no key was needed.
     key_id: str | None = None
+    #: The only stream that it opens (`stream_tokens`); None: no token is in play.
+    scope: str | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Caller:
@@ -43,7 +47,26 @@ class Caller:
 
     def sees(self, job: Job) -> bool:
         """The job is this caller's."""
-        return self.tenant_id in (ALL, job.tenant_id) and self.workspace_id in (None, job.workspace_id)
+        return self.sees_of(job.tenant_id, job.workspace_id)
+
+    def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
+        """What is of this tenant and workspace is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
+    def opens(self, scope: str) -> bool:
+        """No token narrows it to another stream."""
+        return self.scope in (None, scope)
+
+    def tenant(self, named: str | None) -> str | None:
+        """The tenant that a request is about: the named one, else the key's; None: neither.
+
+        :raises Refused: 403, the key is of another.
+        """
+        return self._own("tenant_id", named)
+
+    def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
+        """What is of this tenant (and workspace) is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
 
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
         """The new job as this caller's: what it does not name is the key's.
@@ -57,6 +80,11 @@ class Caller:
             workspace_id=self._own("workspace_id", new.workspace_id if "workspace_id" in named else None) or new.workspace_id,
         )
 
+    def sender(self, route: str) -> Sender:
+        """This caller as the sender of a new job. Its Idempotency-Keys are its workspace's own, if it is bound to one, and the route's."""
+        principal = f"key:{self.key_id}" if self.key_id else f"address:{group(request.remote_addr or '')}"
+        return Sender(principal, f"{route}\n{self.workspace_id or ''}")
+
     def query(self, query: JobQuery) -> JobQuery:
         """The filters, narrowed to what this caller may see.
 
@@ -64,6 +92,13 @@ class Caller:
         """
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
+
+    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import threading
 import time
 from collections.abc import Callable
@@ -38,42 +37,54 @@ class KeyRing:
 
         :raises StoreUnavailable: it must be looked up and cannot be.
         """
-        key_id, secret = split(text) or ("", "")
-        return self._find(_mark(text), key_id, lambda key: key.opens_with(secret))
+        mark = _mark(text)
+        seen = self._seen.get(mark)
+        # Expiry is by the clock of each request, so that it needs no look.
+        key = seen.key if seen is not None and self._clock() < seen.until else self._look_up(mark, text)
+        return key if key is not None and key.is_good(time.time() * 1000) else None
 
-    def find_marked(self, key_id: str, mark: str) -> ApiKey | None:
-        """The key that a session was made for, if it is good now: `mark` is its `session_mark`.
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """The key with this id, if it is good now: for what was opened with its text before.
 
         :raises StoreUnavailable: it must be looked up and cannot be.
         """
-        return self._find(_mark(f"session:{key_id}:{mark}"), key_id, lambda key: hmac.compare_digest(session_mark(key), mark))
+        mark = key_id.encode()
+        seen = self._seen.get(mark)
+        if seen is not None and self._clock() < seen.until:
+            key: ApiKey | None = seen.key
+        else:
+            until = self._clock() + CACHE_SECONDS
+            key = self._keys.get(key_id)
+            self._remember(mark, key, until)
+        return key if key is not None and key.is_good(time.time() * 1000) else None
 
     def has_seen(self, text: str) -> bool:
         """It was a good key's when this process last looked."""
         return _mark(text) in self._seen
 
-    def _find(self, mark: bytes, key_id: str, opens: Callable[[ApiKey], bool]) -> ApiKey | None:
-        seen = self._seen.get(mark)
-        # Expiry is by the clock of each request, so that it needs no look.
-        key = seen.key if seen is not None and self._clock() < seen.until else self._look_up(mark, key_id, opens)
-        return key if key is not None and key.is_good(time.time() * 1000) else None
-
-    def _look_up(self, mark: bytes, key_id: str, opens: Callable[[ApiKey], bool]) -> ApiKey | None:
+    def _look_up(self, mark: bytes, text: str) -> ApiKey | None:
         # The age of the answer counts from before the question.
         until = self._clock() + CACHE_SECONDS
-        key = self._keys.get(key_id) if key_id else None
+        parts = split(text)
+        key = self._keys.get(parts[0]) if parts else None
         now = int(time.time() * 1000)
-        if key is None or not opens(key) or not key.is_good(now):
+        if parts is None or key is None or not key.opens_with(parts[1]) or not key.is_good(now):
             with self._lock:
                 self._seen.pop(mark, None)
             return None
         if now - (key.last_used_at or 0) >= USED_MS:
             key = self._touch(key, now)
+        self._remember(mark, key, until)
+        return key
+
+    def _remember(self, mark: bytes, key: ApiKey | None, until: float) -> None:
         with self._lock:
+            if key is None:
+                self._seen.pop(mark, None)
+                return
             if len(self._seen) >= MAX_REMEMBERED and mark not in self._seen:
                 del self._seen[next(iter(self._seen))]
             self._seen[mark] = _Seen(key, until)
-        return key
 
     def _touch(self, key: ApiKey, now: int) -> ApiKey:
         try:
@@ -82,11 +93,6 @@ class KeyRing:
             # A full server: the key is good, when it was used is a courtesy.
             pass
         return replace(key, last_used_at=now)
-
-
-def session_mark(key: ApiKey) -> str:
-    """Tells this key from any other that might get its id; nothing that opens it."""
-    return sha256(f"session:{key.hash}".encode()).hexdigest()[:32]
 
 
 def _mark(text: str) -> bytes:

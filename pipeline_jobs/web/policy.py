@@ -44,6 +44,9 @@ POLICIES: Mapping[str, Policy] = {
     "cancel.cancel": Policy.SUBMIT,
     "run.run": Policy.SUBMIT,
     "pipelines.pipelines": Policy.READ,
+    # A pipeline is everybody's: how much of it is taken tells of all tenants.
+    "pipeline_limits.limits": Policy.ROOT,
+    "pipeline_limits.set_limits": Policy.ROOT,
     "artifacts.artifact": Policy.PUBLIC,
     "keys.create": Policy.ADMIN,
     "keys.list_": Policy.ADMIN,
@@ -55,6 +58,25 @@ POLICIES: Mapping[str, Policy] = {
     "tenants.set_limits": Policy.ROOT,
     "tenants.usage": Policy.ADMIN,
     "tenants.erase": Policy.ROOT,
+    "events.history": Policy.READ,
+    "events.feed": Policy.READ,
+    "events.token": Policy.READ,
+    "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
+    # Where a tenant's results go, and what proves them genuine, is its admin's business.
+    "webhooks.create": Policy.ADMIN,
+    "webhooks.list_": Policy.ADMIN,
+    "webhooks.get": Policy.ADMIN,
+    "webhooks.change": Policy.ADMIN,
+    "webhooks.delete": Policy.ADMIN,
+    "webhooks.rotate": Policy.ADMIN,
+    "webhooks.test": Policy.ADMIN,
+    "webhook_secrets.secret": Policy.ADMIN,
+    "webhook_secrets.rotate": Policy.ADMIN,
+    "deliveries.of_job": Policy.READ,
+    "deliveries.list_": Policy.READ,
+    "deliveries.get": Policy.READ,
+    "deliveries.redeliver": Policy.SUBMIT,
     "metrics.metrics": Policy.OPERATOR,
     "health.live": Policy.PUBLIC,
     "health.ready": Policy.OPERATOR,
@@ -76,6 +98,9 @@ POLICIES: Mapping[str, Policy] = {
     "ui.tenant": Policy.ADMIN,
     "ui.set_limits": Policy.ROOT,
 }
+
+#: Routes that a token of `POST /pipeline/events/token` may open, too.
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

@@ -15,10 +15,12 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs.exceptions import (
+    EndpointDisabled,
     IdTaken,
     InvalidInput,
     JobNotEnded,
     JobNotWaiting,
+    KeyChanged,
     KeyReused,
     PipelineJobsError,
     QueueDisabled,
@@ -27,9 +29,13 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownDelivery,
+    UnknownEndpoint,
     UnknownJob,
 )
+from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
+from pipeline_jobs.web.rates import rate_headers
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -44,6 +50,10 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     UnknownJob: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
+    UnknownEndpoint: 404,
+    UnknownDelivery: 404,
+    EndpointDisabled: 409,
+    KeyChanged: 409,
     KeyReused: 422,
     QueueDisabled: 404,
     RequestError: 400,
@@ -60,6 +70,7 @@ _CODES: Mapping[int, str] = {
     413: "body_too_large",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
+    426: "upgrade_required",
 }
 
 _MESSAGES: Mapping[str, str] = {
@@ -159,9 +170,7 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}
         if isinstance(error, RateLimited):
-            # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
-            headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
-            headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
+            headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

@@ -6,12 +6,14 @@ The key's record is looked up for each request, as if the key had been shown: wh
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
+from hashlib import sha256
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from pipeline_jobs.api_keys import ApiKey
-from pipeline_jobs.web.keyring import KeyRing, session_mark
+from pipeline_jobs.web.keyring import KeyRing
 
 #: Name of the cookie.
 COOKIE = "pipeline_jobs"
@@ -46,9 +48,15 @@ class Sessions:
             key_id, mark = self._signed().loads(cookie, max_age=self._seconds)
         except (BadData, ValueError, TypeError):
             return None
-        return self._ring.find_marked(str(key_id), str(mark))
+        key = self._ring.by_id(str(key_id))
+        return key if key is not None and hmac.compare_digest(session_mark(key), str(mark)) else None
 
     def _signed(self) -> URLSafeTimedSerializer:
         if self._serializer is None:
             self._serializer = URLSafeTimedSerializer(self._secret(), salt=_SALT)
         return self._serializer
+
+
+def session_mark(key: ApiKey) -> str:
+    """Tells this key from any other that might get its id; nothing that opens it."""
+    return sha256(f"session:{key.hash}".encode()).hexdigest()[:32]

@@ -1,0 +1,141 @@
+"""Event streams over HTTP: how many at once, what an SSE answer is made of, and when one must end early."""
+
+from __future__ import annotations
+
+import select
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from flask import request
+
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.hub import Follower
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.state import web
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+    from pipeline_jobs.events import Event
+
+#: A silent stream sends so often a sign of life, in seconds: proxies close what is silent for a minute.
+PING_SECONDS = 15.0
+#: After how many ms a client comes back whose stream broke off.
+RETRY_MS = 1000
+#: Before a client asks again that found every place for a stream taken, in seconds.
+BUSY_RETRY_SECONDS = 5
+
+_HANGUP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+
+
+class Places:
+    """Caps the streams of this process, each of which holds a thread, and those of a tenant: one must not take the others' places."""
+
+    def __init__(self, most: int, most_of_tenant: int) -> None:
+        self._most, self._most_of_tenant = most, most_of_tenant
+        self._taken: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def take(self, tenant_id: str) -> Place:
+        """A place for a stream of this tenant's events.
+
+        :raises Refused: 503, all are taken; 429, the tenant has as many as it may.
+        """
+        with self._lock:
+            if self._taken.total() >= self._most:
+                raise _refused(503, "this process has as many streams as it takes")
+            if self._taken[tenant_id] >= self._most_of_tenant:
+                raise _refused(429, "the tenant has as many streams here as it may")
+            self._taken[tenant_id] += 1
+        return Place(self, tenant_id)
+
+    def give_back(self, tenant_id: str) -> None:
+        with self._lock:
+            self._taken[tenant_id] -= 1
+            if not self._taken[tenant_id]:
+                del self._taken[tenant_id]
+
+
+class Place:
+    """One stream's place. Giving it back twice gives one back."""
+
+    def __init__(self, places: Places, tenant_id: str) -> None:
+        self._places: Places | None = places
+        self._tenant_id = tenant_id
+
+    def give_back(self) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.give_back(self._tenant_id)
+
+
+def _refused(status: int, why: str) -> Refused:
+    return Refused(status, "too_many_streams", why, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+
+
+class EventStream:
+    """The body of an SSE answer (WHATWG HTML, "Server-sent events").
+
+    An iterator and not a generator: one that is closed before its first step (the client is gone already) would give nothing back.
+    """
+
+    def __init__(self, follower: Follower, place: Place, is_allowed: Callable[[], bool], *, first_id: str | None = None) -> None:
+        """
+        :param is_allowed: asked before anything is sent: whoever was let in may have lost the right meanwhile.
+        :param first_id: told at once, so that a client that comes back before the first event goes on from there.
+        """
+        self._follower, self._place, self._is_allowed = follower, place, is_allowed
+        first = f"retry: {RETRY_MS}\n\n" if first_id is None else f"retry: {RETRY_MS}\nid: {first_id}\n\n"
+        self._first: bytes | None = first.encode()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        if self._follower.end is not None:
+            raise StopIteration
+        events = self._follower.next(PING_SECONDS)
+        if not self._is_allowed():
+            raise StopIteration
+        if events:
+            return _frames(events)
+        if self._follower.end is not None:
+            raise StopIteration
+        return b": ping\n\n"
+
+    def close(self) -> None:
+        self._follower.close()
+        self._place.give_back()
+
+
+def _frames(events: Sequence[Event]) -> bytes:
+    # No `event:` line: a browser's `onmessage` gets all of them, and `type` is in the data.
+    return "".join(f"id: {event.feed_id or event.seq}\ndata: {event.json}\n\n" for event in events).encode()
+
+
+def still_allowed() -> Callable[[], bool]:
+    """Whether whoever made this request may still have its answer; for later, in another context. A store that is away says yes."""
+    access, who = web().access, request.environ["pipeline_jobs.caller"]
+
+    def ask() -> bool:
+        try:
+            return access.still_good(who)
+        except StoreUnavailable:
+            return True
+
+    return ask
+
+
+def reader_gone(environ: WSGIEnvironment) -> Callable[[], bool]:
+    """Whether the client has closed its end: a silent stream would notice only at its second ping, and hold its place until then."""
+    connection = environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+    poller = select.poll()
+    poller.register(connection, _HANGUP)
+    return lambda: bool(poller.poll(0))
