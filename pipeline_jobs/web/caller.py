@@ -138,6 +138,12 @@ def caller() -> Caller:
     return found
 
 
+def maybe_caller() -> Caller | None:
+    """Who makes this request; None where nobody was asked."""
+    found: Caller | None = request.environ.get(_KEY)
+    return found
+
+
 def set_caller(who: Caller) -> None:
     request.environ[_KEY] = who
 

@@ -13,6 +13,7 @@ from pipeline_jobs.events import FeedPage, LogPage
 from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.scheduler import NewSchedule
@@ -153,6 +154,16 @@ class Tenants(Protocol):
 
     def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
         """Erase it, or count what would go."""
+
+
+class Overview(Protocol):
+    """`pipeline_jobs.overview`, over the store. Both raise `StoreUnavailable`."""
+
+    def now(self, tenant_id: str | None) -> Now:
+        """What waits and runs, of a tenant or (None) of all."""
+
+    def tenants(self, most: int) -> list[str]:
+        """Tenants that ever had a job, the busiest first."""
 
 
 class Endpoints(Protocol):
@@ -325,6 +336,9 @@ class Parts:
     audit: AuditLog
     tenants: Tenants
     schedules: Schedules
+    overview: Overview
+    #: The key that signs the page's sessions.
+    secret: Callable[[], str]
     webhooks: Webhooks
     pipeline_limits: PipelineCaps
     events: Events

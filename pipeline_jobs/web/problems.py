@@ -141,10 +141,19 @@ def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(Refused, _refused)
-    app.register_error_handler(PipelineJobsError, _known)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception) -> Response:
+    """The problem for any exception that a view raised."""
+    match error:
+        case Refused():
+            return _refused(error)
+        case PipelineJobsError():
+            return _known(error)
+        case HTTPException():
+            return _http(error)
+    return _unexpected(error)
 
 
 def _refused(error: Refused) -> Response:

@@ -16,6 +16,7 @@ from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.schedule_store import Fired, ScheduleStore
@@ -380,6 +381,21 @@ class FakePipelineCaps:
 
 
 @dataclass
+class FakeOverview:
+    jobs: FakeJobs
+    slots: int = 4
+
+    def now(self, tenant_id: str | None) -> Now:
+        self.jobs.ask()
+        mine = [job for job in self.jobs.jobs.values() if tenant_id in (None, job.tenant_id)]
+        queued = [job for job in mine if job.status is JobStatus.QUEUED]
+        return Now(len(queued), sum(job.status is JobStatus.RUNNING for job in mine), self.slots, 1.0 if queued else None)
+
+    def tenants(self, most: int) -> list[str]:
+        return sorted({job.tenant_id for job in self.jobs.jobs.values()})[:most]
+
+
+@dataclass
 class World:
     """Everything behind the app under test."""
 
@@ -418,6 +434,8 @@ class World:
             audit=self.audit,
             tenants=self.tenants,
             schedules=self.schedules,
+            overview=FakeOverview(self.jobs),
+            secret=lambda: "test-secret",
             webhooks=self.webhooks,
             pipeline_limits=self.pipeline_caps,
             events=cast(Events, self.events),
