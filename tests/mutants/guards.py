@@ -215,7 +215,7 @@ GUARDS = (
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
     # -- webhooks
-    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
     _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
