@@ -20,6 +20,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -73,6 +74,7 @@ class Client:
                 "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
                 "tags": new.tags,
                 "metadata": new.metadata,
+                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
                 "depends_on": new.depends_on,
                 "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
             }
@@ -116,7 +118,8 @@ class Client:
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
         :raises InvalidInput: it depends on a job that is none of the tenant's.
-        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """

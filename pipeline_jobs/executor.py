@@ -30,7 +30,7 @@ from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.run import Run
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, Store
+from pipeline_jobs.store import ClaimRefused, Store, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
 
 logger = structlog.get_logger(__name__)
@@ -118,7 +118,8 @@ class _Attempt:
             with _Workdir(self._settings, job) as workdir, Run(self._store, job.job_id, job.fence) as run:
                 context = _context(job, workdir, self._settings, run, self._files.publish)
                 result = StepResult(True, pipeline.result(run_stages(pipeline, context))).to_dict()
-            dumps(result)
+                dumps(result)
+                last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
             return self._end(JobStatus.CANCELLED)
@@ -130,7 +131,7 @@ class _Attempt:
         except Exception as error:
             logger.exception("stage failed", stage=context.stage if context else None)
             return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)
-        return self._end(JobStatus.COMPLETED, result=result)
+        return self._end(JobStatus.COMPLETED, result=result, last=last)
 
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
@@ -145,7 +146,9 @@ class _Attempt:
             return Outcome(Ending.FENCED if status is None else Ending(status.value), error=detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
-    def _end(self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None) -> Outcome:
+    def _end(
+        self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None, last: Told | None = None
+    ) -> Outcome:
         job = self._job
         if outcome is not JobStatus.COMPLETED:
             self._discard()
@@ -159,6 +162,7 @@ class _Attempt:
                 error_detail=error.to_dict() if error else None,
                 artifacts=_folder(job) if self._files.bytes else "",
                 artifact_bytes=self._files.bytes,
+                last=last,
             )
         )
         failpoints.reach("run.after_finish")

@@ -22,7 +22,7 @@ from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
@@ -53,6 +53,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
         pipeline_limits=_PipelineCaps(store),
         events=Hub(store),
         stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),

@@ -29,6 +29,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     UnknownJob,
+    WebhooksFull,
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
@@ -66,6 +67,10 @@ class HintTemplate:
     queue: str
     #: The whole message as kombu writes it, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ to fill in.
     message: str
+
+
+#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
+Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +268,7 @@ class Store:
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        known = "" if percent is None else percent
-        flat = [part for pair in passed for part in pair]
-        return str(self._run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
+        return str(self._run("progress", job_id, fence, *_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -278,12 +281,19 @@ class Store:
         error_detail: Mapping[str, Any] | None = None,
         artifacts: str = "",
         artifact_bytes: int = 0,
+        last: Told | None = None,
     ) -> JobStatus | None:
-        """End a job. :return: the status it ended in (a requested cancel wins), or None: this run has no say."""
+        """End a job.
+
+        :param last: what the run has not told yet, written first.
+        :return: the status it ended in (a requested cancel wins), or None: this run has no say.
+        """
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        detail = dumps(error_detail) if error_detail else "{}"
+        told = _told(*last) if last else _told(None)
         status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, dumps(error_detail or {}), artifacts, artifact_bytes, meta, self._ttl_ms
+            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self._ttl_ms, *told
         )
         self._send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -483,6 +493,10 @@ class Store:
 
     # -- inside
 
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
+        return self._run(name, *arguments)
+
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
             return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
@@ -512,7 +526,9 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             field = f"depends_on.{reply[2]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
         case "same":
@@ -520,6 +536,12 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
         case "differs":
             return KeyReused()
     return IdTaken()
+
+
+def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
+    """What a run tells, as progress and finish take it."""
+    flat = [part for pair in passed for part in pair]
+    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:

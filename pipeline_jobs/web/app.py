@@ -16,6 +16,7 @@ from pipeline_jobs.web import (
     audit,
     auth,
     cancel,
+    deliveries,
     docs,
     events,
     guard,
@@ -30,6 +31,8 @@ from pipeline_jobs.web import (
     run,
     sockets,
     tenants,
+    webhook_secrets,
+    webhooks,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
@@ -68,11 +71,21 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
     access = auth.Access(parts.keys, settings, parts.stream_tokens)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
+    app.extensions[EXTENSION] = Web(
+        parts,
+        settings,
+        WaitingRoom(max(1, settings.http_threads - 4)),
+        access,
+        Places(settings.http_streams, settings.http_streams_per_tenant),
+    )
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, audit, metrics, health):
+    modules = (
+        jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries,
+        audit, metrics, health,
+    )  # fmt: skip
+    for module in modules:
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

@@ -57,6 +57,17 @@ class Caller:
         """No token narrows it to another stream."""
         return self.scope in (None, scope)
 
+    def tenant(self, named: str | None) -> str | None:
+        """The tenant that a request is about: the named one, else the key's; None: neither.
+
+        :raises Refused: 403, the key is of another.
+        """
+        return self._own("tenant_id", named)
+
+    def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
+        """What is of this tenant (and workspace) is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
         """The new job as this caller's: what it does not name is the key's.
 

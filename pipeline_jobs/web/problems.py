@@ -15,10 +15,12 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs.exceptions import (
+    EndpointDisabled,
     IdTaken,
     InvalidInput,
     JobNotEnded,
     JobNotWaiting,
+    KeyChanged,
     KeyReused,
     PipelineJobsError,
     QueueDisabled,
@@ -27,6 +29,8 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownDelivery,
+    UnknownEndpoint,
     UnknownJob,
 )
 from pipeline_jobs.senders import Rate
@@ -46,6 +50,10 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     UnknownJob: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
+    UnknownEndpoint: 404,
+    UnknownDelivery: 404,
+    EndpointDisabled: 409,
+    KeyChanged: 409,
     KeyReused: 422,
     QueueDisabled: 404,
     RequestError: 400,

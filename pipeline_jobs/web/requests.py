@@ -108,6 +108,19 @@ Limit = Annotated[
 ]
 
 
+class WebhookRequest(BaseModel):
+    """Who is to be told of a job's end."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: str = Field(
+        max_length=MAX_URL, description="https, a public address, no user name or password.", examples=["https://hooks.example/x"]
+    )
+    events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
+        default_factory=list, max_length=20, description="Only of these. Absent or empty: of any end."
+    )
+
+
 class JobRequest(BaseModel):
     """A job to be made."""
 
@@ -172,6 +185,10 @@ class JobRequest(BaseModel):
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
 
+    webhook: WebhookRequest | None = Field(
+        None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
+    )
+
     def to_new_job(self) -> NewJob:
         """:raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
@@ -192,6 +209,7 @@ class JobRequest(BaseModel):
             on_dependency_failure=self.on_dependency_failure,
             tags=tuple(self.tags),
             metadata=self.metadata,
+            webhook=self.webhook.model_dump() if self.webhook else None,
         )
 
 

@@ -30,8 +30,15 @@ EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+EVENTS = "tests/integration/test_events.py"
+EVENTS_MODEL = "tests/integration/test_events_model.py"
+HUB = "tests/integration/test_hub.py"
+STREAMS = "tests/unit/web/test_events.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+_EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
+WEBHOOKS = "tests/integration/test_webhooks.py"
+SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
 def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
@@ -60,7 +67,7 @@ GUARDS = (
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
-    _lua("progress", "never falls", "if tonumber(percent) < before then", "if false then"),
+    _lua("lib/telling", "progress never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
     _lua("finish", "the fence", _SAME_FENCE, _RUNNING),
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
@@ -177,6 +184,37 @@ GUARDS = (
     _no_oom_flag("rescue"),
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
+    # -- webhooks
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
+    _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
+    _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
+    _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each tenant", "(by_tenant[tenant] or 0) < tenant_cap and serve(tenant)", "serve(tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
+    _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
+    _lua("webhooks_claim", "whoever was served goes to the back", "'XX', next_turn(), tenant)", "'XX', 0, tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a lease that is over is not renewed", "'XX', int(NOW + lease_ms)", "int(NOW + lease_ms)", WEBHOOKS),
+    _lua(
+        "webhooks_settle",
+        "the lease",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 0 then",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 2 then",
+        WEBHOOKS,
+    ),
+    *(
+        _lua(f"webhooks_{name}", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", WEBHOOKS)
+        for name in ("claim", "settle", "purge", "erase")
+    ),
+    _py(
+        "webhooks/post",
+        "every address is asked about",
+        "_Adapter(cut, policy=policy,",
+        f"_Adapter(cut, policy={_EVERYWHERE},",
+        SSRF,
+    ),
+    _py("webhooks/post", "the time for the whole", "        self._timer.start()\n", "", SSRF),
+    _py("addresses", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
     # -- the run
     _py("executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
     _py(
@@ -220,4 +258,18 @@ GUARDS = (
         "if False:",
         "tests/unit/test_autoscale.py",
     ),
+    # -- events
+    _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
+    _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == job[2])", "true", EVENTS),
+    _py("hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
+    _py("hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
+    _py("hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),
+    _py("hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
+    _py("web/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
+    _py("web/events", "another's job is an unknown one", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
+    _py("web/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
 )

@@ -36,6 +36,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
+  outbox_job(id, job, to)
 end
 
 local function end_cancelled(id, job, ttl_ms)

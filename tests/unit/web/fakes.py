@@ -25,9 +25,10 @@ from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
-from pipeline_jobs.web.ports import Events, Parts
+from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
 from .fake_events import FakeEvents
+from .fake_webhooks import FakeEndpoints, FakeLedger
 
 SIGNATURE = "good-signature"
 #: 2025-01-03T12:00:00Z, the brief's own moment.
@@ -295,6 +296,11 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+def in_memory_webhooks() -> Webhooks:
+    endpoints = FakeEndpoints()
+    return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
+
+
 @dataclass
 class FakePipelineCaps:
     kept: dict[str, int | None] = field(default_factory=dict)
@@ -319,6 +325,7 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    webhooks: Webhooks = field(default_factory=in_memory_webhooks)
     pipeline_caps: FakePipelineCaps = field(default_factory=FakePipelineCaps)
     events: FakeEvents = field(init=False)
     #: What an in-process run does.
@@ -342,6 +349,7 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            webhooks=self.webhooks,
             pipeline_limits=self.pipeline_caps,
             events=cast(Events, self.events),
             stream_tokens=StreamTokens(lambda: "secret"),
