@@ -23,13 +23,23 @@ _NO_TIME = -1
 
 
 @dataclass(frozen=True, slots=True)
+class WrongJob:
+    """Stands for a job of a request that could not be read as one."""
+
+    #: `{"field": "url", "message": ..., "code": ...}`, at least one.
+    errors: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """What a client asks for. All jobs are of the batch's tenant and workspace, whatever they say themselves."""
 
-    jobs: Sequence[NewJob]
+    jobs: Sequence[NewJob | WrongJob]
     tenant_id: str = DEFAULT_TENANT
     workspace_id: str = DEFAULT_WORKSPACE
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: The only workspace whose jobs they may depend on; None: any of the tenant.
+    depends_within: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,10 @@ class Made:
     replayed: bool = False
 
 
+#: What is wrong with jobs, by their numbers.
+_Wrong = dict[int, "list[dict[str, str]]"]
+
+
 class Batches:
     """Batches, for everybody who is not a worker."""
 
@@ -145,11 +159,11 @@ class Batches:
         packed, wrong = self._pack(new.jobs)
         idempotency = ("", "")
         if idempotency_key is not None:
-            jobs = [asdict(replace(job, tenant_id="", workspace_id="")) for job in new.jobs]
+            jobs = [asdict(job) for job in new.jobs]
             idempotency = (digest(f"batch\n{idempotency_key}"), digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])))
-        depends = any(job.depends_on for job in new.jobs)
+        depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
-            errors = [wrong[number] for number in sorted(wrong)]
+            errors = [error for number in sorted(wrong) for error in wrong[number]]
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
@@ -157,6 +171,7 @@ class Batches:
                 durably,
                 batch_id,
                 *idempotency,
+                within=new.depends_within or "",
                 metadata=dumps(dict(new.metadata)) if new.metadata else "",
                 errors=dumps(errors) if errors else "",
                 common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
@@ -179,7 +194,7 @@ class Batches:
                     bad = dict(zip(reply[1::2], reply[2::2], strict=True))
                     for place, n in bad.items():
                         number = packed.numbers[place]
-                        wrong[number] = _item_error(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
+                        wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
                     packed = packed.without(set(bad))
                 case "taken":
                     # 32 random bits a second: the store decides, we draw again.
@@ -216,13 +231,20 @@ class Batches:
         self.get(batch_id)
         return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False)
 
-    def _pack(self, jobs: Sequence[NewJob]) -> tuple[_Packed, dict[int, Mapping[str, str]]]:
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
+        return cancel_matching(self._store, query, dry_run=dry_run)
+
+    def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""
         numbers, items, kinds = [], [], []
-        wrong: dict[int, Mapping[str, str]] = {}
+        wrong: _Wrong = {}
         last: tuple[str, Mapping[str, Any]] | None = None
         params = ""
         for number, new in enumerate(jobs):
+            if isinstance(new, WrongJob):
+                wrong[number] = [_error(number, **error) for error in new.errors]
+                continue
             try:
                 pipeline, quality = self._client.check(new)
                 # Usually all have the same.
@@ -234,7 +256,7 @@ class Batches:
                 kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
                 numbers.append(number)
             except InvalidInput as error:
-                wrong[number] = _item_error(number, error)
+                wrong[number] = _errors(number, error)
         return _Packed.of(numbers, items, kinds), wrong
 
     def _made(self, batch_id: str) -> Made:
@@ -321,7 +343,10 @@ def _draw_ids(n: int) -> Collection[str]:
     return ids
 
 
-def _item_error(number: int, error: InvalidInput) -> dict[str, str]:
+def _errors(number: int, error: InvalidInput) -> list[dict[str, str]]:
+    return [_error(number, error.field or "", error.message, error.code)]
+
+
+def _error(number: int, field: str, message: str, code: str) -> dict[str, str]:
     """With the path from the batch on."""
-    path = f"jobs.{number}.{error.field}" if error.field else f"jobs.{number}"
-    return {"field": path, "message": error.message, "code": error.code}
+    return {"field": f"jobs.{number}.{field}" if field else f"jobs.{number}", "message": message, "code": code}

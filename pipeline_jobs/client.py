@@ -120,6 +120,7 @@ class Client:
                     message=message,
                     durably=durably,
                     idempotency=idempotency,
+                    depends_within=new.depends_within,
                 )
             except IdTaken:
                 if job_id is not None:

@@ -100,6 +100,8 @@ class NewJob:
     depends_on: tuple[str, ...] = ()
     #: When one of them does not complete: `fail`, `cancel` or `run`.
     on_dependency_failure: str = "fail"
+    #: The only workspace whose jobs it may depend on; None: any of the tenant.
+    depends_within: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

@@ -146,6 +146,7 @@ class Store:
         adopt: bool = False,
         durably: bool = False,
         idempotency: tuple[str, str] | None = None,
+        depends_within: str | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
@@ -154,6 +155,7 @@ class Store:
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
         :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
@@ -181,6 +183,7 @@ class Store:
             "" if ttl_seconds is None else _ms(ttl_seconds),
             self._ttl_ms,
             *(idempotency or ("", "")),
+            depends_within or "",
             len(flat),
             *fields,
         )
@@ -201,13 +204,11 @@ class Store:
         )
 
     def submit_batch(
-        self, durably: bool, batch_id: str, key: str, fingerprint: str, *, metadata: str, errors: str, common: str, jobs: str
+        self, durably: bool, batch_id: str, key: str, fingerprint: str, *, within: str, metadata: str, errors: str, common: str, jobs: str
     ) -> Sequence[Any]:
         """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
-        nonce = secrets.token_hex(8)
-        reply: Sequence[Any] = self._durably(
-            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs
-        )
+        arguments = (self._ttl_ms, key, fingerprint, within, metadata, errors, common, jobs)
+        reply: Sequence[Any] = self._durably("submit_batch", durably, batch_id, secrets.token_hex(8), *self._queue_caps, *arguments)
         if reply[0] == "ok":
             self._send(reply[3])
             if '"depends_on"' in jobs:

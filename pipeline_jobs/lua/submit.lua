@@ -3,14 +3,14 @@
 -- KEYS: prefix
 -- ARGV: id, nonce of this call, adopt ('1': the message is at a worker already), most queued jobs of a tenant, of all,
 --       deadline ms from now or '', longest wait for a start ms or '', TTL ms, idempotency key or '', fingerprint of the request,
---       number of fields, field, value, ..., admission
+--       only workspace whose jobs it may depend on or '', number of fields, field, value, ..., admission
 -- Returns {'ok', created_at, order, reason, fence, deadline_at, rate limit or '', what is left of it, hints} | {'taken'} (another job has the id)
 --       | {'same', id of the job that this key made} | {'differs'} (the key made a job of another request)
 --       | {'dependency', 0, place in depends_on} (no job of the tenant has this id)
 --       | {'full', 'tenant' | 'all' | 'storage', seconds after which to try again} | {'rate', limit, ms after which to try again}.
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, ttl_ms, idempotency, fingerprint = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local first, last = 12, 11 + 2 * tonumber(ARGV[11])
+local first, last = 13, 12 + 2 * tonumber(ARGV[12])
 local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
@@ -21,7 +21,7 @@ for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
 local tenant = job.tenant_id
 local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait)}
 local asked = {new}
-local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked)
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, ARGV[11])
   or not adopt and no_room(tenant, 1, ARGV[4], ARGV[5])
 if refused then return refused end
 local rate, left = '', ''

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.batch_bodies import BODIES
 
 
 class StepResult(BaseModel):
@@ -260,11 +261,12 @@ class Problem(BaseModel):
     code: str = Field(examples=["invalid_input"])
     request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
     field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20.")
+    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20; of a batch those of each job.")
     parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
 
 
 PUBLIC: tuple[type[BaseModel], ...] = (
+    *BODIES,
     Job,
     JobList,
     Removal,

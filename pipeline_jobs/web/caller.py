@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from flask import request
 
 from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.job import Job
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
+
+
+class Owned(Protocol):
+    """What is somebody's: a job, a batch."""
+
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def workspace_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +51,27 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, job: Job) -> bool:
-        """The job is this caller's."""
-        return self.tenant_id in (ALL, job.tenant_id) and self.workspace_id in (None, job.workspace_id)
+    def sees(self, thing: Owned) -> bool:
+        """The job or batch is this caller's."""
+        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
 
-    def new_job(self, new: NewJob, named: set[str]) -> NewJob:
-        """The new job as this caller's: what it does not name is the key's.
+    def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
+        """Whose a new thing is: what the body does not name is the key's.
 
         :param named: the fields that the body has.
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
         """
-        return replace(
-            new,
-            tenant_id=self._own("tenant_id", new.tenant_id if "tenant_id" in named else None) or new.tenant_id,
-            workspace_id=self._own("workspace_id", new.workspace_id if "workspace_id" in named else None) or new.workspace_id,
+        return (
+            self._own("tenant_id", tenant_id if "tenant_id" in named else None) or tenant_id,
+            self._own("workspace_id", workspace_id if "workspace_id" in named else None) or workspace_id,
         )
+
+    def scope(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """Whose things a list may have.
+
+        :raises Refused: 403, it names a tenant or workspace that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def query(self, query: JobQuery) -> JobQuery:
         """The filters, narrowed to what this caller may see.

@@ -13,15 +13,11 @@ from pipeline_jobs.web.caller import OwnHandle, caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.ports import JobHandle
-from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
-from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
+from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest, idempotency_key
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.web.waiting import preferred_wait, wait_for_change, wait_for_end
-
-#: Longest Idempotency-Key, in characters.
-MAX_KEY = 255
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])
 blueprint.before_request(require_queue)
@@ -56,12 +52,11 @@ def handle_of(job_id: str) -> JobHandle:
 @validated
 def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
-    new = caller().new_job(body.to_new_job(), body.model_fields_set)
+    who = caller()
+    new = body.to_new_job(*who.place(body.tenant_id, body.workspace_id, body.model_fields_set), within=who.workspace_id)
     headers = {}
-    if header.idempotency_key is not None and not 0 < len(header.idempotency_key) <= MAX_KEY:
-        raise Refused(422, "invalid_input", f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
     try:
-        job = here.parts.client.submit(new, idempotency_key=header.idempotency_key)
+        job = here.parts.client.submit(new, idempotency_key=idempotency_key(header.idempotency_key))
     except AlreadySubmitted as known:
         job = here.parts.results(known.job_id).record()
         headers["Idempotent-Replayed"] = "true"
@@ -146,8 +141,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace. With several filters at once a page may hold fewer than `limit` jobs "
-    "and still have a next one.",
+    description="Newest first, of the key's tenant and workspace. `tenant_id` goes with one of `workspace_id`, `status`, `pipeline` and "
+    "`tag`; `batch_id` goes with `status`; `created_after` and `created_before` go with each of these. Another mix is answered 400. With a "
+    "key of one workspace a page may hold fewer than `limit` jobs and still have a next one.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated

@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
+from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
@@ -40,6 +42,37 @@ class Client(Protocol):
 
         :raises InvalidInput: a filter or the cursor is wrong.
         :raises StoreUnavailable: try again later.
+        """
+
+
+class Batches(Protocol):
+    """Many jobs as one: `pipeline_jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None) -> Made:
+        """The batch, durably accepted.
+
+        :raises InvalidInput: names the field; `InvalidItems`: each wrong job.
+        """
+
+    def get(self, batch_id: str) -> Batch:
+        """:raises UnknownBatch: there is none."""
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        """One page, newest first.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
+        """
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        """Ask for the end of all its jobs.
+
+        :raises UnknownBatch: there is none.
+        """
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
         """
 
 
@@ -149,6 +182,7 @@ class Parts:
     """Everything the HTTP face stands on."""
 
     client: Client
+    batches: Batches
     #: `results(job_id)` gives the handle; it asks the store nothing yet.
     results: Callable[[str], JobHandle]
     #: Runs a pipeline in this process (the queue is off). Raises `InvalidInput`, or `StageError` when a stage failed.

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from pipeline_jobs.exceptions import (
     IdTaken,
     InvalidInput,
+    InvalidItems,
     JobNotEnded,
     JobNotWaiting,
     KeyReused,
@@ -27,6 +28,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownBatch,
     UnknownJob,
 )
 from pipeline_jobs.web.envelope import request_id
@@ -42,6 +44,7 @@ _MAX_FIELD = 100
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownBatch: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     KeyReused: 422,
@@ -146,6 +149,8 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
+    if isinstance(error, InvalidItems):
+        members["errors"] = list(error.errors)
     headers = None
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}

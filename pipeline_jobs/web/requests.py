@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pipeline_jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
@@ -16,6 +17,8 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
 from pipeline_jobs.web.validation import check_json
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
+#: Longest Idempotency-Key, in characters.
+MAX_KEY = 255
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _CANCELED = "canceled"
@@ -80,18 +83,10 @@ Limit = Annotated[
 ]
 
 
-class JobRequest(BaseModel):
-    """A job to be made."""
+class JobFields(BaseModel):
+    """What to run and how, for whomever."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
-            ]
-        },
-    )
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str | None = Field(
         None,
@@ -105,8 +100,6 @@ class JobRequest(BaseModel):
     params: dict[str, Any] = Field(
         default_factory=dict, description="The pipeline's own parameters; `GET /pipeline/pipelines` has their JSON schema."
     )
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
     priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its tenant only.")
     max_attempts: int | None = Field(
         None,
@@ -144,8 +137,10 @@ class JobRequest(BaseModel):
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
 
-    def to_new_job(self) -> NewJob:
-        """:raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
+    def to_new_job(self, tenant_id: str = DEFAULT_TENANT, workspace_id: str = DEFAULT_WORKSPACE, within: str | None = None) -> NewJob:
+        """:param within: the only workspace whose jobs the caller may see.
+
+        :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
         return NewJob(
@@ -153,8 +148,8 @@ class JobRequest(BaseModel):
             quality=self.quality,
             pipeline=self.pipeline,
             params=self.params,
-            tenant_id=self.tenant_id,
-            workspace_id=self.workspace_id,
+            tenant_id=tenant_id,
+            workspace_id=workspace_id,
             priority=self.priority,
             max_attempts=self.max_attempts,
             deadline_seconds=self.deadline_seconds,
@@ -162,9 +157,25 @@ class JobRequest(BaseModel):
             run_at=self.run_at,
             depends_on=tuple(self.depends_on),
             on_dependency_failure=self.on_dependency_failure,
+            depends_within=within,
             tags=tuple(self.tags),
             metadata=self.metadata,
         )
+
+
+class JobRequest(JobFields):
+    """A job to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
+            ]
+        },
+    )
+
+    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
 
 
 class RunRequest(JobRequest):
@@ -233,15 +244,26 @@ class WaitHeaders(Parameters):
     )
 
 
-class CreateHeaders(WaitHeaders):
-    """Headers of a request that makes a job."""
+class IdempotencyHeaders(Parameters):
+    """Headers of a request that makes something."""
 
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
         description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one job. The "
         "repetition is answered with that job (`Idempotent-Replayed: true`), another request with the same key 422.",
     )
+
+
+class CreateHeaders(WaitHeaders, IdempotencyHeaders):
+    """Headers of a request that makes a job."""
+
+
+def idempotency_key(text: str | None) -> str | None:
+    """The header as it is. :raises InvalidInput: it is empty or too long."""
+    if text is not None and not 0 < len(text) <= MAX_KEY:
+        raise InvalidInput(f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
+    return text
 
 
 class GetHeaders(WaitHeaders):

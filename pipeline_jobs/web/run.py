@@ -42,7 +42,8 @@ blueprint.before_request(require_run_api)
 @validated
 def run(body: RunRequest) -> Response:
     here = web()
-    new = caller().new_job(body.to_new_job(), body.model_fields_set)
+    who = caller()
+    new = body.to_new_job(*who.place(body.tenant_id, body.workspace_id, body.model_fields_set), within=who.workspace_id)
     if not here.settings.enable_job_queue:
         return reply(_in_process(here, new).to_dict())
     job = here.parts.client.submit(new)

@@ -19,7 +19,9 @@ from werkzeug.test import TestResponse
 from pipeline_jobs import audit
 from pipeline_jobs.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
@@ -55,7 +57,7 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{batch}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +68,7 @@ def same(status: int) -> tuple[int, int, int, int]:
 
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
+_MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
 #: By method and rule. A new route needs a line here, and a policy.
 ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
@@ -74,6 +77,15 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("POST", "/pipeline/jobs/cancel"): Route(
+        "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
+    ),
+    ("POST", "/pipeline/batches"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/batches", _MANY),
+    ("GET", "/pipeline/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/batches?tenant_id={tenant}"),
+    ("GET", "/pipeline/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}"),
+    ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
+    ),
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
@@ -149,6 +161,11 @@ class World:
             return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
 
+    def batch(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return Batches(self.jobs).create(NewBatch([NewJob(pipeline="sleep")], TENANTS[target])).batch.batch_id
+        return new_batch_id() if target == "unknown" else "-bad%20id%00"
+
     def key(self, target: str) -> str:
         if target in ("own", "foreign"):
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
@@ -167,6 +184,7 @@ class World:
         route = ROUTES[method, rule]
         words = {
             "{job}": lambda: self.job(target),
+            "{batch}": lambda: self.batch(target),
             "{key}": lambda: self.key(target),
             "{tenant}": lambda: TENANTS[target],
             "{link}": lambda: self.links[target],
@@ -234,7 +252,7 @@ def test_every_cell_is_as_specified(world: World, method: str, rule: str, target
 
 @pytest.mark.parametrize("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
 def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None:
-    answers = {world.ask("PATCH", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
+    answers = {world.ask("PUT", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
     assert len(answers) == 1
 
 
@@ -250,6 +268,52 @@ def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str
     world.jobs.delete(job_id)
     unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
     assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel")])
+def test_a_foreign_batch_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
+    batch_id = world.batch("foreign")
+    job = world.jobs.list(JobQuery(batch_id=batch_id)).jobs[0]
+    foreign = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert world.jobs.get(job.job_id) == job
+    world.jobs.cancel(job.job_id)
+    world.jobs.delete(job.job_id)
+    unknown = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one job", "a batch"])
+def test_a_foreign_job_cannot_be_depended_on_and_is_an_unknown_one(world: World, many: bool) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        foreign, other_workspace = world.job("foreign"), world.job("own")
+        answers = []
+        for job_id in (foreign, other_workspace, new_job_id()):
+            job = {"pipeline": "sleep", "depends_on": [job_id]}
+            path, body = ("/pipeline/batches", {"jobs": [job]}) if many else ("/pipeline/jobs", job)
+            response = world.ask("POST", path, "blog", body, **{"X-Request-Id": "same"})
+            assert response.status_code == 422
+            answers.append(response.data)
+        assert len(set(answers)) == 1
+        own = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog")).job_id
+        assert world.ask("POST", "/pipeline/jobs", "blog", {"pipeline": "sleep", "depends_on": [own]}).status_code == 201
+    finally:
+        del world.texts["blog"]
+
+
+def test_jobs_of_another_workspace_are_not_cancelled_by_filter(world: World) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        other = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", tags=("trial",)))
+        mine = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog", tags=("trial",)))
+        answer = world.ask("POST", "/pipeline/jobs/cancel", "blog", {"tag": "trial"}).get_json()
+        assert (answer["matched"], answer["cancelled"]) == (1, 1)
+        assert [world.jobs.get(job.job_id).cancel_requested for job in (other, mine)] == [False, True]
+    finally:
+        del world.texts["blog"]
 
 
 def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:

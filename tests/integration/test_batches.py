@@ -142,6 +142,7 @@ def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkey
 
 def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
     arguments = {
+        "within": "",
         "metadata": "",
         "errors": "",
         "common": json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"]),
