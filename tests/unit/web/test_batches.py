@@ -45,14 +45,8 @@ def test_a_batch_is_made_and_says_where_it_and_its_jobs_are(client: FlaskClient,
 
 
 def test_each_wrong_job_is_named_with_its_path_and_none_is_made(client: FlaskClient, world: World) -> None:
-    wrong = [
-        GOOD,
-        {"url": 5},
-        {**GOOD, "tags": ["", "x"], "priority": 99},
-        {**GOOD, "metadata": {"a": 2**70}},
-        "x",
-        {**GOOD, "tenant_id": "y"},
-    ]
+    two = {**GOOD, "tags": ["", "x"], "priority": 99}
+    wrong = [GOOD, {"url": 5}, two, {**GOOD, "metadata": {"a": 2**70}}, "x", {**GOOD, "tenant_id": "y"}]
     problem = problem_of(create(client, *wrong), 422, "invalid_input", "jobs.1.url")
     assert [error["field"] for error in problem["errors"]] == [
         "jobs.1.url", "jobs.2.priority", "jobs.2.tags.0", "jobs.3.metadata.a", "jobs.4.body", "jobs.5.tenant_id",
