@@ -62,7 +62,8 @@ class StoreGuard:
         try:
             if now - self._safety_at >= SAFETY_SECONDS or self._unsafe:
                 self._unsafe = unsafe(self.store)
-                self._must_wait = not self._unsafe and not writes_before_it_answers(self.store)
+                trusted = self._unsafe or self.settings.allow_unsafe_store
+                self._must_wait = not trusted and not writes_before_it_answers(self.store)
                 self._safety_at = now
             self._full = used_share(self.store.client.info("memory")) > self.settings.memory_watermark  # type: ignore[arg-type]
             self._memory_at = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,8 @@ FLUSH_SECONDS = 0.25
 ASK_SECONDS = 1.0
 #: How long a stage may take to come to its next `progress()` or `check_cancelled()` before it is interrupted, in seconds.
 INTERRUPT_SECONDS = 1.0
+#: The watching thread ends when there was no run for so long, in seconds.
+IDLE_SECONDS = 10.0
 #: Sent by a run to its own main thread only; a stray one does nothing.
 INTERRUPT = signal.SIGUSR2
 
@@ -33,7 +36,7 @@ class ProgressStore(Protocol):
 class Run:
     """A `context.Reporter` over the store. `with Run(...) as run:` around the stages.
 
-    A thread of its own talks to the store, so that `report` costs a stage no round trip, a silent stage's last value is
+    A thread apart (`_Watch`) talks to the store, so that `report` costs a stage no round trip, a silent stage's last value is
     written all the same, and a cancel is seen while a stage is deep in a library. In the main thread of a process whose
     `install_interrupt` ran, such a stage is interrupted by a signal; elsewhere it ends at its next `report` or `check`.
     """
@@ -43,24 +46,27 @@ class Run:
         self._pending: tuple[str, float, str | None] | None = None
         self._stop: type[JobCancelled] | type[LeaseLost] | None = None
         self._raised = False
-        self._wake = threading.Event()
-        self._closing = False
+        self._over = threading.Event()
+        #: Held while the store is asked: no write of a run is on its way when the run has ended.
+        self._asking = threading.Lock()
+        self._asked = time.monotonic()
         self._owner = threading.current_thread()
-        self._thread = threading.Thread(target=self._watch, name=f"run-{job_id}", daemon=True)
 
     def __enter__(self) -> Run:
         global _current
         if self._owner is threading.main_thread():
             _current = self
-        self._thread.start()
+        _watch.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
         global _current
         _current = None
-        self._closing = True
-        self._wake.set()
-        self._thread.join()
+        _watch.remove(self)
+        self._over.set()
+        with self._asking:
+            if self._stop is None and self._pending is not None:
+                self._ask()
 
     def report(self, stage: str, percent: float, message: str | None) -> None:
         self._pending = (stage, percent, message)
@@ -76,17 +82,15 @@ class Run:
         if not self._raised:
             self.check()
 
-    def _watch(self) -> None:
-        asked = time.monotonic()
-        while not self._closing:
-            self._wake.wait(FLUSH_SECONDS)
+    def look(self) -> None:
+        """From the watching thread, every `FLUSH_SECONDS`: write what is pending; ask now and then."""
+        with self._asking:
             now = time.monotonic()
-            if self._stop is None and (self._pending is not None or now - asked >= ASK_SECONDS):
-                asked = now
-                if self._ask():
-                    self._interrupt_later()
-        if self._stop is None and self._pending is not None:
-            self._ask()
+            if self._over.is_set() or self._stop is not None or (self._pending is None and now - self._asked < ASK_SECONDS):
+                return
+            self._asked = now
+            if self._ask():
+                threading.Thread(target=self._interrupt_later, name=f"stop-{self._job_id}", daemon=True).start()
 
     def _ask(self) -> bool:
         """Write what is pending, or only ask. :return: this run must stop."""
@@ -108,11 +112,62 @@ class Run:
 
     def _interrupt_later(self) -> None:
         deadline = time.monotonic() + INTERRUPT_SECONDS
-        while not self._raised and not self._closing and time.monotonic() < deadline:
-            self._wake.wait(0.05)
-        if not self._raised and not self._closing and self._owner is threading.main_thread() and self._owner.ident:
+        while not self._raised and time.monotonic() < deadline:
+            if self._over.wait(0.05):
+                return
+        # One that comes too late finds no run, or one that need not stop.
+        if not self._raised and self._owner is threading.main_thread() and self._owner.ident:
             signal.pthread_kill(self._owner.ident, INTERRUPT)
 
+
+class _Watch:
+    """The thread that looks after the runs of this process. One for all: to start and join one each was a third of a short job's time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: set[Run] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, run: Run) -> None:
+        with self._lock:
+            self._runs.add(run)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._loop, name="watch-runs", daemon=True)
+                self._thread.start()
+
+    def remove(self, run: Run) -> None:
+        with self._lock:
+            self._runs.discard(run)
+
+    def _loop(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            time.sleep(FLUSH_SECONDS)
+            with self._lock:
+                runs = tuple(self._runs)
+                if runs:
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > IDLE_SECONDS:
+                    self._thread = None
+                    return
+            for run in runs:
+                try:
+                    run.look()
+                except Exception:
+                    # The next look may go well, and the other runs must not be left alone.
+                    logger.exception("run cannot be looked after")
+
+
+_watch = _Watch()
+
+
+def _forget_threads() -> None:
+    """In a forked child: its parent's thread and lock are not here."""
+    global _watch
+    _watch = _Watch()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 #: The run in this process's main thread, for the signal handler.
 _current: Run | None = None

@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     allow_unsafe_store: bool = _setting(
         False,
         "PIPELINE_ALLOW_UNSAFE_STORE",
-        "Accept jobs on a server that may lose or evict them (no AOF, another maxmemory-policy). Shown in /health/ready.",
+        "Accept jobs on a server that may lose or evict them (no AOF, another maxmemory-policy), and do not wait for its disk where "
+        "appendfsync is not always. Shown in /health/ready.",
     )
     max_crashes: int = _setting(
         3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1

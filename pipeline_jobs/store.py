@@ -34,6 +34,7 @@ from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
@@ -116,7 +117,7 @@ class Store:
         publish: Callable[[Sequence[Hint]], None] | None = None,
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
-        self.client = client
+        self.client, self.wire = client, Wire(client)
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
         self._ttl_ms = settings.job_ttl_seconds * 1000
@@ -378,10 +379,10 @@ class Store:
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
         with store_errors():
-            flat = self.client.hgetall(self.keys("job", job_id))
+            flat = self.wire.call("HGETALL", self.keys("job", job_id))
         if not flat:
             raise UnknownJob
-        return Job.from_mapping(flat)  # type: ignore[arg-type]
+        return Job.from_mapping(_mapping(flat))
 
     def mapping(self, name: str, *parts: str) -> dict[str, str]:
         """A hash by its key's name; empty if there is none."""
@@ -430,7 +431,7 @@ class Store:
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
-            return self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission])
+            return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
 
     def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         if not durably:

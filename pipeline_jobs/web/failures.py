@@ -26,6 +26,8 @@ class Failures:
 
     def wait(self, address: str) -> int:
         """Seconds until the address may fail again; 0: now."""
+        if not self._empty_at:
+            return 0
         left = self._empty_at.get(group(address), 0.0) - self._clock() - (BURST - 1) * SECONDS_EACH
         return math.ceil(left) if left > 0 else 0
 

@@ -14,7 +14,7 @@ _settings = load_settings()
 
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
 # Threads: a request that waits for a job holds one and costs little else.
-worker_class = "gthread"
+worker_class = "pipeline_jobs.web.gunicorn_worker.Worker"
 workers = _settings.http_workers
 threads = _settings.http_threads
 # A stop lets waiting requests end by themselves.

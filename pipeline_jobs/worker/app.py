@@ -17,6 +17,7 @@ from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.worker import control, start, tasks, tenancy
+from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeperStep
 from pipeline_jobs.worker.parts import Jobs
@@ -48,6 +49,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.jobs = _parts(app, settings)
     tasks.register(app)
     app.steps["worker"].add(LeaseKeeperStep)
+    app.steps["consumer"].add(EventFlushStep)
     control.install()
     start.install()
     tenancy.install()

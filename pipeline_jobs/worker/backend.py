@@ -83,6 +83,10 @@ class JobBackend(RedisBackend):
             on_message(meta)
         return result.maybe_throw(callback=callback, propagate=propagate)
 
+    def remove_pending_result(self, result: Any) -> Any:
+        """Each result of a request comes here as it goes; stock code makes sure of a subscription that no result of a job has by itself."""
+        return super().remove_pending_result(result) if any(self._pending_results) else result
+
     # -- writing
 
     def store_result(self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from celery.worker.state import task_ready
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.worker.hints import FENCE_HEADER
+from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE
 
 logger = get_logger(__name__)
 
@@ -46,6 +46,13 @@ class JobRequest(Request):
         # Celery makes a subclass with an `execute_using_pool` of its own; this is what it calls with the hint in hand.
         failpoints.reach("worker.after_pop")
         return False
+
+    def acknowledge(self) -> None:
+        """Nothing to tell a broker that forgot the message when it gave it (`no_ack`): kombu would send two commands a job."""
+        if self.app.amqp.queues[JOBS_QUEUE].no_ack:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
 
     @property
     def fence(self) -> int | None:

@@ -64,6 +64,7 @@ def publish(context: JobContext) -> Mapping[str, Any]:
 def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(bench: Bench) -> None:
     def first(context: JobContext) -> Mapping[str, Any]:
         assert current_tenant() == TenantContext("acme")
+        (context.workdir / "left behind").touch()
         return {"n": 1}
 
     job, outcome = bench.run(first, lambda context: {"n": context.data["n"] + 1, "stage": context.stage})

@@ -1,0 +1,55 @@
+"""Bar 1: to make a job from Python. Ours writes the record, its indexes and the message, and checks limits and the Idempotency-Key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.kit.bench import ALWAYS, EVERYSEC, OURS, PEER_DBS, RESULTS, Bench
+from benchmarks.kit.figure import Bar, Figure, Outcome, Row, alternate, ratios
+
+
+def run(bench: Bench) -> Outcome:
+    outcome = Outcome(
+        notes=[
+            "One thread, one job after another, each with the same four fields (about 1,150 bytes of message). No peer keeps a record, has limits "
+            "or makes a repeated request one job; `ours` does, `ours, plain` is the same without key and limits.",
+            "With `everysec` no contender waits for the disk (ours: `PIPELINE_ALLOW_UNSAFE_STORE=1`); with `always` each write is on the disk "
+            "before it is answered.",
+        ]
+    )
+    for fsync in (EVERYSEC, ALWAYS):
+        samples = alternate(bench.rounds, {name: _rate(bench, fsync, name) for name in _NAMES})
+        outcome.rows += [Row(f"{name} ({fsync})", "jobs/s", values) for name, values in samples.items()]
+        if fsync == EVERYSEC:
+            outcome.bars += [
+                Bar(1, "ours / celery apply_async", ">=", 3.2, ratios(samples["ours"], samples["celery apply_async"])),
+                Bar(1, "ours / dramatiq", ">=", 1.0, ratios(samples["ours"], samples["dramatiq"])),
+            ]
+    return outcome
+
+
+_NAMES = (
+    "ours", "ours, plain", "celery apply_async", "celery apply_async, ignore_result", "kombu publish", "rq", "dramatiq", "huey", "limit: LPUSH",
+)  # fmt: skip
+
+
+def _rate(bench: Bench, fsync: str, name: str) -> Callable[[], float]:
+    who = {"limit: LPUSH": "limit", "kombu publish": "celery"}.get(name, name.split(" ")[0].rstrip(","))
+    peer = bench.ours(fsync) if who == "ours" else bench.peer(who, fsync)
+    command, arguments = {
+        "ours, plain": ("enqueue", {"idempotency": False, "limits": False}),
+        "celery apply_async, ignore_result": ("enqueue", {"ignore_result": True}),
+        "kombu publish": ("publish", {}),
+    }.get(name, ("enqueue", {}))
+
+    def measure() -> float:
+        bench.flush(OURS if who == "ours" else PEER_DBS[who], fsync)
+        bench.flush(RESULTS, fsync)
+        peer.call(command, n=bench.size(200, 10), **arguments)
+        n = bench.size(1500, 50)
+        return float(n / peer.call(command, n=n, **arguments))
+
+    return measure
+
+
+FIGURE = Figure("create", "Create a job in process", run, quick=True)

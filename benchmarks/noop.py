@@ -1,0 +1,169 @@
+"""Bar 6: jobs that do nothing, from the submit to the end, two worker processes, Flower watching ours and Celery's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import redis
+
+from benchmarks.http_post import flower_of_peer
+from benchmarks.kit.bench import ALWAYS, EVERYSEC, OURS, RESULTS, ROOT, Bench, answers, free_port
+from benchmarks.kit.figure import Bar, Figure, Outcome, Row, alternate, ratios
+from benchmarks.kit.peer import python_of
+from tests.stack import environment
+
+#: How long a round may take, in seconds.
+PATIENCE = 180
+
+
+@dataclass
+class Contender:
+    """A running worker, how many jobs it has ended, and how jobs are given to it."""
+
+    worker: subprocess.Popen[bytes]
+    ended: Callable[[], int]
+    submit: Callable[[int], object]
+    jobs: int
+
+    def drain(self) -> float:
+        """Jobs a second: the worker stands still while they are submitted, then it is let go."""
+        target = self.ended() + self.jobs
+        os.killpg(self.worker.pid, signal.SIGSTOP)
+        try:
+            self.submit(self.jobs)
+        finally:
+            os.killpg(self.worker.pid, signal.SIGCONT)
+        return self._until(target)
+
+    def both(self) -> float:
+        """Jobs a second from the first submit to the last end, while the worker runs."""
+        target = self.ended() + self.jobs
+        start = time.perf_counter()
+        self.submit(self.jobs)
+        self._until(target)
+        return self.jobs / (time.perf_counter() - start)
+
+    def _until(self, target: int) -> float:
+        start = time.perf_counter()
+        while self.ended() < target:
+            if time.perf_counter() - start > PATIENCE:
+                raise RuntimeError(f"{self.ended()} of {target} jobs ended")
+            time.sleep(0.01)
+        return self.jobs / (time.perf_counter() - start)
+
+
+def run(bench: Bench) -> Outcome:
+    outcome = Outcome(
+        notes=[
+            "Two pool processes each. `celery` is prefork with -E, task_track_started and result_extended, watched by its Flower; ours the same "
+            "with its record, leases and fair dispatch, watched by ours (the cap of jobs over all workers is 4, so that a child finds its next "
+            "job waiting). `ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. `submit + ended` "
+            "rows: from the first submit to the last end.",
+            "dramatiq and huey with stored results, rq with its worker pool of 2 (a fork for each job).",
+        ]
+    )
+    for fsync in (EVERYSEC, ALWAYS):
+        with contenders(bench, fsync, both := fsync == EVERYSEC) as found:
+            for contender in found.values():
+                contender.both()
+            samples = alternate(bench.rounds, {name: contender.drain for name, contender in found.items()})
+            outcome.rows += [Row(f"{name}, ended ({fsync})", "jobs/s", values) for name, values in samples.items()]
+            if both:
+                outcome.bars += [Bar(6, "no-op jobs ended, ours / celery", ">=", 0.9, ratios(samples["ours"], samples["celery"]))]
+                pair = {name: found[name].both for name in ("ours", "celery")}
+                samples = alternate(bench.rounds, pair)
+                outcome.rows += [Row(f"{name}, submit + ended ({fsync})", "jobs/s", values) for name, values in samples.items()]
+                outcome.bars += [Bar(6, "submit + ended, ours / celery", ">=", 0.9, ratios(samples["ours"], samples["celery"]))]
+    return outcome
+
+
+@contextmanager
+def contenders(bench: Bench, fsync: str, peers: bool) -> Iterator[dict[str, Contender]]:
+    """Workers of all, up."""
+    with ExitStack() as stack:
+        found = {"ours": stack.enter_context(ours(bench, fsync)), "celery": stack.enter_context(celery(bench, fsync))}
+        if peers:
+            found |= {name: stack.enter_context(peer(bench, name, fsync)) for name in _PEERS}
+        yield found
+
+
+@contextmanager
+def ours(bench: Bench, fsync: str, *options: str, slots: int = 4, **more: str) -> Iterator[Contender]:
+    """Our worker with two processes and Flower."""
+    bench.flush(OURS, fsync)
+    settings = bench.settings(fsync, PIPELINE_ANNOUNCE_SECONDS="5", PIPELINE_MAX_CONCURRENT_JOBS=str(slots), **more)
+    store = bench.jobs(fsync).client.store
+    environ = environment(settings)
+    celery = [sys.executable, "-m", "celery", "-A", "celery_app"]
+    worker = [*celery, "worker", "-n", "jobs@bench", "-E", f"--autoscale={slots},2", "--without-mingle", "--loglevel=WARNING", *options]
+    flower = f"http://127.0.0.1:{(port := free_port())}"
+    watching = [*celery, "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1", f"--port={port}"]
+    with (
+        bench.process(f"ours-worker-{fsync}", worker, environ, lambda: bool(store.client.hlen(store.keys("slots"))), cwd=ROOT) as process,
+        bench.process(f"ours-flower-{fsync}", watching, environ, lambda: answers(f"{flower}/healthcheck"), cwd=ROOT),
+    ):
+        peer = bench.ours(fsync)
+        yield Contender(
+            process,
+            lambda: int(store.client.zcard(store.keys("status", "completed"))),
+            lambda n: peer.call("enqueue", n=n, limits=False, idempotency=False),
+            bench.size(1500, 20),
+        )
+
+
+@contextmanager
+def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
+    """Plain Celery's worker with two processes and Flower."""
+    bench.flush(RESULTS, fsync)
+    environ = bench.peer_environ("celery", fsync)
+    command = [
+        python_of("celery"), "-m", "celery", "-A", "celery_peer", "worker", "-n", "plain@bench", "-E", "-c", "2", "--without-mingle",
+        "--loglevel=WARNING", *options,
+    ]  # fmt: skip
+    results = redis.Redis.from_url(bench.url(RESULTS, fsync))
+    log = bench.folder / f"celery-worker-{fsync}.log"
+    with (
+        bench.process(f"celery-worker-{fsync}", command, environ, lambda: b"ready" in log.read_bytes()) as worker,
+        flower_of_peer(bench, fsync),
+    ):
+        peer = bench.peer("celery", fsync)
+        yield Contender(worker, results.dbsize, lambda n: peer.call("enqueue", n=n), bench.size(1500, 20))
+
+
+#: Command of a worker of two processes, and jobs a round.
+_PEERS = {
+    "dramatiq": (["-m", "dramatiq", "dramatiq_peer", "--processes", "2", "--threads", "1", "--skip-logging"], 3000, "dramatiq-results:*"),
+    "huey": (["-m", "huey.bin.huey_consumer", "huey_peer.huey", "-w", "2", "-k", "process", "-q"], 3000, ""),
+    "rq": (["-m", "rq.cli", "worker-pool", "-n", "2", "-q"], 150, ""),
+}
+
+
+@contextmanager
+def peer(bench: Bench, name: str, fsync: str) -> Iterator[Contender]:
+    """Another library's worker with two processes."""
+    arguments, jobs, _ = _PEERS[name]
+    environ = bench.peer_environ(name, fsync)
+    broker = redis.Redis.from_url(environ["BENCH_BROKER"])
+    if name == "rq":
+        arguments = [*arguments, "-u", environ["BENCH_BROKER"]]
+    if name == "dramatiq":
+        # Its results go to a database of their own, one key each.
+        environ["BENCH_RESULTS"] = bench.url(8, fsync)
+    ended = {
+        "dramatiq": redis.Redis.from_url(environ.get("BENCH_RESULTS", environ["BENCH_BROKER"])).dbsize,
+        "huey": lambda: int(broker.hlen("huey.results.peer")),  # type: ignore[arg-type]
+        "rq": lambda: int(broker.zcard("rq:finished:default")),  # type: ignore[arg-type]
+    }[name]
+    with bench.process(f"{name}-worker", [python_of(name), *arguments], environ, lambda: True) as worker:
+        submitting = bench.peer(name, fsync)
+        yield Contender(worker, ended, lambda n: submitting.call("enqueue", n=n), bench.size(jobs, 10))
+
+
+FIGURE = Figure("noop", "No-op jobs end to end", run)

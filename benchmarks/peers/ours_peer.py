@@ -1,0 +1,93 @@
+"""pipeline-jobs: the submitting side, by its client. Settings from the environment, as for every process of it."""
+
+import itertools
+import os
+import secrets
+import time
+
+from talk import FIELDS, serve, timed
+
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.run import Run
+from pipeline_jobs.settings import load_settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.worker.app import create_celery
+
+app = create_celery(load_settings())
+client, store = app.jobs.client, app.jobs.client.store
+numbers = itertools.count()
+mine = secrets.token_hex(4)
+
+
+def new(**more):
+    return NewJob(pipeline="noop", **{**FIELDS, **more})
+
+
+def enqueue(n, idempotency=True, limits=True):
+    """With everything checked: a tenant with limits, an Idempotency-Key of each job."""
+    if limits:
+        client.set_limits(
+            FIELDS["tenant_id"], TenantLimits(weight=2.0, max_concurrent=100, max_queued=900_000, submit_rate=1e6, start_rate=1e6)
+        )
+    if idempotency:
+        return timed(n, lambda: client.submit(new(), idempotency_key=f"order-{mine}-{next(numbers)}"))
+    return timed(n, lambda: client.submit(new()))
+
+
+def end(n, result, tags=()):
+    """Submit jobs and end them as a worker of one slot does. Gives the seconds of each step."""
+    store.announce("bench", 1, [])
+    took = {"submit": 0.0, "claim": 0.0, "finish": 0.0}
+    clock = time.perf_counter
+    for _ in range(n):
+        a = clock()
+        job = client.submit(new(tags=tuple(tags)))
+        b = clock()
+        store.client.rpop("jobs")
+        b2 = clock()
+        claimed = store.claim(job.job_id, 1, worker="bench", run="r")
+        c = clock()
+        assert store.finish(claimed.job_id, 1, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
+        d = clock()
+        took["submit"] += b - a
+        took["claim"] += c - b2
+        took["finish"] += d - c
+    return took
+
+
+def keep(result):
+    """An ended job; its id."""
+    store.announce("bench", 1, [])
+    job = client.submit(new())
+    store.client.rpop("jobs")
+    store.claim(job.job_id, 1, worker="bench", run="r")
+    store.finish(job.job_id, 1, JobStatus.COMPLETED, result=result)
+    return job.job_id
+
+
+def progress(n):
+    """Seconds for `n` coalesced calls, as a stage makes them; what the store had at the end."""
+    store.announce("bench", 1, [])
+    job = client.submit(new())
+    store.claim(job.job_id, 1, worker="bench", run="r")
+    fractions = [number / n * 100 for number in range(n + 1)]
+    with Run(store, job.job_id, 1) as run:
+        took = timed(n, lambda values=iter(fractions): run.report("transcode", next(values), "transcoding"))
+        run.report("transcode", 99.5, "last")
+    return [took, store.get(job.job_id).progress]
+
+
+def start_of(started):
+    """Milliseconds from a moment just before the submit to the job's start, `started` times one after another."""
+    waits = []
+    for _ in range(started):
+        before = time.time()
+        job = client.wait(client.submit(new()).job_id, 60)
+        waits.append((job.result["data"]["at"] - before) * 1000)
+    return waits
+
+
+if __name__ == "__main__":
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    serve(enqueue=enqueue, end=end, keep=keep, progress=progress, start_of=start_of)

@@ -1,0 +1,69 @@
+"""The short way to the server for the calls that every request and every job make.
+
+redis-py's `execute_command` takes a connection out of its pool and puts it back: locks, a look whether something unread is on the socket
+(three system calls that let another thread have the interpreter), figures for observability. That takes as long as the rest of a call.
+Here each thread has a connection of redis-py's for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+
+class _Own(threading.local):
+    """A thread's connection, the process that made it, and whether a reply is still to come on it."""
+
+    connection: Any = None
+    pid = 0
+    busy = False
+
+
+class Wire:
+    """Commands to the server of a client, with the client's own settings (timeouts, health checks, retries, decoding)."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._own = _Own()
+
+    def call(self, *command: Any) -> Any:
+        """Send a command and give its reply as the protocol has it (a hash is a flat list).
+
+        :raises redis.RedisError: as the client would, after as many tries.
+        """
+        own = self._own
+        if own.connection is None or own.pid != os.getpid():
+            pool = self._client.connection_pool
+            own.connection, own.pid, own.busy = pool.connection_class(**pool.connection_kwargs), os.getpid(), False
+        try:
+            return self._once(own, command)
+        except (redis.ConnectionError, redis.TimeoutError):
+            # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
+            return own.connection.retry.call_with_retry(lambda: self._once(own, command), lambda _: own.connection.disconnect())
+
+    def script(self, script: Script, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+        """Run a script, loading it if the server does not have it."""
+        try:
+            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            self._client.script_load(script.script)
+            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    @staticmethod
+    def _once(own: _Own, command: tuple[Any, ...]) -> Any:
+        if own.busy:
+            # A signal's exception left in the middle: what comes now would be the reply to another question.
+            own.connection.disconnect()
+        own.busy = True
+        own.connection.send_command(*command)
+        try:
+            reply = own.connection.read_response()
+        except redis.ResponseError:
+            own.busy = False
+            raise
+        own.busy = False
+        return reply
