@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,8 +15,9 @@ from pipeline_jobs.client import Client, digest
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
+from pipeline_jobs.refusals import refusal
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import refusal
+from pipeline_jobs.store import store_errors
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 
 MAX_JOBS = 1_000
@@ -167,20 +169,28 @@ class Batches:
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
-            reply = self._store.submit_batch(
+            reply = self._store.run_durably(
+                "submit_batch",
                 durably,
                 batch_id,
+                secrets.token_hex(8),
+                *self._store.queue_caps,
+                self._store.ttl_ms,
                 *idempotency,
-                within=new.depends_within or "",
-                metadata=dumps(dict(new.metadata)) if new.metadata else "",
-                errors=dumps(errors) if errors else "",
-                common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
-                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                new.depends_within or "",
+                dumps(dict(new.metadata)) if new.metadata else "",
+                dumps(errors) if errors else "",
+                dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
             )
             match reply[0]:
                 case "ok" if depends:
+                    self._store.send(reply[3])
+                    # What they need may have ended badly before they came.
+                    self._store.send(self._store.run("settle"))
                     return self._made(batch_id)
                 case "ok":
+                    self._store.send(reply[3])
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     batch = Batch(
                         batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
@@ -204,7 +214,7 @@ class Batches:
 
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch:"""
-        flat = self._store.mapping("batch", batch_id) if BATCH_ID.fullmatch(batch_id) else {}
+        flat = self._record(batch_id) if BATCH_ID.fullmatch(batch_id) else {}
         if not flat:
             raise UnknownBatch
         return Batch.from_mapping(flat)
@@ -259,9 +269,13 @@ class Batches:
                 wrong[number] = _errors(number, error)
         return _Packed.of(numbers, items, kinds), wrong
 
+    def _record(self, batch_id: str) -> dict[str, str]:
+        with store_errors():
+            return dict(self._store.client.hgetall(self._store.keys("batch", batch_id)))  # type: ignore[arg-type]
+
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
-        flat = self._store.mapping("batch", batch_id)
+        flat = self._record(batch_id)
         if not flat:
             raise UnknownBatch
         batch, errors = Batch.from_mapping(flat), json.loads(flat.get("errors", "[]"))
@@ -269,8 +283,10 @@ class Batches:
         ids: dict[int, str | None] = dict.fromkeys(range(batch.total + len(left_out)))
         numbers = [number for number in ids if number not in left_out]
         # The orders of its jobs are consecutive.
-        for job_id, order in self._store.members("batch_jobs", batch_id):
-            ids[numbers[order - batch.order]] = job_id
+        with store_errors():
+            members = self._store.client.zrange(self._store.keys("batch_jobs", batch_id), 0, -1, withscores=True)
+        for job_id, order in members:  # type: ignore[union-attr]
+            ids[numbers[int(order) - batch.order]] = job_id
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 

@@ -164,6 +164,9 @@ class Job:
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
     artifacts: str | None = None
     artifact_bytes: int = 0
+    #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
+    outputs: str | None = None
+    blobs: str | None = None
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
     order: int = 0
     schema: int = SCHEMA
@@ -284,8 +287,11 @@ def dumps(value: Any) -> str:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail"})
 _STRINGS = frozenset(
-    {"url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts"}
-)
+    {
+        "url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts",
+        "outputs", "blobs",
+    }
+)  # fmt: skip
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",

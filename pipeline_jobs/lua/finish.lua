@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- A run ends its job. Compare-and-set on (id, fence); sent again, the answer is the same.
 -- KEYS: prefix
--- ARGV: id, fence, outcome (completed | failed | cancelled), result JSON, error, error detail JSON, artifacts folder or '', bytes, result meta JSON, TTL ms, admission
+-- ARGV: id, fence, outcome (completed | failed | cancelled), result JSON, error, error detail JSON, artifacts folder or '', bytes, result meta JSON, TTL ms,
+--       outputs of its stages JSON or '' (as the record has them), their blobs, admission
 -- Returns {status it ended in, hints} | {'fenced', hints} (this run has no say any more).
 -- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.
 local id, fence, outcome, folder, bytes, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[7], tonumber(ARGV[8]), ARGV[10]
@@ -22,6 +23,7 @@ elseif outcome == 'completed' then
 else
   end_failed(id, job, ttl_ms, ARGV[5], ARGV[6])
 end
+if ARGV[11] ~= '' then set_outputs(id, job, ARGV[11], ARGV[12]) end
 -- Only a completed job points at its artifacts; what any other run left behind is thrown away.
 if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
 return {job.status, settle_and_admit()}

@@ -26,6 +26,7 @@ from pipeline_jobs.web import (
     openapi,
     pipelines,
     problems,
+    retry,
     run,
     tenants,
 )
@@ -69,7 +70,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, batches, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    for module in (jobs, cancel, retry, batches, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

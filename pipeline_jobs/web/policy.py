@@ -50,6 +50,7 @@ POLICIES: Mapping[str, Policy] = {
     "keys.revoke": Policy.ADMIN,
     "audit.audit": Policy.ROOT,
     "jobs.change": Policy.SUBMIT,
+    "retry.retry": Policy.SUBMIT,
     "batches.create": Policy.SUBMIT,
     "batches.list_": Policy.READ,
     "batches.get": Policy.READ,

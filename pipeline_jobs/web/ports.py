@@ -30,6 +30,15 @@ class Client(Protocol):
         :raises StoreUnavailable: nothing was accepted.
         """
 
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None) -> Job:
+        """A new job that runs an ended one again.
+
+        :raises UnknownJob: there is none.
+        :raises JobNotEnded: it has not ended.
+        :raises InvalidInput: there is no such stage.
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
+        """
+
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
         """Change a waiting job.
 

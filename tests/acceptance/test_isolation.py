@@ -57,7 +57,7 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{batch}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +77,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("POST", "/pipeline/jobs/<job_id>/retry"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), "/pipeline/jobs/{ended}/retry"),
     ("POST", "/pipeline/jobs/cancel"): Route(
         "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
     ),
@@ -156,9 +157,10 @@ class World:
         self.store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}}, artifacts=folder)
         return self.artifacts.link(f"{folder}/a.txt")
 
-    def job(self, target: str) -> str:
+    def job(self, target: str, *, ended: bool = False) -> str:
         if target in ("own", "foreign"):
-            return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            job_id = self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            return self.jobs.cancel(job_id).job_id if ended else job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
 
     def batch(self, target: str) -> str:
@@ -184,6 +186,7 @@ class World:
         route = ROUTES[method, rule]
         words = {
             "{job}": lambda: self.job(target),
+            "{ended}": lambda: self.job(target, ended=True),
             "{batch}": lambda: self.batch(target),
             "{key}": lambda: self.key(target),
             "{tenant}": lambda: TENANTS[target],

@@ -141,20 +141,18 @@ def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkey
 
 
 def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
-    arguments = {
-        "within": "",
-        "metadata": "",
-        "errors": "",
-        "common": json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"]),
-        "jobs": json.dumps([["job_1_00000001", -1, -1]]),
-    }
-    nonces = iter(["same", "same", "other"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline_jobs.store.secrets.token_hex", lambda n: next(nonces))
-        first = jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments)
-        assert first[0] == "ok"
-        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == first
-        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == ["taken"]
+    common = json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"])
+    items = json.dumps([["job_1_00000001", -1, -1]])
+
+    def send(nonce: str) -> list[object]:
+        return list(
+            jobs.store.run("submit_batch", "batch_1_00000001", nonce, 100, 100, jobs.store.ttl_ms, "", "", "", "", "", common, items)
+        )
+
+    first = send("same")
+    assert first[0] == "ok"
+    assert send("same") == first
+    assert send("other") == ["taken"]
     assert len(jobs.client.list(JobQuery()).jobs) == 1
     assert differences(jobs.store) == []
 

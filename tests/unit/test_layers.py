@@ -17,10 +17,10 @@ TOP = "pipeline_jobs"
 #: one folder import each other, without a cycle.
 LEVELS = {
     "": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0,
-    "scripts": 1, "failpoints": 1, "settings": 1, "tenants": 1,
+    "scripts": 1, "refusals": 1, "failpoints": 1, "settings": 1, "tenants": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3,
-    "run": 4, "guard": 4, "listing": 4, "media": 4,
+    "run": 4, "guard": 4, "listing": 4, "outputs": 4, "media": 4,
     "bulk": 5, "client": 5, "batches": 6, "media.pipeline": 5,
     "canary": 6, "executor": 6, "api_keys": 5, "audit": 4, "erase": 4, "usage": 4, "metrics": 6, "readiness": 6,
     "maintenance": 7,

@@ -92,6 +92,18 @@ class FakeJobs:
         order = len(self.jobs) + 1
         return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
 
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None) -> Job:
+        old = self.results(job_id).record()
+        if not old.ended:
+            raise JobNotEnded
+        if from_stage not in (None, "fetch", "publish", "sleep"):
+            raise InvalidInput("from_stage must be one of: fetch, publish", field="from_stage")
+        new = NewJob(
+            url=old.url, pipeline=old.pipeline, tenant_id=old.tenant_id, workspace_id=old.workspace_id, priority=len(from_stage or "")
+        )
+        made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
+        return self.put(made.evolve(retry_of=job_id))
+
     def list(self, query: JobQuery) -> JobPage:
         self.ask()
         self.queries.append(query)
