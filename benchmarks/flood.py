@@ -42,7 +42,7 @@ def _waits(bench: Bench, flood: int, tenants: int, probes: int, number: int) -> 
         client.submit(new(f"flood{number}-{index % tenants}"))
     probed: list[tuple[float, str]] = []
     for index in range(probes):
-        time.sleep(random.uniform(0.02, 0.08))  # noqa: S311
+        time.sleep(random.uniform(0.02, 0.08))
         before = time.time()
         probed.append((before, client.submit(new(f"probe{number}-{tenants}-{index}")).job_id))
     for _, job_id in probed:

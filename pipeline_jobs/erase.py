@@ -59,7 +59,7 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
         if not still_live:
             artifacts.delete_prefix(tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
-            own = [keys(name, tenant_id) for name in ("usage", "share", "rate")]
+            own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)
             client.hdel(keys("limits"), tenant_id)
         return Erased(erased, still_live, size, done=not still_live)

@@ -58,6 +58,9 @@ KEYS: dict[str, Key] = {
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
+    "events": Key("events:{}", "list", "A job's event log, oldest first (`lua/lib/events.lua`). Goes with its record."),
+    "feed": Key("feed:{}", "stream, 7 days after a job's end", "Of a tenant: which events of which job, `id:number`. The newest so many."),
+    "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
@@ -71,7 +74,9 @@ KEYS: dict[str, Key] = {
     "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs)."),
     "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
-    "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),
+    "server": Key(
+        "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
+    ),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),

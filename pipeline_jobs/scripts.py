@@ -16,12 +16,13 @@ from pipeline_jobs.keys import built_in_place
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
-    "keep_outputs",
+    "keep_outputs", "events", "feed",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "outputs", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling",
+    "base", "events", "outputs", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission",
+    "settling",
     "accept",
 )  # fmt: skip
 

@@ -14,9 +14,11 @@ from pipeline_jobs.api_keys import KeyStore
 from pipeline_jobs.batches import Batches
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
@@ -52,6 +54,8 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        events=Hub(store),
+        stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),
     )
     return create_app(parts, settings)
 

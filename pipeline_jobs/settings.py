@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API. 0: any free one (make run).", ge=0, le=65535)
     http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Processes of the API (make run).", ge=1)
     http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each process of the API; a waiting request holds one.", ge=1)
+    http_streams: int = _setting(
+        200,
+        "PIPELINE_HTTP_STREAMS",
+        "Most event streams (SSE, WebSocket) that each process of the API holds open; more are answered 503. Each has a thread of its own, "
+        "besides PIPELINE_HTTP_THREADS.",
+        ge=1,
+        le=5000,
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
@@ -128,6 +136,15 @@ class Settings(BaseSettings):
     )
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
+    )
+    events_per_job: int = _setting(
+        1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000
+    )
+    events_per_tenant: int = _setting(
+        10_000,
+        "PIPELINE_EVENTS_PER_TENANT",
+        "About how many events a tenant's feed (`GET /pipeline/events`) reaches back; about 40 bytes each. 0: no feed.",
+        ge=0,
     )
     memory_watermark: float = _setting(
         0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1

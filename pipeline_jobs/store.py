@@ -8,8 +8,7 @@ itself, elsewhere it returns them and `publish` sends them (the rescue covers a 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,11 @@ import redis
 from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
-from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable, UnknownJob
+
+# Whoever has a store asks it for these too.
+from pipeline_jobs.connection import connect as connect
+from pipeline_jobs.connection import store_errors as store_errors
+from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.refusals import refusal
@@ -27,6 +30,8 @@ from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it ran the job"
 EXPIRED = "the job did not start before its ttl_seconds had passed"
 
@@ -69,31 +74,6 @@ class Rescued:
     became: str
 
 
-def connect(url: str) -> redis.Redis:
-    """A thread-safe client with bounded waits. Text in, text out."""
-    return redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30, protocol=2
-    )
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Server and connection trouble as `StoreUnavailable`; no key or value in its text."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable("the store cannot be reached") from error
-    except (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError) as error:
-        raise StoreUnavailable("the store cannot write now") from error
-    except UnicodeEncodeError:
-        raise InvalidInput("text is not valid Unicode") from None
-    except redis.ResponseError as error:
-        # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
-        if any(word in str(error) for word in ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN")):
-            raise StoreUnavailable("the store cannot write now") from error
-        raise
-
-
 class Store:
     """The records of all jobs of a cell."""
 
@@ -116,6 +96,8 @@ class Store:
         self._max_crashes = settings.max_crashes
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.events_per_job,
+            settings.events_per_tenant,
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
             template.queue if template else "",
@@ -202,9 +184,23 @@ class Store:
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
-        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
-        return str(self.run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str:
+        """Write a run's progress (0-100), or with None only ask.
+
+        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :return: `ok`, `cancel` or `fenced`.
+        """
+        known = "" if percent is None else percent
+        flat = [part for pair in passed for part in pair]
+        return str(self.run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
 
     def finish(
         self,
@@ -404,6 +400,19 @@ class Store:
         """A script that reads indexes of jobs."""
         with store_errors():
             return self.wire.script(self._scripts[name], [self.keys.prefix, *indexes], (*arguments, *self._admission))
+
+    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script that only reads, once with each of these arguments, in one round trip."""
+        script = self._scripts[name]
+        if not calls:
+            return []
+        with store_errors():
+            if len(calls) == 1:
+                return [script(keys=[self.keys.prefix], args=calls[0])]
+            with self.client.pipeline(transaction=False) as pipe:
+                for arguments in calls:
+                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                return list(pipe.execute())
 
     def run_durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         """A script whose writes must be on the server's disk when this returns, if `durably`; see `submit`."""

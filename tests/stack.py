@@ -76,11 +76,12 @@ class Stack:
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
         until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
 
-    def api(self) -> Api:
-        port = free_port()
+    def api(self, port: int | None = None) -> Api:
+        """The API as `make run` has it, in one process; on the same port again after it was killed."""
+        port = port or free_port()
         process = self.run(
-            "api", sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-            "--threads", "8", "--no-control-socket",
+            "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--bind", f"127.0.0.1:{port}",
+            "--workers", "1", "--no-control-socket", "wsgi:app",
         )  # fmt: skip
         api = Api(f"http://127.0.0.1:{port}")
         until(lambda: api.alive() or self._died(process, "api"), "the API")

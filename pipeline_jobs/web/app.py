@@ -18,6 +18,7 @@ from pipeline_jobs.web import (
     batches,
     cancel,
     docs,
+    events,
     guard,
     health,
     jobs,
@@ -28,12 +29,14 @@ from pipeline_jobs.web import (
     problems,
     retry,
     run,
+    sockets,
     tenants,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.streams import Places
 from pipeline_jobs.web.waiting import WaitingRoom
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -65,12 +68,12 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
+    access = auth.Access(parts.keys, settings, parts.stream_tokens)
+    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, retry, batches, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    for module in (jobs, events, sockets, cancel, retry, batches, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

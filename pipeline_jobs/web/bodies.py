@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.batch_bodies import BODIES
 
@@ -220,6 +221,59 @@ class AuditPage(BaseModel):
     next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
 
 
+class EventData(BaseModel):
+    """What an event says of its job, as it was then."""
+
+    status: JobStatus
+    attempt: int
+    stage: str | None
+    progress: float = Field(ge=0, le=100)
+    message: str | None = Field(None, description="What the stage said. Of most types.")
+    reason: Literal["retry", "crash", "handback"] | None = Field(None, description="Of job.requeued: why.")
+    changes: dict[str, Any] | None = Field(None, description="Of job.updated: `priority`, `run_at` as they are now.")
+    error: str | None = Field(None, description="Of job.failed: why.")
+    error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
+
+
+class Event(BaseModel):
+    """Something that happened to a job: the same envelope over SSE, WebSocket, webhooks and here."""
+
+    id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
+    seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
+    type: EventType
+    job_id: str
+    tenant_id: str
+    workspace_id: str
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    data: EventData
+
+
+class EventPage(BaseModel):
+    """One page of a job's events, oldest first."""
+
+    events: list[Event]
+    count: int = Field(description="How many events are on this page.")
+    next_after: int | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
+    reached: int = Field(description="Ask with `after=` later for what came after this page.")
+    complete: bool = Field(description="The job has ended and this page has its last event: nothing will follow.")
+
+
+class FeedPage(BaseModel):
+    """One page of a tenant's events, in the order in which they happened."""
+
+    events: list[Event]
+    count: int = Field(description="How many events are on this page.")
+    next_after: str | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
+    reached: str = Field(description="Ask with `after=` later for what came after this page.", examples=["1704326400000-0"])
+
+
+class StreamToken(BaseModel):
+    """Opens one stream."""
+
+    token: str = Field(description="For `?token=` of the stream.")
+    expires_at: str = Field(description="A stream that is open then goes on.")
+
+
 class Live(BaseModel):
     """The process answers."""
 
@@ -279,6 +333,10 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Erasure,
     Limits,
     Usage,
+    Event,
+    EventPage,
+    FeedPage,
+    StreamToken,
     Live,
     Ready,
     Problem,

@@ -37,6 +37,8 @@ class Caller:
     role: Role
     #: None: no key was needed.
     key_id: str | None = None
+    #: The only stream that it opens (`stream_tokens`); None: no token is in play.
+    scope: str | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Caller:
@@ -53,7 +55,15 @@ class Caller:
 
     def sees(self, thing: Owned) -> bool:
         """The job or batch is this caller's."""
-        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
+        return self.sees_of(thing.tenant_id, thing.workspace_id)
+
+    def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
+        """What is of this tenant and workspace is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
+    def opens(self, scope: str) -> bool:
+        """No token narrows it to another stream."""
+        return self.scope in (None, scope)
 
     def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
         """Whose a new thing is: what the body does not name is the key's.
@@ -66,7 +76,7 @@ class Caller:
             self._own("workspace_id", workspace_id if "workspace_id" in named else None) or workspace_id,
         )
 
-    def scope(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+    def whose(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
         """Whose things a list may have.
 
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
@@ -80,6 +90,13 @@ class Caller:
         """
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
+
+    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]

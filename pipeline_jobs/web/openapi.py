@@ -27,6 +27,7 @@ _TEXTS: Mapping[int, str] = {
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES.",
     415: "The body is not `application/json`.",
     416: "The file has no such range of bytes.",
+    426: "This is a WebSocket: connect to it with one.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
     429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
@@ -41,6 +42,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
+    "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
 }
@@ -49,6 +51,7 @@ _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     416: ("Content-Range",),
     429: ("Retry-After",),
+    426: ("Upgrade",),
     503: ("Retry-After",),
 }
 
@@ -86,6 +89,13 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
     return found
 
 
+def stream_answer(text: str, model: type[BaseModel], *headers: str) -> dict[str, Any]:
+    """A page of JSON, or a stream of events whose `data` are envelopes."""
+    found = answer(text, model, *headers)
+    found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return found
+
+
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
     """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
@@ -103,7 +113,7 @@ def complete(app: OpenAPI) -> dict[str, Any]:
     }
     for rule in app.url_map.iter_rules():
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
-        for method in rule.methods or ():
+        for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
                 if rule.endpoint in _BODY_OPTIONAL:
                     item[method.lower()]["requestBody"]["required"] = False

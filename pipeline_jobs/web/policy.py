@@ -61,6 +61,11 @@ POLICIES: Mapping[str, Policy] = {
     "tenants.set_limits": Policy.ROOT,
     "tenants.usage": Policy.ADMIN,
     "tenants.erase": Policy.ROOT,
+    "events.history": Policy.READ,
+    "events.feed": Policy.READ,
+    "events.token": Policy.READ,
+    "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
     "metrics.metrics": Policy.OPERATOR,
     "health.live": Policy.PUBLIC,
     "health.ready": Policy.OPERATOR,
@@ -69,6 +74,9 @@ POLICIES: Mapping[str, Policy] = {
     "docs.static": Policy.PUBLIC,
     "swagger.static": Policy.PUBLIC,
 }
+
+#: Routes that a token of `POST /pipeline/events/token` may open, too.
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

@@ -11,9 +11,12 @@ from pipeline_jobs.audit import Row
 from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
 from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.erase import Erased
+from pipeline_jobs.events import FeedPage, LogPage
+from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
 
@@ -186,6 +189,28 @@ class Tenants(Protocol):
         """Erase it, or count what would go."""
 
 
+class Events(Protocol):
+    """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
+
+    def page(self, job_id: str, after: int, limit: int) -> LogPage:
+        """Events of a job. :raises UnknownJob:"""
+
+    def feed(self, tenant_id: str, after: str, limit: int, workspace_id: str | None = None) -> FeedPage:
+        """Events of a tenant."""
+
+    def feed_end(self, tenant_id: str) -> str:
+        """Where only what is still to come follows."""
+
+    def follow(self, job_id: str, tenant_id: str, after: int = 0, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a job."""
+
+    def follow_feed(self, tenant_id: str, after: str, workspace_id: str | None = None, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a tenant."""
+
+    def stop_when(self, is_stopping: Callable[[], bool]) -> None:
+        """End all streams as soon as this is true."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -204,4 +229,6 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    events: Events
+    stream_tokens: StreamTokens
     pipelines: Registry = registry

@@ -63,6 +63,7 @@ _CODES: Mapping[int, str] = {
     413: "body_too_large",
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
+    426: "upgrade_required",
 }
 
 _MESSAGES: Mapping[str, str] = {

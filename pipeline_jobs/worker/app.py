@@ -21,6 +21,7 @@ from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeperStep
 from pipeline_jobs.worker.parts import Jobs
+from pipeline_jobs.worker.rescuer import RescuerStep
 
 #: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
 STAGES_QUEUE = "stages"
@@ -49,6 +50,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.jobs = _parts(app, settings)
     tasks.register(app)
     app.steps["worker"].add(LeaseKeeperStep)
+    app.steps["worker"].add(RescuerStep)
     app.steps["consumer"].add(EventFlushStep)
     control.install()
     start.install()

@@ -87,6 +87,13 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
         "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
     ),
+    ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
+    # Whoever may is told that it is a WebSocket.
+    ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
+    ("GET", "/pipeline/events"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/events?tenant_id={tenant}"),
+    ("POST", "/pipeline/events/token"): Route(
+        "read", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/events/token", {"tenant_id": "{tenant}"}
+    ),
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
@@ -260,7 +267,7 @@ def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None
 
 
 @pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
-@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel")])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/ws")])
 def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
     job_id = world.job("foreign")
     before = world.store.client.hgetall(world.store.keys("job", job_id))
@@ -317,6 +324,21 @@ def test_jobs_of_another_workspace_are_not_cancelled_by_filter(world: World) -> 
         assert [world.jobs.get(job.job_id).cancel_requested for job in (other, mine)] == [False, True]
     finally:
         del world.texts["blog"]
+
+
+def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:
+    own, foreign = world.job("own"), world.job("foreign")
+    told = world.ask("GET", "/pipeline/events?limit=500", "read").get_json()["events"]
+    assert own in {event["job_id"] for event in told}
+    assert {event["tenant_id"] for event in told} == {"acme"}
+    assert world.ask("POST", "/pipeline/events/token", "read", {"job_id": foreign}).status_code == 404
+    token = world.ask("POST", "/pipeline/events/token", "global admin", {"job_id": foreign}).get_json()["token"]
+    assert world.ask("GET", f"/pipeline/jobs/{foreign}/events?token={token}", "no key").status_code == 200
+    # It opens what it was made for, whoever shows it, and nothing else.
+    for path in (f"/pipeline/jobs/{own}/events", f"/pipeline/jobs/{own}/ws"):
+        assert world.ask("GET", f"{path}?token={token}", "read").status_code == 404
+    assert world.ask("GET", f"/pipeline/events?tenant_id=other&token={token}", "no key").status_code == 403
+    assert world.ask("GET", f"/pipeline/jobs/{foreign}?token={token}", "no key").status_code == 401
 
 
 def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:

@@ -115,6 +115,7 @@ local function accept(asked, ttl_ms)
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
+  tell_created(asked)
   if asked[1].adopt then
     FENCES[asked[1].id] = '1'
     dispatched(asked[1].id, first, '1')

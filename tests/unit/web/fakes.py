@@ -31,9 +31,12 @@ from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Events, Parts
+
+from .fake_events import FakeEvents
 
 SIGNATURE = "good-signature"
 #: 2025-01-03T12:00:00Z, the brief's own moment.
@@ -121,6 +124,11 @@ class FakeJobs:
         if self.failure is not None:
             raise self.failure
 
+    def wait(self, job_id: str, timeout: float) -> None:
+        """A request waits for a job."""
+        self.waits.append(timeout)
+        self.while_waiting(job_id)
+
     def put(self, job: Job) -> Job:
         self.jobs[job.job_id] = job
         return job
@@ -183,8 +191,7 @@ class FakeHandle:
 
     def until_ended(self, timeout: float) -> Job:
         self.record()
-        self.jobs.waits.append(timeout)
-        self.jobs.while_waiting(self.job_id)
+        self.jobs.wait(self.job_id, timeout)
         return self.record()
 
 
@@ -399,8 +406,12 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    events: FakeEvents = field(init=False)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
+
+    def __post_init__(self) -> None:
+        self.events = FakeEvents(self.jobs.jobs, while_waiting=self.jobs.wait)
 
     @classmethod
     def make(cls, settings: Settings) -> World:
@@ -419,6 +430,8 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            events=cast(Events, self.events),
+            stream_tokens=StreamTokens(lambda: "secret"),
             pipelines=make_registry(),
         )
 
