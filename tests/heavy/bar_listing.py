@@ -26,8 +26,8 @@ def filled(settings: Settings, folder: Path, records: int) -> tuple[Server, Cell
     """A server with so many ended jobs of 100 tenants, and a page of 50 by each filter."""
     server = Server(folder, appendonly="no", appendfsync="no").start()
     cell = make_cell(settings.model_copy(update={"redis_url": server.url, "allow_unsafe_store": True, "announce_seconds": 1000.0}))
-    batch = Batches(cell.client).create(NewBatch([NewJob(pipeline="sleep", tags=("rare",))] * 100, "t7"))
     populate(cell.store, cell.client, records, [NewJob(pipeline="sleep", tenant_id=f"t{n}", tags=("x", f"y{n % 5}")) for n in range(100)])
+    batch = Batches(cell.client).create(NewBatch([NewJob(pipeline="sleep", tags=("rare",))] * 100, "t7"))
     created_at = cell.client.list(JobQuery(tenant_id="t7", statuses=(JobStatus.COMPLETED,), limit=60)).jobs[-1].created_at
     return server, cell, {
         "tenant": JobQuery(tenant_id="t7", limit=50),

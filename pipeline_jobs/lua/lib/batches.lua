@@ -1,7 +1,10 @@
 -- A batch: jobs that came in one call. Its counts are those of its jobs' statuses; a job that was removed stays counted as it ended.
 
--- The last job of a batch has ended: said once. `batch` is what HGETALL gives, flat.
-local function batch_completed(id, batch)
+-- The last job of a batch has ended: said once, in the tenant's feed. What there is to say is in the batch's record (see feed.lua).
+local function batch_completed(id)
+  local tenant = redis.call('HGET', K.batch(id), 'tenant_id')
+  if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+  redis.call('PUBLISH', K.news(tenant), id)
 end
 
 local function count_in_batch(id, from, to)
@@ -13,7 +16,7 @@ end
 local function end_of_batch(id)
   local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
   if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
-  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id, redis.call('HGETALL', K.batch(id))) end
+  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id) end
 end
 
 -- Lists that a batch is in: of all, of its tenant, of its workspace.
