@@ -16,9 +16,11 @@ from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
 from pipeline_jobs.refusals import refusal
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import store_errors
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_JOBS = 1_000
 _NO_TIME = -1
@@ -88,6 +90,15 @@ class Batch:
             order=int(flat["order"]),
         )
 
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/batches/{self.batch_id}"
+        urls = {"self": link, "jobs": f"{public_url}/pipeline/jobs?batch_id={self.batch_id}", "cancel": link + "/cancel"}
+        return {**self.to_dict(), "urls": urls}
+
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
         return {
@@ -144,12 +155,13 @@ class Batches:
     def __init__(self, client: Client) -> None:
         self._client, self._store = client, client.store
 
-    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None) -> Made:
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
 
         :param partial: leave out the jobs that are not as they must be, instead of refusing the batch. It is refused all the same if none
             is left, and when the tenant may not have so many more jobs now: limits count each job, and hold for the batch as a whole.
         :param idempotency_key: as for a single job.
+        :param sender: likewise.
         :raises InvalidItems: names each wrong job.
         :raises InvalidInput: it has no jobs, or more than 1,000.
         :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
@@ -162,7 +174,10 @@ class Batches:
         idempotency = ("", "")
         if idempotency_key is not None:
             jobs = [asdict(job) for job in new.jobs]
-            idempotency = (digest(f"batch\n{idempotency_key}"), digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])))
+            idempotency = (
+                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
+            )
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
@@ -182,15 +197,16 @@ class Batches:
                 dumps(errors) if errors else "",
                 dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
                 dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                *self._store.sent_by(sender),
             )
             match reply[0]:
                 case "ok" if depends:
-                    self._store.send(reply[3])
+                    self._store.sent(sender, reply[3], reply[4])
                     # What they need may have ended badly before they came.
                     self._store.send(self._store.run("settle"))
                     return self._made(batch_id)
                 case "ok":
-                    self._store.send(reply[3])
+                    self._store.sent(sender, reply[3], reply[4])
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     batch = Batch(
                         batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
@@ -262,7 +278,8 @@ class Batches:
                     last = None
                     checked = pipeline.check_params(new.params)
                     params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
-                items.append(_own_fields(new))
+                webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
+                items.append(_own_fields(new, webhook))
                 kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
                 numbers.append(number)
             except InvalidInput as error:
@@ -315,7 +332,7 @@ class _Packed:
         return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
 
 
-def _own_fields(new: NewJob) -> list[Any]:
+def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
@@ -331,6 +348,8 @@ def _own_fields(new: NewJob) -> list[Any]:
         fields += ("tags", dumps(new.tags))
     if new.metadata:
         fields += ("metadata", dumps(dict(new.metadata)))
+    if webhook:
+        fields += ("webhook", dumps(webhook))
     if new.depends_on:
         fields += ("depends_on", dumps(new.depends_on))
         if new.on_dependency_failure != "fail":

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from pipeline_jobs import audit
+from pipeline_jobs import audit, pipeline_limits
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.batches import Batches, BatchQuery
 from pipeline_jobs.bulk import Cancelled, cancel_matching
@@ -23,6 +23,7 @@ from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.webhooks.ledger import STATUSES
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NONE = "-"
@@ -38,10 +39,15 @@ def _errors() -> Iterator[None]:
 
 def _client(context: click.Context) -> Any:
     """The client of the app that `-A` names."""
+    return _parts(context).client
+
+
+def _parts(context: click.Context) -> Any:
+    """The parts of the app that `-A` names."""
     parts = getattr(getattr(context.obj, "app", None), "jobs", None)
     if parts is None:
         raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
-    return parts.client
+    return parts
 
 
 def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -235,6 +241,59 @@ def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
         for row in rows
     ]
     _table(cells, ("AT", "WHO", "WHAT", "TO", "DETAIL"))
+
+
+@jobs.command()
+@click.argument("job_id", required=False)
+@click.option("--tenant", metavar="TENANT", help="Of this tenant, instead of one job's.")
+@click.option("--status", type=click.Choice(STATUSES), help="With --tenant: only those in this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.pass_context
+def deliveries(context: click.Context, job_id: str | None, tenant: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """Show the webhooks of a job, or of a tenant, newest first."""
+    if (job_id is None) == (tenant is None):
+        raise click.UsageError("give either JOB_ID or --tenant TENANT")
+    ledger = _parts(context).webhooks.ledger
+    with _errors():
+        rows = ledger.of_subject(job_id) if job_id is not None else ledger.list(tenant, status, None, limit).items
+    if as_json:
+        _json([row.to_dict() for row in rows])
+        return
+    shown = [row.to_dict() for row in rows]
+    titles = ("delivery_id", "event", "subject", "origin", "status", "tries", "next_try_at", "error")
+    _table([[None if one[title] is None else str(one[title]) for title in titles] for one in shown], [title.upper() for title in titles])
+
+
+@jobs.command()
+@click.argument("delivery_id")
+@click.pass_context
+def redeliver(context: click.Context, delivery_id: str) -> None:
+    """Send a webhook again now, with the same webhook-id and all its tries anew."""
+    with _errors():
+        row = _parts(context).webhooks.ledger.redeliver(delivery_id)
+    click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
+
+
+@jobs.command()
+@click.argument("name", metavar="PIPELINE")
+@click.option("--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Most of its jobs at once, over all workers.")
+@click.option("--declared", is_flag=True, help="As many as the pipeline itself says.")
+@click.pass_context
+def pipeline(context: click.Context, name: str, max_concurrent: int | None, declared: bool) -> None:
+    """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
+    if declared and max_concurrent is not None:
+        raise click.UsageError("give either --max-concurrent or --declared")
+    client = _client(context)
+    with _errors():
+        client.registry.get(name)
+        if declared or max_concurrent is not None:
+            now = pipeline_limits.set_cap(client.store, name, max_concurrent)
+            detail = {"max_concurrent": max_concurrent}
+            audit.record(client.store, audit.process_actor("cli"), "pipeline_limits.changed", name, detail)
+        else:
+            now = pipeline_limits.of(client.store, name)
+    _json(now.to_dict())
 
 
 @jobs.group()

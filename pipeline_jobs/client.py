@@ -16,10 +16,13 @@ from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, d
 from pipeline_jobs.listing import JobPage, JobQuery, page
 from pipeline_jobs.outputs import of_stages, written
 from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.waits import why
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -83,6 +86,7 @@ class Client:
                 "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
                 "tags": new.tags,
                 "metadata": new.metadata,
+                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
                 "depends_on": new.depends_on,
                 "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
             }
@@ -115,6 +119,7 @@ class Client:
         message: str | None = None,
         idempotency_key: str | None = None,
         again: Again | None = None,
+        sender: Sender | None = None,
     ) -> Job:
         """Accept a job. When this returns, the job is in the store.
 
@@ -122,11 +127,13 @@ class Client:
         :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one job, however often it is sent.
         :param again: it runs another job once more; see `retry`.
+        :param sender: who sends it: whose rate counts besides the tenant's, and where the key is one of a kind.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
         :raises InvalidInput: it depends on a job that is none of the tenant's.
-        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
@@ -138,10 +145,16 @@ class Client:
         if again is not None:
             job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)
             if idempotency_key is not None:
-                idempotency = (digest(f"retry\n{idempotency_key}"), digest(f"{again.job_id}\n{again.from_stage or ''}"))
+                idempotency = (
+                    digest(f"retry\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                    digest(f"{again.job_id}\n{again.from_stage or ''}"),
+                )
         elif idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (digest(idempotency_key), digest(dumps({name: getattr(new, name) for name in _ASKED})))
+            idempotency = (
+                digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(dumps({name: getattr(new, name) for name in _ASKED})),
+            )
         while True:
             try:
                 return self.store.submit(
@@ -152,6 +165,7 @@ class Client:
                     durably=durably,
                     idempotency=idempotency,
                     depends_within=new.depends_within,
+                    sender=sender,
                 )
             except IdTaken:
                 if job_id is not None:
@@ -159,7 +173,7 @@ class Client:
                 # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
                 job = job.evolve(job_id=new_job_id())
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None) -> Job:
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """Run an ended job again: a new one with the same input. What its stages gave is used again, but for the last stage.
 
         :param from_stage: run this stage and those after it.
@@ -187,8 +201,9 @@ class Client:
             deadline_seconds=(old.deadline_at - old.created_at) / 1000 if old.deadline_at else None,
             tags=old.tags,
             metadata=old.metadata,
+            webhook=old.webhook,
         )
-        return self.submit(new, again=Again(job_id, from_stage, *written(reused)), idempotency_key=idempotency_key)
+        return self.submit(new, again=Again(job_id, from_stage, *written(reused)), idempotency_key=idempotency_key, sender=sender)
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
@@ -210,7 +225,7 @@ class Client:
         job = self.store.get(job_id)
         if job.status is not JobStatus.QUEUED:
             return job
-        queue = self.store.why(job_id)
+        queue = why(self.store, job_id)
         # Between the two looks it may have started.
         return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
 

@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
+"""Erase a tenant: records, artifacts, webhooks, figures, limits. In steps that can be repeated; nothing of others is looked at."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
+from pipeline_jobs.webhooks import ledger
 
 PAGE = 500
 
@@ -58,6 +59,7 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
                         continue
         if not still_live:
             artifacts.delete_prefix(tenant_id)
+            ledger.erase(store, tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
             own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)

@@ -10,12 +10,17 @@ PipelineJobsError
 │   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
+│   ├── UnknownEndpoint         no such webhook endpoint, or not one of yours
+│   ├── EndpointDisabled        it must be enabled first
+│   ├── UnknownDelivery         no such delivery, or not one of yours
+│   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
 │   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
 │   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
+│   ├── WebhooksFull            the tenant has as many webhooks waiting as it may
 │   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
 ├── StoreError                  the store did not do it
@@ -127,6 +132,30 @@ class JobNotWaiting(RequestError):
     code = "job_not_waiting"
 
 
+class UnknownEndpoint(RequestError):
+    """There is no webhook endpoint with this id."""
+
+    code = "unknown_endpoint"
+
+
+class EndpointDisabled(RequestError):
+    """The webhook endpoint is disabled: enable it first."""
+
+    code = "endpoint_disabled"
+
+
+class UnknownDelivery(RequestError):
+    """There is no delivery with this id."""
+
+    code = "unknown_delivery"
+
+
+class KeyChanged(RequestError):
+    """PIPELINE_SECRET_KEY is not the one that this webhook secret was made with: put it back, or rotate the secret."""
+
+    code = "webhook_key_changed"
+
+
 class KeyReused(RequestError):
     """This Idempotency-Key was used for another request."""
 
@@ -172,15 +201,23 @@ class StorageFull(TryLater):
     code = "storage_full"
 
 
+class WebhooksFull(TryLater):
+    """This tenant has too many webhooks waiting to be delivered: repair or delete its endpoints, or try again later."""
+
+    code = "webhooks_full"
+
+
 class RateLimited(TryLater):
     """This tenant submits jobs faster than it may: try again later."""
 
     code = "rate_limited"
 
-    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0, whose: str = "tenant") -> None:
+        super().__init__(message or f"This {whose} submits jobs faster than it may: try again later.", retry_after=retry_after)
         #: Jobs a second.
         self.limit = limit
+        #: `tenant`, `key` or `address`.
+        self.whose = whose
 
 
 class StoreFull(TryLater):

@@ -104,6 +104,8 @@ class NewJob:
     depends_within: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: To be told of its end: `{"url": ..., "events": [...]}`, no event for all.
+    webhook: Mapping[str, Any] | None = None
 
 
 # Without slots: an instance then is the dict of what it was given (`Job.of`), and the 38 fields need not be set one by one for each.
@@ -160,6 +162,8 @@ class Job:
     on_dependency_failure: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: `{"url": ..., "events": [...]}`: who is to be told of its end.
+    webhook: Mapping[str, Any] | None = None
     #: Node name of the worker that holds or held it.
     worker: str | None = None
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
@@ -264,7 +268,16 @@ class Job:
             "on_dependency_failure": (self.on_dependency_failure or "fail") if self.depends_on else None,
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
+            "webhook": dict(self.webhook) if self.webhook else None,
         }
+
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/jobs/{self.job_id}"
+        return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
 
 
 def dumps(value: Any) -> str:
@@ -280,7 +293,7 @@ def dumps(value: Any) -> str:
 
 #: Made once: `json.dumps` makes one a call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail"})
+_JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail", "webhook"})
 _STRINGS = frozenset(
     {
         "url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts",

@@ -46,9 +46,12 @@ KEYS: dict[str, Key] = {
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
+    "sender_rate": Key("sender_rate:{}", "hash, 1 h", "Submit tokens of an API key (`key:X`) or an address (`address:X`)."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
     "pipelines": Key(
-        "pipelines", "hash", "Of each pipeline its cap (`cap:X`), its slots (`n:X`, hinted and running), what a run takes in ms (`ms:X`)."
+        "pipelines",
+        "hash",
+        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`).",
     ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
@@ -79,6 +82,28 @@ KEYS: dict[str, Key] = {
     ),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
+    "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),
+    "tenant_endpoints": Key("webhook_endpoints:{}", "zset order->id", "Those of a tenant."),
+    "endpoint": Key(
+        "webhook_endpoint:{}", "hash", "A webhook endpoint; of its secret a nonce (`webhooks.signing`). Goes by delete, erase."
+    ),
+    "webhook_secret": Key("webhook_secret:{}", "hash", "The same of the secret for a tenant's webhooks of jobs. Goes by erase."),
+    "webhook_event": Key(
+        "webhook_event:{}", "hash", "The record as it was at its end: what a payload is made of. Goes with its last delivery."
+    ),
+    "delivery": Key("delivery:{}", "hash", "A row of the webhook ledger. Written by outbox, claim, settle; goes by purge, erase."),
+    "delivery_attempts": Key("delivery:{}:attempts", "list of `ms JSON`", "Its tries, the last 50. Goes with it."),
+    "deliveries": Key("deliveries:{}", "zset order->id", "Deliveries of a tenant."),
+    "deliveries_in": Key("deliveries:{}:{}", "zset order->id", "Deliveries of a tenant that are pending, delivered, dead."),
+    "subject_deliveries": Key("subject_deliveries:{}", "zset order->id", "Deliveries of a job, or tests of an endpoint."),
+    "deliveries_ended": Key("deliveries_ended", "zset ms->id", "Ended deliveries and when their rows expire."),
+    "webhook_lane": Key("webhook_lane:{}:{}", "zset ms->id", "A lane: pending deliveries to a host of a tenant, and when each is due."),
+    "webhook_lanes": Key("webhook_lanes:{}", "zset turn->host", "A tenant's ring: its hosts with something due."),
+    "webhook_ring": Key("webhook_ring", "zset turn->tenant", "Tenants with something due."),
+    "webhook_turn": Key("webhook_turn", "int", "The last turn given out."),
+    "webhook_wake": Key("webhook_wake", "zset ms->tenant host", "Lanes outside the ring, and when their next delivery is due."),
+    "webhook_leases": Key("webhook_leases", "zset ms->lease", "Deliveries that are being sent (`id fence tenant host slow`), until when."),
+    "webhook_health": Key("webhook_health", "hash tenant host->int", "Slow answers of a host in a row. A quick one ends it."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }
 

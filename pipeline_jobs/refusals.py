@@ -15,6 +15,7 @@ from pipeline_jobs.exceptions import (
     RateLimited,
     StorageFull,
     StoreFull,
+    WebhooksFull,
 )
 
 
@@ -25,9 +26,11 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             field = f"depends_on.{reply[2]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
+            return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
         case "same":
             return AlreadySubmitted(reply[1])
         case "differs":

@@ -9,20 +9,21 @@ from celery import Celery
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import audit, metrics, readiness
+from pipeline_jobs import audit, metrics, pipeline_limits, readiness
 from pipeline_jobs.api_keys import KeyStore
 from pipeline_jobs.batches import Batches
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
@@ -54,6 +55,8 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
+        pipeline_limits=_PipelineCaps(store),
         events=Hub(store),
         stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),
     )
@@ -93,6 +96,19 @@ class _Tenants:
 
     def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
         return erase_tenant(self._jobs.client.store, self._jobs.artifacts(), tenant_id, dry_run=dry_run)
+
+
+class _PipelineCaps:
+    """Caps of pipelines."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        return pipeline_limits.of(self._store, pipeline)
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        return pipeline_limits.set_cap(self._store, pipeline, max_concurrent)
 
 
 class _Audit:

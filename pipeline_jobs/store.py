@@ -17,13 +17,13 @@ from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
 
-# Whoever has a store asks it for these too.
-from pipeline_jobs.connection import connect as connect
+from pipeline_jobs.connection import connect as connect  # whoever has a store asks it for these two
 from pipeline_jobs.connection import store_errors as store_errors
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
 from pipeline_jobs.refusals import refusal
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.wire import Wire
@@ -94,6 +94,7 @@ class Store:
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
+        self._sender_rate = settings.submit_rate_per_key
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.events_per_job,
@@ -119,6 +120,7 @@ class Store:
         durably: bool = False,
         idempotency: tuple[str, str] | None = None,
         depends_within: str | None = None,
+        sender: Sender | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
@@ -128,6 +130,7 @@ class Store:
         :param message: its own Celery message, if the common one will not do.
         :param idempotency: the tenant's key for this request, and a fingerprint of the request.
         :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
+        :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
         :return: the job with the server's `created_at` and `order`.
@@ -156,13 +159,14 @@ class Store:
             self.ttl_ms,
             *(idempotency or ("", "")),
             depends_within or "",
+            *self.sent_by(sender),
             len(flat),
             *fields,
         )
         if reply[0] != "ok":
             raise refusal(reply)
-        _, created_at, order, reason, fence, deadline_at, _rate, _left, hints = reply
-        self.send(hints)
+        _, created_at, order, reason, fence, deadline_at, rates, hints = reply
+        self.sent(sender, rates, hints)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
             self.send(self.run("settle"))
@@ -281,20 +285,6 @@ class Store:
             raise UnknownJob
         return bool(reply == "ok")
 
-    def why(self, job_id: str) -> dict[str, Any] | None:
-        """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
-        reply = self.run("why", job_id)
-        if not reply:
-            return None
-        reason, position, limit, current, eta = reply
-        return {
-            "position": int(position) or None,
-            "reason": reason,
-            "limit": float(limit) if "." in limit else int(limit) if limit else None,
-            "current": int(current) if current else None,
-            "eta_seconds": float(eta) if eta else None,
-        }
-
     def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
         """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""
         flat = [part for name, value in limits.items() for part in (name, "" if value is None else str(float(value)))]
@@ -306,9 +296,12 @@ class Store:
             kept = self.client.hget(self.keys("limits"), tenant_id)
         return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
 
-    def set_pipeline_cap(self, pipeline: str, cap: int | None) -> None:
-        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once."""
-        self.send(self.run("set_pipeline_cap", pipeline, "" if cap is None else cap))
+    def set_pipeline_cap(self, pipeline: str, cap: int | None, *, declared: bool = False) -> None:
+        """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once.
+
+        :param declared: it is what the pipeline's code says; one that was set outranks it.
+        """
+        self.send(self.run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
@@ -413,6 +406,16 @@ class Store:
                 for arguments in calls:
                     script(keys=[self.keys.prefix], args=arguments, client=pipe)
                 return list(pipe.execute())
+
+    def sent_by(self, sender: Sender | None) -> tuple[str, float]:
+        """What the submitting scripts ask of a sender."""
+        return sender.principal if sender else "", self._sender_rate
+
+    def sent(self, sender: Sender | None, rates: Sequence[str], hints: Sequence[Sequence[str]]) -> None:
+        """What they answer: the rates are noted, the hints sent."""
+        if sender is not None:
+            sender.note(rates)
+        self.send(hints)
 
     def run_durably(self, name: str, durably: bool, *arguments: Any) -> Any:
         """A script whose writes must be on the server's disk when this returns, if `durably`; see `submit`."""

@@ -69,9 +69,13 @@ class Stack:
 
     def maintenance(self) -> None:
         """The maintenance worker and beat, up."""
+        self.run_maintenance()
+
+    def run_maintenance(self, **env: str) -> None:
+        """Likewise, with more in the worker's environment."""
         process = self.run(
             "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance",
-            "-c", "1", "--loglevel=INFO",
+            "-c", "1", "--loglevel=INFO", **env,
         )  # fmt: skip
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
         until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")

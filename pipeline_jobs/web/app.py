@@ -17,6 +17,7 @@ from pipeline_jobs.web import (
     auth,
     batches,
     cancel,
+    deliveries,
     docs,
     events,
     guard,
@@ -25,12 +26,15 @@ from pipeline_jobs.web import (
     keys,
     metrics,
     openapi,
+    pipeline_limits,
     pipelines,
     problems,
     retry,
     run,
     sockets,
     tenants,
+    webhook_secrets,
+    webhooks,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
@@ -73,7 +77,11 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, events, sockets, cancel, retry, batches, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    modules = (
+        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets,
+        deliveries, audit, metrics, health,
+    )  # fmt: skip
+    for module in modules:
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

@@ -14,10 +14,12 @@ from pipeline_jobs.web import batch_bodies as bodies
 from pipeline_jobs.web.batch_requests import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.rates import rate_headers
 from pipeline_jobs.web.replies import reply
-from pipeline_jobs.web.requests import IdempotencyHeaders, idempotency_key
+from pipeline_jobs.web.requests import IdempotencyHeaders
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.submitting import REPLAYED, check_key
 from pipeline_jobs.web.validation import validated
 
 _BATCHES = "/pipeline/batches"
@@ -35,12 +37,7 @@ def _own(batch_id: str) -> Batch:
 
 
 def _body(batch: Batch) -> dict[str, Any]:
-    public = web().settings.public_url
-    link = f"{public}{_BATCHES}/{batch.batch_id}"
-    return {
-        **batch.to_dict(),
-        "urls": {"self": link, "jobs": f"{public}/pipeline/jobs?batch_id={batch.batch_id}", "cancel": link + "/cancel"},
-    }
+    return batch.to_body(web().settings.public_url)
 
 
 def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
@@ -57,20 +54,23 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
     "/batches",
     summary="Make a batch",
     description="Up to 1,000 jobs in one call: all of them are accepted, durably, or none (see `partial`). Limits count each job.",
-    responses=responses({201: answer("The batch.", bodies.NewBatch, "Location", "Idempotent-Replayed")}, 400, 404, 413, 415, 422, 429, 503),
-)
+    responses=responses(
+        {201: answer("The batch.", bodies.NewBatch, "Location", REPLAYED, *RATE_HEADERS)},
+        400, 404, 413, 415, 422, 429, 503,
+    ),
+)  # fmt: skip
 @validated
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     here, who = web(), caller()
     tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
+    sender = who.sender("batches")
     made = here.parts.batches.create(
         NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
         partial=body.partial,
-        idempotency_key=idempotency_key(header.idempotency_key),
+        idempotency_key=check_key(header.idempotency_key),
+        sender=sender,
     )
-    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}"}
-    if made.replayed:
-        headers["Idempotent-Replayed"] = "true"
+    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(sender.rates))}
     return reply({**_body(made.batch), "job_ids": list(made.job_ids), "errors": list(made.errors)}, 201, headers)
 
 

@@ -48,6 +48,13 @@ class Queue(BaseModel):
     eta_seconds: float | None = Field(description="About how long until it starts; null: nothing is known.")
 
 
+class JobWebhook(BaseModel):
+    """Who is told of a job's end."""
+
+    url: str
+    events: list[str] = Field(description="Types of events; empty: all.")
+
+
 class Job(BaseModel):
     """One request of a tenant. Times are RFC 3339 in UTC."""
 
@@ -87,6 +94,7 @@ class Job(BaseModel):
     )
     tags: list[str]
     metadata: dict[str, Any]
+    webhook: JobWebhook | None
     urls: Urls
 
 
@@ -122,6 +130,9 @@ class PipelineInfo(BaseModel):
     needs_url: bool = Field(description="A job of it must have a `url`.")
     qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
     max_attempts: int
+    max_concurrent: int | None = Field(
+        description="Most of its jobs at once, over all workers, as it declares; null: any number. Its `limits` say what holds."
+    )
     stages: list[StageInfo]
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
 
@@ -130,6 +141,14 @@ class PipelineList(BaseModel):
     """All pipelines, by name."""
 
     pipelines: list[PipelineInfo]
+
+
+class PipelineLimits(BaseModel):
+    """How many jobs of a pipeline run at once, over all workers."""
+
+    max_concurrent: int | None = Field(description="Most, as set here; null: what the pipeline declares holds.")
+    declared: int | None = Field(description="Most, as the pipeline declares; null: any number.")
+    current: int = Field(description="How many are dispatched or run.")
 
 
 class ApiKey(BaseModel):
@@ -202,6 +221,89 @@ class Usage(BaseModel):
 
     tenant_id: str
     days: list[UsageDay]
+
+
+class WebhookEndpoint(BaseModel):
+    """Where a tenant wants its events. Times are RFC 3339 in UTC."""
+
+    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
+    tenant_id: str
+    url: str
+    events: list[str] = Field(description="Types of events; empty: all.", examples=[["job.failed"]])
+    description: str
+    enabled: bool
+    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or somebody disabled it.")
+    created_at: str
+    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too; null: there was none.")
+
+
+class NewWebhookEndpoint(WebhookEndpoint):
+    """An endpoint with its secret, this once."""
+
+    secret: str = Field(description="`whsec_...`: what its signatures are made with (Standard Webhooks).")
+
+
+class WebhookEndpointList(BaseModel):
+    """One page of endpoints, newest first."""
+
+    endpoints: list[WebhookEndpoint]
+    count: int = Field(description="How many endpoints are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
+class WebhookRemoval(BaseModel):
+    """An endpoint that is gone."""
+
+    endpoint_id: str
+    status: Literal["deleted"]
+
+
+class WebhookSecret(BaseModel):
+    """What signs the webhooks of a tenant's jobs (those that were made with a `webhook` of their own)."""
+
+    tenant_id: str
+    secret: str = Field(description="`whsec_...` (Standard Webhooks).")
+    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too.")
+
+
+class DeliveryAttempt(BaseModel):
+    """One try."""
+
+    ended_at: str
+    status: int | None = Field(description="The receiver's; null: no answer came.")
+    error: str | None = Field(examples=["http_500"], description="null: it was taken.")
+    seconds: float = Field(description="How long it took.")
+
+
+class Delivery(BaseModel):
+    """One message to one receiver. Times are RFC 3339 in UTC."""
+
+    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same at each try.")
+    event: str = Field(examples=["job.completed"])
+    tenant_id: str
+    subject: str = Field(description="Id of the job that it tells of; of `endpoint.test` the endpoint's.")
+    endpoint_id: str | None = Field(description="null: the job's own webhook.")
+    origin: str = Field(examples=["https://hooks.example"], description="Of the receiver's URL; the rest may hold a token of its own.")
+    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last try failed; it can be sent again.")
+    tries: int
+    created_at: str
+    ended_at: str | None
+    next_try_at: str | None
+    error: str | None = Field(description="Of the last try.")
+    attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
+
+
+class DeliveryList(BaseModel):
+    """Deliveries."""
+
+    deliveries: list[Delivery]
+    count: int
+
+
+class DeliveryPage(DeliveryList):
+    """One page of deliveries, newest first."""
+
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
 
 
 class Erasure(BaseModel):
@@ -342,10 +444,19 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Removal,
     StepResult,
     PipelineList,
+    PipelineLimits,
     ApiKey,
     NewApiKey,
     ApiKeyList,
     AuditPage,
+    WebhookEndpoint,
+    NewWebhookEndpoint,
+    WebhookEndpointList,
+    WebhookRemoval,
+    WebhookSecret,
+    Delivery,
+    DeliveryList,
+    DeliveryPage,
     Erasure,
     Limits,
     Usage,

@@ -11,6 +11,8 @@ from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.senders import Sender
+from pipeline_jobs.web.failures import group
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
@@ -65,6 +67,17 @@ class Caller:
         """No token narrows it to another stream."""
         return self.scope in (None, scope)
 
+    def tenant(self, named: str | None) -> str | None:
+        """The tenant that a request is about: the named one, else the key's; None: neither.
+
+        :raises Refused: 403, the key is of another.
+        """
+        return self._own("tenant_id", named)
+
+    def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
+        """What is of this tenant (and workspace) is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
     def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
         """Whose a new thing is: what the body does not name is the key's.
 
@@ -82,6 +95,11 @@ class Caller:
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
         """
         return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
+
+    def sender(self, route: str) -> Sender:
+        """This caller as the sender of a new job. Its Idempotency-Keys are its workspace's own, if it is bound to one, and the route's."""
+        principal = f"key:{self.key_id}" if self.key_id else f"address:{group(request.remote_addr or '')}"
+        return Sender(principal, f"{route}\n{self.workspace_id or ''}")
 
     def query(self, query: JobQuery) -> JobQuery:
         """The filters, narrowed to what this caller may see.

@@ -5,17 +5,18 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
+from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.bodies import Job, JobList, Removal
 from pipeline_jobs.web.caller import OwnHandle, caller
 from pipeline_jobs.web.flags import require_queue
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
-from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest, idempotency_key
+from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.submitting import submit
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.web.waiting import preferred_wait, wait_for_change, wait_for_end
 
@@ -39,9 +40,10 @@ def handle_of(job_id: str) -> JobHandle:
     summary="Make a job",
     description="The job is accepted, durably, when this answers 201. It runs when a worker has a free slot.",
     responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed")},
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *RATE_HEADERS)},
         400,
         404,
+        409,
         413,
         415,
         422,
@@ -54,12 +56,7 @@ def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
     who = caller()
     new = body.to_new_job(*who.place(body.tenant_id, body.workspace_id, body.model_fields_set), within=who.workspace_id)
-    headers = {}
-    try:
-        job = here.parts.client.submit(new, idempotency_key=idempotency_key(header.idempotency_key))
-    except AlreadySubmitted as known:
-        job = here.parts.results(known.job_id).record()
-        headers["Idempotent-Replayed"] = "true"
+    job, headers = submit(new, "jobs", header.idempotency_key)
     headers["Location"] = job_path(job)
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is not None:

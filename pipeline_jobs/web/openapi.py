@@ -23,7 +23,8 @@ _TEXTS: Mapping[int, str] = {
     401: "No good API key: missing, unknown, expired or revoked.",
     403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
-    409: "The job is not in a state for this.",
+    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
+    "Idempotency-Key is of a request that is being worked on, or whose job is gone.",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES.",
     415: "The body is not `application/json`.",
     416: "The file has no such range of bytes.",
@@ -36,21 +37,29 @@ _TEXTS: Mapping[int, str] = {
 
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("The request's own, if it sent a usable one, or a new one.", {"type": "string"}),
-    "Location": ("Where the job is.", {"type": "string"}),
+    "Location": ("Where it is.", {"type": "string"}),
     "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
     "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
+    "RateLimit": (
+        "By rate (of the tenant, of the key or address): how many more jobs may be sent now, and in how many seconds as many as ever.",
+        {"type": "string"},
+    ),
+    "RateLimit-Policy": ("By rate: how many jobs (`q`) in how many seconds (`w`).", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
     "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
 }
 
+#: Of an answer that made a job, where a rate limits its sender.
+RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
+
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     416: ("Content-Range",),
-    429: ("Retry-After",),
+    429: ("Retry-After", *RATE_HEADERS),
     426: ("Upgrade",),
     503: ("Retry-After",),
 }

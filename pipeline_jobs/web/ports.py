@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -15,16 +15,22 @@ from pipeline_jobs.events import FeedPage, LogPage
 from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
+from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
+from pipeline_jobs.webhooks.ledger import Delivery
+from pipeline_jobs.webhooks.pages import Page
+from pipeline_jobs.webhooks.signing import Draw
 
 
 class Client(Protocol):
     """The way in: `pipeline_jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """The job, durably accepted.
 
         :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
@@ -33,7 +39,7 @@ class Client(Protocol):
         :raises StoreUnavailable: nothing was accepted.
         """
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None) -> Job:
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """A new job that runs an ended one again.
 
         :raises UnknownJob: there is none.
@@ -60,7 +66,7 @@ class Client(Protocol):
 class Batches(Protocol):
     """Many jobs as one: `pipeline_jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
 
-    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None) -> Made:
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """The batch, durably accepted.
 
         :raises InvalidInput: names the field; `InvalidItems`: each wrong job.
@@ -189,6 +195,83 @@ class Tenants(Protocol):
         """Erase it, or count what would go."""
 
 
+class Endpoints(Protocol):
+    """`pipeline_jobs.webhooks.endpoints`. Every method raises `StoreUnavailable` when the store cannot be asked, and `UnknownEndpoint`."""
+
+    def create(self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "") -> tuple[Endpoint, str]:
+        """A new endpoint and its secret.
+
+        :raises InvalidInput: names the field.
+        """
+
+    def get(self, endpoint_id: str) -> Endpoint: ...
+
+    def list(self, tenant_id: str | None, cursor: str | None, limit: int) -> Page[Endpoint]:
+        """A tenant's, or all, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def update(self, endpoint_id: str, **changes: Any) -> Endpoint:
+        """Change what is not None.
+
+        :raises InvalidInput: names the field.
+        """
+
+    def delete(self, endpoint_id: str) -> None: ...
+
+    def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
+        """The endpoint and its new secret."""
+
+    def test(self, endpoint_id: str) -> str:
+        """The id of the delivery.
+
+        :raises EndpointDisabled:
+        """
+
+    def tenant_secret(self, tenant_id: str, *, rotate: bool = False) -> TenantSecret:
+        """What signs the webhooks of a tenant's jobs."""
+
+
+class Ledger(Protocol):
+    """`pipeline_jobs.webhooks.ledger`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def get(self, delivery_id: str) -> Delivery:
+        """:raises UnknownDelivery: there is none."""
+
+    def of_subject(self, subject: str) -> Sequence[Delivery]:
+        """Those that tell of a job, oldest first."""
+
+    def list(self, tenant_id: str, status: str | None, cursor: str | None, limit: int) -> Page[Delivery]:
+        """A tenant's, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def redeliver(self, delivery_id: str) -> Delivery:
+        """Send it now. :raises UnknownDelivery:"""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Endpoints, secrets and deliveries."""
+
+    endpoints: Endpoints
+    ledger: Ledger
+    #: The text of a secret.
+    reveal: Callable[[Draw], str]
+
+
+class PipelineCaps(Protocol):
+    """`pipeline_jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        """What holds, and how much of it is taken."""
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        """Set the cap; None: what the pipeline declares."""
+
+
 class Events(Protocol):
     """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
 
@@ -229,6 +312,8 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    webhooks: Webhooks
+    pipeline_limits: PipelineCaps
     events: Events
     stream_tokens: StreamTokens
     pipelines: Registry = registry

@@ -15,11 +15,13 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs.exceptions import (
+    EndpointDisabled,
     IdTaken,
     InvalidInput,
     InvalidItems,
     JobNotEnded,
     JobNotWaiting,
+    KeyChanged,
     KeyReused,
     PipelineJobsError,
     QueueDisabled,
@@ -29,9 +31,13 @@ from pipeline_jobs.exceptions import (
     StoreUnavailable,
     TryLater,
     UnknownBatch,
+    UnknownDelivery,
+    UnknownEndpoint,
     UnknownJob,
 )
+from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
+from pipeline_jobs.web.rates import rate_headers
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -47,6 +53,10 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     UnknownBatch: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
+    UnknownEndpoint: 404,
+    UnknownDelivery: 404,
+    EndpointDisabled: 409,
+    KeyChanged: 409,
     KeyReused: 422,
     QueueDisabled: 404,
     RequestError: 400,
@@ -156,9 +166,7 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}
         if isinstance(error, RateLimited):
-            # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
-            headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
-            headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
+            headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

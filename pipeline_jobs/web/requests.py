@@ -110,6 +110,19 @@ Limit = Annotated[
 ]
 
 
+class WebhookRequest(BaseModel):
+    """Who is to be told of a job's end."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: str = Field(
+        max_length=MAX_URL, description="https, a public address, no user name or password.", examples=["https://hooks.example/x"]
+    )
+    events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
+        default_factory=list, max_length=20, description="Only of these. Absent or empty: of any end."
+    )
+
+
 class JobFields(BaseModel):
     """What to run and how, for whomever."""
 
@@ -164,6 +177,10 @@ class JobFields(BaseModel):
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
 
+    webhook: WebhookRequest | None = Field(
+        None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
+    )
+
     def to_new_job(self, tenant_id: str = DEFAULT_TENANT, workspace_id: str = DEFAULT_WORKSPACE, within: str | None = None) -> NewJob:
         """:param within: the only workspace whose jobs the caller may see.
 
@@ -187,6 +204,7 @@ class JobFields(BaseModel):
             depends_within=within,
             tags=tuple(self.tags),
             metadata=self.metadata,
+            webhook=self.webhook.model_dump() if self.webhook else None,
         )
 
 
@@ -286,11 +304,15 @@ class CreateHeaders(WaitHeaders, IdempotencyHeaders):
     """Headers of a request that makes a job."""
 
 
-def idempotency_key(text: str | None) -> str | None:
-    """The header as it is. :raises InvalidInput: it is empty or too long."""
-    if text is not None and not 0 < len(text) <= MAX_KEY:
-        raise InvalidInput(f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
-    return text
+class RunHeaders(Parameters):
+    """Headers of a request that runs and waits."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="A key of yours for this request, good for 24 hours: however often it is sent, it runs one job. While that runs, a "
+        "repetition is answered 409; afterwards with its result (`Idempotent-Replayed: true`).",
+    )
 
 
 class GetHeaders(WaitHeaders):

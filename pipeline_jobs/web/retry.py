@@ -8,14 +8,13 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.exceptions import AlreadySubmitted
+from pipeline_jobs.web import submitting
 from pipeline_jobs.web.bodies import Job
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.jobs import handle_of
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.replies import job_path, job_reply
-from pipeline_jobs.web.requests import IdempotencyHeaders, JobPath, idempotency_key
-from pipeline_jobs.web.state import web
+from pipeline_jobs.web.requests import IdempotencyHeaders, JobPath
 from pipeline_jobs.web.validation import validated
 
 blueprint = APIBlueprint("retry", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs"}])
@@ -44,17 +43,12 @@ class RetryRequest(BaseModel):
     description="Makes a new job with the same input (`retry_of` names the old one, which stays as it is). Stages that succeeded are not "
     "run again if their outputs are still kept; they are as long as the record of a job that has them.",
     responses=responses(
-        {201: answer("The new job.", Job, "Location", "ETag", "Retry-After", "Idempotent-Replayed")}, 400, 404, 409, 413, 415, 422, 429, 503
+        {201: answer("The new job.", Job, "Location", "ETag", "Retry-After", "Idempotent-Replayed", *RATE_HEADERS)},
+        400, 404, 409, 413, 415, 422, 429, 503,
     ),
-)
+)  # fmt: skip
 @validated
 def retry(path: JobPath, body: RetryRequest, header: IdempotencyHeaders) -> Response:
-    here = web()
     old = handle_of(path.job_id).record()
-    headers = {}
-    try:
-        job = here.parts.client.retry(old.job_id, from_stage=body.from_stage, idempotency_key=idempotency_key(header.idempotency_key))
-    except AlreadySubmitted as known:
-        job = here.parts.results(known.job_id).record()
-        headers["Idempotent-Replayed"] = "true"
+    job, headers = submitting.retry(old.job_id, body.from_stage, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -10,12 +10,14 @@ from kombu import Queue
 
 from pipeline_jobs import pipelines
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
+from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -100,8 +102,12 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
     store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
 
     @cache
+    def key() -> str:
+        return settings.secret_key or store.secret()
+
+    @cache
     def artifacts() -> ArtifactStore:
-        return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
+        return ArtifactStore(settings.artifacts_root, settings.base_url, key())
 
     registry = pipelines.registry
     client = Client(store, registry, settings)
@@ -114,6 +120,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

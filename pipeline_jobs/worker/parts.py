@@ -10,6 +10,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from pipeline_jobs import pipeline_limits
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
@@ -18,6 +19,7 @@ from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Rescued
+from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker.hints import JOB_TASK
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Jobs:
     rescue: Rescue
     reconcile: Reconcile
     canary: Canary
+    webhooks: Webhooks
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
@@ -51,6 +54,10 @@ class Jobs:
             return True
         store = self.client.store
         return bool(store.client.exists(store.keys("job", task_id)))
+
+    def declare_pipelines(self) -> None:
+        """Make known how many jobs of each pipeline may run at once. :raises StoreUnavailable:"""
+        pipeline_limits.declare(self.client.store, self.client.registry.all())
 
     def say_revoked(self, job: Job) -> None:
         """Tell Flower and `celery events` that a job ended as cancelled where no worker would tell them."""

@@ -69,6 +69,10 @@ def same(status: int) -> tuple[int, int, int, int]:
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
 _MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
+_HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
+#: A thing by its id: own, foreign, unknown, malformed.
+_OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
+_LATER, _LATER_ANY = (202, 404, 404, 404), (202, 202, 404, 404)
 #: By method and rule. A new route needs a line here, and a policy.
 ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
@@ -108,6 +112,31 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("PUT", "/pipeline/tenants/<tenant_id>/limits"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "/limits", {"weight": 1}),
     ("GET", "/pipeline/tenants/<tenant_id>/usage"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/usage"),
     ("DELETE", "/pipeline/tenants/<tenant_id>"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "?dry_run=true"),
+    ("POST", _HOOKS): Route("admin", (201, 403, 403, 422), (201, 201, 201, 422), _HOOKS, {"tenant_id": "{tenant}", "url": _URL}),
+    ("GET", _HOOKS): Route("admin", (200, 403, 403, 422), (200, 200, 200, 422), _HOOKS + "?tenant_id={tenant}"),
+    ("GET", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
+    ("PATCH", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK, {"description": "x"}),
+    ("DELETE", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
+    ("POST", _HOOKS + "/<endpoint_id>/rotate"): Route("admin", _OWN, _ANY, _HOOK + "/rotate"),
+    ("POST", _HOOKS + "/<endpoint_id>/test"): Route("admin", _LATER, _LATER_ANY, _HOOK + "/test"),
+    ("GET", "/pipeline/tenants/<tenant_id>/webhook-secret"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret"
+    ),
+    ("POST", "/pipeline/tenants/<tenant_id>/webhook-secret/rotate"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret/rotate"
+    ),
+    ("GET", "/pipeline/jobs/<job_id>/deliveries"): Route("read", _OWN, _ANY, _JOB + "/deliveries"),
+    ("GET", "/pipeline/deliveries"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/deliveries?tenant_id={tenant}"),
+    ("GET", "/pipeline/deliveries/<delivery_id>"): Route("read", _OWN, _ANY, "/pipeline/deliveries/{delivery}"),
+    ("POST", "/pipeline/deliveries/<delivery_id>/redeliver"): Route(
+        "submit", _LATER, _LATER_ANY, "/pipeline/deliveries/{delivery}/redeliver"
+    ),
+    ("GET", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits"
+    ),
+    ("PUT", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits", {"max_concurrent": 7}
+    ),
     ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
     # Its workers are missing: whoever may know is told so.
@@ -128,7 +157,8 @@ class World:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self.client = app.test_client()
-        self.jobs = create_celery(settings).jobs.client
+        parts = create_celery(settings).jobs
+        self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
         self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
@@ -180,6 +210,21 @@ class World:
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
         return "f" * 16 if target == "unknown" else "-bad"
 
+    def hook(self, target: str) -> str:
+        if target not in ("own", "foreign"):
+            return f"whep_{'f' * 16}" if target == "unknown" else "-bad%00"
+        there = self.endpoints.list(TENANTS[target], None, 100).items
+        if len(there) >= 40:
+            # A tenant has only so many.
+            for old in there:
+                self.endpoints.delete(old.endpoint_id)
+        return self.endpoints.create(TENANTS[target], "https://hooks.example/x")[0].endpoint_id
+
+    def delivery(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.endpoints.test(self.hook(target))
+        return f"msg_{'f' * 32}" if target == "unknown" else "-bad%00"
+
     def ask(self, method: str, path: str, caller: str, body: dict[str, Any] | None = None, **headers: str) -> TestResponse:
         """From an address of its own each time, elsewhere: the wrong keys of one cell must not shut out the next."""
         number = next(self._addresses)
@@ -196,8 +241,11 @@ class World:
             "{ended}": lambda: self.job(target, ended=True),
             "{batch}": lambda: self.batch(target),
             "{key}": lambda: self.key(target),
+            "{hook}": lambda: self.hook(target),
+            "{delivery}": lambda: self.delivery(target),
             "{tenant}": lambda: TENANTS[target],
             "{link}": lambda: self.links[target],
+            "{pipeline}": lambda: {"own": "sleep", "foreign": "another", "unknown": "ghost", "malformed": "-bad"}[target],
             "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
             "{page}": lambda: {"own": "css/swagger-ui.css", "foreign": "../x", "unknown": "x.js", "malformed": "%00"}[target],
             "{odd}": lambda: {"own": "", "foreign": "?tenant_id=other", "unknown": "?x=1", "malformed": "?limit=1&limit=2"}[target],
@@ -267,7 +315,9 @@ def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None
 
 
 @pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
-@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/ws")])
+@pytest.mark.parametrize(
+    ("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/ws"), ("GET", "/deliveries")]
+)
 def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
     job_id = world.job("foreign")
     before = world.store.client.hgetall(world.store.keys("job", job_id))

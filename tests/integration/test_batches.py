@@ -148,7 +148,7 @@ def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
 
     def send(nonce: str) -> list[object]:
         return list(
-            jobs.store.run("submit_batch", "batch_1_00000001", nonce, 100, 100, jobs.store.ttl_ms, "", "", "", "", "", common, items)
+            jobs.store.run("submit_batch", "batch_1_00000001", nonce, 100, 100, jobs.store.ttl_ms, "", "", "", "", "", common, items, "", 0)
         )
 
     first = send("same")

@@ -19,7 +19,7 @@ end
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   if job.status == 'queued' then leave_queue(id, job) end
-  local share = share_of(job.tenant_id, job.workspace_id)
+  local share = share_of(job.tenant_id, job.workspace_id, job.pipeline)
   if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
   local used = used_ms(job)
   if job.status == 'running' then observe('duration', job, used) end
@@ -36,6 +36,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
+  outbox_job(id, job, to)
 end
 
 local function end_cancelled(id, job, ttl_ms)

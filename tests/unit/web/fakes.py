@@ -27,16 +27,19 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
+from pipeline_jobs.senders import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day
-from pipeline_jobs.web.ports import Events, Parts
+from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
 from .fake_events import FakeEvents
+from .fake_webhooks import FakeEndpoints, FakeLedger
 
 SIGNATURE = "good-signature"
 #: 2025-01-03T12:00:00Z, the brief's own moment.
@@ -81,21 +84,25 @@ class FakeJobs:
         self.while_waiting: Callable[[str], object] = lambda job_id: None
         self.waits: list[float] = []
         self.queries: list[JobQuery] = []
-        self.made_by_key: dict[tuple[str, str], tuple[NewJob, str]] = {}
+        #: What a submit says it was held against.
+        self.rates: list[Rate] = []
+        self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         job = self.rules.prepare(new)
         self.ask()
         if idempotency_key is not None:
-            made = self.made_by_key.setdefault((new.tenant_id, idempotency_key), (new, f"job_1735905600_{len(self.jobs) + 1:08x}"))
-            if made[0] != new:
-                raise KeyReused
-            if made[1] in self.jobs:
-                raise AlreadySubmitted(made[1])
+            name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
+            if name in self.made_by_key:
+                made, job_id = self.made_by_key[name]
+                raise AlreadySubmitted(job_id) if made == new else KeyReused
+            self.made_by_key[name] = (new, f"job_1735905600_{len(self.jobs) + 1:08x}")
+        if sender is not None:
+            sender.rates.extend(self.rates)
         order = len(self.jobs) + 1
         return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None) -> Job:
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         old = self.results(job_id).record()
         if not old.ended:
             raise JobNotEnded
@@ -203,7 +210,7 @@ class FakeBatches:
     batches: dict[str, Batch] = field(default_factory=dict)
     made_by_key: dict[tuple[str, str], tuple[NewBatch, Made]] = field(default_factory=dict)
 
-    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None) -> Made:
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         self.jobs.ask()
         if idempotency_key is not None and (known := self.made_by_key.get((new.tenant_id, idempotency_key))):
             if known[0] != new:
@@ -393,6 +400,23 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+def in_memory_webhooks() -> Webhooks:
+    endpoints = FakeEndpoints()
+    return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
+
+
+@dataclass
+class FakePipelineCaps:
+    kept: dict[str, int | None] = field(default_factory=dict)
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        return PipelineLimits(self.kept.get(pipeline), 4, 1)
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        self.kept[pipeline] = max_concurrent
+        return self.of(pipeline)
+
+
 @dataclass
 class World:
     """Everything behind the app under test."""
@@ -406,6 +430,8 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    webhooks: Webhooks = field(default_factory=in_memory_webhooks)
+    pipeline_caps: FakePipelineCaps = field(default_factory=FakePipelineCaps)
     events: FakeEvents = field(init=False)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
@@ -430,6 +456,8 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            webhooks=self.webhooks,
+            pipeline_limits=self.pipeline_caps,
             events=cast(Events, self.events),
             stream_tokens=StreamTokens(lambda: "secret"),
             pipelines=make_registry(),
