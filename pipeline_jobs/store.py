@@ -16,7 +16,6 @@ import redis
 from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
-
 from pipeline_jobs.connection import connect as connect  # whoever has a store asks it for these two
 from pipeline_jobs.connection import store_errors as store_errors
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
