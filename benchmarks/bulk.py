@@ -13,7 +13,8 @@ SIZE = 100
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            f"Batches of {SIZE} jobs, one after another. Ours is one atomic call: records, indexes, limits and the batch's own record; the jobs wait for "
+            f"Batches of {SIZE} jobs, one after another. Ours is one atomic call: records, indexes, limits and the batch's own "
+            f"record; the jobs wait for "
             "slots. rq's `enqueue_many` writes its jobs in one pipeline, Celery has no such call. The limit is LPUSH in pipelines of 100."
         ]
     )

@@ -19,7 +19,8 @@ def run(bench: Bench) -> Outcome:
     flood, tenants, probes = bench.size(10_000, 200), bench.size(10_000, 20), bench.size(100, 3)
     outcome = Outcome(
         notes=[
-            f"Two slots, jobs of {NAP * 1000:.0f} ms. Every 50 ms or so a tenant that had no job sends one; its start is held against the first end "
+            f"Two slots, jobs of {NAP * 1000:.0f} ms. Every 50 ms or so a tenant that had no job sends one; its start is held against "
+            f"the first end "
             "of a body after it was sent: there a slot became free. p99 is that of all rounds together.",
         ]
     )

@@ -184,9 +184,8 @@ class Batches:
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
-            reply = self._store.run_durably(
+            reply = self._store.run(
                 "submit_batch",
-                durably,
                 batch_id,
                 secrets.token_hex(8),
                 *self._store.queue_caps,
@@ -198,6 +197,7 @@ class Batches:
                 dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
                 dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
                 *self._store.sent_by(sender),
+                durably=durably,
             )
             match reply[0]:
                 case "ok" if depends:

@@ -31,7 +31,7 @@ from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.run import Run
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, Store
+from pipeline_jobs.store import ClaimRefused, Store, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
 
 logger = structlog.get_logger(__name__)
@@ -122,7 +122,8 @@ class _Attempt:
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
                 result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
-            dumps(result)
+                dumps(result)
+                last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
             return self._end(JobStatus.CANCELLED)
@@ -134,7 +135,7 @@ class _Attempt:
         except Exception as error:
             logger.exception("stage failed", stage=context.stage if context else None)
             return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)
-        return self._end(JobStatus.COMPLETED, result=result)
+        return self._end(JobStatus.COMPLETED, result=result, last=last)
 
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
@@ -151,7 +152,9 @@ class _Attempt:
             return Outcome(Ending.FENCED if status is None else Ending(status.value), error=detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
-    def _end(self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None) -> Outcome:
+    def _end(
+        self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None, last: Told | None = None
+    ) -> Outcome:
         job = self._job
         if outcome is not JobStatus.COMPLETED:
             self._discard()
@@ -166,6 +169,7 @@ class _Attempt:
                 artifacts=_folder(job) if self._files.bytes else "",
                 artifact_bytes=self._files.bytes,
                 outputs=self._keeper.written if self._keeper else ("", ""),
+                last=last,
             )
         )
         failpoints.reach("run.after_finish")

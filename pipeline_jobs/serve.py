@@ -17,6 +17,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
@@ -55,6 +56,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        schedules=Scheduler(jobs.client),
         webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
         pipeline_limits=_PipelineCaps(store),
         events=Hub(store),

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         ge=1,
         le=5000,
     )
+    http_streams_per_tenant: int = _setting(
+        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
@@ -130,6 +133,24 @@ class Settings(BaseSettings):
     )
     canary_seconds: float = _setting(
         60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
+    )
+    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat asks for schedules that are due, in seconds.", gt=0)
+    schedule_grace_seconds: float = _setting(
+        60,
+        "PIPELINE_SCHEDULE_GRACE_SECONDS",
+        "How late a schedule's slot may be fired as if on time, in seconds; what becomes of later ones says its `catch_up`.",
+        ge=1,
+    )
+    schedule_catch_up: int = _setting(
+        100,
+        "PIPELINE_SCHEDULE_CATCH_UP",
+        "Most slots of a schedule that wait to be fired: missed ones (catch_up `all`) and those behind a running job (overlap `queue`). "
+        "More are skipped.",
+        ge=1,
+        le=1000,
+    )
+    max_schedules_per_tenant: int = _setting(
+        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Most schedules of a tenant; more are answered 422.", ge=0
     )
     max_queued: int = _setting(
         1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1

@@ -58,6 +58,10 @@ class HintTemplate:
     message: str
 
 
+#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
+Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
     """Why a hint was not good for a claim: unknown, stale, schema, or the status the job is in."""
@@ -146,9 +150,8 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self.run_durably(
+        reply = self.run(
             "submit",
-            durably,
             job.job_id,
             nonce or secrets.token_hex(8),
             "1" if adopt else "",
@@ -161,6 +164,7 @@ class Store:
             *self.sent_by(sender),
             len(flat),
             *fields,
+            durably=durably,
         )
         if reply[0] != "ok":
             raise refusal(reply)
@@ -201,9 +205,7 @@ class Store:
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        known = "" if percent is None else percent
-        flat = [part for pair in passed for part in pair]
-        return str(self.run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
+        return str(self.run("progress", job_id, fence, *_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -217,27 +219,20 @@ class Store:
         artifacts: str = "",
         artifact_bytes: int = 0,
         outputs: tuple[str, str] = ("", ""),
+        last: Told | None = None,
     ) -> JobStatus | None:
         """End a job.
 
         :param outputs: of its stages (`outputs.written`).
+        :param last: what the run has not told yet, written first.
         :return: the status it ended in (a requested cancel wins), or None: this run has no say.
         """
         encoded = dumps(result)
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        detail = dumps(error_detail) if error_detail else "{}"
+        told = _told(*last) if last else _told(None)
         status, hints = self.run(
-            "finish",
-            job_id,
-            fence,
-            outcome.value,
-            encoded,
-            error,
-            dumps(error_detail or {}),
-            artifacts,
-            artifact_bytes,
-            meta,
-            self.ttl_ms,
-            *outputs,
+            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self.ttl_ms, *outputs, *told
         )
         self.send(hints)
         return None if status == "fenced" else JobStatus(status)
@@ -383,10 +378,19 @@ class Store:
 
     # -- for the modules beside this one
 
-    def run(self, name: str, *arguments: Any) -> Any:
-        """A script by its name."""
-        with store_errors():
-            return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
+    def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
+        """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
+        if not durably:
+            with store_errors():
+                return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
+            # WAITAOF speaks of the writes of its own connection: both must go the same way.
+            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
+            reply, (on_disk, _) = pipe.execute()
+        if on_disk < 1:
+            raise StoreUnavailable("the server did not write the job to its disk in time")
+        return reply
 
     def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
         """A script that reads indexes of jobs."""
@@ -416,24 +420,17 @@ class Store:
             sender.note(rates)
         self.send(hints)
 
-    def run_durably(self, name: str, durably: bool, *arguments: Any) -> Any:
-        """A script whose writes must be on the server's disk when this returns, if `durably`; see `submit`."""
-        if not durably:
-            return self.run(name, *arguments)
-        with store_errors(), self.client.pipeline(transaction=False) as pipe:
-            # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
-            reply, (on_disk, _) = pipe.execute()
-        if on_disk < 1:
-            raise StoreUnavailable("the server did not write the job to its disk in time")
-        return reply
-
     def send(self, hints: Sequence[Sequence[str]]) -> None:
         """Publish what a script returned, where the broker is another server."""
         if hints and self._publish is not None:
             failpoints.reach("submit.before_publish")
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
+
+
+def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
+    """What a run tells, as progress and finish take it."""
+    flat = [part for pair in passed for part in pair]
+    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:

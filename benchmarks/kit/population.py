@@ -13,7 +13,8 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused, Store
 
-#: KEYS: record of the exemplar, then the zsets that hold its id. ARGV: exemplar, its order, prefix of the new records, first order, step, ids.
+#: KEYS: record of the exemplar, then the zsets that hold its id.
+#: ARGV: exemplar, its order, prefix of the new records, first order, step, ids.
 #: A score that is the order becomes the new job's order; any other (a time) stays.
 _COPY = """#!lua
 local old, order, prefix, base, step = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])

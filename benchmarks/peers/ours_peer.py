@@ -80,7 +80,8 @@ def progress(n):
     store.claim(job.job_id, 1, worker="bench", run="r")
     fractions = [number / n * 100 for number in range(n + 1)]
     with Run(store, job.job_id, 1) as run:
-        took = timed(n, lambda values=iter(fractions): run.report("transcode", next(values), "transcoding"))
+        values = iter(fractions)
+        took = timed(n, lambda: run.report("transcode", next(values), "transcoding"))
         run.report("transcode", 99.5, "last")
     return [took, store.get(job.job_id).progress]
 

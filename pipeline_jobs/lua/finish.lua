@@ -2,7 +2,8 @@
 -- A run ends its job. Compare-and-set on (id, fence); sent again, the answer is the same.
 -- KEYS: prefix
 -- ARGV: id, fence, outcome (completed | failed | cancelled), result JSON, error, error detail JSON, artifacts folder or '', bytes, result meta JSON, TTL ms,
---       outputs of its stages JSON or '' (as the record has them), their blobs, admission
+--       outputs of its stages JSON or '' (as the record has them), their blobs,
+--       the run's last words as for progress (percent or '', stage, message, number of stages passed, stage, percent, ...), admission
 -- Returns {status it ended in, hints} | {'fenced', hints} (this run has no say any more).
 -- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.
 local id, fence, outcome, folder, bytes, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[7], tonumber(ARGV[8]), ARGV[10]
@@ -12,6 +13,7 @@ if job.status ~= 'running' or job.fence ~= fence then
   if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
   return {'fenced', {}}
 end
+if ARGV[13] ~= '' then tell(id, job, ARGV[13], ARGV[14], ARGV[15], 17, 16 + 2 * tonumber(ARGV[16])) end
 if outcome == 'cancelled' and not job.deadline_passed then job.cancel_requested = '1' end
 if stopped(id, job, ttl_ms) then
   -- Said already.

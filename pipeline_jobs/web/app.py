@@ -31,6 +31,7 @@ from pipeline_jobs.web import (
     problems,
     retry,
     run,
+    schedules,
     sockets,
     tenants,
     webhook_secrets,
@@ -73,13 +74,19 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
     access = auth.Access(parts.keys, settings, parts.stream_tokens)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
+    app.extensions[EXTENSION] = Web(
+        parts,
+        settings,
+        WaitingRoom(max(1, settings.http_threads - 4)),
+        access,
+        Places(settings.http_streams, settings.http_streams_per_tenant),
+    )
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
     modules = (
         jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets,
-        deliveries, audit, metrics, health,
+        deliveries, schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)

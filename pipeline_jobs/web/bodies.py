@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.batch_bodies import BODIES
+from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
 
 
 class StepResult(BaseModel):
@@ -460,6 +461,10 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Erasure,
     Limits,
     Usage,
+    Schedule,
+    ScheduleDetail,
+    ScheduleList,
+    ScheduleRemoval,
     Event,
     EventPage,
     FeedPage,

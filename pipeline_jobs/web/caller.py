@@ -9,7 +9,7 @@ from flask import request
 
 from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.job import Job
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.web.failures import group
@@ -20,10 +20,11 @@ _KEY = "pipeline_jobs.caller"
 
 
 class Owned(Protocol):
-    """What is somebody's: a job, a batch."""
+    """What is of a workspace of a tenant."""
 
     @property
     def tenant_id(self) -> str: ...
+
     @property
     def workspace_id(self) -> str: ...
 
@@ -56,8 +57,15 @@ class Caller:
         return self.tenant_id == ALL
 
     def sees(self, thing: Owned) -> bool:
-        """The job or batch is this caller's."""
+        """The job, schedule, ... is this caller's."""
         return self.sees_of(thing.tenant_id, thing.workspace_id)
+
+    def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace of a list, narrowed to what this caller may see.
+
+        :raises Refused: 403, they are not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
         """What is of this tenant and workspace is this caller's."""
@@ -78,6 +86,15 @@ class Caller:
         """What is of this tenant (and workspace) is this caller's."""
         return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
 
+    def new_job(self, new: NewJob, named: set[str]) -> NewJob:
+        """The new job as this caller's: what it does not name is the key's, and what it may depend on is what the key sees.
+
+        :param named: the fields that the body has.
+        :raises Refused: 403, it names a tenant or workspace that is not the key's.
+        """
+        tenant_id, workspace_id = self.place(new.tenant_id, new.workspace_id, named)
+        return replace(new, tenant_id=tenant_id, workspace_id=workspace_id, depends_within=self.workspace_id)
+
     def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
         """Whose a new thing is: what the body does not name is the key's.
 
@@ -88,13 +105,6 @@ class Caller:
             self._own("tenant_id", tenant_id if "tenant_id" in named else None) or tenant_id,
             self._own("workspace_id", workspace_id if "workspace_id" in named else None) or workspace_id,
         )
-
-    def whose(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
-        """Whose things a list may have.
-
-        :raises Refused: 403, it names a tenant or workspace that is not the key's.
-        """
-        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def sender(self, route: str) -> Sender:
         """This caller as the sender of a new job. Its Idempotency-Keys are its workspace's own, if it is bound to one, and the route's."""

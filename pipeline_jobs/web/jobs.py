@@ -54,8 +54,7 @@ def handle_of(job_id: str) -> JobHandle:
 @validated
 def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
-    who = caller()
-    new = body.to_new_job(*who.place(body.tenant_id, body.workspace_id, body.model_fields_set), within=who.workspace_id)
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
     job, headers = submit(new, "jobs", header.idempotency_key)
     headers["Location"] = job_path(job)
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)

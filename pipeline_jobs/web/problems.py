@@ -34,6 +34,7 @@ from pipeline_jobs.exceptions import (
     UnknownDelivery,
     UnknownEndpoint,
     UnknownJob,
+    UnknownSchedule,
 )
 from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
@@ -51,6 +52,7 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
     UnknownBatch: 404,
+    UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     UnknownEndpoint: 404,

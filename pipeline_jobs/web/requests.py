@@ -181,8 +181,8 @@ class JobFields(BaseModel):
         None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
     )
 
-    def to_new_job(self, tenant_id: str = DEFAULT_TENANT, workspace_id: str = DEFAULT_WORKSPACE, within: str | None = None) -> NewJob:
-        """:param within: the only workspace whose jobs the caller may see.
+    def to_new_job(self) -> NewJob:
+        """Of the default tenant and workspace, unless it says more.
 
         :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
@@ -192,8 +192,8 @@ class JobFields(BaseModel):
             quality=self.quality,
             pipeline=self.pipeline,
             params=self.params,
-            tenant_id=tenant_id,
-            workspace_id=workspace_id,
+            tenant_id=getattr(self, "tenant_id", DEFAULT_TENANT),
+            workspace_id=getattr(self, "workspace_id", DEFAULT_WORKSPACE),
             priority=self.priority,
             max_attempts=self.max_attempts,
             deadline_seconds=self.deadline_seconds,
@@ -201,7 +201,6 @@ class JobFields(BaseModel):
             run_at=self.run_at,
             depends_on=tuple(self.depends_on),
             on_dependency_failure=self.on_dependency_failure,
-            depends_within=within,
             tags=tuple(self.tags),
             metadata=self.metadata,
             webhook=self.webhook.model_dump() if self.webhook else None,

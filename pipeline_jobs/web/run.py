@@ -45,8 +45,7 @@ blueprint.before_request(require_run_api)
 @validated
 def run(body: RunRequest, header: RunHeaders) -> Response:
     here = web()
-    who = caller()
-    new = body.to_new_job(*who.place(body.tenant_id, body.workspace_id, body.model_fields_set), within=who.workspace_id)
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
     if not here.settings.enable_job_queue:
         if header.idempotency_key is not None:
             raise Refused(422, "invalid_input", "Idempotency-Key needs the job queue, which is off", field="Idempotency-Key")

@@ -22,6 +22,7 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
@@ -57,7 +58,7 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{ended}`, `{batch}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
 
@@ -67,6 +68,7 @@ def same(status: int) -> tuple[int, int, int, int]:
 
 
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
+_SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
 _MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
 _HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
@@ -101,6 +103,16 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
+    ("POST", "/pipeline/schedules"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/schedules", _HOURLY),
+    ("GET", "/pipeline/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/schedules?tenant_id={tenant}"),
+    ("GET", "/pipeline/schedules/<schedule_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("PATCH", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE, {"name": "x"}),
+    ("DELETE", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("POST", "/pipeline/schedules/<schedule_id>/pause"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/pause"),
+    ("POST", "/pipeline/schedules/<schedule_id>/resume"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/resume"
+    ),
+    ("POST", "/pipeline/schedules/<schedule_id>/run"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), _SCHEDULE + "/run"),
     ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
     ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
         "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
@@ -205,6 +217,12 @@ class World:
             return Batches(self.jobs).create(NewBatch([NewJob(pipeline="sleep")], TENANTS[target])).batch.batch_id
         return new_batch_id() if target == "unknown" else "-bad%20id%00"
 
+    def schedule(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            job = NewJob(pipeline="sleep", tenant_id=TENANTS[target])
+            return Scheduler(self.jobs).create(NewSchedule("0 * * * *", job)).schedule_id
+        return "sch_1_00000000" if target == "unknown" else "-bad%20id%00"
+
     def key(self, target: str) -> str:
         if target in ("own", "foreign"):
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
@@ -240,6 +258,7 @@ class World:
             "{job}": lambda: self.job(target),
             "{ended}": lambda: self.job(target, ended=True),
             "{batch}": lambda: self.batch(target),
+            "{schedule}": lambda: self.schedule(target),
             "{key}": lambda: self.key(target),
             "{hook}": lambda: self.hook(target),
             "{delivery}": lambda: self.delivery(target),
@@ -270,6 +289,7 @@ def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
+            "PIPELINE_MAX_SCHEDULES_PER_TENANT": "1000",
         }
     )
     made = World(create_api(settings), settings)
@@ -374,6 +394,35 @@ def test_jobs_of_another_workspace_are_not_cancelled_by_filter(world: World) -> 
         assert [world.jobs.get(job.job_id).cancel_requested for job in (other, mine)] == [False, True]
     finally:
         del world.texts["blog"]
+
+
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/run")])
+def test_a_foreign_schedule_is_an_unknown_one_byte_for_byte(world: World, method: str, tail: str) -> None:
+    schedule_id = world.schedule("foreign")
+    before = world.store.client.hgetall(world.store.keys("schedule", schedule_id))
+    body = {"name": "x"} if method == "PATCH" else None
+
+    def ask() -> TestResponse:
+        return world.ask(method, f"/pipeline/schedules/{schedule_id}{tail}", "tenant admin", body, **{"X-Request-Id": "same"})
+
+    foreign = ask()
+    assert world.store.client.hgetall(world.store.keys("schedule", schedule_id)) == before
+    Scheduler(world.jobs).delete(schedule_id)
+    unknown = ask()
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> None:
+    _, world.texts["workspace"] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="w1")
+    job = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="w2")
+    other = Scheduler(world.jobs).create(NewSchedule("0 * * * *", job))
+    mine = world.ask("POST", "/pipeline/schedules", "workspace", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}).get_json()
+    assert (mine["tenant_id"], mine["workspace_id"]) == ("acme", "w1")
+    listed = world.ask("GET", "/pipeline/schedules", "workspace").get_json()["schedules"]
+    assert [one["schedule_id"] for one in listed] == [mine["schedule_id"]]
+    assert world.ask("GET", f"/pipeline/schedules/{other.schedule_id}", "workspace").status_code == 404
+    assert world.ask("GET", "/pipeline/schedules?workspace_id=w2", "workspace").status_code == 403
+    del world.texts["workspace"]
 
 
 def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:

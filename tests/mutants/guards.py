@@ -30,6 +30,11 @@ EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+SCHEDULES = "tests/integration/test_schedules.py"
+EVENTS = "tests/integration/test_events.py"
+EVENTS_MODEL = "tests/integration/test_events_model.py"
+HUB = "tests/integration/test_hub.py"
+STREAMS = "tests/unit/web/test_events.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -63,7 +68,7 @@ GUARDS = (
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
-    _lua("progress", "never falls", "if tonumber(percent) < before then", "if false then"),
+    _lua("lib/telling", "progress never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
     _lua("finish", "the fence", _SAME_FENCE, _RUNNING),
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
@@ -174,6 +179,35 @@ GUARDS = (
     _no_oom_flag("progress"),
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
+    # -- schedules
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
+    _lua(
+        "schedule_fire",
+        "a slot that was fired waits no more",
+        "  redis.call('ZREM', K.schedule_slots(id), slot)\n  slots_done",
+        "  slots_done",
+        SCHEDULES,
+    ),
+    _lua(
+        "schedule_fire",
+        "no template but the newest",
+        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "",
+        SCHEDULES,
+    ),
+    _lua("schedule_fire", "overlap skip", "if schedule.overlap == 'skip' then return skipped('overlap') end", "", SCHEDULES),
+    _lua("schedule_fire", "one after the other", "if left > 0 then", "if false then", SCHEDULES),
+    _lua("schedule_fire", "a limit refuses a slot too", "if refused then\n", "if false then\n", SCHEDULES),
+    _lua("schedule_put", "two changes at once", "if known.revision ~= before then return 'changed' end", "", SCHEDULES),
+    _lua(
+        "schedule_put",
+        "a slot that is due is reported before a change",
+        "<= NOW then return 'due' end",
+        "<= 0 then return 'due' end",
+        SCHEDULES,
+    ),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
@@ -254,4 +288,18 @@ GUARDS = (
         "if False:",
         "tests/unit/test_autoscale.py",
     ),
+    # -- events
+    _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
+    _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == job[2])", "true", EVENTS),
+    _py("hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
+    _py("hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
+    _py("hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),
+    _py("hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
+    _py("web/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
+    _py("web/events", "another's job is an unknown one", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
+    _py("web/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
 )
