@@ -32,8 +32,9 @@ def run(bench: Bench) -> Outcome:
             Bar(9, "with 2 tags and a log of 10 events, ours / celery", "<=", 3.0, ratios(samples["ours, 2 tags and 10 events"], extended)),
         ],
         notes=[
-            f"{n:,} ended jobs of one tenant with four fields and the same small result; `used_memory` before and after. Ours has the record, "
-            "all its indexes and counters (first row: without its event log); Celery's is one string without any index, found by its id only.",
+            f"{n:,} ended jobs of one tenant with four fields and the same small result; `used_memory` before and after. Ours has the "
+            "record, all its indexes and counters (first row: without its event log); Celery's is one string without any index, found by "
+            "its id only.",
         ],
     )
 
