@@ -9,9 +9,9 @@ RESULT = {"at": 1795531908.123456}
 
 
 def run(bench: Bench) -> Outcome:
-    n = bench.size(5_000, 200)
+    n = bench.size(3_000, 200)
     samples: dict[str, list[float]] = {}
-    for _ in range(min(2, bench.rounds)):
+    for _ in range(min(3, bench.rounds)):
         for name, extended in (("celery", False), ("celery, result_extended", True)):
             before = _used(bench, RESULTS)
             bench.peer("celery").call("store_results", n=n, extended=extended, result=RESULT)
