@@ -74,7 +74,8 @@ def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> Non
     command = services["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options == {
-        "--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction", "--hash-max-listpack-value": "1024", "--save": "",
+        "--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction",
+        "--hash-max-listpack-value": "1024", "--save": "",
     }  # fmt: skip
 
 
