@@ -18,7 +18,8 @@ if outcome == 'cancelled' and not job.deadline_passed then job.cancel_requested 
 if stopped(id, job, ttl_ms) then
   -- Said already.
 elseif outcome == 'completed' then
-  local extra = {'result', ARGV[4], 'progress', '100', 'artifact_bytes', int(bytes)}
+  local extra = {'result', ARGV[4], 'progress', '100'}
+  if bytes > 0 then extra[#extra + 1] = 'artifact_bytes'; extra[#extra + 1] = int(bytes) end
   if folder ~= '' then extra[#extra + 1] = 'artifacts'; extra[#extra + 1] = folder end
   end_job(id, job, 'completed', ttl_ms, extra, ARGV[9])
   if bytes > 0 then redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', int(bytes)) end
