@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from standardwebhooks.webhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
