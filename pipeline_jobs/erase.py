@@ -63,7 +63,7 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
         if not still_live:
             artifacts.delete_prefix(tenant_id)
             ledger.erase(store, tenant_id)
-            days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
+            days = [key for name in ("usage_day", "idempotency") for key in client.scan_iter(keys(name, tenant_id, "*"), count=1000)]
             own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)
             client.hdel(keys("limits"), tenant_id)

@@ -53,6 +53,12 @@ POLICIES: Mapping[str, Policy] = {
     "keys.revoke": Policy.ADMIN,
     "audit.audit": Policy.ROOT,
     "jobs.change": Policy.SUBMIT,
+    "retry.retry": Policy.SUBMIT,
+    "batches.create": Policy.SUBMIT,
+    "batches.list_": Policy.READ,
+    "batches.get": Policy.READ,
+    "batches.cancel": Policy.SUBMIT,
+    "batches.cancel_jobs": Policy.SUBMIT,
     # A tenant's admin must not lift the limits that were set for it.
     "tenants.limits": Policy.ADMIN,
     "tenants.set_limits": Policy.ROOT,
@@ -92,6 +98,19 @@ POLICIES: Mapping[str, Policy] = {
     "docs.page": Policy.PUBLIC,
     "docs.static": Policy.PUBLIC,
     "swagger.static": Policy.PUBLIC,
+    "ui.static": Policy.PUBLIC,
+    "ui.sign_in": Policy.PUBLIC,
+    "ui.try_sign_in": Policy.PUBLIC,
+    "ui.sign_out": Policy.PUBLIC,
+    "ui.overview": Policy.READ,
+    "ui.jobs": Policy.READ,
+    "ui.job": Policy.READ,
+    "ui.cancel": Policy.SUBMIT,
+    "ui.delete": Policy.SUBMIT,
+    "ui.form": Policy.SUBMIT,
+    "ui.submit": Policy.SUBMIT,
+    "ui.tenant": Policy.ADMIN,
+    "ui.set_limits": Policy.ROOT,
 }
 
 #: Routes that a token of `POST /pipeline/events/token` may open, too.
