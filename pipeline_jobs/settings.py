@@ -102,6 +102,16 @@ class Settings(BaseSettings):
         "PIPELINE_REQUIRE_KEYS",
         "Ask for an API key even while none has been made (the first: `celery -A celery_app jobs key create`).",
     )
+    ui: bool = _setting(True, "PIPELINE_UI", "Serve the page for people at /pipeline/ui. Off: it answers 404 and names this setting.")
+    ui_session_seconds: int = _setting(
+        14_400, "PIPELINE_UI_SESSION_SECONDS", "How long a sign-in on the page lasts, in seconds; revoking its key ends it at once.", ge=60
+    )
+    keep_stage_bytes: int = _setting(
+        1_073_741_824,
+        "PIPELINE_KEEP_STAGE_BYTES",
+        "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        ge=0,
+    )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
@@ -127,6 +137,24 @@ class Settings(BaseSettings):
     )
     canary_seconds: float = _setting(
         60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
+    )
+    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat asks for schedules that are due, in seconds.", gt=0)
+    schedule_grace_seconds: float = _setting(
+        60,
+        "PIPELINE_SCHEDULE_GRACE_SECONDS",
+        "How late a schedule's slot may be fired as if on time, in seconds; what becomes of later ones says its `catch_up`.",
+        ge=1,
+    )
+    schedule_catch_up: int = _setting(
+        100,
+        "PIPELINE_SCHEDULE_CATCH_UP",
+        "Most slots of a schedule that wait to be fired: missed ones (catch_up `all`) and those behind a running job (overlap `queue`). "
+        "More are skipped.",
+        ge=1,
+        le=1000,
+    )
+    max_schedules_per_tenant: int = _setting(
+        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Most schedules of a tenant; more are answered 422.", ge=0
     )
     max_queued: int = _setting(
         1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1

@@ -18,6 +18,7 @@ from pipeline_jobs.exceptions import (
     EndpointDisabled,
     IdTaken,
     InvalidInput,
+    InvalidItems,
     JobNotEnded,
     JobNotWaiting,
     KeyChanged,
@@ -29,9 +30,11 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownBatch,
     UnknownDelivery,
     UnknownEndpoint,
     UnknownJob,
+    UnknownSchedule,
 )
 from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
@@ -48,6 +51,8 @@ _MAX_FIELD = 100
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownBatch: 404,
+    UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     UnknownEndpoint: 404,
@@ -139,10 +144,19 @@ def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(Refused, _refused)
-    app.register_error_handler(PipelineJobsError, _known)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception) -> Response:
+    """The problem for any exception that a view raised."""
+    match error:
+        case Refused():
+            return _refused(error)
+        case PipelineJobsError():
+            return _known(error)
+        case HTTPException():
+            return _http(error)
+    return _unexpected(error)
 
 
 def _refused(error: Refused) -> Response:
@@ -157,6 +171,8 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
+    if isinstance(error, InvalidItems):
+        members["errors"] = list(error.errors)
     headers = None
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}

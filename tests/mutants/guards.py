@@ -30,6 +30,7 @@ EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
@@ -136,7 +137,7 @@ GUARDS = (
     _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
     _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
     _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
-    _py("client", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
+    _py("client", "a key is its sender's own", 'digest(f"{sender.scope if sender else', "digest(f\"{'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -178,6 +179,35 @@ GUARDS = (
     _no_oom_flag("progress"),
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
+    # -- schedules
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
+    _lua(
+        "schedule_fire",
+        "a slot that was fired waits no more",
+        "  redis.call('ZREM', K.schedule_slots(id), slot)\n  slots_done",
+        "  slots_done",
+        SCHEDULES,
+    ),
+    _lua(
+        "schedule_fire",
+        "no template but the newest",
+        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "",
+        SCHEDULES,
+    ),
+    _lua("schedule_fire", "overlap skip", "if schedule.overlap == 'skip' then return skipped('overlap') end", "", SCHEDULES),
+    _lua("schedule_fire", "one after the other", "if left > 0 then", "if false then", SCHEDULES),
+    _lua("schedule_fire", "a limit refuses a slot too", "if refused then\n", "if false then\n", SCHEDULES),
+    _lua("schedule_put", "two changes at once", "if known.revision ~= before then return 'changed' end", "", SCHEDULES),
+    _lua(
+        "schedule_put",
+        "a slot that is due is reported before a change",
+        "<= NOW then return 'due' end",
+        "<= 0 then return 'due' end",
+        SCHEDULES,
+    ),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
@@ -185,7 +215,7 @@ GUARDS = (
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
     # -- webhooks
-    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
     _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
@@ -263,7 +293,7 @@ GUARDS = (
     _lua("lib/ending", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
     _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
     _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
-    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == job[2])", "true", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
     _py("hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
     _py("hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
     _py("hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),
