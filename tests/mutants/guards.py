@@ -29,6 +29,9 @@ BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
+BATCHES = "tests/integration/test_batches.py"
+DEPENDENCIES = "tests/integration/test_dependencies.py"
+RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
@@ -132,6 +135,29 @@ GUARDS = (
         "",
         FAIR,
     ),
+    # -- batches, dependencies, retries
+    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then return {'taken'} end", "return {'taken'}", BATCHES),
+    _lua(
+        "submit_batch", "a taken id refuses the batch", "if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end", "", BATCHES
+    ),
+    _lua(
+        "lib/batches",
+        "the end of a batch is told once",
+        "if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then",
+        "do",
+        BATCHES,
+    ),
+    _lua("lib/batches", "a batch goes with its last job", "if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end", "", BATCHES),
+    _lua("lib/dependencies", "only one's own jobs", "found[2] == tenant and (within", "(within", DEPENDENCIES),
+    _lua(
+        "lib/dependencies", "who stops waiting is forgotten", "if job.reason ~= 'dependency' then return end", "do return end", DEPENDENCIES
+    ),
+    _lua(
+        "lib/settling", "a policy", "local policy = to == 'completed' and 'run' or more[1] or 'fail'", "local policy = 'run'", DEPENDENCIES
+    ),
+    _lua("lib/settling", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
+    _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
+    _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
     # -- tenants
     _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "do return nil end", TENANTS),
     _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
