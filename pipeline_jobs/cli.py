@@ -1,4 +1,4 @@
-"""`celery -A celery_app jobs ...`: keys, jobs and the audit log for those who have the installation's environment.
+"""`celery -A celery_app jobs ...`: keys, jobs, schedules and the audit log for those who have the installation's environment.
 
 Who may run it has the store's address, so it asks for no key; what it changes is in the audit log under the user's name.
 """
@@ -18,6 +18,8 @@ from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.scheduler import Scheduler
+from pipeline_jobs.schedules import Schedule
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.ledger import STATUSES
 
@@ -74,7 +76,7 @@ def _json(value: object) -> None:
 
 @click.group()
 def jobs() -> None:
-    """Jobs, API keys and the audit log of this installation."""
+    """Jobs, schedules, API keys and the audit log of this installation."""
 
 
 @jobs.command()
@@ -127,6 +129,71 @@ def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
         for row in rows
     ]
     _table(cells, ("AT", "WHO", "WHAT", "TO", "DETAIL"))
+
+
+@jobs.group("schedules")
+def schedules() -> None:
+    """Schedules: jobs by the clock."""
+
+
+@schedules.command("list")
+@click.option("--tenant", metavar="TENANT", help="Schedules of this tenant.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.pass_context
+def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
+    """List schedules, newest first."""
+    with _errors():
+        found, _ = Scheduler(_client(context)).list(tenant_id=tenant, limit=limit)
+    if as_json:
+        _json([one.to_dict() for one in found])
+        return
+    rows = [
+        (
+            one.schedule_id, one.tenant_id, one.workspace_id, one.name, one.cron.expression, one.cron.timezone,
+            "paused" if one.paused else rfc3339(one.next_run_at), one.last_job_id, one.last_skipped_reason,
+        )
+        for one in found
+    ]  # fmt: skip
+    _table(rows, ("SCHEDULE", "TENANT", "WORKSPACE", "NAME", "CRON", "TIME ZONE", "NEXT", "LAST JOB", "LAST SKIPPED"))
+
+
+@schedules.command("pause")
+@click.argument("schedule_id")
+@click.pass_context
+def pause_schedule(context: click.Context, schedule_id: str) -> None:
+    """Fire nothing until it is resumed; slots that wait are skipped."""
+    with _errors():
+        _note_schedule(context, "paused", Scheduler(_client(context)).pause(schedule_id))
+    click.echo(f"Schedule {schedule_id} is paused.")
+
+
+@schedules.command("resume")
+@click.argument("schedule_id")
+@click.pass_context
+def resume_schedule(context: click.Context, schedule_id: str) -> None:
+    """Go on with the first slot from now on."""
+    with _errors():
+        resumed = Scheduler(_client(context)).resume(schedule_id)
+        _note_schedule(context, "resumed", resumed)
+    click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
+
+
+@schedules.command("run")
+@click.argument("schedule_id")
+@click.pass_context
+def run_schedule(context: click.Context, schedule_id: str) -> None:
+    """Make its job now, paused or not, and print the job's id."""
+    with _errors():
+        scheduler = Scheduler(_client(context))
+        job = scheduler.run_now(schedule_id)
+        _note_schedule(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
+    click.echo(job.job_id)
+
+
+def _note_schedule(context: click.Context, action: str, schedule: Schedule, **detail: str) -> None:
+    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
+    audit.record(_client(context).store, audit.process_actor("cli"), f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
 
 
 @jobs.command()

@@ -30,6 +30,11 @@ class EventType(StrEnum):
     CANCELLED = "job.cancelled"
 
 
+def event_id(job_id: str, seq: int) -> str:
+    """The id of an event, wherever it is told."""
+    return f"{job_id}.{seq}"
+
+
 #: The last event of a job is one of these, and only the last.
 TERMINAL_EVENTS: frozenset[EventType] = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED})
 

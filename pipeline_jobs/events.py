@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pipeline_jobs.event_types import STATUS_OF, TERMINAL_EVENTS, EventType
+from pipeline_jobs.event_types import STATUS_OF, TERMINAL_EVENTS, EventType, event_id
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import TERMINAL
@@ -49,7 +49,7 @@ class Event:
     @property
     def id(self) -> str:
         """The same wherever the event is told: `{job_id}.{seq}`."""
-        return f"{self.job_id}.{self.seq}"
+        return event_id(self.job_id, self.seq)
 
     @property
     def place(self) -> Place:

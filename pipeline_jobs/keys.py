@@ -56,6 +56,16 @@ KEYS: dict[str, Key] = {
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
     ),
+    "schedule": Key(
+        "schedule:{}", "hash", "Written by schedule_put, its figures by schedule_plan, schedule_fire. Goes by schedule_remove."
+    ),
+    "schedules": Key("schedules", "zset order->id", "All schedules. A member goes with its schedule."),
+    "tenant_schedules": Key("schedules:{}", "zset order->id", "Those of a tenant."),
+    "workspace_schedules": Key("schedules:{}:{}", "zset order->id", "Those of a tenant's workspace."),
+    "schedules_due": Key("schedules_due", "zset ms->id", "When to look at a schedule: its next slot, or sooner if one waits."),
+    "schedule_slots": Key("schedule_slots:{}", "zset ms->ms", "Slots to be fired. Written by schedule_plan; left by schedule_fire."),
+    "schedule_jobs": Key("schedule_jobs:{}", "set of job ids", "Jobs of a schedule that may not have ended, to see an overlap."),
+    "schedule_log": Key("schedule_log:{}", "list", "What became of the last slots: outcome, ms, first, last, n, job, between bars."),
     "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),

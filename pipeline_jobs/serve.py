@@ -16,6 +16,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
@@ -53,6 +54,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        schedules=Scheduler(jobs.client),
         overview=_Overview(store, settings),
         secret=lambda: settings.secret_key or store.secret(),
         webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),

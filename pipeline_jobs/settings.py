@@ -132,6 +132,24 @@ class Settings(BaseSettings):
     canary_seconds: float = _setting(
         60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
     )
+    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat asks for schedules that are due, in seconds.", gt=0)
+    schedule_grace_seconds: float = _setting(
+        60,
+        "PIPELINE_SCHEDULE_GRACE_SECONDS",
+        "How late a schedule's slot may be fired as if on time, in seconds; what becomes of later ones says its `catch_up`.",
+        ge=1,
+    )
+    schedule_catch_up: int = _setting(
+        100,
+        "PIPELINE_SCHEDULE_CATCH_UP",
+        "Most slots of a schedule that wait to be fired: missed ones (catch_up `all`) and those behind a running job (overlap `queue`). "
+        "More are skipped.",
+        ge=1,
+        le=1000,
+    )
+    max_schedules_per_tenant: int = _setting(
+        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Most schedules of a tenant; more are answered 422.", ge=0
+    )
     max_queued: int = _setting(
         1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1
     )

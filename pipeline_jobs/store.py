@@ -469,14 +469,28 @@ class Store:
 
     # -- for the modules beside this one
 
-    def run(self, name: str, *arguments: Any) -> Any:
-        """A script by its name."""
-        return self._run(name, *arguments)
+    def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
+        """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
+        return self._durably(name, durably, *arguments)
 
     def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
         """A script that reads indexes of jobs."""
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
+
+    @property
+    def ttl_ms(self) -> int:
+        """How long an ended job is kept."""
+        return self._ttl_ms
+
+    @property
+    def queue_caps(self) -> tuple[int, int]:
+        """Most jobs that wait: of a tenant, of all."""
+        return self._queue_caps
+
+    def send(self, hints: Sequence[Sequence[str]]) -> None:
+        """Publish the hints that a script returned; where the scripts push them themselves there are none."""
+        self._send(hints)
 
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""

@@ -29,6 +29,7 @@ from pipeline_jobs.web import (
     pipelines,
     problems,
     run,
+    schedules,
     sockets,
     tenants,
     ui,
@@ -84,7 +85,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     problems.install(app)
     modules = (
         jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries,
-        audit, metrics, health,
+        schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)

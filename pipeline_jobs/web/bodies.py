@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
 
 
 class StepResult(BaseModel):
@@ -442,6 +443,10 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Erasure,
     Limits,
     Usage,
+    Schedule,
+    ScheduleDetail,
+    ScheduleList,
+    ScheduleRemoval,
     Event,
     EventPage,
     FeedPage,

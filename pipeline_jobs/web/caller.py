@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from flask import request
 
@@ -16,6 +17,16 @@ from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
+
+
+class Owned(Protocol):
+    """What is of a workspace of a tenant."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def workspace_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +56,16 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, job: Job) -> bool:
-        """The job is this caller's."""
-        return self.sees_of(job.tenant_id, job.workspace_id)
+    def sees(self, thing: Owned) -> bool:
+        """The job, schedule, ... is this caller's."""
+        return self.sees_of(thing.tenant_id, thing.workspace_id)
+
+    def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace of a list, narrowed to what this caller may see.
+
+        :raises Refused: 403, they are not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
         """What is of this tenant and workspace is this caller's."""

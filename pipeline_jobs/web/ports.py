@@ -16,6 +16,8 @@ from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.scheduler import NewSchedule
+from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
@@ -241,6 +243,59 @@ class PipelineCaps(Protocol):
         """Set the cap; None: what the pipeline declares."""
 
 
+class Schedules(Protocol):
+    """Schedules: `pipeline_jobs.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are given
+    an id raise `UnknownSchedule` when there is none of it."""
+
+    def create(self, new: NewSchedule) -> Schedule:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
+
+    def get(self, schedule_id: str) -> Schedule:
+        """The schedule."""
+
+    def list(
+        self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
+    ) -> tuple[Sequence[Schedule], str | None]:
+        """One page, newest first, and the cursor of the next.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
+        """What became of its last slots, newest first."""
+
+    def upcoming(self, schedule: Schedule, n: int) -> Sequence[int]:
+        """Its next slots, in Unix milliseconds."""
+
+    def change(
+        self,
+        schedule_id: str,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        overlap: Overlap | None = None,
+        catch_up: CatchUp | None = None,
+        job: NewJob | None = None,
+    ) -> Schedule:
+        """:raises InvalidInput: names the field."""
+
+    def pause(self, schedule_id: str) -> Schedule:
+        """Fire nothing until it is resumed."""
+
+    def resume(self, schedule_id: str) -> Schedule:
+        """Go on with the first slot from now on."""
+
+    def delete(self, schedule_id: str) -> None:
+        """Its jobs go on."""
+
+    def run_now(self, schedule_id: str) -> Job:
+        """Make its job now.
+
+        :raises TryLater: a limit is in the way.
+        """
+
+
 class Events(Protocol):
     """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
 
@@ -280,6 +335,7 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    schedules: Schedules
     overview: Overview
     #: The key that signs the page's sessions.
     secret: Callable[[], str]

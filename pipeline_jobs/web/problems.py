@@ -32,6 +32,7 @@ from pipeline_jobs.exceptions import (
     UnknownDelivery,
     UnknownEndpoint,
     UnknownJob,
+    UnknownSchedule,
 )
 from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
@@ -48,6 +49,7 @@ _MAX_FIELD = 100
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     UnknownEndpoint: 404,

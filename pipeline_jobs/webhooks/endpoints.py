@@ -83,10 +83,11 @@ class Endpoints:
             raise InvalidInput(f"tenant_id must match {NAME.pattern}", field="tenant_id")
         fields = self._checked(url=url, events=events, description=description, enabled=True)
         draw = self._signer.draw()
-        flat = [part for pair in {**fields, "check": draw.check}.items() for part in pair]
+        fields["check"] = draw.check
+        flat = [part for pair in fields.items() for part in pair]
         while True:
             endpoint_id = f"whep_{secrets.token_hex(8)}"
-            became, *_ = self._store.run_script("webhooks_create", endpoint_id, tenant_id, MAX_ENDPOINTS, draw.nonce, *flat)
+            became, *_ = self._store.run_script("webhooks_create", endpoint_id, tenant_id, MAX_ENDPOINTS, draw.nonce, len(fields), *flat)
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
             if became == "ok":
@@ -121,13 +122,13 @@ class Endpoints:
         known = {"url": old.url, "events": old.events, "description": old.description, "enabled": old.enabled}
         checked = self._checked(**{**known, **given})
         flat = [part for name in given for part in (name, checked[name])]
-        if not self._store.run_script("webhooks_update", endpoint_id, *flat):
+        if not self._store.run_script("webhooks_update", endpoint_id, len(given), *flat):
             raise UnknownEndpoint
         return self.get(endpoint_id)
 
     def delete(self, endpoint_id: str) -> None:
         """:raises UnknownEndpoint:"""
-        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run_script("webhooks_update", endpoint_id):
+        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run_script("webhooks_update", endpoint_id, 0):
             raise UnknownEndpoint
 
     def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:

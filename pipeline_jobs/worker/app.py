@@ -14,7 +14,9 @@ from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
+from pipeline_jobs.fire import Fire
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.webhooks.parts import Webhooks
@@ -120,6 +122,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        fire=Fire(Scheduler(client)),
         webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,
     )

@@ -15,6 +15,7 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
+from pipeline_jobs.fire import Fire
 from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
@@ -40,6 +41,7 @@ class Jobs:
     rescue: Rescue
     reconcile: Reconcile
     canary: Canary
+    fire: Fire
     webhooks: Webhooks
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]

@@ -20,6 +20,7 @@ from pipeline_jobs import audit
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
@@ -58,7 +59,7 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
     #: What those are answered who have no good key: the page sends them to its sign-in.
@@ -72,6 +73,7 @@ def same(status: int) -> tuple[int, int, int, int]:
 #: The page: asked with a session where the API is asked with a key.
 UI = "/pipeline/ui"
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
+_SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
 _HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
 #: A thing by its id: own, foreign, unknown, malformed.
@@ -95,6 +97,16 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
+    ("POST", "/pipeline/schedules"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/schedules", _HOURLY),
+    ("GET", "/pipeline/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/schedules?tenant_id={tenant}"),
+    ("GET", "/pipeline/schedules/<schedule_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("PATCH", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE, {"name": "x"}),
+    ("DELETE", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("POST", "/pipeline/schedules/<schedule_id>/pause"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/pause"),
+    ("POST", "/pipeline/schedules/<schedule_id>/resume"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/resume"
+    ),
+    ("POST", "/pipeline/schedules/<schedule_id>/run"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), _SCHEDULE + "/run"),
     ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
     ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
         "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
@@ -224,6 +236,12 @@ class World:
             return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
 
+    def schedule(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            job = NewJob(pipeline="sleep", tenant_id=TENANTS[target])
+            return Scheduler(self.jobs).create(NewSchedule("0 * * * *", job)).schedule_id
+        return "sch_1_00000000" if target == "unknown" else "-bad%20id%00"
+
     def key(self, target: str) -> str:
         if target in ("own", "foreign"):
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
@@ -260,6 +278,7 @@ class World:
         route = ROUTES[method, rule]
         words = {
             "{job}": lambda: self.job(target),
+            "{schedule}": lambda: self.schedule(target),
             "{key}": lambda: self.key(target),
             "{hook}": lambda: self.hook(target),
             "{delivery}": lambda: self.delivery(target),
@@ -291,6 +310,7 @@ def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
+            "PIPELINE_MAX_SCHEDULES_PER_TENANT": "1000",
         }
     )
     made = World(create_api(settings), settings)
@@ -349,6 +369,35 @@ def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str
     world.jobs.delete(job_id)
     unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
     assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/run")])
+def test_a_foreign_schedule_is_an_unknown_one_byte_for_byte(world: World, method: str, tail: str) -> None:
+    schedule_id = world.schedule("foreign")
+    before = world.store.client.hgetall(world.store.keys("schedule", schedule_id))
+    body = {"name": "x"} if method == "PATCH" else None
+
+    def ask() -> TestResponse:
+        return world.ask(method, f"/pipeline/schedules/{schedule_id}{tail}", "tenant admin", body, **{"X-Request-Id": "same"})
+
+    foreign = ask()
+    assert world.store.client.hgetall(world.store.keys("schedule", schedule_id)) == before
+    Scheduler(world.jobs).delete(schedule_id)
+    unknown = ask()
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> None:
+    _, world.texts["workspace"] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="w1")
+    job = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="w2")
+    other = Scheduler(world.jobs).create(NewSchedule("0 * * * *", job))
+    mine = world.ask("POST", "/pipeline/schedules", "workspace", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}).get_json()
+    assert (mine["tenant_id"], mine["workspace_id"]) == ("acme", "w1")
+    listed = world.ask("GET", "/pipeline/schedules", "workspace").get_json()["schedules"]
+    assert [one["schedule_id"] for one in listed] == [mine["schedule_id"]]
+    assert world.ask("GET", f"/pipeline/schedules/{other.schedule_id}", "workspace").status_code == 404
+    assert world.ask("GET", "/pipeline/schedules?workspace_id=w2", "workspace").status_code == 403
+    del world.texts["workspace"]
 
 
 def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:

@@ -171,7 +171,8 @@ def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs
         artifacts.put(local, f"{folder}/a.txt")
         jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=5)
         jobs.client.set_limits(tenant, TenantLimits(weight=2))
-    live, waiting = jobs.running(tenant_id="gone"), jobs.submit(tenant_id="gone")
+    live = jobs.running(tenant_id="gone")
+    waiting = jobs.client.submit(NewJob(pipeline="sleep", tenant_id="gone"), idempotency_key="k")
     count = erase_tenant(jobs.store, artifacts, "gone", dry_run=True)
     assert count.to_dict() == {"jobs": 3, "still_live": 2, "artifact_bytes": 5, "done": False}
     first = erase_tenant(jobs.store, artifacts, "gone", dry_run=False)

@@ -30,6 +30,7 @@ EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
@@ -178,6 +179,35 @@ GUARDS = (
     _no_oom_flag("progress"),
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
+    # -- schedules
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
+    _lua(
+        "schedule_fire",
+        "a slot that was fired waits no more",
+        "  redis.call('ZREM', K.schedule_slots(id), slot)\n  slots_done",
+        "  slots_done",
+        SCHEDULES,
+    ),
+    _lua(
+        "schedule_fire",
+        "no template but the newest",
+        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "",
+        SCHEDULES,
+    ),
+    _lua("schedule_fire", "overlap skip", "if schedule.overlap == 'skip' then return skipped('overlap') end", "", SCHEDULES),
+    _lua("schedule_fire", "one after the other", "if left > 0 then", "if false then", SCHEDULES),
+    _lua("schedule_fire", "a limit refuses a slot too", "if refused then\n", "if false then\n", SCHEDULES),
+    _lua("schedule_put", "two changes at once", "if known.revision ~= before then return 'changed' end", "", SCHEDULES),
+    _lua(
+        "schedule_put",
+        "a slot that is due is reported before a change",
+        "<= NOW then return 'due' end",
+        "<= 0 then return 'due' end",
+        SCHEDULES,
+    ),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
@@ -185,7 +215,7 @@ GUARDS = (
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
     # -- webhooks
-    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
     _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),

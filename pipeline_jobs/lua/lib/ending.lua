@@ -33,10 +33,10 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
-  end_event(id, job, to)
+  local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
-  outbox_job(id, job, to)
+  outbox_job(id, job, to, number)
 end
 
 local function end_cancelled(id, job, ttl_ms)

@@ -19,6 +19,9 @@ from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
+from pipeline_jobs.schedule_store import Fired, ScheduleStore
+from pipeline_jobs.scheduler import Scheduler
+from pipeline_jobs.schedules import Outcome, Schedule
 from pipeline_jobs.senders import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -66,7 +69,7 @@ class FakeJobs:
     """Client and results in one: every job by its id."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self._rules = Client(cast(Store, None), registry, settings)
+        self.rules = Client(cast(Store, None), registry, settings)
         self.jobs: dict[str, Job] = {}
         #: Raised by every operation on the store, when set.
         self.failure: Exception | None = None
@@ -79,7 +82,7 @@ class FakeJobs:
         self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
     def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
-        job = self._rules.prepare(new)
+        job = self.rules.prepare(new)
         self.ask()
         if idempotency_key is not None:
             name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
@@ -297,6 +300,69 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+class FakeScheduleStore(ScheduleStore):
+    """Schedules by their id; the clock stands at `NOON`."""
+
+    def __init__(self, jobs: FakeJobs) -> None:
+        self.jobs = jobs
+        self.found: dict[str, Schedule] = {}
+        self.lines: dict[str, list[Outcome]] = {}
+
+    def now(self) -> int:
+        self.jobs.ask()
+        return NOON
+
+    def put(self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False) -> str:
+        if not before and sum(one.tenant_id == schedule.tenant_id for one in self.found.values()) >= most:
+            return "full"
+        known = self.found.get(schedule.schedule_id, schedule.evolve(created_at=NOON, order=len(self.found) + 1))
+        following = known.next_run_at if keep_next else schedule.next_run_at
+        self.found[schedule.schedule_id] = schedule.evolve(
+            created_at=known.created_at, order=known.order, updated_at=NOON, next_run_at=following
+        )
+        return "ok"
+
+    def get(self, schedule_id: str) -> Schedule | None:
+        self.jobs.ask()
+        return self.found.get(schedule_id)
+
+    def log(self, schedule_id: str, limit: int) -> list[Outcome]:
+        return self.lines.get(schedule_id, [])[:limit]
+
+    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> list[Schedule]:
+        self.jobs.ask()
+        newest = sorted(self.found.values(), key=lambda one: -one.order)
+        mine = [one for one in newest if tenant_id in (None, one.tenant_id) and workspace_id in (None, one.workspace_id)]
+        return [one for one in mine if below is None or one.order < below][:limit]
+
+    def remove(self, schedule_id: str) -> bool:
+        self.jobs.ask()
+        return self.found.pop(schedule_id, None) is not None
+
+    def fire(self, schedule: Schedule, slot: int | None, job: Job | None, nonce: str, **options: Any) -> Fired:
+        assert job is not None
+        made = self.jobs.put(job.evolve(order=len(self.jobs.jobs) + 1))
+        self.lines.setdefault(schedule.schedule_id, []).insert(0, Outcome("manual", NOON, NOON, NOON, 1, made.job_id))
+        return Fired("fired", job=made)
+
+
+class OpenGuard:
+    """Jobs are taken."""
+
+    def __init__(self, jobs: FakeJobs) -> None:
+        self._jobs = jobs
+
+    def check(self) -> bool:
+        self._jobs.ask()
+        return False
+
+
+def make_scheduler(jobs: FakeJobs) -> Scheduler:
+    """The real one's rules over a store in memory."""
+    jobs.rules.guard = cast(Any, OpenGuard(jobs))
+    return Scheduler(jobs.rules, FakeScheduleStore(jobs))
+
+
 def in_memory_webhooks() -> Webhooks:
     endpoints = FakeEndpoints()
     return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
@@ -341,6 +407,7 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    schedules: Scheduler = field(init=False)
     webhooks: Webhooks = field(default_factory=in_memory_webhooks)
     pipeline_caps: FakePipelineCaps = field(default_factory=FakePipelineCaps)
     events: FakeEvents = field(init=False)
@@ -348,6 +415,7 @@ class World:
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
     def __post_init__(self) -> None:
+        self.schedules = make_scheduler(self.jobs)
         self.events = FakeEvents(self.jobs.jobs, while_waiting=self.jobs.wait)
 
     @classmethod
@@ -365,6 +433,7 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            schedules=self.schedules,
             overview=FakeOverview(self.jobs),
             secret=lambda: "test-secret",
             webhooks=self.webhooks,
