@@ -19,6 +19,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.uploads import is_upload_url
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -218,9 +219,12 @@ class Client:
 
 
 def check_url(url: str | None) -> None:
-    """:raises InvalidInput: no http(s) URL with a host. Whether its address may be fetched is the fetch stage's business."""
+    """:raises InvalidInput: no http(s) URL with a host, and not the address of an upload. Whether its address may be fetched is the fetch stage's business."""
     if not url:
         raise InvalidInput("url is required", field="url")
+    if is_upload_url(url):
+        # Whether there is one, and whose, is the store's to say.
+        return
     if len(url) > MAX_URL:
         raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
     if _WHITE_OR_CONTROL.search(url):
@@ -231,7 +235,7 @@ def check_url(url: str | None) -> None:
     except ValueError:
         raise InvalidInput("url is not a valid URL", field="url") from None
     if parts.scheme not in ("http", "https"):
-        raise InvalidInput("url must begin with http:// or https://", field="url")
+        raise InvalidInput("url must begin with http:// or https://, or be the upload:// address of an upload", field="url")
     if not parts.hostname or port == 0:
         raise InvalidInput("url has no valid host or port", field="url")
     if parts.username is not None or parts.password is not None:

@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
+from pipeline_jobs.exceptions import SourceNotFound
 from pipeline_jobs.settings import Settings
 
 #: Shortest time between two looks at the store from `check_cancelled()`, in seconds.
 CHECK_INTERVAL = 0.5
+
+
+def no_uploads(upload_id: str) -> tuple[int, Iterator[bytes]]:
+    """Where there is no store there are no uploads."""
+    raise SourceNotFound("there is no such upload")
 
 
 class Reporter(Protocol):
@@ -54,6 +60,8 @@ class JobContext:
     #: `publish(local_path, name)` copies a file into this run's folder of the artifact store and gives the link that
     #: clients can open. What a run published becomes visible only when the run's `finish` wins.
     publish: Callable[[Path, str], str]
+    #: `open_upload(id)` gives size and bytes of an upload of this tenant's workspace; `SourceNotFound` if there is none.
+    open_upload: Callable[[str], tuple[int, Iterator[bytes]]] = no_uploads
     data: dict[str, Any] = field(default_factory=dict)
     #: Name of the stage that runs now, and the percentages of the whole at which it begins and ends.
     stage: str = ""

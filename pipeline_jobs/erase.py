@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
+"""Erase a tenant: records, artifacts, uploads, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
 
 from __future__ import annotations
 
@@ -57,6 +57,8 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
                     except (UnknownJob, JobNotEnded):
                         continue
         if not still_live:
+            for upload_id in client.zrange(keys("tenant_uploads", tenant_id), 0, -1):  # type: ignore[union-attr]
+                store.run("upload_remove", upload_id)
             artifacts.delete_prefix(tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
             own = [keys(name, tenant_id) for name in ("usage", "share", "rate")]

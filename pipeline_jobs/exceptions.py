@@ -10,11 +10,18 @@ PipelineJobsError
 │   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
+│   ├── UnknownUpload           no such upload, or not one of yours
+│   ├── UploadConflict          it is at another offset (says at which)
+│   ├── UploadLocked            another request writes it now
+│   ├── UploadInUse             a job that has not ended needs it
+│   ├── UploadTooLarge          it would be larger than this server takes
+│   ├── ChecksumMismatch        what came is not what was announced
 │   ├── KeyReused               this Idempotency-Key made another job
 │   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
+│   ├── TooManyUploads          the tenant keeps as many uploads as it may
 │   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
 │   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
@@ -127,6 +134,47 @@ class JobNotWaiting(RequestError):
     code = "job_not_waiting"
 
 
+class UnknownUpload(RequestError):
+    """There is no upload with this id."""
+
+    code = "unknown_upload"
+
+
+class UploadConflict(RequestError):
+    """The upload is at another offset."""
+
+    code = "upload_offset_conflict"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"Upload-Offset: the upload is at {offset}")
+        #: Where it is.
+        self.offset = offset
+
+
+class UploadLocked(RequestError):
+    """Another request writes this upload now."""
+
+    code = "upload_locked"
+
+
+class UploadInUse(RequestError):
+    """A job that has not ended needs this upload."""
+
+    code = "upload_in_use"
+
+
+class UploadTooLarge(RequestError):
+    """The upload is larger than this server takes."""
+
+    code = "upload_too_large"
+
+
+class ChecksumMismatch(RequestError):
+    """Upload-Checksum: the bytes that came have another checksum; none of them was kept."""
+
+    code = "checksum_mismatch"
+
+
 class KeyReused(RequestError):
     """This Idempotency-Key was used for another request."""
 
@@ -164,6 +212,12 @@ class QueueFull(TryLater):
     """This tenant has as many jobs waiting as it may: try again later."""
 
     code = "queue_full"
+
+
+class TooManyUploads(TryLater):
+    """This tenant keeps as many uploads as it may: delete some, or try again later."""
+
+    code = "too_many_uploads"
 
 
 class StorageFull(TryLater):

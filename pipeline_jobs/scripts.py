@@ -16,11 +16,12 @@ from pipeline_jobs.keys import built_in_place
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
+    "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling", "accept",
+    "base", "uploads", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling", "accept",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

@@ -92,6 +92,13 @@ class Settings(BaseSettings):
         "Ask for an API key even while none has been made (the first: `celery -A celery_app jobs key create`).",
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
+    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Largest upload, in bytes; larger is answered 413.", ge=1)
+    upload_ttl_seconds: float = _setting(
+        86_400,
+        "PIPELINE_UPLOAD_TTL_SECONDS",
+        "How long an upload is kept after its last byte came, in seconds; longer while a job that has not ended needs it.",
+        gt=0,
+    )
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
     )

@@ -162,7 +162,7 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
-        :raises InvalidInput: it depends on a job that is none of the tenant's.
+        :raises InvalidInput: it depends on a job that is none of the tenant's; its url names an upload that is none of its workspace's, or not complete.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
@@ -411,9 +411,10 @@ class Store:
                 self.client.lrem(self.keys("trash"), 1, folder)
 
     def tenant_bytes(self, tenant_id: str) -> int:
-        """Bytes of artifacts that a tenant's jobs keep."""
+        """Bytes that a tenant keeps: its jobs' artifacts and its uploads."""
         with store_errors():
-            return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
+            kept = self.client.hmget(self.keys("usage", tenant_id), "artifact_bytes", "upload_bytes")
+        return sum(int(value or 0) for value in kept)  # type: ignore[union-attr]
 
     # -- for the modules beside this one
 
@@ -450,6 +451,11 @@ class Store:
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
 
 
+def bad_upload(why: str) -> InvalidInput:
+    """Of a job whose url names an upload: `unknown` (another's, too) or `incomplete`."""
+    return InvalidInput(f"url: {'there is no such upload' if why == 'unknown' else 'the upload is not complete'}", field="url")
+
+
 def refusal(reply: Sequence[Any]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
@@ -460,6 +466,8 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
+        case "upload":
+            return bad_upload(reply[2])
         case "same":
             return AlreadySubmitted(reply[1])
         case "differs":

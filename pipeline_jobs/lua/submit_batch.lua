@@ -6,6 +6,7 @@
 --       jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]), admission
 -- Returns {'ok', created_at, order of its first job (the others' follow), hints} | {'taken'} (there is such a batch, or such a job: draw again)
 --       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of a job (from 0), place in depends_on, ...}
+--       | {'upload', number of a job, 'unknown' | 'incomplete', ...}
 --       | {'full', ...} | {'rate', ...} as submit does. Sent again: the same 'ok', one batch.
 local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
@@ -40,7 +41,7 @@ for i = 1, #items do
   asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4])
+refused = bad_dependency(asked) or bad_upload(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4])
 if refused then return refused end
 take_room(tenant, #asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

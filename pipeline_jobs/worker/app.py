@@ -16,6 +16,7 @@ from pipeline_jobs.executor import Executor
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -112,6 +113,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        uploads=Uploads(store, settings, artifacts),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

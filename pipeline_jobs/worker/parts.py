@@ -18,6 +18,7 @@ from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Rescued
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.worker.hints import JOB_TASK
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Jobs:
     rescue: Rescue
     reconcile: Reconcile
     canary: Canary
+    uploads: Uploads
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.

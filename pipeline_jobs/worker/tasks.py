@@ -165,9 +165,11 @@ def register(app: Celery) -> None:
 
     @app.task(name="pipeline_jobs.maintenance.purge", base=Tick, ignore_result=True, shared=False)
     def purge() -> dict[str, int]:
-        """TTL cleanup, artifacts of removed jobs, left-over working folders of this disk."""
+        """TTL cleanup, uploads past their time, artifacts of removed jobs, left-over working folders of this disk."""
         jobs = app.jobs
-        return {**jobs.purge.run_once(), "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
+        # First the uploads past their time: the purge deletes their files with the other trash.
+        uploads = jobs.uploads.sweep()
+        return {**jobs.purge.run_once(), "uploads": uploads, "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
 
     @app.task(name="pipeline_jobs.maintenance.rescue", base=Tick, ignore_result=True, shared=False)
     def rescue() -> dict[str, int]:

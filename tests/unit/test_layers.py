@@ -22,7 +22,7 @@ LEVELS = {
     "context": 3, "store": 3, "artifacts": 3,
     "run": 4, "guard": 4, "listing": 4, "media": 4,
     "bulk": 5, "client": 5, "batches": 6, "media.pipeline": 5,
-    "canary": 6, "executor": 6, "api_keys": 5, "audit": 4, "erase": 4, "usage": 4, "metrics": 6, "readiness": 6,
+    "canary": 6, "executor": 6, "uploads": 4, "api_keys": 5, "audit": 4, "erase": 4, "usage": 4, "metrics": 6, "readiness": 6,
     "maintenance": 7,
     "worker": 8, "web": 8,
     "worker.app": 9, "web.app": 9,

@@ -26,7 +26,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
     allowed = {name for name in scripts.NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
     assert allowed == {
         "announce", "beat", "cancel", "cancel_page", "delete", "finish", "progress", "purge", "reconcile", "requeue", "rescue", "settle",
-        "tick",
+        "tick", "upload_remove", "upload_sweep",
     }  # fmt: skip
 
 

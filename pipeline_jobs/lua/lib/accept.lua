@@ -32,7 +32,7 @@ local function no_room(tenant, n, most_of_tenant, most_of_all)
       return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
     end
   end
-  if limits.max_storage_bytes and tonumber(redis.call('HGET', K.usage(tenant), 'artifact_bytes') or '0') >= limits.max_storage_bytes then
+  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then
     return {'full', 'storage', 300}
   end
   local most = limits.max_queued or tonumber(most_of_tenant)
@@ -82,6 +82,7 @@ local function accept(asked, ttl_ms)
     end
     redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
       unpack(new.fields))
+    if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id
