@@ -219,7 +219,7 @@ class Client:
 
 
 def check_url(url: str | None) -> None:
-    """:raises InvalidInput: no http(s) URL with a host, and not the address of an upload. Whether its address may be fetched is the fetch stage's business."""
+    """:raises InvalidInput: no http(s) URL with a host, nor an upload's. Whether it may be fetched is the fetch stage's business."""
     if not url:
         raise InvalidInput("url is required", field="url")
     if is_upload_url(url):

@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, uploads, figures, limits, keys. In steps that can be repeated; nothing of another tenant is looked at."""
+"""Erase a tenant: records, artifacts, uploads, figures, limits, keys. In steps that can be repeated; no other tenant is looked at."""
 
 from __future__ import annotations
 

@@ -108,9 +108,7 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(
-        self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore, uploads: Uploads
-    ) -> None:
+    def __init__(self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore, uploads: Uploads) -> None:
         self._job, self._store, self._registry, self._settings = job, store, registry, settings
         self._artifacts = artifacts
         self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)

@@ -50,6 +50,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        uploads=jobs.uploads,
     )
     return create_app(parts, settings)
 

@@ -413,8 +413,8 @@ class Store:
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: its jobs' artifacts and its uploads."""
         with store_errors():
-            kept = self.client.hmget(self.keys("usage", tenant_id), "artifact_bytes", "upload_bytes")
-        return sum(int(value or 0) for value in kept)  # type: ignore[union-attr]
+            kept: list[Any] = self.client.hmget(self.keys("usage", tenant_id), ["artifact_bytes", "upload_bytes"])  # type: ignore[assignment]
+        return sum(int(value or 0) for value in kept)
 
     # -- for the modules beside this one
 

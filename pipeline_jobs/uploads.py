@@ -1,9 +1,9 @@
 """Uploads: media that a client sends us, for jobs whose `url` is `upload://{id}`.
 
-The record in the store is the truth: its offset says how many bytes count. The bytes are in the artifact store, as parts that are written
-once: `{tenant}/{workspace}/upload-{id}/{offset}-{size}-{token}`. A part is stored first and counted after (one script), so a writer that dies
-between the two leaves a file that nobody points to, and a client that asks for the offset sends those bytes again. Who writes is decided by a
-token in the record: a second writer is refused, one that lost its lock counts for nothing.
+The record in the store is the truth: its offset says how many bytes count. The bytes are in the artifact store, as parts that are
+written once: `{tenant}/{workspace}/upload-{id}/{offset}-{size}-{token}`. A part is stored first and counted after (one script), so a
+writer that dies between the two leaves a file that nobody points to, and a client that asks for the offset sends those bytes again.
+Who writes is decided by a token in the record: a second writer is refused, one that lost its lock counts for nothing.
 """
 
 from __future__ import annotations
@@ -247,6 +247,7 @@ class _Writer:
         self._counted = self._stored = offset
         #: Parts that are stored and do not count yet.
         self._waiting: list[str] = []
+        self._interrupted: Interrupted | None = None
         self._renewed = time.monotonic()
 
     def write(self, read: Callable[[int], bytes], checksum: Checksum | None) -> None:
@@ -255,38 +256,36 @@ class _Writer:
             if self._count_parts() >= MAX_PARTS:
                 raise InvalidInput(f"the upload has {MAX_PARTS} parts: begin a new one and send larger pieces", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-            interrupted: Interrupted | None = None
-            for data, interrupted in self._pieces(read):
+            for data in self._pieces(read):
                 if digest is not None:
                     digest.update(data)
                 self._keep(data)
-                if checksum is None:
+                if digest is None:
                     self._advance()
-            if checksum is not None and digest is not None:
-                if interrupted is not None or not hmac.compare_digest(digest.digest(), checksum.digest):
-                    raise interrupted or ChecksumMismatch
-            if interrupted is not None:
-                raise interrupted
+            if self._interrupted is not None:
+                raise self._interrupted
+            if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
+                raise ChecksumMismatch
             self._advance(release=True)
         except BaseException:
             self._give_up()
             raise
 
-    def _pieces(self, read: Callable[[int], bytes]) -> Iterator[tuple[bytes, Interrupted | None]]:
-        """What comes, in parts, the last one with why it is the last. Nothing of a part that goes beyond the upload's length."""
+    def _pieces(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
+        """What comes, in parts, until it ends or breaks off. Nothing of a part that goes beyond the upload's length."""
         buffer = bytearray()
         while True:
             left = self._upload.length - self._stored - len(buffer)
             try:
                 piece = read(min(PIECE_BYTES, left) if left else 1)
             except Interrupted as error:
-                yield bytes(buffer), error
-                return
+                self._interrupted = error
+                piece = b""
             if piece and not left:
                 raise UploadTooLarge(f"more came than the upload's length of {self._upload.length} bytes")
             buffer += piece
             if not piece or len(buffer) >= PART_BYTES:
-                yield bytes(buffer), None
+                yield bytes(buffer)
                 if not piece:
                     return
                 buffer.clear()
@@ -332,7 +331,7 @@ class _Writer:
             return int(self._store.client.llen(self._store.keys("upload_parts", self._upload.upload_id)))  # type: ignore[arg-type]
 
     def _give_up(self) -> None:
-        """Give the lock back and remove what does not count. If that fails too, the lock ends by itself and the folder goes with the upload."""
+        """Give the lock back and remove what does not count. If that fails too, the lock ends by itself, the files go with the upload."""
         try:
             for name in self._waiting:
                 self._artifacts.delete_prefix(f"{self._upload.folder}/{name}")

@@ -27,6 +27,7 @@ from pipeline_jobs.web import (
     problems,
     run,
     tenants,
+    uploads,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
@@ -68,7 +69,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, run, pipelines, artifacts, keys, tenants, audit, metrics, health):
+    for module in (jobs, cancel, run, pipelines, artifacts, uploads, keys, tenants, audit, metrics, health):
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

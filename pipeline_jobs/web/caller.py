@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from flask import request
 
@@ -10,10 +11,21 @@ from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
+
+
+class Owned(Protocol):
+    """What is of a workspace of a tenant."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def workspace_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +53,16 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, job: Job) -> bool:
-        """The job is this caller's."""
-        return self.tenant_id in (ALL, job.tenant_id) and self.workspace_id in (None, job.workspace_id)
+    def sees(self, thing: Owned) -> bool:
+        """The job, upload, ... is this caller's."""
+        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
+
+    def scope(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str, str]:
+        """Tenant and workspace of something new; what the request does not name is the key's, else the default.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id) or DEFAULT_TENANT, self._own("workspace_id", workspace_id) or DEFAULT_WORKSPACE
 
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
         """The new job as this caller's: what it does not name is the key's.

@@ -24,9 +24,13 @@ _TEXTS: Mapping[int, str] = {
     403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
     409: "The job is not in a state for this.",
-    413: "The body is larger than PIPELINE_MAX_BODY_BYTES.",
-    415: "The body is not `application/json`.",
+    408: "The body came too slowly.",
+    412: "Another version of tus than this server's (`Tus-Version`).",
+    413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
+    415: "The body is not of the media type that this takes.",
     416: "The file has no such range of bytes.",
+    423: "Another request writes this upload now.",
+    460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
     429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
@@ -43,10 +47,17 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Accept-Ranges": ("bytes", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
+    "Tus-Resumable": ("The version of tus.", {"type": "string"}),
+    "Tus-Version": ("The version of tus that this server speaks.", {"type": "string"}),
+    "Upload-Offset": ("Bytes that are stored.", {"type": "integer", "minimum": 0}),
+    "Upload-Length": ("Bytes of the whole upload.", {"type": "integer", "minimum": 0}),
+    "Upload-Expires": ("When it may be removed (RFC 9110 date).", {"type": "string"}),
 }
 
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
+    412: ("Tus-Version",),
+    423: ("Retry-After",),
     416: ("Content-Range",),
     429: ("Retry-After",),
     503: ("Retry-After",),
@@ -86,7 +97,9 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
     """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
-    found.update({status: _error(status) for status in sorted({403, 500, *errors} - set(good))})
+    # Whatever has a body may come too slowly.
+    late = {408} if 413 in errors else set()
+    found.update({status: _error(status) for status in sorted({403, 500, *late, *errors} - set(good))})
     return found
 
 

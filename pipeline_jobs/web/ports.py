@@ -13,6 +13,7 @@ from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.uploads import Checksum, Upload
 from pipeline_jobs.usage import Day
 
 
@@ -144,6 +145,35 @@ class Tenants(Protocol):
         """Erase it, or count what would go."""
 
 
+class Uploads(Protocol):
+    """`pipeline_jobs.uploads.Uploads`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Of the largest upload."""
+
+    def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
+        """Begin one.
+
+        :raises UploadTooLarge: `StorageFull`, `TooManyUploads` too.
+        """
+
+    def get(self, upload_id: str) -> Upload:
+        """:raises UnknownUpload:"""
+
+    def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
+        """Append what `read` gives.
+
+        :raises UploadConflict: and `UploadLocked`, `UploadTooLarge`, `ChecksumMismatch`, `UnknownUpload`, `Interrupted`.
+        """
+
+    def delete(self, upload_id: str) -> None:
+        """Remove it.
+
+        :raises UploadInUse: a live job needs it. :raises UnknownUpload:
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -161,4 +191,5 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    uploads: Uploads
     pipelines: Registry = registry

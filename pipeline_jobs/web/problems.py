@@ -28,6 +28,11 @@ from pipeline_jobs.exceptions import (
     StoreUnavailable,
     TryLater,
     UnknownJob,
+    UnknownUpload,
+    UploadConflict,
+    UploadInUse,
+    UploadLocked,
+    UploadTooLarge,
 )
 from pipeline_jobs.web.envelope import request_id
 
@@ -36,12 +41,20 @@ CONTENT_TYPE = "application/problem+json"
 #: Before a client asks a store again that was down, in seconds.
 STORE_RETRY_SECONDS = 5
 
+#: Before a client tries again that found another writer at its upload, in seconds.
+LOCKED_RETRY_SECONDS = 2
+
 _MAX_ERRORS = 20
 _MAX_FIELD = 100
 
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownUpload: 404,
+    UploadConflict: 409,
+    UploadInUse: 409,
+    UploadLocked: 423,
+    UploadTooLarge: 413,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     KeyReused: 422,
@@ -61,6 +74,9 @@ _CODES: Mapping[int, str] = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
+
+#: Of statuses that HTTP does not know.
+_PHRASES: Mapping[int, str] = {460: "Checksum Mismatch"}
 
 _MESSAGES: Mapping[str, str] = {
     "extra_forbidden": "unknown field",
@@ -97,7 +113,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """
     body = {
         "type": f"urn:pipeline-jobs:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _PHRASES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": quote(request.path),
@@ -153,6 +169,12 @@ def _known(error: PipelineJobsError) -> Response:
             # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
             headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
             headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
+    elif isinstance(error, UploadConflict):
+        members["field"], headers = "Upload-Offset", {"Upload-Offset": str(error.offset)}
+    elif isinstance(error, UploadLocked):
+        headers = {"Retry-After": str(LOCKED_RETRY_SECONDS)}
+    elif isinstance(error, UploadTooLarge):
+        members["field"] = "Upload-Length" if "Upload-Length" in error.message else "body"
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

@@ -96,7 +96,8 @@ class JobRequest(BaseModel):
     url: str | None = Field(
         None,
         max_length=MAX_URL,
-        description="The media to work on: http or https, without a user name or password. Required by pipelines with `needs_url`.",
+        description="The media to work on: http or https, without a user name or password; or the `upload://` address of a complete "
+        "upload of this tenant and workspace. Required by pipelines with `needs_url`.",
     )
     quality: str | None = Field(
         None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."

@@ -20,6 +20,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.web.problems import Refused, field_errors, refuse_fields
+from pipeline_jobs.web.slow import BODY_SECONDS, WATCH
 from pipeline_jobs.web.state import web
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -149,15 +150,26 @@ def _read_body() -> bytes:
         # The usual case, without the layers of streams that werkzeug puts around the server's.
         if int(length) > limit:
             raise RequestEntityTooLarge
-        data: bytes = environ["wsgi.input"].read(int(length))
+        with WATCH.limit(environ, BODY_SECONDS) as time:
+            data: bytes = environ["wsgi.input"].read(int(length))
         if len(data) < int(length):
-            raise ClientDisconnected
+            raise _too_slow() if time.over else ClientDisconnected()
         return data
-    data = request.get_data(cache=False)
+    with WATCH.limit(environ, BODY_SECONDS) as time:
+        try:
+            data = request.get_data(cache=False)
+        except OSError:
+            raise _too_slow() if time.over else ClientDisconnected() from None
+    if time.over:
+        raise _too_slow()
     if request.content_length is None and len(data) >= limit:
         # Of a chunked body werkzeug reads up to the limit and gives that, cut off, for the whole.
         raise RequestEntityTooLarge
     return data
+
+
+def _too_slow() -> Refused:
+    return Refused(408, "too_slow", f"body: it did not come within {BODY_SECONDS:g} s", field="body")
 
 
 def _is_json(content_type: str) -> bool:

@@ -24,6 +24,7 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.worker.app import create_celery
 from tests.servers import Server
 from tests.stack import Stack
@@ -55,9 +56,10 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def same(status: int) -> tuple[int, int, int, int]:
@@ -77,6 +79,18 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
+    ("POST", "/pipeline/uploads"): Route(
+        "submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}
+    ),
+    ("GET", "/pipeline/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/uploads/{upload}"),
+    ("PATCH", "/pipeline/uploads/<upload_id>"): Route(
+        "submit",
+        (204, 404, 404, 404),
+        (204, 204, 404, 404),
+        "/pipeline/uploads/{upload}",
+        headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+    ),
+    ("DELETE", "/pipeline/uploads/<upload_id>"): Route("submit", (204, 404, 404, 404), (204, 204, 404, 404), "/pipeline/uploads/{upload}"),
     ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
     ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
         "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
@@ -112,6 +126,7 @@ class World:
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
         self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
+        self.uploads = Uploads(self.store, settings, lambda: self.artifacts)
         self._addresses = count()
         self.texts: dict[str, str | None] = {"no key": None}
         made = {"revoked": Role.ADMIN, "expired": Role.ADMIN, "read": Role.READ, "submit": Role.SUBMIT, "tenant admin": Role.ADMIN}
@@ -149,6 +164,11 @@ class World:
             return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
 
+    def upload(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.uploads.create(TENANTS[target], "main", 3).upload_id
+        return "0" * 24 if target == "unknown" else "-bad%20id%00"
+
     def key(self, target: str) -> str:
         if target in ("own", "foreign"):
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
@@ -169,6 +189,7 @@ class World:
             "{job}": lambda: self.job(target),
             "{key}": lambda: self.key(target),
             "{tenant}": lambda: TENANTS[target],
+            "{upload}": lambda: self.upload(target),
             "{link}": lambda: self.links[target],
             "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
             "{page}": lambda: {"own": "css/swagger-ui.css", "foreign": "../x", "unknown": "x.js", "malformed": "%00"}[target],
@@ -179,7 +200,7 @@ class World:
             if word in path:
                 path = path.replace(word, value())
         body = {name: TENANTS[target] if value == "{tenant}" else value for name, value in route.body.items()}
-        return self.ask(method, path, caller, body)
+        return self.ask(method, path, caller, body, **route.headers)
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +271,22 @@ def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str
     world.jobs.delete(job_id)
     unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
     assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("caller", ["submit", "tenant admin"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE"])
+def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str) -> None:
+    upload_id = world.upload("foreign")
+    headers = {"X-Request-Id": "same", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    foreign = world.ask(method, f"/pipeline/uploads/{upload_id}", caller, **headers)
+    assert world.uploads.get(upload_id).offset == 0
+    world.uploads.delete(upload_id)
+    unknown = world.ask(method, f"/pipeline/uploads/{upload_id}", caller, **headers)
+    assert (foreign.status_code, foreign.data, sorted(foreign.headers)) == (404, unknown.data, sorted(unknown.headers))
+    job = world.ask("POST", "/pipeline/jobs", caller, {"url": f"upload://{world.upload('foreign')}"})
+    other = world.ask("POST", "/pipeline/jobs", caller, {"url": "upload://" + "0" * 24})
+    assert job.status_code == other.status_code == 422
+    assert job.get_json()["errors"] == other.get_json()["errors"]
 
 
 def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:

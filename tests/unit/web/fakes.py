@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,19 @@ from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.audit import Row
 from pipeline_jobs.client import Client
 from pipeline_jobs.erase import Erased
-from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
+from pipeline_jobs.exceptions import (
+    AlreadySubmitted,
+    ChecksumMismatch,
+    InvalidInput,
+    JobNotEnded,
+    JobNotWaiting,
+    KeyReused,
+    UnknownJob,
+    UnknownUpload,
+    UploadConflict,
+    UploadInUse,
+    UploadTooLarge,
+)
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
@@ -21,6 +34,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.uploads import Checksum, Interrupted, Upload
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Parts
 
@@ -283,6 +297,65 @@ class FakeTenants:
 
 
 @dataclass
+class FakeUploads:
+    """Uploads in memory. Who writes when is the real one's business."""
+
+    kept: dict[str, Upload] = field(default_factory=dict)
+    data: dict[str, bytes] = field(default_factory=dict)
+    max_bytes: int = 10_000_000
+    #: Raised by every method, when set.
+    failure: Exception | None = None
+    used: set[str] = field(default_factory=set)
+
+    def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
+        self._ask()
+        if length > self.max_bytes:
+            raise UploadTooLarge("Upload-Length: too large")
+        upload_id = f"{len(self.kept) + 1:024x}"
+        done = None if length else NOON
+        self.kept[upload_id] = Upload(upload_id, tenant_id, workspace_id, length, 0, NOON, NOON + 1000, done, metadata or {})
+        self.data[upload_id] = b""
+        return self.kept[upload_id]
+
+    def get(self, upload_id: str) -> Upload:
+        self._ask()
+        if upload_id not in self.kept:
+            raise UnknownUpload
+        return self.kept[upload_id]
+
+    def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
+        upload = self.get(upload.upload_id)
+        if offset != upload.offset:
+            raise UploadConflict(upload.offset)
+        data, interrupted = b"", None
+        try:
+            while piece := read(1000):
+                data += piece
+        except Interrupted as error:
+            interrupted = error
+        if offset + len(data) > upload.length:
+            raise UploadTooLarge("more came than was promised")
+        if checksum is not None and (interrupted or hashlib.new(checksum.algorithm, data).digest() != checksum.digest):
+            raise interrupted or ChecksumMismatch
+        self.data[upload.upload_id] += data
+        done = NOON if offset + len(data) == upload.length else None
+        self.kept[upload.upload_id] = replace(upload, offset=offset + len(data), completed_at=done)
+        if interrupted is not None:
+            raise interrupted
+        return self.kept[upload.upload_id]
+
+    def delete(self, upload_id: str) -> None:
+        self.get(upload_id)
+        if upload_id in self.used:
+            raise UploadInUse
+        del self.kept[upload_id]
+
+    def _ask(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
 class World:
     """Everything behind the app under test."""
 
@@ -294,6 +367,7 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    uploads: FakeUploads = field(default_factory=FakeUploads)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
@@ -312,6 +386,7 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            uploads=self.uploads,
             pipelines=make_registry(),
         )
 
