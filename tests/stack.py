@@ -43,6 +43,8 @@ class Stack:
         self.app: Any = None
         self.folder.mkdir(parents=True, exist_ok=True)
         self._processes: list[subprocess.Popen[bytes]] = []
+        #: The newest API.
+        self.api_process: subprocess.Popen[bytes] | None = None
 
     # -- processes
 
@@ -76,12 +78,13 @@ class Stack:
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
         until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
 
-    def api(self) -> Api:
-        port = free_port()
+    def api(self, port: int | None = None, **env: str) -> Api:
+        port = port or free_port()
         process = self.run(
-            "api", sys.executable, "-m", "gunicorn", "wsgi:app", "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread",
-            "--threads", "8", "--no-control-socket",
+            "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "wsgi:app", "--bind",
+            f"127.0.0.1:{port}", "--workers", "1", "--threads", "8", **env,
         )  # fmt: skip
+        self.api_process = process
         api = Api(f"http://127.0.0.1:{port}")
         until(lambda: api.alive() or self._died(process, "api"), "the API")
         return api
