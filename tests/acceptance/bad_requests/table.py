@@ -214,14 +214,9 @@ def _paths() -> Iterator[Bad]:
         yield Bad("an odd file", "GET", f"/pipeline/artifacts/{odd}", 404, "nothing" if "%0a" in odd else "file")
     for odd in ODD_TENANTS:
         status, named = (404, "nothing") if "%2f" in odd else (422, "tenant_id")
-        routes = (
-            ("GET", "/limits", None),
-            ("PUT", "/limits", b"{}"),
-            ("GET", "/usage", None),
-            ("GET", "/keys", None),
-            ("DELETE", "", None),
-        )
-        for method, tail, body in routes:
+        routes = [("GET", "/limits"), ("GET", "/usage"), ("GET", "/keys"), ("DELETE", ""), ("PUT", "/limits")]
+        for method, tail in routes:
+            body = b"{}" if method == "PUT" else None
             headers = {"Content-Type": JSON} if body else {}
             yield Bad("an odd tenant", method, f"/pipeline/tenants/{odd}{tail}", status, named, body, headers)
         for name in ("tenant_id", "workspace_id"):
