@@ -60,13 +60,13 @@ class JobContext:
     #: `publish(local_path, name)` copies a file into this run's folder of the artifact store and gives the link that
     #: clients can open. What a run published becomes visible only when the run's `finish` wins.
     publish: Callable[[Path, str], str]
-    #: `open_upload(id)` gives size and bytes of an upload of this tenant's workspace; `SourceNotFound` if there is none.
-    open_upload: Callable[[str], tuple[int, Iterator[bytes]]] = no_uploads
     data: dict[str, Any] = field(default_factory=dict)
     #: Name of the stage that runs now, and the percentages of the whole at which it begins and ends.
     stage: str = ""
     span: tuple[float, float] = (0.0, 100.0)
     logger: Any = field(default_factory=lambda: structlog.get_logger("pipeline_jobs.stage"))
+    #: `open_upload(id)` gives size and bytes of an upload of this tenant's workspace; `SourceNotFound` if there is none.
+    open_upload: Callable[[str], tuple[int, Iterator[bytes]]] = no_uploads
     _last_check: float = 0.0
 
     def progress(self, fraction: float, message: str | None = None) -> None:

@@ -36,6 +36,7 @@ PipelineJobsError
     │   ├── SourceNotFound
     │   ├── SourceUnavailable   (retryable)
     │   ├── SourceTooLarge
+    │   ├── SourceTooSlow       (retryable)
     │   └── SourceEmpty
     ├── MediaError              the file is not what a pipeline can work on
     │   ├── NotMedia
@@ -43,6 +44,7 @@ PipelineJobsError
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
+    ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
 
@@ -312,6 +314,13 @@ class SourceTooLarge(SourceError):
     code = "source_too_large"
 
 
+class SourceTooSlow(SourceError):
+    """The source sends too slowly."""
+
+    code = "source_too_slow"
+    retryable = True
+
+
 class SourceEmpty(SourceError):
     """The source is empty: 0 bytes."""
 
@@ -353,6 +362,12 @@ class PublishError(StageError):
 
     code = "publish_failed"
     retryable = True
+
+
+class OutOfMemory(StageError):
+    """The job needed more memory than this server gives one."""
+
+    code = "out_of_memory"
 
 
 class WorkerLost(StageError):

@@ -22,6 +22,7 @@ from pipeline_jobs.exceptions import (
     InternalError,
     JobCancelled,
     LeaseLost,
+    OutOfMemory,
     PipelineJobsError,
     PublishError,
     StoreUnavailable,
@@ -131,6 +132,8 @@ class _Attempt:
             return Outcome(Ending.FENCED, error="another run has this job")
         except PipelineJobsError as error:
             return self._fail(error, context)
+        except MemoryError:
+            return self._fail(OutOfMemory(), context)
         except Exception as error:
             logger.exception("stage failed", stage=context.stage if context else None)
             return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)

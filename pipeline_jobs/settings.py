@@ -146,6 +146,13 @@ class Settings(BaseSettings):
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )
 
+    job_memory_bytes: int = _setting(
+        2 * 1024**3,
+        "PIPELINE_JOB_MEMORY_BYTES",
+        "Most memory that the process of a job may take, in bytes (Linux); beyond it the job fails, code out_of_memory. 0: no limit.",
+        ge=0,
+    )
+
     # Media
     allow_private_urls: bool = _setting(
         False, "PIPELINE_ALLOW_PRIVATE_URLS", "Fetch media from private and loopback addresses too. For a trusted network only."

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline_jobs.exceptions import MediaDamaged, NoAudio, NotMedia, SourceEmpty
+from pipeline_jobs.exceptions import MediaDamaged, NoAudio, NotMedia, OutOfMemory, SourceEmpty
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
 
@@ -66,9 +66,11 @@ def open_media(path: Path, max_pixels: int) -> Iterator[InputContainer]:
 
 @contextmanager
 def damaged_by_ffmpeg() -> Iterator[None]:
-    """FFmpeg's errors as `MediaDamaged`: its own words are for programmers."""
+    """FFmpeg's errors as `MediaDamaged` (its own words are for programmers), but for a want of memory."""
     try:
         yield
+    except MemoryError as error:
+        raise OutOfMemory from error
     except av.FFmpegError as error:
         raise MediaDamaged from error
 

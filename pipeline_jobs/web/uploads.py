@@ -37,6 +37,8 @@ blueprint.before_request(require_queue)
 
 _CONTENT = {tus.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _BYTES = RequestBody.model_validate({"description": "The bytes.", "content": _CONTENT, "required": False})
+_Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
+_Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64} ([A-Za-z0-9+/]{4}){0,50}$"})]
 _Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}$"})]
 
 
@@ -63,7 +65,7 @@ class _TusHeaders(Parameters):
         description="The version of tus that you speak; absent is fine.",
         json_schema_extra={"enum": [tus.VERSION]},
     )
-    upload_checksum: str | None = Field(
+    upload_checksum: _Checksum | None = Field(
         None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, the digest of this request's body in Base64.",
         examples=["sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="],
     )  # fmt: skip
@@ -75,7 +77,7 @@ class BeginHeaders(_TusHeaders):
     upload_length: _Bytes | None = Field(
         None, alias="Upload-Length", description="Bytes of the whole upload. Absent: those of this request's body.", examples=["1048576"]
     )
-    upload_metadata: str | None = Field(
+    upload_metadata: _Metadata | None = Field(
         None,
         alias="Upload-Metadata",
         description="Pairs of a word and a value in Base64, separated by commas.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import signal
+import sys
 from typing import Any
 
 from billiard.util import set_pdeathsig
+from celery import current_app
 from celery.signals import worker_init, worker_process_init
 
 from pipeline_jobs.exceptions import StoreUnavailable
@@ -43,8 +46,12 @@ def _refuse_unsafe(jobs: Jobs) -> None:
 
 
 def child_started(**_: Any) -> None:
-    """`worker_process_init`: no child outlives its worker, and a cancel can reach a stage."""
+    """`worker_process_init`: no child outlives its worker or takes all memory, and a cancel can reach a stage."""
     set_pdeathsig(signal.SIGKILL)
+    limit = current_app.jobs.settings.job_memory_bytes
+    if limit and sys.platform == "linux":
+        # Of private memory, not of addresses: libraries reserve many of those and use few.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
 
 
