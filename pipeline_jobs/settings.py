@@ -99,6 +99,12 @@ class Settings(BaseSettings):
         "How long an upload is kept after its last byte came, in seconds; longer while a job that has not ended needs it.",
         gt=0,
     )
+    request_seconds: float = _setting(
+        30,
+        "PIPELINE_REQUEST_SECONDS",
+        "Longest that the headers of a request, its body of JSON, or 64 KiB of an upload may take to come, in seconds.",
+        gt=0,
+    )
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
     )

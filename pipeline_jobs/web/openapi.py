@@ -28,6 +28,8 @@ _TEXTS: Mapping[int, str] = {
     412: "Another version of tus than this server's (`Tus-Version`).",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
     415: "The body is not of the media type that this takes.",
+    414: "The request line is longer than 8190 bytes.",
+    431: "The headers are larger than the server takes.",
     416: "The file has no such range of bytes.",
     423: "Another request writes this upload now.",
     460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
@@ -95,11 +97,11 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
 
 
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
-    """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
+    """All answers of an operation: the good ones, these errors, and those that any operation may give (403, 414, 431, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
     # Whatever has a body may come too slowly.
     late = {408} if 413 in errors else set()
-    found.update({status: _error(status) for status in sorted({403, 500, *late, *errors} - set(good))})
+    found.update({status: _error(status) for status in sorted({403, 414, 431, 500, *late, *errors} - set(good))})
     return found
 
 

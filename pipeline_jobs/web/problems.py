@@ -3,6 +3,7 @@ and `errors` where a field is to blame."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -72,11 +73,21 @@ _CODES: Mapping[int, str] = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    414: "request_line_too_long",
     416: "range_not_satisfiable",
+    417: "expectation_failed",
+    431: "headers_too_large",
 }
 
 #: Of statuses that HTTP does not know.
 _PHRASES: Mapping[int, str] = {460: "Checksum Mismatch"}
+
+#: Refused by the server itself, before any route.
+_BEFORE: Mapping[int, str] = {
+    414: "the request line (method, path and query) is longer than 8190 bytes",
+    431: "the headers are larger than this server takes: 8190 bytes each, 100 of them",
+    417: "Expect: nothing but 100-continue",
+}
 
 _MESSAGES: Mapping[str, str] = {
     "extra_forbidden": "unknown field",
@@ -122,6 +133,28 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
         **members,
     }
     return Response(to_json(body), status, headers, content_type=CONTENT_TYPE)
+
+
+def bare_problem(status: int, reason: str) -> bytes:
+    """A whole answer, for requests that are refused before they are one: no path, and an id of our own."""
+    code = _CODES.get(status, "bad_request")
+    name = os.urandom(12).hex()
+    body = to_json(
+        {
+            "type": f"urn:pipeline-jobs:problem:{code}",
+            "title": reason,
+            "status": status,
+            "detail": _BEFORE.get(status, "the request line, a header or the transfer coding is malformed"),
+            "instance": "",
+            "code": code,
+            "request_id": name,
+        }
+    )
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        f"X-Request-Id: {name}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-#: Longest that the lines and headers of a request, a body of JSON, and a piece of an upload (64 KiB) may take to come, in seconds.
-HEADER_SECONDS, BODY_SECONDS, PIECE_SECONDS = 20.0, 30.0, 30.0
 #: How often the watch looks, in seconds.
 TICK = 0.5
 

@@ -20,7 +20,7 @@ MAX_METADATA, MAX_ENTRIES = 4096, 20
 CHECKSUM_MISMATCH = 460
 
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
-_KEY = re.compile(r"[!-+\--~]{1,64}", re.ASCII)
+_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SIZES = {"sha1": 20, "sha256": 32}
 

@@ -21,7 +21,7 @@ from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import Name, Parameters
-from pipeline_jobs.web.slow import PIECE_SECONDS, WATCH
+from pipeline_jobs.web.slow import WATCH
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.validation import validated
 
@@ -38,7 +38,7 @@ blueprint.before_request(require_queue)
 _CONTENT = {tus.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _BYTES = RequestBody.model_validate({"description": "The bytes.", "content": _CONTENT, "required": False})
 _Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
-_Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64} ([A-Za-z0-9+/]{4}){0,50}$"})]
+_Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]
 _Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}$"})]
 
 
@@ -259,10 +259,11 @@ class _Body:
         wanted = size if self._left is None else min(size, self._left)
         if not wanted:
             return b""
-        with WATCH.limit(self._environ, PIECE_SECONDS) as limit:
+        with WATCH.limit(self._environ, web().settings.request_seconds) as limit:
             try:
                 data: bytes = self._input.read(wanted)
-            except OSError:
+            except Exception:
+                # The other end went away, or sent malformed chunks: each server has errors of its own.
                 self.late = limit.over
                 raise Interrupted from None
         if self._left is None:

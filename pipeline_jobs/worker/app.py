@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from pipeline_jobs import pipelines
+from pipeline_jobs import logs, pipelines
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
@@ -44,6 +44,7 @@ def create_celery(settings: Settings) -> JobsCelery:
 
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
+    logs.configure()
     pipelines.load((BUILT_IN, *settings.module_list))
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)

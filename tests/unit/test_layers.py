@@ -16,7 +16,7 @@ TOP = "pipeline_jobs"
 #: A module's level is that of the longest name here that it begins with. It imports from lower levels; besides, members of
 #: one folder import each other, without a cycle.
 LEVELS = {
-    "": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0,
+    "": 0, "logs": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0,
     "scripts": 1, "failpoints": 1, "settings": 1, "tenants": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3,

@@ -28,7 +28,7 @@ local function no_room(tenant, n, most_of_tenant, most_of_all)
   if limits.submit_rate then
     local have = submit_tokens(tenant, limits.submit_rate)
     if have < 1 then
-      local missing = limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000
+      local missing = math.min(limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000, 3600000)
       return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
     end
   end
@@ -46,7 +46,7 @@ local function take_room(tenant, n)
   if not rate then return '', '' end
   local left = submit_tokens(tenant, rate) - n
   redis.call('HSET', K.rate(tenant), 'tokens', left, 'tokens_at', int(NOW))
-  redis.call('EXPIRE', K.rate(tenant), math.max(3600, math.ceil(-left / rate) + 60))
+  redis.call('EXPIRE', K.rate(tenant), math.min(math.max(3600, math.ceil(-left / rate) + 60), 2592000))
   return tostring(rate), int(math.max(0, math.floor(left)))
 end
 
