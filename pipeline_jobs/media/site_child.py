@@ -33,7 +33,7 @@ import yt_dlp  # noqa: E402
 _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn"})
 
 #: Most memory that an extractor may take, in bytes.
-MEMORY_BYTES = 1024**3
+MEMORY_BYTES = 512 * 1024**2
 
 Say = Callable[[dict[str, Any]], None]
 

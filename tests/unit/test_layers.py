@@ -16,7 +16,7 @@ TOP = "pipeline_jobs"
 #: A module's level is that of the longest name here that it begins with. It imports from lower levels; besides, members of
 #: one folder import each other, without a cycle.
 LEVELS = {
-    "": 0, "logs": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0,
+    "": 0, "logs": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0, "addresses": 0,
     "scripts": 1, "failpoints": 1, "settings": 1, "tenants": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3,
@@ -33,12 +33,12 @@ LEVELS = {
 #: The two faces know the core, not each other; the built-in pipeline is reached by its entry point only.
 STRANGERS = {"worker": {"web", "media"}, "web": {"worker", "media"}, "up": {"worker", "web", "media"}}
 #: What a stage may know of us (`media.pipeline` makes a pipeline of them).
-STAGES_KNOW = {"context", "exceptions", "media"}
+STAGES_KNOW = {"addresses", "context", "exceptions", "media"}
 
 #: Where each library may be imported.
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
-    "ssrfguard": {"media"}, "sumy": {"media"}, "urllib3": {"media"}, "yake": {"media"}, "yt_dlp": {"media"},
+    "ssrfguard": {"addresses", "media"}, "sumy": {"media"}, "urllib3": {"media"}, "yake": {"media"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.gunicorn_worker"}, "werkzeug": {"web"},
