@@ -21,7 +21,8 @@ NAMES = (
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies", "queue", "ending", "admission", "settling", "accept",
+    "base", "uploads", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies",
+    "queue", "ending", "admission", "settling", "accept",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

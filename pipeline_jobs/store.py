@@ -162,7 +162,8 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
-        :raises InvalidInput: it depends on a job that is none of the tenant's; its url names an upload that is none of its workspace's, or not complete.
+        :raises InvalidInput: it depends on a job that is none of the tenant's, or its url names an upload that is not its
+            workspace's or not complete.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()

@@ -81,7 +81,8 @@ class World:
         return text
 
     def count(self) -> tuple[int, int]:
-        return self.store.client.zcard(self.store.keys("jobs")), self.store.client.zcard(self.store.keys("uploads"))
+        jobs = sum(self.store.client.zcard(self.store.keys("status", status)) for status in JobStatus)
+        return jobs, self.store.client.zcard(self.store.keys("uploads"))
 
 
 @pytest.fixture(scope="module")
