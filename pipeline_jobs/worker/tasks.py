@@ -45,6 +45,8 @@ class JobTask(Task):
     max_retries = 0
     typing = True
     acks_late = False
+    #: A job's result is its tenant's: nothing of it goes into Celery's log and events, which Flower shows.
+    resultrepr_maxsize = 1
 
     def apply_async(
         self,

@@ -79,7 +79,6 @@ def test_canaries_in_every_field_are_found_nowhere(make_stack: MakeStack, site: 
         make({"url": site.url(f"/a.mp4?token={canary('url')}"), "max_attempts": 1, **told}),
         make({"url": upload["url"], "max_attempts": 1, **told}),
     ]
-    assert len(stack.client.store.client.lrange("jobs", 0, -1)) + len(ids) > 0
     messages = json.dumps(stack.client.store.client.lrange("jobs", 0, -1))
     stack.worker("jobs", "-E", "--autoscale=2,1")
     waiting = json.dumps(stack.client.store.client.lrange("jobs", 0, -1))
