@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain mutants heavy fairness-plot clean
+.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain mutants heavy bench fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -49,6 +49,9 @@ heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million reco
 contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
 	$(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s tests/heavy/bar_contract.py
 
+bench: $(TEST_STAMP)  ## measure beside Celery, rq, dramatiq, huey and write docs/benchmarks.md (ONLY="create noop", ROUNDS=5, SMOKE=1)
+	$(PY) -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(filter 1 yes true,$(SMOKE)),--smoke)
+
 fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
 	$(PY) -m benchmarks.fairness_plot
 
@@ -60,7 +63,7 @@ lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requireme
 UPGRADE := --upgrade
 
 clean:  ## remove environments, caches and the data of the local stack
-	rm -rf .venv .venv-exporter .run .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-exporter .run .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 $(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
 	@echo "Installing what pipeline-jobs needs into $(VENV) ..."

@@ -76,6 +76,15 @@ class Batch:
             order=int(flat["order"]),
         )
 
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/batches/{self.batch_id}"
+        urls = {"self": link, "jobs": f"{public_url}/pipeline/jobs?batch_id={self.batch_id}", "cancel": link + "/cancel"}
+        return {**self.to_dict(), "urls": urls}
+
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
         return {

@@ -19,6 +19,7 @@ from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.webhooks.ledger import STATUSES
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NONE = "-"
@@ -34,10 +35,15 @@ def _errors() -> Iterator[None]:
 
 def _client(context: click.Context) -> Any:
     """The client of the app that `-A` names."""
+    return _parts(context).client
+
+
+def _parts(context: click.Context) -> Any:
+    """The parts of the app that `-A` names."""
     parts = getattr(getattr(context.obj, "app", None), "jobs", None)
     if parts is None:
         raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
-    return parts.client
+    return parts
 
 
 def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -121,6 +127,38 @@ def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
         for row in rows
     ]
     _table(cells, ("AT", "WHO", "WHAT", "TO", "DETAIL"))
+
+
+@jobs.command()
+@click.argument("job_id", required=False)
+@click.option("--tenant", metavar="TENANT", help="Of this tenant, instead of one job's.")
+@click.option("--status", type=click.Choice(STATUSES), help="With --tenant: only those in this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.pass_context
+def deliveries(context: click.Context, job_id: str | None, tenant: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """Show the webhooks of a job, or of a tenant, newest first."""
+    if (job_id is None) == (tenant is None):
+        raise click.UsageError("give either JOB_ID or --tenant TENANT")
+    ledger = _parts(context).webhooks.ledger
+    with _errors():
+        rows = ledger.of_subject(job_id) if job_id is not None else ledger.list(tenant, status, None, limit).items
+    if as_json:
+        _json([row.to_dict() for row in rows])
+        return
+    shown = [row.to_dict() for row in rows]
+    titles = ("delivery_id", "event", "subject", "origin", "status", "tries", "next_try_at", "error")
+    _table([[None if one[title] is None else str(one[title]) for title in titles] for one in shown], [title.upper() for title in titles])
+
+
+@jobs.command()
+@click.argument("delivery_id")
+@click.pass_context
+def redeliver(context: click.Context, delivery_id: str) -> None:
+    """Send a webhook again now, with the same webhook-id and all its tries anew."""
+    with _errors():
+        row = _parts(context).webhooks.ledger.redeliver(delivery_id)
+    click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
 
 
 @jobs.group()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from urllib.parse import urlsplit
 
 import redis
@@ -20,6 +20,7 @@ from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
 from pipeline_jobs.uploads import is_upload_url
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
 MAX_ATTEMPTS = 10
@@ -31,7 +32,12 @@ MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
+#: What most URLs look like; the rest are taken apart.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,3})?(/[!-~]*)?")
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
+
+#: What makes two requests the same.
+_ASKED = tuple(f.name for f in fields(NewJob))
 
 
 class Client:
@@ -51,24 +57,27 @@ class Client:
         """
         TenantContext(new.tenant_id, new.workspace_id)
         pipeline, quality = self.check(new)
-        return Job(
-            job_id=job_id or new_job_id(),
-            status=JobStatus.QUEUED,
-            reason=Reason.FAIR_SHARE,
-            pipeline=pipeline.name,
-            tenant_id=new.tenant_id,
-            workspace_id=new.workspace_id,
-            created_at=int(time.time() * 1000),
-            url=new.url,
-            quality=quality,
-            params=pipeline.check_params(new.params),
-            priority=new.priority,
-            run_at=new.run_at,
-            max_attempts=new.max_attempts or pipeline.retry.max_attempts,
-            tags=new.tags,
-            metadata=new.metadata,
-            depends_on=new.depends_on,
-            on_dependency_failure=None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
+        return Job.of(
+            {
+                "job_id": job_id or new_job_id(),
+                "status": JobStatus.QUEUED,
+                "reason": Reason.FAIR_SHARE,
+                "pipeline": pipeline.name,
+                "tenant_id": new.tenant_id,
+                "workspace_id": new.workspace_id,
+                "created_at": int(time.time() * 1000),
+                "url": new.url,
+                "quality": quality,
+                "params": pipeline.check_params(new.params),
+                "priority": new.priority,
+                "run_at": new.run_at,
+                "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
+                "tags": new.tags,
+                "metadata": new.metadata,
+                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
+                "depends_on": new.depends_on,
+                "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
+            }
         )
 
     def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
@@ -100,7 +109,8 @@ class Client:
         :raises IdTaken: the given id is another job's.
         :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
         :raises InvalidInput: it depends on a job that is none of the tenant's.
-        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
         :raises StoreUnavailable: nothing was accepted, as far as is known.
         """
@@ -111,7 +121,7 @@ class Client:
         idempotency = None
         if idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (digest(idempotency_key), digest(dumps({**asdict(new), "tags": list(new.tags)})))
+            idempotency = (digest(idempotency_key), digest(dumps({name: getattr(new, name) for name in _ASKED})))
         while True:
             try:
                 return self.store.submit(
@@ -227,6 +237,8 @@ def check_url(url: str | None) -> None:
         return
     if len(url) > MAX_URL:
         raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
+    if _PLAIN_URL.fullmatch(url):
+        return
     if _WHITE_OR_CONTROL.search(url):
         raise InvalidInput("url contains white space or control characters", field="url")
     try:

@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, uploads, figures, limits, keys. In steps that can be repeated; no other tenant is looked at."""
+"""Erase a tenant: records, artifacts, uploads, webhooks, figures, limits. In repeatable steps; nothing of others is looked at."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
+from pipeline_jobs.webhooks import ledger
 
 PAGE = 500
 
@@ -60,8 +61,9 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
             for upload_id in client.zrange(keys("tenant_uploads", tenant_id), 0, -1):  # type: ignore[union-attr]
                 store.run("upload_remove", upload_id)
             artifacts.delete_prefix(tenant_id)
+            ledger.erase(store, tenant_id)
             days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
-            own = [keys(name, tenant_id) for name in ("usage", "share", "rate")]
+            own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)
             client.hdel(keys("limits"), tenant_id)
         return Erased(erased, still_live, size, done=not still_live)

@@ -16,6 +16,10 @@ PipelineJobsError
 │   ├── UploadInUse             a job that has not ended needs it
 │   ├── UploadTooLarge          it would be larger than this server takes
 │   ├── ChecksumMismatch        what came is not what was announced
+│   ├── UnknownEndpoint         no such webhook endpoint, or not one of yours
+│   ├── EndpointDisabled        it must be enabled first
+│   ├── UnknownDelivery         no such delivery, or not one of yours
+│   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
 │   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
 │   └── QueueDisabled           a feature flag is off
@@ -23,6 +27,7 @@ PipelineJobsError
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
 │   ├── TooManyUploads          the tenant keeps as many uploads as it may
 │   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
+│   ├── WebhooksFull            the tenant has as many webhooks waiting as it may
 │   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
 ├── StoreError                  the store did not do it
@@ -177,6 +182,30 @@ class ChecksumMismatch(RequestError):
     code = "checksum_mismatch"
 
 
+class UnknownEndpoint(RequestError):
+    """There is no webhook endpoint with this id."""
+
+    code = "unknown_endpoint"
+
+
+class EndpointDisabled(RequestError):
+    """The webhook endpoint is disabled: enable it first."""
+
+    code = "endpoint_disabled"
+
+
+class UnknownDelivery(RequestError):
+    """There is no delivery with this id."""
+
+    code = "unknown_delivery"
+
+
+class KeyChanged(RequestError):
+    """PIPELINE_SECRET_KEY is not the one that this webhook secret was made with: put it back, or rotate the secret."""
+
+    code = "webhook_key_changed"
+
+
 class KeyReused(RequestError):
     """This Idempotency-Key was used for another request."""
 
@@ -226,6 +255,12 @@ class StorageFull(TryLater):
     """This tenant keeps as many bytes of artifacts as it may: delete jobs, or try again later."""
 
     code = "storage_full"
+
+
+class WebhooksFull(TryLater):
+    """This tenant has too many webhooks waiting to be delivered: repair or delete its endpoints, or try again later."""
+
+    code = "webhooks_full"
 
 
 class RateLimited(TryLater):

@@ -58,6 +58,9 @@ KEYS: dict[str, Key] = {
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
+    "events": Key("events:{}", "list", "A job's event log, oldest first (`lua/lib/events.lua`). Goes with its record."),
+    "feed": Key("feed:{}", "stream, 7 days after a job's end", "Of a tenant: which events of which job, `id:number`. The newest so many."),
+    "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
@@ -75,9 +78,33 @@ KEYS: dict[str, Key] = {
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset ms->upload", "Those of a tenant, by when they began."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
-    "server": Key("server", "string", "Run id of the server that the last rescue saw: another one means that it was restarted."),
+    "server": Key(
+        "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
+    ),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
+    "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),
+    "tenant_endpoints": Key("webhook_endpoints:{}", "zset order->id", "Those of a tenant."),
+    "endpoint": Key(
+        "webhook_endpoint:{}", "hash", "A webhook endpoint; of its secret a nonce (`webhooks.signing`). Goes by delete, erase."
+    ),
+    "webhook_secret": Key("webhook_secret:{}", "hash", "The same of the secret for a tenant's webhooks of jobs. Goes by erase."),
+    "webhook_event": Key(
+        "webhook_event:{}", "hash", "The record as it was at its end: what a payload is made of. Goes with its last delivery."
+    ),
+    "delivery": Key("delivery:{}", "hash", "A row of the webhook ledger. Written by outbox, claim, settle; goes by purge, erase."),
+    "delivery_attempts": Key("delivery:{}:attempts", "list of `ms JSON`", "Its tries, the last 50. Goes with it."),
+    "deliveries": Key("deliveries:{}", "zset order->id", "Deliveries of a tenant."),
+    "deliveries_in": Key("deliveries:{}:{}", "zset order->id", "Deliveries of a tenant that are pending, delivered, dead."),
+    "subject_deliveries": Key("subject_deliveries:{}", "zset order->id", "Deliveries of a job, or tests of an endpoint."),
+    "deliveries_ended": Key("deliveries_ended", "zset ms->id", "Ended deliveries and when their rows expire."),
+    "webhook_lane": Key("webhook_lane:{}:{}", "zset ms->id", "A lane: pending deliveries to a host of a tenant, and when each is due."),
+    "webhook_lanes": Key("webhook_lanes:{}", "zset turn->host", "A tenant's ring: its hosts with something due."),
+    "webhook_ring": Key("webhook_ring", "zset turn->tenant", "Tenants with something due."),
+    "webhook_turn": Key("webhook_turn", "int", "The last turn given out."),
+    "webhook_wake": Key("webhook_wake", "zset ms->tenant host", "Lanes outside the ring, and when their next delivery is due."),
+    "webhook_leases": Key("webhook_leases", "zset ms->lease", "Deliveries that are being sent (`id fence tenant host slow`), until when."),
+    "webhook_health": Key("webhook_health", "hash tenant host->int", "Slow answers of a host in a row. A quick one ends it."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }
 

@@ -76,14 +76,22 @@ class Rescue:
     moved: Callable[[Rescued], None] = field(default=lambda rescued: None)
 
     def run_once(self) -> dict[str, int]:
-        """:return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`"""
+        """:return: as `look`"""
+        counts = self.look()
+        self.store.beat("rescue")
+        return counts
+
+    def look(self) -> dict[str, int]:
+        """The same without a word for readiness, which asks whether beat and the maintenance worker live.
+
+        :return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`
+        """
         counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0, "stopping": 0}
         for rescued in self.store.rescue():
             failpoints.reach("rescue.midway")
             counts[rescued.became] += 1
             logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
             self.moved(rescued)
-        self.store.beat("rescue")
         return counts
 
 

@@ -27,6 +27,11 @@ _COUNTERS = {
     "completed": ("pipeline_jobs_completed", "Jobs ended, by the status they ended in.", (*_TENANT, "status")),
     "crashes": ("pipeline_job_crashes", "Times a worker died with a job.", ()),
     "leases_expired": ("pipeline_leases_expired", "Leases that ended without a sign of life.", ()),
+    "webhook_deliveries": (
+        "pipeline_webhook_deliveries",
+        "Tries of webhooks by outcome: delivered, retried, dead (it was the last), gone (410), sender_lost (it comes again).",
+        ("outcome",),
+    ),
 }
 _HISTOGRAMS = {
     "duration": ("pipeline_job_duration_seconds", "From the start of the run that ended the job to its end."),

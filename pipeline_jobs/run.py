@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Protocol
 
@@ -15,8 +16,8 @@ from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StoreUnavailable
 
 logger = structlog.get_logger(__name__)
 
-#: Most often that a run writes its progress, in seconds: the newest value wins, the last is always written.
-FLUSH_SECONDS = 0.25
+#: Most often that a run writes its progress, in seconds: the newest value wins, the last is always written. Each write is an event.
+FLUSH_SECONDS = 0.5
 #: How often a run asks whether it must stop while it has no progress to write, in seconds.
 ASK_SECONDS = 1.0
 #: How long a stage may take to come to its next `progress()` or `check_cancelled()` before it is interrupted, in seconds.
@@ -30,7 +31,15 @@ INTERRUPT = signal.SIGUSR2
 class ProgressStore(Protocol):
     """The part of the store that a run needs."""
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str: ...
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str: ...
 
 
 class Run:
@@ -43,7 +52,11 @@ class Run:
 
     def __init__(self, store: ProgressStore, job_id: str, fence: int) -> None:
         self._store, self._job_id, self._fence = store, job_id, fence
-        self._pending: tuple[str, float, str | None] | None = None
+        #: Stage, percentage, message, and how many stages had begun by then.
+        self._pending: tuple[str, float, str | None, int] | None = None
+        #: Each stage with the percentage at which it began, and how many of them the store was told of.
+        self._begun: list[tuple[str, float]] = []
+        self._told = 0
         self._stop: type[JobCancelled] | type[LeaseLost] | None = None
         self._raised = False
         self._over = threading.Event()
@@ -69,7 +82,9 @@ class Run:
                 self._ask()
 
     def report(self, stage: str, percent: float, message: str | None) -> None:
-        self._pending = (stage, percent, message)
+        if not self._begun or self._begun[-1][0] != stage:
+            self._begun.append((stage, percent))
+        self._pending = (stage, percent, message, len(self._begun))
         self.check()
 
     def check(self) -> None:
@@ -99,8 +114,11 @@ class Run:
             if pending is None:
                 reply = self._store.progress(self._job_id, self._fence, None)
             else:
-                stage, percent, message = pending
-                reply = self._store.progress(self._job_id, self._fence, percent, stage, message)
+                stage, percent, message, begun = pending
+                # Stages that came and went since the last write are told with it.
+                passed = self._begun[self._told : begun - 1]
+                reply = self._store.progress(self._job_id, self._fence, percent, stage, message, passed)
+                self._told = begun
         except StoreUnavailable:
             # The lease decides whether this run may go on; progress can wait for the store.
             self._pending = self._pending or pending

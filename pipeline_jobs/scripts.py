@@ -17,11 +17,14 @@ NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
     "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
+    "events", "feed",
+    "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
+    "webhooks_create", "webhooks_update", "webhooks_rotate", "webhooks_test",
 )  # fmt: skip
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies",
+    "base", "uploads", "outbox", "events", "pages", "batches", "indexes", "known", "fair", "pace", "dependencies",
     "queue", "ending", "admission", "settling", "accept",
 )  # fmt: skip
 

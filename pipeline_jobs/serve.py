@@ -13,13 +13,15 @@ from pipeline_jobs import audit, metrics, readiness
 from pipeline_jobs.api_keys import KeyStore
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.parts import Jobs
 
@@ -51,6 +53,9 @@ def create_api(settings: Settings) -> Flask:
         audit=_Audit(store),
         tenants=_Tenants(jobs),
         uploads=jobs.uploads,
+        webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
+        events=Hub(store),
+        stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),
     )
     return create_app(parts, settings)
 

@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API. 0: any free one (make run).", ge=0, le=65535)
     http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Processes of the API (make run).", ge=1)
     http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each process of the API; a waiting request holds one.", ge=1)
+    http_streams: int = _setting(
+        200,
+        "PIPELINE_HTTP_STREAMS",
+        "Most event streams (SSE, WebSocket) that each process of the API holds open; more are answered 503. Each has a thread of its own, "
+        "besides PIPELINE_HTTP_THREADS.",
+        ge=1,
+        le=5000,
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
@@ -136,6 +144,15 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    events_per_job: int = _setting(
+        1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000
+    )
+    events_per_tenant: int = _setting(
+        10_000,
+        "PIPELINE_EVENTS_PER_TENANT",
+        "About how many events a tenant's feed (`GET /pipeline/events`) reaches back; about 40 bytes each. 0: no feed.",
+        ge=0,
+    )
     memory_watermark: float = _setting(
         0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
     )
@@ -167,6 +184,47 @@ class Settings(BaseSettings):
     media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Longest media, in seconds of play time.", gt=0)
     media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Largest picture, in pixels (width x height).", ge=1)
 
+    # Webhooks
+    webhook_allow_private: bool = _setting(
+        False,
+        "PIPELINE_WEBHOOK_ALLOW_PRIVATE",
+        "Send webhooks to private and loopback addresses, to any port and over http too. For a trusted network only.",
+    )
+    webhook_seconds: float = _setting(
+        5, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
+    )
+    webhook_timeout_seconds: float = _setting(
+        15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "How long a receiver of webhooks may take in all, in seconds.", gt=0, le=120
+    )
+    webhook_retry_seconds: str = _setting(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        "PIPELINE_WEBHOOK_RETRY_SECONDS",
+        "How long after each failed try a webhook is tried again, in seconds, separated by commas; one more try than there are numbers.",
+        pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(,[0-9]{1,7}(\.[0-9]{1,3})?){0,29}$",
+    )
+    webhook_ledger_seconds: float = _setting(
+        604_800, "PIPELINE_WEBHOOK_LEDGER_SECONDS", "How long a delivered or dead webhook can be seen and sent again, in seconds.", ge=1
+    )
+    webhook_rotation_seconds: float = _setting(
+        86_400, "PIPELINE_WEBHOOK_ROTATION_SECONDS", "How long the old secret signs too after a rotation, in seconds.", ge=0
+    )
+    webhook_threads: int = _setting(
+        32,
+        "PIPELINE_WEBHOOK_THREADS",
+        "Most webhooks that a sender begins to send at once; four times as many more may wait for slow receivers.",
+        ge=2,
+        le=256,
+    )
+    webhook_tenant_concurrency: int = _setting(
+        8, "PIPELINE_WEBHOOK_TENANT_CONCURRENCY", "Most webhooks of a tenant that are sent at once, by all senders.", ge=1
+    )
+    webhook_host_concurrency: int = _setting(
+        4,
+        "PIPELINE_WEBHOOK_HOST_CONCURRENCY",
+        "Most webhooks that are sent at once to one host of a tenant, by all senders; half as many while it answers slowly.",
+        ge=1,
+    )
+
     @field_validator("public_url", "artifacts_url")
     @classmethod
     def _no_trailing_slash(cls, value: str) -> str:
@@ -190,6 +248,11 @@ class Settings(BaseSettings):
     @cached_property
     def module_list(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.modules.split(",") if name.strip())
+
+    @cached_property
+    def webhook_retry_table(self) -> tuple[float, ...]:
+        """Seconds to wait after each failed try but the last."""
+        return tuple(float(number) for number in self.webhook_retry_seconds.split(","))
 
     @property
     def work_dir(self) -> Path:

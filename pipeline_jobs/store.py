@@ -29,6 +29,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     UnknownJob,
+    WebhooksFull,
 )
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
@@ -38,6 +39,8 @@ from pipeline_jobs.wire import Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it ran the job"
 EXPIRED = "the job did not start before its ttl_seconds had passed"
 
@@ -127,6 +130,8 @@ class Store:
         self._max_crashes = settings.max_crashes
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.events_per_job,
+            settings.events_per_tenant,
             settings.max_concurrent_jobs,
             _ms(settings.hint_seconds),
             template.queue if template else "",
@@ -225,9 +230,23 @@ class Store:
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
-        """Write a run's progress (0-100), or with None only ask. :return: `ok`, `cancel` or `fenced`."""
-        return str(self._run("progress", job_id, fence, "" if percent is None else percent, stage, message or ""))
+    def progress(
+        self,
+        job_id: str,
+        fence: int,
+        percent: float | None,
+        stage: str = "",
+        message: str | None = None,
+        passed: Sequence[tuple[str, float]] = (),
+    ) -> str:
+        """Write a run's progress (0-100), or with None only ask.
+
+        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :return: `ok`, `cancel` or `fenced`.
+        """
+        known = "" if percent is None else percent
+        flat = [part for pair in passed for part in pair]
+        return str(self._run("progress", job_id, fence, known, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat))
 
     def finish(
         self,
@@ -428,7 +447,24 @@ class Store:
         with store_errors():
             return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
 
+    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script that only reads, once with each of these arguments, in one round trip."""
+        script = self._scripts[name]
+        if not calls:
+            return []
+        with store_errors():
+            if len(calls) == 1:
+                return [script(keys=[self.keys.prefix], args=calls[0])]
+            with self.client.pipeline(transaction=False) as pipe:
+                for arguments in calls:
+                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                return list(pipe.execute())
+
     # -- inside
+
+    def run_script(self, name: str, *arguments: Any) -> Any:
+        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
+        return self._run(name, *arguments)
 
     def _run(self, name: str, *arguments: Any) -> Any:
         with store_errors():
@@ -464,7 +500,9 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             field = f"depends_on.{reply[2]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull}.get(reply[1], StoreFull)(retry_after=int(reply[2]))
+            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
+                retry_after=int(reply[2])
+            )
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[2]) // 1000)), limit=float(reply[1]))
         case "upload":

@@ -71,18 +71,23 @@ class Stack:
 
     def maintenance(self) -> None:
         """The maintenance worker and beat, up."""
+        self.run_maintenance()
+
+    def run_maintenance(self, **env: str) -> None:
+        """Likewise, with more in the worker's environment."""
         process = self.run(
             "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance",
-            "-c", "1", "--loglevel=INFO",
+            "-c", "1", "--loglevel=INFO", **env,
         )  # fmt: skip
         self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
         until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
 
     def api(self, port: int | None = None, **env: str) -> Api:
+        """The API as `make run` has it, in one process; on the same port again after it was killed."""
         port = port or free_port()
         process = self.run(
-            "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "wsgi:app", "--bind",
-            f"127.0.0.1:{port}", "--workers", "1", "--threads", "8", **env,
+            "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--bind", f"127.0.0.1:{port}",
+            "--workers", "1", "--no-control-socket", "wsgi:app", **env,
         )  # fmt: skip
         self.api_process = process
         api = Api(f"http://127.0.0.1:{port}")

@@ -36,18 +36,22 @@ end
 BATCH = 1000
 
 
-def populate(store: Store, client: Any, total: int, new: Sequence[NewJob], ttl_ms: int | None = None) -> None:
-    """`total` completed jobs more, spread evenly over the kinds of job in `new`. They are older than every other."""
+def populate(store: Store, client: Any, total: int, new: Sequence[NewJob], first: int = 0) -> None:
+    """`total` completed jobs more, spread evenly over the kinds of job in `new`. They are older than every other.
+
+    :param first: how many were made before.
+    """
     store.announce("populate", 1, [])
     copy = store.client.register_script(_COPY)
     for number, one in enumerate(new):
         exemplar = _ended(store, client, one)
         places = _places(store, exemplar)
-        order = int(str(store.client.zscore(store.keys("jobs"), exemplar)).split(".")[0])
+        order = store.get(exemplar).order
         record = store.keys("job", exemplar)
         share = total // len(new)
-        for start in range(0, share, BATCH):
-            ids = [f"job_1795000000_{number:03x}{index:05x}" for index in range(start, min(start + BATCH, share))]
+        begin = first // len(new)
+        for start in range(begin, begin + share, BATCH):
+            ids = [f"job_1795000000_{number:03x}{index:05x}" for index in range(start, min(start + BATCH, begin + share))]
             copy(
                 keys=[record, *places],
                 args=[exemplar, order, record.removesuffix(exemplar), 1_795_000_000_000_000 + start * len(new) + number, len(new), *ids],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import tempfile
 import time
 import traceback
@@ -17,11 +16,14 @@ from typing import Any
 
 from benchmarks.kit import report
 from benchmarks.kit.bench import Bench
-from benchmarks.kit.figure import Figure, Outcome
+from benchmarks.kit.figure import Figure
 from benchmarks.kit.peer import ROOT
 
 #: One file each, in the order of the bars.
-FIGURES = ("create", "http_post", "http_get", "noop", "idle", "progress", "memory", "flood", "purge", "media", "make_run", "scale")
+FIGURES = (
+    "create", "bulk", "http_post", "http_get", "lists", "noop", "idle", "progress", "memory", "flood", "many_tenants", "purge", "media", "make_run",
+    "scale",
+)
 RESULTS = ROOT / "benchmarks" / "results.json"
 
 
@@ -67,13 +69,3 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
-
-
-def read() -> dict[str, Outcome]:
-    """The outcomes of the last runs."""
-    found = json.loads(RESULTS.read_text("utf-8"))
-    return {name: Outcome.from_dict(outcome) for name, outcome in found["figures"].items()}
-
-
-if __name__ == "__main__":
-    sys.exit("python -m benchmarks")

@@ -7,6 +7,7 @@ import time
 
 from talk import FIELDS, serve, timed
 
+from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.run import Run
 from pipeline_jobs.settings import load_settings
@@ -16,6 +17,7 @@ from pipeline_jobs.worker.app import create_celery
 
 app = create_celery(load_settings())
 client, store = app.jobs.client, app.jobs.client.store
+batches = Batches(client)
 numbers = itertools.count()
 mine = secrets.token_hex(4)
 
@@ -33,6 +35,11 @@ def enqueue(n, idempotency=True, limits=True):
     if idempotency:
         return timed(n, lambda: client.submit(new(), idempotency_key=f"order-{mine}-{next(numbers)}"))
     return timed(n, lambda: client.submit(new()))
+
+
+def enqueue_many(n, size):
+    """Batches of `size` jobs, with everything checked as for one."""
+    return timed(n // size, lambda: batches.create(NewBatch(jobs=tuple(new() for _ in range(size)), tenant_id=FIELDS["tenant_id"])))
 
 
 def end(n, result, tags=()):
@@ -90,4 +97,4 @@ def start_of(started):
 
 if __name__ == "__main__":
     os.environ["PYTHONUNBUFFERED"] = "1"
-    serve(enqueue=enqueue, end=end, keep=keep, progress=progress, start_of=start_of)
+    serve(enqueue=enqueue, enqueue_many=enqueue_many, end=end, keep=keep, progress=progress, start_of=start_of)

@@ -46,4 +46,5 @@ job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker
 redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'attempt', job.attempt or '1',
   'progress', job.progress or '0')
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
+event(id, job, 'started')
 return answer()

@@ -23,9 +23,9 @@ else
 end
 if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
-  back_to_queue(id, job, 'retry', tonumber(ARGV[4]))
+  back_to_queue(id, job, 'retry', tonumber(ARGV[4]), why)
 elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
-  back_to_queue(id, job, 'fair_share', 0)
+  back_to_queue(id, job, 'fair_share', 0, why)
 end
 return {became, settle_and_admit()}

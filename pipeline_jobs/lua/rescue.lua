@@ -7,13 +7,16 @@
 local limit, max_crashes, lost, waited, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local done = {}
 
--- The server was restarted: while it was down nobody could renew. Every lease and hint is given its time once more, and nothing expires now.
-local before = redis.call('GET', K.server())
+-- The server was restarted: while it was down nobody could renew. Every lease is longer by that time (at most, since the last rescue), and
+-- every hint is given its time once more; nothing expires now.
+local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
+redis.call('SET', K.server(), ARGV[6] .. ' ' .. int(NOW))
 if before ~= ARGV[6] then
-  redis.call('SET', K.server(), ARGV[6])
   if before then
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW + tonumber(ARGV[7])))) do
-      redis.call('ZADD', K.leases(), int(NOW + tonumber(ARGV[7])), id)
+    local down = NOW - (tonumber(seen) or 0)
+    local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
+    for i = 1, #leases, 2 do
+      redis.call('ZADD', K.leases(), 'GT', int(math.min(leases[i + 1] + down, NOW + tonumber(ARGV[7]))), leases[i])
     end
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW + HINT_MS))) do
       redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)

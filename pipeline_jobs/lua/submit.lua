@@ -8,7 +8,7 @@
 --       | {'same', id of the job that this key made} | {'differs'} (the key made a job of another request)
 --       | {'dependency', 0, place in depends_on} (no job of the tenant has this id)
 --       | {'upload', 0, 'unknown' | 'incomplete'} (its url names one that it cannot use)
---       | {'full', 'tenant' | 'all' | 'storage', seconds after which to try again} | {'rate', limit, ms after which to try again}.
+--       | {'full', 'tenant' | 'all' | 'storage' | 'webhooks', seconds after which to try again} | {'rate', limit, ms after which to try again}.
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, ttl_ms, idempotency, fingerprint = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local first, last = 12, 11 + 2 * tonumber(ARGV[11])

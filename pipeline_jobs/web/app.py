@@ -16,7 +16,9 @@ from pipeline_jobs.web import (
     audit,
     auth,
     cancel,
+    deliveries,
     docs,
+    events,
     guard,
     health,
     jobs,
@@ -26,13 +28,17 @@ from pipeline_jobs.web import (
     pipelines,
     problems,
     run,
+    sockets,
     tenants,
     uploads,
+    webhook_secrets,
+    webhooks,
 )
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.web.envelope import Envelope
 from pipeline_jobs.web.ports import Parts
 from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.streams import Places
 from pipeline_jobs.web.waiting import WaitingRoom
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -64,12 +70,16 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access)
+    access = auth.Access(parts.keys, settings, parts.stream_tokens)
+    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
-    for module in (jobs, cancel, run, pipelines, artifacts, uploads, keys, tenants, audit, metrics, health):
+    modules = (
+        jobs, events, sockets, cancel, run, pipelines, artifacts, uploads, keys, tenants, webhooks, webhook_secrets, deliveries, audit,
+        metrics, health,
+    )  # fmt: skip
+    for module in modules:
         app.register_api(module.blueprint)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 from flask import Flask, request
 from structlog.contextvars import bind_contextvars
 
+from pipeline_jobs.api_keys import Role
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.web import guard, policy
 from pipeline_jobs.web.caller import ANYBODY, Caller, set_caller
 from pipeline_jobs.web.failures import Failures
@@ -36,8 +39,8 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: ApiKeys, settings: Settings) -> None:
-        self._keys = keys
+    def __init__(self, keys: ApiKeys, settings: Settings, tokens: StreamTokens) -> None:
+        self._keys, self._tokens = keys, tokens
         self._ring, self._failures = KeyRing(keys), Failures()
         self._always = settings.require_keys
         # Without the queue nothing needs a store, so none is asked.
@@ -95,12 +98,30 @@ class Access:
                 "no API key has been made, so this API serves its own machine only; "
                 "make one there: celery -A celery_app jobs key create --all-tenants --role admin",
             )
-        raise Refused(
-            401,
-            "unauthorized",
-            "this needs a good API key: Authorization: Bearer pjk_...",
-            headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
-        )
+        raise _unauthorized()
+
+    def token_caller(self, text: str) -> Caller | None:
+        """Who shows this token of a stream; None: no key was needed when it was made, so the request must stand for itself.
+
+        :raises Refused: 401 the token, or the key behind it, is not good.
+        :raises StoreUnavailable: the key must be looked up and cannot be.
+        """
+        token = self._tokens.read(text)
+        if token is None:
+            raise _unauthorized()
+        if not token.key_id:
+            return None
+        key = self._ring.by_id(token.key_id)
+        if key is None:
+            raise _unauthorized()
+        bind_contextvars(key_id=key.key_id)
+        return replace(Caller.of(key), role=Role.READ, scope=token.scope)
+
+    def still_good(self, who: Caller) -> bool:
+        """Whoever was let in before would be now. :raises StoreUnavailable: that must be looked up and cannot be."""
+        if who.key_id is None:
+            return not self.required()
+        return self._ring.by_id(who.key_id) is not None
 
     def _is_here(self, environ: WSGIEnvironment) -> bool:
         """The other end is on this machine, and neither a proxy nor a page of a rebound name: it asks for a host of loopback."""
@@ -134,12 +155,22 @@ def install(app: Flask, access: Access) -> None:
             raise Refused(403, "forbidden", "nobody may use this route")
         if needs is Policy.PUBLIC:
             return
-        who = access.caller(request.environ, needs)
+        token = request.args.get("token") if request.endpoint in policy.STREAMS else None
+        who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs)
         if request.method != "OPTIONS":
             policy.check(needs, who, request.view_args or {})
         set_caller(who)
 
     app.before_request(admit)
+
+
+def _unauthorized() -> Refused:
+    return Refused(
+        401,
+        "unauthorized",
+        "this needs a good API key: Authorization: Bearer pjk_...",
+        headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
+    )
 
 
 def _bearer(environ: WSGIEnvironment) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
 
 
@@ -44,6 +45,13 @@ class Queue(BaseModel):
     limit: float | int | None = Field(description="What is full: slots of the tenant, of the pipeline, or of all workers; a rate a second.")
     current: int | None = Field(description="How many of them are taken.")
     eta_seconds: float | None = Field(description="About how long until it starts; null: nothing is known.")
+
+
+class JobWebhook(BaseModel):
+    """Who is told of a job's end."""
+
+    url: str
+    events: list[str] = Field(description="Types of events; empty: all.")
 
 
 class Job(BaseModel):
@@ -85,6 +93,7 @@ class Job(BaseModel):
     )
     tags: list[str]
     metadata: dict[str, Any]
+    webhook: JobWebhook | None
     urls: Urls
 
 
@@ -202,6 +211,89 @@ class Usage(BaseModel):
     days: list[UsageDay]
 
 
+class WebhookEndpoint(BaseModel):
+    """Where a tenant wants its events. Times are RFC 3339 in UTC."""
+
+    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
+    tenant_id: str
+    url: str
+    events: list[str] = Field(description="Types of events; empty: all.", examples=[["job.failed"]])
+    description: str
+    enabled: bool
+    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or somebody disabled it.")
+    created_at: str
+    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too; null: there was none.")
+
+
+class NewWebhookEndpoint(WebhookEndpoint):
+    """An endpoint with its secret, this once."""
+
+    secret: str = Field(description="`whsec_...`: what its signatures are made with (Standard Webhooks).")
+
+
+class WebhookEndpointList(BaseModel):
+    """One page of endpoints, newest first."""
+
+    endpoints: list[WebhookEndpoint]
+    count: int = Field(description="How many endpoints are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
+class WebhookRemoval(BaseModel):
+    """An endpoint that is gone."""
+
+    endpoint_id: str
+    status: Literal["deleted"]
+
+
+class WebhookSecret(BaseModel):
+    """What signs the webhooks of a tenant's jobs (those that were made with a `webhook` of their own)."""
+
+    tenant_id: str
+    secret: str = Field(description="`whsec_...` (Standard Webhooks).")
+    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too.")
+
+
+class DeliveryAttempt(BaseModel):
+    """One try."""
+
+    ended_at: str
+    status: int | None = Field(description="The receiver's; null: no answer came.")
+    error: str | None = Field(examples=["http_500"], description="null: it was taken.")
+    seconds: float = Field(description="How long it took.")
+
+
+class Delivery(BaseModel):
+    """One message to one receiver. Times are RFC 3339 in UTC."""
+
+    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same at each try.")
+    event: str = Field(examples=["job.completed"])
+    tenant_id: str
+    subject: str = Field(description="Id of the job that it tells of; of `endpoint.test` the endpoint's.")
+    endpoint_id: str | None = Field(description="null: the job's own webhook.")
+    origin: str = Field(examples=["https://hooks.example"], description="Of the receiver's URL; the rest may hold a token of its own.")
+    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last try failed; it can be sent again.")
+    tries: int
+    created_at: str
+    ended_at: str | None
+    next_try_at: str | None
+    error: str | None = Field(description="Of the last try.")
+    attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
+
+
+class DeliveryList(BaseModel):
+    """Deliveries."""
+
+    deliveries: list[Delivery]
+    count: int
+
+
+class DeliveryPage(DeliveryList):
+    """One page of deliveries, newest first."""
+
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
 class Erasure(BaseModel):
     """What was erased of a tenant, or would be."""
 
@@ -235,6 +327,59 @@ class Upload(BaseModel):
     completed_at: str | None
     expires_at: str = Field(description="When it may be removed, if no job that has not ended needs it then.")
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
+
+
+class EventData(BaseModel):
+    """What an event says of its job, as it was then."""
+
+    status: JobStatus
+    attempt: int
+    stage: str | None
+    progress: float = Field(ge=0, le=100)
+    message: str | None = Field(None, description="What the stage said. Of most types.")
+    reason: Literal["retry", "crash", "handback"] | None = Field(None, description="Of job.requeued: why.")
+    changes: dict[str, Any] | None = Field(None, description="Of job.updated: `priority`, `run_at` as they are now.")
+    error: str | None = Field(None, description="Of job.failed: why.")
+    error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
+
+
+class Event(BaseModel):
+    """Something that happened to a job: the same envelope over SSE, WebSocket, webhooks and here."""
+
+    id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
+    seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
+    type: EventType
+    job_id: str
+    tenant_id: str
+    workspace_id: str
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    data: EventData
+
+
+class EventPage(BaseModel):
+    """One page of a job's events, oldest first."""
+
+    events: list[Event]
+    count: int = Field(description="How many events are on this page.")
+    next_after: int | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
+    reached: int = Field(description="Ask with `after=` later for what came after this page.")
+    complete: bool = Field(description="The job has ended and this page has its last event: nothing will follow.")
+
+
+class FeedPage(BaseModel):
+    """One page of a tenant's events, in the order in which they happened."""
+
+    events: list[Event]
+    count: int = Field(description="How many events are on this page.")
+    next_after: str | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
+    reached: str = Field(description="Ask with `after=` later for what came after this page.", examples=["1704326400000-0"])
+
+
+class StreamToken(BaseModel):
+    """Opens one stream."""
+
+    token: str = Field(description="For `?token=` of the stream.")
+    expires_at: str = Field(description="A stream that is open then goes on.")
 
 
 class Live(BaseModel):
@@ -292,10 +437,22 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     NewApiKey,
     ApiKeyList,
     AuditPage,
+    WebhookEndpoint,
+    NewWebhookEndpoint,
+    WebhookEndpointList,
+    WebhookRemoval,
+    WebhookSecret,
+    Delivery,
+    DeliveryList,
+    DeliveryPage,
     Erasure,
     Limits,
     Usage,
     Upload,
+    Event,
+    EventPage,
+    FeedPage,
+    StreamToken,
     Live,
     Ready,
     Problem,

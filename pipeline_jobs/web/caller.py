@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from flask import request
 
@@ -18,16 +17,6 @@ from pipeline_jobs.web.problems import Refused
 _KEY = "pipeline_jobs.caller"
 
 
-class Owned(Protocol):
-    """What is of a workspace of a tenant."""
-
-    @property
-    def tenant_id(self) -> str: ...
-
-    @property
-    def workspace_id(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Whom a request speaks for."""
@@ -39,6 +28,8 @@ class Caller:
     role: Role
     #: None: no key was needed.
     key_id: str | None = None
+    #: The only stream that it opens (`stream_tokens`); None: no token is in play.
+    scope: str | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Caller:
@@ -53,11 +44,30 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, thing: Owned) -> bool:
-        """The job, upload, ... is this caller's."""
-        return self.tenant_id in (ALL, thing.tenant_id) and self.workspace_id in (None, thing.workspace_id)
+    def sees(self, job: Job) -> bool:
+        """The job is this caller's."""
+        return self.sees_of(job.tenant_id, job.workspace_id)
 
-    def scope(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str, str]:
+    def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
+        """What is of this tenant and workspace is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
+    def opens(self, scope: str) -> bool:
+        """No token narrows it to another stream."""
+        return self.scope in (None, scope)
+
+    def tenant(self, named: str | None) -> str | None:
+        """The tenant that a request is about: the named one, else the key's; None: neither.
+
+        :raises Refused: 403, the key is of another.
+        """
+        return self._own("tenant_id", named)
+
+    def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
+        """What is of this tenant (and workspace) is this caller's."""
+        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
+
+    def place(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str, str]:
         """Tenant and workspace of something new; what the request does not name is the key's, else the default.
 
         :raises Refused: 403, it names one that is not the key's.
@@ -83,6 +93,13 @@ class Caller:
         """
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
+
+    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
+
+        :raises Refused: 403, it names one that is not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]

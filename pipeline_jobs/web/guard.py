@@ -45,6 +45,19 @@ def install(app: Flask, settings: Settings) -> None:
     app.before_request(refuse_strangers)
 
 
+def refuse_other_origin(settings: Settings) -> None:
+    """A WebSocket may be opened by a page of our own only: browsers ask nobody before they open one to another origin.
+
+    :raises Refused: 403
+    """
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin is None:
+        return
+    allowed = {request.environ.get("HTTP_HOST", "").lower(), urlsplit(settings.public_url).netloc.lower()} - {""}
+    if urlsplit(origin).netloc.lower() not in allowed:
+        raise Refused(403, "cross_site", "a page of another site may not open a WebSocket here")
+
+
 def name_of(host: str) -> str:
     """`Example.com:8000` -> `example.com`, `[::1]:8000` -> `[::1]`."""
     if host.startswith("["):

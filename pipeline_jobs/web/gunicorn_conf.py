@@ -13,10 +13,11 @@ from pipeline_jobs.web.state import EXTENSION
 _settings = load_settings()
 
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
-# Threads: a request that waits for a job holds one and costs little else.
+# Threads: a request that waits for a job holds one and costs little else, and so does a stream.
 worker_class = "pipeline_jobs.web.gunicorn_worker.Worker"
 workers = _settings.http_workers
-threads = _settings.http_threads
+threads = _settings.http_threads + _settings.http_streams
+worker_connections = max(1000, 2 * threads)
 # The most that gunicorn allows.
 limit_request_line = 8190
 # A stop lets waiting requests end by themselves.
@@ -32,7 +33,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Say at start whether keys are asked for. On the side: a store that is down must not hold up the start."""
+    """Let streams end with the worker, and say whether keys are asked for: on the side, a store that is down must not hold up the start."""
+    worker.wsgi.extensions[EXTENSION].parts.events.stop_when(lambda: not worker.alive)
     threading.Thread(target=_say_access, args=(worker,), name="access", daemon=True).start()
 
 

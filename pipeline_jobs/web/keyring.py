@@ -43,6 +43,21 @@ class KeyRing:
         key = seen.key if seen is not None and self._clock() < seen.until else self._look_up(mark, text)
         return key if key is not None and key.is_good(time.time() * 1000) else None
 
+    def by_id(self, key_id: str) -> ApiKey | None:
+        """The key with this id, if it is good now: for what was opened with its text before.
+
+        :raises StoreUnavailable: it must be looked up and cannot be.
+        """
+        mark = key_id.encode()
+        seen = self._seen.get(mark)
+        if seen is not None and self._clock() < seen.until:
+            key: ApiKey | None = seen.key
+        else:
+            until = self._clock() + CACHE_SECONDS
+            key = self._keys.get(key_id)
+            self._remember(mark, key, until)
+        return key if key is not None and key.is_good(time.time() * 1000) else None
+
     def has_seen(self, text: str) -> bool:
         """It was a good key's when this process last looked."""
         return _mark(text) in self._seen
@@ -59,11 +74,17 @@ class KeyRing:
             return None
         if now - (key.last_used_at or 0) >= USED_MS:
             key = self._touch(key, now)
+        self._remember(mark, key, until)
+        return key
+
+    def _remember(self, mark: bytes, key: ApiKey | None, until: float) -> None:
         with self._lock:
+            if key is None:
+                self._seen.pop(mark, None)
+                return
             if len(self._seen) >= MAX_REMEMBERED and mark not in self._seen:
                 del self._seen[next(iter(self._seen))]
             self._seen[mark] = _Seen(key, until)
-        return key
 
     def _touch(self, key: ApiKey, now: int) -> ApiKey:
         try:

@@ -23,7 +23,7 @@ _TEXTS: Mapping[int, str] = {
     401: "No good API key: missing, unknown, expired or revoked.",
     403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
-    409: "The job is not in a state for this.",
+    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...).",
     408: "The body came too slowly.",
     412: "Another version of tus than this server's (`Tus-Version`).",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
@@ -33,6 +33,7 @@ _TEXTS: Mapping[int, str] = {
     416: "The file has no such range of bytes.",
     423: "Another request writes this upload now.",
     460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
+    426: "This is a WebSocket: connect to it with one.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
     429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
@@ -41,12 +42,13 @@ _TEXTS: Mapping[int, str] = {
 
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "X-Request-Id": ("The request's own, if it sent a usable one, or a new one.", {"type": "string"}),
-    "Location": ("Where the job is.", {"type": "string"}),
+    "Location": ("Where it is.", {"type": "string"}),
     "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
     "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
+    "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
     "Tus-Resumable": ("The version of tus.", {"type": "string"}),
@@ -62,6 +64,7 @@ _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     423: ("Retry-After",),
     416: ("Content-Range",),
     429: ("Retry-After",),
+    426: ("Upgrade",),
     503: ("Retry-After",),
 }
 
@@ -96,6 +99,13 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
     return found
 
 
+def stream_answer(text: str, model: type[BaseModel], *headers: str) -> dict[str, Any]:
+    """A page of JSON, or a stream of events whose `data` are envelopes."""
+    found = answer(text, model, *headers)
+    found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return found
+
+
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
     """All answers of an operation: the good ones, these errors, and those that any operation may give (403, 414, 431, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
@@ -115,7 +125,7 @@ def complete(app: OpenAPI) -> dict[str, Any]:
     }
     for rule in app.url_map.iter_rules():
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
-        for method in rule.methods or ():
+        for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
                 _guard(item[method.lower()], POLICIES[rule.endpoint])
     return document

@@ -59,6 +59,25 @@ POLICIES: Mapping[str, Policy] = {
     "tenants.set_limits": Policy.ROOT,
     "tenants.usage": Policy.ADMIN,
     "tenants.erase": Policy.ROOT,
+    "events.history": Policy.READ,
+    "events.feed": Policy.READ,
+    "events.token": Policy.READ,
+    "sockets.follow": Policy.READ,
+    "sockets.connect": Policy.READ,
+    # Where a tenant's results go, and what proves them genuine, is its admin's business.
+    "webhooks.create": Policy.ADMIN,
+    "webhooks.list_": Policy.ADMIN,
+    "webhooks.get": Policy.ADMIN,
+    "webhooks.change": Policy.ADMIN,
+    "webhooks.delete": Policy.ADMIN,
+    "webhooks.rotate": Policy.ADMIN,
+    "webhooks.test": Policy.ADMIN,
+    "webhook_secrets.secret": Policy.ADMIN,
+    "webhook_secrets.rotate": Policy.ADMIN,
+    "deliveries.of_job": Policy.READ,
+    "deliveries.list_": Policy.READ,
+    "deliveries.get": Policy.READ,
+    "deliveries.redeliver": Policy.SUBMIT,
     "metrics.metrics": Policy.OPERATOR,
     "health.live": Policy.PUBLIC,
     "health.ready": Policy.OPERATOR,
@@ -67,6 +86,9 @@ POLICIES: Mapping[str, Policy] = {
     "docs.static": Policy.PUBLIC,
     "swagger.static": Policy.PUBLIC,
 }
+
+#: Routes that a token of `POST /pipeline/events/token` may open, too.
+STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

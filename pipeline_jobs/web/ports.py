@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
 from pipeline_jobs.erase import Erased
+from pipeline_jobs.events import FeedPage, LogPage
+from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.uploads import Checksum, Upload
 from pipeline_jobs.usage import Day
+from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
+from pipeline_jobs.webhooks.ledger import Delivery
+from pipeline_jobs.webhooks.pages import Page
+from pipeline_jobs.webhooks.signing import Draw
 
 
 class Client(Protocol):
@@ -174,6 +181,95 @@ class Uploads(Protocol):
         """
 
 
+class Endpoints(Protocol):
+    """`pipeline_jobs.webhooks.endpoints`. Every method raises `StoreUnavailable` when the store cannot be asked, and `UnknownEndpoint`."""
+
+    def create(self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "") -> tuple[Endpoint, str]:
+        """A new endpoint and its secret.
+
+        :raises InvalidInput: names the field.
+        """
+
+    def get(self, endpoint_id: str) -> Endpoint: ...
+
+    def list(self, tenant_id: str | None, cursor: str | None, limit: int) -> Page[Endpoint]:
+        """A tenant's, or all, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def update(self, endpoint_id: str, **changes: Any) -> Endpoint:
+        """Change what is not None.
+
+        :raises InvalidInput: names the field.
+        """
+
+    def delete(self, endpoint_id: str) -> None: ...
+
+    def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
+        """The endpoint and its new secret."""
+
+    def test(self, endpoint_id: str) -> str:
+        """The id of the delivery.
+
+        :raises EndpointDisabled:
+        """
+
+    def tenant_secret(self, tenant_id: str, *, rotate: bool = False) -> TenantSecret:
+        """What signs the webhooks of a tenant's jobs."""
+
+
+class Ledger(Protocol):
+    """`pipeline_jobs.webhooks.ledger`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def get(self, delivery_id: str) -> Delivery:
+        """:raises UnknownDelivery: there is none."""
+
+    def of_subject(self, subject: str) -> Sequence[Delivery]:
+        """Those that tell of a job, oldest first."""
+
+    def list(self, tenant_id: str, status: str | None, cursor: str | None, limit: int) -> Page[Delivery]:
+        """A tenant's, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def redeliver(self, delivery_id: str) -> Delivery:
+        """Send it now. :raises UnknownDelivery:"""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Endpoints, secrets and deliveries."""
+
+    endpoints: Endpoints
+    ledger: Ledger
+    #: The text of a secret.
+    reveal: Callable[[Draw], str]
+
+
+class Events(Protocol):
+    """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
+
+    def page(self, job_id: str, after: int, limit: int) -> LogPage:
+        """Events of a job. :raises UnknownJob:"""
+
+    def feed(self, tenant_id: str, after: str, limit: int, workspace_id: str | None = None) -> FeedPage:
+        """Events of a tenant."""
+
+    def feed_end(self, tenant_id: str) -> str:
+        """Where only what is still to come follows."""
+
+    def follow(self, job_id: str, tenant_id: str, after: int = 0, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a job."""
+
+    def follow_feed(self, tenant_id: str, after: str, workspace_id: str | None = None, is_gone: Callable[[], bool] = ...) -> Follower:
+        """Follow a tenant."""
+
+    def stop_when(self, is_stopping: Callable[[], bool]) -> None:
+        """End all streams as soon as this is true."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything the HTTP face stands on."""
@@ -192,4 +288,7 @@ class Parts:
     audit: AuditLog
     tenants: Tenants
     uploads: Uploads
+    webhooks: Webhooks
+    events: Events
+    stream_tokens: StreamTokens
     pipelines: Registry = registry

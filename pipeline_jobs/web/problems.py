@@ -16,10 +16,12 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs.exceptions import (
+    EndpointDisabled,
     IdTaken,
     InvalidInput,
     JobNotEnded,
     JobNotWaiting,
+    KeyChanged,
     KeyReused,
     PipelineJobsError,
     QueueDisabled,
@@ -28,6 +30,8 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownDelivery,
+    UnknownEndpoint,
     UnknownJob,
     UnknownUpload,
     UploadConflict,
@@ -58,6 +62,10 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     UploadTooLarge: 413,
     JobNotEnded: 409,
     JobNotWaiting: 409,
+    UnknownEndpoint: 404,
+    UnknownDelivery: 404,
+    EndpointDisabled: 409,
+    KeyChanged: 409,
     KeyReused: 422,
     QueueDisabled: 404,
     RequestError: 400,
@@ -75,6 +83,7 @@ _CODES: Mapping[int, str] = {
     415: "unsupported_media_type",
     414: "request_line_too_long",
     416: "range_not_satisfiable",
+    426: "upgrade_required",
     417: "expectation_failed",
     431: "headers_too_large",
 }

@@ -46,10 +46,7 @@ def job_path(job: Job) -> str:
 
 def job_body(job: Job) -> dict[str, Any]:
     """The job as clients see it (`docs/api.md`)."""
-    body = job.to_dict()
-    link = web().settings.public_url + job_path(job)
-    body["urls"] = {"self": link, "cancel": link + "/cancel"}
-    return body
+    return job.to_body(web().settings.public_url)
 
 
 def job_reply(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

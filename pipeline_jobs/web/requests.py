@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from pipeline_jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
+from pipeline_jobs.events import MAX_PAGE, feed_place
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
@@ -63,6 +65,25 @@ def _days(text: str) -> int:
     return int(text)
 
 
+def _after(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
+        raise ValueError("must be an integer, 0 or above")
+    return int(text)
+
+
+def _event_limit(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or not 1 <= int(text) <= MAX_PAGE:
+        raise ValueError(f"must be an integer, 1..{MAX_PAGE}")
+    return int(text)
+
+
+def _feed_place(text: str) -> str:
+    try:
+        return feed_place(text)
+    except InvalidInput as error:
+        raise ValueError(error.message) from None
+
+
 def _flag(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("must be true or false")
@@ -71,6 +92,13 @@ def _flag(text: str) -> bool:
 
 Days = Annotated[int, BeforeValidator(_days), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 400, "default": 7})]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean", "default": False})]
+After = Annotated[int, BeforeValidator(_after), WithJsonSchema({"type": "integer", "minimum": 0, "default": 0})]
+EventLimit = Annotated[
+    int, BeforeValidator(_event_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100})
+]
+FeedPlace = Annotated[
+    str, BeforeValidator(_feed_place), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,15}$", "examples": ["0-0"]})
+]
 Moment = Annotated[int, BeforeValidator(_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 StatusWord = Annotated[
     JobStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*(status.value for status in JobStatus), _CANCELED]})
@@ -78,6 +106,19 @@ StatusWord = Annotated[
 Limit = Annotated[
     int, BeforeValidator(_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT})
 ]
+
+
+class WebhookRequest(BaseModel):
+    """Who is to be told of a job's end."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: str = Field(
+        max_length=MAX_URL, description="https, a public address, no user name or password.", examples=["https://hooks.example/x"]
+    )
+    events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
+        default_factory=list, max_length=20, description="Only of these. Absent or empty: of any end."
+    )
 
 
 class JobRequest(BaseModel):
@@ -145,6 +186,10 @@ class JobRequest(BaseModel):
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
 
+    webhook: WebhookRequest | None = Field(
+        None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
+    )
+
     def to_new_job(self) -> NewJob:
         """:raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
@@ -165,6 +210,7 @@ class JobRequest(BaseModel):
             on_dependency_failure=self.on_dependency_failure,
             tags=tuple(self.tags),
             metadata=self.metadata,
+            webhook=self.webhook.model_dump() if self.webhook else None,
         )
 
 
@@ -256,6 +302,45 @@ class GetHeaders(WaitHeaders):
     )
     if_none_match: str | None = Field(
         None, alias="If-None-Match", description="The `ETag` of an earlier answer: 304 if nothing has changed."
+    )
+
+
+class StreamRequest(Parameters):
+    """What every stream takes."""
+
+    token: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        None, description="In the place of a key: a token of `POST /pipeline/events/token` for this stream."
+    )
+
+
+class SocketRequest(StreamRequest):
+    """Where a WebSocket begins."""
+
+    after: After = Field(0, description="Only events with a higher number.")
+
+
+class EventsRequest(SocketRequest):
+    """Which events of a job."""
+
+    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+
+
+class FeedRequest(StreamRequest):
+    """Which events of a tenant."""
+
+    tenant_id: Name | None = Field(None, description="Whose. Needed by keys of all tenants only.")
+    workspace_id: Name | None = Field(None, description="Only of jobs of this workspace.")
+    after: FeedPlace | None = Field(None, description="Only what came after this id of the feed; `0-0`: everything that is kept.")
+    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+
+
+class EventHeaders(Parameters):
+    """Headers of a request for a stream."""
+
+    last_event_id: str | None = Field(
+        None,
+        alias="Last-Event-ID",
+        description="What a browser sends when it comes back: the `id` of the last event it has. Wins over `after`.",
     )
 
 

@@ -13,18 +13,20 @@ from pipeline_jobs.web.waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from pipeline_jobs.web.auth import Access
+    from pipeline_jobs.web.streams import Places
 
 EXTENSION = "pipeline_jobs"
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The parts, the settings, the places for requests that wait, and who tells callers apart."""
+    """The parts, the settings, the places for requests that wait, who tells callers apart, and the places for streams."""
 
     parts: Parts
     settings: Settings
     waiting: WaitingRoom
     access: Access
+    streams: Places
 
 
 def web() -> Web:

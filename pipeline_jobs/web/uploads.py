@@ -129,7 +129,7 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     length = tus.number("Upload-Length", header.upload_length) if header.upload_length is not None else body.length or 0
     if body.comes:
         body.check_type()
-    tenant_id, workspace_id = caller().scope(query.tenant_id, query.workspace_id)
+    tenant_id, workspace_id = caller().place(query.tenant_id, query.workspace_id)
     if body.length is not None and body.length > length:
         raise _too_much(length)
     upload = web().parts.uploads.create(tenant_id, workspace_id, length, metadata)
@@ -201,7 +201,7 @@ def _own(upload_id: str) -> Record:
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
     upload = web().parts.uploads.get(upload_id)
-    if not caller().sees(upload):
+    if not caller().sees_of(upload.tenant_id, upload.workspace_id):
         raise UnknownUpload
     return upload
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
+from pipeline_jobs.events import MAX_NUMBER
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job
-from pipeline_jobs.web.ports import JobHandle
+from pipeline_jobs.web.ports import Events, JobHandle
 
-#: How often a request that waits for any change of a job looks at it, in seconds. The end of the job is seen at once.
+#: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
 CHANGE_INTERVAL = 1.0
 
 _WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
@@ -65,9 +66,16 @@ def wait_for_end(room: WaitingRoom, handle: JobHandle, job: Job, seconds: float)
             return job, False
 
 
-def wait_for_change(handle: JobHandle, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
-    """The job when `same(job)` is false or it has ended, or as it is after `seconds`."""
+def wait_for_change(handle: JobHandle, events: Events, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
+    """The job when `same(job)` is false or it has ended, or as it is after `seconds`. It is looked at whenever it has a new event."""
+    if job.ended or seconds <= 0 or not same(job):
+        return job
     deadline = time.monotonic() + seconds
-    while not job.ended and same(job) and (left := deadline - time.monotonic()) > 0:
-        job = handle.until_ended(min(left, CHANGE_INTERVAL))
+    last = events.page(job.job_id, MAX_NUMBER, 1).last
+    with events.follow(job.job_id, job.tenant_id, last) as follower:
+        # It may have changed before we listened.
+        job = handle.record()
+        while not job.ended and same(job) and follower.end is None and (left := deadline - time.monotonic()) > 0:
+            follower.next(min(left, CHANGE_INTERVAL))
+            job = handle.record()
     return job

@@ -10,6 +10,7 @@ from kombu import Queue
 
 from pipeline_jobs import logs, pipelines
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
@@ -17,11 +18,13 @@ from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.uploads import Uploads
+from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeperStep
 from pipeline_jobs.worker.parts import Jobs
+from pipeline_jobs.worker.rescuer import RescuerStep
 
 #: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
 STAGES_QUEUE = "stages"
@@ -51,6 +54,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.jobs = _parts(app, settings)
     tasks.register(app)
     app.steps["worker"].add(LeaseKeeperStep)
+    app.steps["worker"].add(RescuerStep)
     app.steps["consumer"].add(EventFlushStep)
     control.install()
     start.install()
@@ -100,8 +104,12 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
     store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
 
     @cache
+    def key() -> str:
+        return settings.secret_key or store.secret()
+
+    @cache
     def artifacts() -> ArtifactStore:
-        return ArtifactStore(settings.artifacts_root, settings.base_url, settings.secret_key or store.secret())
+        return ArtifactStore(settings.artifacts_root, settings.base_url, key())
 
     registry = pipelines.registry
     client = Client(store, registry, settings)
@@ -115,6 +123,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
         uploads=Uploads(store, settings, artifacts),
+        webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,
     )
     jobs.rescue.moved = jobs.say_rescued

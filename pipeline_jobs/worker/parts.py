@@ -19,6 +19,7 @@ from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Rescued
 from pipeline_jobs.uploads import Uploads
+from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker.hints import JOB_TASK
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Jobs:
     reconcile: Reconcile
     canary: Canary
     uploads: Uploads
+    webhooks: Webhooks
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.

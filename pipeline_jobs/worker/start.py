@@ -1,4 +1,4 @@
-"""What a worker does as it starts: its name, its default limits; and each pool child: die with its parent, be interruptible."""
+"""What a worker does as it starts: its name, its default limits; and each pool child: die with its parent, be interruptible, stop well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from billiard.util import set_pdeathsig
 from celery import current_app
-from celery.signals import worker_init, worker_process_init
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.guard import unsafe
@@ -46,16 +46,28 @@ def _refuse_unsafe(jobs: Jobs) -> None:
 
 
 def child_started(**_: Any) -> None:
-    """`worker_process_init`: no child outlives its worker or takes all memory, and a cancel can reach a stage."""
+    """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
     limit = current_app.jobs.settings.job_memory_bytes
     if limit and sys.platform == "linux":
         # Of private memory, not of addresses: libraries reserve many of those and use few.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
+    jobs = getattr(current_app, "jobs", None)
+    if jobs is not None and jobs.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
+        # In the place of one that died: the next tick of beat may be seconds away.
+        jobs.webhooks.sender.run_once()
+
+
+def child_stops(**_: Any) -> None:
+    """`worker_process_shutdown`: webhooks that are being sent get a moment, so that they need not be sent twice."""
+    jobs = getattr(current_app, "jobs", None)
+    if jobs is not None:
+        jobs.webhooks.sender.stop(jobs.settings.shutdown_grace_seconds)
 
 
 def install() -> None:
-    """Connect both; connecting twice is one connection."""
+    """Connect all; connecting twice is one connection."""
     worker_init.connect(name_worker, dispatch_uid="pipeline-jobs-worker-init")
+    worker_process_shutdown.connect(child_stops, dispatch_uid="pipeline-jobs-child-shutdown")
     worker_process_init.connect(child_started, dispatch_uid="pipeline-jobs-child-init")

@@ -91,6 +91,7 @@ class JobTask(Task):
         max_attempts: int | None = None,
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
+        webhook: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """In a worker: run the job whose hint this is. The arguments are those of a new job; a hint has none.
 
@@ -142,7 +143,7 @@ class JobTask(Task):
 
 def _new_job(args: Any, kwargs: Any) -> NewJob:
     """The call's arguments as a new job; in a tenant's context that tenant's, unless they name another."""
-    names = ("url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "tags", "metadata")
+    names = ("url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "tags", "metadata", "webhook")
     values = {**dict(zip(names, args or (), strict=False)), **(kwargs or {})}
     if unknown := sorted(set(values) - set(names)):
         raise InvalidInput(f"unknown field {unknown[0]!r}", field=unknown[0])
@@ -167,11 +168,12 @@ def register(app: Celery) -> None:
 
     @app.task(name="pipeline_jobs.maintenance.purge", base=Tick, ignore_result=True, shared=False)
     def purge() -> dict[str, int]:
-        """TTL cleanup, uploads past their time, artifacts of removed jobs, left-over working folders of this disk."""
+        """TTL cleanup, uploads past their time, artifacts of removed jobs, the webhook ledger, left-over working folders of this disk."""
         jobs = app.jobs
         # First the uploads past their time: the purge deletes their files with the other trash.
-        uploads = jobs.uploads.sweep()
-        return {**jobs.purge.run_once(), "uploads": uploads, "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
+        uploads, rows = jobs.uploads.sweep(), jobs.webhooks.ledger.purge()
+        done = jobs.purge.run_once()
+        return {**done, "uploads": uploads, "deliveries": rows, "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
 
     @app.task(name="pipeline_jobs.maintenance.rescue", base=Tick, ignore_result=True, shared=False)
     def rescue() -> dict[str, int]:
@@ -191,6 +193,12 @@ def register(app: Celery) -> None:
         counts: dict[str, int] = app.jobs.canary.run_once()
         return counts
 
+    @app.task(name="pipeline_jobs.maintenance.webhooks", base=Tick, ignore_result=True, shared=False)
+    def webhooks() -> dict[str, int]:
+        """A sender of webhooks runs in this process, from the first tick on."""
+        counts: dict[str, int] = app.jobs.webhooks.sender.run_once()
+        return counts
+
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat ticks. A tick that waited longer than two intervals is of no use any more: it expires."""
@@ -199,6 +207,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "purge": settings.cleanup_seconds,
         "reconcile": settings.cleanup_seconds,
         "canary": settings.canary_seconds,
+        "webhooks": settings.webhook_seconds,
     }
     return {
         name: {

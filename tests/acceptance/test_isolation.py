@@ -69,6 +69,10 @@ def same(status: int) -> tuple[int, int, int, int]:
 
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
+_HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
+#: A thing by its id: own, foreign, unknown, malformed.
+_OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
+_LATER, _LATER_ANY = (202, 404, 404, 404), (202, 202, 404, 404)
 #: By method and rule. A new route needs a line here, and a policy.
 ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
@@ -77,6 +81,13 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
+    # Whoever may is told that it is a WebSocket.
+    ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
+    ("GET", "/pipeline/events"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/events?tenant_id={tenant}"),
+    ("POST", "/pipeline/events/token"): Route(
+        "read", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/events/token", {"tenant_id": "{tenant}"}
+    ),
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
@@ -103,6 +114,25 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("PUT", "/pipeline/tenants/<tenant_id>/limits"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "/limits", {"weight": 1}),
     ("GET", "/pipeline/tenants/<tenant_id>/usage"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/usage"),
     ("DELETE", "/pipeline/tenants/<tenant_id>"): Route("root", same(403), (200, 200, 200, 422), _TENANT + "?dry_run=true"),
+    ("POST", _HOOKS): Route("admin", (201, 403, 403, 422), (201, 201, 201, 422), _HOOKS, {"tenant_id": "{tenant}", "url": _URL}),
+    ("GET", _HOOKS): Route("admin", (200, 403, 403, 422), (200, 200, 200, 422), _HOOKS + "?tenant_id={tenant}"),
+    ("GET", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
+    ("PATCH", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK, {"description": "x"}),
+    ("DELETE", _HOOKS + "/<endpoint_id>"): Route("admin", _OWN, _ANY, _HOOK),
+    ("POST", _HOOKS + "/<endpoint_id>/rotate"): Route("admin", _OWN, _ANY, _HOOK + "/rotate"),
+    ("POST", _HOOKS + "/<endpoint_id>/test"): Route("admin", _LATER, _LATER_ANY, _HOOK + "/test"),
+    ("GET", "/pipeline/tenants/<tenant_id>/webhook-secret"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret"
+    ),
+    ("POST", "/pipeline/tenants/<tenant_id>/webhook-secret/rotate"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/webhook-secret/rotate"
+    ),
+    ("GET", "/pipeline/jobs/<job_id>/deliveries"): Route("read", _OWN, _ANY, _JOB + "/deliveries"),
+    ("GET", "/pipeline/deliveries"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/deliveries?tenant_id={tenant}"),
+    ("GET", "/pipeline/deliveries/<delivery_id>"): Route("read", _OWN, _ANY, "/pipeline/deliveries/{delivery}"),
+    ("POST", "/pipeline/deliveries/<delivery_id>/redeliver"): Route(
+        "submit", _LATER, _LATER_ANY, "/pipeline/deliveries/{delivery}/redeliver"
+    ),
     ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
     # Its workers are missing: whoever may know is told so.
@@ -124,7 +154,8 @@ class World:
         self.app, self.settings = app, settings
         self.client = app.test_client()
         self.declared = Declared(app)
-        self.jobs = create_celery(settings).jobs.client
+        parts = create_celery(settings).jobs
+        self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
         self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
@@ -176,6 +207,21 @@ class World:
             return self.keys.create(TENANTS[target], Role.READ, actor="test")[0].key_id
         return "f" * 16 if target == "unknown" else "-bad"
 
+    def hook(self, target: str) -> str:
+        if target not in ("own", "foreign"):
+            return f"whep_{'f' * 16}" if target == "unknown" else "-bad%00"
+        there = self.endpoints.list(TENANTS[target], None, 100).items
+        if len(there) >= 40:
+            # A tenant has only so many.
+            for old in there:
+                self.endpoints.delete(old.endpoint_id)
+        return self.endpoints.create(TENANTS[target], "https://hooks.example/x")[0].endpoint_id
+
+    def delivery(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.endpoints.test(self.hook(target))
+        return f"msg_{'f' * 32}" if target == "unknown" else "-bad%00"
+
     def ask(self, method: str, path: str, caller: str, body: dict[str, Any] | None = None, **headers: str) -> TestResponse:
         """From an address of its own each time, elsewhere: the wrong keys of one cell must not shut out the next."""
         number = next(self._addresses)
@@ -190,6 +236,8 @@ class World:
         words = {
             "{job}": lambda: self.job(target),
             "{key}": lambda: self.key(target),
+            "{hook}": lambda: self.hook(target),
+            "{delivery}": lambda: self.delivery(target),
             "{tenant}": lambda: TENANTS[target],
             "{upload}": lambda: self.upload(target),
             "{link}": lambda: self.links[target],
@@ -264,7 +312,9 @@ def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None
 
 
 @pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
-@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel")])
+@pytest.mark.parametrize(
+    ("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/ws"), ("GET", "/deliveries")]
+)
 def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
     job_id = world.job("foreign")
     before = world.store.client.hgetall(world.store.keys("job", job_id))
@@ -291,6 +341,21 @@ def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: 
     other = world.ask("POST", "/pipeline/jobs", caller, {"url": "upload://" + "0" * 24})
     assert job.status_code == other.status_code == 422
     assert job.get_json()["errors"] == other.get_json()["errors"]
+
+
+def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:
+    own, foreign = world.job("own"), world.job("foreign")
+    told = world.ask("GET", "/pipeline/events?limit=500", "read").get_json()["events"]
+    assert own in {event["job_id"] for event in told}
+    assert {event["tenant_id"] for event in told} == {"acme"}
+    assert world.ask("POST", "/pipeline/events/token", "read", {"job_id": foreign}).status_code == 404
+    token = world.ask("POST", "/pipeline/events/token", "global admin", {"job_id": foreign}).get_json()["token"]
+    assert world.ask("GET", f"/pipeline/jobs/{foreign}/events?token={token}", "no key").status_code == 200
+    # It opens what it was made for, whoever shows it, and nothing else.
+    for path in (f"/pipeline/jobs/{own}/events", f"/pipeline/jobs/{own}/ws"):
+        assert world.ask("GET", f"{path}?token={token}", "read").status_code == 404
+    assert world.ask("GET", f"/pipeline/events?tenant_id=other&token={token}", "no key").status_code == 403
+    assert world.ask("GET", f"/pipeline/jobs/{foreign}?token={token}", "no key").status_code == 401
 
 
 def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:

@@ -24,6 +24,8 @@ PLACES = {
     "w3": "run.after_artifact=kill@3",
     "w4": "run.after_finish=kill@3",
     "w5": "worker.after_pop=kill@4",
+    # Job workers look for dead ones, too.
+    "w6": "rescue.midway=kill@1",
     "m1": "rescue.midway=kill@1",
     # Not the purge of both: somebody must empty the trash.
     "m2": "rescue.midway=kill@1,purge.midway=kill@1",
@@ -38,7 +40,7 @@ def run_failpoints(folder: Path, seed: int, *, other_broker: bool) -> Outcome:
     """All of the places; `submit.before_publish` with `other_broker` only. A worker is killed besides: something to rescue."""
     plan = make_plan(seed, JOBS, SECONDS, {"kill_worker": 2}, lease_seconds=TIMES["lease_seconds"])
     places = {**PLACES, **(AT_SUBMIT if other_broker else {})}
-    system = System(workers=5, maintenance=2, other_broker=other_broker, failpoints=places)
+    system = System(workers=6, maintenance=2, other_broker=other_broker, failpoints=places)
     return run(plan, folder, system, purge_some=True)
 
 
@@ -48,9 +50,10 @@ def deaths(folder: Path) -> dict[str, int]:
     in_children = {role: place.partition("=")[0] for role, place in PLACES.items() if place.startswith("run.")}
     died = {place: _text(logs / f"{role}.1.log").count("exited with 'signal 9") for role, place in in_children.items()}
     died["worker.after_pop"] = int((logs / "w5.2.log").exists())
+    rescuer = int((logs / "w6.2.log").exists())
     died["submit.before_publish"] = _text(logs / "api.1.log").count("was sent SIGKILL")
     duties = Counter(duty for role in ("m1", "m2") for duty in _duties_cut_short(_text(logs / f"{role}.1.log")))
-    return {**died, "rescue.midway": duties["rescue"], "purge.midway": duties["purge"]}
+    return {**died, "rescue.midway": duties["rescue"] + rescuer, "purge.midway": duties["purge"]}
 
 
 def _text(path: Path) -> str:

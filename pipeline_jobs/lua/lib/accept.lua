@@ -35,6 +35,7 @@ local function no_room(tenant, n, most_of_tenant, most_of_all)
   if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then
     return {'full', 'storage', 300}
   end
+  if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or tonumber(most_of_tenant)
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
   if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
@@ -114,6 +115,7 @@ local function accept(asked, ttl_ms)
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
+  tell_created(asked)
   if asked[1].adopt then
     FENCES[asked[1].id] = '1'
     dispatched(asked[1].id, first, '1')

@@ -1,6 +1,8 @@
 -- Shared by every script that writes. No user text ever reaches an error message of these.
--- The last four arguments of each script are the admission's: cap over all workers, hint time (ms), broker list, hint template.
+-- The last six arguments of each script are the admission's: most events that a job's log and a tenant's feed keep, cap over all workers,
+-- hint time (ms), broker list, hint template.
 local N = #ARGV
+local LOG_MOST, FEED_MOST = tonumber(ARGV[N - 5]), tonumber(ARGV[N - 4])
 local CAP, HINT_MS, QUEUE, TEMPLATE = tonumber(ARGV[N - 3]), tonumber(ARGV[N - 2]), ARGV[N - 1], ARGV[N]
 
 local TIME = redis.call('TIME')
@@ -11,7 +13,7 @@ local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
-  'charged', 'terminal_writes', 'celery', 'batch_id', 'upload'}
+  'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload'}
 
 -- The fields that decide, as a table; nil if there is no such job.
 local function load(id)

@@ -2,6 +2,8 @@
 
 -- The last job of a batch has ended: said once. `batch` is what HGETALL gives, flat.
 local function batch_completed(id, batch)
+  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order')
+  outbox({type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id)})
 end
 
 local function count_in_batch(id, from, to)

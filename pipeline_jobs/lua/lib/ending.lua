@@ -34,8 +34,10 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
+  end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
+  outbox_job(id, job, to)
 end
 
 local function end_cancelled(id, job, ttl_ms)
@@ -43,6 +45,7 @@ local function end_cancelled(id, job, ttl_ms)
 end
 
 local function end_failed(id, job, ttl_ms, error, detail)
+  job.error, job.error_code = error, cjson.decode(detail).code
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
@@ -50,8 +53,9 @@ end
 local function ask_to_end(id, job, ttl_ms)
   if job.status == 'queued' then
     end_cancelled(id, job, ttl_ms)
-  elseif job.status == 'running' then
+  elseif job.status == 'running' and not job.cancel_requested then
     redis.call('HSET', K.job(id), 'cancel_requested', '1')
+    event(id, job, 'cancel_requested', job.message)
   end
 end
 
@@ -69,7 +73,8 @@ local function stopped(id, job, ttl_ms)
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
-local function back_to_queue(id, job, reason, delay_ms)
+-- why: crash, retry or handback, for the log.
+local function back_to_queue(id, job, reason, delay_ms, why)
   release(id, job)
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
@@ -78,6 +83,7 @@ local function back_to_queue(id, job, reason, delay_ms)
   else
     make_ready(id, job)
   end
+  event(id, job, 'requeued', job.message, why)
 end
 
 -- What a run without a say may have published is visible to nobody: each run has a folder of its own.
@@ -97,7 +103,7 @@ local function crashed(id, job, max_crashes, ttl_ms, error, detail)
     end_failed(id, job, ttl_ms, error, detail)
     return 'failed'
   end
-  back_to_queue(id, job, 'retry', 0)
+  back_to_queue(id, job, 'retry', 0, 'crash')
   return 'queued'
 end
 
@@ -105,7 +111,7 @@ end
 local function remove(id, job)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
-  redis.call('DEL', K.job(id))
+  redis.call('DEL', K.job(id), K.events(id))
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

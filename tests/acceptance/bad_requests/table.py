@@ -47,6 +47,9 @@ WITH_BODY: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("PATCH", "/pipeline/jobs/{job}", {"priority": 1}),
     ("POST", "/pipeline/tenants/acme/keys", {"role": "read"}),
     ("PUT", "/pipeline/tenants/acme/limits", {"weight": 1}),
+    ("POST", "/pipeline/webhook-endpoints", {"url": "https://hooks.example/x"}),
+    ("PATCH", "/pipeline/webhook-endpoints/{hook}", {"description": "x"}),
+    ("POST", "/pipeline/events/token", {"job_id": "job_1704326400_abc12345"}),
 )
 #: Those of their fields that the unit tests' corpus does not have, with values that they must not have.
 FIELDS: dict[str, dict[str, Sequence[Any]]] = {
@@ -69,6 +72,19 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
         "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01"),
         "timeout": (1,), "result": ({},), "artifacts": ("x",), "fence": (1,), "worker": ("w",),
     },
+    "POST /pipeline/webhook-endpoints": {
+        "url": (
+            None, "", 1, [], "x", "http://127.0.0.1/", "https://127.0.0.1/x", "https://10.0.0.1/", "https://user:p@hooks.example/", "ftp://x/",
+            "https://", "https://[::1]/", "https://169.254.169.254/", "https://hooks.example/\r\nX: y", "https://x/" + "a" * 3000, "file:///x",
+        ),
+        "events": (None, "job.completed", [1], ["x"], ["job.completed"] * 21, {}), "description": (1, "a\nb", "x" * 2000, []),
+        "tenant_id": ("", "-a", "a b", 1, "x" * 65), "secret": ("whsec_x",), "enabled": ("yes",),
+    },
+    "PATCH /pipeline/webhook-endpoints/{hook}": {
+        "url": ("", 1, "x", "https://127.0.0.1/x", "https://user@hooks.example/"), "events": ("x", [1], ["x"]), "description": (1, "a\0"),
+        "enabled": ("true", 1, []), "tenant_id": ("other",), "secret": ("x",),
+    },
+    "POST /pipeline/events/token": {"job_id": (1, [], True, {}), "tenant_id": ("-a", 1, [], "a b"), "scope": ("x",)},
     "POST /pipeline/run": {"timeout": (-1, "1", True, [], {}), "deadline_seconds": (0, "1"), "run_at": ("now", 1)},
 }
 #: Bodies of a good form that the real client or store refuses: (name, body, field).
@@ -133,7 +149,19 @@ OTHER_METHODS = (
 
 def corpus() -> list[Bad]:
     """All of it."""
-    return [*_bodies(), *_fields(), *_refused(), *_queries(), *_paths(), *_headers(), *_uploads(), *_methods(), *_states()]
+    return [
+        *_bodies(),
+        *_fields(),
+        *_refused(),
+        *_queries(),
+        *_paths(),
+        *_headers(),
+        *_uploads(),
+        *_hooks(),
+        *_streams(),
+        *_methods(),
+        *_states(),
+    ]
 
 
 def _bodies() -> Iterator[Bad]:
@@ -294,6 +322,44 @@ def _uploads() -> Iterator[Bad]:
     yield Bad("another checksum", "PATCH", go_on, 460, "Upload-Checksum", b"x", wrong)
     yield Bad("an unknown parameter", "POST", begin + "?tenant=acme", 400, "tenant", headers={"Upload-Length": "1"})
     yield Bad("an upload in use", "DELETE", "/pipeline/uploads/{used}", 409, "job")
+
+
+def _hooks() -> Iterator[Bad]:
+    for odd in ODD_IDS:
+        named = "nothing" if "%2f" in odd else "endpoint"
+        for method, tail in (("GET", ""), ("DELETE", ""), ("POST", "/rotate"), ("POST", "/test")):
+            yield Bad("an odd endpoint", method, f"/pipeline/webhook-endpoints/{odd}{tail}", 404, named)
+        for method, tail in (("GET", ""), ("POST", "/redeliver")):
+            yield Bad("an odd delivery", method, f"/pipeline/deliveries/{odd}{tail}", 404, "nothing" if "%2f" in odd else "delivery")
+        yield Bad("an odd job", "GET", f"/pipeline/jobs/{odd}/deliveries", 404, "nothing" if "%2f" in odd else "job")
+    for path in ("/pipeline/webhook-endpoints", "/pipeline/deliveries"):
+        for query, status, named in (
+            ("limit=0", 422, "limit"),
+            ("limit=x", 422, "limit"),
+            ("cursor=!", 422, "cursor"),
+            ("x=1", 400, "x"),
+            ("limit=1&limit=1", 400, "limit"),
+        ):
+            yield Bad("a parameter", "GET", f"{path}?tenant_id=acme&{query}", status, named)
+    for odd in ODD_TENANTS:
+        status, named = (404, "nothing") if "%2f" in odd else (422, "tenant_id")
+        yield Bad("an odd tenant", "GET", f"/pipeline/tenants/{odd}/webhook-secret", status, named)
+        yield Bad("an odd tenant", "POST", f"/pipeline/tenants/{odd}/webhook-secret/rotate", status, named)
+
+
+def _streams() -> Iterator[Bad]:
+    for odd in ODD_IDS:
+        for tail in ("/events", "/ws"):
+            yield Bad("an odd job", "GET", f"/pipeline/jobs/{odd}{tail}", 404, "nothing" if "%2f" in odd else "job")
+    for query, status, named in (
+        ("after=x", 422, "after"), ("after=-1", 422, "after"), ("after=1&after=2", 400, "after"), ("limit=0", 422, "limit"), ("limit=x", 422, "limit"),
+        ("x=1", 400, "x"), ("after=%00", 422, "after"), ("after=99999999999999999999", 422, "after"),
+    ):  # fmt: skip
+        yield Bad("a parameter", "GET", f"/pipeline/jobs/{{job}}/events?{query}", status, named)
+        yield Bad("a parameter", "GET", f"/pipeline/events?tenant_id=acme&{query}", status, named)
+    for odd in ("-a", "a%20b", "", "x" * 65):
+        yield Bad("an odd tenant", "GET", f"/pipeline/events?tenant_id={odd}", 422, "tenant_id")
+    yield Bad("a plain request", "GET", "/pipeline/jobs/{job}/ws", 426, "WebSocket")
 
 
 def _methods() -> Iterator[Bad]:

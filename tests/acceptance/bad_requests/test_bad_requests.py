@@ -54,6 +54,7 @@ class World:
             "{job}": self.jobs.submit(NewJob(pipeline="sleep")).job_id,
             "{ended}": ended[0],
             "{running}": running[0],
+            "{hook}": jobs.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
             "{used}": whole[0].upload_id,
             "{upload}": uploads.create("default", "main", 10).upload_id,
             "{incomplete}": uploads.create("default", "main", 10).upload_id,

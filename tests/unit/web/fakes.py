@@ -33,10 +33,14 @@ from pipeline_jobs.pipelines import Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
+from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.uploads import Checksum, Interrupted, Upload
 from pipeline_jobs.usage import Day
-from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.ports import Events, Parts, Webhooks
+
+from .fake_events import FakeEvents
+from .fake_webhooks import FakeEndpoints, FakeLedger
 
 SIGNATURE = "good-signature"
 #: 2025-01-03T12:00:00Z, the brief's own moment.
@@ -112,6 +116,11 @@ class FakeJobs:
         if self.failure is not None:
             raise self.failure
 
+    def wait(self, job_id: str, timeout: float) -> None:
+        """A request waits for a job."""
+        self.waits.append(timeout)
+        self.while_waiting(job_id)
+
     def put(self, job: Job) -> Job:
         self.jobs[job.job_id] = job
         return job
@@ -174,8 +183,7 @@ class FakeHandle:
 
     def until_ended(self, timeout: float) -> Job:
         self.record()
-        self.jobs.waits.append(timeout)
-        self.jobs.while_waiting(self.job_id)
+        self.jobs.wait(self.job_id, timeout)
         return self.record()
 
 
@@ -296,6 +304,11 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+def in_memory_webhooks() -> Webhooks:
+    endpoints = FakeEndpoints()
+    return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
+
+
 @dataclass
 class FakeUploads:
     """Uploads in memory. Who writes when is the real one's business."""
@@ -368,8 +381,13 @@ class World:
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
     uploads: FakeUploads = field(default_factory=FakeUploads)
+    webhooks: Webhooks = field(default_factory=in_memory_webhooks)
+    events: FakeEvents = field(init=False)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
+
+    def __post_init__(self) -> None:
+        self.events = FakeEvents(self.jobs.jobs, while_waiting=self.jobs.wait)
 
     @classmethod
     def make(cls, settings: Settings) -> World:
@@ -387,6 +405,9 @@ class World:
             audit=self.audit,
             tenants=self.tenants,
             uploads=self.uploads,
+            webhooks=self.webhooks,
+            events=cast(Events, self.events),
+            stream_tokens=StreamTokens(lambda: "secret"),
             pipelines=make_registry(),
         )
 

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.hub import End
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web import bodies, jobs, replies
@@ -235,10 +236,19 @@ class TestGetAndWait:
                 world.jobs.start(job_id)
 
         world.jobs.while_waiting = start_at_the_third_look
+        world.events.after_all = None
         response = client.get(f"/pipeline/jobs/{job_id}", headers={"Prefer": "wait=30", "If-None-Match": etag})
         assert (response.status_code, response.get_json()["status"]) == (200, "running")
         assert len(world.jobs.waits) == 3
         assert max(world.jobs.waits) <= 1.0
+
+    def test_a_process_that_stops_ends_the_wait(self, client: FlaskClient, world: World) -> None:
+        job_id = created(client)
+        etag = client.get(f"/pipeline/jobs/{job_id}").headers["ETag"]
+        world.events.after_all = End.STOPPED
+        response = client.get(f"/pipeline/jobs/{job_id}", headers={"Prefer": "wait=30", "If-None-Match": etag})
+        assert (response.status_code, len(world.jobs.waits)) == (304, 1)
+        assert [follower.closed for follower in world.events.followers] == [1]
 
     def test_with_an_old_etag_it_answers_at_once(self, client: FlaskClient, world: World) -> None:
         response = client.get(f"/pipeline/jobs/{created(client)}", headers={"Prefer": "wait=30", "If-None-Match": '"old"'})

@@ -1,0 +1,48 @@
+"""The types of events, once: what each says of its job. `docs/events.md` describes the envelope."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """What happened to a job. The Lua scripts write the word without its `job.`."""
+
+    #: It was accepted and waits.
+    CREATED = "job.created"
+    #: A worker took it: `attempt` says for which time.
+    STARTED = "job.started"
+    #: A stage began; what the stage before said last is in this event at the latest.
+    STAGE = "job.stage"
+    #: Its stage said how far it is; at most twice a second, the last one is never left out.
+    PROGRESS = "job.progress"
+    #: It went back to the queue: `reason` is retry (a stage failed), crash (its worker died) or handback (its worker stops).
+    REQUEUED = "job.requeued"
+    #: It waits, and its priority or earliest start was changed (`changes`).
+    UPDATED = "job.updated"
+    #: It runs and was asked to end.
+    CANCEL_REQUESTED = "job.cancel_requested"
+    #: It ended well: its record has the result.
+    COMPLETED = "job.completed"
+    #: It failed: `error`, and `error_code` for programs.
+    FAILED = "job.failed"
+    #: It was cancelled.
+    CANCELLED = "job.cancelled"
+
+
+#: The last event of a job is one of these, and only the last.
+TERMINAL_EVENTS: frozenset[EventType] = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED})
+
+#: The status of the job at each event.
+STATUS_OF: dict[EventType, str] = {
+    EventType.CREATED: "queued",
+    EventType.STARTED: "running",
+    EventType.STAGE: "running",
+    EventType.PROGRESS: "running",
+    EventType.REQUEUED: "queued",
+    EventType.UPDATED: "queued",
+    EventType.CANCEL_REQUESTED: "running",
+    EventType.COMPLETED: "completed",
+    EventType.FAILED: "failed",
+    EventType.CANCELLED: "cancelled",
+}

@@ -1,0 +1,43 @@
+-- The event log: one line for each transition, written by the script that makes it (docs/events.md).
+
+local WEEK = 604800
+
+-- Write an event into the job's log, the tenant's feed, and tell who listens. `kind` is one of event_types.py without its `job.`.
+-- text: a message or an error; why: a word for programs. The line is a JSON list, less what is empty at its end:
+-- kind, ms, attempt, progress, stage, text, why. Returns its number: the log has all from 1, or the newest LOG_MOST (`events_cut` are gone).
+local function event(id, job, kind, text, why)
+  local line = {kind, NOW, tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or '', text or '', why or ''}
+  for i = 7, 3, -1 do
+    if line[i] ~= '' and line[i] ~= 0 then break end
+    line[i] = nil
+  end
+  local length = redis.call('RPUSH', K.events(id), cjson.encode(line))
+  local number = length + tonumber(job.events_cut or '0')
+  if length > LOG_MOST then
+    redis.call('LTRIM', K.events(id), -LOG_MOST, -1)
+    job.events_cut = int(number - LOG_MOST)
+    redis.call('HSET', K.job(id), 'events_cut', job.events_cut)
+  end
+  if FEED_MOST > 0 then redis.call('XADD', K.feed(job.tenant_id), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':' .. int(number)) end
+  redis.call('PUBLISH', K.news(job.tenant_id), id)
+  return number
+end
+
+-- The first event of new jobs (see accept). Only the feed can be followed to them yet, so that it is told once.
+local function tell_created(asked)
+  local tenant, line = asked[1].job.tenant_id, '["created",' .. int(NOW) .. ']'
+  for i = 1, #asked do
+    local id = asked[i].id
+    redis.call('RPUSH', K.events(id), line)
+    if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+  end
+  redis.call('PUBLISH', K.news(tenant), asked[1].id)
+end
+
+-- Every event of a job is followed by that of its end, at last: the time limit of a feed is renewed there only.
+local function end_event(id, job, kind)
+  if kind == 'completed' then job.progress = '100' end
+  local number = event(id, job, kind, job.error, job.error_code)
+  if FEED_MOST > 0 then redis.call('EXPIRE', K.feed(job.tenant_id), WEEK) end
+  return number
+end

@@ -1,0 +1,134 @@
+-- Webhooks: what the end of a job leaves to be sent, and whose turn it is to be sent to (docs/webhooks.md).
+--
+-- Waiting deliveries lie in lanes, one for each host of a tenant. Two rings of turns, of tenants and of a tenant's hosts, hold those with
+-- something due; who was served goes to the back. So neither a tenant with a long backlog nor one with many hosts is before the others.
+
+-- A tenant with so many deliveries that wait gets no new jobs: its receivers have been away for long, and each waiting one keeps a record.
+local MOST_PENDING = 100000
+
+local function webhooks_full(tenant) return redis.call('ZCARD', K.deliveries_in(tenant, 'pending')) >= MOST_PENDING end
+
+-- `https://Hooks.Example:8443/x?y` -> `hooks.example:8443`. The URL was checked when it came in.
+local function host_of(url) return string.lower(string.match(url, '^%a+://([^/?#]+)') or '?') end
+
+local function next_turn() return redis.call('INCR', K.webhook_turn()) end
+
+local function lane_due(tenant, host)
+  if not redis.call('ZSCORE', K.webhook_lanes(tenant), host) then redis.call('ZADD', K.webhook_lanes(tenant), next_turn(), host) end
+  if not redis.call('ZSCORE', K.webhook_ring(), tenant) then redis.call('ZADD', K.webhook_ring(), next_turn(), tenant) end
+end
+
+-- A delivery waits in its lane until then (ms).
+local function await_turn(id, tenant, host, at)
+  redis.call('ZADD', K.webhook_lane(tenant, host), int(at), id)
+  if at <= NOW then
+    lane_due(tenant, host)
+  else
+    redis.call('ZADD', K.webhook_wake(), 'LT', int(at), tenant .. ' ' .. host)
+  end
+end
+
+local DELIVERY = {'tenant_id', 'workspace_id', 'host', 'status', 'order', 'event_id', 'subject', 'endpoint_id', 'url', 'type', 'tries', 'lease'}
+
+-- A row of the ledger, as a table; nil if there is none.
+local function load_delivery(id)
+  local values = redis.call('HMGET', K.delivery(id), unpack(DELIVERY))
+  if not values[1] then return nil end
+  local row = {}
+  for i, name in ipairs(DELIVERY) do row[name] = values[i] or nil end
+  return row
+end
+
+local function move_delivery(id, row, to)
+  redis.call('ZREM', K.deliveries_in(row.tenant_id, row.status), id)
+  redis.call('ZADD', K.deliveries_in(row.tenant_id, to), row.order, id)
+  redis.call('HSET', K.delivery(id), 'status', to)
+  row.status = to
+end
+
+-- pending -> delivered or dead; the row stays in the ledger for `ttl_ms`.
+local function end_delivery(id, row, to, error, ttl_ms)
+  move_delivery(id, row, to)
+  redis.call('HSET', K.delivery(id), 'ended_at', int(NOW), 'error', error)
+  redis.call('HDEL', K.delivery(id), 'next_try_at', 'lease')
+  redis.call('ZADD', K.deliveries_ended(), int(NOW + tonumber(ttl_ms)), id)
+end
+
+-- Take a row out of everything; the event's snapshot goes with its last row.
+local function drop_delivery(id, row)
+  redis.call('ZREM', K.webhook_lane(row.tenant_id, row.host), id)
+  if row.lease then redis.call('ZREM', K.webhook_leases(), row.lease) end
+  redis.call('DEL', K.delivery(id), K.delivery_attempts(id))
+  redis.call('ZREM', K.deliveries(row.tenant_id), id)
+  redis.call('ZREM', K.deliveries_in(row.tenant_id, row.status), id)
+  redis.call('ZREM', K.subject_deliveries(row.subject), id)
+  redis.call('ZREM', K.deliveries_ended(), id)
+  if redis.call('HINCRBY', K.webhook_event(row.event_id), 'webhook_rows', -1) <= 0 then redis.call('DEL', K.webhook_event(row.event_id)) end
+end
+
+local function wants(events, kind)
+  if #events == 0 then return true end
+  for _, event in ipairs(events) do
+    if event == kind then return true end
+  end
+  return false
+end
+
+-- Who is to be told: {endpoint id, url} for each endpoint of the tenant that wants this type, {'', url} for the subject's own webhook.
+local function targets_of(event)
+  local found = {}
+  if event.own then
+    local own = cjson.decode(event.own)
+    if wants(own.events, event.type) then found[1] = {'', own.url} end
+  end
+  for _, id in ipairs(event.only and {event.only} or redis.call('ZRANGE', K.tenant_endpoints(event.tenant), 0, -1)) do
+    local endpoint = redis.call('HMGET', K.endpoint(id), 'url', 'events', 'enabled')
+    if endpoint[1] and endpoint[3] == '1' and (event.only or wants(cjson.decode(endpoint[2]), event.type)) then
+      found[#found + 1] = {id, endpoint[1]}
+    end
+  end
+  return found
+end
+
+-- A row for each target. Called again for the same event it makes none: a row's id, which is the `webhook-id`, follows from event and target.
+-- event: type ('job.completed'), tenant, workspace, subject (id of the job or batch), seed (no two events share it),
+--   source (key of the hash that the payload will be made from; it is copied, since it may be gone when the last try is due) or fields (flat list),
+--   own (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever it wants) or nil.
+-- Returns the ids of the rows.
+local function outbox(event)
+  local made = {}
+  local targets = targets_of(event)
+  if #targets == 0 then return made end
+  local event_id = string.sub(redis.sha1hex(event.type .. '|' .. event.seed), 1, 32)
+  local snapshot = K.webhook_event(event_id)
+  if redis.call('EXISTS', K.webhook_event(event_id)) == 0 then
+    local key = event.source
+    if key then redis.call('COPY', key, snapshot) end
+    redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), unpack(event.fields or {}))
+  end
+  for _, target in ipairs(targets) do
+    local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. target[1]), 1, 32)
+    if redis.call('EXISTS', K.delivery(id)) == 0 then
+      local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+      redis.call('SET', K.order(), int(order))
+      redis.call('HSET', K.delivery(id), 'delivery_id', id, 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant,
+        'workspace_id', event.workspace, 'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host_of(target[2]),
+        'status', 'pending', 'tries', '0', 'order', int(order), 'created_at', int(NOW), 'next_try_at', int(NOW))
+      redis.call('HINCRBY', K.webhook_event(event_id), 'webhook_rows', 1)
+      redis.call('ZADD', K.deliveries(event.tenant), int(order), id)
+      redis.call('ZADD', K.deliveries_in(event.tenant, 'pending'), int(order), id)
+      redis.call('ZADD', K.subject_deliveries(event.subject), int(order), id)
+      await_turn(id, event.tenant, host_of(target[2]), NOW)
+      made[#made + 1] = id
+    end
+  end
+  return made
+end
+
+-- The end of a job: called by the one way into a terminal state, with the record as it ended.
+local function outbox_job(id, job, to)
+  outbox({
+    type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
+    source = K.job(id), own = job.webhook,
+  })
+end

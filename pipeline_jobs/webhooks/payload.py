@@ -1,0 +1,34 @@
+"""What is sent: `{"type", "timestamp", "data"}` (Standard Webhooks, "Payload structure"), from the record as it was at the event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline_jobs.job import Job, dumps, rfc3339
+
+#: `data` of an event, by the first word of its type: of the snapshot's fields and the address of the API (empty: links are paths).
+Shape = Callable[[Mapping[str, str], str], dict[str, Any]]
+
+
+def _job(flat: Mapping[str, str], public_url: str) -> dict[str, Any]:
+    """The job as `GET /pipeline/jobs/{id}` gives it."""
+    return Job.from_mapping(flat).to_body(public_url)
+
+
+def _endpoint(flat: Mapping[str, str], public_url: str) -> dict[str, Any]:
+    return {"endpoint_id": flat["endpoint_id"], "tenant_id": flat["tenant_id"]}
+
+
+#: Those of the modules below this one; `parts` adds the others.
+SHAPES: dict[str, Shape] = {"job": _job, "endpoint": _endpoint}
+
+
+def body(flat: Mapping[str, str], public_url: str, shapes: Mapping[str, Shape] = SHAPES) -> str:
+    """The JSON text of an event's message; the same for every try.
+
+    :param flat: the snapshot's fields.
+    """
+    event = flat["webhook_type"]
+    shape = shapes[event.partition(".")[0]]
+    return dumps({"type": event, "timestamp": rfc3339(int(flat["webhook_at"])), "data": shape(flat, public_url)})

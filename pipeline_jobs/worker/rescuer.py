@@ -1,0 +1,67 @@
+"""Job workers look for dead workers, too: a rescue waits neither for beat nor for the maintenance worker to reconnect."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import Any
+
+import structlog
+from celery import bootsteps
+from celery.worker.components import Pool
+
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.worker.hints import JOBS_QUEUE
+
+logger = structlog.get_logger(__name__)
+
+
+class Rescuer:
+    """`Rescue.look` about every `rescue_seconds`, in a daemon thread of its own.
+
+    Not in the lease keeper's: to tell Flower of a rescue it may have to wait for the broker. Several at once do no harm: each job is moved
+    by one script.
+    """
+
+    def __init__(self, jobs: Any) -> None:
+        self._jobs = jobs
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="rescuer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _loop(self) -> None:
+        interval = self._jobs.settings.rescue_seconds
+        # Not all workers at the same moment.
+        while not self._stop.wait(interval * random.uniform(0.8, 1.2)):  # noqa: S311
+            try:
+                self._jobs.rescue.look()
+            except StoreUnavailable as error:
+                logger.warning("the store is away: no rescue", error=str(error))
+            except Exception:
+                logger.exception("rescuer")
+
+
+class RescuerStep(bootsteps.StartStopStep):
+    """Starts it in each worker that consumes the queue `jobs`."""
+
+    requires = (Pool,)
+
+    def __init__(self, worker: Any, **_: Any) -> None:
+        self._rescuer: Rescuer | None = None
+        self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
+
+    def start(self, worker: Any) -> None:
+        self._rescuer = Rescuer(worker.app.jobs)
+        self._rescuer.start()
+
+    def stop(self, worker: Any) -> None:
+        if self._rescuer:
+            self._rescuer.stop()
+
+    def terminate(self, worker: Any) -> None:
+        self.stop(worker)
