@@ -13,7 +13,8 @@ SIZE = 100
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            f"Batches of {SIZE} jobs, one after another. Ours is one atomic call: records, indexes, limits and the batch's own record; the jobs wait for "
+            f"Batches of {SIZE} jobs, one after another. Ours is one atomic call: records, indexes, limits and the batch's own "
+            f"record; the jobs wait for "
             "slots. rq's `enqueue_many` writes its jobs in one pipeline, Celery has no such call. The limit is LPUSH in pipelines of 100."
         ]
     )
@@ -23,7 +24,13 @@ def run(bench: Bench) -> Outcome:
         outcome.rows += [Row(f"{name} ({fsync})", "jobs/s", values) for name, values in samples.items()]
         if fsync == EVERYSEC:
             outcome.bars += [
-                Bar(2, "bulk of 100, ours / celery apply_async", ">=", 30, ratios(samples["ours"], samples["celery apply_async, one by one"])),
+                Bar(
+                    2,
+                    "bulk of 100, ours / celery apply_async",
+                    ">=",
+                    30,
+                    ratios(samples["ours"], samples["celery apply_async, one by one"]),
+                ),
                 Bar(2, "bulk of 100, ours / rq enqueue_many", ">=", 4, ratios(samples["ours"], samples["rq enqueue_many"])),
             ]
     return outcome

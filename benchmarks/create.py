@@ -11,9 +11,11 @@ from benchmarks.kit.figure import Bar, Figure, Outcome, Row, alternate, ratios
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            "One thread, one job after another, each with the same four fields (about 1,150 bytes of message). No peer keeps a record, has limits "
+            "One thread, one job after another, each with the same four fields (about 1,150 bytes of message). No peer keeps a "
+            "record, has limits "
             "or makes a repeated request one job; `ours` does, `ours, plain` is the same without key and limits.",
-            "With `everysec` no contender waits for the disk (ours: `PIPELINE_ALLOW_UNSAFE_STORE=1`); with `always` each write is on the disk "
+            "With `everysec` no contender waits for the disk (ours: `PIPELINE_ALLOW_UNSAFE_STORE=1`); with `always` each write is on "
+            "the disk "
             "before it is answered.",
         ]
     )
@@ -29,7 +31,8 @@ def run(bench: Bench) -> Outcome:
 
 
 _NAMES = (
-    "ours", "ours, plain", "celery apply_async", "celery apply_async, ignore_result", "kombu publish", "rq", "dramatiq", "huey", "limit: LPUSH",
+    "ours", "ours, plain", "celery apply_async", "celery apply_async, ignore_result", "kombu publish", "rq", "dramatiq", "huey",
+    "limit: LPUSH",
 )  # fmt: skip
 
 

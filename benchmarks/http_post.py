@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from benchmarks.kit.bench import ALWAYS, CELERY, EVERYSEC, OURS, Bench, answers, free_port
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row, alternate, ratios
@@ -19,7 +20,8 @@ BODY = json.dumps({**FIELDS, "pipeline": "noop"}).encode()
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            "16 kept-alive connections, gunicorn gthread with 2 processes for all but Flower (which is one process); load, servers and store share "
+            "16 kept-alive connections, gunicorn gthread with 2 processes for all but Flower (which is one process); load, servers "
+            "and store share "
             "the machine. Ours: Bearer key looked up, body validated, 201 with the job's representation, Location and ETag.",
             "`hello` is Flask answering a constant: the limit of this stack. No worker runs.",
         ]
@@ -29,7 +31,7 @@ def run(bench: Bench) -> Outcome:
             for warm_up in contenders.values():
                 warm_up(bench.size(300, 20))
             n = bench.size(2000, 40)
-            samples = alternate(bench.rounds, {name: lambda post=post: post(n) for name, post in contenders.items()})  # type: ignore[misc]
+            samples = alternate(bench.rounds, {name: partial(post, n) for name, post in contenders.items()})
         outcome.rows += [Row(f"{name} ({fsync})", "req/s", values) for name, values in samples.items()]
         if fsync == EVERYSEC:
             outcome.bars += [

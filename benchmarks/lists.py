@@ -1,4 +1,4 @@
-"""Bar 5: a page of 50 jobs of a tenant, by each filter, among ten thousand and among a million records; beside a SCAN of Celery's results."""
+"""Bar 5: a page of 50 jobs of a tenant, by each filter, among ten thousand records and a million; beside a SCAN of Celery's results."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ FILTERS: dict[str, dict[str, object]] = {
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            f"A page of 50 through `client.list`, of one of {TENANTS} tenants, newest first, by the tenant and one filter more; median of many. "
-            "Celery keeps no list: to find its results one scans all keys and reads them (SCAN with COUNT 1000, MGET), which finds no tenant either."
+            f"A page of 50 through `client.list`, of one of {TENANTS} tenants, newest first, by the tenant and one filter more; "
+            f"median of many. "
+            "Celery keeps no list: to find its results one scans all keys and reads them (SCAN with COUNT 1000, MGET), which finds no "
+            "tenant either."
         ]
     )
     sizes = [bench.size(10_000, 1000), bench.size(100_000, 2000), bench.size(1_000_000, 4000)]
@@ -76,8 +78,9 @@ def _scan(bench: Bench, size: int) -> float:
     """ms to read all of so many results, as Celery keeps them."""
     client = bench.server().client()
     client.execute_command("SELECT", RESULTS)
-    value = '{"status": "SUCCESS", "result": {"at": 1795531908.123456}, "traceback": null, "children": [], "date_done": "2026-11-24T14:51:48", ' + (
-        '"task_id": "00000000-0000-4000-8000-000000000000"}'
+    value = (
+        '{"status": "SUCCESS", "result": {"at": 1795531908.123456}, "traceback": null, "children": [], "date_done": "2026-11-24T14:51:48", '
+        + ('"task_id": "00000000-0000-4000-8000-000000000000"}')
     )
     have = int(client.dbsize())  # type: ignore[arg-type]
     for start in range(have, size, 10_000):

@@ -17,7 +17,8 @@ def run(bench: Bench) -> Outcome:
         rows=[Row("first media job ended", "s", took)],
         bars=[Bar(15, "from the start to the first ended media job", "<=", 12, took, "s")],
         notes=[
-            "What `make run ONCE=1` runs once everything is installed, in a fresh data folder, from its start to the line that says that the job ended."
+            "What `make run ONCE=1` runs once everything is installed, in a fresh data folder, from its start to the line that says "
+            "that the job ended."
         ],
     )
 

@@ -48,7 +48,8 @@ def run(bench: Bench) -> Outcome:
         rows=[Row(name, "s", values) for name, values in samples.items()],
         bars=[Bar(14, "media job, ours / bare script", "<=", 1.1, ratios(samples["ours"], samples["bare script"]))],
         notes=[
-            f"`samples/{clip.name}` over loopback HTTP to {QUALITY}; models loaded. Ours with leases, progress, Flower and signed artifacts."
+            f"`samples/{clip.name}` over loopback HTTP to {QUALITY}; models loaded. Ours with leases, progress, Flower and signed "
+            f"artifacts."
         ],
     )
 

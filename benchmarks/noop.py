@@ -62,9 +62,12 @@ class Contender:
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            "Two pool processes each. `celery` is prefork with -E, task_track_started and result_extended, watched by its Flower; ours the same "
-            "with its record, leases and fair dispatch, watched by ours (the cap of jobs over all workers is 4, so that a child finds its next "
-            "job waiting). `ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. `submit + ended` "
+            "Two pool processes each. `celery` is prefork with -E, task_track_started and result_extended, watched by its Flower; "
+            "ours the same "
+            "with its record, leases and fair dispatch, watched by ours (the cap of jobs over all workers is 4, so that a child finds "
+            "its next "
+            "job waiting). `ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. "
+            "`submit + ended` "
             "rows: from the first submit to the last end.",
             "dramatiq and huey with stored results, rq with its worker pool of 2 (a fork for each job).",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 from benchmarks.kit.bench import ALWAYS, EVERYSEC, OURS, Bench, percentile
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row
@@ -18,7 +19,8 @@ def run(bench: Bench) -> Outcome:
     total, expired = bench.size(1_000_000, 3000), bench.size(100_000, 1000)
     outcome = Outcome(
         notes=[
-            "`Purge.run_once` as the maintenance worker calls it. Meanwhile another connection sends PINGs as fast as they are answered; `held` is the "
+            "`Purge.run_once` as the maintenance worker calls it. Meanwhile another connection sends PINGs as fast as they are "
+            "answered; `held` is the "
             "longest PING less the longest of an equal time without purge. `longest script` is the server's own figure of a purge call.",
         ]
     )
@@ -37,7 +39,7 @@ def run(bench: Bench) -> Outcome:
             idle.append(_Pinger.during(bench, fsync, lambda: time.sleep(bench.size(3, 1)))[1])
             store.client.config_resetstat()
             store.client.execute_command("LATENCY", "RESET")
-            (removed, seconds), longest = _Pinger.during(bench, fsync, lambda: _purge(jobs))
+            (removed, seconds), longest = _Pinger.during(bench, fsync, partial(_purge, jobs))
             if removed < len(due):
                 raise RuntimeError(f"{removed} of {len(due)} removed")
             rates.append(removed / seconds)

@@ -11,8 +11,8 @@ from benchmarks.kit.bench import OURS, Bench
 from benchmarks.kit.figure import Figure, Line, Outcome, Plot, Row
 from benchmarks.kit.population import populate
 from benchmarks.peers.talk import FIELDS
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
 
@@ -24,8 +24,10 @@ RESULT = {"success": True, "data": {"at": 1795531908.123456}}
 def run(bench: Bench) -> Outcome:
     outcome = Outcome(
         notes=[
-            "One client, one thread, a server with `everysec`; µs of a call as the client sees it (round trip, Python and all). `finish` ends a job and "
-            "dispatches the next; `purge` is for one job; `list` is a page of 50 of one tenant. Records: 100 tenants; the records lie there, ended, "
+            "One client, one thread, a server with `everysec`; µs of a call as the client sees it (round trip, Python and all). "
+            "`finish` ends a job and "
+            "dispatches the next; `purge` is for one job; `list` is a page of 50 of one tenant. Records: 100 tenants; the records lie "
+            "there, ended, "
             "while the calls are measured. Tenants: each has jobs waiting.",
         ]
     )

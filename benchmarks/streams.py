@@ -25,6 +25,8 @@ from typing import Any
 import psutil
 import requests
 
+from benchmarks.kit.bench import Bench
+from benchmarks.kit.figure import Bar, Figure, Outcome, Row
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.client import Client
 from pipeline_jobs.job import NewJob
@@ -175,6 +177,30 @@ def _measure(store: Store, settings: Any, api: subprocess.Popen[bytes], port: in
         **{f"lag_{name}": value for name, value in lag.items()}, **{f"health_{name}": value for name, value in health.items()},
         "api_cpu": round(busy, 2), "api_threads": threads, "api_rss_mb": round(memory / 2**20),
     }  # fmt: skip
+
+
+def run(bench: Bench) -> Outcome:
+    """Bar 13, for `python -m benchmarks streams`."""
+    size = bench.size(500, 20)
+    samples = [measure(size, float(size), float(bench.size(20, 3))) for _ in range(bench.rounds)]
+    for one in samples:
+        if one["events"]["told"] != one["events"]["written"]:
+            raise RuntimeError(f"not all events were told: {one['events']}")
+    rows = [("lag, p50", "lag_p50_ms"), ("lag, p99", "lag_p99_ms"), ("/health, p50", "health_p50_ms"), ("/health, p99", "health_p99_ms")]
+    return Outcome(
+        rows=[Row(name, "ms", [one[figure] for one in samples]) for name, figure in rows],
+        bars=[
+            Bar(13, f"{what}, p99", "<=", BARS[figure], [one[figure] for one in samples], "ms")
+            for what, figure in (("lag of events", "lag_p99_ms"), ("/health meanwhile", "health_p99_ms"))
+        ],
+        notes=[
+            f"{size} SSE streams on one process, each on a running job of its own; one event a second for each, in bursts. The lag begins "
+            f"before the script that writes the event and ends when the reader has it; the API took {samples[-1]['api_cpu']} of a core.",
+        ],
+    )
+
+
+FIGURE = Figure("streams", "Open event streams", run)
 
 
 def main() -> None:

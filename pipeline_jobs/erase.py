@@ -1,4 +1,4 @@
-"""Erase a tenant: records, artifacts, uploads, webhooks, figures, limits. In repeatable steps; nothing of others is looked at."""
+"""Erase a tenant: schedules, records, artifacts, uploads, webhooks, figures, limits. In repeatable steps; others are not looked at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import redis
 
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import JobNotEnded, StoreUnavailable, UnknownJob
+from pipeline_jobs.schedule_store import ScheduleStore
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.webhooks import ledger
@@ -43,6 +44,8 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
         size = store.tenant_bytes(tenant_id)
         if dry_run:
             return Erased(sum(sizes.values()), sum(sizes[status] for status in LIVE), size, done=False)
+        # First: nothing must make new jobs meanwhile.
+        ScheduleStore(store).erase(tenant_id)
         erased = still_live = 0
         for index in indexes.values():
             after = "-inf"
@@ -62,7 +65,7 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
                 store.run("upload_remove", upload_id)
             artifacts.delete_prefix(tenant_id)
             ledger.erase(store, tenant_id)
-            days = list(client.scan_iter(keys("usage_day", tenant_id, "*"), count=1000))
+            days = [key for name in ("usage_day", "idempotency") for key in client.scan_iter(keys(name, tenant_id, "*"), count=1000)]
             own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)
             client.hdel(keys("limits"), tenant_id)

@@ -4,10 +4,12 @@ PipelineJobsError
 ├── RequestError                what a caller asked for cannot be done
 │   ├── InvalidInput            a field is wrong (names the field)
 │   │   ├── UnknownPipeline
-│   │   └── InvalidItems          some jobs of a batch are wrong (names each)
+│   │   ├── InvalidItems          some jobs of a batch are wrong (names each)
+│   │   └── TooManySchedules      the tenant has as many as it may
 │   ├── FiltersNotMixed         no index answers these filters of a list together
 │   ├── UnknownJob              no such job, or not one of yours
 │   ├── UnknownBatch            no such batch, or not one of yours
+│   ├── UnknownSchedule         no such schedule, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
 │   ├── UnknownUpload           no such upload, or not one of yours
@@ -99,6 +101,18 @@ class UnknownPipeline(InvalidInput):
     """There is no pipeline of this name."""
 
     code = "unknown_pipeline"
+
+
+class TooManySchedules(InvalidInput):
+    """This tenant has as many schedules as it may."""
+
+    code = "too_many_schedules"
+
+
+class UnknownSchedule(RequestError):
+    """There is no schedule with this id."""
+
+    code = "unknown_schedule"
 
 
 class InvalidItems(InvalidInput):
@@ -268,10 +282,12 @@ class RateLimited(TryLater):
 
     code = "rate_limited"
 
-    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0, whose: str = "tenant") -> None:
+        super().__init__(message or f"This {whose} submits jobs faster than it may: try again later.", retry_after=retry_after)
         #: Jobs a second.
         self.limit = limit
+        #: `tenant`, `key` or `address`.
+        self.whose = whose
 
 
 class StoreFull(TryLater):

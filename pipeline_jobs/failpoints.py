@@ -23,6 +23,7 @@ NAMES = {
     "run.after_artifact": "a pool child, after all stages, before the finish",
     "run.after_finish": "a pool child, after the finish, before Celery hears of it",
     "rescue.midway": "a maintenance child, between two rescue scripts",
+    "fire.midway": "a maintenance child, after a schedule's slots were planned, before their jobs are made",
     "webhook.after_take": "a sender of webhooks, with a delivery taken and nothing sent",
     "webhook.after_post": "a sender of webhooks, after the receiver's answer, before it is written",
     "purge.midway": "a maintenance child, after records went, before their artifacts did",

@@ -46,13 +46,26 @@ KEYS: dict[str, Key] = {
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
+    "sender_rate": Key("sender_rate:{}", "hash, 1 h", "Submit tokens of an API key (`key:X`) or an address (`address:X`)."),
     "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
     "pipelines": Key(
-        "pipelines", "hash", "Of each pipeline its cap (`cap:X`), its slots (`n:X`, hinted and running), what a run takes in ms (`ms:X`)."
+        "pipelines",
+        "hash",
+        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`).",
     ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
     ),
+    "schedule": Key(
+        "schedule:{}", "hash", "Written by schedule_put, its figures by schedule_plan, schedule_fire. Goes by schedule_remove."
+    ),
+    "schedules": Key("schedules", "zset order->id", "All schedules. A member goes with its schedule."),
+    "tenant_schedules": Key("schedules:{}", "zset order->id", "Those of a tenant."),
+    "workspace_schedules": Key("schedules:{}:{}", "zset order->id", "Those of a tenant's workspace."),
+    "schedules_due": Key("schedules_due", "zset ms->id", "When to look at a schedule: its next slot, or sooner if one waits."),
+    "schedule_slots": Key("schedule_slots:{}", "zset ms->ms", "Slots to be fired. Written by schedule_plan; left by schedule_fire."),
+    "schedule_jobs": Key("schedule_jobs:{}", "set of job ids", "Jobs of a schedule that may not have ended, to see an overlap."),
+    "schedule_log": Key("schedule_log:{}", "list", "What became of the last slots: outcome, ms, first, last, n, job, between bars."),
     "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
@@ -71,7 +84,10 @@ KEYS: dict[str, Key] = {
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
-    "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `upload_bytes` (whole lengths)."),
+    "usage": Key(
+        "usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths)."
+    ),
+    "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
     "upload": Key("upload:{}", "hash", "The record of an upload. Written by upload_*; goes by upload_remove, upload_sweep."),
     "upload_parts": Key("upload:{}:parts", "list", "Names of an upload's parts, in order. Written by upload_advance; goes with it."),
     "upload_jobs": Key("upload:{}:jobs", "set of ids", "Live jobs that need an upload. Written by submit, left by whatever ends a job."),

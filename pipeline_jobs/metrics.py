@@ -26,6 +26,7 @@ _COUNTERS = {
     "created": ("pipeline_jobs_created", "Jobs accepted.", _TENANT),
     "completed": ("pipeline_jobs_completed", "Jobs ended, by the status they ended in.", (*_TENANT, "status")),
     "crashes": ("pipeline_job_crashes", "Times a worker died with a job.", ()),
+    "schedule_slots": ("pipeline_schedule_slots", "Slots of schedules: fired, manual, or why they were skipped.", (*_TENANT, "outcome")),
     "leases_expired": ("pipeline_leases_expired", "Leases that ended without a sign of life.", ()),
     "webhook_deliveries": (
         "pipeline_webhook_deliveries",
@@ -35,6 +36,7 @@ _COUNTERS = {
 }
 _HISTOGRAMS = {
     "duration": ("pipeline_job_duration_seconds", "From the start of the run that ended the job to its end."),
+    "schedule_lag": ("pipeline_schedule_lag_seconds", "From a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "From acceptance to the first start."),
 }
 
@@ -92,15 +94,18 @@ class JobCollector:
                 pipe.zcard(keys("leases"))
                 pipe.get(keys("capacity"))
                 pipe.zrange(keys("status", JobStatus.QUEUED), 0, 0, withscores=True)
-                counters, queued, running, capacity, oldest = pipe.execute()
+                pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
+                counters, queued, running, capacity, oldest, due = pipe.execute()
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise StoreUnavailable("the store cannot be reached") from error
         age = max(0.0, time.time() - oldest[0][1] / 1_000_000) if oldest else 0.0
+        late = max(0.0, time.time() - due[0][1] / 1000) if due else 0.0
         gauges = [
             ("pipeline_jobs_queued", "Jobs that wait.", float(queued)),
             ("pipeline_jobs_running", "Jobs whose lease a worker holds.", float(running)),
             ("pipeline_slots", "Slots of the live workers on the queue `jobs`.", float(capacity or 0)),
             ("pipeline_oldest_queued_age_seconds", "Age of the job that has waited longest.", age),
+            ("pipeline_schedules_late_seconds", "How long the schedule that is due for longest has not been looked at.", late),
         ]
         return {name: int(value) for name, value in counters.items()}, gauges
 

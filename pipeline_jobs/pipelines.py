@@ -39,6 +39,8 @@ class Stage:
     run: StageFunction
     #: Its part of the whole's progress, relative to the other stages' weights. About its share of the run time.
     weight: float = 1.0
+    #: A retry may use what it gave (its data, its files in the working folder) instead of running it again.
+    reusable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,9 @@ class Pipeline:
     #: Picks the `data` of the result from what all stages gave. Default: all of it.
     result: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     retry: RetryPolicy = RetryPolicy()
+    #: Most of its jobs that run at once, over all workers (one GPU, say); None: any number. Workers make it known as they start; an
+    #: admin may set another (`PUT /pipeline/pipelines/{name}/limits`).
+    max_concurrent: int | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -87,6 +92,8 @@ class Pipeline:
             raise ConfigurationError(f"pipeline {self.name!r}: stages must be named, each once")
         if any(stage.weight <= 0 for stage in self.stages):
             raise ConfigurationError(f"pipeline {self.name!r}: a stage's weight must be above 0")
+        if self.max_concurrent is not None and self.max_concurrent < 1:
+            raise ConfigurationError(f"pipeline {self.name!r}: max_concurrent must be at least 1")
 
     def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The params as the model has them, defaults filled in, as JSON values.

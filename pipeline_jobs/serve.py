@@ -9,12 +9,15 @@ from celery import Celery
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import audit, metrics, readiness
+from pipeline_jobs import audit, metrics, overview, pipeline_limits, readiness
 from pipeline_jobs.api_keys import KeyStore
+from pipeline_jobs.batches import Batches
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
@@ -44,6 +47,7 @@ def create_api(settings: Settings) -> Flask:
 
     parts = Parts(
         client=jobs.client,
+        batches=Batches(jobs.client),
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),
@@ -53,7 +57,11 @@ def create_api(settings: Settings) -> Flask:
         audit=_Audit(store),
         tenants=_Tenants(jobs),
         uploads=jobs.uploads,
+        schedules=Scheduler(jobs.client),
+        overview=_Overview(store, settings),
+        secret=lambda: settings.secret_key or store.secret(),
         webhooks=Webhooks(jobs.webhooks.endpoints, jobs.webhooks.ledger, jobs.webhooks.signer.reveal),
+        pipeline_limits=_PipelineCaps(store),
         events=Hub(store),
         stream_tokens=StreamTokens(lambda: settings.secret_key or store.secret()),
     )
@@ -93,6 +101,32 @@ class _Tenants:
 
     def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
         return erase_tenant(self._jobs.client.store, self._jobs.artifacts(), tenant_id, dry_run=dry_run)
+
+
+class _Overview:
+    """What waits and runs now."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+
+    def now(self, tenant_id: str | None) -> overview.Now:
+        return overview.now(self._store, self._settings, tenant_id)
+
+    def tenants(self, most: int) -> list[str]:
+        return overview.tenants(self._store, most)
+
+
+class _PipelineCaps:
+    """Caps of pipelines."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        return pipeline_limits.of(self._store, pipeline)
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        return pipeline_limits.set_cap(self._store, pipeline, max_concurrent)
 
 
 class _Audit:

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         ge=1,
         le=5000,
     )
+    http_streams_per_tenant: int = _setting(
+        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
+    )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
@@ -98,6 +101,16 @@ class Settings(BaseSettings):
         False,
         "PIPELINE_REQUIRE_KEYS",
         "Ask for an API key even while none has been made (the first: `celery -A celery_app jobs key create`).",
+    )
+    ui: bool = _setting(True, "PIPELINE_UI", "Serve the page for people at /pipeline/ui. Off: it answers 404 and names this setting.")
+    ui_session_seconds: int = _setting(
+        14_400, "PIPELINE_UI_SESSION_SECONDS", "How long a sign-in on the page lasts, in seconds; revoking its key ends it at once.", ge=60
+    )
+    keep_stage_bytes: int = _setting(
+        1_073_741_824,
+        "PIPELINE_KEEP_STAGE_BYTES",
+        "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        ge=0,
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Largest upload, in bytes; larger is answered 413.", ge=1)
@@ -138,11 +151,36 @@ class Settings(BaseSettings):
     canary_seconds: float = _setting(
         60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
     )
+    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat asks for schedules that are due, in seconds.", gt=0)
+    schedule_grace_seconds: float = _setting(
+        60,
+        "PIPELINE_SCHEDULE_GRACE_SECONDS",
+        "How late a schedule's slot may be fired as if on time, in seconds; what becomes of later ones says its `catch_up`.",
+        ge=1,
+    )
+    schedule_catch_up: int = _setting(
+        100,
+        "PIPELINE_SCHEDULE_CATCH_UP",
+        "Most slots of a schedule that wait to be fired: missed ones (catch_up `all`) and those behind a running job (overlap `queue`). "
+        "More are skipped.",
+        ge=1,
+        le=1000,
+    )
+    max_schedules_per_tenant: int = _setting(
+        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Most schedules of a tenant; more are answered 422.", ge=0
+    )
     max_queued: int = _setting(
         1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1
     )
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
+    )
+    submit_rate_per_key: float = _setting(
+        0,
+        "PIPELINE_SUBMIT_RATE_PER_KEY",
+        "Most jobs a second that one API key may submit (where no key is asked for: one address); more are answered 429. 0: any number.",
+        ge=0,
+        le=1_000_000,
     )
     events_per_job: int = _setting(
         1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000

@@ -70,17 +70,21 @@ class Stack:
         return process
 
     def maintenance(self) -> None:
-        """The maintenance worker and beat, up."""
+        """A maintenance worker and beat, up."""
         self.run_maintenance()
 
     def run_maintenance(self, **env: str) -> None:
         """Likewise, with more in the worker's environment."""
+        self.maintenance_worker("maintenance", **env)
+        self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
+
+    def maintenance_worker(self, name: str, **env: str) -> None:
+        """A maintenance worker, up."""
         process = self.run(
-            "maintenance", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "maintenance@test", "-Q", "maintenance",
+            name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-Q", "maintenance",
             "-c", "1", "--loglevel=INFO", **env,
         )  # fmt: skip
-        self.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={self.folder}/schedule", "--pidfile=")
-        until(lambda: "ready." in self.log("maintenance") or self._died(process, "maintenance"), "the maintenance worker")
+        until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
 
     def api(self, port: int | None = None, **env: str) -> Api:
         """The API as `make run` has it, in one process; on the same port again after it was killed."""

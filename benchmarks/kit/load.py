@@ -75,7 +75,8 @@ def request(url: str, method: str = "GET", body: bytes = b"", headers: Mapping[s
 def load(url: str, requests: Iterable[bytes], total: int, connections: int = 16) -> Load:
     """Send `total` requests, cycling over `requests`, at most one at a time on each connection."""
     parts = urlsplit(url)
-    assert parts.hostname and parts.port
+    assert parts.hostname
+    assert parts.port
     todo = itertools.islice(itertools.cycle(requests), total)
     result = Load()
     with selectors.DefaultSelector() as selector:

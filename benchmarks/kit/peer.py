@@ -53,7 +53,8 @@ class Peer:
         return self._read()
 
     def stop(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(20)
         self._process.stdout.close()

@@ -16,7 +16,8 @@ WIDTH = 900
 def _svg(height: float, parts: Iterable[str]) -> str:
     body = "\n".join(parts)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" font-size="12" fill="{TEXT}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif" font-size="12"'
+        f' fill="{TEXT}">\n'
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
 
@@ -33,7 +34,8 @@ def bars(title: str, rows: Sequence[Row]) -> str:
         parts += [
             f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(row.name)}</text>',
             f'<rect x="{left}" y="{y}" width="{max(found.median * scale, 0.5):.1f}" height="15" fill="{colour}"/>',
-            f'<line x1="{left + found.low * scale:.1f}" x2="{left + found.high * scale:.1f}" y1="{y + 7.5}" y2="{y + 7.5}" stroke="{TEXT}"/>',
+            f'<line x1="{left + found.low * scale:.1f}" x2="{left + found.high * scale:.1f}"'
+            f' y1="{y + 7.5}" y2="{y + 7.5}" stroke="{TEXT}"/>',
             f'<text x="{left + found.high * scale + 6:.1f}" y="{y + 12}">{_number(found.median)}</text>',
         ]
     return _svg(top + len(rows) * step + 12, parts)

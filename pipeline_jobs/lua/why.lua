@@ -39,9 +39,29 @@ elseif not reason then
   reason, limit, current = 'fair_share', int(slots), int(running + hinted)
 end
 
--- Jobs a second of this tenant lately; before it has any, its part of all.
-local rate = pace_of(tenant)
-if rate < 1000 / PACE_MS then rate = math.max(rate, pace_of_all() / (redis.call('ZCARD', K.ring()) + 1)) end
-local seconds = ''
-if reason ~= 'tenant_paused' and slots > 0 and rate > 1 / 3600 then seconds = string.format('%.1f', (ahead + 1) / rate) end
-return {reason, int(ahead + 1), limit, current, seconds}
+-- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves its clock
+-- to `turn`; whoever is behind that is served until it is there too, or has nothing left. Of many such tenants some are looked at.
+local SAMPLE = 30
+local takes = estimate(job)
+local own = ahead * takes
+local turn = share_of(tenant).time + own / limits.weight
+local others, looked_at = 0, 0
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', K.ring(), '-inf', turn, 'LIMIT', 0, SAMPLE)) do
+  looked_at = looked_at + 1
+  if other ~= tenant then
+    local theirs = redis.call('ZCARD', K.tenant_status(other, 'queued')) * estimate({tenant_id = other, pipeline = job.pipeline})
+    others = others + math.min(theirs, limits_of(other).weight * math.max(0, turn - share_of(other).time))
+  end
+end
+if looked_at == SAMPLE then others = others * redis.call('ZCOUNT', K.ring(), '-inf', turn) / SAMPLE end
+local function seconds_left()
+  if reason == 'tenant_paused' or slots == 0 then return '' end
+  local pipe = pipe_of(job.pipeline)
+  -- What is dispatched now must end first, too: a slot becomes free after about one part in `slots` of a run.
+  local ms = (own + others + (pipe.ms or takes)) / slots
+  if limits.max_concurrent then ms = math.max(ms, limits.max_concurrent > 0 and (own + takes) / limits.max_concurrent or 1e15) end
+  if limits.start_rate then ms = math.max(ms, limits.start_rate > 0 and ahead / limits.start_rate * 1000 or 1e15) end
+  if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
+  return ms < 1e12 and string.format('%.1f', ms / 1000) or ''
+end
+return {reason, int(ahead + 1), limit, current, seconds_left()}

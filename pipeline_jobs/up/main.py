@@ -190,6 +190,7 @@ def show_addresses(console: Console, settings: Settings, exporter_port: int | No
     """Where everything is, and how to submit another job."""
     api = api_address(settings)
     addresses = {
+        **({"page": f"{api}/pipeline/ui"} if settings.ui else {}),
         "API": f"{api}/pipeline/jobs",
         "docs": f"{api}/docs",
         "metrics": f"{api}/metrics",

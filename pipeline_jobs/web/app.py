@@ -15,6 +15,7 @@ from pipeline_jobs.web import (
     artifacts,
     audit,
     auth,
+    batches,
     cancel,
     deliveries,
     docs,
@@ -25,11 +26,15 @@ from pipeline_jobs.web import (
     keys,
     metrics,
     openapi,
+    pipeline_limits,
     pipelines,
     problems,
+    retry,
     run,
+    schedules,
     sockets,
     tenants,
+    ui,
     uploads,
     webhook_secrets,
     webhooks,
@@ -49,7 +54,7 @@ API keys go into `Authorization: Bearer pjk_...`; until one was made, the API se
 
 
 class Api(OpenAPI):
-    """Flask, less two things that cost each request time: there are no sessions here, and nothing is async."""
+    """Flask, less two things that cost each request time: there are no sessions of its kind here, and nothing is async."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
@@ -70,17 +75,24 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings, parts.stream_tokens)
-    app.extensions[EXTENSION] = Web(parts, settings, WaitingRoom(max(1, settings.http_threads - 4)), access, Places(settings.http_streams))
+    access = auth.Access(parts.keys, settings, parts.stream_tokens, parts.secret)
+    app.extensions[EXTENSION] = Web(
+        parts,
+        settings,
+        WaitingRoom(max(1, settings.http_threads - 4)),
+        access,
+        Places(settings.http_streams, settings.http_streams_per_tenant),
+    )
     guard.install(app, settings)
     auth.install(app, access)
     problems.install(app)
     modules = (
-        jobs, events, sockets, cancel, run, pipelines, artifacts, uploads, keys, tenants, webhooks, webhook_secrets, deliveries, audit,
-        metrics, health,
+        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, uploads, keys, tenants, webhooks,
+        webhook_secrets, deliveries, schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)
+    ui.install(app)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app

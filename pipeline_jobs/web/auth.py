@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import structlog
 from flask import Flask, request
 from structlog.contextvars import bind_contextvars
 
-from pipeline_jobs.api_keys import Role
+from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.web import guard, policy
@@ -25,9 +26,13 @@ from pipeline_jobs.web.keyring import CACHE_SECONDS, KeyRing
 from pipeline_jobs.web.policy import POLICIES, Policy
 from pipeline_jobs.web.ports import ApiKeys
 from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.sessions import COOKIE, Sessions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+#: The blueprint whose routes take a session for a key.
+PAGE = "ui"
 
 _BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE)
 #: A proxy on this machine speaks for others: what it forwards does not come from here.
@@ -39,9 +44,11 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: ApiKeys, settings: Settings, tokens: StreamTokens) -> None:
+    def __init__(self, keys: ApiKeys, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
+        """:param secret: gives the key that signs the page's sessions."""
         self._keys, self._tokens = keys, tokens
         self._ring, self._failures = KeyRing(keys), Failures()
+        self.sessions = Sessions(self._ring, secret, settings.ui_session_seconds)
         self._always = settings.require_keys
         # Without the queue nothing needs a store, so none is asked.
         self._has_store = settings.enable_job_queue
@@ -65,9 +72,10 @@ class Access:
         self._open_until = until
         return self._say(self._made)
 
-    def caller(self, environ: WSGIEnvironment, needs: Policy) -> Caller:
+    def caller(self, environ: WSGIEnvironment, needs: Policy, session: str | None = None) -> Caller:
         """Who sent a request.
 
+        :param session: the page's cookie; None elsewhere, for the API knows keys only.
         :raises Refused: 401 one answer for a missing, unknown, expired and revoked key; 403 nobody has a key yet and the request
             comes from elsewhere; 429 too many wrong keys.
         :raises StoreUnavailable: the key must be looked up and cannot be.
@@ -77,20 +85,18 @@ class Access:
             # Readiness is asked for when the store is down too.
             return ANYBODY
         text = _bearer(environ)
+        key = None
         if text is not None:
-            address = str(environ.get("REMOTE_ADDR", ""))
-            wait = self._failures.wait(address)
-            # Whoever shares the address of a guesser and has a good key goes on.
-            if wait and not self._ring.has_seen(text):
-                raise Refused(429, "too_many_failures", "too many wrong keys from this address", headers={"Retry-After": str(wait)})
-            key = self._ring.find(text)
-            if key is not None:
-                bind_contextvars(key_id=key.key_id)
-                return Caller.of(key)
+            key = self._find(environ, text)
+        elif session:
+            key = self.sessions.key(session)
+        if key is not None:
+            bind_contextvars(key_id=key.key_id)
+            return Caller.of(key)
         if here and not self.required():
             return ANYBODY
-        if text is not None and self._failures.add(address):
-            logger.warning("too_many_wrong_keys", address=address)
+        if text is not None:
+            self._failed(environ)
         if not here and not self.required():
             raise Refused(
                 403,
@@ -122,6 +128,32 @@ class Access:
         if who.key_id is None:
             return not self.required()
         return self._ring.by_id(who.key_id) is not None
+
+    def sign_in(self, environ: WSGIEnvironment, text: str) -> ApiKey | None:
+        """The good key with this text, given in a form; None: there is none, which counts as a wrong key.
+
+        :raises Refused: 429 too many wrong keys.
+        :raises StoreUnavailable: the key must be looked up and cannot be.
+        """
+        key = self._find(environ, text)
+        if key is None:
+            self._failed(environ)
+        return key
+
+    def is_open(self, environ: WSGIEnvironment) -> bool:
+        """This request needs no key: it comes from this machine, and none has been made."""
+        return self._is_here(environ) and not self.required()
+
+    def _find(self, environ: WSGIEnvironment, text: str) -> ApiKey | None:
+        wait = self._failures.wait(_address(environ))
+        # Whoever shares the address of a guesser and has a good key goes on.
+        if wait and not self._ring.has_seen(text):
+            raise Refused(429, "too_many_failures", "too many wrong keys from this address", headers={"Retry-After": str(wait)})
+        return self._ring.find(text)
+
+    def _failed(self, environ: WSGIEnvironment) -> None:
+        if self._failures.add(_address(environ)):
+            logger.warning("too_many_wrong_keys", address=_address(environ))
 
     def _is_here(self, environ: WSGIEnvironment) -> bool:
         """The other end is on this machine, and neither a proxy nor a page of a rebound name: it asks for a host of loopback."""
@@ -156,12 +188,17 @@ def install(app: Flask, access: Access) -> None:
         if needs is Policy.PUBLIC:
             return
         token = request.args.get("token") if request.endpoint in policy.STREAMS else None
-        who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs)
+        session = request.cookies.get(COOKIE) if request.blueprint == PAGE else None
+        who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs, session)
         if request.method != "OPTIONS":
             policy.check(needs, who, request.view_args or {})
         set_caller(who)
 
     app.before_request(admit)
+
+
+def _address(environ: WSGIEnvironment) -> str:
+    return str(environ.get("REMOTE_ADDR", ""))
 
 
 def _unauthorized() -> Refused:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.batch_bodies import BODIES
+from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
 
 
 class StepResult(BaseModel):
@@ -129,6 +131,9 @@ class PipelineInfo(BaseModel):
     needs_url: bool = Field(description="A job of it must have a `url`.")
     qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
     max_attempts: int
+    max_concurrent: int | None = Field(
+        description="Most of its jobs at once, over all workers, as it declares; null: any number. Its `limits` say what holds."
+    )
     stages: list[StageInfo]
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
 
@@ -137,6 +142,14 @@ class PipelineList(BaseModel):
     """All pipelines, by name."""
 
     pipelines: list[PipelineInfo]
+
+
+class PipelineLimits(BaseModel):
+    """How many jobs of a pipeline run at once, over all workers."""
+
+    max_concurrent: int | None = Field(description="Most, as set here; null: what the pipeline declares holds.")
+    declared: int | None = Field(description="Most, as the pipeline declares; null: any number.")
+    current: int = Field(description="How many are dispatched or run.")
 
 
 class ApiKey(BaseModel):
@@ -343,17 +356,33 @@ class EventData(BaseModel):
     error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
 
 
+class BatchEventCounts(BaseModel):
+    """Jobs of the batch by how they ended."""
+
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class BatchEventData(BaseModel):
+    """What batch.completed says of its batch."""
+
+    total: int
+    counts: BatchEventCounts
+
+
 class Event(BaseModel):
-    """Something that happened to a job: the same envelope over SSE, WebSocket, webhooks and here."""
+    """Something that happened to a job (or that a batch has ended): the same envelope over SSE, WebSocket, webhooks and here."""
 
     id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
     seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
     type: EventType
-    job_id: str
+    job_id: str | None = Field(description="null: of batch.completed.")
+    batch_id: str | None = Field(None, description="Of batch.completed only.")
     tenant_id: str
     workspace_id: str
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
-    data: EventData
+    data: EventData | BatchEventData
 
 
 class EventPage(BaseModel):
@@ -423,16 +452,18 @@ class Problem(BaseModel):
     code: str = Field(examples=["invalid_input"])
     request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
     field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20.")
+    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20; of a batch those of each job.")
     parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
 
 
 PUBLIC: tuple[type[BaseModel], ...] = (
+    *BODIES,
     Job,
     JobList,
     Removal,
     StepResult,
     PipelineList,
+    PipelineLimits,
     ApiKey,
     NewApiKey,
     ApiKeyList,
@@ -449,6 +480,10 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Limits,
     Usage,
     Upload,
+    Schedule,
+    ScheduleDetail,
+    ScheduleList,
+    ScheduleRemoval,
     Event,
     EventPage,
     FeedPage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from flask import request
 
@@ -10,11 +11,22 @@ from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.listing import JobQuery
-from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
+from pipeline_jobs.senders import Sender
+from pipeline_jobs.web.failures import group
 from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
+
+
+class Owned(Protocol):
+    """What is of a workspace of a tenant."""
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    @property
+    def workspace_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +56,16 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, job: Job) -> bool:
-        """The job is this caller's."""
-        return self.sees_of(job.tenant_id, job.workspace_id)
+    def sees(self, thing: Owned) -> bool:
+        """The job, schedule, ... is this caller's."""
+        return self.sees_of(thing.tenant_id, thing.workspace_id)
+
+    def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
+        """The tenant and workspace of a list, narrowed to what this caller may see.
+
+        :raises Refused: 403, they are not the key's.
+        """
+        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
         """What is of this tenant and workspace is this caller's."""
@@ -67,24 +86,30 @@ class Caller:
         """What is of this tenant (and workspace) is this caller's."""
         return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
 
-    def place(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str, str]:
-        """Tenant and workspace of something new; what the request does not name is the key's, else the default.
-
-        :raises Refused: 403, it names one that is not the key's.
-        """
-        return self._own("tenant_id", tenant_id) or DEFAULT_TENANT, self._own("workspace_id", workspace_id) or DEFAULT_WORKSPACE
-
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
-        """The new job as this caller's: what it does not name is the key's.
+        """The new job as this caller's: what it does not name is the key's, and what it may depend on is what the key sees.
 
         :param named: the fields that the body has.
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
         """
-        return replace(
-            new,
-            tenant_id=self._own("tenant_id", new.tenant_id if "tenant_id" in named else None) or new.tenant_id,
-            workspace_id=self._own("workspace_id", new.workspace_id if "workspace_id" in named else None) or new.workspace_id,
+        tenant_id, workspace_id = self.place(new.tenant_id, new.workspace_id, named)
+        return replace(new, tenant_id=tenant_id, workspace_id=workspace_id, depends_within=self.workspace_id)
+
+    def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
+        """Whose a new thing is: what the body does not name is the key's.
+
+        :param named: the fields that the body has.
+        :raises Refused: 403, it names a tenant or workspace that is not the key's.
+        """
+        return (
+            self._own("tenant_id", tenant_id if "tenant_id" in named else None) or tenant_id,
+            self._own("workspace_id", workspace_id if "workspace_id" in named else None) or workspace_id,
         )
+
+    def sender(self, route: str) -> Sender:
+        """This caller as the sender of a new job. Its Idempotency-Keys are its workspace's own, if it is bound to one, and the route's."""
+        principal = f"key:{self.key_id}" if self.key_id else f"address:{group(request.remote_addr or '')}"
+        return Sender(principal, f"{route}\n{self.workspace_id or ''}")
 
     def query(self, query: JobQuery) -> JobQuery:
         """The filters, narrowed to what this caller may see.
@@ -118,6 +143,12 @@ ANYBODY = Caller(ALL, None, Role.ADMIN)
 def caller() -> Caller:
     """Who makes this request. Only for routes that are not public."""
     found: Caller = request.environ[_KEY]
+    return found
+
+
+def maybe_caller() -> Caller | None:
+    """Who makes this request; None where nobody was asked."""
+    found: Caller | None = request.environ.get(_KEY)
     return found
 
 

@@ -1,5 +1,5 @@
 """What surrounds every answer, whoever makes it: the request's id in and out and in its log lines, and the headers that keep
-browsers from misusing an answer. There are no cookies and no CORS headers: pages of other origins cannot read anything.
+browsers from misusing an answer. There are no cookies but the page's own, and no CORS headers: other origins cannot read anything.
 
 WSGI middleware and not Flask hooks: the headers are the same each time, and werkzeug checks each one that it is given.
 """
@@ -25,12 +25,12 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    ("Referrer-Policy", "no-referrer"),
 ]
 #: Unless the view has its own.
 _DEFAULTS = {
     "content-security-policy": ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     "cache-control": ("Cache-Control", "no-store"),
+    "referrer-policy": ("Referrer-Policy", "no-referrer"),
 }
 
 

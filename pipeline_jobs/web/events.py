@@ -87,7 +87,7 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
     if page.complete and not page.events:
         return Response(status=204)
     here = web()
-    place = here.streams.take()
+    place = here.streams.take(page.tenant_id)
     follower = here.parts.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed()))
 
@@ -110,7 +110,7 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
         page = here.parts.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
     after = _last_place(header.last_event_id) or query.after or here.parts.events.feed_end(tenant_id)
-    place = here.streams.take()
+    place = here.streams.take(tenant_id)
     follower = here.parts.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed(), first_id=after))
 

@@ -16,3 +16,9 @@ def require_run_api() -> None:
     """:raises QueueDisabled:"""
     if not web().settings.enable_run_api:
         raise QueueDisabled("POST /pipeline/run is off: set ENABLE_PIPELINE_RUN_API=1 to serve it")
+
+
+def require_ui() -> None:
+    """:raises QueueDisabled:"""
+    if not web().settings.ui:
+        raise QueueDisabled("the page is off: set PIPELINE_UI=1 to serve it")

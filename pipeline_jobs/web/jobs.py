@@ -5,23 +5,20 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
+from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.bodies import Job, JobList, Removal
 from pipeline_jobs.web.caller import OwnHandle, caller
 from pipeline_jobs.web.flags import require_queue
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.ports import JobHandle
-from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
 from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.submitting import submit
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.web.waiting import preferred_wait, wait_for_change, wait_for_end
-
-#: Longest Idempotency-Key, in characters.
-MAX_KEY = 255
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])
 blueprint.before_request(require_queue)
@@ -43,9 +40,10 @@ def handle_of(job_id: str) -> JobHandle:
     summary="Make a job",
     description="The job is accepted, durably, when this answers 201. It runs when a worker has a free slot.",
     responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed")},
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *RATE_HEADERS)},
         400,
         404,
+        409,
         413,
         415,
         422,
@@ -57,14 +55,7 @@ def handle_of(job_id: str) -> JobHandle:
 def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
     new = caller().new_job(body.to_new_job(), body.model_fields_set)
-    headers = {}
-    if header.idempotency_key is not None and not 0 < len(header.idempotency_key) <= MAX_KEY:
-        raise Refused(422, "invalid_input", f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
-    try:
-        job = here.parts.client.submit(new, idempotency_key=header.idempotency_key)
-    except AlreadySubmitted as known:
-        job = here.parts.results(known.job_id).record()
-        headers["Idempotent-Replayed"] = "true"
+    job, headers = submit(new, "jobs", header.idempotency_key)
     headers["Location"] = job_path(job)
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is not None:
@@ -146,8 +137,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace. With several filters at once a page may hold fewer than `limit` jobs "
-    "and still have a next one.",
+    description="Newest first, of the key's tenant and workspace. `tenant_id` goes with one of `workspace_id`, `status`, `pipeline` and "
+    "`tag`; `batch_id` goes with `status`; `created_after` and `created_before` go with each of these. Another mix is answered 400. With a "
+    "key of one workspace a page may hold fewer than `limit` jobs and still have a next one.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated

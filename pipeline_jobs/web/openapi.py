@@ -23,7 +23,8 @@ _TEXTS: Mapping[int, str] = {
     401: "No good API key: missing, unknown, expired or revoked.",
     403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
-    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...).",
+    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
+    "Idempotency-Key is of a request that is being worked on, or whose job is gone.",
     408: "The body came too slowly.",
     412: "Another version of tus than this server's (`Tus-Version`).",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
@@ -47,6 +48,11 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
     "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
+    "RateLimit": (
+        "By rate (of the tenant, of the key or address): how many more jobs may be sent now, and in how many seconds as many as ever.",
+        {"type": "string"},
+    ),
+    "RateLimit-Policy": ("By rate: how many jobs (`q`) in how many seconds (`w`).", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
     "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
@@ -58,12 +64,15 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Upload-Expires": ("When it may be removed (RFC 9110 date).", {"type": "string"}),
 }
 
+#: Of an answer that made a job, where a rate limits its sender.
+RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
+
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
     412: ("Tus-Version",),
     423: ("Retry-After",),
     416: ("Content-Range",),
-    429: ("Retry-After",),
+    429: ("Retry-After", *RATE_HEADERS),
     426: ("Upgrade",),
     503: ("Retry-After",),
 }
@@ -78,6 +87,9 @@ _NEEDS: Mapping[Policy, str] = {
     Policy.ADMIN: "Needs an admin key, of the tenant or of all.",
     Policy.ROOT: "Needs an admin key of all tenants.",
 }
+
+#: Routes whose body may be left out.
+_BODY_OPTIONAL = frozenset({"retry.retry"})
 
 #: `<path:name>` in a rule of Flask's.
 _CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -127,6 +139,8 @@ def complete(app: OpenAPI) -> dict[str, Any]:
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
         for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
+                if rule.endpoint in _BODY_OPTIONAL:
+                    item[method.lower()]["requestBody"]["required"] = False
                 _guard(item[method.lower()], POLICIES[rule.endpoint])
     return document
 

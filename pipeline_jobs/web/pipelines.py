@@ -35,6 +35,7 @@ def _body(pipeline: Pipeline) -> dict[str, Any]:
         "needs_url": pipeline.needs_url,
         "qualities": list(pipeline.qualities),
         "max_attempts": pipeline.retry.max_attempts,
+        "max_concurrent": pipeline.max_concurrent,
         "stages": [{"name": stage.name, "weight": stage.weight} for stage in pipeline.stages],
         "params": pipeline.params.model_json_schema(),
     }

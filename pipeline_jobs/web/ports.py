@@ -8,12 +8,19 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
+from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.events import FeedPage, LogPage
 from pipeline_jobs.hub import Follower
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.overview import Now
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.scheduler import NewSchedule
+from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.uploads import Checksum, Upload
@@ -27,13 +34,22 @@ from pipeline_jobs.webhooks.signing import Draw
 class Client(Protocol):
     """The way in: `pipeline_jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """The job, durably accepted.
 
         :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
 
         :raises InvalidInput: names the field; `UnknownPipeline` is one.
         :raises StoreUnavailable: nothing was accepted.
+        """
+
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        """A new job that runs an ended one again.
+
+        :raises UnknownJob: there is none.
+        :raises JobNotEnded: it has not ended.
+        :raises InvalidInput: there is no such stage.
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         """
 
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
@@ -48,6 +64,37 @@ class Client(Protocol):
 
         :raises InvalidInput: a filter or the cursor is wrong.
         :raises StoreUnavailable: try again later.
+        """
+
+
+class Batches(Protocol):
+    """Many jobs as one: `pipeline_jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+        """The batch, durably accepted.
+
+        :raises InvalidInput: names the field; `InvalidItems`: each wrong job.
+        """
+
+    def get(self, batch_id: str) -> Batch:
+        """:raises UnknownBatch: there is none."""
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        """One page, newest first.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
+        """
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        """Ask for the end of all its jobs.
+
+        :raises UnknownBatch: there is none.
+        """
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
         """
 
 
@@ -181,6 +228,16 @@ class Uploads(Protocol):
         """
 
 
+class Overview(Protocol):
+    """`pipeline_jobs.overview`, over the store. Both raise `StoreUnavailable`."""
+
+    def now(self, tenant_id: str | None) -> Now:
+        """What waits and runs, of a tenant or (None) of all."""
+
+    def tenants(self, most: int) -> list[str]:
+        """Tenants that ever had a job, the busiest first."""
+
+
 class Endpoints(Protocol):
     """`pipeline_jobs.webhooks.endpoints`. Every method raises `StoreUnavailable` when the store cannot be asked, and `UnknownEndpoint`."""
 
@@ -248,6 +305,69 @@ class Webhooks:
     reveal: Callable[[Draw], str]
 
 
+class PipelineCaps(Protocol):
+    """`pipeline_jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        """What holds, and how much of it is taken."""
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        """Set the cap; None: what the pipeline declares."""
+
+
+class Schedules(Protocol):
+    """Schedules: `pipeline_jobs.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are given
+    an id raise `UnknownSchedule` when there is none of it."""
+
+    def create(self, new: NewSchedule) -> Schedule:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
+
+    def get(self, schedule_id: str) -> Schedule:
+        """The schedule."""
+
+    def list(
+        self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
+    ) -> tuple[Sequence[Schedule], str | None]:
+        """One page, newest first, and the cursor of the next.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
+    def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
+        """What became of its last slots, newest first."""
+
+    def upcoming(self, schedule: Schedule, n: int) -> Sequence[int]:
+        """Its next slots, in Unix milliseconds."""
+
+    def change(
+        self,
+        schedule_id: str,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        overlap: Overlap | None = None,
+        catch_up: CatchUp | None = None,
+        job: NewJob | None = None,
+    ) -> Schedule:
+        """:raises InvalidInput: names the field."""
+
+    def pause(self, schedule_id: str) -> Schedule:
+        """Fire nothing until it is resumed."""
+
+    def resume(self, schedule_id: str) -> Schedule:
+        """Go on with the first slot from now on."""
+
+    def delete(self, schedule_id: str) -> None:
+        """Its jobs go on."""
+
+    def run_now(self, schedule_id: str) -> Job:
+        """Make its job now.
+
+        :raises TryLater: a limit is in the way.
+        """
+
+
 class Events(Protocol):
     """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
 
@@ -275,6 +395,7 @@ class Parts:
     """Everything the HTTP face stands on."""
 
     client: Client
+    batches: Batches
     #: `results(job_id)` gives the handle; it asks the store nothing yet.
     results: Callable[[str], JobHandle]
     #: Runs a pipeline in this process (the queue is off). Raises `InvalidInput`, or `StageError` when a stage failed.
@@ -288,7 +409,12 @@ class Parts:
     audit: AuditLog
     tenants: Tenants
     uploads: Uploads
+    schedules: Schedules
+    overview: Overview
+    #: The key that signs the page's sessions.
+    secret: Callable[[], str]
     webhooks: Webhooks
+    pipeline_limits: PipelineCaps
     events: Events
     stream_tokens: StreamTokens
     pipelines: Registry = registry

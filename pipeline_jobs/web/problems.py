@@ -19,6 +19,7 @@ from pipeline_jobs.exceptions import (
     EndpointDisabled,
     IdTaken,
     InvalidInput,
+    InvalidItems,
     JobNotEnded,
     JobNotWaiting,
     KeyChanged,
@@ -30,16 +31,20 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownBatch,
     UnknownDelivery,
     UnknownEndpoint,
     UnknownJob,
+    UnknownSchedule,
     UnknownUpload,
     UploadConflict,
     UploadInUse,
     UploadLocked,
     UploadTooLarge,
 )
+from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
+from pipeline_jobs.web.rates import rate_headers
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -60,6 +65,8 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     UploadInUse: 409,
     UploadLocked: 423,
     UploadTooLarge: 413,
+    UnknownBatch: 404,
+    UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
     UnknownEndpoint: 404,
@@ -186,10 +193,19 @@ def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(Refused, _refused)
-    app.register_error_handler(PipelineJobsError, _known)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception) -> Response:
+    """The problem for any exception that a view raised."""
+    match error:
+        case Refused():
+            return _refused(error)
+        case PipelineJobsError():
+            return _known(error)
+        case HTTPException():
+            return _http(error)
+    return _unexpected(error)
 
 
 def _refused(error: Refused) -> Response:
@@ -204,13 +220,13 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
+    if isinstance(error, InvalidItems):
+        members["errors"] = list(error.errors)
     headers = None
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}
         if isinstance(error, RateLimited):
-            # draft-ietf-httpapi-ratelimit-headers: what is left, and in how many seconds there is more.
-            headers["RateLimit-Policy"] = f'"submit";q={max(1, round(error.limit))};w=1'
-            headers["RateLimit"] = f'"submit";r=0;t={error.retry_after}'
+            headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
     elif isinstance(error, UploadConflict):
         members["field"], headers = "Upload-Offset", {"Upload-Offset": str(error.offset)}
     elif isinstance(error, UploadLocked):

@@ -11,11 +11,12 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web import bodies
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_run_api
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.replies import job_path, job_reply, reply
-from pipeline_jobs.web.requests import RunRequest
+from pipeline_jobs.web.replies import job_path, job_reply, reply, retry_after
+from pipeline_jobs.web.requests import RunHeaders, RunRequest
 from pipeline_jobs.web.state import Web, web
+from pipeline_jobs.web.submitting import REPLAYED, submit
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.web.waiting import wait_for_end
 
@@ -33,25 +34,43 @@ blueprint.before_request(require_run_api)
     "With the queue off (ENABLE_PIPELINE_JOB_QUEUE) the pipeline runs in the API's own process, to its end.",
     responses=responses(
         {
-            200: answer("The result; `success` is false when the job failed or was cancelled.", bodies.StepResult),
-            202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After"),
+            200: answer(
+                "The result; `success` is false when the job failed or was cancelled.", bodies.StepResult, REPLAYED, *RATE_HEADERS
+            ),
+            202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After", *RATE_HEADERS),
         },
-        400, 404, 413, 415, 422, 429, 503,
+        400, 404, 409, 413, 415, 422, 429, 503,
     ),
 )  # fmt: skip
 @validated
-def run(body: RunRequest) -> Response:
+def run(body: RunRequest, header: RunHeaders) -> Response:
     here = web()
     new = caller().new_job(body.to_new_job(), body.model_fields_set)
     if not here.settings.enable_job_queue:
+        if header.idempotency_key is not None:
+            raise Refused(422, "invalid_input", "Idempotency-Key needs the job queue, which is off", field="Idempotency-Key")
         return reply(_in_process(here, new).to_dict())
-    job = here.parts.client.submit(new)
+    job, headers = submit(new, "run", header.idempotency_key)
+    if REPLAYED in headers:
+        return _replayed(job, headers)
     cap = here.settings.run_timeout_seconds
     timeout = cap if body.timeout is None else min(body.timeout, cap)
     job, _ = wait_for_end(here.waiting, here.parts.results(job.job_id), job, timeout)
     if not job.ended:
-        return job_reply(job, 202, {"Location": job_path(job)})
-    return reply(_result(job))
+        return job_reply(job, 202, {"Location": job_path(job), **headers})
+    return reply(_result(job), headers=headers)
+
+
+def _replayed(job: Job, headers: dict[str, str]) -> Response:
+    """The first answer again, once there is one: two requests with one key never wait for it both."""
+    if not job.ended:
+        raise Refused(
+            409,
+            "request_in_flight",
+            "the request with this Idempotency-Key is being worked on; its job is at Location",
+            headers={"Location": job_path(job), "Retry-After": str(retry_after(job))},
+        )
+    return reply(_result(job), headers=headers)
 
 
 def _in_process(here: Web, new: NewJob) -> StepResult:

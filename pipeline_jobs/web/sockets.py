@@ -76,7 +76,7 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
     refuse_other_origin(here.settings)
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise Refused(426, "upgrade_required", "this is a WebSocket: connect to it with one", headers={"Upgrade": "websocket"})
-    place = here.streams.take()
+    place = here.streams.take(page.tenant_id)
     try:
         connection = _accept()
         with here.parts.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:

@@ -11,6 +11,7 @@ from flask_openapi.models.request_body import RequestBody
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.uploads import UPLOAD_ID, Checksum, Interrupted
 from pipeline_jobs.uploads import Upload as Record
 from pipeline_jobs.web import tus
@@ -129,7 +130,9 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     length = tus.number("Upload-Length", header.upload_length) if header.upload_length is not None else body.length or 0
     if body.comes:
         body.check_type()
-    tenant_id, workspace_id = caller().place(query.tenant_id, query.workspace_id)
+    tenant_id, workspace_id = caller().place(
+        query.tenant_id or DEFAULT_TENANT, query.workspace_id or DEFAULT_WORKSPACE, query.model_fields_set
+    )
     if body.length is not None and body.length > length:
         raise _too_much(length)
     upload = web().parts.uploads.create(tenant_id, workspace_id, length, metadata)

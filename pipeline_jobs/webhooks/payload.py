@@ -1,10 +1,14 @@
-"""What is sent: `{"type", "timestamp", "data"}` (Standard Webhooks, "Payload structure"), from the record as it was at the event."""
+"""What is sent: `{"type", "timestamp", "data"}` (Standard Webhooks, "Payload structure"), from the record as it was at the event.
+
+An event of a job is the one of its log (`docs/events.md`): the same envelope with the same `id` and `seq`, but `data` is the whole job.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline_jobs.event_types import event_id
 from pipeline_jobs.job import Job, dumps, rfc3339
 
 #: `data` of an event, by the first word of its type: of the snapshot's fields and the address of the API (empty: links are paths).
@@ -31,4 +35,10 @@ def body(flat: Mapping[str, str], public_url: str, shapes: Mapping[str, Shape] =
     """
     event = flat["webhook_type"]
     shape = shapes[event.partition(".")[0]]
-    return dumps({"type": event, "timestamp": rfc3339(int(flat["webhook_at"])), "data": shape(flat, public_url)})
+    at = rfc3339(int(flat["webhook_at"]))
+    envelope: dict[str, Any] = {"type": event, "timestamp": at}
+    if "webhook_seq" in flat:
+        seq = int(flat["webhook_seq"])
+        about = {name: flat[name] for name in ("job_id", "tenant_id", "workspace_id")}
+        envelope = {"id": event_id(flat["job_id"], seq), "seq": seq, **envelope, **about, "created_at": at}
+    return dumps({**envelope, "data": shape(flat, public_url)})

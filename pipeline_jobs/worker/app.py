@@ -14,7 +14,9 @@ from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
+from pipeline_jobs.fire import Fire
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
 from pipeline_jobs.uploads import Uploads
@@ -123,6 +125,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
         uploads=Uploads(store, settings, artifacts),
+        fire=Fire(Scheduler(client)),
         webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,
     )

@@ -7,6 +7,7 @@ worker. No job id ever gets into a worker's set of revoked ids: that would throw
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +16,9 @@ from celery.utils.functional import maybe_list
 from celery.worker import control as celery_control
 from celery.worker.control import Panel, control_command
 
-from pipeline_jobs import audit
+from pipeline_jobs import audit, pipeline_limits
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
@@ -35,6 +37,8 @@ class JobControl(Control):
                     audit.record(jobs.client.store, audit.process_actor(), "job.cancelled", task_id, {"command": command})
         if command == "tenant_limits" and arguments:
             set_limits(self.app.jobs, arguments["tenant"], arguments["limits"])
+        if command == "pipeline_limit" and arguments:
+            set_pipeline_limit(self.app.jobs, arguments["pipeline"], arguments["most"])
         return super().broadcast(command, arguments, *args, **kwargs)
 
 
@@ -50,6 +54,27 @@ def set_limits(jobs: Any, tenant: str, limits: str) -> TenantLimits:
     now: TenantLimits = jobs.client.set_limits(tenant, wanted)
     audit.record(jobs.client.store, audit.process_actor(), "limits.changed", tenant, asdict(wanted))
     return now
+
+
+def set_pipeline_limit(jobs: Any, pipeline: str, most: str) -> PipelineLimits:
+    """Set how many jobs of a pipeline run at once: a number, or `declared` for what the pipeline itself says.
+
+    :raises InvalidInput: there is no such pipeline, or it is no such number.
+    """
+    jobs.client.registry.get(pipeline)
+    if not re.fullmatch(r"declared|[0-9]{1,7}", most, re.ASCII):
+        raise InvalidInput("most: a number of jobs, or `declared`", field="most")
+    cap = None if most == "declared" else int(most)
+    now = pipeline_limits.set_cap(jobs.client.store, pipeline, cap)
+    audit.record(jobs.client.store, audit.process_actor(), "pipeline_limits.changed", pipeline, {"max_concurrent": cap})
+    return now
+
+
+@control_command(args=[("pipeline", str), ("most", str)], signature="<pipeline> <most jobs at once, or declared>")
+def pipeline_limit(state: Any, pipeline: str, most: str, **kwargs: Any) -> Any:
+    """Set how many jobs of a pipeline run at once, over all workers; `declared`: as many as the pipeline itself says."""
+    # Written by the sender, as for tenant_limits.
+    return {"ok": pipeline_limits.of(state.app.jobs.client.store, pipeline).to_dict()}
 
 
 @control_command(args=[("tenant", str), ("limits", str)], signature="<tenant or *> <limits as JSON>")

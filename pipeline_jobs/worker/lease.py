@@ -43,6 +43,7 @@ class LeaseKeeper:
         self._renewed = time.monotonic()
         self._told_to_stop: float | None = None
         self._leaving = False
+        self._declared = False
         self._wake = threading.Event()
         #: When a job that must stop is killed: (id, fence) -> monotonic seconds.
         self._deadlines: dict[tuple[str, int], float] = {}
@@ -103,6 +104,10 @@ class LeaseKeeper:
             self._wake.clear()
 
     def _beat(self) -> None:
+        if not self._declared:
+            # Before the first slots: no more jobs of a pipeline than it says may be dispatched to them.
+            self._jobs.declare_pipelines()
+            self._declared = True
         requests = _running()
         keys = [(request.id, request.fence or 1) for request in requests]
         replies = self._jobs.client.store.announce(self._jobs.worker_id, self.slots(), keys, leaving=self._leaving)

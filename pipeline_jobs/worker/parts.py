@@ -10,10 +10,12 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from pipeline_jobs import pipeline_limits
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.canary import Canary
 from pipeline_jobs.client import Client
 from pipeline_jobs.executor import Executor
+from pipeline_jobs.fire import Fire
 from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
@@ -41,6 +43,7 @@ class Jobs:
     reconcile: Reconcile
     canary: Canary
     uploads: Uploads
+    fire: Fire
     webhooks: Webhooks
     #: The artifact store, made when first asked for.
     artifacts: Callable[[], ArtifactStore]
@@ -55,6 +58,10 @@ class Jobs:
             return True
         store = self.client.store
         return bool(store.client.exists(store.keys("job", task_id)))
+
+    def declare_pipelines(self) -> None:
+        """Make known how many jobs of each pipeline may run at once. :raises StoreUnavailable:"""
+        pipeline_limits.declare(self.client.store, self.client.registry.all())
 
     def say_revoked(self, job: Job) -> None:
         """Tell Flower and `celery events` that a job ended as cancelled where no worker would tell them."""

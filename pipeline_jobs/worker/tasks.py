@@ -193,6 +193,12 @@ def register(app: Celery) -> None:
         counts: dict[str, int] = app.jobs.canary.run_once()
         return counts
 
+    @app.task(name="pipeline_jobs.maintenance.fire", base=Tick, ignore_result=True, shared=False)
+    def fire() -> dict[str, int]:
+        """The jobs of schedules that are due."""
+        counts: dict[str, int] = app.jobs.fire.run_once()
+        return counts
+
     @app.task(name="pipeline_jobs.maintenance.webhooks", base=Tick, ignore_result=True, shared=False)
     def webhooks() -> dict[str, int]:
         """A sender of webhooks runs in this process, from the first tick on."""
@@ -207,6 +213,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "purge": settings.cleanup_seconds,
         "reconcile": settings.cleanup_seconds,
         "canary": settings.canary_seconds,
+        "fire": settings.fire_seconds,
         "webhooks": settings.webhook_seconds,
     }
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, product
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,20 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from pipeline_jobs import audit
-from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
+from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
 from pipeline_jobs.uploads import Uploads
+from pipeline_jobs.web.auth import Access
+from pipeline_jobs.web.sessions import COOKIE
+from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.worker.app import create_celery
 from tests.declared import Declared
 from tests.servers import Server
@@ -57,9 +63,11 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
+    #: What those are answered who have no good key: the page sends them to its sign-in.
+    nobody: int = 401
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,8 +75,12 @@ def same(status: int) -> tuple[int, int, int, int]:
     return (status, status, status, status)
 
 
+#: The page: asked with a session where the API is asked with a key.
+UI = "/pipeline/ui"
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
+_SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
+_MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
 _HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
 #: A thing by its id: own, foreign, unknown, malformed.
 _OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
@@ -81,6 +93,16 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("POST", "/pipeline/jobs/<job_id>/retry"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), "/pipeline/jobs/{ended}/retry"),
+    ("POST", "/pipeline/jobs/cancel"): Route(
+        "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
+    ),
+    ("POST", "/pipeline/batches"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/batches", _MANY),
+    ("GET", "/pipeline/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/batches?tenant_id={tenant}"),
+    ("GET", "/pipeline/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}"),
+    ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
+    ),
     ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
     # Whoever may is told that it is a WebSocket.
     ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
@@ -103,6 +125,16 @@ ROUTES: dict[tuple[str, str], Route] = {
         headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
     ),
     ("DELETE", "/pipeline/uploads/<upload_id>"): Route("submit", (204, 404, 404, 404), (204, 204, 404, 404), "/pipeline/uploads/{upload}"),
+    ("POST", "/pipeline/schedules"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/schedules", _HOURLY),
+    ("GET", "/pipeline/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/schedules?tenant_id={tenant}"),
+    ("GET", "/pipeline/schedules/<schedule_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("PATCH", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE, {"name": "x"}),
+    ("DELETE", "/pipeline/schedules/<schedule_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
+    ("POST", "/pipeline/schedules/<schedule_id>/pause"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/pause"),
+    ("POST", "/pipeline/schedules/<schedule_id>/resume"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE + "/resume"
+    ),
+    ("POST", "/pipeline/schedules/<schedule_id>/run"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), _SCHEDULE + "/run"),
     ("GET", "/pipeline/tenants/<tenant_id>/keys"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), _TENANT + "/keys"),
     ("POST", "/pipeline/tenants/<tenant_id>/keys"): Route(
         "admin", (201, 403, 403, 403), (201, 201, 201, 422), _TENANT + "/keys", {"role": "read"}
@@ -133,7 +165,33 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/deliveries/<delivery_id>/redeliver"): Route(
         "submit", _LATER, _LATER_ANY, "/pipeline/deliveries/{delivery}/redeliver"
     ),
+    ("GET", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits"
+    ),
+    ("PUT", "/pipeline/pipelines/<pipeline>/limits"): Route(
+        "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits", {"max_concurrent": 7}
+    ),
     ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
+    ("GET", UI): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "?tenant_id={tenant}", nobody=303),
+    ("GET", UI + "/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/jobs?tenant_id={tenant}", nobody=303),
+    ("GET", UI + "/jobs/<job_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/jobs/{job}", nobody=303),
+    ("POST", UI + "/jobs/<job_id>/cancel"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{job}/cancel", nobody=303
+    ),
+    # It has not ended: that is told to those whose it is.
+    ("POST", UI + "/jobs/<job_id>/delete"): Route(
+        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/delete", nobody=303
+    ),
+    ("GET", UI + "/submit"): Route("submit", same(200), same(200), UI + "/submit?pipeline=sleep", nobody=303),
+    ("POST", UI + "/submit"): Route("submit", (303, 403, 403, 422), (303, 303, 303, 422), UI + "/submit", _NEW, nobody=303),
+    ("GET", UI + "/tenants/<tenant_id>"): Route("admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}", nobody=303),
+    ("POST", UI + "/tenants/<tenant_id>/limits"): Route(
+        "root", same(403), (303, 303, 303, 422), UI + "/tenants/{tenant}/limits", {"weight": "1"}, nobody=303
+    ),
+    ("GET", UI + "/sign-in"): Route("public", same(200), same(200), UI + "/sign-in"),
+    ("POST", UI + "/sign-in"): Route("public", same(401), same(401), UI + "/sign-in", {"key": "pjk_x"}),
+    ("POST", UI + "/sign-out"): Route("public", same(303), same(303), UI + "/sign-out"),
+    ("GET", UI + "/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), UI + "/static/{asset}"),
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
     # Its workers are missing: whoever may know is told so.
     ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
@@ -152,7 +210,7 @@ class World:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.app, self.settings = app, settings
-        self.client = app.test_client()
+        self.client = app.test_client(use_cookies=False)
         self.declared = Declared(app)
         parts = create_celery(settings).jobs
         self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
@@ -162,14 +220,18 @@ class World:
         self.uploads = Uploads(self.store, settings, lambda: self.artifacts)
         self._addresses = count()
         self.texts: dict[str, str | None] = {"no key": None}
+        self.sessions: dict[str, str] = {}
         made = {"revoked": Role.ADMIN, "expired": Role.ADMIN, "read": Role.READ, "submit": Role.SUBMIT, "tenant admin": Role.ADMIN}
         for name, role in made.items():
             key, self.texts[name] = self.keys.create("acme", role, actor="test")
+            self.sessions[name] = self.session(key)
             if name == "revoked":
                 self.keys.revoke("acme", key.key_id, actor="test")
             if name == "expired":
                 self.store.client.hset(f"{settings.key_prefix}api_key:{key.key_id}", "expires_at", 1)
-        _, self.texts["global admin"] = self.keys.create(ALL, Role.ADMIN, actor="test")
+        key, self.texts["global admin"] = self.keys.create(ALL, Role.ADMIN, actor="test")
+        self.sessions["global admin"] = self.session(key)
+        self.sessions["wrong key"] = self.session(key, hash="0" * 64)
         # The id of a good key, and another secret.
         self.texts["wrong key"] = f"{str(self.texts['global admin'])[:21]}{'x' * 43}"
         self.store.announce("w", 100, [])
@@ -192,15 +254,34 @@ class World:
         self.store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}}, artifacts=folder)
         return self.artifacts.link(f"{folder}/a.txt")
 
-    def job(self, target: str) -> str:
+    def session(self, key: ApiKey, **changes: Any) -> str:
+        """The cookie of whoever signed in with this key while it was good."""
+        stored = self.keys.get(key.key_id)
+        assert stored is not None
+        access: Access = self.app.extensions[EXTENSION].access
+        return f"{COOKIE}={access.sessions.cookie(replace(stored, **changes))}"
+
+    def job(self, target: str, *, ended: bool = False) -> str:
         if target in ("own", "foreign"):
-            return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            job_id = self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            return self.jobs.cancel(job_id).job_id if ended else job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
 
     def upload(self, target: str) -> str:
         if target in ("own", "foreign"):
             return self.uploads.create(TENANTS[target], "main", 3).upload_id
         return "0" * 24 if target == "unknown" else "-bad%20id%00"
+
+    def batch(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return Batches(self.jobs).create(NewBatch([NewJob(pipeline="sleep")], TENANTS[target])).batch.batch_id
+        return new_batch_id() if target == "unknown" else "-bad%20id%00"
+
+    def schedule(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            job = NewJob(pipeline="sleep", tenant_id=TENANTS[target])
+            return Scheduler(self.jobs).create(NewSchedule("0 * * * *", job)).schedule_id
+        return "sch_1_00000000" if target == "unknown" else "-bad%20id%00"
 
     def key(self, target: str) -> str:
         if target in ("own", "foreign"):
@@ -226,23 +307,31 @@ class World:
         """From an address of its own each time, elsewhere: the wrong keys of one cell must not shut out the next."""
         number = next(self._addresses)
         text = self.texts[caller]
+        environ = {"REMOTE_ADDR": f"203.0.{number // 250}.{number % 250}"}
+        if path.startswith(UI):
+            headers = {**headers, "Origin": "http://localhost", "Cookie": self.sessions.get(caller, "")}
+            return self.client.open(path, method=method, data=body or None, headers=headers, environ_overrides=environ)
         if text is not None:
             headers["Authorization"] = f"Bearer {text}"
-        environ = {"REMOTE_ADDR": f"203.0.{number // 250}.{number % 250}"}
         return self.client.open(path, method=method, json=body or None, headers=headers, environ_overrides=environ)
 
     def cell(self, method: str, rule: str, target: str, caller: str) -> TestResponse:
         route = ROUTES[method, rule]
         words = {
             "{job}": lambda: self.job(target),
+            "{ended}": lambda: self.job(target, ended=True),
+            "{batch}": lambda: self.batch(target),
+            "{schedule}": lambda: self.schedule(target),
             "{key}": lambda: self.key(target),
             "{hook}": lambda: self.hook(target),
             "{delivery}": lambda: self.delivery(target),
             "{tenant}": lambda: TENANTS[target],
             "{upload}": lambda: self.upload(target),
             "{link}": lambda: self.links[target],
+            "{pipeline}": lambda: {"own": "sleep", "foreign": "another", "unknown": "ghost", "malformed": "-bad"}[target],
             "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
             "{page}": lambda: {"own": "css/swagger-ui.css", "foreign": "../x", "unknown": "x.js", "malformed": "%00"}[target],
+            "{asset}": lambda: {"own": "ui.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
             "{odd}": lambda: {"own": "", "foreign": "?tenant_id=other", "unknown": "?x=1", "malformed": "?limit=1&limit=2"}[target],
         }
         path = route.path
@@ -267,6 +356,7 @@ def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
+            "PIPELINE_MAX_SCHEDULES_PER_TENANT": "1000",
         }
     )
     made = World(create_api(settings), settings)
@@ -277,7 +367,7 @@ def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def expected(method: str, rule: str, target: str, caller: str) -> int:
     route = ROUTES[method, rule]
     if route.needs != "public" and caller in NOBODY:
-        return 401
+        return route.nobody
     if caller not in NEEDS[route.needs]:
         return 403
     return (route.everywhere if caller == "global admin" else route.bound)[TARGETS.index(target)]
@@ -295,7 +385,7 @@ def test_every_cell_is_as_specified(world: World, method: str, rule: str, target
     try:
         assert response.status_code == expected(method, rule, target, caller), response.text
         if response.status_code >= 400:
-            assert response.mimetype == "application/problem+json"
+            assert response.mimetype == ("text/html" if rule.startswith(UI) else "application/problem+json")
         for secret in (text.split("_", 2)[2] for text in world.texts.values() if text):
             assert secret not in response.text
         if caller != "global admin" and ROUTES[method, rule].needs != "public":
@@ -307,7 +397,7 @@ def test_every_cell_is_as_specified(world: World, method: str, rule: str, target
 
 @pytest.mark.parametrize("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
 def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None:
-    answers = {world.ask("PATCH", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
+    answers = {world.ask("PUT", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
     assert len(answers) == 1
 
 
@@ -341,6 +431,81 @@ def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: 
     other = world.ask("POST", "/pipeline/jobs", caller, {"url": "upload://" + "0" * 24})
     assert job.status_code == other.status_code == 422
     assert job.get_json()["errors"] == other.get_json()["errors"]
+
+
+@pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel")])
+def test_a_foreign_batch_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
+    batch_id = world.batch("foreign")
+    job = world.jobs.list(JobQuery(batch_id=batch_id)).jobs[0]
+    foreign = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert world.jobs.get(job.job_id) == job
+    world.jobs.cancel(job.job_id)
+    world.jobs.delete(job.job_id)
+    unknown = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one job", "a batch"])
+def test_a_foreign_job_cannot_be_depended_on_and_is_an_unknown_one(world: World, many: bool) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        foreign, other_workspace = world.job("foreign"), world.job("own")
+        answers = []
+        for job_id in (foreign, other_workspace, new_job_id()):
+            job = {"pipeline": "sleep", "depends_on": [job_id]}
+            path, body = ("/pipeline/batches", {"jobs": [job]}) if many else ("/pipeline/jobs", job)
+            response = world.ask("POST", path, "blog", body, **{"X-Request-Id": "same"})
+            assert response.status_code == 422
+            answers.append(response.data)
+        assert len(set(answers)) == 1
+        own = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog")).job_id
+        assert world.ask("POST", "/pipeline/jobs", "blog", {"pipeline": "sleep", "depends_on": [own]}).status_code == 201
+    finally:
+        del world.texts["blog"]
+
+
+def test_jobs_of_another_workspace_are_not_cancelled_by_filter(world: World) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        other = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", tags=("trial",)))
+        mine = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog", tags=("trial",)))
+        answer = world.ask("POST", "/pipeline/jobs/cancel", "blog", {"tag": "trial"}).get_json()
+        assert (answer["matched"], answer["cancelled"]) == (1, 1)
+        assert [world.jobs.get(job.job_id).cancel_requested for job in (other, mine)] == [False, True]
+    finally:
+        del world.texts["blog"]
+
+
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/run")])
+def test_a_foreign_schedule_is_an_unknown_one_byte_for_byte(world: World, method: str, tail: str) -> None:
+    schedule_id = world.schedule("foreign")
+    before = world.store.client.hgetall(world.store.keys("schedule", schedule_id))
+    body = {"name": "x"} if method == "PATCH" else None
+
+    def ask() -> TestResponse:
+        return world.ask(method, f"/pipeline/schedules/{schedule_id}{tail}", "tenant admin", body, **{"X-Request-Id": "same"})
+
+    foreign = ask()
+    assert world.store.client.hgetall(world.store.keys("schedule", schedule_id)) == before
+    Scheduler(world.jobs).delete(schedule_id)
+    unknown = ask()
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> None:
+    _, world.texts["workspace"] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="w1")
+    job = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="w2")
+    other = Scheduler(world.jobs).create(NewSchedule("0 * * * *", job))
+    mine = world.ask("POST", "/pipeline/schedules", "workspace", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}).get_json()
+    assert (mine["tenant_id"], mine["workspace_id"]) == ("acme", "w1")
+    listed = world.ask("GET", "/pipeline/schedules", "workspace").get_json()["schedules"]
+    assert [one["schedule_id"] for one in listed] == [mine["schedule_id"]]
+    assert world.ask("GET", f"/pipeline/schedules/{other.schedule_id}", "workspace").status_code == 404
+    assert world.ask("GET", "/pipeline/schedules?workspace_id=w2", "workspace").status_code == 403
+    del world.texts["workspace"]
 
 
 def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:
@@ -387,7 +552,7 @@ def test_what_admins_did_is_in_the_audit_log_without_a_secret(world: World) -> N
     assert page.get_json()["rows"][1]["detail"] == {"tenant_id": "acme", "name": "ci", "role": "submit"}
     older = world.ask("GET", f"/pipeline/audit?limit=1&cursor={page.get_json()['next_cursor']}", "global admin")
     assert older.status_code == 200
-    secrets = [text.rpartition("_")[2] for text in [*world.texts.values(), made["key"]] if text]
+    secrets = [text.split("_", 2)[2] for text in [*world.texts.values(), made["key"]] if text]
     everything = str([row.to_dict() for row in audit.page(world.store, limit=10_000)[0]])
     assert not [secret for secret in secrets if secret in everything]
 
@@ -423,7 +588,7 @@ def test_a_key_from_the_command_line_to_its_revocation_over_real_processes(make_
     log = stack.celery("jobs", "audit").stdout
     assert ("key.created" in log, "key.revoked" in log) == (True, True)
     everything = log + stack.log("api") + first.get("/metrics").text
-    assert not [text for text in (root, made["key"]) if text.rpartition("_")[2] in everything]
+    assert not [text for text in (root, made["key"]) if text.split("_", 2)[2] in everything]
 
 
 @pytest.mark.parametrize("command", [("jobs", "show", "job_1_00000000"), ("jobs", "key", "revoke", "x")])

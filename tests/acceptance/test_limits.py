@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from pipeline_jobs.states import JobStatus
@@ -36,6 +37,21 @@ def test_a_tenants_cap_is_raised_by_the_api_and_it_is_paused_by_the_command_line
     assert done.returncode == 0, done.stdout + done.stderr
     assert stack.client.limits("a") == TenantLimits(paused=True)
     assert running_of(stack, "a") == 2
+    # A pipeline's cap: the tenant is let go again, the pipeline holds the rest back until its cap is raised.
+    assert api.put("/pipeline/pipelines/sleep/limits", {"max_concurrent": 3}).json() == {
+        "max_concurrent": 3,
+        "declared": None,
+        "current": 3,
+    }
+    assert api.put("/pipeline/tenants/a/limits", {}).ok
+    shown = api.get(f"/pipeline/jobs/{waiting['job_id']}").json()
+    assert (shown["reason"], shown["queue"]["limit"], shown["queue"]["current"]) == ("pipeline_concurrency", 3, 3)
+    done = stack.celery("control", "pipeline_limit", "sleep", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: running_of(stack, "a") == 3, "the third")
+    done = stack.celery("jobs", "pipeline", "sleep", "--declared")
+    assert json.loads(done.stdout)["max_concurrent"] is None, done.stderr
     usage = api.get("/pipeline/tenants/a/usage?days=1").json()
     assert usage["days"][0]["created"] == 8
-    assert api.get("/pipeline/audit").json()["rows"][0]["action"] == "limits.changed"
+    actions = [row["action"] for row in api.get("/pipeline/audit").json()["rows"]]
+    assert actions == [*["pipeline_limits.changed"] * 2, "limits.changed", "pipeline_limits.changed", *["limits.changed"] * 2]

@@ -44,6 +44,8 @@ class Evidence:
     undeclared: Sequence[str] = ()
     #: Jobs that nobody accepted although their client tried for minutes.
     given_up: Sequence[str] = ()
+    #: Slots of schedules that were not fired or skipped exactly once.
+    odd_slots: Sequence[str] = ()
     #: Jobs whose time was made to pass after their end: they must be gone.
     purged: Set[str] = frozenset()
 

@@ -24,6 +24,7 @@ def judge(seen: Evidence) -> Verdict:
     verdict.must_not("result or artifact is not the job's own", list(_foreign(seen)))
     verdict.must_not("artifact nobody points to", list(_leftover_artifacts(seen)))
     verdict.must_not("two runs of one fence", seen.odd_bodies)
+    verdict.must_not("slot of a schedule lost or doubled", seen.odd_slots)
     verdict.must_not("indexes or counters differ from a recount", seen.differences)
     verdict.must_not("working folder left", seen.folders)
     verdict.must_not("orphan process", seen.orphans)

@@ -22,6 +22,7 @@ from tests.chaos.load import Load, Told
 from tests.chaos.oracle import judge
 from tests.chaos.plan import Plan
 from tests.chaos.processes import Processes
+from tests.chaos.schedules import Slots
 from tests.chaos.system import System, make_roles, make_settings
 from tests.chaos.witness import Witness
 from tests.servers import Server
@@ -77,7 +78,8 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
     journal, witness = ClientJournal(folder / "client.log"), Witness(server.url)
     try:
         load = Load(plan.jobs, app.jobs.client, settings.base_url, journal)
-        return _Run(plan, folder, settings, server, processes, app.jobs.client.store, journal, witness, say, purge_some).go(load)
+        slots = Slots(app.jobs.client)
+        return _Run(plan, folder, settings, server, processes, app.jobs.client.store, journal, witness, slots, say, purge_some).go(load)
     finally:
         witness.stop()
         processes.clear()
@@ -97,6 +99,7 @@ class _Run:
     store: Store
     journal: ClientJournal
     witness: Witness
+    slots: Slots
     say: Callable[[str], None]
     purge_some: bool
 
@@ -109,11 +112,12 @@ class _Run:
         with (self.folder / "faults.log").open("a", buffering=1) as log:
             faults = Faults(self.plan.faults, self.processes, self.server, lambda line: print(line, file=log))
             self.witness.start()
+            self.slots.lay(self.plan.seconds)
             load.start()
             self._under_load(load, faults)
         faulty_until = time.time()
         self.say("no more faults; waiting for the jobs to end")
-        self._tick_until(lambda: self.processes.all_up() and self._at_rest(), REST_SECONDS)
+        self._tick_until(lambda: self.processes.all_up() and self._at_rest() and self.slots.settled(), REST_SECONDS)
         rest_seconds = time.time() - faulty_until
         purged = self._purge() if self.purge_some else set()
         self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS / 4)
@@ -218,6 +222,7 @@ class _Run:
             stuck=self.processes.stuck,
             undeclared=load.told.undeclared,
             given_up=load.told.given_up,
+            odd_slots=self.slots.wrong(records, purged),
             purged=purged,
         )
 

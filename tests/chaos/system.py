@@ -18,7 +18,7 @@ from tests.stack import free_port
 #: Short times, so that a run is minutes: leases end and are missed in seconds.
 TIMES = {
     "lease_seconds": 6.0, "announce_seconds": 0.5, "rescue_seconds": 1.0, "cleanup_seconds": 3.0, "hint_seconds": 5.0,
-    "cancel_grace_seconds": 2.0, "shutdown_grace_seconds": 0.5,
+    "cancel_grace_seconds": 2.0, "shutdown_grace_seconds": 0.5, "fire_seconds": 0.5,
     # A canary has no client, and goes when it has ended: nothing for the oracle.
     "canary_seconds": 0,
 }  # fmt: skip

@@ -70,6 +70,7 @@ BROKEN = {
     "result or artifact is not the job's own": replace(CLEAN, artifacts={"acme/main/ja/1": "a ja.2"}),
     "artifact nobody points to": replace(CLEAN, artifacts={**CLEAN.artifacts, "acme/main/jc/1": "c jc.1"}),
     "two runs of one fence": replace(CLEAN, odd_bodies=["ja.1 started twice"]),
+    "slot of a schedule lost or doubled": replace(CLEAN, odd_slots=["sch_1: ['fired', 'fired'] for one slot"]),
     "indexes or counters differ from a recount": replace(CLEAN, differences=["jobs"]),
     "working folder left": replace(CLEAN, folders=["ja.1"]),
     "orphan process": replace(CLEAN, orphans=["w1:1 pid 3"]),

@@ -26,7 +26,12 @@ def test_a_hundred_clients_over_a_thousand_jobs(make_stack: Callable[..., Stack]
     own = Server(tmp_path / "own-server").start()
     try:
         stack = make_stack(
-            redis_url=own.url, announce_seconds=1000.0, events_per_tenant=1_000_000, http_streams=120, max_concurrent_jobs=1000
+            redis_url=own.url,
+            announce_seconds=1000.0,
+            events_per_tenant=1_000_000,
+            http_streams=120,
+            http_streams_per_tenant=120,
+            max_concurrent_jobs=1000,
         )
         api = stack.api()
         host, _, port = api.url.removeprefix("http://").partition(":")

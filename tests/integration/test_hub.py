@@ -83,6 +83,7 @@ def test_silence_is_no_event(jobs: Cell, made: Hub) -> None:
 
 
 def test_what_was_published_while_nobody_listened_is_found(jobs: Cell, made: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "POLL_SECONDS", 1000.0)
     run = jobs.running()
     with made.follow(run.job_id, run.tenant_id, after=2) as follower:
         write(jobs, run, 1, 2)

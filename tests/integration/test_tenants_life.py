@@ -14,6 +14,7 @@ from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.senders import Rate, Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
@@ -48,6 +49,43 @@ def test_a_key_belongs_to_a_tenant_and_to_one_request(jobs: Cell) -> None:
         jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a", priority=1), idempotency_key="k")
     odd = "key with spaces: \u00e9\n" * 20
     jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a"), idempotency_key=odd)
+
+
+def test_a_key_is_its_routes_and_its_workspaces_own(jobs: Cell) -> None:
+    made = [
+        jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a"), idempotency_key="k", sender=Sender(scope=scope)).job_id
+        for scope in ("jobs\n", "run\n", "jobs\nw1", "jobs\nw2")
+    ]
+    assert len(set(made)) == 4
+    with pytest.raises(AlreadySubmitted) as known:
+        jobs.client.submit(NewJob(pipeline="sleep", tenant_id="a"), idempotency_key="k", sender=Sender(scope="jobs\nw1"))
+    assert known.value.job_id == made[2]
+
+
+def test_a_sender_has_a_rate_of_its_own_besides_the_tenants(jobs: Cell) -> None:
+    cell = jobs.with_settings(submit_rate_per_key=2.0)
+    cell.client.set_limits("acme", TenantLimits(submit_rate=1000))
+    first = Sender("key:one")
+    cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), sender=first)
+    assert [(rate.name, rate.quota, rate.window, rate.left) for rate in first.rates] == [("tenant", 1000, 1, 999), ("key", 2, 1, 1)]
+    refused: list[RateLimited] = []
+    for _ in range(50):
+        try:
+            cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), sender=Sender("key:one"))
+        except RateLimited as error:
+            refused.append(error)
+    assert 0 < len(refused) < 50
+    assert {(error.whose, error.limit, error.retry_after) for error in refused} == {("key", 2, 1)}
+    for other in (Sender("key:two"), Sender("address:::1"), None):
+        cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), sender=other)
+
+
+def test_a_slow_rate_says_how_long_its_quota_takes(jobs: Cell) -> None:
+    jobs.client.set_limits("acme", TenantLimits(submit_rate=0.25))
+    sender = Sender("key:one")
+    jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), sender=sender)
+    assert sender.rates == [Rate("tenant", 0.25, left=0, reset=4)]
+    assert (sender.rates[0].quota, sender.rates[0].window) == (1, 4)
 
 
 def test_limits_are_kept_replaced_and_checked(jobs: Cell) -> None:
@@ -133,7 +171,8 @@ def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs
         artifacts.put(local, f"{folder}/a.txt")
         jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=5)
         jobs.client.set_limits(tenant, TenantLimits(weight=2))
-    live, waiting = jobs.running(tenant_id="gone"), jobs.submit(tenant_id="gone")
+    live = jobs.running(tenant_id="gone")
+    waiting = jobs.client.submit(NewJob(pipeline="sleep", tenant_id="gone"), idempotency_key="k")
     count = erase_tenant(jobs.store, artifacts, "gone", dry_run=True)
     assert count.to_dict() == {"jobs": 3, "still_live": 2, "artifact_bytes": 5, "done": False}
     first = erase_tenant(jobs.store, artifacts, "gone", dry_run=False)

@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from pipeline_jobs import events
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.batches import Batch, Batches, NewBatch
 from pipeline_jobs.erase import erase_tenant
@@ -125,6 +126,7 @@ def test_a_message_is_the_job_as_get_gives_it_signed_so_that_the_library_takes_i
     with Receiver() as receiver:
         endpoint, secret = hooks.endpoints.create("acme", receiver.url())
         job = hooks.end(tags=("a",), metadata={"empty": [], "big": 2**53 + 1, "name": "Zoë"})
+        told = events.read(hooks.cell.store, job.job_id).events[-1].to_dict()
         # What is sent does not need the record any more.
         hooks.cell.client.delete(job.job_id)
         hooks.sender.run_once()
@@ -132,6 +134,7 @@ def test_a_message_is_the_job_as_get_gives_it_signed_so_that_the_library_takes_i
         hit = receiver.hits[0]
         sent = Webhook(secret).verify(hit.body, dict(hit.headers))
         assert (sent["type"], sent["data"]) == ("job.completed", json.loads(json.dumps(job.to_body(""))))
+        assert {name: sent[name] for name in told if name != "data"} == {name: told[name] for name in told if name != "data"}
         assert hit.headers["content-type"] == "application/json"
         hooks.outcome(hit.message_id, "delivered")
         row = hooks.ledger.get(hit.message_id)

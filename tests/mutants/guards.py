@@ -29,7 +29,15 @@ BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
+BATCHES = "tests/integration/test_batches.py"
+DEPENDENCIES = "tests/integration/test_dependencies.py"
+RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
+SCHEDULES = "tests/integration/test_schedules.py"
+EVENTS = "tests/integration/test_events.py"
+EVENTS_MODEL = "tests/integration/test_events_model.py"
+HUB = "tests/integration/test_hub.py"
+STREAMS = "tests/unit/web/test_events.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -63,7 +71,7 @@ GUARDS = (
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
-    _lua("progress", "never falls", "if tonumber(percent) < before then", "if false then"),
+    _lua("lib/telling", "progress never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
     _lua("finish", "the fence", _SAME_FENCE, _RUNNING),
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
@@ -127,10 +135,35 @@ GUARDS = (
         "",
         FAIR,
     ),
+    # -- batches, dependencies, retries
+    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then return {'taken'} end", "return {'taken'}", BATCHES),
+    _lua(
+        "submit_batch", "a taken id refuses the batch", "if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end", "", BATCHES
+    ),
+    _lua(
+        "lib/batches",
+        "the end of a batch is told once",
+        "if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then",
+        "do",
+        BATCHES,
+    ),
+    _lua("lib/batches", "a batch goes with its last job", "if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end", "", BATCHES),
+    _lua("lib/dependencies", "only one's own jobs", "found[2] == tenant and (within", "(within", DEPENDENCIES),
+    _lua(
+        "lib/dependencies", "who stops waiting is forgotten", "if job.reason ~= 'dependency' then return end", "do return end", DEPENDENCIES
+    ),
+    _lua(
+        "lib/settling", "a policy", "local policy = to == 'completed' and 'run' or more[1] or 'fail'", "local policy = 'run'", DEPENDENCIES
+    ),
+    _lua("lib/settling", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
+    _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
+    _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
     # -- tenants
-    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "if true then return nil end", TENANTS),
+    _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "do return nil end", TENANTS),
     _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
-    _lua("lib/accept", "the tenant's submit rate", "if have < 1 then", "if false then", TENANTS),
+    _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
+    _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _py("client", "a key is its sender's own", 'digest(f"{sender.scope if sender else', "digest(f\"{'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -142,7 +175,7 @@ GUARDS = (
         "math.min(share.time, present() + turn)",
         FAIR,
     ),
-    _lua("lib/fair", "shares are by the time that was used", "charge(job, used - tonumber(", "charge(job, 0 * tonumber(", FAIR),
+    _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
@@ -172,6 +205,35 @@ GUARDS = (
     _no_oom_flag("progress"),
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
+    # -- schedules
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
+    _lua(
+        "schedule_fire",
+        "a slot that was fired waits no more",
+        "  redis.call('ZREM', K.schedule_slots(id), slot)\n  slots_done",
+        "  slots_done",
+        SCHEDULES,
+    ),
+    _lua(
+        "schedule_fire",
+        "no template but the newest",
+        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "",
+        SCHEDULES,
+    ),
+    _lua("schedule_fire", "overlap skip", "if schedule.overlap == 'skip' then return skipped('overlap') end", "", SCHEDULES),
+    _lua("schedule_fire", "one after the other", "if left > 0 then", "if false then", SCHEDULES),
+    _lua("schedule_fire", "a limit refuses a slot too", "if refused then\n", "if false then\n", SCHEDULES),
+    _lua("schedule_put", "two changes at once", "if known.revision ~= before then return 'changed' end", "", SCHEDULES),
+    _lua(
+        "schedule_put",
+        "a slot that is due is reported before a change",
+        "<= NOW then return 'due' end",
+        "<= 0 then return 'due' end",
+        SCHEDULES,
+    ),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
@@ -179,7 +241,7 @@ GUARDS = (
     _no_oom_flag("purge"),
     _no_oom_flag("delete"),
     # -- webhooks
-    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to)\n", "", WEBHOOKS),
+    _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
     _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
@@ -252,4 +314,18 @@ GUARDS = (
         "if False:",
         "tests/unit/test_autoscale.py",
     ),
+    # -- events
+    _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
+    _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
+    _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
+    _py("hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
+    _py("hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
+    _py("hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),
+    _py("hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
+    _py("web/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
+    _py("web/events", "another's job is an unknown one", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
+    _py("web/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
 )

@@ -67,7 +67,8 @@ class Bench:
         monkeypatch.setattr(lease, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda pid, number: self.killed.append((pid, number))))
         settings = SimpleNamespace(announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0)
         jobs = SimpleNamespace(
-            settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None
+            settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None,
+            declare_pipelines=lambda: None,
         )  # fmt: skip
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
         self.keeper = jobs.keeper = LeaseKeeper(

@@ -15,40 +15,22 @@ local function remember_key(tenant, key, fingerprint, id)
   redis.call('EXPIRE', K.idempotency(tenant, key), 86400)
 end
 
--- A tenant's submit tokens.
-local function submit_tokens(tenant, rate)
-  local bucket = redis.call('HMGET', K.rate(tenant), 'tokens', 'tokens_at')
-  return tokens(tonumber(bucket[1]) or 0, tonumber(bucket[2]) or 0, rate)
-end
-
--- Reply that says why so many more jobs of a tenant are not taken now, or nil. A batch needs one submit token to come in and takes one for
--- each of its jobs: the debt is paid off before the next one comes in.
-local function no_room(tenant, n, most_of_tenant, most_of_all)
+-- Reply that says why so many more jobs of a tenant are not taken now, or nil. `sender` may send `sender_rate` jobs a second (0: any number).
+local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_rate)
   local limits = limits_of(tenant)
-  if limits.submit_rate then
-    local have = submit_tokens(tenant, limits.submit_rate)
-    if have < 1 then
-      local missing = math.min(limits.submit_rate > 0 and (1 - have) / limits.submit_rate * 1000 or 3600000, 3600000)
-      return {'rate', tostring(limits.submit_rate), int(math.ceil(missing))}
-    end
+  local wait = limits.submit_rate and no_token('tenant', K.rate(tenant), limits.submit_rate)
+  if wait then return {'rate', 'tenant', tostring(limits.submit_rate), int(wait)} end
+  if sender_rate > 0 and sender ~= '' then
+    local kind = string.match(sender, '^%a+')
+    wait = no_token(kind, K.sender_rate(sender), sender_rate)
+    if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then
-    return {'full', 'storage', 300}
+  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then return {'full', 'storage', 300}
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or tonumber(most_of_tenant)
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
   if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
-end
-
--- Count so many submits against a tenant's rate. Returns its limit and what is left, or two empty strings.
-local function take_room(tenant, n)
-  local rate = limits_of(tenant).submit_rate
-  if not rate then return '', '' end
-  local left = submit_tokens(tenant, rate) - n
-  redis.call('HSET', K.rate(tenant), 'tokens', left, 'tokens_at', int(NOW))
-  redis.call('EXPIRE', K.rate(tenant), math.min(math.max(3600, math.ceil(-left / rate) + 60), 2592000))
-  return tostring(rate), int(math.max(0, math.floor(left)))
 end
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.
@@ -87,6 +69,7 @@ local function accept(asked, ttl_ms)
     members[2 * i - 1], members[2 * i] = own, id
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id
+    if job.blobs then count_blobs(tenant, job.blobs, 1) end
     if job.tags then
       for _, tag in ipairs(cjson.decode(job.tags)) do
         local of_tag = by_tag[tag] or {}

@@ -19,7 +19,7 @@ end
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   if job.status == 'queued' then leave_queue(id, job) end
-  local share = share_of(job.tenant_id, job.workspace_id)
+  local share = share_of(job.tenant_id, job.workspace_id, job.pipeline)
   if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
   local used = used_ms(job)
   if job.status == 'running' then observe('duration', job, used) end
@@ -27,17 +27,18 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
-  if job.reason or job.celery then redis.call('HDEL', K.job(id), 'reason', 'celery') end
+  -- What only a live job needs does not lie in memory until the purge.
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
   ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)
-  end_event(id, job, to)
+  local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
-  outbox_job(id, job, to)
+  outbox_job(id, job, to, number)
 end
 
 local function end_cancelled(id, job, ttl_ms)

@@ -38,7 +38,7 @@ local function enter_ring(tenant)
   end
   redis.call('SREM', K.waiting(), tenant)
   -- Of those that come at the same time the first one is first: by a part of a ms, so that it does not count for a share.
-  local turn = redis.call('INCR', K.entries()) % 1000 / 1000
+  local turn = redis.call('INCR', K.entries()) % 100000 / 100000
   local share = share_of(tenant)
   share.time = math.max(share.time, present() + turn)
   redis.call('HSET', K.share(tenant), 'time', share.time)
@@ -115,11 +115,20 @@ local function unblock(pipeline)
   end
 end
 
--- This job may start: it is a hint and takes a slot, which is charged with what a run of its pipeline usually takes (1 s before anything is
--- known). The rest are other fields of its tenant's share that changed.
+-- Of moving averages: the part of the newest.
+local NEWEST = 0.1
+local function average(before, newest) return before and before * (1 - NEWEST) + newest * NEWEST or newest end
+
+-- What a run of a job is going to take, in ms: as its tenant's runs of this pipeline, else as everybody's, else 1 s.
+local function estimate(job)
+  return share_of(job.tenant_id, job.workspace_id, job.pipeline)['ms:' .. job.pipeline] or pipe_of(job.pipeline).ms or 1000
+end
+
+-- This job may start: it is a hint and takes a slot, which is charged with the estimate. The rest are other fields of its tenant's share
+-- that changed.
 local function dispatched(id, job, fence, ...)
   local pipe = pipe_of(job.pipeline)
-  local expected = pipe.ms or 1000
+  local expected = estimate(job)
   pipe.n = pipe.n + 1
   redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
   redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
@@ -141,13 +150,17 @@ local function slot_freed(id, job, to, ...)
   if job.status == 'running' then used = math.max(LEAST_MS, used_ms(job)) end
   local pipe = pipe_of(job.pipeline)
   pipe.n = math.max(0, pipe.n - 1)
+  local correction, in_ring = used - tonumber(job.charged or '0')
   if to == 'completed' then
-    pipe.ms = pipe.ms and pipe.ms * 0.9 + used * 0.1 or used
-    redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n, 'ms:' .. job.pipeline, pipe.ms)
+    local share, takes = share_of(job.tenant_id, job.workspace_id, job.pipeline), 'ms:' .. job.pipeline
+    pipe.ms, share[takes] = average(pipe.ms, used), average(share[takes], used)
+    redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n, takes, pipe.ms)
+    in_ring = charge(job, correction, -1, takes, share[takes], ...)
   else
     redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n)
+    in_ring = charge(job, correction, -1, ...)
   end
-  if not charge(job, used - tonumber(job.charged or '0'), -1, ...) then enter_ring(job.tenant_id) end
+  if not in_ring then enter_ring(job.tenant_id) end
   if pipe.cap then unblock(job.pipeline) end
 end
 
@@ -192,7 +205,6 @@ local function next_job()
     if not tenant then return nil end
     local place = redis.call('ZRANGE', K.workspaces(tenant), 0, 0, 'WITHSCORES')
     local workspace = place[1]
-    local share = share_of(tenant, workspace)
     local why, wait = held_back(tenant)
     if why or not workspace then
       redis.call('ZREM', K.ring(), tenant)
@@ -207,6 +219,7 @@ local function next_job()
           PRESENT = tonumber(first[2])
           redis.call('SET', K.present(), first[2])
         end
+        local share = share_of(tenant, workspace, pipeline)
         share.present = tonumber(place[2])
         local changed = {'present', place[2]}
         local rate = limits_of(tenant).start_rate
@@ -240,7 +253,7 @@ local function wake()
   end
   -- Who was let back for a pipeline may have started a job of another one instead: ask again for those who still wait.
   for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
-    local capped = string.match(field, '^cap:(.*)$')
+    local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
     if capped then unblock(capped) end
   end
 end

@@ -19,30 +19,31 @@ local function limits_of(tenant)
   return limits
 end
 
--- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end,
--- and under `w:X` the virtual time of workspace X.
+-- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end;
+-- under `w:X` the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
 local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at'}
 local shares = {}
-local function share_of(tenant, workspace)
-  local share, own = shares[tenant], 'w:' .. (workspace or '')
+local function share_of(tenant, workspace, pipeline)
+  local share, own, takes = shares[tenant], 'w:' .. (workspace or ''), 'ms:' .. (pipeline or '')
   if not share then
-    local known = redis.call('HMGET', K.share(tenant), own, unpack(SHARE))
-    share = {[own] = tonumber(known[1]) or 0}
-    for i = 1, #SHARE do share[SHARE[i]] = tonumber(known[i + 1]) or 0 end
+    local known = redis.call('HMGET', K.share(tenant), own, takes, unpack(SHARE))
+    share = {[own] = tonumber(known[1]) or 0, [takes] = tonumber(known[2]) or false}
+    for i = 1, #SHARE do share[SHARE[i]] = tonumber(known[i + 2]) or 0 end
     shares[tenant] = share
-  elseif workspace and not share[own] then
-    share[own] = tonumber(redis.call('HGET', K.share(tenant), own)) or 0
+    return share
   end
+  if workspace and not share[own] then share[own] = tonumber(redis.call('HGET', K.share(tenant), own)) or 0 end
+  if pipeline and share[takes] == nil then share[takes] = tonumber(redis.call('HGET', K.share(tenant), takes)) or false end
   return share
 end
 
--- A pipeline: `cap` (nil: none), `n` (its slots), `ms` (what a run usually takes, a moving average; nil before the first).
+-- A pipeline: `cap` (an admin's, else its own; nil: none), `n` (its slots), `ms` (what a run usually takes, whoever's it is).
 local pipes = {}
 local function pipe_of(pipeline)
   local pipe = pipes[pipeline]
   if not pipe then
-    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
-    pipe = {cap = tonumber(known[1]), n = tonumber(known[2]) or 0, ms = tonumber(known[3])}
+    local known = redis.call('HMGET', K.pipelines(), 'cap:' .. pipeline, 'own:' .. pipeline, 'n:' .. pipeline, 'ms:' .. pipeline)
+    pipe = {cap = tonumber(known[1] or known[2]), n = tonumber(known[3]) or 0, ms = tonumber(known[4])}
     pipes[pipeline] = pipe
   end
   return pipe

@@ -125,10 +125,10 @@ local function outbox(event)
   return made
 end
 
--- The end of a job: called by the one way into a terminal state, with the record as it ended.
-local function outbox_job(id, job, to)
+-- The end of a job: called by the one way into a terminal state, with the record as it ended and the number of the event in its log.
+local function outbox_job(id, job, to, number)
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), own = job.webhook,
+    source = K.job(id), own = job.webhook, fields = {'webhook_seq', int(number)},
   })
 end

@@ -1,9 +1,9 @@
 -- Uploads: what a tenant keeps, which jobs need which, how one goes.
 
--- Bytes that a tenant keeps: its jobs' artifacts, and the whole promised length of its uploads (so that many begun at once cannot pass the limit).
+-- Bytes that a tenant keeps: its jobs' artifacts and kept outputs, and the whole promised length of its uploads (so that many begun at once cannot pass the limit).
 local function kept_bytes(tenant)
-  local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'upload_bytes')
-  return tonumber(kept[1] or '0') + tonumber(kept[2] or '0')
+  local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'output_bytes', 'upload_bytes')
+  return (kept[1] or 0) + (kept[2] or 0) + (kept[3] or 0)
 end
 
 -- Finds the upload that each new job's url names, and says which cannot be used: {'upload', number of a job (from 0), why, ...}, or nil.

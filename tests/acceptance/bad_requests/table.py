@@ -49,6 +49,11 @@ WITH_BODY: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("PUT", "/pipeline/tenants/acme/limits", {"weight": 1}),
     ("POST", "/pipeline/webhook-endpoints", {"url": "https://hooks.example/x"}),
     ("PATCH", "/pipeline/webhook-endpoints/{hook}", {"description": "x"}),
+    ("POST", "/pipeline/batches", {"jobs": [{"pipeline": "sleep"}]}),
+    ("POST", "/pipeline/jobs/cancel", {"tag": "x"}),
+    ("POST", "/pipeline/schedules", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}),
+    ("PATCH", "/pipeline/schedules/{schedule}", {"name": "x"}),
+    ("PUT", "/pipeline/pipelines/sleep/limits", {"max_concurrent": 1}),
     ("POST", "/pipeline/events/token", {"job_id": "job_1704326400_abc12345"}),
 )
 #: Those of their fields that the unit tests' corpus does not have, with values that they must not have.
@@ -84,6 +89,21 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
         "url": ("", 1, "x", "https://127.0.0.1/x", "https://user@hooks.example/"), "events": ("x", [1], ["x"]), "description": (1, "a\0"),
         "enabled": ("true", 1, []), "tenant_id": ("other",), "secret": ("x",),
     },
+    "POST /pipeline/batches": {
+        "jobs": (None, [], {}, "x", 1, [1], ["x"], [None]), "mode": ("x", 1, []), "metadata": (None, [], "x"), "tenant_id": ("", "-a", 1),
+        "workspace_id": ("", "-a", 1),
+    },
+    "POST /pipeline/jobs/cancel": {
+        "tag": ("", 1, [], "a\nb", "x" * 65), "status": ("x", 1), "tenant_id": ("", "-a", 1), "pipeline": ("", "-a", 1),
+        "created_after": ("now", 1, ""), "dry_run": ("true", 1),
+    },
+    "POST /pipeline/schedules": {
+        "cron": (None, "", "x", "* * * *", "61 * * * *", "* * * * * * * *", 1, [], "@nobody"),
+        "timezone": ("", "Nowhere/City", 1, "../etc/passwd"),
+        "overlap": ("x", 1), "catch_up": ("x", 1), "job": (None, [], "x", 1), "name": (1, [], "a\0"),
+    },
+    "PATCH /pipeline/schedules/{schedule}": {"cron": ("", "x", 1), "timezone": ("Nowhere/City", 1), "overlap": ("x",), "job": ([], "x")},
+    "PUT /pipeline/pipelines/sleep/limits": {"max_concurrent": (-1, 1.5, "1", True, []), "weight": (1,)},
     "POST /pipeline/events/token": {"job_id": (1, [], True, {}), "tenant_id": ("-a", 1, [], "a b"), "scope": ("x",)},
     "POST /pipeline/run": {"timeout": (-1, "1", True, [], {}), "deadline_seconds": (0, "1"), "run_at": ("now", 1)},
 }
@@ -159,6 +179,7 @@ def corpus() -> list[Bad]:
         *_uploads(),
         *_hooks(),
         *_streams(),
+        *_many(),
         *_methods(),
         *_states(),
     ]
@@ -169,7 +190,7 @@ def _bodies() -> Iterator[Bad]:
     for method, path, good in WITH_BODY:
         for name, data, status, named in RAW:
             # What is wrong with a field of the one is an unknown field of the other.
-            if status == 400 or ("jobs" in path and method == "POST"):
+            if status == 400 or path == "/pipeline/jobs":
                 yield Bad(name, method, path, status, named, data, {"Content-Type": JSON})
         good_bytes = json.dumps(good).encode()
         for kind in TYPES:
@@ -360,6 +381,36 @@ def _streams() -> Iterator[Bad]:
     for odd in ("-a", "a%20b", "", "x" * 65):
         yield Bad("an odd tenant", "GET", f"/pipeline/events?tenant_id={odd}", 422, "tenant_id")
     yield Bad("a plain request", "GET", "/pipeline/jobs/{job}/ws", 426, "WebSocket")
+
+
+def _many() -> Iterator[Bad]:
+    """Batches, schedules, retries, limits of pipelines."""
+    for odd in ODD_IDS:
+        slash = "%2f" in odd
+        for method, path, named in (
+            ("GET", f"/pipeline/batches/{odd}", "batch"), ("POST", f"/pipeline/batches/{odd}/cancel", "batch"),
+            ("POST", f"/pipeline/jobs/{odd}/retry", "job"), ("GET", f"/pipeline/schedules/{odd}", "schedule"),
+            ("DELETE", f"/pipeline/schedules/{odd}", "schedule"), ("POST", f"/pipeline/schedules/{odd}/pause", "schedule"),
+            ("POST", f"/pipeline/schedules/{odd}/resume", "schedule"), ("POST", f"/pipeline/schedules/{odd}/run", "schedule"),
+        ):  # fmt: skip
+            yield Bad("an odd id", method, path, 404, "nothing" if slash else named)
+    for path in ("/pipeline/batches", "/pipeline/schedules"):
+        for query, status, named in (("limit=0", 422, "limit"), ("limit=x", 422, "limit"), ("cursor=!", 422, "cursor"), ("x=1", 400, "x")):
+            yield Bad("a parameter", "GET", f"{path}?{query}", status, named)
+    for name, status in (("nope", 404), ("-a", 422), ("x" * 65, 422)):
+        yield Bad("an unknown pipeline", "GET", f"/pipeline/pipelines/{name}/limits", status, "pipeline")
+        body, headers = b'{"max_concurrent":1}', {"Content-Type": JSON}
+        yield Bad("an unknown pipeline", "PUT", f"/pipeline/pipelines/{name}/limits", status, "pipeline", body, headers)
+    jobs = (
+        ("jobs.0.pipeline", {"pipeline": "nope"}), ("jobs.0.url", {}), ("jobs.0.url", {"url": "ftp://x/"}),
+        ("jobs.0.priority", {"priority": 99}),
+        ("jobs.0.url", {"url": "upload://" + "0" * 24}), ("jobs.0.url", {"url": "upload://{incomplete}"}), ("jobs.0.x", {"x": 1}),
+    )  # fmt: skip
+    for named, job in jobs:
+        body = json.dumps({"jobs": [job]}).encode()
+        yield Bad(f"a batch with {named}", "POST", "/pipeline/batches", 422, named, body, {"Content-Type": JSON})
+    too_many = json.dumps({"jobs": [{"pipeline": "sleep"}] * 1001}).encode()
+    yield Bad("1,001 jobs", "POST", "/pipeline/batches", 422, "jobs", too_many, {"Content-Type": JSON})
 
 
 def _methods() -> Iterator[Bad]:

@@ -12,15 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.audit import Row
+from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
+from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.client import Client
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import (
     AlreadySubmitted,
     ChecksumMismatch,
     InvalidInput,
+    InvalidItems,
     JobNotEnded,
     JobNotWaiting,
     KeyReused,
+    UnknownBatch,
     UnknownJob,
     UnknownUpload,
     UploadConflict,
@@ -28,8 +32,14 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
+from pipeline_jobs.overview import Now
+from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
+from pipeline_jobs.schedule_store import Fired, ScheduleStore
+from pipeline_jobs.scheduler import Scheduler
+from pipeline_jobs.schedules import Outcome, Schedule
+from pipeline_jobs.senders import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
@@ -77,7 +87,7 @@ class FakeJobs:
     """Client and results in one: every job by its id."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self._rules = Client(cast(Store, None), registry, settings)
+        self.rules = Client(cast(Store, None), registry, settings)
         self.jobs: dict[str, Job] = {}
         #: Raised by every operation on the store, when set.
         self.failure: Exception | None = None
@@ -85,19 +95,35 @@ class FakeJobs:
         self.while_waiting: Callable[[str], object] = lambda job_id: None
         self.waits: list[float] = []
         self.queries: list[JobQuery] = []
-        self.made_by_key: dict[tuple[str, str], tuple[NewJob, str]] = {}
+        #: What a submit says it was held against.
+        self.rates: list[Rate] = []
+        self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None) -> Job:
-        job = self._rules.prepare(new)
+    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        job = self.rules.prepare(new)
         self.ask()
         if idempotency_key is not None:
-            made = self.made_by_key.setdefault((new.tenant_id, idempotency_key), (new, f"job_1735905600_{len(self.jobs) + 1:08x}"))
-            if made[0] != new:
-                raise KeyReused
-            if made[1] in self.jobs:
-                raise AlreadySubmitted(made[1])
+            name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
+            if name in self.made_by_key:
+                made, job_id = self.made_by_key[name]
+                raise AlreadySubmitted(job_id) if made == new else KeyReused
+            self.made_by_key[name] = (new, f"job_1735905600_{len(self.jobs) + 1:08x}")
+        if sender is not None:
+            sender.rates.extend(self.rates)
         order = len(self.jobs) + 1
         return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        old = self.results(job_id).record()
+        if not old.ended:
+            raise JobNotEnded
+        if from_stage not in (None, "fetch", "publish", "sleep"):
+            raise InvalidInput("from_stage must be one of: fetch, publish", field="from_stage")
+        new = NewJob(
+            url=old.url, pipeline=old.pipeline, tenant_id=old.tenant_id, workspace_id=old.workspace_id, priority=len(from_stage or "")
+        )
+        made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
+        return self.put(made.evolve(retry_of=job_id))
 
     def list(self, query: JobQuery) -> JobPage:
         self.ask()
@@ -185,6 +211,87 @@ class FakeHandle:
         self.record()
         self.jobs.wait(self.job_id, timeout)
         return self.record()
+
+
+@dataclass
+class FakeBatches:
+    """Batches over the fake jobs."""
+
+    jobs: FakeJobs
+    batches: dict[str, Batch] = field(default_factory=dict)
+    made_by_key: dict[tuple[str, str], tuple[NewBatch, Made]] = field(default_factory=dict)
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+        self.jobs.ask()
+        if idempotency_key is not None and (known := self.made_by_key.get((new.tenant_id, idempotency_key))):
+            if known[0] != new:
+                raise KeyReused
+            return replace(known[1], replayed=True)
+        errors = [
+            {**error, "field": f"jobs.{number}.{error['field']}"} for number, job in enumerate(new.jobs) for error in self._wrong(job)
+        ]
+        good = [job for job in new.jobs if isinstance(job, NewJob) and not self._wrong(job)]
+        if errors and not (partial and good):
+            raise InvalidItems(errors)
+        batch_id = f"batch_1735905600_{len(self.batches) + 1:08x}"
+        ids: list[str | None] = []
+        for job in new.jobs:
+            if isinstance(job, WrongJob) or self._wrong(job):
+                ids.append(None)
+            else:
+                made = self.jobs.submit(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id))
+                ids.append(self.jobs.put(made.evolve(batch_id=batch_id)).job_id)
+        counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(good)}
+        order = len(self.batches) + 1
+        self.batches[batch_id] = Batch(batch_id, new.tenant_id, new.workspace_id, NOON, len(good), counts, None, new.metadata, order)
+        result = Made(self.batches[batch_id], tuple(ids), tuple(errors))
+        if idempotency_key is not None:
+            self.made_by_key[new.tenant_id, idempotency_key] = (new, result)
+        return result
+
+    def get(self, batch_id: str) -> Batch:
+        self.jobs.ask()
+        try:
+            return self.batches[batch_id]
+        except KeyError:
+            raise UnknownBatch from None
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        self.jobs.ask()
+        if query.workspace_id is not None and query.tenant_id is None:
+            raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
+        before = read_cursor(query.cursor)
+        found = [
+            batch
+            for batch in sorted(self.batches.values(), key=lambda batch: -batch.order)
+            if (before is None or batch.order < before)
+            and query.tenant_id in (None, batch.tenant_id)
+            and query.workspace_id in (None, batch.workspace_id)
+        ]
+        page = found[: query.limit]
+        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        self.get(batch_id)
+        return self.cancel_matching(JobQuery(batch_id=batch_id), dry_run=False)
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        self.jobs.ask()
+        read_cursor(query.cursor)
+        found = [job for job in self.jobs.jobs.values() if not job.ended and _matches(job, query)]
+        stopping = sum(job.status is JobStatus.RUNNING for job in found)
+        for job in [] if dry_run else found:
+            self.jobs.results(job.job_id).revoke()
+        return Cancelled(len(found), len(found) - stopping, stopping, None)
+
+    def _wrong(self, job: NewJob | WrongJob) -> tuple[Mapping[str, str], ...]:
+        if isinstance(job, WrongJob):
+            return job.errors
+        try:
+            self.jobs.rules.prepare(job)
+        except InvalidInput as error:
+            return ({"field": error.field or "", "message": error.message, "code": error.code},)
+        return ()
 
 
 @dataclass
@@ -304,6 +411,69 @@ class FakeTenants:
         return Erased(3, 0, 7, done=not dry_run)
 
 
+class FakeScheduleStore(ScheduleStore):
+    """Schedules by their id; the clock stands at `NOON`."""
+
+    def __init__(self, jobs: FakeJobs) -> None:
+        self.jobs = jobs
+        self.found: dict[str, Schedule] = {}
+        self.lines: dict[str, list[Outcome]] = {}
+
+    def now(self) -> int:
+        self.jobs.ask()
+        return NOON
+
+    def put(self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False) -> str:
+        if not before and sum(one.tenant_id == schedule.tenant_id for one in self.found.values()) >= most:
+            return "full"
+        known = self.found.get(schedule.schedule_id, schedule.evolve(created_at=NOON, order=len(self.found) + 1))
+        following = known.next_run_at if keep_next else schedule.next_run_at
+        self.found[schedule.schedule_id] = schedule.evolve(
+            created_at=known.created_at, order=known.order, updated_at=NOON, next_run_at=following
+        )
+        return "ok"
+
+    def get(self, schedule_id: str) -> Schedule | None:
+        self.jobs.ask()
+        return self.found.get(schedule_id)
+
+    def log(self, schedule_id: str, limit: int) -> list[Outcome]:
+        return self.lines.get(schedule_id, [])[:limit]
+
+    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> list[Schedule]:
+        self.jobs.ask()
+        newest = sorted(self.found.values(), key=lambda one: -one.order)
+        mine = [one for one in newest if tenant_id in (None, one.tenant_id) and workspace_id in (None, one.workspace_id)]
+        return [one for one in mine if below is None or one.order < below][:limit]
+
+    def remove(self, schedule_id: str) -> bool:
+        self.jobs.ask()
+        return self.found.pop(schedule_id, None) is not None
+
+    def fire(self, schedule: Schedule, slot: int | None, job: Job | None, nonce: str, **options: Any) -> Fired:
+        assert job is not None
+        made = self.jobs.put(job.evolve(order=len(self.jobs.jobs) + 1))
+        self.lines.setdefault(schedule.schedule_id, []).insert(0, Outcome("manual", NOON, NOON, NOON, 1, made.job_id))
+        return Fired("fired", job=made)
+
+
+class OpenGuard:
+    """Jobs are taken."""
+
+    def __init__(self, jobs: FakeJobs) -> None:
+        self._jobs = jobs
+
+    def check(self) -> bool:
+        self._jobs.ask()
+        return False
+
+
+def make_scheduler(jobs: FakeJobs) -> Scheduler:
+    """The real one's rules over a store in memory."""
+    jobs.rules.guard = cast(Any, OpenGuard(jobs))
+    return Scheduler(jobs.rules, FakeScheduleStore(jobs))
+
+
 def in_memory_webhooks() -> Webhooks:
     endpoints = FakeEndpoints()
     return Webhooks(endpoints, FakeLedger(endpoints), lambda draw: f"whsec_{draw.nonce}")
@@ -369,10 +539,38 @@ class FakeUploads:
 
 
 @dataclass
+class FakePipelineCaps:
+    kept: dict[str, int | None] = field(default_factory=dict)
+
+    def of(self, pipeline: str) -> PipelineLimits:
+        return PipelineLimits(self.kept.get(pipeline), 4, 1)
+
+    def set(self, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+        self.kept[pipeline] = max_concurrent
+        return self.of(pipeline)
+
+
+@dataclass
+class FakeOverview:
+    jobs: FakeJobs
+    slots: int = 4
+
+    def now(self, tenant_id: str | None) -> Now:
+        self.jobs.ask()
+        mine = [job for job in self.jobs.jobs.values() if tenant_id in (None, job.tenant_id)]
+        queued = [job for job in mine if job.status is JobStatus.QUEUED]
+        return Now(len(queued), sum(job.status is JobStatus.RUNNING for job in mine), self.slots, 1.0 if queued else None)
+
+    def tenants(self, most: int) -> list[str]:
+        return sorted({job.tenant_id for job in self.jobs.jobs.values()})[:most]
+
+
+@dataclass
 class World:
     """Everything behind the app under test."""
 
     jobs: FakeJobs
+    batches: FakeBatches
     artifacts: FakeArtifacts = field(default_factory=FakeArtifacts)
     readiness: dict[str, Mapping[str, Any]] = field(
         default_factory=lambda: {name: {"ok": True, "reason": None} for name in ("store", "broker", "workers", "beat")}
@@ -381,21 +579,26 @@ class World:
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
     uploads: FakeUploads = field(default_factory=FakeUploads)
+    schedules: Scheduler = field(init=False)
     webhooks: Webhooks = field(default_factory=in_memory_webhooks)
+    pipeline_caps: FakePipelineCaps = field(default_factory=FakePipelineCaps)
     events: FakeEvents = field(init=False)
     #: What an in-process run does.
     in_process: Callable[[NewJob], StepResult] = lambda new: StepResult(True, {"url": new.url})
 
     def __post_init__(self) -> None:
+        self.schedules = make_scheduler(self.jobs)
         self.events = FakeEvents(self.jobs.jobs, while_waiting=self.jobs.wait)
 
     @classmethod
     def make(cls, settings: Settings) -> World:
-        return cls(FakeJobs(make_registry(), settings))
+        jobs = FakeJobs(make_registry(), settings)
+        return cls(jobs, FakeBatches(jobs))
 
     def parts(self) -> Parts:
         return Parts(
             client=self.jobs,
+            batches=self.batches,
             results=self.jobs.results,
             run_in_process=lambda new: self.in_process(new),
             artifacts=self.artifacts,
@@ -405,7 +608,11 @@ class World:
             audit=self.audit,
             tenants=self.tenants,
             uploads=self.uploads,
+            schedules=self.schedules,
+            overview=FakeOverview(self.jobs),
+            secret=lambda: "test-secret",
             webhooks=self.webhooks,
+            pipeline_limits=self.pipeline_caps,
             events=cast(Events, self.events),
             stream_tokens=StreamTokens(lambda: "secret"),
             pipelines=make_registry(),

@@ -89,7 +89,7 @@ class TestKeyRing:
         ring = KeyRing(keys, clock)
         _, text = made(keys)
         ring.find(text)
-        assert text.rpartition("_")[2] not in repr(vars(ring))
+        assert text.split("_", 2)[2] not in repr(vars(ring))
 
     def test_a_full_store_does_not_shut_out_a_good_key(self, clock: Clock) -> None:
         class Full(FakeKeys):

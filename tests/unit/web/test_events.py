@@ -158,6 +158,21 @@ class TestPlaces:
         assert client.get(path(job), headers=SSE).status_code == 503
         second.close()
 
+    def test_a_tenant_leaves_places_for_others(self, make_client: MakeClient, world: World, job: Job) -> None:
+        world.events.after_all = None
+        client = make_client(http_streams=3, http_streams_per_tenant=2)
+        other = world.jobs.put(Job("job_1735905600_0000000b", JobStatus.RUNNING, "media", "other", "main", NOON))
+        mine = [client.get("/pipeline/events?tenant_id=acme", headers=SSE, buffered=False) for _ in range(2)]
+        refused = client.get(path(job), headers=SSE)
+        assert (refused.status_code, refused.get_json()["code"], refused.headers["Retry-After"]) == (429, "too_many_streams", "5")
+        theirs = client.get(path(other), headers=SSE, buffered=False)
+        assert theirs.status_code == 200
+        mine[0].close()
+        mine.append(client.get(path(job), headers=SSE, buffered=False))
+        assert mine[-1].status_code == 200
+        for stream in (*mine, theirs):
+            stream.close()
+
     def test_a_stream_that_was_never_read_gives_its_place_back(
         self, held: tuple[FlaskClient, TestResponse], world: World, job: Job
     ) -> None:
@@ -272,7 +287,14 @@ class TestRights:
     ) -> None:
         monkeypatch.setattr("pipeline_jobs.web.keyring.CACHE_SECONDS", 0.0)
         world.events.after_all = None
-        world.events.while_silent = lambda: world.keys.revoke("acme", key[0], actor="test")
+        silences: list[int] = []
+
+        def revoke() -> None:
+            silences.append(1)
+            assert len(silences) < 3, "it goes on"
+            world.keys.revoke("acme", key[0], actor="test")
+
+        world.events.while_silent = revoke
         answer = client.get(path(job), headers={**SSE, **key[1]})
         assert (answer.status_code, len(messages(answer.data))) == (200, 4)
         assert b"ping" not in answer.data

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.exceptions import QueueFull, RateLimited, StoreFull
+from pipeline_jobs.senders import Rate
 from pipeline_jobs.tenants import TenantLimits
 from tests.unit.web.checks import problem_of
 from tests.unit.web.fakes import World
@@ -106,6 +107,26 @@ class TestIdempotencyKey:
         again = client.post("/pipeline/jobs", json={"pipeline": "sleep", "priority": 1}, headers={"Idempotency-Key": "k"})
         problem_of(again, 422, "idempotency_key_reused")
 
+    def test_a_key_is_the_routes_own_and_a_run_in_flight_is_not_run_again(self, client: FlaskClient, world: World) -> None:
+        key = {"Idempotency-Key": "k"}
+        job_id = client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers=key).get_json()["job_id"]
+        body = {"pipeline": "sleep", "timeout": 0}
+        first = client.post("/pipeline/run", json=body, headers=key)
+        assert (first.status_code, first.get_json()["job_id"] != job_id) == (202, True)
+        again = client.post("/pipeline/run", json=body, headers=key)
+        problem_of(again, 409, "request_in_flight")
+        assert again.headers["Location"] == first.headers["Location"]
+        world.jobs.complete(first.get_json()["job_id"], n=1)
+        replayed = client.post("/pipeline/run", json=body, headers=key)
+        assert (replayed.status_code, replayed.get_json(), replayed.headers["Idempotent-Replayed"]) == (
+            200, {"success": True, "data": {"n": 1}}, "true",
+        )  # fmt: skip
+
+    def test_a_key_whose_job_was_removed_makes_no_second_one(self, client: FlaskClient, world: World) -> None:
+        made = client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"})
+        del world.jobs.jobs[made.get_json()["job_id"]]
+        problem_of(client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"}), 409, "job_gone")
+
     @pytest.mark.parametrize("key", ["", "x" * 256])
     def test_a_key_of_a_wrong_length_is_refused(self, client: FlaskClient, key: str) -> None:
         problem_of(client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": key}), 422)
@@ -127,3 +148,30 @@ def test_too_much_is_said_with_the_time_to_come_again(
     problem_of(refused, status, code)
     assert refused.headers["Retry-After"] == "9"
     assert ("RateLimit" in refused.headers) == (code == "rate_limited")
+
+
+def test_what_may_still_be_sent_is_said_with_each_new_job(client: FlaskClient, world: World) -> None:
+    assert "RateLimit" not in client.post("/pipeline/jobs", json={"pipeline": "sleep"}).headers
+    world.jobs.rates = [Rate("tenant", 10, left=4, reset=1), Rate("key", 0.5, left=0, reset=2)]
+    for path in ("/pipeline/jobs", "/pipeline/run"):
+        made = client.post(path, json={"pipeline": "sleep"} | ({"timeout": 0} if path.endswith("run") else {}))
+        assert made.headers["RateLimit-Policy"] == '"tenant";q=10;w=1, "key";q=1;w=2'
+        assert made.headers["RateLimit"] == '"tenant";r=4;t=1, "key";r=0;t=2'
+
+
+class TestPipelineLimits:
+    PATH = "/pipeline/pipelines/sleep/limits"
+
+    def test_a_cap_is_set_seen_and_taken_away(self, client: FlaskClient, world: World) -> None:
+        assert client.get(self.PATH).get_json() == {"max_concurrent": None, "declared": 4, "current": 1}
+        assert client.put(self.PATH, json={"max_concurrent": 2}).get_json()["max_concurrent"] == 2
+        row = world.audit.rows[0]
+        assert (row.action, row.target, row.detail) == ("pipeline_limits.changed", "sleep", {"max_concurrent": 2})
+        assert client.put(self.PATH, json={"max_concurrent": None}).get_json()["max_concurrent"] is None
+
+    @pytest.mark.parametrize("body", [{}, {"max_concurrent": -1}, {"max_concurrent": 1.5}, {"max_concurrent": True}])
+    def test_what_is_wrong_is_named(self, client: FlaskClient, body: dict[str, object]) -> None:
+        problem_of(client.put(self.PATH, json=body), 422, field="max_concurrent")
+
+    def test_an_unknown_pipeline_is_not_found(self, client: FlaskClient) -> None:
+        problem_of(client.get("/pipeline/pipelines/ghost/limits"), 404, "unknown_pipeline")

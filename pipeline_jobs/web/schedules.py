@@ -1,0 +1,165 @@
+"""`/pipeline/schedules`: make, see, change, pause and remove schedules, and run one now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+
+from pipeline_jobs.exceptions import UnknownSchedule
+from pipeline_jobs.job import rfc3339
+from pipeline_jobs.schedules import Schedule
+from pipeline_jobs.web.bodies import Job
+from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.flags import require_queue
+from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.replies import job_path, job_reply, reply
+from pipeline_jobs.web.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
+from pipeline_jobs.web.schedule_requests import (
+    DEFAULT_UPCOMING,
+    ScheduleChange,
+    ScheduleListRequest,
+    SchedulePath,
+    ScheduleRequest,
+    ScheduleView,
+)
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.validation import validated
+
+RECENT = 20
+
+blueprint = APIBlueprint(
+    "schedules", __name__, url_prefix="/pipeline/schedules", abp_tags=[{"name": "schedules", "description": "Jobs by the clock."}]
+)
+blueprint.before_request(require_queue)
+
+
+def _own(schedule_id: str) -> Schedule:
+    """:raises UnknownSchedule: there is none, or it is another's."""
+    found = web().parts.schedules.get(schedule_id)
+    if not caller().sees(found):
+        raise UnknownSchedule
+    return found
+
+
+def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, Any]:
+    kept = web().parts.schedules
+    slots = [rfc3339(slot) for slot in kept.upcoming(schedule, upcoming)]
+    return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in kept.log(schedule.schedule_id, RECENT)]}
+
+
+def _note(action: str, schedule: Schedule, **detail: Any) -> None:
+    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
+    web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+
+
+@blueprint.post(
+    "",
+    summary="Make a schedule",
+    description="At each moment that `cron` names in `timezone` a job is made. A slot is fired once, or the schedule says why not.",
+    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location")}, 400, 404, 413, 415, 422, 429, 503),
+)
+@validated
+def create(body: ScheduleRequest) -> Response:
+    new = body.to_new()
+    new = replace(new, job=caller().new_job(new.job, body.model_fields_set))
+    made = web().parts.schedules.create(new)
+    _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
+    return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}"})
+
+
+@blueprint.get(
+    "",
+    summary="List schedules",
+    description="Newest first, of the key's tenant and workspace.",
+    responses=responses({200: answer("One page.", ScheduleList)}, 400, 404, 422, 503),
+)
+@validated
+def list_(query: ScheduleListRequest) -> Response:
+    tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
+    kept = web().parts.schedules
+    found, following = kept.list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
+
+
+@blueprint.get(
+    "/<schedule_id>",
+    summary="See a schedule",
+    description="With its next slots, and what became of the last ones.",
+    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 422, 503),
+)
+@validated
+def get(path: SchedulePath, query: ScheduleView) -> Response:
+    return reply(_detail(_own(path.schedule_id), query.upcoming))
+
+
+@blueprint.patch(
+    "/<schedule_id>",
+    summary="Change a schedule",
+    description="What is absent stays. With another `cron` or `timezone` the next slot is the first one from now on.",
+    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 413, 415, 422, 503),
+)
+@validated
+def change(path: SchedulePath, body: ScheduleChange) -> Response:
+    _own(path.schedule_id)
+    changed = web().parts.schedules.change(path.schedule_id, **body.to_changes())
+    _note("changed", changed, fields=sorted(body.model_dump(exclude_none=True)))
+    return reply(_detail(changed))
+
+
+@blueprint.delete(
+    "/<schedule_id>",
+    summary="Remove a schedule",
+    description="The jobs that it has made go on.",
+    responses=responses({200: answer("It is gone.", ScheduleRemoval)}, 404, 503),
+)
+@validated
+def delete(path: SchedulePath) -> Response:
+    gone = _own(path.schedule_id)
+    web().parts.schedules.delete(path.schedule_id)
+    _note("deleted", gone)
+    return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
+
+
+@blueprint.post(
+    "/<schedule_id>/pause",
+    summary="Pause a schedule",
+    description="Nothing is fired until it is resumed; slots that wait are skipped. Safe to repeat.",
+    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+)
+@validated
+def pause(path: SchedulePath) -> Response:
+    _own(path.schedule_id)
+    paused = web().parts.schedules.pause(path.schedule_id)
+    _note("paused", paused)
+    return reply(_detail(paused))
+
+
+@blueprint.post(
+    "/<schedule_id>/resume",
+    summary="Resume a schedule",
+    description="It goes on with the first slot from now on; nothing is caught up. Safe to repeat.",
+    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+)
+@validated
+def resume(path: SchedulePath) -> Response:
+    _own(path.schedule_id)
+    resumed = web().parts.schedules.resume(path.schedule_id)
+    _note("resumed", resumed)
+    return reply(_detail(resumed))
+
+
+@blueprint.post(
+    "/<schedule_id>/run",
+    summary="Run a schedule now",
+    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are.",
+    responses=responses({201: answer("The job.", Job, "Location", "ETag", "Retry-After")}, 404, 422, 429, 503),
+)
+@validated
+def run(path: SchedulePath) -> Response:
+    here, schedule = web(), _own(path.schedule_id)
+    job = here.parts.results(here.parts.schedules.run_now(path.schedule_id).job_id).record()
+    _note("run", schedule, job_id=job.job_id)
+    return job_reply(job, 201, {"Location": job_path(job)})

@@ -1,0 +1,121 @@
+"""The page's blueprint: what surrounds each of its views. Who may was asked before, as everywhere (`web/auth.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, render_template, request, url_for
+
+from pipeline_jobs import __version__
+from pipeline_jobs.api_keys import Role
+from pipeline_jobs.web import problems
+from pipeline_jobs.web.caller import maybe_caller
+from pipeline_jobs.web.flags import require_queue, require_ui
+from pipeline_jobs.web.ui import words
+from pipeline_jobs.web.ui.origin import check_origin
+
+_HERE = Path(__file__).parent
+#: No inline script or style runs, and nothing comes from elsewhere. Pico draws its arrows from data: URLs.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+blueprint = Blueprint(
+    "ui",
+    __name__,
+    url_prefix="/pipeline/ui",
+    template_folder=_HERE / "templates",
+    static_folder=_HERE / "static",
+    static_url_path="/static",
+)
+blueprint.before_request(require_ui)
+blueprint.before_request(require_queue)
+blueprint.before_request(check_origin)
+for _filter in words.FILTERS:
+    blueprint.add_app_template_filter(_filter)
+
+
+def page(template: str, status: int = 200, **values: Any) -> Response:
+    """A page from a template; for htmx, which asks for the part that moves, `_{template}` alone."""
+    name = f"_{template}" if is_fragment() and status < 400 else template
+    return Response(render_template(f"{name}.html", **values), status, content_type="text/html; charset=utf-8")
+
+
+def is_fragment() -> bool:
+    """A script on a page asks for a part of it."""
+    return request.headers.get("HX-Request") == "true"
+
+
+def see_other(endpoint: str, **values: Any) -> Response:
+    """After a write: a page to look at, so that a reload does not write again."""
+    return Response(status=303, headers={"Location": url_for(endpoint, **values)})
+
+
+@blueprint.context_processor
+def _everywhere() -> dict[str, Any]:
+    who = maybe_caller()
+    tenant = chosen_tenant()
+    return {
+        "who": who,
+        "may_submit": who is not None and who.role in (Role.SUBMIT, Role.ADMIN),
+        "is_admin": who is not None and who.role is Role.ADMIN,
+        "tenant": tenant,
+        # For links: only a key of all tenants has to name one.
+        "about": {"tenant_id": tenant} if tenant is not None and who is not None and who.sees_all else {},
+        "version": __version__,
+    }
+
+
+def chosen_tenant() -> str | None:
+    """The tenant that the page is about: the key's own; of a key of all tenants the one in the path or the query, or None for all."""
+    who = maybe_caller()
+    if who is None:
+        return None
+    if not who.sees_all:
+        return who.tenant_id
+    return (request.view_args or {}).get("tenant_id") or request.args.get("tenant_id") or None
+
+
+@blueprint.after_request
+def _guard(response: Response) -> Response:
+    headers = response.headers
+    if request.endpoint != "ui.static":
+        headers["Content-Security-Policy"] = _POLICY
+    # `no-referrer`, as elsewhere, would make browsers hide the origin of our own forms from us (Fetch, "append a request `Origin` header").
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+@blueprint.errorhandler(Exception)
+def _problem(error: Exception) -> Response:
+    """What the API says in JSON, as a page. Who has to sign in is sent there."""
+    told = problems.answer(error)
+    if told.status_code == 401:
+        return _to_sign_in()
+    response = page("problem", told.status_code, problem=told.get_json())
+    response.headers.extend({name: value for name, value in told.headers.items() if name in ("Retry-After", "Allow")})
+    return response
+
+
+def _to_sign_in() -> Response:
+    if is_fragment():
+        target = url_for("ui.sign_in", next=local_path(request.headers.get("HX-Current-URL", "")))
+        return Response("Sign in again.", 401, {"HX-Redirect": target}, content_type="text/plain; charset=utf-8")
+    wanted = local_path(request.full_path) if request.method == "GET" else None
+    return see_other("ui.sign_in", next=wanted)
+
+
+def local_path(address: str) -> str | None:
+    """Path and query of an address, if it is one of the page's own: nobody is sent elsewhere after signing in."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    root = url_for("ui.overview")
+    if not (parts.path == root or parts.path.startswith(root + "/")) or "\\" in address or ".." in parts.path:
+        return None
+    return parts.path + (f"?{parts.query}" if parts.query else "")

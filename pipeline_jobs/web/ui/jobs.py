@@ -1,0 +1,90 @@
+"""The list of jobs, a job, and what can be done to it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Response, url_for
+
+from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
+from pipeline_jobs.job import Job
+from pipeline_jobs.stream_tokens import StreamToken, job_scope
+from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.jobs import handle_of
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
+from pipeline_jobs.web.ui.listing import BY, filters, read_query
+from pipeline_jobs.web.ui.results import result_view, safe_link
+
+blueprint.add_app_template_filter(safe_link)
+
+
+@blueprint.get("/jobs")
+def jobs() -> Response:
+    who, found = caller(), filters()
+    listed = web().parts.client.list(who.query(read_query(found)))
+    return page(
+        "jobs",
+        jobs=listed.jobs,
+        next_cursor=listed.next_cursor,
+        filters=found,
+        # The one besides tenant and status, if there is one.
+        by=next((name for name in BY if name in found), None),
+        choices={name: text for name, text in BY.items() if name != "workspace_id" or who.workspace_id is None},
+    )
+
+
+@blueprint.get("/jobs/<job_id>")
+def job(job_id: str) -> Response:
+    record = handle_of(job_id).record()
+    return page("job", job=record, steps=steps(record), took=took(record), result=result_view(record), **_stream(record))
+
+
+@blueprint.post("/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> Response:
+    handle_of(job_id).revoke()
+    return see_other("ui.job", job_id=job_id)
+
+
+@blueprint.post("/jobs/<job_id>/delete")
+def delete(job_id: str) -> Response:
+    handle = handle_of(job_id)
+    if not handle.record().ended:
+        # The button is on ended jobs only: this one was retried meanwhile, or the form is not ours.
+        raise JobNotEnded
+    handle.forget()
+    return see_other("ui.jobs")
+
+
+def _stream(record: Job) -> dict[str, Any]:
+    """Where the page's script follows the job (`/pipeline/jobs/{id}/events`), and from which event on; nothing for a job that has ended.
+
+    A session opens the page only, so the script is given a token for this one stream: it is good for an hour, and as long as the key is.
+    """
+    if record.ended or is_fragment():
+        return {}
+    who, parts = caller(), web().parts
+    after = parts.events.page(record.job_id, 0, 1).last
+    token = parts.stream_tokens.make(StreamToken(who.key_id, job_scope(record.job_id)))[0] if who.key_id else None
+    return {"events": url_for("events.history", job_id=record.job_id, token=token), "after": after}
+
+
+def steps(record: Job) -> list[dict[str, Any]]:
+    """The pipeline's stages, each `done`, `now`, `failed` or `todo`; none if the pipeline is no longer known."""
+    try:
+        names = [stage.name for stage in web().parts.pipelines.get(record.pipeline).stages]
+    except UnknownPipeline:
+        return []
+    at = names.index(record.stage) if record.stage in names else -1
+    if record.status == "completed":
+        at = len(names)
+    here = {"running": "now", "failed": "failed", "cancelled": "failed"}.get(record.status.value, "todo")
+    return [{"name": name, "state": "done" if i < at else here if i == at else "todo"} for i, name in enumerate(names)]
+
+
+def took(record: Job) -> float | None:
+    """Seconds since the job began to run, or that it ran."""
+    if record.started_at is None:
+        return None
+    return max(0.0, (record.completed_at or time.time() * 1000) - record.started_at) / 1000

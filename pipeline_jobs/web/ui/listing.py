@@ -1,0 +1,41 @@
+"""What the address of a list says: filters and cursor, checked as the API does."""
+
+from __future__ import annotations
+
+from flask import request
+
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.tenants import NAME
+from pipeline_jobs.web.requests import ListRequest
+from pipeline_jobs.web.validation import check
+
+#: One of these goes with a tenant, and none of them with a status: each list has an index of its own (`pipeline_jobs/listing.py`).
+BY = {"workspace_id": "Workspace", "pipeline": "Pipeline", "tag": "Tag"}
+
+
+def filters() -> dict[str, str]:
+    """Those that are set. The form sends which one (`by`) and its value (`value`); links name it, as the API does."""
+    found = {name: request.args.get(name, "").strip() for name in ("tenant_id", "status", *BY)}
+    by = request.args.get("by", "")
+    if by in BY:
+        found = {"tenant_id": found["tenant_id"], by: request.args.get("value", "").strip()}
+    return {name: value for name, value in found.items() if value}
+
+
+def read_query(found: dict[str, str]) -> JobQuery:
+    """:raises Refused: 422, names the field."""
+    raw: dict[str, object] = {**found, "limit": "25"}
+    if "status" in found:
+        raw["status"] = found["status"].split(",")
+    cursor = request.args.get("cursor")
+    if cursor:
+        raw["cursor"] = cursor
+    return check(ListRequest, raw).to_query()
+
+
+def checked_name(field: str, value: str | None) -> str | None:
+    """:raises InvalidInput: it is no name of a tenant or workspace."""
+    if value is not None and not NAME.fullmatch(value):
+        raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+    return value

@@ -1,0 +1,106 @@
+"""The first page: what waits and runs, what was done lately, and for those who see all tenants which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, request
+
+from pipeline_jobs.api_keys import Role
+from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.usage import Day
+from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
+from pipeline_jobs.web.ui.listing import checked_name
+
+#: Days in the chart.
+DAYS = 14
+#: Most tenants in the table, and in the sums over all.
+MOST_TENANTS = 50
+#: Jobs shown below the figures.
+LATEST = 6
+#: Most jobs that are counted one by one.
+MOST_COUNTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The numbers at the top. `more_...`: there are more than were counted."""
+
+    queued: int
+    running: int
+    more_queued: bool = False
+    more_running: bool = False
+    slots: int | None = None
+    oldest_seconds: float | None = None
+
+
+@blueprint.get("")
+def overview() -> Response:
+    named = checked_name("tenant_id", request.args.get("tenant_id") or None)
+    # Refuses a tenant that is not the key's, as a list does.
+    tenant = caller().query(JobQuery(tenant_id=named)).tenant_id
+    values: dict[str, Any] = {"figures": _figures(tenant), "latest": _latest(tenant)}
+    if not is_fragment():
+        values |= _usage(tenant)
+    return page("overview", **values)
+
+
+def _figures(tenant: str | None) -> Figures:
+    who, parts = caller(), web().parts
+    if who.workspace_id is not None:
+        # No index knows how many jobs of a workspace wait: they are looked at, up to a limit.
+        waits, runs = (JobQuery(statuses=(status,), limit=MOST_COUNTED) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
+        queued, running = parts.client.list(who.query(waits)), parts.client.list(who.query(runs))
+        return Figures(len(queued.jobs), len(running.jobs), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
+    now = parts.overview.now(tenant)
+    # How many slots there are is the installation's business; a tenant's own limit is on its page.
+    return Figures(now.queued, now.running, slots=now.slots if who.sees_all else None, oldest_seconds=now.oldest_seconds)
+
+
+def _latest(tenant: str | None) -> Sequence[Any]:
+    return web().parts.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).jobs
+
+
+def _usage(tenant: str | None) -> dict[str, Any]:
+    """Figures by day, for whom the API would tell them too: admins."""
+    who, parts = caller(), web().parts
+    if who.role is not Role.ADMIN or who.workspace_id is not None:
+        return {}
+    if tenant is not None:
+        days = parts.tenants.usage(tenant, DAYS)
+        return {"days": days, "chart": chart(days)}
+    tenants = parts.overview.tenants(MOST_TENANTS)
+    used = {name: parts.tenants.usage(name, DAYS) for name in tenants}
+    days = [summed(same_day) for same_day in zip(*used.values(), strict=True)]
+    return {"days": days, "chart": chart(days), "tenants": [(name, used[name][0]) for name in tenants], "most_tenants": MOST_TENANTS}
+
+
+def summed(days: Sequence[Day]) -> Day:
+    """The same day of several tenants as one; of their waits nothing can be said together."""
+    return Day(
+        days[0].date,
+        created=sum(day.created for day in days),
+        completed=sum(day.completed for day in days),
+        failed=sum(day.failed for day in days),
+        cancelled=sum(day.cancelled for day in days),
+        slot_seconds=sum(day.slot_seconds for day in days),
+        wait_p50_seconds=None,
+        wait_p95_seconds=None,
+    )
+
+
+def chart(days: Sequence[Day]) -> dict[str, list[Any]]:
+    """For `chart.js`: oldest first, what ended by status, and how many came in."""
+    old_first = list(reversed(days))
+    return {
+        "dates": [day.date for day in old_first],
+        "completed": [day.completed for day in old_first],
+        "failed": [day.failed for day in old_first],
+        "cancelled": [day.cancelled for day in old_first],
+        "created": [day.created for day in old_first],
+    }

@@ -1,0 +1,135 @@
+"""What a job gave, for people.
+
+A result is whatever a pipeline returned, so nothing is taken for granted: each thing is shown if it has the form that the built-in
+pipeline gives it, and all of it as JSON besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import request
+
+from pipeline_jobs.artifacts import ROUTE
+from pipeline_jobs.job import Job
+from pipeline_jobs.web.state import web
+
+#: Most segments of a transcript on the page; the file has all.
+MAX_SEGMENTS = 400
+_VIDEO, _AUDIO = frozenset({".mp4", ".m4v", ".webm"}), frozenset({".m4a", ".mp3", ".ogg", ".wav", ".flac"})
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Something to open: `href` is a path of ours or an address of http(s)."""
+
+    name: str
+    href: str
+    file: str
+
+    @property
+    def player(self) -> str | None:
+        """`video` or `audio`, for files of ours: others' are not played here."""
+        kind = PurePosixPath(self.file).suffix.lower()
+        if not self.href.startswith("/"):
+            return None
+        return "video" if kind in _VIDEO else "audio" if kind in _AUDIO else None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """The parts of a result that have a form of their own, and the whole."""
+
+    data: Mapping[str, Any]
+    title: str | None = None
+    summary: str | None = None
+    transcript: str | None = None
+    segments: list[tuple[float, str]] = field(default_factory=list)
+    more_segments: int = 0
+    keywords: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+    links: list[Link] = field(default_factory=list)
+    media: Link | None = None
+    captions: Link | None = None
+
+
+def result_view(job: Job) -> ResultView | None:
+    """What to show of a job's result; None: it has none."""
+    if not isinstance(job.result, Mapping) or not isinstance(job.result.get("data"), Mapping):
+        return None
+    data: Mapping[str, Any] = job.result["data"]
+    links = _links(data)
+    segments = [
+        (float(segment["start"]), segment["text"])
+        for segment in _list(data.get("segments"))
+        if isinstance(segment, Mapping) and isinstance(segment.get("text"), str) and isinstance(segment.get("start"), int | float)
+    ]
+    return ResultView(
+        data=data,
+        title=_text(data.get("title")),
+        summary=_text(data.get("summary")),
+        transcript=_text(data.get("transcript")),
+        segments=segments[:MAX_SEGMENTS],
+        more_segments=max(0, len(segments) - MAX_SEGMENTS),
+        keywords=[word for word in _list(data.get("keywords")) if isinstance(word, str)],
+        warnings=[text for text in _list(data.get("warnings")) if isinstance(text, str)],
+        facts=_facts(data),
+        links=links,
+        media=next((link for link in links if link.player), None),
+        captions=next((link for link in links if link.file.endswith(".vtt") and link.href.startswith("/")), None),
+    )
+
+
+def safe_link(address: object) -> str | None:
+    """An address that may stand in a link: one of our files as a path, or http(s). Anything else (`javascript:`) is text."""
+    if not isinstance(address, str) or any(ord(character) <= 32 for character in address):
+        return None
+    for root in (web().settings.base_url, ""):
+        if address.startswith(root + ROUTE):
+            # By the name under which the page itself was reached, so that the browser takes it for ours.
+            return request.script_root + address.removeprefix(root)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return address if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def _links(data: Mapping[str, Any]) -> list[Link]:
+    named: dict[str, Any] = {}
+    if isinstance(data.get("artifacts"), Mapping):
+        named |= data["artifacts"]
+    if data.get("drive_url") not in named.values():
+        named["drive_url"] = data.get("drive_url")
+    found = []
+    for name, address in named.items():
+        href = safe_link(address)
+        if href is not None:
+            found.append(Link(str(name).replace("_", " "), href, PurePosixPath(urlsplit(href).path).name))
+    return found
+
+
+def _facts(data: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"Language": _text(data.get("language"))}
+    media = data.get("output_media") or data.get("media")
+    if isinstance(media, Mapping):
+        video = media.get("video")
+        if isinstance(video, Mapping) and isinstance(video.get("width"), int) and isinstance(video.get("height"), int):
+            facts["Picture"] = f"{video['width']} x {video['height']}"
+        if isinstance(media.get("duration"), int | float):
+            facts["Length"] = f"{media['duration']:.1f} s"
+    facts["Speech model"] = _text(data.get("speech_model"))
+    return {name: value for name, value in facts.items() if value}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,164 @@
+"""The form for a new job."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+from pydantic_core import from_json
+
+from pipeline_jobs.exceptions import AlreadySubmitted, KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
+from pipeline_jobs.job import Job
+from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.web import problems
+from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.requests import JobRequest
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
+from pipeline_jobs.web.validation import check
+
+#: Fields that are taken as they were typed.
+_TEXTS = ("pipeline", "url", "quality", "tenant_id", "workspace_id")
+
+
+@blueprint.get("/submit")
+def form() -> Response:
+    values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
+    return _page(_pipeline(request.args.get("pipeline", "media")), values)
+
+
+@blueprint.post("/submit")
+def submit() -> Response:
+    values = request.form.to_dict()
+    pipeline = _pipeline(values.get("pipeline", "media"))
+    try:
+        job = _submit(read_form(values), values.get("token") or None)
+    except (Refused, PipelineJobsError) as error:
+        told = problems.answer(error)
+        if told.status_code == 403:
+            raise
+        body = told.get_json()
+        errors = {one["field"]: one["message"] for one in body.get("errors", ())} or {body.get("field") or "form": body["detail"]}
+        if isinstance(error, TryLater | StoreUnavailable):
+            errors = {"form": f"{body['detail']}. Nothing was submitted; try again in {told.headers.get('Retry-After')} s."}
+        return _page(pipeline, values, errors, told.status_code)
+    return see_other("ui.job", job_id=job.job_id)
+
+
+def read_form(values: Mapping[str, str]) -> JobRequest:
+    """The body that the API would be sent for this form; empty fields are not named.
+
+    :raises Refused: 422, names the field.
+    """
+    raw: dict[str, Any] = {name: values[name].strip() for name in _TEXTS if values.get(name, "").strip()}
+    if values.get("params", "").strip():
+        raw["params"] = _json(values["params"])
+    if values.get("priority", "").strip():
+        raw["priority"] = _integer(values["priority"])
+    tags = [tag.strip() for tag in values.get("tags", "").split(",")]
+    if any(tags):
+        raw["tags"] = [tag for tag in tags if tag]
+    return check(JobRequest, raw)
+
+
+def _submit(body: JobRequest, token: str | None) -> Job:
+    """:param token: of the form that was sent: sent twice, it makes one job."""
+    here = web()
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
+    try:
+        return here.parts.client.submit(new, idempotency_key=f"ui:{token[:64]}" if token else None)
+    except AlreadySubmitted as known:
+        return here.parts.results(known.job_id).record()
+    except KeyReused:
+        # The form was sent, called back and changed: that is another job.
+        return here.parts.client.submit(new)
+
+
+def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    return page(
+        "submit",
+        status,
+        pipeline=pipeline,
+        pipelines=[known for known in web().parts.pipelines.all() if known.name != "canary"],
+        fields=_fields(pipeline),
+        values=values,
+        errors=_at_fields(errors or {}, _shown(pipeline)),
+        # A form that was refused made no job: its token is good for the corrected one.
+        token=values.get("token") or secrets.token_urlsafe(16),
+    )
+
+
+def _shown(pipeline: Pipeline) -> set[str]:
+    """The fields that the form has for this pipeline and caller."""
+    who = caller()
+    optional = {
+        "url": pipeline.needs_url,
+        "quality": bool(pipeline.qualities),
+        "params": bool(pipeline.params.model_fields),
+        "tenant_id": who.sees_all,
+        "workspace_id": who.workspace_id is None,
+    }
+    return {"priority", "tags", "pipeline", *(name for name, is_shown in optional.items() if is_shown)}
+
+
+def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
+    """Each error at the field of the form where it belongs: `params.seconds` at `params`, and what has none at the top (`form`)."""
+    placed: dict[str, list[str]] = {}
+    for path, text in errors.items():
+        field = path.partition(".")[0]
+        name = field if field in shown else "form"
+        placed.setdefault(name, []).append(text if path in (name, "form") or text.startswith(path) else f"{path}: {text}")
+    return {name: "; ".join(texts) for name, texts in placed.items()}
+
+
+def _pipeline(name: str) -> Pipeline:
+    """:raises UnknownPipeline: there is no such one; with the first that there is where none was asked for."""
+    registry = web().parts.pipelines
+    try:
+        return registry.get(name)
+    except UnknownPipeline:
+        first = next(iter(registry.all()), None)
+        if name != "media" or first is None:
+            raise
+        return first
+
+
+def _fields(pipeline: Pipeline) -> list[dict[str, str]]:
+    """The pipeline's parameters for people: name, type, default, description."""
+    schema = pipeline.params.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {
+            "name": name,
+            "type": _type(about),
+            "default": "required" if name in required else json.dumps(about.get("default"), ensure_ascii=False),
+            "text": about.get("description", ""),
+        }
+        for name, about in schema.get("properties", {}).items()
+    ]
+
+
+def _type(about: Mapping[str, Any]) -> str:
+    if "enum" in about:
+        return " or ".join(map(str, about["enum"]))
+    if "anyOf" in about:
+        return " or ".join(dict.fromkeys(_type(one) for one in about["anyOf"]))
+    return str(about.get("type", "any"))
+
+
+def _json(text: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refused(422, "invalid_input", f"this is not JSON: {error}", field="params") from None
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Refused(422, "invalid_input", "must be an integer", field="priority") from None

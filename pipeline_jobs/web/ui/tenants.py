@@ -1,0 +1,91 @@
+"""A tenant's limits and usage, for its admins; changing limits is for admins of all tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, request
+
+from pipeline_jobs.api_keys import ALL
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.problems import Refused, answer
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenants import LimitsRequest
+from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.listing import checked_name
+from pipeline_jobs.web.ui.overview import DAYS, chart
+from pipeline_jobs.web.validation import check
+
+#: What each limit is, for people.
+LIMITS = {
+    "weight": "Share of the slots (weight)",
+    "max_concurrent": "Most jobs that run at once",
+    "max_queued": "Most jobs that wait",
+    "submit_rate": "Jobs submitted a second",
+    "start_rate": "Jobs started a second",
+    "max_storage_bytes": "Most bytes of files kept",
+}
+_WHOLE = frozenset({"max_concurrent", "max_queued", "max_storage_bytes"})
+
+
+@blueprint.get("/tenants/<tenant_id>")
+def tenant(tenant_id: str) -> Response:
+    return _page(tenant_id, None)
+
+
+@blueprint.post("/tenants/<tenant_id>/limits")
+def set_limits(tenant_id: str) -> Response:
+    here, values = web(), request.form.to_dict()
+    _checked(tenant_id)
+    try:
+        body = check(LimitsRequest, read_limits(values))
+        here.parts.tenants.set_limits(tenant_id, TenantLimits(**body.model_dump()))
+    except (Refused, InvalidInput) as error:
+        told = answer(error)
+        return _page(tenant_id, values, {one["field"]: one["message"] for one in told.get_json()["errors"]}, told.status_code)
+    here.parts.audit.record(caller().actor, "limits.changed", tenant_id, body.model_dump(exclude_none=True))
+    return see_other("ui.tenant", tenant_id=tenant_id, saved=1)
+
+
+def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
+    """The limits of a form: what is empty is not set. What is no number is left for the check to refuse."""
+    raw: dict[str, Any] = {name: _number(values[name].strip(), name in _WHOLE) for name in LIMITS if values.get(name, "").strip()}
+    if values.get("paused"):
+        raw["paused"] = True
+    return raw
+
+
+def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    parts = web().parts
+    _checked(tenant_id)
+    own = parts.tenants.limits(tenant_id).to_dict()
+    days = parts.tenants.usage(tenant_id, DAYS) if tenant_id != ALL else []
+    return page(
+        "tenant",
+        status,
+        tenant_id=tenant_id,
+        limits=LIMITS,
+        own=own,
+        defaults=parts.tenants.limits(ALL).to_dict() if caller().sees_all else {},
+        values=values if values is not None else {name: "" if value is None else f"{value:.15g}" for name, value in own.items()},
+        errors=errors or {},
+        days=days,
+        chart=chart(days),
+        may_edit=caller().sees_all,
+        saved="saved" in request.args,
+    )
+
+
+def _checked(tenant_id: str) -> None:
+    if tenant_id != ALL:
+        checked_name("tenant_id", tenant_id)
+
+
+def _number(text: str, whole: bool) -> Any:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,56 @@
+"""The benchmarks run, in their tiny form: no time is asserted, only that every contender does what it is measured for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.kit import report
+from benchmarks.kit.bench import Bench
+from benchmarks.kit.figure import Bar, Outcome, alternate
+from benchmarks.kit.peer import ROOT
+from benchmarks.kit.runner import FIGURES, figure
+
+
+def test_the_quick_figures_run() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--smoke", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("==") == sum(figure(name).quick for name in FIGURES)
+
+
+def test_every_bar_of_the_design_has_a_figure() -> None:
+    texts = [(ROOT / "benchmarks" / f"{name}.py").read_text("utf-8") for name in FIGURES]
+    for number in range(1, 16):
+        assert any(f"Bar({number}, " in text for text in texts), f"bar {number}"
+
+
+def test_a_failing_contender_makes_the_run_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.kit import runner
+
+    def fail(bench: Bench) -> Outcome:
+        raise RuntimeError("the peer answered nonsense")
+
+    monkeypatch.setattr(runner, "figure", lambda name: type(figure(name))(name, "broken", fail))
+    assert runner.run(["create"], rounds=1, smoke=True) == 1
+
+
+def test_contenders_are_measured_in_turn() -> None:
+    order: list[str] = []
+
+    def measured(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    samples = alternate(3, {name: lambda name=name: measured(name) for name in "ab"})  # type: ignore[misc]
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert samples == {"a": [1.0, 4.0, 5.0], "b": [2.0, 3.0, 6.0]}
+
+
+def test_a_bar_is_held_against_the_median() -> None:
+    bar = Bar(1, "ours / theirs", ">=", 3.0, [2.0, 3.5, 4.0])
+    assert bar.reached
+    assert report.spread(bar.spread, bar.unit) == "3.5x (2-4)"
+    assert not Bar(1, "ours / theirs", "<=", 3.0, [2.0, 3.5, 4.0]).reached

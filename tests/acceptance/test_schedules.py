@@ -1,0 +1,52 @@
+"""Schedules over real processes: beat ticks, two maintenance workers fire, a worker runs the job, the command line sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline_jobs import audit
+from pipeline_jobs.states import JobStatus
+from tests.stack import Stack
+from tests.waiting import until
+
+
+def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callable[..., Stack]) -> None:
+    stack = make_stack(fire_seconds=0.25)
+    api = stack.api()
+    body = {"cron": "0 0 1 1 *", "timezone": "Pacific/Apia", "catch_up": "last", "tenant_id": "acme", "job": {"pipeline": "sleep"}}
+    answer = api.post("/pipeline/schedules", body)
+    assert answer.status_code == 201, answer.text
+    schedule_id = answer.json()["schedule_id"]
+    stack.worker()
+    stack.maintenance()
+    stack.maintenance_worker("maintenance2")
+    # Its slots are years apart: the last one is made to be due, as if nobody had been there to fire it.
+    store = stack.client.store
+    slot = 1_700_000_000_000
+    store.client.hset(store.keys("schedule", schedule_id), "next_run_at", slot)
+    store.client.zadd(store.keys("schedules_due"), {schedule_id: slot})
+
+    def fired() -> dict[str, object] | None:
+        seen: dict[str, object] = api.get(f"/pipeline/schedules/{schedule_id}").json()
+        return seen if seen["fired"] else None
+
+    seen = until(fired, "the schedule to fire")
+    assert isinstance(seen, dict)
+    job = stack.until_status(str(seen["last_job_id"]), JobStatus.COMPLETED)
+    assert (job.tenant_id, job.tags) == ("acme", (f"schedule:{schedule_id}",))
+    # Two slots of New Year have passed since: the older ones are said to be missed.
+    assert [one["outcome"] for one in seen["recent"]] == ["fired", "missed"]  # type: ignore[attr-defined]
+    assert str(seen["next_run_at"]) > "2026"
+    assert 'pipeline_schedule_slots_total{outcome="fired",tenant="acme",workspace="main"} 1.0' in api.get("/metrics").text
+
+    paused = stack.celery("jobs", "schedules", "pause", schedule_id)
+    assert (paused.returncode, "is paused" in paused.stdout) == (0, True), paused.stderr
+    by_hand = stack.celery("jobs", "schedules", "run", schedule_id)
+    assert stack.until_status(by_hand.stdout.strip(), JobStatus.COMPLETED).tenant_id == "acme"
+    listed = stack.celery("jobs", "schedules", "list", "--tenant", "acme").stdout
+    assert (schedule_id in listed, "paused" in listed, by_hand.stdout.strip() in listed) == (True, True, True)
+    assert "is next at" in stack.celery("jobs", "schedules", "resume", schedule_id).stdout
+    unknown = stack.celery("jobs", "schedules", "pause", "sch_1_00000000")
+    assert (unknown.returncode, "There is no schedule" in unknown.stderr) == (1, True)
+    actions = [row.action for row in audit.page(store)[0]]
+    assert actions == ["schedule.resumed", "schedule.run", "schedule.paused", "schedule.created"]

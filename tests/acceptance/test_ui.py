@@ -1,0 +1,248 @@
+"""The page in a real browser, over the real stack, with the rest of the network shut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.artifacts import RunArtifacts
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import ClaimRefused
+from tests.browser import Visit, visit
+from tests.stack import ROOT, Stack
+from tests.waiting import until
+
+MakeStack = Callable[..., Stack]
+UI = "/pipeline/ui"
+#: How long a page may take to show what happened, in ms: machines are shared.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
+
+MARK = "window.pwned=1"
+PAYLOADS = (
+    f"<script>{MARK}</script>",
+    f"\"><img src=x onerror='{MARK}'>",
+    f"' autofocus onfocus='{MARK}' x='",
+    f"</textarea></title></script><svg onload={MARK}>",
+    f"javascript:{MARK}",
+    f"<a href='javascript:{MARK}' hx-get='/x' hx-trigger='load' hx-on:click='{MARK}'>x</a>",
+    "<iframe src=https://evil.example></iframe><style>@import 'https://evil.example'</style>",
+)
+
+
+def sign_in(browser: Visit, text: str) -> None:
+    browser.go(UI)
+    browser.page.get_by_label("API key").fill(text)
+    browser.page.get_by_role("button", name="Sign in").click()
+    expect(browser.page.get_by_role("heading", name="Latest jobs")).to_be_visible()
+
+
+def submit(browser: Visit, params: str, tags: str = "") -> str:
+    browser.go(f"{UI}/submit?pipeline=sleep")
+    browser.page.get_by_label("As JSON").fill(params)
+    if tags:
+        browser.page.get_by_text("Priority and tags").click()
+        browser.page.get_by_label("Tags").fill(tags)
+    browser.page.get_by_role("button", name="Submit").click()
+    browser.page.wait_for_url(re.compile(r"/jobs/job_"))
+    return browser.page.url.rpartition("/")[2]
+
+
+def badge(browser: Visit) -> Any:
+    return browser.page.locator(".heading .badge")
+
+
+def test_a_tenant_signs_in_submits_follows_cancels_and_deletes(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    _, text = KeyStore(stack.client.store).create("acme", Role.SUBMIT, actor="test")
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,1")
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        done = submit(browser, '{"seconds": 2, "steps": 40, "echo": "hello"}', "weekly")
+        page.evaluate("window.same = 1")
+        expect(badge(browser)).to_have_text("completed")
+        expect(page.locator("pre").first).to_contain_text('"echo": "hello"')
+        assert page.evaluate("window.same") == 1, "the page was loaded anew"
+        assert stack.client.get(done).tenant_id == "acme"
+
+        long = submit(browser, '{"seconds": 600, "steps": 10000}')
+        expect(badge(browser)).to_have_text("running")
+        bar = page.locator(".meter progress")
+        before = float(bar.get_attribute("value") or 0)
+        until(lambda: float(bar.get_attribute("value") or 0) > before, "the bar to move")
+        page.get_by_text("Cancel ...").click()
+        page.get_by_role("button", name="Cancel the job").click()
+        expect(badge(browser)).to_have_text("cancelled")
+        assert stack.client.get(long).status is JobStatus.CANCELLED
+
+        browser.go(f"{UI}/jobs?status=completed")
+        expect(page.locator("table.jobs tbody tr")).to_have_count(1)
+        page.get_by_role("link", name=done).click()
+        page.get_by_role("link", name="weekly").click()
+        page.get_by_role("link", name=done).click()
+        page.get_by_text("Delete ...").click()
+        page.get_by_role("button", name="Delete for good").click()
+        expect(page.get_by_role("link", name=long)).to_be_visible()
+        expect(page.get_by_role("link", name=done)).to_have_count(0)
+        browser.quiet()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+        browser.quiet()
+
+
+def test_what_others_wrote_runs_nothing_in_a_reader_s_browser(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=1000, announce_seconds=1000.0)
+    store = stack.client.store
+    _, text = KeyStore(store).create(ALL, Role.ADMIN, actor="test")
+    api = stack.api()
+    store.announce("w", 1000, [])
+    made: list[str] = []
+    for payload in PAYLOADS:
+        tag = payload[:64]
+        more = {"metadata": {payload: payload}, "tags": (tag,), "params": {"echo": payload}}
+        for end in (JobStatus.COMPLETED, JobStatus.FAILED, None):
+            job = stack.client.submit(NewJob(pipeline="sleep", tenant_id="acme", **more))  # type: ignore[arg-type]
+            made.append(job.job_id)
+            claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
+            assert not isinstance(claimed, ClaimRefused)
+            store.progress(job.job_id, claimed.fence, 40, payload, payload)
+            data = dict.fromkeys(("transcript", "summary", "title", "drive_url", "language", "speech_model", payload), payload)
+            lists = {"keywords": [payload], "warnings": [payload], "segments": [{"start": 0, "text": payload}]}
+            if end is JobStatus.COMPLETED:
+                everything = {**data, **lists, "artifacts": {payload: payload}}
+                store.finish(job.job_id, claimed.fence, end, result={"success": True, "data": everything})
+            elif end is JobStatus.FAILED:
+                detail = {"code": payload, "message": payload, "stage": payload, "retryable": True}
+                store.finish(job.job_id, claimed.fence, end, error=payload, error_detail=detail)
+    with visit(api.url) as browser:
+        sign_in(browser, text)
+        for path in (*(f"{UI}/jobs/{job_id}" for job_id in made), f"{UI}/jobs", UI, f"{UI}?tenant_id=acme"):
+            browser.go(path)
+            # What a poll brings is put into the page by a script.
+            browser.page.evaluate("htmx.ajax('GET', location.href, {target: '#live', swap: 'innerMorph'})")
+            assert browser.page.evaluate("window.pwned") is None, path
+        browser.quiet()
+        for payload in PAYLOADS:
+            browser.go(f"{UI}/submit?pipeline=sleep")
+            page = browser.page
+            page.locator("form.card").evaluate("form => form.noValidate = true")
+            page.locator("form.card details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+            for name in ("As JSON", "Tenant", "Workspace", "Tags"):
+                page.get_by_label(name).fill(payload)
+            page.get_by_role("button", name="Submit").click()
+            expect(page.locator("[aria-invalid=true]").first).to_be_visible()
+            assert page.evaluate("window.pwned") is None
+        # A refused form is told as a failed load; nothing else was wrong.
+        assert {text.split("(")[0] for text in browser.wrong} == {"Failed to load resource: the server responded with a status of 422 "}
+        assert browser.strayed == []
+
+
+def test_polls_pause_while_nobody_looks_and_a_revoked_key_ends_the_visit(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    keys = KeyStore(stack.client.store)
+    key, text = keys.create("acme", Role.READ, actor="test")
+    api = stack.api()
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        with page.expect_request(lambda request: request.headers.get("hx-request") == "true", timeout=PATIENCE):
+            pass
+        asked: list[str] = []
+        page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.away === true}); window.away = true")
+        page.on("request", lambda request: asked.append(request.url))
+        # As the timer does it.
+        page.evaluate("for (let i = 0; i < 5; i++) document.getElementById('live').dispatchEvent(new Event('every'))")
+        assert page.evaluate("new Promise((resolve) => setTimeout(() => resolve(1), 0))") == 1
+        assert asked == []
+        with page.expect_request(lambda request: request.headers.get("hx-request") == "true", timeout=PATIENCE):
+            page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+        browser.quiet()
+        keys.revoke("acme", key.key_id, actor="test")
+        page.wait_for_url(re.compile(r"/sign-in\?next="), timeout=PATIENCE)
+        expect(page.get_by_label("API key")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone_and_a_desk(make_stack: MakeStack, scheme: Any) -> None:
+    stack = make_stack()
+    api = stack.api()
+    long = "https://media.example/" + "a-long-name-without-an-end" * 12 + ".mp4"
+    with visit(api.url, color_scheme=scheme) as browser:
+        new = NewJob(url=long, tenant_id="t" * 64, workspace_id="w" * 64, tags=("x" * 64,), metadata={"k" * 200: "v" * 200})
+        job = stack.client.submit(new)
+        pages = (UI, f"{UI}/jobs", f"{UI}/jobs/{job.job_id}", f"{UI}/submit", f"{UI}/tenants/{'t' * 64}", f"{UI}/jobs?tenant_id=none")
+        for width in (390, 1280):
+            browser.page.set_viewport_size({"width": width, "height": 800})
+            for path in pages:
+                browser.go(path)
+                assert browser.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+        ground = browser.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        red = int(re.findall(r"\d+", ground)[0])
+        assert (red < 60) is (scheme == "dark")
+        browser.quiet()
+
+
+def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack(announce_seconds=1000.0)
+    api = stack.api()
+    store = stack.client.store
+    store.announce("w", 5, [])
+    job = stack.client.submit(NewJob(url="https://media.example/x.mp4", tenant_id="acme"))
+    claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
+    run = RunArtifacts(stack.app.jobs.artifacts(), f"acme/main/{job.job_id}/{claimed.fence}")
+    (tmp_path / "transcript.txt").write_text("A harbor in the morning.\n")
+    # The links name the host of the settings, not the one that the browser asked for.
+    links = {
+        "media": run.publish(ROOT / "samples" / "harbor.mp4", "video.mp4"),
+        "transcript": run.publish(tmp_path / "transcript.txt", "transcript.txt"),
+    }
+    data = {"transcript": "A harbor in the morning.", "artifacts": links, "drive_url": links["media"]}
+    store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": data}, artifacts=run.prefix)
+    with visit(api.url) as browser:
+        browser.go(f"{UI}/jobs/{job.job_id}")
+        video = browser.page.locator("video")
+        until(lambda: video.evaluate("video => video.readyState >= 1"), "the film's metadata")
+        assert video.evaluate("video => video.videoWidth") > 0
+        browser.quiet()
+        browser.page.get_by_role("link", name="transcript").click()
+        expect(browser.page.locator("body")).to_contain_text("A harbor in the morning.")
+
+
+def test_a_job_s_page_follows_its_stream(make_stack: MakeStack) -> None:
+    stack = make_stack(announce_seconds=1000.0)
+    store = stack.client.store
+    _, text = KeyStore(store).create("acme", Role.READ, actor="test")
+    api = stack.api()
+    store.announce("w", 5, [])
+    job = stack.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
+    store.progress(job.job_id, claimed.fence, 10, "sleep", "step 1")
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        browser.go(f"{UI}/jobs/{job.job_id}")
+        expect(page.locator("#live[data-following]")).to_be_attached()
+        browser.quiet()
+        # No poll comes through: what is shown now comes by the stream.
+        polls = re.compile(rf"{UI}/jobs/{job.job_id}$")
+        page.route(polls, lambda route: route.abort())
+        store.progress(job.job_id, claimed.fence, 42, "sleep", "step <b>2</b>")
+        expect(page.locator(".meter strong")).to_have_text("42 %")
+        expect(page.locator("[data-message]")).to_have_text("Step <b>2</b>")
+        assert page.locator(".meter progress").evaluate("bar => bar.value") == 42
+        page.unroute(polls)
+        store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}})
+        expect(badge(browser)).to_have_text("completed")
+        expect(page.locator("#live[data-following]")).to_have_count(0)
+        assert browser.strayed == []

@@ -1,0 +1,71 @@
+"""A real browser for tests: the system's Chromium, which reaches the API under test and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, sync_playwright
+
+
+class Visit:
+    """A page, and what it did that it should not have."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page, self.base = page, base
+        #: Errors of scripts, violations of the content security policy, dialogs.
+        self.wrong: list[str] = []
+        #: Requests to anywhere but the API.
+        self.strayed: list[str] = []
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.base + path)
+
+    def quiet(self) -> None:
+        """Nothing went wrong so far, and nothing was asked of others."""
+        assert (self.wrong, self.strayed) == ([], [])
+
+
+@contextmanager
+def visit(base: str, **options: Any) -> Iterator[Visit]:
+    """A fresh browser on an API. :param options: of Playwright's `new_context` (viewport, color_scheme, ...)."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        if os.environ.get("CI"):
+            raise AssertionError("no Chromium was found")
+        pytest.skip("no Chromium was found")
+    with sync_playwright() as playwright:
+        # Root, in a container: there is no user namespace for its sandbox.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        try:
+            context = browser.new_context(**options)
+            found = Visit(context.new_page(), base)
+            _watch(context, found)
+            yield found
+        finally:
+            browser.close()
+
+
+def _watch(context: BrowserContext, visit: Visit) -> None:
+    own = urlsplit(visit.base).netloc
+
+    def route(route: Route) -> None:
+        if urlsplit(route.request.url).netloc == own:
+            route.continue_()
+        else:
+            visit.strayed.append(route.request.url)
+            route.abort()
+
+    def dialog(dialog: Any) -> None:
+        visit.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    context.route("**/*", route)
+    context.on("console", lambda message: visit.wrong.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: visit.wrong.append(str(error.error)))
+    context.on("dialog", dialog)

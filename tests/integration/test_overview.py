@@ -1,0 +1,31 @@
+"""What waits and runs now, counted over a real store."""
+
+from __future__ import annotations
+
+from pipeline_jobs import overview
+
+from .conftest import Cell
+
+
+def test_counts_are_of_all_or_of_a_tenant(jobs: Cell) -> None:
+    store, settings = jobs.store, jobs.settings
+    assert overview.now(store, settings) == overview.Now(0, 0, 0, None)
+    assert overview.tenants(store, 10) == []
+    jobs.slots(2)
+    first, *_ = [jobs.submit(tenant_id=tenant) for tenant in ("acme", "acme", "globex", "acme")]
+    jobs.start(first.job_id)
+    everything, one = overview.now(store, settings), overview.now(store, settings, "acme")
+    assert (everything.queued, everything.running, everything.slots) == (3, 1, 2)
+    assert (one.queued, one.running, one.slots) == (2, 1, 2)
+    assert (everything.oldest_seconds is None, one.oldest_seconds is None) == (False, False)
+    assert overview.now(store, settings, "nobody") == overview.Now(0, 0, 2, None)
+    assert overview.tenants(store, 10) == ["acme", "globex"]
+    assert overview.tenants(store, 1) == ["acme"]
+
+
+def test_slots_are_within_the_cap_and_none_without_a_worker(jobs: Cell) -> None:
+    settings = jobs.settings.model_copy(update={"max_concurrent_jobs": 3})
+    jobs.slots(100)
+    assert overview.now(jobs.store, settings).slots == 3
+    jobs.store.announce("w1", 100, [], leaving=True)
+    assert overview.now(jobs.store, settings).slots == 0

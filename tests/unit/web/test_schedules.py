@@ -1,0 +1,167 @@
+"""`/pipeline/schedules` over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pipeline_jobs.exceptions import StoreUnavailable
+from tests.unit.web.checks import problem_of
+from tests.unit.web.fakes import World
+
+PATH = "/pipeline/schedules"
+NIGHTLY = {
+    "name": "nightly", "cron": "30 3 * * *", "timezone": "Europe/Berlin", "tenant_id": "acme",
+    "job": {"pipeline": "sleep", "params": {"seconds": 1}},
+}  # fmt: skip
+
+
+def make(client: FlaskClient, **changes: Any) -> dict[str, Any]:
+    answer = client.post(PATH, json={**NIGHTLY, **changes})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.get_json()
+    return body
+
+
+def test_one_is_made_seen_and_listed(client: FlaskClient, world: World) -> None:
+    answer = client.post(PATH, json=NIGHTLY)
+    made = answer.get_json()
+    assert (answer.status_code, answer.headers["Location"]) == (201, f"{PATH}/{made['schedule_id']}")
+    assert made["job"] == {"pipeline": "sleep", "params": {"seconds": 1}}
+    # It is noon in UTC: half past three in Berlin is in winter half past two.
+    assert made["upcoming"] == [f"2025-01-{day:02d}T02:30:00.000Z" for day in range(4, 9)]
+    assert (made["next_run_at"], made["last_run_at"], made["recent"]) == (made["upcoming"][0], None, [])
+    assert client.get(f"{PATH}/{made['schedule_id']}?upcoming=1").get_json() == {**made, "upcoming": made["upcoming"][:1]}
+    listed = client.get(PATH + "?tenant_id=acme").get_json()
+    assert listed == {
+        "schedules": [{name: value for name, value in made.items() if name not in ("upcoming", "recent")}], "count": 1, "next_cursor": None,
+    }  # fmt: skip
+    assert world.audit.rows[0].action == "schedule.created"
+    assert world.audit.rows[0].target == made["schedule_id"]
+
+
+def test_the_defaults_are_the_careful_ones(client: FlaskClient) -> None:
+    made = client.post(PATH, json={"cron": "0 * * * *", "job": {"pipeline": "sleep"}}).get_json()
+    shown = {name: made[name] for name in ("timezone", "overlap", "catch_up", "paused", "tenant_id", "workspace_id", "name")}
+    assert shown == {
+        "timezone": "UTC", "overlap": "skip", "catch_up": "none", "paused": False, "tenant_id": "default", "workspace_id": "main",
+        "name": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "says"),
+    [
+        ({"cron": "61 * * * *"}, "cron", "the minute must be 0-59"),
+        ({"cron": "* * * * * *"}, "cron", "five fields"),
+        ({"cron": "daily"}, "cron", "five fields"),
+        ({"cron": ""}, "cron", "five fields"),
+        ({"cron": "0 0 31 2 *"}, "cron", "day-of-month"),
+        ({"cron": 5}, "cron", ""),
+        ({"timezone": "Europe/Berln"}, "timezone", "did you mean Europe/Berlin?"),
+        ({"overlap": "allow"}, "overlap", ""),
+        ({"catch_up": "some"}, "catch_up", ""),
+        ({"paused": 1}, "paused", ""),
+        ({"name": "a\nb"}, "name", ""),
+        ({"tenant_id": "-bad"}, "tenant_id", ""),
+        ({"crn": "x"}, "crn", "did you mean 'cron'?"),
+        ({"job": None}, "job", ""),
+        ({"job": {"pipeline": "nothing"}}, "job.pipeline", ""),
+        ({"job": {"pipeline": "sleep", "params": {"seconds": -1}}}, "job.params.seconds", ""),
+        ({"job": {"pipeline": "sleep", "params": {"x": "\0"}}}, "job.params.x", "NUL"),
+        ({"job": {"pipeline": "sleep", "run_at": "2025-01-03T12:00:00Z"}}, "job.run_at", "unknown field"),
+        ({"job": {"pipeline": "sleep", "tenant_id": "other"}}, "job.tenant_id", "unknown field"),
+        ({"job": {"pipeline": "sleep", "tags": ["a"] * 21}}, "job.tags", ""),
+        ({"job": {}}, "job.url", "url is required"),
+    ],
+)
+def test_what_is_wrong_is_named(client: FlaskClient, changes: dict[str, Any], field: str, says: str) -> None:
+    assert says in problem_of(client.post(PATH, json={**NIGHTLY, **changes}), 422, field=field)["detail"]
+
+
+def test_a_tenant_has_no_more_than_it_may(make_client: Any, world: World) -> None:
+    client = make_client()
+    object.__setattr__(world.jobs.rules, "settings", world.jobs.rules.settings.model_copy(update={"max_schedules_per_tenant": 1}))
+    make(client)
+    problem_of(client.post(PATH, json=NIGHTLY), 422, "too_many_schedules", "tenant_id")
+
+
+def test_a_change_says_what_is_left_as_it_is(client: FlaskClient, world: World) -> None:
+    made = make(client)
+    changed = client.patch(
+        f"{PATH}/{made['schedule_id']}", json={"cron": "0 12 * * *", "overlap": "queue", "job": {"pipeline": "sleep"}}
+    ).get_json()
+    assert (changed["cron"], changed["timezone"], changed["overlap"], changed["name"]) == (
+        "0 12 * * *",
+        "Europe/Berlin",
+        "queue",
+        "nightly",
+    )
+    assert (changed["job"], changed["next_run_at"]) == ({"pipeline": "sleep"}, "2025-01-04T11:00:00.000Z")
+    assert world.audit.rows[0].detail == {"tenant_id": "acme", "workspace_id": "main", "fields": ["cron", "job", "overlap"]}
+    problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"cron": "x"}), 422, field="cron")
+    problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"timezone": "x"}), 422, field="timezone")
+    problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"tenant_id": "other"}), 422, field="tenant_id")
+
+
+def test_paused_it_has_no_next_slot(client: FlaskClient, world: World) -> None:
+    path = f"{PATH}/{make(client)['schedule_id']}"
+    paused = client.post(path + "/pause")
+    assert (paused.status_code, paused.get_json()["paused"], paused.get_json()["next_run_at"], paused.get_json()["upcoming"]) == (
+        200,
+        True,
+        None,
+        [],
+    )
+    assert client.post(path + "/resume").get_json()["next_run_at"] == "2025-01-04T02:30:00.000Z"
+    assert [row.action for row in world.audit.rows[:2]] == ["schedule.resumed", "schedule.paused"]
+
+
+def test_run_makes_its_job_now(client: FlaskClient, world: World) -> None:
+    made = make(client)
+    ran = client.post(f"{PATH}/{made['schedule_id']}/run")
+    job = ran.get_json()
+    assert (ran.status_code, ran.headers["Location"]) == (201, f"/pipeline/jobs/{job['job_id']}")
+    assert (job["tenant_id"], job["tags"]) == ("acme", [f"schedule:{made['schedule_id']}"])
+    recent = client.get(f"{PATH}/{made['schedule_id']}").get_json()["recent"]
+    assert [(one["outcome"], one["job_id"]) for one in recent] == [("manual", job["job_id"])]
+    assert world.audit.rows[0].detail["job_id"] == job["job_id"]
+
+
+def test_removed_it_is_unknown(client: FlaskClient, world: World) -> None:
+    path = f"{PATH}/{make(client)['schedule_id']}"
+    assert client.delete(path).get_json()["status"] == "deleted"
+    for answer in (
+        client.delete(path),
+        client.get(path),
+        client.post(path + "/pause"),
+        client.post(path + "/run"),
+        client.patch(path, json={}),
+    ):
+        problem_of(answer, 404, "unknown_schedule")
+    assert world.audit.rows[0].action == "schedule.deleted"
+
+
+def test_pages_follow_each_other(client: FlaskClient) -> None:
+    made = [make(client, name=str(n))["schedule_id"] for n in range(3)]
+    first = client.get(PATH + "?limit=2").get_json()
+    second = client.get(f"{PATH}?limit=2&cursor={first['next_cursor']}").get_json()
+    assert [one["schedule_id"] for one in first["schedules"] + second["schedules"]] == made[::-1]
+    assert second["next_cursor"] is None
+    problem_of(client.get(PATH + "?cursor=x"), 422, field="cursor")
+    problem_of(client.get(PATH + "?upcoming=1"), 400, "unknown_parameter")
+    problem_of(client.get(PATH + "?workspace_id=main"), 422, field="workspace_id")
+
+
+@pytest.mark.parametrize("upcoming", ["-1", "101", "x", "1.5"])
+def test_upcoming_has_its_limits(client: FlaskClient, upcoming: str) -> None:
+    problem_of(client.get(f"{PATH}/{make(client)['schedule_id']}?upcoming={upcoming}"), 422, field="upcoming")
+
+
+def test_with_the_store_away_it_is_503(client: FlaskClient, world: World) -> None:
+    made = make(client)
+    world.jobs.failure = StoreUnavailable()
+    for answer in (client.post(PATH, json=NIGHTLY), client.get(PATH), client.get(f"{PATH}/{made['schedule_id']}")):
+        problem_of(answer, 503, "store_unavailable")
