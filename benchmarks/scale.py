@@ -11,8 +11,8 @@ from benchmarks.kit.bench import OURS, Bench
 from benchmarks.kit.figure import Figure, Line, Outcome, Plot, Row
 from benchmarks.kit.population import populate
 from benchmarks.peers.talk import FIELDS
-from pipeline_jobs.client import JobQuery
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
 

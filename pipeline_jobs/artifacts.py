@@ -89,6 +89,14 @@ class ArtifactStore:
         modified = info.get("mtime") or info.get("LastModified")
         return Stat(int(info["size"]), modified.timestamp() if hasattr(modified, "timestamp") else modified)
 
+    def exists(self, path: str) -> bool:
+        """There is such a file."""
+        try:
+            self.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def delete_prefix(self, prefix: str) -> None:
         """Delete a folder with all that is in it (`acme/main/job_...`); the empty folders above it go too.
 

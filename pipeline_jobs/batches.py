@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,23 +15,35 @@ from pipeline_jobs.client import Client, digest
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
+from pipeline_jobs.refusals import refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import refusal
+from pipeline_jobs.store import store_errors
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
+from pipeline_jobs.webhooks.targets import check_own
 
 MAX_JOBS = 1_000
 _NO_TIME = -1
 
 
 @dataclass(frozen=True, slots=True)
+class WrongJob:
+    """Stands for a job of a request that could not be read as one."""
+
+    #: `{"field": "url", "message": ..., "code": ...}`, at least one.
+    errors: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NewBatch:
     """What a client asks for. All jobs are of the batch's tenant and workspace, whatever they say themselves."""
 
-    jobs: Sequence[NewJob]
+    jobs: Sequence[NewJob | WrongJob]
     tenant_id: str = DEFAULT_TENANT
     workspace_id: str = DEFAULT_WORKSPACE
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: The only workspace whose jobs they may depend on; None: any of the tenant.
+    depends_within: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +145,10 @@ class Made:
     replayed: bool = False
 
 
+#: What is wrong with jobs, by their numbers.
+_Wrong = dict[int, "list[dict[str, str]]"]
+
+
 class Batches:
     """Batches, for everybody who is not a worker."""
 
@@ -156,31 +173,40 @@ class Batches:
         packed, wrong = self._pack(new.jobs)
         idempotency = ("", "")
         if idempotency_key is not None:
-            jobs = [asdict(replace(job, tenant_id="", workspace_id="")) for job in new.jobs]
+            jobs = [asdict(job) for job in new.jobs]
             idempotency = (
                 digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
                 digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
             )
-        depends = any(job.depends_on for job in new.jobs)
+        depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
-            errors = [wrong[number] for number in sorted(wrong)]
+            errors = [error for number in sorted(wrong) for error in wrong[number]]
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
-            reply = self._store.submit_batch(
-                durably,
+            reply = self._store.run(
+                "submit_batch",
                 batch_id,
+                secrets.token_hex(8),
+                *self._store.queue_caps,
+                self._store.ttl_ms,
                 *idempotency,
-                metadata=dumps(dict(new.metadata)) if new.metadata else "",
-                errors=dumps(errors) if errors else "",
-                common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
-                sender=sender,
-                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                new.depends_within or "",
+                dumps(dict(new.metadata)) if new.metadata else "",
+                dumps(errors) if errors else "",
+                dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                *self._store.sent_by(sender),
+                durably=durably,
             )
             match reply[0]:
                 case "ok" if depends:
+                    self._store.sent(sender, reply[3], reply[4])
+                    # What they need may have ended badly before they came.
+                    self._store.send(self._store.run("settle"))
                     return self._made(batch_id)
                 case "ok":
+                    self._store.sent(sender, reply[3], reply[4])
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     batch = Batch(
                         batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
@@ -194,7 +220,7 @@ class Batches:
                     bad = dict(zip(reply[1::2], reply[2::2], strict=True))
                     for place, n in bad.items():
                         number = packed.numbers[place]
-                        wrong[number] = _item_error(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
+                        wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
                     packed = packed.without(set(bad))
                 case "taken":
                     # 32 random bits a second: the store decides, we draw again.
@@ -204,7 +230,7 @@ class Batches:
 
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch:"""
-        flat = self._store.mapping("batch", batch_id) if BATCH_ID.fullmatch(batch_id) else {}
+        flat = self._record(batch_id) if BATCH_ID.fullmatch(batch_id) else {}
         if not flat:
             raise UnknownBatch
         return Batch.from_mapping(flat)
@@ -231,13 +257,20 @@ class Batches:
         self.get(batch_id)
         return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False)
 
-    def _pack(self, jobs: Sequence[NewJob]) -> tuple[_Packed, dict[int, Mapping[str, str]]]:
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
+        return cancel_matching(self._store, query, dry_run=dry_run)
+
+    def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""
         numbers, items, kinds = [], [], []
-        wrong: dict[int, Mapping[str, str]] = {}
+        wrong: _Wrong = {}
         last: tuple[str, Mapping[str, Any]] | None = None
         params = ""
         for number, new in enumerate(jobs):
+            if isinstance(new, WrongJob):
+                wrong[number] = [_error(number, **error) for error in new.errors]
+                continue
             try:
                 pipeline, quality = self._client.check(new)
                 # Usually all have the same.
@@ -245,16 +278,21 @@ class Batches:
                     last = None
                     checked = pipeline.check_params(new.params)
                     params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
-                items.append(_own_fields(new))
+                webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
+                items.append(_own_fields(new, webhook))
                 kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
                 numbers.append(number)
             except InvalidInput as error:
-                wrong[number] = _item_error(number, error)
+                wrong[number] = _errors(number, error)
         return _Packed.of(numbers, items, kinds), wrong
+
+    def _record(self, batch_id: str) -> dict[str, str]:
+        with store_errors():
+            return dict(self._store.client.hgetall(self._store.keys("batch", batch_id)))  # type: ignore[arg-type]
 
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
-        flat = self._store.mapping("batch", batch_id)
+        flat = self._record(batch_id)
         if not flat:
             raise UnknownBatch
         batch, errors = Batch.from_mapping(flat), json.loads(flat.get("errors", "[]"))
@@ -262,8 +300,10 @@ class Batches:
         ids: dict[int, str | None] = dict.fromkeys(range(batch.total + len(left_out)))
         numbers = [number for number in ids if number not in left_out]
         # The orders of its jobs are consecutive.
-        for job_id, order in self._store.members("batch_jobs", batch_id):
-            ids[numbers[order - batch.order]] = job_id
+        with store_errors():
+            members = self._store.client.zrange(self._store.keys("batch_jobs", batch_id), 0, -1, withscores=True)
+        for job_id, order in members:  # type: ignore[union-attr]
+            ids[numbers[int(order) - batch.order]] = job_id
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 
@@ -292,7 +332,7 @@ class _Packed:
         return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
 
 
-def _own_fields(new: NewJob) -> list[Any]:
+def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
@@ -308,6 +348,8 @@ def _own_fields(new: NewJob) -> list[Any]:
         fields += ("tags", dumps(new.tags))
     if new.metadata:
         fields += ("metadata", dumps(dict(new.metadata)))
+    if webhook:
+        fields += ("webhook", dumps(webhook))
     if new.depends_on:
         fields += ("depends_on", dumps(new.depends_on))
         if new.on_dependency_failure != "fail":
@@ -336,7 +378,10 @@ def _draw_ids(n: int) -> Collection[str]:
     return ids
 
 
-def _item_error(number: int, error: InvalidInput) -> dict[str, str]:
+def _errors(number: int, error: InvalidInput) -> list[dict[str, str]]:
+    return [_error(number, error.field or "", error.message, error.code)]
+
+
+def _error(number: int, field: str, message: str, code: str) -> dict[str, str]:
     """With the path from the batch on."""
-    path = f"jobs.{number}.{error.field}" if error.field else f"jobs.{number}"
-    return {"field": path, "message": error.message, "code": error.code}
+    return {"field": f"jobs.{number}.{field}" if field else f"jobs.{number}", "message": message, "code": code}

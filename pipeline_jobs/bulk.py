@@ -38,7 +38,10 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     chosen = select(store, query, live=True)
     highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
     while True:
-        following, waited, ran = store.cancel_page(chosen.indexes, highest, chosen.lowest, PAGE, chosen.filters, dry_run=dry_run)
+        following, waited, ran, hints = store.run_on(
+            "cancel_page", chosen.indexes, highest, chosen.lowest, PAGE, *chosen.filters, "1" if dry_run else "", store.ttl_ms
+        )
+        store.send(hints)
         cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE
         if not following or looked >= most:
             return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(following)) if following else None)

@@ -5,16 +5,20 @@ Who may run it has the store's address, so it asks for no key; what it changes i
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from pipeline_jobs import audit, pipeline_limits
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
+from pipeline_jobs.batches import Batches, BatchQuery
+from pipeline_jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.listing import JobQuery
@@ -89,18 +93,45 @@ def show(context: click.Context, job_id: str) -> None:
     _json(job.to_dict())
 
 
+def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The filters of a list, as options; the command gets a `JobQuery`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def filtered(*, tenant: str | None, workspace: str | None, status: Sequence[str], batch: str | None, **values: Any) -> Any:
+            query = JobQuery(
+                tenant_id=tenant,
+                workspace_id=workspace,
+                statuses=tuple(map(JobStatus, status)),
+                pipeline=values.pop("pipeline"),
+                tag=values.pop("tag"),
+                batch_id=batch,
+            )
+            return command(query=query, **values)
+
+        options = (
+            click.option("--tenant", metavar="TENANT", help="Jobs of this tenant; with one of the next four."),
+            click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
+            click.option("--status", multiple=True, type=click.Choice([one.value for one in statuses]), help="May be repeated."),
+            click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
+            click.option("--tag", metavar="TAG", help="Jobs with this tag."),
+            click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch; with --status."),
+        )
+        for option in reversed(options):
+            filtered = option(filtered)
+        return filtered
+
+    return decorate
+
+
 @jobs.command("list")
-@click.option("--tenant", metavar="TENANT", help="Jobs of this tenant.")
-@click.option("--workspace", metavar="WORKSPACE", help="Jobs of workspaces with this name.")
-@click.option("--status", multiple=True, type=click.Choice([status.value for status in JobStatus]), help="May be repeated.")
+@_filters(JobStatus)
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Whole records.")
 @click.pass_context
-def list_jobs(
-    context: click.Context, tenant: str | None, workspace: str | None, status: tuple[str, ...], limit: int, as_json: bool
-) -> None:
+def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
-    query = JobQuery(tenant_id=tenant, workspace_id=workspace, statuses=tuple(map(JobStatus, status)), limit=limit)
+    query = replace(query, limit=limit)
     with _errors():
         found: Iterable[Job] = _client(context).list(query).jobs
     if as_json:
@@ -111,6 +142,89 @@ def list_jobs(
         for job in found
     ]
     _table(rows, ("JOB", "STATUS", "REASON/STAGE", "DONE", "TENANT", "WORKSPACE", "PIPELINE"))
+
+
+@jobs.command("cancel")
+@click.argument("job_id", required=False)
+@_filters((JobStatus.QUEUED, JobStatus.RUNNING))
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.pass_context
+def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
+    """Cancel a job, or all live ones that match the filters."""
+    client = _client(context)
+    if (job_id is None) is (query == JobQuery()):
+        raise click.UsageError("give either a JOB_ID or filters")
+    with _errors():
+        if job_id is not None:
+            job: Job = client.get(job_id) if dry_run else client.cancel(job_id)
+            click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
+            return
+        total = Cancelled(0, 0, 0, None)
+        while True:
+            done = cancel_matching(client.store, query, dry_run=dry_run)
+            total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
+            if done.next_cursor is None:
+                break
+            query = replace(query, cursor=done.next_cursor)
+        if total.matched and not dry_run:
+            audit.record(client.store, audit.process_actor("cli"), "jobs.cancelled", query.tenant_id or "*", {"matched": total.matched})
+    would = "would be " if dry_run else ""
+    click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
+
+
+@jobs.command("retry")
+@click.argument("job_id")
+@click.option("--from-stage", metavar="STAGE", help="Run this stage and those after it; default: what has not succeeded.")
+@click.pass_context
+def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
+    """Run an ended job again: prints the id of the new one."""
+    with _errors():
+        click.echo(_client(context).retry(job_id, from_stage=from_stage).job_id)
+
+
+@jobs.group()
+def batch() -> None:
+    """Batches."""
+
+
+@batch.command("list")
+@click.option("--tenant", metavar="TENANT", help="Batches of this tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; with --tenant.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.pass_context
+def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
+    """List batches, newest first."""
+    with _errors():
+        found = Batches(_client(context)).list(BatchQuery(tenant, workspace, limit)).batches
+    if as_json:
+        _json([one.to_dict() for one in found])
+        return
+    counts = tuple(JobStatus)
+    rows = [
+        (one.batch_id, one.status.value, one.tenant_id, one.workspace_id, str(one.total), *(str(one.counts[status]) for status in counts))
+        for one in found
+    ]
+    _table(rows, ("BATCH", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in counts)))
+
+
+@batch.command("show")
+@click.argument("batch_id")
+@click.pass_context
+def show_batch(context: click.Context, batch_id: str) -> None:
+    """Show a batch as JSON."""
+    with _errors():
+        _json(Batches(_client(context)).get(batch_id).to_dict())
+
+
+@batch.command("cancel")
+@click.argument("batch_id")
+@click.pass_context
+def cancel_batch(context: click.Context, batch_id: str) -> None:
+    """Cancel the jobs of a batch that have not ended."""
+    with _errors():
+        done = Batches(_client(context)).cancel(batch_id)
+    click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
 
 
 @jobs.command("audit")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from urllib.parse import urlsplit
 
 import redis
@@ -14,12 +14,14 @@ from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotW
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.listing import JobPage, JobQuery, page
+from pipeline_jobs.outputs import of_stages, written
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.waits import why
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_URL = 2048
@@ -38,6 +40,16 @@ _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 #: What makes two requests the same.
 _ASKED = tuple(f.name for f in fields(NewJob))
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Of which job a new one is the retry, and what of that one's outputs it begins with."""
+
+    job_id: str
+    from_stage: str | None
+    outputs: str
+    blobs: str
 
 
 class Client:
@@ -106,6 +118,7 @@ class Client:
         job_id: str | None = None,
         message: str | None = None,
         idempotency_key: str | None = None,
+        again: Again | None = None,
         sender: Sender | None = None,
     ) -> Job:
         """Accept a job. When this returns, the job is in the store.
@@ -113,6 +126,7 @@ class Client:
         :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
         :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one job, however often it is sent.
+        :param again: it runs another job once more; see `retry`.
         :param sender: who sends it: whose rate counts besides the tenant's, and where the key is one of a kind.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
@@ -128,7 +142,14 @@ class Client:
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         job = self.prepare(new, job_id)
         idempotency = None
-        if idempotency_key is not None:
+        if again is not None:
+            job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)
+            if idempotency_key is not None:
+                idempotency = (
+                    digest(f"retry\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                    digest(f"{again.job_id}\n{again.from_stage or ''}"),
+                )
+        elif idempotency_key is not None:
             # Hashed: a client's key may hold anything, a key of the store may not.
             idempotency = (
                 digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
@@ -143,6 +164,7 @@ class Client:
                     message=message,
                     durably=durably,
                     idempotency=idempotency,
+                    depends_within=new.depends_within,
                     sender=sender,
                 )
             except IdTaken:
@@ -150,6 +172,38 @@ class Client:
                     raise
                 # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
                 job = job.evolve(job_id=new_job_id())
+
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        """Run an ended job again: a new one with the same input. What its stages gave is used again, but for the last stage.
+
+        :param from_stage: run this stage and those after it.
+        :raises UnknownJob:
+        :raises JobNotEnded:
+        :raises InvalidInput: the pipeline has no such stage (any more).
+        :raises AlreadySubmitted, KeyReused, TryLater, StoreUnavailable: as `submit`.
+        """
+        old = self.store.get(job_id)
+        if not old.ended:
+            raise JobNotEnded
+        stages = [stage.name for stage in self.registry.get(old.pipeline).stages]
+        if from_stage is not None and from_stage not in stages:
+            raise InvalidInput(f"from_stage must be one of: {', '.join(stages)}", field="from_stage")
+        reused = of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])
+        new = NewJob(
+            url=old.url,
+            quality=old.quality,
+            pipeline=old.pipeline,
+            params=old.params,
+            tenant_id=old.tenant_id,
+            workspace_id=old.workspace_id,
+            priority=old.priority,
+            max_attempts=old.max_attempts,
+            deadline_seconds=(old.deadline_at - old.created_at) / 1000 if old.deadline_at else None,
+            tags=old.tags,
+            metadata=old.metadata,
+            webhook=old.webhook,
+        )
+        return self.submit(new, again=Again(job_id, from_stage, *written(reused)), idempotency_key=idempotency_key, sender=sender)
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
@@ -171,7 +225,7 @@ class Client:
         job = self.store.get(job_id)
         if job.status is not JobStatus.QUEUED:
             return job
-        queue = self.store.why(job_id)
+        queue = why(self.store, job_id)
         # Between the two looks it may have started.
         return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
 

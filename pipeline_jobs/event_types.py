@@ -28,6 +28,8 @@ class EventType(StrEnum):
     FAILED = "job.failed"
     #: It was cancelled.
     CANCELLED = "job.cancelled"
+    #: The last job of a batch has ended. In the tenant's feed only; `job_id` is null, `batch_id` says which.
+    BATCH_COMPLETED = "batch.completed"
 
 
 def event_id(job_id: str, seq: int) -> str:

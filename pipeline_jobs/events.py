@@ -34,6 +34,7 @@ _FEED_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)
 class Event:
     """One event, in the one envelope of SSE, WebSocket, webhooks and the JSON history."""
 
+    #: Of a batch's event: the batch's.
     job_id: str
     #: The job's own count, from 1.
     seq: int
@@ -66,7 +67,7 @@ class Event:
             "id": self.id,
             "seq": self.seq,
             "type": self.type.value,
-            "job_id": self.job_id,
+            **({"job_id": None, "batch_id": self.job_id} if self.type is EventType.BATCH_COMPLETED else {"job_id": self.job_id}),
             "tenant_id": self.tenant_id,
             "workspace_id": self.workspace_id,
             "created_at": rfc3339(self.created_at),
@@ -182,6 +183,8 @@ def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event
 
 def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_id: str | None = None) -> Event:
     fields: list[Any] = json.loads(line)
+    if fields[0] == "batch":
+        return _of_batch(job_id, seq, tenant, workspace, fields, feed_id)
     word, created_at, attempt, progress, stage, text, why = [*fields, *_ABSENT[len(fields) - 2 :]]
     kind = EventType(f"job.{word}")
     data: dict[str, Any] = {"status": STATUS_OF[kind], "attempt": attempt, "stage": stage or None, "progress": progress}
@@ -196,6 +199,12 @@ def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_i
         case _:
             data["message"] = text or None
     return Event(job_id, seq, kind, tenant, workspace, created_at, data, feed_id)
+
+
+def _of_batch(batch_id: str, seq: int, tenant: str, workspace: str, fields: Sequence[Any], feed_id: str | None) -> Event:
+    _, created_at, total, completed, failed, cancelled = fields
+    data = {"total": total, "counts": {"completed": completed, "failed": failed, "cancelled": cancelled}}
+    return Event(batch_id, seq, EventType.BATCH_COMPLETED, tenant, workspace, created_at, data, feed_id)
 
 
 #: What an event has that a line leaves out at its end.

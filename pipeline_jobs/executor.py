@@ -26,6 +26,7 @@ from pipeline_jobs.exceptions import (
     StoreUnavailable,
 )
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
+from pipeline_jobs.outputs import Keeper
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.run import Run
 from pipeline_jobs.settings import Settings
@@ -109,6 +110,7 @@ class _Attempt:
         self._job, self._store, self._registry, self._settings = job, store, registry, settings
         self._artifacts = artifacts
         self._files = RunArtifacts(artifacts, _folder(job))
+        self._keeper: Keeper | None = None
 
     def run(self) -> Outcome:
         job = self._job
@@ -117,7 +119,9 @@ class _Attempt:
             pipeline = self._registry.get(job.pipeline)
             with _Workdir(self._settings, job) as workdir, Run(self._store, job.job_id, job.fence) as run:
                 context = _context(job, workdir, self._settings, run, self._files.publish)
-                result = StepResult(True, pipeline.result(run_stages(pipeline, context))).to_dict()
+                if len(pipeline.stages) > 1:
+                    self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
+                result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
                 dumps(result)
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
@@ -139,6 +143,8 @@ class _Attempt:
         retry = self._registry.get(job.pipeline).retry if detail.retryable else RetryPolicy()
         if detail.retryable and detail.code not in retry.permanent and job.attempt < job.max_attempts:
             delay = retry.delay(job.attempt)
+            if self._keeper:
+                self._keeper.note()
             status = self._patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
             if status is JobStatus.QUEUED:
@@ -162,6 +168,7 @@ class _Attempt:
                 error_detail=error.to_dict() if error else None,
                 artifacts=_folder(job) if self._files.bytes else "",
                 artifact_bytes=self._files.bytes,
+                outputs=self._keeper.written if self._keeper else ("", ""),
                 last=last,
             )
         )
@@ -198,13 +205,22 @@ class _Attempt:
                 logger.warning("artifacts of a lost run stay until their folder is swept", error=str(error))
 
 
-def run_stages(pipeline: Pipeline, context: JobContext) -> Mapping[str, Any]:
-    """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged."""
+def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:
+    """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
+
+    :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
+    """
+    last = pipeline.stages[-1]
     for stage in pipeline.stages:
         context.stage, context.span = stage.name, pipeline.spans()[stage.name]
         context.reporter.report(stage.name, round(context.span[0], 1), None)
-        failpoints.reach("run.in_stage")
-        context.data.update(stage.run(context) or {})
+        kept = keeper.restore(stage.name) if keeper and stage is not last else None
+        if kept is None:
+            failpoints.reach("run.in_stage")
+            data = stage.run(context) or {}
+            if keeper and stage is not last:
+                keeper.keep(stage, data)
+        context.data.update(data if kept is None else kept)
         context.progress(1.0)
     return context.data
 

@@ -100,6 +100,8 @@ class NewJob:
     depends_on: tuple[str, ...] = ()
     #: When one of them does not complete: `fail`, `cancel` or `run`.
     on_dependency_failure: str = "fail"
+    #: The only workspace whose jobs it may depend on; None: any of the tenant.
+    depends_within: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     #: To be told of its end: `{"url": ..., "events": [...]}`, no event for all.
@@ -167,6 +169,9 @@ class Job:
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
     artifacts: str | None = None
     artifact_bytes: int = 0
+    #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
+    outputs: str | None = None
+    blobs: str | None = None
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
     order: int = 0
     schema: int = SCHEMA
@@ -290,8 +295,11 @@ def dumps(value: Any) -> str:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail", "webhook"})
 _STRINGS = frozenset(
-    {"url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts"}
-)
+    {
+        "url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts",
+        "outputs", "blobs",
+    }
+)  # fmt: skip
 _INTEGERS = frozenset(
     {
         "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",

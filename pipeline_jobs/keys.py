@@ -84,7 +84,8 @@ KEYS: dict[str, Key] = {
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
-    "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`."),
+    "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs)."),
+    "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."

@@ -39,6 +39,8 @@ class Stage:
     run: StageFunction
     #: Its part of the whole's progress, relative to the other stages' weights. About its share of the run time.
     weight: float = 1.0
+    #: A retry may use what it gave (its data, its files in the working folder) instead of running it again.
+    reusable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from pipeline_jobs.cron import Cron
 from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, new_job_id
 from pipeline_jobs.listing import read_cursor, write_cursor
+from pipeline_jobs.refusals import refusal
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.schedules import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
-from pipeline_jobs.store import refusal
 
 MAX_NAME = 64
 #: Most slots that are looked at in one step.

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from pipeline_jobs import audit, metrics, overview, pipeline_limits, readiness
 from pipeline_jobs.api_keys import KeyStore
+from pipeline_jobs.batches import Batches
 from pipeline_jobs.erase import Erased, erase_tenant
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.hub import Hub
@@ -46,6 +47,7 @@ def create_api(settings: Settings) -> Flask:
 
     parts = Parts(
         client=jobs.client,
+        batches=Batches(jobs.client),
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     ui_session_seconds: int = _setting(
         14_400, "PIPELINE_UI_SESSION_SECONDS", "How long a sign-in on the page lasts, in seconds; revoking its key ends it at once.", ge=60
     )
+    keep_stage_bytes: int = _setting(
+        1_073_741_824,
+        "PIPELINE_KEEP_STAGE_BYTES",
+        "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        ge=0,
+    )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0

@@ -8,8 +8,7 @@ itself, elsewhere it returns them and `publish` sends them (the rescue covers a 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +16,12 @@ import redis
 from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
-from pipeline_jobs.exceptions import (
-    AlreadySubmitted,
-    IdTaken,
-    InvalidInput,
-    KeyReused,
-    PipelineJobsError,
-    QueueFull,
-    RateLimited,
-    StorageFull,
-    StoreFull,
-    StoreUnavailable,
-    UnknownJob,
-    WebhooksFull,
-)
+from pipeline_jobs.connection import connect as connect  # whoever has a store asks it for these two
+from pipeline_jobs.connection import store_errors as store_errors
+from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.keys import Keys
+from pipeline_jobs.refusals import refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -88,31 +77,6 @@ class Rescued:
     became: str
 
 
-def connect(url: str) -> redis.Redis:
-    """A thread-safe client with bounded waits. Text in, text out."""
-    return redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30, protocol=2
-    )
-
-
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Server and connection trouble as `StoreUnavailable`; no key or value in its text."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable("the store cannot be reached") from error
-    except (redis.exceptions.OutOfMemoryError, redis.exceptions.ReadOnlyError) as error:
-        raise StoreUnavailable("the store cannot write now") from error
-    except UnicodeEncodeError:
-        raise InvalidInput("text is not valid Unicode") from None
-    except redis.ResponseError as error:
-        # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
-        if any(word in str(error) for word in ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN")):
-            raise StoreUnavailable("the store cannot write now") from error
-        raise
-
-
 class Store:
     """The records of all jobs of a cell."""
 
@@ -128,13 +92,13 @@ class Store:
         self.client, self.wire = client, Wire(client)
         self.keys = Keys(settings.key_prefix)
         self._publish = publish
-        self._ttl_ms = settings.job_ttl_seconds * 1000
+        self.ttl_ms = settings.job_ttl_seconds * 1000
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._max_crashes = settings.max_crashes
         self._sender_rate = settings.submit_rate_per_key
-        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
+        self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
             settings.events_per_job,
             settings.events_per_tenant,
@@ -158,6 +122,7 @@ class Store:
         adopt: bool = False,
         durably: bool = False,
         idempotency: tuple[str, str] | None = None,
+        depends_within: str | None = None,
         sender: Sender | None = None,
     ) -> Job:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
@@ -167,6 +132,7 @@ class Store:
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
         :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
         :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
@@ -184,31 +150,29 @@ class Store:
         if message is not None:
             flat["celery"] = message
         fields = [part for pair in flat.items() for part in pair]
-        reply = self._durably(
+        reply = self.run(
             "submit",
-            durably,
             job.job_id,
             nonce or secrets.token_hex(8),
             "1" if adopt else "",
-            *self._queue_caps,
+            *self.queue_caps,
             "" if deadline_seconds is None else _ms(deadline_seconds),
             "" if ttl_seconds is None else _ms(ttl_seconds),
-            self._ttl_ms,
+            self.ttl_ms,
             *(idempotency or ("", "")),
-            sender.principal if sender else "",
-            self._sender_rate,
+            depends_within or "",
+            *self.sent_by(sender),
             len(flat),
             *fields,
+            durably=durably,
         )
         if reply[0] != "ok":
             raise refusal(reply)
         _, created_at, order, reason, fence, deadline_at, rates, hints = reply
-        if sender is not None:
-            sender.note(rates)
-        self._send(hints)
+        self.sent(sender, rates, hints)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
-            self._send(self._run("settle"))
+            self.send(self.run("settle"))
             return self.get(job.job_id)
         return job.evolve(
             created_at=int(created_at),
@@ -218,38 +182,11 @@ class Store:
             deadline_at=int(deadline_at) if deadline_at else None,
         )
 
-    def submit_batch(
-        self,
-        durably: bool,
-        batch_id: str,
-        key: str,
-        fingerprint: str,
-        *,
-        metadata: str,
-        errors: str,
-        common: str,
-        jobs: str,
-        sender: Sender | None = None,
-    ) -> Sequence[Any]:
-        """Accept many jobs as one (`batches` packs them, see `lua/submit_batch.lua`). :return: the script's reply."""
-        nonce = secrets.token_hex(8)
-        reply: Sequence[Any] = self._durably(
-            "submit_batch", durably, batch_id, nonce, *self._queue_caps, self._ttl_ms, key, fingerprint, metadata, errors, common, jobs,
-            sender.principal if sender else "", self._sender_rate,
-        )  # fmt: skip
-        if reply[0] == "ok":
-            if sender is not None:
-                sender.note(reply[3])
-            self._send(reply[4])
-            if '"depends_on"' in jobs:
-                self._send(self._run("settle"))
-        return reply
-
     # -- a run
 
     def claim(self, job_id: str, fence: int, *, worker: str, run: str) -> Job | ClaimRefused:
         """Take the lease of a dispatched job. Stale, doubled and forged hints are refused."""
-        reply = self._run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA)
+        reply = self.run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA)
         if reply[0] != "ok":
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
@@ -268,7 +205,7 @@ class Store:
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self._run("progress", job_id, fence, *_told(percent, stage, message, passed)))
+        return str(self.run("progress", job_id, fence, *_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -281,10 +218,12 @@ class Store:
         error_detail: Mapping[str, Any] | None = None,
         artifacts: str = "",
         artifact_bytes: int = 0,
+        outputs: tuple[str, str] = ("", ""),
         last: Told | None = None,
     ) -> JobStatus | None:
         """End a job.
 
+        :param outputs: of its stages (`outputs.written`).
         :param last: what the run has not told yet, written first.
         :return: the status it ended in (a requested cancel wins), or None: this run has no say.
         """
@@ -292,10 +231,10 @@ class Store:
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
         detail = dumps(error_detail) if error_detail else "{}"
         told = _told(*last) if last else _told(None)
-        status, hints = self._run(
-            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self._ttl_ms, *told
+        status, hints = self.run(
+            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self.ttl_ms, *outputs, *told
         )
-        self._send(hints)
+        self.send(hints)
         return None if status == "fenced" else JobStatus(status)
 
     def requeue(
@@ -310,16 +249,20 @@ class Store:
     ) -> JobStatus | None:
         """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
         detail = error_detail or _worker_lost_detail(error)
-        status, hints = self._run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self._ttl_ms)
-        self._send(hints)
+        status, hints = self.run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
+        self.send(hints)
         return None if status == "fenced" else JobStatus(status)
+
+    def keep_outputs(self, job_id: str, fence: int, outputs: str, blobs: str) -> bool:
+        """Note what a run's stages have given so far. :return: False: this run has no say."""
+        return bool(self.run("keep_outputs", job_id, fence, outputs, blobs))
 
     # -- from outside
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status, hints = self._run("cancel", job_id, self._ttl_ms)
-        self._send(hints)
+        status, hints = self.run("cancel", job_id, self.ttl_ms)
+        self.send(hints)
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)
@@ -330,30 +273,16 @@ class Store:
         :return: False: it does not wait any more.
         :raises UnknownJob:
         """
-        reply, hints = self._run("change", job_id, "" if priority is None else priority, "" if run_at is None else run_at)
-        self._send(hints)
+        reply, hints = self.run("change", job_id, "" if priority is None else priority, "" if run_at is None else run_at)
+        self.send(hints)
         if reply == "unknown":
             raise UnknownJob
         return bool(reply == "ok")
 
-    def why(self, job_id: str) -> dict[str, Any] | None:
-        """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
-        reply = self._run("why", job_id)
-        if not reply:
-            return None
-        reason, position, limit, current, eta = reply
-        return {
-            "position": int(position) or None,
-            "reason": reason,
-            "limit": float(limit) if "." in limit else int(limit) if limit else None,
-            "current": int(current) if current else None,
-            "eta_seconds": float(eta) if eta else None,
-        }
-
     def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
         """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""
         flat = [part for name, value in limits.items() for part in (name, "" if value is None else str(float(value)))]
-        self._send(self._run("set_limits", tenant_id, len(limits), *flat))
+        self.send(self.run("set_limits", tenant_id, len(limits), *flat))
 
     def limits(self, tenant_id: str) -> dict[str, float]:
         """A tenant's own limits (`*`: the defaults), those that are set."""
@@ -366,32 +295,22 @@ class Store:
 
         :param declared: it is what the pipeline's code says; one that was set outranks it.
         """
-        self._send(self._run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
+        self.send(self.run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
-        reply = self._run("delete", job_id)
+        reply = self.run("delete", job_id)
         if reply == "unknown":
             raise UnknownJob
         return bool(reply == "deleted")
-
-    def cancel_page(
-        self, indexes: Sequence[str], highest: str, lowest: str, most: int, filters: tuple[str, str, str], *, dry_run: bool
-    ) -> tuple[str, int, int]:
-        """Ask for the end of the live jobs of a page (`bulk`). :return: next order or '', how many waited, how many run."""
-        following, waiting, running, hints = self.run_on(
-            "cancel_page", indexes, highest, lowest, most, *filters, "1" if dry_run else "", self._ttl_ms
-        )
-        self._send(hints)
-        return str(following), int(waiting), int(running)
 
     # -- duties
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
         """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
         pairs = [part for pair in jobs for part in pair]
-        replies, hints = self._run("announce", worker, slots, 0 if leaving else self._announce_ms, self._lease_ms, len(jobs), *pairs)
-        self._send(hints)
+        replies, hints = self.run("announce", worker, slots, 0 if leaving else self._announce_ms, self._lease_ms, len(jobs), *pairs)
+        self.send(hints)
         return list(replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
@@ -399,8 +318,8 @@ class Store:
         with store_errors():
             # A server that was restarted has another run id: the script then gives every lease its time once more.
             server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
-        *done, hints = self._run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self._ttl_ms, server, self._lease_ms)
-        self._send(hints)
+        *done, hints = self.run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self.ttl_ms, server, self._lease_ms)
+        self.send(hints)
         return [Rescued(job_id, became) for job_id, became in done]
 
     def reconcile(self, after: int = 0, limit: int = 1000) -> tuple[int, int, int | None]:
@@ -408,13 +327,13 @@ class Store:
 
         :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
         """
-        counters, jobs, following, hints = self._run("reconcile", after, limit, self._ttl_ms)
-        self._send(hints)
+        counters, jobs, following, hints = self.run("reconcile", after, limit, self.ttl_ms)
+        self.send(hints)
         return int(counters), int(jobs), int(following) if following else None
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
-        return int(self._run("purge", limit))
+        return int(self.run("purge", limit))
 
     def tick(self, queue: str, message: str, most: int) -> bool:
         """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""
@@ -423,7 +342,7 @@ class Store:
 
     def beat(self, duty: str) -> None:
         """Note that a duty of maintenance ran now."""
-        self._run("beat", duty)
+        self.run("beat", duty)
 
     # -- reading
 
@@ -434,17 +353,6 @@ class Store:
         if not flat:
             raise UnknownJob
         return Job.from_mapping(_mapping(flat))
-
-    def mapping(self, name: str, *parts: str) -> dict[str, str]:
-        """A hash by its key's name; empty if there is none."""
-        with store_errors():
-            return dict(self.client.hgetall(self.keys(name, *parts)))  # type: ignore[arg-type]
-
-    def members(self, name: str, *parts: str) -> list[tuple[str, int]]:
-        """A small index by its key's name: ids and orders, oldest first."""
-        with store_errors():
-            found = self.client.zrange(self.keys(name, *parts), 0, -1, withscores=True)
-        return [(member, int(order)) for member, order in found]  # type: ignore[union-attr]
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
@@ -463,34 +371,31 @@ class Store:
                 self.client.lrem(self.keys("trash"), 1, folder)
 
     def tenant_bytes(self, tenant_id: str) -> int:
-        """Bytes of artifacts that a tenant's jobs keep."""
+        """Bytes that a tenant's jobs keep: artifacts and outputs of stages."""
         with store_errors():
-            return int(self.client.hget(self.keys("usage", tenant_id), "artifact_bytes") or 0)  # type: ignore[arg-type]
+            kept: list[Any] = self.client.hmget(self.keys("usage", tenant_id), ["artifact_bytes", "output_bytes"])  # type: ignore[assignment]
+        return sum(int(value or 0) for value in kept)
 
     # -- for the modules beside this one
 
     def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
         """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
-        return self._durably(name, durably, *arguments)
+        if not durably:
+            with store_errors():
+                return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
+            # WAITAOF speaks of the writes of its own connection: both must go the same way.
+            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
+            reply, (on_disk, _) = pipe.execute()
+        if on_disk < 1:
+            raise StoreUnavailable("the server did not write the job to its disk in time")
+        return reply
 
     def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
         """A script that reads indexes of jobs."""
         with store_errors():
-            return self._scripts[name](keys=[self.keys.prefix, *indexes], args=[*arguments, *self._admission])
-
-    @property
-    def ttl_ms(self) -> int:
-        """How long an ended job is kept."""
-        return self._ttl_ms
-
-    @property
-    def queue_caps(self) -> tuple[int, int]:
-        """Most jobs that wait: of a tenant, of all."""
-        return self._queue_caps
-
-    def send(self, hints: Sequence[Sequence[str]]) -> None:
-        """Publish the hints that a script returned; where the scripts push them themselves there are none."""
-        self._send(hints)
+            return self.wire.script(self._scripts[name], [self.keys.prefix, *indexes], (*arguments, *self._admission))
 
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""
@@ -505,51 +410,21 @@ class Store:
                     script(keys=[self.keys.prefix], args=arguments, client=pipe)
                 return list(pipe.execute())
 
-    # -- inside
+    def sent_by(self, sender: Sender | None) -> tuple[str, float]:
+        """What the submitting scripts ask of a sender."""
+        return sender.principal if sender else "", self._sender_rate
 
-    def run_script(self, name: str, *arguments: Any) -> Any:
-        """One of `scripts.NAMES`, for the store's siblings that are files of their own."""
-        return self._run(name, *arguments)
+    def sent(self, sender: Sender | None, rates: Sequence[str], hints: Sequence[Sequence[str]]) -> None:
+        """What they answer: the rates are noted, the hints sent."""
+        if sender is not None:
+            sender.note(rates)
+        self.send(hints)
 
-    def _run(self, name: str, *arguments: Any) -> Any:
-        with store_errors():
-            return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
-
-    def _durably(self, name: str, durably: bool, *arguments: Any) -> Any:
-        if not durably:
-            return self._run(name, *arguments)
-        with store_errors(), self.client.pipeline(transaction=False) as pipe:
-            # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
-            reply, (on_disk, _) = pipe.execute()
-        if on_disk < 1:
-            raise StoreUnavailable("the server did not write the job to its disk in time")
-        return reply
-
-    def _send(self, hints: Sequence[Sequence[str]]) -> None:
+    def send(self, hints: Sequence[Sequence[str]]) -> None:
+        """Publish what a script returned, where the broker is another server."""
         if hints and self._publish is not None:
             failpoints.reach("submit.before_publish")
             self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
-
-
-def refusal(reply: Sequence[Any]) -> PipelineJobsError:
-    """Why a submit was refused."""
-    match reply[0]:
-        case "dependency":
-            field = f"depends_on.{reply[2]}"
-            return InvalidInput(f"{field}: there is no such job", field=field)
-        case "full":
-            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
-                retry_after=int(reply[2])
-            )
-        case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
-        case "same":
-            return AlreadySubmitted(reply[1])
-        case "differs":
-            return KeyReused()
-    return IdTaken()
 
 
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:

@@ -19,7 +19,10 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self._config = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "", **config}
+        self._config = {
+            "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "hash-max-listpack-value": "1024", "save": "",
+            **config,
+        }  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -23,16 +23,25 @@ local id_at, order_at
 for i = 1, #record, 2 do
   if record[i] == 'job_id' then id_at = i + 1 elseif record[i] == 'order' then order_at = i + 1 end
 end
+local scores = {}
+for k = 2, #KEYS do
+  local score = redis.call('ZSCORE', KEYS[k], old)
+  if tonumber(score) ~= tonumber(order) then scores[k] = score end
+end
+local added = {}
+for k = 2, #KEYS do added[k] = {} end
 for n = 6, #ARGV do
   local id, mine = ARGV[n], string.format('%.0f', base + (n - 6) * step)
   if id_at then record[id_at] = id end
   record[order_at] = mine
   redis.call('HSET', prefix .. id, unpack(record))
   for k = 2, #KEYS do
-    local score = redis.call('ZSCORE', KEYS[k], old)
-    redis.call('ZADD', KEYS[k], tonumber(score) == tonumber(order) and mine or score, id)
+    local flat = added[k]
+    flat[#flat + 1] = scores[k] or mine
+    flat[#flat + 1] = id
   end
 end
+for k = 2, #KEYS do redis.call('ZADD', KEYS[k], unpack(added[k])) end
 """
 BATCH = 1000
 

@@ -22,7 +22,7 @@ from benchmarks.kit.peer import ROOT
 #: One file each, in the order of the bars.
 FIGURES = (
     "create", "bulk", "http_post", "http_get", "lists", "noop", "idle", "progress", "memory", "flood", "many_tenants", "purge", "sse",
-    "media", "make_run", "scale",
+    "media", "make_run", "scale", "cpu",
 )  # fmt: skip
 RESULTS = ROOT / "benchmarks" / "results.json"
 
@@ -54,7 +54,9 @@ def run(names: Sequence[str], *, rounds: int, smoke: bool) -> int:
         seconds = time.monotonic() - start
         print(report.text(outcome), f"   ({seconds:.0f} s)", sep="\n", flush=True)
         results["figures"][name] = {"title": one.title, "seconds": round(seconds), **machine(), **outcome.to_dict()}
-    if not smoke:
+        if smoke:
+            continue
+        # After each: what was measured is kept if a later one fails.
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
         report.write(results, FIGURES)
     return failed

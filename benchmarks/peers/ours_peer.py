@@ -42,8 +42,8 @@ def enqueue_many(n, size):
     return timed(n // size, lambda: batches.create(NewBatch(jobs=tuple(new() for _ in range(size)), tenant_id=FIELDS["tenant_id"])))
 
 
-def end(n, result, tags=()):
-    """Submit jobs and end them as a worker of one slot does. Gives the seconds of each step."""
+def end(n, result, tags=(), events=0):
+    """Submit jobs and end them as a worker of one slot does, with so many progress events. Gives the seconds of each step."""
     store.announce("bench", 1, [])
     took = {"submit": 0.0, "claim": 0.0, "finish": 0.0}
     clock = time.perf_counter
@@ -53,7 +53,9 @@ def end(n, result, tags=()):
         b = clock()
         store.client.rpop("jobs")
         b2 = clock()
-        claimed = store.claim(job.job_id, 1, worker="bench", run="r")
+        claimed = store.claim(job.job_id, 1, worker="jobs@host/39d14112", run="0123456789abcdef")
+        for number in range(events):
+            store.progress(job.job_id, 1, 10.0 * number + 1, "transcode", f"frame {number * 250}")
         c = clock()
         assert store.finish(claimed.job_id, 1, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
         d = clock()

@@ -2,19 +2,21 @@
 -- Accept a batch: all of its jobs, or none.
 -- KEYS: prefix
 -- ARGV: batch id, nonce of this call, most queued jobs of a tenant, of all, TTL ms, idempotency key or '', fingerprint of the request,
---       metadata JSON or '', errors of the jobs that were left out as JSON or '', fields that all jobs have (JSON: [field, value, ...]),
+--       only workspace whose jobs they may depend on or '', metadata JSON or '', errors of the jobs that were left out as JSON or '',
+--       fields that all jobs have (JSON: [field, value, ...]),
 --       jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]),
 --       who sends it or '', how many jobs a second they may send (0: any), admission
--- Returns {'ok', created_at, order of its first job (the others' follow), rates as submit does, hints} | {'taken'} (there is such a batch, or such a job: draw again)
+-- Returns {'ok', created_at, order of its first job (the others' follow), rates as submit does, hints} | {'taken'} (there is such a batch, or
+--       such a job: draw again)
 --       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of a job (from 0), place in depends_on, ...}
 --       | {'full', ...} | {'rate', ...} as submit does. Sent again: the same 'ok', one batch.
-local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[9]
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
   return {'ok', known[2], known[3], {}, admit()}
 end
-local common, items = cjson.decode(ARGV[10]), cjson.decode(ARGV[11])
+local common, items = cjson.decode(ARGV[11]), cjson.decode(ARGV[12])
 local shared = {}
 for i = 1, #common, 2 do shared[common[i]] = common[i + 1] end
 -- What a job does not have itself it has from all.
@@ -41,7 +43,7 @@ for i = 1, #items do
   asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4], ARGV[12], tonumber(ARGV[13]))
+refused = bad_dependency(asked, ARGV[8]) or no_room(tenant, #asked, ARGV[3], ARGV[4], ARGV[13], tonumber(ARGV[14]))
 if refused then return refused end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
@@ -50,7 +52,7 @@ local order, now = asked[1].job.order, int(NOW)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', now, 'order', order,
   'total', #asked)
 if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
-if ARGV[9] ~= '' then redis.call('HSET', K.batch(id), 'errors', ARGV[9]) end
+if ARGV[10] ~= '' then redis.call('HSET', K.batch(id), 'errors', ARGV[10]) end
 -- The jobs are there, the counts are not yet: no script comes between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end

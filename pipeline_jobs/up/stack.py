@@ -72,6 +72,8 @@ def server(settings: Settings) -> Command:
     argv = [
         str(get_binary_path()), "--bind", LOOPBACK, "--port", str(settings.redis_port), "--dir", str(data),
         "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",
+        # A record with a long URL or result takes half the memory.
+        "--hash-max-listpack-value", "1024",
     ]  # fmt: skip
     return Command("server", tuple(argv), last=True)
 

@@ -15,6 +15,7 @@ from pipeline_jobs.web import (
     artifacts,
     audit,
     auth,
+    batches,
     cancel,
     deliveries,
     docs,
@@ -28,6 +29,7 @@ from pipeline_jobs.web import (
     pipeline_limits,
     pipelines,
     problems,
+    retry,
     run,
     schedules,
     sockets,
@@ -84,8 +86,8 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     auth.install(app, access)
     problems.install(app)
     modules = (
-        jobs, events, sockets, cancel, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets, deliveries,
-        schedules, audit, metrics, health,
+        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets,
+        deliveries, schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.batch_bodies import BODIES
 from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
 
 
@@ -337,17 +338,33 @@ class EventData(BaseModel):
     error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
 
 
+class BatchEventCounts(BaseModel):
+    """Jobs of the batch by how they ended."""
+
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class BatchEventData(BaseModel):
+    """What batch.completed says of its batch."""
+
+    total: int
+    counts: BatchEventCounts
+
+
 class Event(BaseModel):
-    """Something that happened to a job: the same envelope over SSE, WebSocket, webhooks and here."""
+    """Something that happened to a job (or that a batch has ended): the same envelope over SSE, WebSocket, webhooks and here."""
 
     id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
     seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
     type: EventType
-    job_id: str
+    job_id: str | None = Field(description="null: of batch.completed.")
+    batch_id: str | None = Field(None, description="Of batch.completed only.")
     tenant_id: str
     workspace_id: str
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
-    data: EventData
+    data: EventData | BatchEventData
 
 
 class EventPage(BaseModel):
@@ -417,11 +434,12 @@ class Problem(BaseModel):
     code: str = Field(examples=["invalid_input"])
     request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
     field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20.")
+    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20; of a batch those of each job.")
     parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
 
 
 PUBLIC: tuple[type[BaseModel], ...] = (
+    *BODIES,
     Job,
     JobList,
     Removal,

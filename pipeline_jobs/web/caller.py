@@ -87,15 +87,23 @@ class Caller:
         return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
 
     def new_job(self, new: NewJob, named: set[str]) -> NewJob:
-        """The new job as this caller's: what it does not name is the key's.
+        """The new job as this caller's: what it does not name is the key's, and what it may depend on is what the key sees.
 
         :param named: the fields that the body has.
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
         """
-        return replace(
-            new,
-            tenant_id=self._own("tenant_id", new.tenant_id if "tenant_id" in named else None) or new.tenant_id,
-            workspace_id=self._own("workspace_id", new.workspace_id if "workspace_id" in named else None) or new.workspace_id,
+        tenant_id, workspace_id = self.place(new.tenant_id, new.workspace_id, named)
+        return replace(new, tenant_id=tenant_id, workspace_id=workspace_id, depends_within=self.workspace_id)
+
+    def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:
+        """Whose a new thing is: what the body does not name is the key's.
+
+        :param named: the fields that the body has.
+        :raises Refused: 403, it names a tenant or workspace that is not the key's.
+        """
+        return (
+            self._own("tenant_id", tenant_id if "tenant_id" in named else None) or tenant_id,
+            self._own("workspace_id", workspace_id if "workspace_id" in named else None) or workspace_id,
         )
 
     def sender(self, route: str) -> Sender:

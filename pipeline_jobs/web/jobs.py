@@ -137,8 +137,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace. With several filters at once a page may hold fewer than `limit` jobs "
-    "and still have a next one.",
+    description="Newest first, of the key's tenant and workspace. `tenant_id` goes with one of `workspace_id`, `status`, `pipeline` and "
+    "`tag`; `batch_id` goes with `status`; `created_after` and `created_before` go with each of these. Another mix is answered 400. With a "
+    "key of one workspace a page may hold fewer than `limit` jobs and still have a next one.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated

@@ -75,6 +75,9 @@ _NEEDS: Mapping[Policy, str] = {
     Policy.ROOT: "Needs an admin key of all tenants.",
 }
 
+#: Routes whose body may be left out.
+_BODY_OPTIONAL = frozenset({"retry.retry"})
+
 #: `<path:name>` in a rule of Flask's.
 _CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
 
@@ -121,6 +124,8 @@ def complete(app: OpenAPI) -> dict[str, Any]:
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
         for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
+                if rule.endpoint in _BODY_OPTIONAL:
+                    item[method.lower()]["requestBody"]["required"] = False
                 _guard(item[method.lower()], POLICIES[rule.endpoint])
     return document
 

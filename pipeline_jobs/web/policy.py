@@ -53,6 +53,12 @@ POLICIES: Mapping[str, Policy] = {
     "keys.revoke": Policy.ADMIN,
     "audit.audit": Policy.ROOT,
     "jobs.change": Policy.SUBMIT,
+    "retry.retry": Policy.SUBMIT,
+    "batches.create": Policy.SUBMIT,
+    "batches.list_": Policy.READ,
+    "batches.get": Policy.READ,
+    "batches.cancel": Policy.SUBMIT,
+    "batches.cancel_jobs": Policy.SUBMIT,
     # A tenant's admin must not lift the limits that were set for it.
     "tenants.limits": Policy.ADMIN,
     "tenants.set_limits": Policy.ROOT,

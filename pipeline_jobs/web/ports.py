@@ -8,6 +8,8 @@ from typing import Any, BinaryIO, Protocol
 
 from pipeline_jobs.api_keys import ApiKey, Role
 from pipeline_jobs.audit import Row
+from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.events import FeedPage, LogPage
 from pipeline_jobs.hub import Follower
@@ -40,6 +42,15 @@ class Client(Protocol):
         :raises StoreUnavailable: nothing was accepted.
         """
 
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        """A new job that runs an ended one again.
+
+        :raises UnknownJob: there is none.
+        :raises JobNotEnded: it has not ended.
+        :raises InvalidInput: there is no such stage.
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
+        """
+
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
         """Change a waiting job.
 
@@ -52,6 +63,37 @@ class Client(Protocol):
 
         :raises InvalidInput: a filter or the cursor is wrong.
         :raises StoreUnavailable: try again later.
+        """
+
+
+class Batches(Protocol):
+    """Many jobs as one: `pipeline_jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+        """The batch, durably accepted.
+
+        :raises InvalidInput: names the field; `InvalidItems`: each wrong job.
+        """
+
+    def get(self, batch_id: str) -> Batch:
+        """:raises UnknownBatch: there is none."""
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        """One page, newest first.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
+        """
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        """Ask for the end of all its jobs.
+
+        :raises UnknownBatch: there is none.
+        """
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list.
+
+        :raises InvalidInput: a filter or the cursor is wrong.
         """
 
 
@@ -323,6 +365,7 @@ class Parts:
     """Everything the HTTP face stands on."""
 
     client: Client
+    batches: Batches
     #: `results(job_id)` gives the handle; it asks the store nothing yet.
     results: Callable[[str], JobHandle]
     #: Runs a pipeline in this process (the queue is off). Raises `InvalidInput`, or `StageError` when a stage failed.

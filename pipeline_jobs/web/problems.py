@@ -18,6 +18,7 @@ from pipeline_jobs.exceptions import (
     EndpointDisabled,
     IdTaken,
     InvalidInput,
+    InvalidItems,
     JobNotEnded,
     JobNotWaiting,
     KeyChanged,
@@ -29,6 +30,7 @@ from pipeline_jobs.exceptions import (
     StoreFull,
     StoreUnavailable,
     TryLater,
+    UnknownBatch,
     UnknownDelivery,
     UnknownEndpoint,
     UnknownJob,
@@ -49,6 +51,7 @@ _MAX_FIELD = 100
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownBatch: 404,
     UnknownSchedule: 404,
     JobNotEnded: 409,
     JobNotWaiting: 409,
@@ -168,6 +171,8 @@ def _known(error: PipelineJobsError) -> Response:
     if isinstance(error, InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
+    if isinstance(error, InvalidItems):
+        members["errors"] = list(error.errors)
     headers = None
     if isinstance(error, TryLater):
         headers = {"Retry-After": str(error.retry_after)}

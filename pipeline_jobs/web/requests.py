@@ -18,6 +18,8 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
 from pipeline_jobs.web.validation import check_json
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
+#: Longest Idempotency-Key, in characters.
+MAX_KEY = 255
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _CANCELED = "canceled"
@@ -121,18 +123,10 @@ class WebhookRequest(BaseModel):
     )
 
 
-class JobRequest(BaseModel):
-    """A job to be made."""
+class JobFields(BaseModel):
+    """What to run and how, for whomever."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
-            ]
-        },
-    )
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str | None = Field(
         None,
@@ -146,8 +140,6 @@ class JobRequest(BaseModel):
     params: dict[str, Any] = Field(
         default_factory=dict, description="The pipeline's own parameters; `GET /pipeline/pipelines` has their JSON schema."
     )
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
     priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its tenant only.")
     max_attempts: int | None = Field(
         None,
@@ -190,7 +182,9 @@ class JobRequest(BaseModel):
     )
 
     def to_new_job(self) -> NewJob:
-        """:raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
+        """Of the default tenant and workspace, unless it says more.
+
+        :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
         return NewJob(
@@ -198,8 +192,8 @@ class JobRequest(BaseModel):
             quality=self.quality,
             pipeline=self.pipeline,
             params=self.params,
-            tenant_id=self.tenant_id,
-            workspace_id=self.workspace_id,
+            tenant_id=getattr(self, "tenant_id", DEFAULT_TENANT),
+            workspace_id=getattr(self, "workspace_id", DEFAULT_WORKSPACE),
             priority=self.priority,
             max_attempts=self.max_attempts,
             deadline_seconds=self.deadline_seconds,
@@ -211,6 +205,21 @@ class JobRequest(BaseModel):
             metadata=self.metadata,
             webhook=self.webhook.model_dump() if self.webhook else None,
         )
+
+
+class JobRequest(JobFields):
+    """A job to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
+            ]
+        },
+    )
+
+    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
 
 
 class RunRequest(JobRequest):
@@ -279,10 +288,10 @@ class WaitHeaders(Parameters):
     )
 
 
-class CreateHeaders(WaitHeaders):
-    """Headers of a request that makes a job."""
+class IdempotencyHeaders(Parameters):
+    """Headers of a request that makes something."""
 
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
         description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one job. The "
@@ -290,10 +299,14 @@ class CreateHeaders(WaitHeaders):
     )
 
 
+class CreateHeaders(WaitHeaders, IdempotencyHeaders):
+    """Headers of a request that makes a job."""
+
+
 class RunHeaders(Parameters):
     """Headers of a request that runs and waits."""
 
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = Field(
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
         description="A key of yours for this request, good for 24 hours: however often it is sent, it runs one job. While that runs, a "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.rates import rate_headers
+from pipeline_jobs.web.requests import MAX_KEY
 from pipeline_jobs.web.state import web
 
-#: Longest Idempotency-Key, in characters.
-MAX_KEY = 255
 REPLAYED = "Idempotent-Replayed"
 
 
@@ -20,12 +22,31 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
     :raises Refused: 422, the key is too long or empty; 409, its job was removed.
     """
-    parts = web().parts
+    return _made(route, key, lambda sender: web().parts.client.submit(new, idempotency_key=key, sender=sender))
+
+
+def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
+    """The same for the retry of an ended job.
+
+    :raises JobNotEnded:
+    :raises InvalidInput: there is no such stage.
+    """
+    client = web().parts.client
+    return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
+
+
+def check_key(key: str | None) -> str | None:
+    """:raises Refused: 422, the Idempotency-Key is too long or empty."""
     if key is not None and not 0 < len(key) <= MAX_KEY:
         raise Refused(422, "invalid_input", f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
-    sender = caller().sender(route)
+    return key
+
+
+def _made(route: str, key: str | None, make: Callable[[Sender], Job]) -> tuple[Job, dict[str, str]]:
+    check_key(key)
+    parts, sender = web().parts, caller().sender(route)
     try:
-        job = parts.client.submit(new, idempotency_key=key, sender=sender)
+        job = make(sender)
     except AlreadySubmitted as known:
         try:
             return parts.results(known.job_id).record(), {REPLAYED: "true"}

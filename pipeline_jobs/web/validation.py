@@ -49,7 +49,7 @@ def validated(view: View) -> View:
         if query is not None:
             arguments["query"] = check(query, read_query(query))
         if body is not None:
-            arguments["body"] = check(body, read_json())
+            arguments["body"] = check(body, {} if getattr(body, "optional_body", False) and _has_no_body() else read_json())
         if header is not None:
             environ = request.environ
             arguments["header"] = header.model_construct(**{name: environ.get(key) for name, key in header_keys.items()})
@@ -140,6 +140,10 @@ def check_json(value: Mapping[str, Any], field: str) -> None:
 
 def _environ_key(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
+
+
+def _has_no_body() -> bool:
+    return request.environ.get("CONTENT_LENGTH") in (None, "", "0") and "HTTP_TRANSFER_ENCODING" not in request.environ
 
 
 def _read_body() -> bytes:

@@ -87,7 +87,7 @@ class Endpoints:
         flat = [part for pair in fields.items() for part in pair]
         while True:
             endpoint_id = f"whep_{secrets.token_hex(8)}"
-            became, *_ = self._store.run_script("webhooks_create", endpoint_id, tenant_id, MAX_ENDPOINTS, draw.nonce, len(fields), *flat)
+            became, *_ = self._store.run("webhooks_create", endpoint_id, tenant_id, MAX_ENDPOINTS, draw.nonce, len(fields), *flat)
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
             if became == "ok":
@@ -122,13 +122,13 @@ class Endpoints:
         known = {"url": old.url, "events": old.events, "description": old.description, "enabled": old.enabled}
         checked = self._checked(**{**known, **given})
         flat = [part for name in given for part in (name, checked[name])]
-        if not self._store.run_script("webhooks_update", endpoint_id, len(given), *flat):
+        if not self._store.run("webhooks_update", endpoint_id, len(given), *flat):
             raise UnknownEndpoint
         return self.get(endpoint_id)
 
     def delete(self, endpoint_id: str) -> None:
         """:raises UnknownEndpoint:"""
-        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run_script("webhooks_update", endpoint_id, 0):
+        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run("webhooks_update", endpoint_id, 0):
             raise UnknownEndpoint
 
     def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
@@ -137,7 +137,7 @@ class Endpoints:
         :raises UnknownEndpoint:
         """
         draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
-        if not self._store.run_script("webhooks_rotate", "endpoint", known, draw.nonce, draw.check, self._overlap_ms):
+        if not self._store.run("webhooks_rotate", "endpoint", known, draw.nonce, draw.check, self._overlap_ms):
             raise UnknownEndpoint
         return self.get(endpoint_id), self._signer.reveal(draw)
 
@@ -147,7 +147,7 @@ class Endpoints:
         :raises UnknownEndpoint:
         :raises EndpointDisabled:
         """
-        became, *rest = self._store.run_script("webhooks_test", self.get(endpoint_id).endpoint_id, secrets.token_hex(8))
+        became, *rest = self._store.run("webhooks_test", self.get(endpoint_id).endpoint_id, secrets.token_hex(8))
         if became == "ok":
             return str(rest[0])
         raise EndpointDisabled if became == "disabled" else UnknownEndpoint
@@ -156,7 +156,7 @@ class Endpoints:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
         draw = self._signer.draw()
         overlap = self._overlap_ms if rotate else ""
-        nonce, check, _, _, until = self._store.run_script("webhooks_rotate", "tenant", tenant_id, draw.nonce, draw.check, overlap)
+        nonce, check, _, _, until = self._store.run("webhooks_rotate", "tenant", tenant_id, draw.nonce, draw.check, overlap)
         return TenantSecret(tenant_id, Draw(nonce, check), int(until) if until else None)
 
     def _checked(self, *, url: str, events: Sequence[str], description: str, enabled: bool) -> dict[str, str]:

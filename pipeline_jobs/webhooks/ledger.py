@@ -96,7 +96,7 @@ class Ledger:
         """Take at most so many for quick hosts, and so many for slow ones, and renew these leases."""
         settings = self._settings
         caps = (settings.webhook_tenant_concurrency, settings.webhook_host_concurrency)
-        reply = self._store.run_script("webhooks_claim", quick, LEASE_MS, *caps, slow, self._ttl_ms, len(renew), *renew)
+        reply = self._store.run("webhooks_claim", quick, LEASE_MS, *caps, slow, self._ttl_ms, len(renew), *renew)
         return [_taken(row) for row in reply]
 
     def snapshot(self, event_id: str) -> dict[str, str]:
@@ -106,7 +106,7 @@ class Ledger:
 
     def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool) -> str:
         """Say what came of a try. :return: the status afterwards, or `lost`: another sender has it."""
-        reply = self._store.run_script(
+        reply = self._store.run(
             "webhooks_settle", lease, outcome, dumps(dict(attempt)), error, int(delay * 1000), "1" if slow else "", self._ttl_ms
         )
         return str(reply)
@@ -136,7 +136,7 @@ class Ledger:
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send it (again) now. :raises UnknownDelivery:"""
-        if self._store.run_script("webhooks_redeliver", delivery_id) == "unknown":
+        if self._store.run("webhooks_redeliver", delivery_id) == "unknown":
             raise UnknownDelivery
         return self.get(delivery_id)
 
@@ -144,7 +144,7 @@ class Ledger:
         """Remove the rows past their time. :return: how many."""
         removed = 0
         while True:
-            count = int(self._store.run_script("webhooks_purge", PAGE))
+            count = int(self._store.run("webhooks_purge", PAGE))
             removed += count
             if count < PAGE:
                 return removed
@@ -163,7 +163,7 @@ class Ledger:
 
 def erase(store: Store, tenant_id: str) -> None:
     """Remove a tenant's endpoints, secrets and deliveries."""
-    while int(store.run_script("webhooks_erase", tenant_id, PAGE)) == PAGE:
+    while int(store.run("webhooks_erase", tenant_id, PAGE)) == PAGE:
         pass
 
 

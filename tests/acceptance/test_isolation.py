@@ -19,7 +19,9 @@ from werkzeug.test import TestResponse
 from pipeline_jobs import audit
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
@@ -59,7 +61,7 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
     #: What those are answered who have no good key: the page sends them to its sign-in.
@@ -75,6 +77,7 @@ UI = "/pipeline/ui"
 _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
 _SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
+_MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
 _HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
 #: A thing by its id: own, foreign, unknown, malformed.
 _OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
@@ -87,6 +90,16 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
+    ("POST", "/pipeline/jobs/<job_id>/retry"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), "/pipeline/jobs/{ended}/retry"),
+    ("POST", "/pipeline/jobs/cancel"): Route(
+        "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
+    ),
+    ("POST", "/pipeline/batches"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/batches", _MANY),
+    ("GET", "/pipeline/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/batches?tenant_id={tenant}"),
+    ("GET", "/pipeline/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}"),
+    ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
+    ),
     ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
     # Whoever may is told that it is a WebSocket.
     ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
@@ -231,10 +244,16 @@ class World:
         access: Access = self.app.extensions[EXTENSION].access
         return f"{COOKIE}={access.sessions.cookie(replace(stored, **changes))}"
 
-    def job(self, target: str) -> str:
+    def job(self, target: str, *, ended: bool = False) -> str:
         if target in ("own", "foreign"):
-            return self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            job_id = self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
+            return self.jobs.cancel(job_id).job_id if ended else job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
+
+    def batch(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return Batches(self.jobs).create(NewBatch([NewJob(pipeline="sleep")], TENANTS[target])).batch.batch_id
+        return new_batch_id() if target == "unknown" else "-bad%20id%00"
 
     def schedule(self, target: str) -> str:
         if target in ("own", "foreign"):
@@ -278,6 +297,8 @@ class World:
         route = ROUTES[method, rule]
         words = {
             "{job}": lambda: self.job(target),
+            "{ended}": lambda: self.job(target, ended=True),
+            "{batch}": lambda: self.batch(target),
             "{schedule}": lambda: self.schedule(target),
             "{key}": lambda: self.key(target),
             "{hook}": lambda: self.hook(target),
@@ -351,7 +372,7 @@ def test_every_cell_is_as_specified(world: World, method: str, rule: str, target
 
 @pytest.mark.parametrize("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
 def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None:
-    answers = {world.ask("PATCH", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
+    answers = {world.ask("PUT", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
     assert len(answers) == 1
 
 
@@ -369,6 +390,52 @@ def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str
     world.jobs.delete(job_id)
     unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
     assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel")])
+def test_a_foreign_batch_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
+    batch_id = world.batch("foreign")
+    job = world.jobs.list(JobQuery(batch_id=batch_id)).jobs[0]
+    foreign = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert world.jobs.get(job.job_id) == job
+    world.jobs.cancel(job.job_id)
+    world.jobs.delete(job.job_id)
+    unknown = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
+    assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one job", "a batch"])
+def test_a_foreign_job_cannot_be_depended_on_and_is_an_unknown_one(world: World, many: bool) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        foreign, other_workspace = world.job("foreign"), world.job("own")
+        answers = []
+        for job_id in (foreign, other_workspace, new_job_id()):
+            job = {"pipeline": "sleep", "depends_on": [job_id]}
+            path, body = ("/pipeline/batches", {"jobs": [job]}) if many else ("/pipeline/jobs", job)
+            response = world.ask("POST", path, "blog", body, **{"X-Request-Id": "same"})
+            assert response.status_code == 422
+            answers.append(response.data)
+        assert len(set(answers)) == 1
+        own = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog")).job_id
+        assert world.ask("POST", "/pipeline/jobs", "blog", {"pipeline": "sleep", "depends_on": [own]}).status_code == 201
+    finally:
+        del world.texts["blog"]
+
+
+def test_jobs_of_another_workspace_are_not_cancelled_by_filter(world: World) -> None:
+    _, text = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="blog")
+    world.texts["blog"] = text
+    try:
+        other = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", tags=("trial",)))
+        mine = world.jobs.submit(NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog", tags=("trial",)))
+        answer = world.ask("POST", "/pipeline/jobs/cancel", "blog", {"tag": "trial"}).get_json()
+        assert (answer["matched"], answer["cancelled"]) == (1, 1)
+        assert [world.jobs.get(job.job_id).cancel_requested for job in (other, mine)] == [False, True]
+    finally:
+        del world.texts["blog"]
 
 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/run")])

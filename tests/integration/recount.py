@@ -36,7 +36,10 @@ def differences(store: Store) -> list[str]:
             same(f"pipeline {pipeline}", keys("pipeline", tenant, pipeline), {i for i, j in mine.items() if j.pipeline == pipeline})
         for tag in {tag for job in mine.values() for tag in job.tags}:
             same(f"tag {tag}", keys("tag", tenant, tag), {i for i, j in mine.items() if tag in j.tags})
-        stored = sum(job.artifact_bytes for job in mine.values())
+        named = Counter(blob for job in mine.values() for blob in (job.blobs or "").split(",") if blob)
+        if {blob: int(n) for blob, n in client.hgetall(keys("outputs", tenant)).items()} != named:
+            found.append(f"kept outputs of {tenant}: {client.hgetall(keys('outputs', tenant))} instead of {named}")
+        stored = sum(job.artifact_bytes for job in mine.values()) + sum(int(blob.rpartition("-")[2]) for blob in named)
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
     found += _batches(store, jobs)

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline_jobs import events
 from pipeline_jobs.batches import MAX_JOBS, Batch, Batches, BatchQuery, NewBatch
+from pipeline_jobs.event_types import EventType
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, KeyReused, QueueFull, RateLimited, UnknownBatch
-from pipeline_jobs.job import NewJob
+from pipeline_jobs.job import NewJob, rfc3339
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
@@ -141,19 +143,18 @@ def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkey
 
 
 def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
-    arguments = {
-        "metadata": "",
-        "errors": "",
-        "common": json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"]),
-        "jobs": json.dumps([["job_1_00000001", -1, -1]]),
-    }
-    nonces = iter(["same", "same", "other"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline_jobs.store.secrets.token_hex", lambda n: next(nonces))
-        first = jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments)
-        assert first[0] == "ok"
-        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == first
-        assert jobs.store.submit_batch(False, "batch_1_00000001", "", "", **arguments) == ["taken"]
+    common = json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main", "batch_id", "batch_1_00000001"])
+    items = json.dumps([["job_1_00000001", -1, -1]])
+
+    def send(nonce: str) -> list[object]:
+        return list(
+            jobs.store.run("submit_batch", "batch_1_00000001", nonce, 100, 100, jobs.store.ttl_ms, "", "", "", "", "", common, items, "", 0)
+        )
+
+    first = send("same")
+    assert first[0] == "ok"
+    assert send("same") == first
+    assert send("other") == ["taken"]
     assert len(jobs.client.list(JobQuery()).jobs) == 1
     assert differences(jobs.store) == []
 
@@ -216,6 +217,35 @@ def test_a_batch_is_cancelled_as_one_and_ended_jobs_stay_as_they_are(jobs: Cell,
     with pytest.raises(UnknownBatch):
         batches.cancel("batch_1_00000000")
     assert differences(jobs.store) == []
+
+
+def test_its_end_is_told_once_in_the_tenants_feed(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(SLEEP, SLEEP, workspace_id="w"))
+    other = batches.create(of(SLEEP))
+    batch_id = made.batch.batch_id
+
+    def told(workspace: str | None = None) -> list[events.Event]:
+        page = events.feed(jobs.store, "acme", workspace_id=workspace)
+        return [event for event in page.events if event.type is EventType.BATCH_COMPLETED]
+
+    jobs.client.cancel(str(made.job_ids[0]))
+    assert told() == []
+    batches.cancel(batch_id)
+    batches.cancel(batch_id)
+    (event,) = told()
+    ended = batches.get(batch_id)
+    assert event.to_dict() == {
+        "id": f"{batch_id}.1", "seq": 1, "type": "batch.completed", "job_id": None, "batch_id": batch_id, "tenant_id": "acme",
+        "workspace_id": "w", "created_at": rfc3339(ended.completed_at),
+        "data": {"total": 2, "counts": {"completed": 0, "failed": 0, "cancelled": 2}},
+    }  # fmt: skip
+    assert (len(told("w")), told("main")) == (1, [])
+    assert events.feed(jobs.store, "acme").events[-1].type is EventType.BATCH_COMPLETED
+    batches.cancel(other.batch.batch_id)
+    assert [event.job_id for event in told()] == [batch_id, other.batch.batch_id]
+    for job_id in made.job_ids:
+        jobs.client.delete(str(job_id))
+    assert [event.job_id for event in told()] == [other.batch.batch_id]
 
 
 def test_a_batch_goes_with_the_last_of_its_jobs_and_counts_those_that_went_before(jobs: Cell, batches: Batches) -> None:

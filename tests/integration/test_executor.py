@@ -15,6 +15,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
 from pipeline_jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.outputs import FOLDER
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant
@@ -47,7 +48,8 @@ class Bench:
 
     def published(self) -> list[str]:
         root = self.folder / "artifacts"
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        names = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        return [name for name in names if f"/{FOLDER}/" not in name]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.waits import why
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -109,18 +110,18 @@ def test_shares_are_by_slot_seconds_not_by_jobs(cell: Cell) -> None:
 
 def test_a_tenant_whose_runs_take_long_is_charged_so_at_their_start(cell: Cell) -> None:
     durations = {}
-    for tenant, ms, n in (("long", 10_000.0, 60), ("a", 100.0, 3000), ("b", 100.0, 3000), ("c", 100.0, 3000)):
+    for tenant, ms, n in (("long", 4000.0, 30), ("a", 200.0, 320), ("b", 200.0, 320), ("c", 200.0, 320)):
         durations.update(dict.fromkeys(flood(cell, n, tenant_id=tenant), ms))
-    clock = Clock(cell, 8)
+    clock = Clock(cell, 4)
     most = 0
-    while clock.now < 120_000:
+    while clock.now < 50_000:
         clock.start_hinted(durations)
-        if clock.now > 60_000:
+        if clock.now > 20_000:
             most = max(most, sum(run.tenant_id == "long" for _, run in clock.running.values()))
         clock.finish_next(durations)
     # A quarter of the slots is its share; it never has them all, as it would if its runs were taken for short ones.
-    assert most <= 4, most
-    assert 0.2 <= clock.used["long"] / sum(clock.used.values()) <= 0.3, clock.used
+    assert most <= 2, most
+    assert 0.15 <= clock.used["long"] / sum(clock.used.values()) <= 0.35, clock.used
 
 
 def test_weights_one_two_four_give_shares_of_one_two_four(cell: Cell) -> None:
@@ -204,7 +205,7 @@ def test_a_paused_tenant_starts_nothing_and_goes_on_when_it_is_let(cell: Cell) -
     job = cell.submit(tenant_id="a")
     cell.slots(2)
     assert cell.hints() == []
-    assert (cell.store.why(job.job_id) or {})["reason"] == "tenant_paused"
+    assert (why(cell.store, job.job_id) or {})["reason"] == "tenant_paused"
     cell.store.set_limits("a", {"paused": False})
     assert len(cell.hints()) == 1
 
@@ -226,7 +227,7 @@ def test_a_start_rate_parks_its_tenant_until_there_is_a_token(cell: Cell) -> Non
     cell.slots(8)
     assert len(cell.hints()) == 2
     waiting = cell.store.client.zrange(cell.store.keys("tenant_status", "a", "queued"), -1, -1)[0]
-    assert (cell.store.why(waiting) or {})["reason"] == "tenant_rate"
+    assert (why(cell.store, waiting) or {})["reason"] == "tenant_rate"
     cell.store.client.hset(cell.store.keys("share", "a"), "tokens_at", int(time.time() * 1000) - 1000)
     cell.store.client.zadd(cell.store.keys("parked"), {"a": 1})
     cell.slots(8)
@@ -240,7 +241,7 @@ def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:
     assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 1, "b": 1}
     assert differences(cell.store) == []
     waiting = next(job_id for job_id in first if cell.client.get(job_id).reason != "dispatched")
-    assert (cell.store.why(waiting) or {})["reason"] == "pipeline_concurrency"
+    assert (why(cell.store, waiting) or {})["reason"] == "pipeline_concurrency"
     run = cell.start(json.loads(cell.hints()[0])["id"])
     cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
     assert len(cell.hints()) == 3
@@ -279,15 +280,15 @@ def test_a_run_that_takes_long_is_charged_while_it_runs(cell: Cell) -> None:
 
 def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
     jobs = [cell.submit(tenant_id="a") for _ in range(4)]
-    assert cell.store.why(jobs[2].job_id) == {"position": 3, "reason": "no_worker", "limit": None, "current": None, "eta_seconds": None}
+    assert why(cell.store, jobs[2].job_id) == {"position": 3, "reason": "no_worker", "limit": None, "current": None, "eta_seconds": None}
     cell.slots(1)
     run = cell.start(jobs[0].job_id)
     cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
-    why = cell.store.why(jobs[3].job_id)
-    assert why is not None
-    assert (why["position"], why["reason"], why["limit"], why["current"]) == (2, "fair_share", 1, 1)
-    assert why["eta_seconds"] is not None
-    assert cell.store.why(run.job_id) is None
+    why_not = why(cell.store, jobs[3].job_id)
+    assert why_not is not None
+    assert (why_not["position"], why_not["reason"], why_not["limit"], why_not["current"]) == (2, "fair_share", 1, 1)
+    assert why_not["eta_seconds"] is not None
+    assert why(cell.store, run.job_id) is None
 
 
 def test_a_waiting_jobs_priority_and_start_can_be_changed_and_a_dispatched_ones_not(cell: Cell) -> None:

@@ -29,6 +29,9 @@ BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
+BATCHES = "tests/integration/test_batches.py"
+DEPENDENCIES = "tests/integration/test_dependencies.py"
+RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
@@ -134,12 +137,35 @@ GUARDS = (
         "",
         FAIR,
     ),
+    # -- batches, dependencies, retries
+    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then return {'taken'} end", "return {'taken'}", BATCHES),
+    _lua(
+        "submit_batch", "a taken id refuses the batch", "if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end", "", BATCHES
+    ),
+    _lua(
+        "lib/batches",
+        "the end of a batch is told once",
+        "if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then",
+        "do",
+        BATCHES,
+    ),
+    _lua("lib/batches", "a batch goes with its last job", "if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end", "", BATCHES),
+    _lua("lib/dependencies", "only one's own jobs", "found[2] == tenant and (within", "(within", DEPENDENCIES),
+    _lua(
+        "lib/dependencies", "who stops waiting is forgotten", "if job.reason ~= 'dependency' then return end", "do return end", DEPENDENCIES
+    ),
+    _lua(
+        "lib/settling", "a policy", "local policy = to == 'completed' and 'run' or more[1] or 'fail'", "local policy = 'run'", DEPENDENCIES
+    ),
+    _lua("lib/settling", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
+    _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
+    _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
     # -- tenants
     _lua("lib/accept", "a key makes one job", "if not made[1] then return nil end", "do return nil end", TENANTS),
     _lua("lib/accept", "a key belongs to one request", "if made[2] ~= fingerprint then return {'differs'} end", "", TENANTS),
     _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
     _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
-    _py("client", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
+    _py("client", "a key is its sender's own", 'digest(f"{sender.scope if sender else', "digest(f\"{'' if sender else", TENANTS),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
@@ -295,7 +321,7 @@ GUARDS = (
     _lua("lib/ending", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
     _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
     _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
-    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == job[2])", "true", EVENTS),
+    _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
     _py("hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
     _py("hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
     _py("hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),

@@ -73,7 +73,10 @@ def test_our_parts_share_one_image_flags_and_data(services: dict[str, Any]) -> N
 def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert options == {"--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction", "--save": ""}
+    assert options == {
+        "--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction",
+        "--hash-max-listpack-value": "1024", "--save": "",
+    }  # fmt: skip
 
 
 def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:

@@ -59,6 +59,16 @@ def test_many_reports_become_few_writes_and_the_last_is_always_written(store: Fa
     assert values[-1] == 99.99
 
 
+def test_what_is_handed_over_is_not_written_again(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module._watch, "add", lambda run: None)
+    with Run(store, "j", 1) as run:
+        run.report("fetch", 0.0, None)
+        run.report("publish", 90.0, "nearly")
+        last = run.hand_over()
+    assert last == (90.0, "publish", "nearly", [("fetch", 0.0)])
+    assert store.written == []
+
+
 def test_a_stage_that_falls_silent_has_its_last_value_written(store: FakeStore) -> None:
     with Run(store, "j", 1) as run:
         run.report("fetch", 12.0, "half")

@@ -25,8 +25,8 @@ def test_a_script_opens_with_its_contract(name: str) -> None:
 def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
     allowed = {name for name in scripts.NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
     assert allowed == {
-        "announce", "beat", "cancel", "cancel_page", "delete", "finish", "progress", "purge", "reconcile", "requeue", "rescue",
-        "schedule_remove", "settle", "tick", "webhooks_claim", "webhooks_erase", "webhooks_purge", "webhooks_settle",
+        "announce", "beat", "cancel", "cancel_page", "delete", "finish", "keep_outputs", "progress", "purge", "reconcile", "requeue",
+        "rescue", "schedule_remove", "settle", "tick", "webhooks_claim", "webhooks_erase", "webhooks_purge", "webhooks_settle",
     }  # fmt: skip
 
 

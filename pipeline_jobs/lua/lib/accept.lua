@@ -25,8 +25,9 @@ local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_ra
     wait = no_token(kind, K.sender_rate(sender), sender_rate)
     if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes and tonumber(redis.call('HGET', K.usage(tenant), 'artifact_bytes') or '0') >= limits.max_storage_bytes then
-    return {'full', 'storage', 300}
+  if limits.max_storage_bytes then
+    local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'output_bytes')
+    if (kept[1] or 0) + (kept[2] or 0) >= limits.max_storage_bytes then return {'full', 'storage', 300} end
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or tonumber(most_of_tenant)
@@ -69,6 +70,7 @@ local function accept(asked, ttl_ms)
     members[2 * i - 1], members[2 * i] = own, id
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id
+    if job.blobs then count_blobs(tenant, job.blobs, 1) end
     if job.tags then
       for _, tag in ipairs(cjson.decode(job.tags)) do
         local of_tag = by_tag[tag] or {}

@@ -1,8 +1,10 @@
 -- A batch: jobs that came in one call. Its counts are those of its jobs' statuses; a job that was removed stays counted as it ended.
 
--- The last job of a batch has ended: said once. `batch` is what HGETALL gives, flat.
-local function batch_completed(id, batch)
+-- The last job of a batch has ended: said once, in the tenant's feed (what there is to say is in the batch's record, see feed.lua) and to webhooks.
+local function batch_completed(id)
   local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order')
+  if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+  redis.call('PUBLISH', K.news(whose[1]), id)
   outbox({type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id)})
 end
 
@@ -15,7 +17,7 @@ end
 local function end_of_batch(id)
   local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
   if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
-  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id, redis.call('HGETALL', K.batch(id))) end
+  if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id) end
 end
 
 -- Lists that a batch is in: of all, of its tenant, of its workspace.

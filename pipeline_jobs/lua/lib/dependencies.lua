@@ -9,15 +9,15 @@ local just_ended = {}
 local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
 
 -- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
--- tenant's, or nil. Nothing is written.
-local function bad_dependency(asked)
+-- tenant's, or not in the one workspace whose jobs the caller may see (`within`, or ''); or nil. Nothing is written.
+local function bad_dependency(asked, within)
   local tenant, known, reply = asked[1].job.tenant_id, {}, nil
   for i, new in ipairs(asked) do
     if new.job.depends_on then new.needs = {} end
     for j, id in ipairs(new.needs and cjson.decode(new.job.depends_on) or {}) do
       if known[id] == nil then
-        local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id')
-        known[id] = found[2] == tenant and found[1] or false
+        local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id')
+        known[id] = found[2] == tenant and (within == '' or found[3] == within) and found[1] or false
       end
       if not known[id] then
         reply = reply or {'dependency'}

@@ -27,7 +27,8 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
-  if job.reason or job.celery then redis.call('HDEL', K.job(id), 'reason', 'celery') end
+  -- What only a live job needs does not lie in memory until the purge.
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
   ended_one()

@@ -15,13 +15,17 @@ local function move(id, job, to)
   job.status = to
 end
 
--- Out of every index, for good.
+-- Out of every index and count, for good.
 local function unindex(id, job)
   redis.call('ZREM', K.status(job.status), id)
   redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
   redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
   redis.call('ZREM', K.pipeline(job.tenant_id, job.pipeline), id)
-  for _, tag in ipairs(cjson.decode(redis.call('HGET', K.job(id), 'tags') or '[]')) do redis.call('ZREM', K.tag(job.tenant_id, tag), id) end
+  local more = redis.call('HMGET', K.job(id), 'tags', 'blobs')
+  if more[1] then
+    for _, tag in ipairs(cjson.decode(more[1])) do redis.call('ZREM', K.tag(job.tenant_id, tag), id) end
+  end
+  if more[2] then count_blobs(job.tenant_id, more[2], -1) end
   if job.batch_id then
     redis.call('ZREM', K.batch_jobs(job.batch_id), id)
     leave_batch(job.batch_id)

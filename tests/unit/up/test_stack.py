@@ -100,11 +100,11 @@ def test_the_embedded_server_is_durable_local_and_keeps_its_data(tmp_path: Path)
     first, second = (Supervisor(tmp_path / "logs", tmp_path, os.environ) for _ in range(2))
     try:
         with start_server(first, made) as client:
-            asked = ("appendonly", "appendfsync", "maxmemory-policy", "save", "bind", "dir")
+            asked = ("appendonly", "appendfsync", "maxmemory-policy", "hash-max-listpack-value", "save", "bind", "dir")
             told = {name: client.config_get(name)[name] for name in asked}
             client.set("kept", "yes")
         assert told == {
-            "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": "",
+            "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "hash-max-listpack-value": "1024", "save": "",
             "bind": "127.0.0.1", "dir": str(tmp_path / "data dir" / "redis"),
         }  # fmt: skip
         first.children[0].popen.kill()

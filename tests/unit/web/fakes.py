@@ -11,11 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.audit import Row
+from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
+from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.client import Client
 from pipeline_jobs.erase import Erased
-from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, JobNotWaiting, KeyReused, UnknownJob
+from pipeline_jobs.exceptions import (
+    AlreadySubmitted,
+    InvalidInput,
+    InvalidItems,
+    JobNotEnded,
+    JobNotWaiting,
+    KeyReused,
+    UnknownBatch,
+    UnknownJob,
+)
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery
+from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
 from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
@@ -94,6 +105,18 @@ class FakeJobs:
             sender.rates.extend(self.rates)
         order = len(self.jobs) + 1
         return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        old = self.results(job_id).record()
+        if not old.ended:
+            raise JobNotEnded
+        if from_stage not in (None, "fetch", "publish", "sleep"):
+            raise InvalidInput("from_stage must be one of: fetch, publish", field="from_stage")
+        new = NewJob(
+            url=old.url, pipeline=old.pipeline, tenant_id=old.tenant_id, workspace_id=old.workspace_id, priority=len(from_stage or "")
+        )
+        made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
+        return self.put(made.evolve(retry_of=job_id))
 
     def list(self, query: JobQuery) -> JobPage:
         self.ask()
@@ -181,6 +204,87 @@ class FakeHandle:
         self.record()
         self.jobs.wait(self.job_id, timeout)
         return self.record()
+
+
+@dataclass
+class FakeBatches:
+    """Batches over the fake jobs."""
+
+    jobs: FakeJobs
+    batches: dict[str, Batch] = field(default_factory=dict)
+    made_by_key: dict[tuple[str, str], tuple[NewBatch, Made]] = field(default_factory=dict)
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+        self.jobs.ask()
+        if idempotency_key is not None and (known := self.made_by_key.get((new.tenant_id, idempotency_key))):
+            if known[0] != new:
+                raise KeyReused
+            return replace(known[1], replayed=True)
+        errors = [
+            {**error, "field": f"jobs.{number}.{error['field']}"} for number, job in enumerate(new.jobs) for error in self._wrong(job)
+        ]
+        good = [job for job in new.jobs if isinstance(job, NewJob) and not self._wrong(job)]
+        if errors and not (partial and good):
+            raise InvalidItems(errors)
+        batch_id = f"batch_1735905600_{len(self.batches) + 1:08x}"
+        ids: list[str | None] = []
+        for job in new.jobs:
+            if isinstance(job, WrongJob) or self._wrong(job):
+                ids.append(None)
+            else:
+                made = self.jobs.submit(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id))
+                ids.append(self.jobs.put(made.evolve(batch_id=batch_id)).job_id)
+        counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(good)}
+        order = len(self.batches) + 1
+        self.batches[batch_id] = Batch(batch_id, new.tenant_id, new.workspace_id, NOON, len(good), counts, None, new.metadata, order)
+        result = Made(self.batches[batch_id], tuple(ids), tuple(errors))
+        if idempotency_key is not None:
+            self.made_by_key[new.tenant_id, idempotency_key] = (new, result)
+        return result
+
+    def get(self, batch_id: str) -> Batch:
+        self.jobs.ask()
+        try:
+            return self.batches[batch_id]
+        except KeyError:
+            raise UnknownBatch from None
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        self.jobs.ask()
+        if query.workspace_id is not None and query.tenant_id is None:
+            raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
+        before = read_cursor(query.cursor)
+        found = [
+            batch
+            for batch in sorted(self.batches.values(), key=lambda batch: -batch.order)
+            if (before is None or batch.order < before)
+            and query.tenant_id in (None, batch.tenant_id)
+            and query.workspace_id in (None, batch.workspace_id)
+        ]
+        page = found[: query.limit]
+        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        self.get(batch_id)
+        return self.cancel_matching(JobQuery(batch_id=batch_id), dry_run=False)
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        self.jobs.ask()
+        read_cursor(query.cursor)
+        found = [job for job in self.jobs.jobs.values() if not job.ended and _matches(job, query)]
+        stopping = sum(job.status is JobStatus.RUNNING for job in found)
+        for job in [] if dry_run else found:
+            self.jobs.results(job.job_id).revoke()
+        return Cancelled(len(found), len(found) - stopping, stopping, None)
+
+    def _wrong(self, job: NewJob | WrongJob) -> tuple[Mapping[str, str], ...]:
+        if isinstance(job, WrongJob):
+            return job.errors
+        try:
+            self.jobs.rules.prepare(job)
+        except InvalidInput as error:
+            return ({"field": error.field or "", "message": error.message, "code": error.code},)
+        return ()
 
 
 @dataclass
@@ -400,6 +504,7 @@ class World:
     """Everything behind the app under test."""
 
     jobs: FakeJobs
+    batches: FakeBatches
     artifacts: FakeArtifacts = field(default_factory=FakeArtifacts)
     readiness: dict[str, Mapping[str, Any]] = field(
         default_factory=lambda: {name: {"ok": True, "reason": None} for name in ("store", "broker", "workers", "beat")}
@@ -420,11 +525,13 @@ class World:
 
     @classmethod
     def make(cls, settings: Settings) -> World:
-        return cls(FakeJobs(make_registry(), settings))
+        jobs = FakeJobs(make_registry(), settings)
+        return cls(jobs, FakeBatches(jobs))
 
     def parts(self) -> Parts:
         return Parts(
             client=self.jobs,
+            batches=self.batches,
             results=self.jobs.results,
             run_in_process=lambda new: self.in_process(new),
             artifacts=self.artifacts,

@@ -1,0 +1,29 @@
+-- What stages gave, kept for retries: a record names its outputs (`outputs`, JSON) and what of them lies in the store of artifacts (`blobs`, comma
+-- separated `{sha256}-{bytes}`). A tenant's blobs are counted by the records that name them; one that nobody names goes to the trash.
+
+local function count_blobs(tenant, blobs, by)
+  for blob in string.gmatch(blobs, '[^,]+') do
+    local named = redis.call('HINCRBY', K.outputs(tenant), blob, by)
+    if named <= 0 then
+      redis.call('HDEL', K.outputs(tenant), blob)
+      redis.call('RPUSH', K.trash(), tenant .. '/_outputs/' .. blob)
+    end
+    if named <= 0 or (named == 1 and by > 0) then
+      local bytes = tonumber(string.match(blob, '%-(%d+)$'))
+      redis.call('HINCRBY', K.usage(tenant), 'output_bytes', named <= 0 and -bytes or bytes)
+    end
+  end
+end
+
+-- Put these in the place of those that the record has. The new ones are counted first: what both name must not go meanwhile.
+local function set_outputs(id, job, outputs, blobs)
+  local before = redis.call('HGET', K.job(id), 'blobs') or ''
+  count_blobs(job.tenant_id, blobs, 1)
+  count_blobs(job.tenant_id, before, -1)
+  redis.call('HSET', K.job(id), 'outputs', outputs)
+  if blobs ~= '' then
+    redis.call('HSET', K.job(id), 'blobs', blobs)
+  elseif before ~= '' then
+    redis.call('HDEL', K.job(id), 'blobs')
+  end
+end

@@ -1,0 +1,72 @@
+"""`celery -A celery_app jobs list|cancel|retry|batch ...`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline_jobs import audit, cli
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(jobs: Cell) -> Run:
+    app = SimpleNamespace(jobs=SimpleNamespace(client=jobs.client))
+    return lambda *arguments: CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=app))
+
+
+def test_a_list_takes_the_filters_of_the_api(jobs: Cell, run: Run) -> None:
+    job = jobs.submit(tenant_id="acme", tags=("x",))
+    jobs.submit(tenant_id="acme")
+    done = run("list", "--tenant", "acme", "--tag", "x", "--json")
+    assert [one["job_id"] for one in json.loads(done.output)] == [job.job_id]
+    refused = run("list", "--tenant", "acme", "--tag", "x", "--pipeline", "sleep")
+    assert refused.exit_code == 1
+    assert "can be asked for together" in refused.output
+
+
+def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run: Run) -> None:
+    ids = [jobs.submit(tenant_id="acme", tags=("x",)).job_id for _ in range(3)]
+    assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
+    assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
+    assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
+    row = audit.page(jobs.store)[0][0]
+    assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
+
+
+def test_cancel_of_one_job(jobs: Cell, run: Run) -> None:
+    job = jobs.submit()
+    assert run("cancel", job.job_id).output == f"{job.job_id} is cancelled.\n"
+    running = jobs.running()
+    assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
+    for wrong in (("cancel",), ("cancel", job.job_id, "--tenant", "x")):
+        assert "either a JOB_ID or filters" in run(*wrong).output
+
+
+def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
+    job = jobs.submit()
+    assert "has not ended" in run("retry", job.job_id).output
+    jobs.client.cancel(job.job_id)
+    made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
+    assert jobs.client.get(made).retry_of == job.job_id
+
+
+def test_batches(jobs: Cell, run: Run) -> None:
+    made = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")] * 2, "acme"))
+    batch_id = made.batch.batch_id
+    listed = run("batch", "list", "--tenant", "acme").output.splitlines()
+    assert listed[1].split() == [batch_id, "queued", "acme", "main", "2", "2", "0", "0", "0", "0"]
+    assert json.loads(run("batch", "list", "--json").output)[0]["batch_id"] == batch_id
+    assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
+    unknown = run("batch", "show", "batch_1_00000000")
+    assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)
