@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types lock docs docker-check chaos chaos-plain mutants heavy bench fairness-plot clean
+.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain mutants heavy bench fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -20,7 +20,9 @@ run: $(RUN_STAMP)  ## install, start everything on this machine, run a sample jo
 	@exec $(PY) -m pipeline_jobs.up $(if $(filter 1 yes true,$(ONCE)),--once)
 
 test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to pick)
-	@exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+# Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
+TEST_PROCESSES := 3
 
 lint: $(TEST_STAMP)  ## ruff
 	$(PY) -m ruff check .
@@ -45,6 +47,9 @@ mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test not
 
 heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million records, a server away for a minute, ...)
 	$(PY) -m pytest -s tests/heavy/bar_*.py
+
+contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
+	$(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s tests/heavy/bar_contract.py
 
 bench: $(TEST_STAMP)  ## measure beside Celery, rq, dramatiq, huey and write docs/benchmarks.md (ONLY="create noop", ROUNDS=5, SMOKE=1)
 	$(PY) -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(filter 1 yes true,$(SMOKE)),--smoke)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +75,19 @@ class ArtifactStore:
             else:
                 self._fs.put_file(str(local), target)
             return local.stat().st_size
+
+    def write(self, data: bytes, path: str) -> None:
+        """Store bytes under `path`; on a local disk they are there for good when this returns.
+
+        :raises InvalidInput: `path` is not one of ours.
+        :raises PublishError: it could not be stored.
+        """
+        target = self._full(path)
+        with _publish_errors():
+            if isinstance(self._fs, LocalFileSystem):
+                self._write_local(data, target)
+            else:
+                self._fs.pipe_file(target, data)
 
     def open(self, path: str) -> IO[bytes]:
         """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
@@ -154,18 +167,43 @@ class ArtifactStore:
             raise FileNotFoundError(path) from None
 
     def _put_local(self, local: Path, target: str) -> None:
+        def copy(hidden: str) -> None:
+            try:
+                self._fs.put_file(str(local), hidden)
+            except FileNotFoundError:
+                if not local.exists():
+                    raise PublishError(f"{local.name} is not there") from None
+                raise
+
+        self._place(copy, target)
+
+    def _write_local(self, data: bytes, target: str) -> None:
+        def fill(hidden: str) -> None:
+            with open(hidden, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+        self._place(fill, target)
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _place(self, fill: Callable[[str], None], target: str) -> None:
         """Write under another name in the same folder, then rename: one step for whoever looks."""
         folder, name = os.path.split(target)
         hidden = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
         for left in reversed(range(_TRIES)):
             try:
                 self._fs.makedirs(folder, exist_ok=True)
-                self._fs.put_file(str(local), hidden)
+                fill(hidden)
                 os.replace(hidden, target)
                 return
             except FileNotFoundError:
                 # Another job of the same tenant was just deleted, and our folder, still empty, with it.
-                if not left or not local.exists():
+                if not left:
                     raise
             except BaseException:
                 Path(hidden).unlink(missing_ok=True)
@@ -223,7 +261,7 @@ def check_path(path: str) -> str:
 def _publish_errors() -> Iterator[None]:
     try:
         yield
-    except InvalidInput:
+    except (InvalidInput, PublishError):
         raise
     except Exception as error:  # each fsspec back end has errors of its own
         raise PublishError(f"the store of artifacts failed ({type(error).__name__})") from error

@@ -15,7 +15,7 @@ from pipeline_jobs.client import Client, digest
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
-from pipeline_jobs.refusals import refusal
+from pipeline_jobs.refusals import bad_upload, refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import store_errors
@@ -221,6 +221,11 @@ class Batches:
                     for place, n in bad.items():
                         number = packed.numbers[place]
                         wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
+                    packed = packed.without(set(bad))
+                case "upload":
+                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    for place, why in bad.items():
+                        wrong[packed.numbers[place]] = _errors(packed.numbers[place], bad_upload(why))
                     packed = packed.without(set(bad))
                 case "taken":
                     # 32 random bits a second: the store decides, we draw again.

@@ -21,6 +21,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.uploads import is_upload_url
 from pipeline_jobs.waits import why
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -296,9 +297,12 @@ class Client:
 
 
 def check_url(url: str | None) -> None:
-    """:raises InvalidInput: no http(s) URL with a host. Whether its address may be fetched is the fetch stage's business."""
+    """:raises InvalidInput: no http(s) URL with a host, nor an upload's. Whether it may be fetched is the fetch stage's business."""
     if not url:
         raise InvalidInput("url is required", field="url")
+    if is_upload_url(url):
+        # Whether there is one, and whose, is the store's to say.
+        return
     if len(url) > MAX_URL:
         raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
     if _PLAIN_URL.fullmatch(url):
@@ -311,7 +315,7 @@ def check_url(url: str | None) -> None:
     except ValueError:
         raise InvalidInput("url is not a valid URL", field="url") from None
     if parts.scheme not in ("http", "https"):
-        raise InvalidInput("url must begin with http:// or https://", field="url")
+        raise InvalidInput("url must begin with http:// or https://, or be the upload:// address of an upload", field="url")
     if not parts.hostname or port == 0:
         raise InvalidInput("url has no valid host or port", field="url")
     if parts.username is not None or parts.password is not None:

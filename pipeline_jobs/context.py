@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
+from pipeline_jobs.exceptions import SourceNotFound
 from pipeline_jobs.settings import Settings
 
 #: Shortest time between two looks at the store from `check_cancelled()`, in seconds.
 CHECK_INTERVAL = 0.5
+
+
+def no_uploads(upload_id: str) -> tuple[int, Iterator[bytes]]:
+    """Where there is no store there are no uploads."""
+    raise SourceNotFound("there is no such upload")
 
 
 class Reporter(Protocol):
@@ -59,6 +65,8 @@ class JobContext:
     stage: str = ""
     span: tuple[float, float] = (0.0, 100.0)
     logger: Any = field(default_factory=lambda: structlog.get_logger("pipeline_jobs.stage"))
+    #: `open_upload(id)` gives size and bytes of an upload of this tenant's workspace; `SourceNotFound` if there is none.
+    open_upload: Callable[[str], tuple[int, Iterator[bytes]]] = no_uploads
     _last_check: float = 0.0
 
     def progress(self, fraction: float, message: str | None = None) -> None:

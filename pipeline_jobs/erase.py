@@ -1,4 +1,4 @@
-"""Erase a tenant: schedules, records, artifacts, webhooks, figures, limits. In steps that can be repeated; others are not looked at."""
+"""Erase a tenant: schedules, records, artifacts, uploads, webhooks, figures, limits. In repeatable steps; others are not looked at."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_
                     except (UnknownJob, JobNotEnded):
                         continue
         if not still_live:
+            for upload_id in client.zrange(keys("tenant_uploads", tenant_id), 0, -1):  # type: ignore[union-attr]
+                store.run("upload_remove", upload_id)
             artifacts.delete_prefix(tenant_id)
             ledger.erase(store, tenant_id)
             days = [key for name in ("usage_day", "idempotency") for key in client.scan_iter(keys(name, tenant_id, "*"), count=1000)]

@@ -12,6 +12,12 @@ PipelineJobsError
 │   ├── UnknownSchedule         no such schedule, or not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── JobNotWaiting           it can be changed only while it waits
+│   ├── UnknownUpload           no such upload, or not one of yours
+│   ├── UploadConflict          it is at another offset (says at which)
+│   ├── UploadLocked            another request writes it now
+│   ├── UploadInUse             a job that has not ended needs it
+│   ├── UploadTooLarge          it would be larger than this server takes
+│   ├── ChecksumMismatch        what came is not what was announced
 │   ├── UnknownEndpoint         no such webhook endpoint, or not one of yours
 │   ├── EndpointDisabled        it must be enabled first
 │   ├── UnknownDelivery         no such delivery, or not one of yours
@@ -21,6 +27,7 @@ PipelineJobsError
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
+│   ├── TooManyUploads          the tenant keeps as many uploads as it may
 │   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
 │   ├── WebhooksFull            the tenant has as many webhooks waiting as it may
 │   ├── RateLimited             the tenant submits faster than it may
@@ -36,6 +43,7 @@ PipelineJobsError
     │   ├── SourceNotFound
     │   ├── SourceUnavailable   (retryable)
     │   ├── SourceTooLarge
+    │   ├── SourceTooSlow       (retryable)
     │   └── SourceEmpty
     ├── MediaError              the file is not what a pipeline can work on
     │   ├── NotMedia
@@ -43,6 +51,7 @@ PipelineJobsError
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
+    ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
 
@@ -146,6 +155,47 @@ class JobNotWaiting(RequestError):
     code = "job_not_waiting"
 
 
+class UnknownUpload(RequestError):
+    """There is no upload with this id."""
+
+    code = "unknown_upload"
+
+
+class UploadConflict(RequestError):
+    """The upload is at another offset."""
+
+    code = "upload_offset_conflict"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"Upload-Offset: the upload is at {offset}")
+        #: Where it is.
+        self.offset = offset
+
+
+class UploadLocked(RequestError):
+    """Another request writes this upload now."""
+
+    code = "upload_locked"
+
+
+class UploadInUse(RequestError):
+    """A job that has not ended needs this upload."""
+
+    code = "upload_in_use"
+
+
+class UploadTooLarge(RequestError):
+    """The upload is larger than this server takes."""
+
+    code = "upload_too_large"
+
+
+class ChecksumMismatch(RequestError):
+    """Upload-Checksum: the bytes that came have another checksum; none of them was kept."""
+
+    code = "checksum_mismatch"
+
+
 class UnknownEndpoint(RequestError):
     """There is no webhook endpoint with this id."""
 
@@ -207,6 +257,12 @@ class QueueFull(TryLater):
     """This tenant has as many jobs waiting as it may: try again later."""
 
     code = "queue_full"
+
+
+class TooManyUploads(TryLater):
+    """This tenant keeps as many uploads as it may: delete some, or try again later."""
+
+    code = "too_many_uploads"
 
 
 class StorageFull(TryLater):
@@ -309,6 +365,13 @@ class SourceTooLarge(SourceError):
     code = "source_too_large"
 
 
+class SourceTooSlow(SourceError):
+    """The source sends too slowly."""
+
+    code = "source_too_slow"
+    retryable = True
+
+
 class SourceEmpty(SourceError):
     """The source is empty: 0 bytes."""
 
@@ -350,6 +413,12 @@ class PublishError(StageError):
 
     code = "publish_failed"
     retryable = True
+
+
+class OutOfMemory(StageError):
+    """The job needed more memory than this server gives one."""
+
+    code = "out_of_memory"
 
 
 class WorkerLost(StageError):

@@ -6,8 +6,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline_jobs.exceptions import (
     InternalError,
     JobCancelled,
     LeaseLost,
+    OutOfMemory,
     PipelineJobsError,
     PublishError,
     StoreUnavailable,
@@ -33,6 +35,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused, Store, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
+from pipeline_jobs.uploads import Uploads
 
 logger = structlog.get_logger(__name__)
 
@@ -74,6 +77,7 @@ class Executor:
     def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
         """:param artifacts: gives the artifact store when first needed (its signing key may be in the store)."""
         self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
+        self._uploads = Uploads(store, settings, artifacts)
 
     def run(self, job_id: str, fence: int, worker: str) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
@@ -86,7 +90,7 @@ class Executor:
         failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
         with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts()).run()
+            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts(), self._uploads).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -106,9 +110,10 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
+    def __init__(self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore, uploads: Uploads) -> None:
         self._job, self._store, self._registry, self._settings = job, store, registry, settings
         self._artifacts = artifacts
+        self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)
         self._files = RunArtifacts(artifacts, _folder(job))
         self._keeper: Keeper | None = None
 
@@ -118,7 +123,7 @@ class _Attempt:
         try:
             pipeline = self._registry.get(job.pipeline)
             with _Workdir(self._settings, job) as workdir, Run(self._store, job.job_id, job.fence) as run:
-                context = _context(job, workdir, self._settings, run, self._files.publish)
+                context = replace(_context(job, workdir, self._settings, run, self._files.publish), open_upload=self._open_upload)
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
                 result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
@@ -132,6 +137,8 @@ class _Attempt:
             return Outcome(Ending.FENCED, error="another run has this job")
         except PipelineJobsError as error:
             return self._fail(error, context)
+        except MemoryError:
+            return self._fail(OutOfMemory(), context)
         except Exception as error:
             logger.exception("stage failed", stage=context.stage if context else None)
             return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)

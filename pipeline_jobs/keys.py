@@ -84,8 +84,15 @@ KEYS: dict[str, Key] = {
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
-    "usage": Key("usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs)."),
+    "usage": Key(
+        "usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths)."
+    ),
     "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
+    "upload": Key("upload:{}", "hash", "The record of an upload. Written by upload_*; goes by upload_remove, upload_sweep."),
+    "upload_parts": Key("upload:{}:parts", "list", "Names of an upload's parts, in order. Written by upload_advance; goes with it."),
+    "upload_jobs": Key("upload:{}:jobs", "set of ids", "Live jobs that need an upload. Written by submit, left by whatever ends a job."),
+    "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
+    "tenant_uploads": Key("uploads:{}", "zset ms->upload", "Those of a tenant, by when they began."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."

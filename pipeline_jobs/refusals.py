@@ -19,6 +19,11 @@ from pipeline_jobs.exceptions import (
 )
 
 
+def bad_upload(why: str) -> InvalidInput:
+    """Of a job whose url names an upload: `unknown` (another's, too) or `incomplete`."""
+    return InvalidInput(f"url: {'there is no such upload' if why == 'unknown' else 'the upload is not complete'}", field="url")
+
+
 def refusal(reply: Sequence[Any]) -> PipelineJobsError:
     """Why a submit was refused."""
     match reply[0]:
@@ -31,6 +36,8 @@ def refusal(reply: Sequence[Any]) -> PipelineJobsError:
             )
         case "rate":
             return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
+        case "upload":
+            return bad_upload(reply[2])
         case "same":
             return AlreadySubmitted(reply[1])
         case "differs":

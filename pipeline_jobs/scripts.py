@@ -16,6 +16,7 @@ from pipeline_jobs.keys import built_in_place
 NAMES = (
     "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
     "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
+    "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
     "keep_outputs", "events", "feed",
     "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
     "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
@@ -24,8 +25,8 @@ NAMES = (
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "rates", "pace", "dependencies",
-    "queue", "ending", "admission", "settling", "accept", "schedules",
+    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair",
+    "rates", "pace", "dependencies", "queue", "ending", "admission", "settling", "accept", "schedules",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

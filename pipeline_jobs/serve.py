@@ -56,6 +56,7 @@ def create_api(settings: Settings) -> Flask:
         keys=keys,
         audit=_Audit(store),
         tenants=_Tenants(jobs),
+        uploads=jobs.uploads,
         schedules=Scheduler(jobs.client),
         overview=_Overview(store, settings),
         secret=lambda: settings.secret_key or store.secret(),

@@ -113,6 +113,19 @@ class Settings(BaseSettings):
         ge=0,
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
+    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Largest upload, in bytes; larger is answered 413.", ge=1)
+    upload_ttl_seconds: float = _setting(
+        86_400,
+        "PIPELINE_UPLOAD_TTL_SECONDS",
+        "How long an upload is kept after its last byte came, in seconds; longer while a job that has not ended needs it.",
+        gt=0,
+    )
+    request_seconds: float = _setting(
+        30,
+        "PIPELINE_REQUEST_SECONDS",
+        "Longest that the headers of a request, its body of JSON, or 64 KiB of an upload may take to come, in seconds.",
+        gt=0,
+    )
     run_timeout_seconds: float = _setting(
         60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
     )
@@ -192,6 +205,13 @@ class Settings(BaseSettings):
     )
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
+    )
+
+    job_memory_bytes: int = _setting(
+        2 * 1024**3,
+        "PIPELINE_JOB_MEMORY_BYTES",
+        "Most memory that the process of a job may take, in bytes (Linux); beyond it the job fails, code out_of_memory. 0: no limit.",
+        ge=0,
     )
 
     # Media

@@ -141,7 +141,8 @@ class Store:
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
-        :raises InvalidInput: it depends on a job that is none of the tenant's.
+        :raises InvalidInput: it depends on a job that is none of the tenant's, or its url names an upload that is not its
+            workspace's or not complete.
         :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
         """
         flat = job.to_mapping()
@@ -371,9 +372,9 @@ class Store:
                 self.client.lrem(self.keys("trash"), 1, folder)
 
     def tenant_bytes(self, tenant_id: str) -> int:
-        """Bytes that a tenant's jobs keep: artifacts and outputs of stages."""
+        """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""
         with store_errors():
-            kept: list[Any] = self.client.hmget(self.keys("usage", tenant_id), ["artifact_bytes", "output_bytes"])  # type: ignore[assignment]
+            kept: list[Any] = self.client.hmget(self.keys("usage", tenant_id), ["artifact_bytes", "output_bytes", "upload_bytes"])  # type: ignore[assignment]
         return sum(int(value or 0) for value in kept)
 
     # -- for the modules beside this one

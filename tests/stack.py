@@ -43,6 +43,8 @@ class Stack:
         self.app: Any = None
         self.folder.mkdir(parents=True, exist_ok=True)
         self._processes: list[subprocess.Popen[bytes]] = []
+        #: The newest API.
+        self.api_process: subprocess.Popen[bytes] | None = None
 
     # -- processes
 
@@ -84,13 +86,14 @@ class Stack:
         )  # fmt: skip
         until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
 
-    def api(self, port: int | None = None) -> Api:
+    def api(self, port: int | None = None, **env: str) -> Api:
         """The API as `make run` has it, in one process; on the same port again after it was killed."""
         port = port or free_port()
         process = self.run(
             "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--bind", f"127.0.0.1:{port}",
-            "--workers", "1", "--no-control-socket", "wsgi:app",
+            "--workers", "1", "--no-control-socket", "wsgi:app", **env,
         )  # fmt: skip
+        self.api_process = process
         api = Api(f"http://127.0.0.1:{port}")
         until(lambda: api.alive() or self._died(process, "api"), "the API")
         return api

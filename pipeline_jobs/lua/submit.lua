@@ -8,6 +8,7 @@
 -- Returns {'ok', created_at, order, reason, fence, deadline_at, rates it was held against (see lib/rates), hints} | {'taken'} (another job has the id)
 --       | {'same', id of the job that this key made} | {'differs'} (the key made a job of another request)
 --       | {'dependency', 0, place in depends_on} (no job of the tenant has this id)
+--       | {'upload', 0, 'unknown' | 'incomplete'} (its url names one that it cannot use)
 --       | {'full', 'tenant' | 'all' | 'storage' | 'webhooks', seconds after which to try again} | {'rate', whose, a second, ms after which to try again}.
 -- Sent again: the same 'ok', one job.
 local id, nonce, adopt, deadline, wait, ttl_ms, idempotency, fingerprint = ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -22,7 +23,7 @@ for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
 local tenant = job.tenant_id
 local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, adopt = adopt, deadline = tonumber(deadline), wait = tonumber(wait)}
 local asked = {new}
-local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, ARGV[11])
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, ARGV[11]) or bad_upload(asked)
   or not adopt and no_room(tenant, 1, ARGV[4], ARGV[5], ARGV[12], tonumber(ARGV[13]))
 if refused then return refused end
 local rates = take_tokens(1)

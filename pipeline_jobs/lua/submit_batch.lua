@@ -9,6 +9,7 @@
 -- Returns {'ok', created_at, order of its first job (the others' follow), rates as submit does, hints} | {'taken'} (there is such a batch, or
 --       such a job: draw again)
 --       | {'same', id of the batch that this key made} | {'differs'} | {'dependency', number of a job (from 0), place in depends_on, ...}
+--       | {'upload', number of a job, 'unknown' | 'incomplete', ...}
 --       | {'full', ...} | {'rate', ...} as submit does. Sent again: the same 'ok', one batch.
 local id, nonce, ttl_ms, idempotency, fingerprint, metadata = ARGV[1], ARGV[2], ARGV[5], ARGV[6], ARGV[7], ARGV[9]
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
@@ -43,7 +44,7 @@ for i = 1, #items do
   asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked, ARGV[8]) or no_room(tenant, #asked, ARGV[3], ARGV[4], ARGV[13], tonumber(ARGV[14]))
+refused = bad_dependency(asked, ARGV[8]) or bad_upload(asked) or no_room(tenant, #asked, ARGV[3], ARGV[4], ARGV[13], tonumber(ARGV[14]))
 if refused then return refused end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline_jobs.exceptions import MediaDamaged, NoAudio, NotMedia, SourceEmpty
+from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge, NoAudio, NotMedia, OutOfMemory, SourceEmpty
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
 
@@ -57,18 +57,28 @@ def open_media(path: Path, max_pixels: int) -> Iterator[InputContainer]:
         "enable_drefs": "0",
         "max_streams": "64",
     } | decoder_options
-    with damaged_by_ffmpeg(), av.open(str(path), options=options) as container:
+    with damaged_by_ffmpeg(), _opened(path, options) as container:
         for stream in container.streams.video:
             if stream.codec_context is not None:
                 stream.codec_context.options = decoder_options
         yield container
 
 
+def _opened(path: Path, options: dict[str, str]) -> InputContainer:
+    """:raises MediaTooLarge: FFmpeg says "no memory" of what it does not want to have (more than `max_streams`), too."""
+    try:
+        return av.open(str(path), options=options)
+    except MemoryError as error:
+        raise MediaTooLarge("the media has more streams or a larger index than this server accepts") from error
+
+
 @contextmanager
 def damaged_by_ffmpeg() -> Iterator[None]:
-    """FFmpeg's errors as `MediaDamaged`: its own words are for programmers."""
+    """FFmpeg's errors as `MediaDamaged` (its own words are for programmers), but for a want of memory."""
     try:
         yield
+    except MemoryError as error:
+        raise OutOfMemory from error
     except av.FFmpegError as error:
         raise MediaDamaged from error
 
@@ -76,7 +86,10 @@ def damaged_by_ffmpeg() -> Iterator[None]:
 def picture_of(container: InputContainer) -> VideoStream | None:
     """The moving picture, or None: a cover of a sound file is none."""
     for stream in container.streams.video:
-        if not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image):
+        # One without a decoder has no size either.
+        if stream.codec_context is not None and not stream.disposition & (
+            Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+        ):
             return stream
     return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +31,7 @@ from pipeline_jobs.exceptions import (
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.addresses import policy
 from pipeline_jobs.media.sniff import Kind
+from pipeline_jobs.media.speed import Speed
 
 #: Seconds to connect, and between two pieces of the body.
 TIMEOUT = (10.0, 30.0)
@@ -65,6 +66,7 @@ class _Partial:
     validator: str | None = None
     #: The highest fraction told so far: a try that starts over does not take progress back.
     told: float = 0.0
+    speed: Speed = field(default_factory=lambda: Speed("the source"))
 
     def restart(self) -> None:
         self.received, self.total, self.validator = 0, None, None
@@ -78,7 +80,7 @@ def download(context: JobContext, url: str, path: Path) -> int:
     :raises SourceError: one of its classes; `NotMedia` for what is neither a page nor media.
     """
     settings = context.settings
-    part = _Partial(path, settings.media_max_bytes)
+    part = _Partial(path, settings.media_max_bytes, speed=Speed(urlsplit(url).hostname or "the source"))
     failures = 0
     while True:
         before = part.received
@@ -97,6 +99,7 @@ def _run(context: JobContext, attempt: _Try) -> None:
     try:
         while not attempt.done.wait(POLL):
             context.progress(attempt.fraction(), "downloading")
+            attempt.part.speed.check()
     finally:
         attempt.stop()
     if attempt.error is not None:
@@ -243,6 +246,7 @@ class _Try:
 
     def _take(self, count: int) -> None:
         self.part.received += count
+        self.part.speed.came += count
         if self.part.received > self.part.max_bytes:
             raise SourceTooLarge(f"the source has more than the {self.part.max_bytes} bytes that this server accepts")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import BadParameters
+from pipeline_jobs.media import uploaded
 from pipeline_jobs.media.download import PageInstead, download
 from pipeline_jobs.media.join import join
 from pipeline_jobs.media.sites import download_from_site
@@ -14,7 +15,7 @@ SOURCE = "source"
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """Needs `context.url` (http or https), `context.quality` ("1080p": of a site's versions, which one).
+    """Needs `context.url` (http, https or upload), `context.quality` ("1080p": of a site's versions, which one).
 
     What decides between the two ways is what the address gives, not its name: a web page goes to yt-dlp.
 
@@ -24,6 +25,9 @@ def run(context: JobContext) -> dict[str, Any]:
     if not context.url:
         raise BadParameters("the media pipeline needs a url")
     target = context.workdir / SOURCE
+    if context.url.startswith(uploaded.SCHEME):
+        uploaded.copy(context, context.url, target)
+        return {"source": SOURCE, "title": None}
     try:
         download(context, context.url, target)
     except PageInstead:

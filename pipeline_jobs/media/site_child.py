@@ -4,7 +4,7 @@ A process of its own, because yt-dlp has no guard of its own against addresses i
 every socket that is connected asks the address table, and a hook can never be removed again. It also refuses to start
 programs (ffmpeg and other downloaders would connect past the hook) and holds the size cap by a limit of the system.
 
-Writes lines of JSON to stdout: `{"progress": 0.0-1.0}`..., then one of `{"files": [...], "title": ...}` or
+Writes lines of JSON to stdout: `{"bytes": since the last, "progress": 0.0-1.0}`..., then one of `{"files": [...], "title": ...}` or
 `{"error": code, "message": text}` with a code of `exceptions`.
 """
 
@@ -31,6 +31,9 @@ import yt_dlp  # noqa: E402
 
 #: Audit events that would leave the hook's reach: other programs, and their like.
 _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn"})
+
+#: Most memory that an extractor may take, in bytes.
+MEMORY_BYTES = 512 * 1024**2
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -83,13 +86,16 @@ class Quiet:
 def options(order: dict[str, Any], say: Say) -> dict[str, Any]:
     """yt-dlp's parameters: one video, native downloaders, no config, cookies, cache, or post-processing."""
 
+    told: dict[str, int] = {}
+
     def hook(status: dict[str, Any]) -> None:
         done = status.get("downloaded_bytes") or 0
+        name = str(status.get("filename"))
         total = status.get("total_bytes") or status.get("total_bytes_estimate")
         if done > order["max_bytes"]:
             raise Refused("source_too_large", f"the source has more than the {order['max_bytes']} bytes that this server accepts")
-        if total:
-            say({"progress": min(done / total, 1.0)})
+        say({"bytes": max(0, done - told.get(name, 0)), "progress": min(done / total, 1.0) if total else 0.0})
+        told[name] = done
 
     return {
         # Picture and sound apart are joined by us; yt-dlp would need ffmpeg for it.
@@ -147,6 +153,8 @@ def refusal(error: Exception, guard: Guard) -> Refused:
     if isinstance(error, Refused):
         return error
     cause = error.exc_info[1] if isinstance(error, yt_dlp.utils.DownloadError) and error.exc_info else error
+    if isinstance(error, MemoryError) or isinstance(cause, MemoryError):
+        return Refused("source_too_large", "the page is larger than this server accepts")
     text = f"{error}\n{cause}"
     if isinstance(cause, Refused):
         return cause
@@ -171,6 +179,8 @@ def main(order_file: str, out: TextIO) -> None:
         out.write(json.dumps(report) + "\n")
         out.flush()
 
+    # A page has no cap of yt-dlp's: one without end would fill the memory.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (order["max_bytes"] + 1, order["max_bytes"] + 1))
     guard = Guard(order["allow_private"])
     sys.addaudithook(guard)

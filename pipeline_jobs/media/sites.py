@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline_jobs.context import JobContext, kill_group
 from pipeline_jobs.exceptions import (
@@ -21,9 +22,12 @@ from pipeline_jobs.exceptions import (
     SourceUnavailable,
     StageError,
 )
+from pipeline_jobs.media.speed import Speed
 
 #: Seconds between two looks at the child's report and for a cancel.
 POLL = 0.1
+#: The extractor may take so long before a file must come, in seconds.
+PAGE_SECONDS = 120.0
 
 _ERRORS: Mapping[str, type[StageError]] = {
     error.code: error for error in (SourceForbidden, SourceNotFound, SourceUnavailable, SourceTooLarge, NotMedia, MediaTooLarge)
@@ -58,11 +62,13 @@ def download_from_site(context: JobContext, url: str, height: int, stem: str) ->
             env=_environment(context.workdir),
         )
         end: dict[str, Any] | None = None
+        speed = Speed(urlsplit(url).hostname or "the site", PAGE_SECONDS)
         told = 0.0  # picture and sound may come one after the other, each from 0 to 1
         try:
             with report_file.open(encoding="utf-8") as reports:
-                for report in _follow(context, process, reports):
-                    if "progress" in report:
+                for report in _follow(context, process, reports, speed):
+                    if "bytes" in report:
+                        speed.came += int(report["bytes"])
                         told = max(told, float(report["progress"]))
                         context.progress(told, "downloading")
                     else:
@@ -88,8 +94,8 @@ def _environment(workdir: Path) -> dict[str, str]:
     }
 
 
-def _follow(context: JobContext, process: subprocess.Popen[bytes], lines: Any) -> Iterator[dict[str, Any]]:
-    """Each line the child writes, until it has ended and all is read; looks for a cancel meanwhile."""
+def _follow(context: JobContext, process: subprocess.Popen[bytes], lines: Any, speed: Speed) -> Iterator[dict[str, Any]]:
+    """Each line the child writes, until it has ended and all is read; looks for a cancel meanwhile, and whether anything comes."""
     pending = ""
     while True:
         ended = process.poll() is not None
@@ -101,6 +107,7 @@ def _follow(context: JobContext, process: subprocess.Popen[bytes], lines: Any) -
         if ended:
             return
         context.check_cancelled()
+        speed.check()
         try:
             process.wait(timeout=POLL)
         except subprocess.TimeoutExpired:

@@ -35,6 +35,7 @@ from pipeline_jobs.web import (
     sockets,
     tenants,
     ui,
+    uploads,
     webhook_secrets,
     webhooks,
 )
@@ -86,8 +87,8 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     auth.install(app, access)
     problems.install(app)
     modules = (
-        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, keys, tenants, webhooks, webhook_secrets,
-        deliveries, schedules, audit, metrics, health,
+        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, uploads, keys, tenants, webhooks,
+        webhook_secrets, deliveries, schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.blueprint)

@@ -324,6 +324,24 @@ class AuditPage(BaseModel):
     next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
 
 
+class Upload(BaseModel):
+    """Media of a client's own. Times are RFC 3339 in UTC."""
+
+    model_config = ConfigDict(title="Upload")
+
+    upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
+    url: str = Field(description="What a job of this tenant and workspace takes as `url`, once the upload is complete.")
+    tenant_id: str
+    workspace_id: str
+    length: int = Field(description="Bytes of the whole.")
+    offset: int = Field(description="Bytes that are stored.")
+    complete: bool
+    created_at: str
+    completed_at: str | None
+    expires_at: str = Field(description="When it may be removed, if no job that has not ended needs it then.")
+    metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
+
+
 class EventData(BaseModel):
     """What an event says of its job, as it was then."""
 
@@ -461,6 +479,7 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Erasure,
     Limits,
     Usage,
+    Upload,
     Schedule,
     ScheduleDetail,
     ScheduleList,

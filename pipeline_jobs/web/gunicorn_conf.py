@@ -18,6 +18,8 @@ worker_class = "pipeline_jobs.web.gunicorn_worker.Worker"
 workers = _settings.http_workers
 threads = _settings.http_threads + _settings.http_streams
 worker_connections = max(1000, 2 * threads)
+# The most that gunicorn allows.
+limit_request_line = 8190
 # A stop lets waiting requests end by themselves.
 graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15

@@ -1,4 +1,4 @@
-"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection.
+"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and not for ever for the first.
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -8,12 +8,32 @@ stays with its connection for `STAY_SECONDS`. Written against gunicorn 27: look 
 from __future__ import annotations
 
 import select
+import socket
 from typing import Any
 
+from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
+
+from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.problems import bare_problem
+from pipeline_jobs.web.slow import WATCH
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
 STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
+
+
+_SECONDS = load_settings().request_seconds
+
+
+def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> None:
+    """Refuses what is no request (a line or headers too long, a header that is none), in the place of gunicorn's page of HTML, whose
+    text quotes the request."""
+    # A transfer coding that nobody has is the client's fault.
+    status, reason = (400, "Bad Request") if status == 501 else (status, reason)
+    util.write_nonblock(sock, bare_problem(status, reason))
+
+
+util.write_error = write_problem
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -22,9 +42,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """Requests of a connection as long as they come one after another; then as gunicorn does."""
         while True:
-            kept = super().handle(conn)
+            # gunicorn waits for a request's line and headers without a limit.
+            with WATCH.limit_of(conn.sock, _SECONDS) as conn.slow_limit:
+                kept = super().handle(conn)
             if kept is not True or not self._another(conn):
                 return kept
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """The headers are here; for the body there is another limit."""
+        WATCH.remove(conn.slow_limit)
+        return super().handle_request(req, conn)
 
     def _another(self, conn: Any) -> bool:
         """The connection's next request is there."""

@@ -25,9 +25,15 @@ _TEXTS: Mapping[int, str] = {
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
     409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
     "Idempotency-Key is of a request that is being worked on, or whose job is gone.",
-    413: "The body is larger than PIPELINE_MAX_BODY_BYTES.",
-    415: "The body is not `application/json`.",
+    408: "The body came too slowly.",
+    412: "Another version of tus than this server's (`Tus-Version`).",
+    413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
+    415: "The body is not of the media type that this takes.",
+    414: "The request line is longer than 8190 bytes.",
+    431: "The headers are larger than the server takes.",
     416: "The file has no such range of bytes.",
+    423: "Another request writes this upload now.",
+    460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
     426: "This is a WebSocket: connect to it with one.",
     422: "A field has a value that is not allowed; `field` and `errors` name it.",
     500: "A fault of the server; its log has the details under the `request_id`.",
@@ -51,6 +57,11 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
     "Content-Range": ("Which bytes these are.", {"type": "string"}),
+    "Tus-Resumable": ("The version of tus.", {"type": "string"}),
+    "Tus-Version": ("The version of tus that this server speaks.", {"type": "string"}),
+    "Upload-Offset": ("Bytes that are stored.", {"type": "integer", "minimum": 0}),
+    "Upload-Length": ("Bytes of the whole upload.", {"type": "integer", "minimum": 0}),
+    "Upload-Expires": ("When it may be removed (RFC 9110 date).", {"type": "string"}),
 }
 
 #: Of an answer that made a job, where a rate limits its sender.
@@ -58,6 +69,8 @@ RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
 
 _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     401: ("WWW-Authenticate",),
+    412: ("Tus-Version",),
+    423: ("Retry-After",),
     416: ("Content-Range",),
     429: ("Retry-After", *RATE_HEADERS),
     426: ("Upgrade",),
@@ -106,9 +119,11 @@ def stream_answer(text: str, model: type[BaseModel], *headers: str) -> dict[str,
 
 
 def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
-    """All answers of an operation: the good ones, these errors, and the errors that any operation may give (403, 500)."""
+    """All answers of an operation: the good ones, these errors, and those that any operation may give (403, 414, 431, 500)."""
     found: ResponseDict = {status: dict(body) for status, body in good.items()}
-    found.update({status: _error(status) for status in sorted({403, 500, *errors} - set(good))})
+    # Whatever has a body may come too slowly.
+    late = {408} if 413 in errors else set()
+    found.update({status: _error(status) for status in sorted({403, 414, 431, 500, *late, *errors} - set(good))})
     return found
 
 

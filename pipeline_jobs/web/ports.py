@@ -23,6 +23,7 @@ from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.uploads import Checksum, Upload
 from pipeline_jobs.usage import Day
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
 from pipeline_jobs.webhooks.ledger import Delivery
@@ -196,6 +197,35 @@ class Tenants(Protocol):
 
     def erase(self, tenant_id: str, *, dry_run: bool) -> Erased:
         """Erase it, or count what would go."""
+
+
+class Uploads(Protocol):
+    """`pipeline_jobs.uploads.Uploads`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Of the largest upload."""
+
+    def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
+        """Begin one.
+
+        :raises UploadTooLarge: `StorageFull`, `TooManyUploads` too.
+        """
+
+    def get(self, upload_id: str) -> Upload:
+        """:raises UnknownUpload:"""
+
+    def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
+        """Append what `read` gives.
+
+        :raises UploadConflict: and `UploadLocked`, `UploadTooLarge`, `ChecksumMismatch`, `UnknownUpload`, `Interrupted`.
+        """
+
+    def delete(self, upload_id: str) -> None:
+        """Remove it.
+
+        :raises UploadInUse: a live job needs it. :raises UnknownUpload:
+        """
 
 
 class Overview(Protocol):
@@ -378,6 +408,7 @@ class Parts:
     keys: ApiKeys
     audit: AuditLog
     tenants: Tenants
+    uploads: Uploads
     schedules: Schedules
     overview: Overview
     #: The key that signs the page's sessions.

@@ -3,6 +3,7 @@ and `errors` where a field is to blame."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -35,6 +36,11 @@ from pipeline_jobs.exceptions import (
     UnknownEndpoint,
     UnknownJob,
     UnknownSchedule,
+    UnknownUpload,
+    UploadConflict,
+    UploadInUse,
+    UploadLocked,
+    UploadTooLarge,
 )
 from pipeline_jobs.senders import Rate
 from pipeline_jobs.web.envelope import request_id
@@ -45,12 +51,20 @@ CONTENT_TYPE = "application/problem+json"
 #: Before a client asks a store again that was down, in seconds.
 STORE_RETRY_SECONDS = 5
 
+#: Before a client tries again that found another writer at its upload, in seconds.
+LOCKED_RETRY_SECONDS = 2
+
 _MAX_ERRORS = 20
 _MAX_FIELD = 100
 
 _STATUS: Mapping[type[PipelineJobsError], int] = {
     InvalidInput: 422,
     UnknownJob: 404,
+    UnknownUpload: 404,
+    UploadConflict: 409,
+    UploadInUse: 409,
+    UploadLocked: 423,
+    UploadTooLarge: 413,
     UnknownBatch: 404,
     UnknownSchedule: 404,
     JobNotEnded: 409,
@@ -74,8 +88,21 @@ _CODES: Mapping[int, str] = {
     405: "method_not_allowed",
     413: "body_too_large",
     415: "unsupported_media_type",
+    414: "request_line_too_long",
     416: "range_not_satisfiable",
     426: "upgrade_required",
+    417: "expectation_failed",
+    431: "headers_too_large",
+}
+
+#: Of statuses that HTTP does not know.
+_PHRASES: Mapping[int, str] = {460: "Checksum Mismatch"}
+
+#: Refused by the server itself, before any route.
+_BEFORE: Mapping[int, str] = {
+    414: "the request line (method, path and query) is longer than 8190 bytes",
+    431: "the headers are larger than this server takes: 8190 bytes each, 100 of them",
+    417: "Expect: nothing but 100-continue",
 }
 
 _MESSAGES: Mapping[str, str] = {
@@ -113,7 +140,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     """
     body = {
         "type": f"urn:pipeline-jobs:problem:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _PHRASES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "instance": quote(request.path),
@@ -122,6 +149,28 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
         **members,
     }
     return Response(to_json(body), status, headers, content_type=CONTENT_TYPE)
+
+
+def bare_problem(status: int, reason: str) -> bytes:
+    """A whole answer, for requests that are refused before they are one: no path, and an id of our own."""
+    code = _CODES.get(status, "bad_request")
+    name = os.urandom(12).hex()
+    body = to_json(
+        {
+            "type": f"urn:pipeline-jobs:problem:{code}",
+            "title": reason,
+            "status": status,
+            "detail": _BEFORE.get(status, "the request line, a header or the transfer coding is malformed"),
+            "instance": "",
+            "code": code,
+            "request_id": name,
+        }
+    )
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        f"X-Request-Id: {name}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
@@ -178,6 +227,12 @@ def _known(error: PipelineJobsError) -> Response:
         headers = {"Retry-After": str(error.retry_after)}
         if isinstance(error, RateLimited):
             headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
+    elif isinstance(error, UploadConflict):
+        members["field"], headers = "Upload-Offset", {"Upload-Offset": str(error.offset)}
+    elif isinstance(error, UploadLocked):
+        headers = {"Retry-After": str(LOCKED_RETRY_SECONDS)}
+    elif isinstance(error, UploadTooLarge):
+        members["field"] = "Upload-Length" if "Upload-Length" in error.message else "body"
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

@@ -94,7 +94,7 @@ def _flag(text: str) -> bool:
 
 Days = Annotated[int, BeforeValidator(_days), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 400, "default": 7})]
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean", "default": False})]
-After = Annotated[int, BeforeValidator(_after), WithJsonSchema({"type": "integer", "minimum": 0, "default": 0})]
+After = Annotated[int, BeforeValidator(_after), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 10**15 - 1, "default": 0})]
 EventLimit = Annotated[
     int, BeforeValidator(_event_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 100})
 ]
@@ -131,7 +131,8 @@ class JobFields(BaseModel):
     url: str | None = Field(
         None,
         max_length=MAX_URL,
-        description="The media to work on: http or https, without a user name or password. Required by pipelines with `needs_url`.",
+        description="The media to work on: http or https, without a user name or password; or the `upload://` address of a complete "
+        "upload of this tenant and workspace. Required by pipelines with `needs_url`.",
     )
     quality: str | None = Field(
         None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."

@@ -16,10 +16,11 @@ from typing import Any, TypeVar, get_type_hints
 from flask import Response, request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.web.problems import Refused, field_errors, refuse_fields
+from pipeline_jobs.web.slow import WATCH
 from pipeline_jobs.web.state import web
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -147,21 +148,38 @@ def _has_no_body() -> bool:
 
 
 def _read_body() -> bytes:
-    environ, limit = request.environ, web().settings.max_body_bytes
+    environ, settings = request.environ, web().settings
+    limit, seconds = settings.max_body_bytes, settings.request_seconds
     length = environ.get("CONTENT_LENGTH") or ""
     if _LENGTH.fullmatch(length) and "HTTP_TRANSFER_ENCODING" not in environ:
         # The usual case, without the layers of streams that werkzeug puts around the server's.
         if int(length) > limit:
             raise RequestEntityTooLarge
-        data: bytes = environ["wsgi.input"].read(int(length))
+        with WATCH.limit(environ, seconds) as time:
+            data: bytes = environ["wsgi.input"].read(int(length))
         if len(data) < int(length):
-            raise ClientDisconnected
+            raise _incomplete(time.over, seconds)
         return data
-    data = request.get_data(cache=False)
+    with WATCH.limit(environ, seconds) as time:
+        try:
+            data = request.get_data(cache=False)
+        except HTTPException:
+            raise
+        except Exception:
+            # Malformed chunks: each server has errors of its own for them.
+            raise _incomplete(time.over, seconds) from None
+    if time.over:
+        raise _incomplete(True, seconds)
     if request.content_length is None and len(data) >= limit:
         # Of a chunked body werkzeug reads up to the limit and gives that, cut off, for the whole.
         raise RequestEntityTooLarge
     return data
+
+
+def _incomplete(late: bool, seconds: float) -> Refused:
+    if late:
+        return Refused(408, "too_slow", f"body: it did not come within {seconds:g} s", field="body")
+    return Refused(400, "incomplete_body", "body: it ended too early, or its chunks are malformed", field="body")
 
 
 def _is_json(content_type: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from pipeline_jobs import pipelines
+from pipeline_jobs import logs, pipelines
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.batches import Batch
 from pipeline_jobs.canary import Canary
@@ -19,6 +19,7 @@ from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, connect
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
@@ -48,6 +49,7 @@ def create_celery(settings: Settings) -> JobsCelery:
 
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
+    logs.configure()
     pipelines.load((BUILT_IN, *settings.module_list))
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)
@@ -122,6 +124,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
         rescue=Rescue(store, settings),
         reconcile=Reconcile(store),
         canary=Canary(client, settings.canary_seconds),
+        uploads=Uploads(store, settings, artifacts),
         fire=Fire(Scheduler(client)),
         webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
         artifacts=artifacts,

@@ -20,6 +20,7 @@ from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Rescued
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker.hints import JOB_TASK
 
@@ -41,6 +42,7 @@ class Jobs:
     rescue: Rescue
     reconcile: Reconcile
     canary: Canary
+    uploads: Uploads
     fire: Fire
     webhooks: Webhooks
     #: The artifact store, made when first asked for.

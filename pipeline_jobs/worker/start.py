@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import secrets
 import signal
+import sys
 from typing import Any
 
 from billiard.util import set_pdeathsig
@@ -44,8 +46,12 @@ def _refuse_unsafe(jobs: Jobs) -> None:
 
 
 def child_started(**_: Any) -> None:
-    """`worker_process_init`: no child outlives its worker, a cancel can reach a stage, a maintenance worker's sends webhooks."""
+    """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
+    limit = current_app.jobs.settings.job_memory_bytes
+    if limit and sys.platform == "linux":
+        # Of private memory, not of addresses: libraries reserve many of those and use few.
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
     jobs = getattr(current_app, "jobs", None)
     if jobs is not None and jobs.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:

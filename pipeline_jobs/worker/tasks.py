@@ -45,6 +45,8 @@ class JobTask(Task):
     max_retries = 0
     typing = True
     acks_late = False
+    #: A job's result is its tenant's: nothing of it goes into Celery's log and events, which Flower shows.
+    resultrepr_maxsize = 1
 
     def apply_async(
         self,
@@ -166,10 +168,12 @@ def register(app: Celery) -> None:
 
     @app.task(name="pipeline_jobs.maintenance.purge", base=Tick, ignore_result=True, shared=False)
     def purge() -> dict[str, int]:
-        """TTL cleanup, artifacts of removed jobs, the webhook ledger, left-over working folders of this disk."""
+        """TTL cleanup, uploads past their time, artifacts of removed jobs, the webhook ledger, left-over working folders of this disk."""
         jobs = app.jobs
-        rows = jobs.webhooks.ledger.purge()
-        return {**jobs.purge.run_once(), "deliveries": rows, "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
+        # First the uploads past their time: the purge deletes their files with the other trash.
+        uploads, rows = jobs.uploads.sweep(), jobs.webhooks.ledger.purge()
+        done = jobs.purge.run_once()
+        return {**done, "uploads": uploads, "deliveries": rows, "workdirs": sweep_workdirs(jobs.client.store, jobs.settings)}
 
     @app.task(name="pipeline_jobs.maintenance.rescue", base=Tick, ignore_result=True, shared=False)
     def rescue() -> dict[str, int]:

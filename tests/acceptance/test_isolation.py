@@ -27,10 +27,12 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.web.auth import Access
 from pipeline_jobs.web.sessions import COOKIE
 from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.worker.app import create_celery
+from tests.declared import Declared
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -61,11 +63,12 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
     #: What those are answered who have no good key: the page sends them to its sign-in.
     nobody: int = 401
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def same(status: int) -> tuple[int, int, int, int]:
@@ -110,6 +113,18 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
+    ("POST", "/pipeline/uploads"): Route(
+        "submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}
+    ),
+    ("GET", "/pipeline/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/uploads/{upload}"),
+    ("PATCH", "/pipeline/uploads/<upload_id>"): Route(
+        "submit",
+        (204, 404, 404, 404),
+        (204, 204, 404, 404),
+        "/pipeline/uploads/{upload}",
+        headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+    ),
+    ("DELETE", "/pipeline/uploads/<upload_id>"): Route("submit", (204, 404, 404, 404), (204, 204, 404, 404), "/pipeline/uploads/{upload}"),
     ("POST", "/pipeline/schedules"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/schedules", _HOURLY),
     ("GET", "/pipeline/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/schedules?tenant_id={tenant}"),
     ("GET", "/pipeline/schedules/<schedule_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _SCHEDULE),
@@ -196,11 +211,13 @@ class World:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.app, self.settings = app, settings
         self.client = app.test_client(use_cookies=False)
+        self.declared = Declared(app)
         parts = create_celery(settings).jobs
         self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
         self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
+        self.uploads = Uploads(self.store, settings, lambda: self.artifacts)
         self._addresses = count()
         self.texts: dict[str, str | None] = {"no key": None}
         self.sessions: dict[str, str] = {}
@@ -249,6 +266,11 @@ class World:
             job_id = self.jobs.submit(NewJob(pipeline="sleep", tenant_id=TENANTS[target])).job_id
             return self.jobs.cancel(job_id).job_id if ended else job_id
         return new_job_id() if target == "unknown" else "-bad%20id%00"
+
+    def upload(self, target: str) -> str:
+        if target in ("own", "foreign"):
+            return self.uploads.create(TENANTS[target], "main", 3).upload_id
+        return "0" * 24 if target == "unknown" else "-bad%20id%00"
 
     def batch(self, target: str) -> str:
         if target in ("own", "foreign"):
@@ -304,6 +326,7 @@ class World:
             "{hook}": lambda: self.hook(target),
             "{delivery}": lambda: self.delivery(target),
             "{tenant}": lambda: TENANTS[target],
+            "{upload}": lambda: self.upload(target),
             "{link}": lambda: self.links[target],
             "{pipeline}": lambda: {"own": "sleep", "foreign": "another", "unknown": "ghost", "malformed": "-bad"}[target],
             "{file}": lambda: {"own": "docs.js", "foreign": "../app.py", "unknown": "x.js", "malformed": "%00"}[target],
@@ -316,7 +339,9 @@ class World:
             if word in path:
                 path = path.replace(word, value())
         body = {name: TENANTS[target] if value == "{tenant}" else value for name, value in route.body.items()}
-        return self.ask(method, path, caller, body)
+        response = self.ask(method, path, caller, body, **route.headers)
+        assert self.declared.problem_with(method, path, response) is None
+        return response
 
 
 @pytest.fixture(scope="module")
@@ -390,6 +415,22 @@ def test_a_foreign_job_is_an_unknown_one_byte_for_byte(world: World, caller: str
     world.jobs.delete(job_id)
     unknown = world.ask(method, f"/pipeline/jobs/{job_id}{tail}", caller, **headers)
     assert (foreign.status, foreign.data, sorted(foreign.headers)) == (unknown.status, unknown.data, sorted(unknown.headers))
+
+
+@pytest.mark.parametrize("caller", ["submit", "tenant admin"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PATCH", "DELETE"])
+def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str) -> None:
+    upload_id = world.upload("foreign")
+    headers = {"X-Request-Id": "same", "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    foreign = world.ask(method, f"/pipeline/uploads/{upload_id}", caller, **headers)
+    assert world.uploads.get(upload_id).offset == 0
+    world.uploads.delete(upload_id)
+    unknown = world.ask(method, f"/pipeline/uploads/{upload_id}", caller, **headers)
+    assert (foreign.status_code, foreign.data, sorted(foreign.headers)) == (404, unknown.data, sorted(unknown.headers))
+    job = world.ask("POST", "/pipeline/jobs", caller, {"url": f"upload://{world.upload('foreign')}"})
+    other = world.ask("POST", "/pipeline/jobs", caller, {"url": "upload://" + "0" * 24})
+    assert job.status_code == other.status_code == 422
+    assert job.get_json()["errors"] == other.get_json()["errors"]
 
 
 @pytest.mark.parametrize("caller", ["read", "submit", "tenant admin"])

@@ -216,3 +216,33 @@ def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, 
         browser.quiet()
         browser.page.get_by_role("link", name="transcript").click()
         expect(browser.page.locator("body")).to_contain_text("A harbor in the morning.")
+
+
+def test_a_job_s_page_follows_its_stream(make_stack: MakeStack) -> None:
+    stack = make_stack(announce_seconds=1000.0)
+    store = stack.client.store
+    _, text = KeyStore(store).create("acme", Role.READ, actor="test")
+    api = stack.api()
+    store.announce("w", 5, [])
+    job = stack.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
+    store.progress(job.job_id, claimed.fence, 10, "sleep", "step 1")
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        browser.go(f"{UI}/jobs/{job.job_id}")
+        expect(page.locator("#live[data-following]")).to_be_attached()
+        browser.quiet()
+        # No poll comes through: what is shown now comes by the stream.
+        polls = re.compile(rf"{UI}/jobs/{job.job_id}$")
+        page.route(polls, lambda route: route.abort())
+        store.progress(job.job_id, claimed.fence, 42, "sleep", "step <b>2</b>")
+        expect(page.locator(".meter strong")).to_have_text("42 %")
+        expect(page.locator("[data-message]")).to_have_text("Step <b>2</b>")
+        assert page.locator(".meter progress").evaluate("bar => bar.value") == 42
+        page.unroute(polls)
+        store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}})
+        expect(badge(browser)).to_have_text("completed")
+        expect(page.locator("#live[data-following]")).to_have_count(0)
+        assert browser.strayed == []

@@ -26,7 +26,8 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
     allowed = {name for name in scripts.NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
     assert allowed == {
         "announce", "beat", "cancel", "cancel_page", "delete", "finish", "keep_outputs", "progress", "purge", "reconcile", "requeue",
-        "rescue", "schedule_remove", "settle", "tick", "webhooks_claim", "webhooks_erase", "webhooks_purge", "webhooks_settle",
+        "rescue", "schedule_remove", "settle", "tick", "upload_remove", "upload_sweep",
+        "webhooks_claim", "webhooks_erase", "webhooks_purge", "webhooks_settle",
     }  # fmt: skip
 
 

@@ -25,9 +25,7 @@ local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_ra
     wait = no_token(kind, K.sender_rate(sender), sender_rate)
     if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes then
-    local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'output_bytes')
-    if (kept[1] or 0) + (kept[2] or 0) >= limits.max_storage_bytes then return {'full', 'storage', 300} end
+  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then return {'full', 'storage', 300}
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or tonumber(most_of_tenant)
@@ -67,6 +65,7 @@ local function accept(asked, ttl_ms)
     end
     redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
       unpack(new.fields))
+    if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id

@@ -31,6 +31,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
+  leave_upload(id, job)
   ended_one()
   count('completed', job.tenant_id, job.workspace_id, to)
   publish(id, meta)

@@ -15,7 +15,7 @@ local function held_back(tenant)
     local have = tokens(share.tokens, share.tokens_at, limits.start_rate)
     if have < 1 then
       if limits.start_rate <= 0 then return 'tenant_rate', 3600000 end
-      return 'tenant_rate', math.ceil((1 - have) / limits.start_rate * 1000)
+      return 'tenant_rate', math.min(math.ceil((1 - have) / limits.start_rate * 1000), 3600000)
     end
   end
 end

@@ -2,13 +2,15 @@
 -- each to come in and takes one for each of its jobs: the debt is paid off before the next one comes in.
 
 local looked_at = {}
+-- In seconds: what a rate that is all but nothing counts up to.
+local MONTH = 2592000
 
 -- Whether a bucket has a token: nil, or ms until it has one.
 local function no_token(name, key, rate)
   local known = redis.call('HMGET', key, 'tokens', 'tokens_at')
   local have = tokens(tonumber(known[1]) or 0, tonumber(known[2]) or 0, rate)
   looked_at[#looked_at + 1] = {name = name, key = key, rate = rate, have = have}
-  if have < 1 then return rate > 0 and math.ceil((1 - have) / rate * 1000) or 3600000 end
+  if have < 1 then return rate > 0 and math.min(math.ceil((1 - have) / rate * 1000), 3600000) or 3600000 end
 end
 
 -- Take so many tokens of each. Returns for each its name, tokens a second, how many are left, ms until it is full.
@@ -17,11 +19,11 @@ local function take_tokens(n)
   for _, bucket in ipairs(looked_at) do
     local key, rate, left = bucket.key, bucket.rate, bucket.have - n
     redis.call('HSET', key, 'tokens', left, 'tokens_at', int(NOW))
-    redis.call('EXPIRE', key, math.max(3600, math.ceil(-left / rate) + 60))
+    redis.call('EXPIRE', key, math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH))
     flat[#flat + 1] = bucket.name
     flat[#flat + 1] = tostring(rate)
     flat[#flat + 1] = int(math.max(0, math.floor(left)))
-    flat[#flat + 1] = int(math.ceil((math.max(1, rate) - left) / rate * 1000))
+    flat[#flat + 1] = int(math.min(math.ceil((math.max(1, rate) - left) / rate * 1000), MONTH * 1000))
   end
   return flat
 end

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from flask import Response
+from flask import Response, url_for
 
 from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
 from pipeline_jobs.job import Job
+from pipeline_jobs.stream_tokens import StreamToken, job_scope
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.jobs import handle_of
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.listing import BY, filters, read_query
 from pipeline_jobs.web.ui.results import result_view, safe_link
 
@@ -37,7 +38,7 @@ def jobs() -> Response:
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     record = handle_of(job_id).record()
-    return page("job", job=record, steps=steps(record), took=took(record), result=result_view(record))
+    return page("job", job=record, steps=steps(record), took=took(record), result=result_view(record), **_stream(record))
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
@@ -54,6 +55,19 @@ def delete(job_id: str) -> Response:
         raise JobNotEnded
     handle.forget()
     return see_other("ui.jobs")
+
+
+def _stream(record: Job) -> dict[str, Any]:
+    """Where the page's script follows the job (`/pipeline/jobs/{id}/events`), and from which event on; nothing for a job that has ended.
+
+    A session opens the page only, so the script is given a token for this one stream: it is good for an hour, and as long as the key is.
+    """
+    if record.ended or is_fragment():
+        return {}
+    who, parts = caller(), web().parts
+    after = parts.events.page(record.job_id, 0, 1).last
+    token = parts.stream_tokens.make(StreamToken(who.key_id, job_scope(record.job_id)))[0] if who.key_id else None
+    return {"events": url_for("events.history", job_id=record.job_id, token=token), "after": after}
 
 
 def steps(record: Job) -> list[dict[str, Any]]:

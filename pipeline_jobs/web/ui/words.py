@@ -31,6 +31,11 @@ def reason(word: str | None) -> str:
     return REASONS.get(word, word.replace("_", " ").capitalize() + ".")
 
 
+def sentence(text: str) -> str:
+    """With a capital at the beginning; the rest is somebody's own."""
+    return text[:1].upper() + text[1:]
+
+
 def span(seconds: float | None) -> str:
     """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     if seconds is None:
@@ -97,4 +102,4 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-FILTERS = (reason, span, ago, utc, size, clock, pretty, number, percent)
+FILTERS = (reason, sentence, span, ago, utc, size, clock, pretty, number, percent)

@@ -107,7 +107,7 @@ def test_a_download_that_grows_past_the_cap_is_stopped() -> None:
     order = {"height": 360, "stem": "site", "max_bytes": 100}
     (hook,) = options(order, said.append)["progress_hooks"]
     hook({"downloaded_bytes": 50, "total_bytes": 200})
-    assert said == [{"progress": 0.25}]
+    assert said == [{"bytes": 50, "progress": 0.25}]
     with pytest.raises(Refused) as caught:
         hook({"downloaded_bytes": 101})
     assert caught.value.code == "source_too_large"

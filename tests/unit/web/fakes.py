@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from pipeline_jobs.client import Client
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import (
     AlreadySubmitted,
+    ChecksumMismatch,
     InvalidInput,
     InvalidItems,
     JobNotEnded,
@@ -24,6 +26,10 @@ from pipeline_jobs.exceptions import (
     KeyReused,
     UnknownBatch,
     UnknownJob,
+    UnknownUpload,
+    UploadConflict,
+    UploadInUse,
+    UploadTooLarge,
 )
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
@@ -39,6 +45,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.uploads import Checksum, Interrupted, Upload
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
@@ -473,6 +480,65 @@ def in_memory_webhooks() -> Webhooks:
 
 
 @dataclass
+class FakeUploads:
+    """Uploads in memory. Who writes when is the real one's business."""
+
+    kept: dict[str, Upload] = field(default_factory=dict)
+    data: dict[str, bytes] = field(default_factory=dict)
+    max_bytes: int = 10_000_000
+    #: Raised by every method, when set.
+    failure: Exception | None = None
+    used: set[str] = field(default_factory=set)
+
+    def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
+        self._ask()
+        if length > self.max_bytes:
+            raise UploadTooLarge("Upload-Length: too large")
+        upload_id = f"{len(self.kept) + 1:024x}"
+        done = None if length else NOON
+        self.kept[upload_id] = Upload(upload_id, tenant_id, workspace_id, length, 0, NOON, NOON + 1000, done, metadata or {})
+        self.data[upload_id] = b""
+        return self.kept[upload_id]
+
+    def get(self, upload_id: str) -> Upload:
+        self._ask()
+        if upload_id not in self.kept:
+            raise UnknownUpload
+        return self.kept[upload_id]
+
+    def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
+        upload = self.get(upload.upload_id)
+        if offset != upload.offset:
+            raise UploadConflict(upload.offset)
+        data, interrupted = b"", None
+        try:
+            while piece := read(1000):
+                data += piece
+        except Interrupted as error:
+            interrupted = error
+        if offset + len(data) > upload.length:
+            raise UploadTooLarge("more came than was promised")
+        if checksum is not None and (interrupted or hashlib.new(checksum.algorithm, data).digest() != checksum.digest):
+            raise interrupted or ChecksumMismatch
+        self.data[upload.upload_id] += data
+        done = NOON if offset + len(data) == upload.length else None
+        self.kept[upload.upload_id] = replace(upload, offset=offset + len(data), completed_at=done)
+        if interrupted is not None:
+            raise interrupted
+        return self.kept[upload.upload_id]
+
+    def delete(self, upload_id: str) -> None:
+        self.get(upload_id)
+        if upload_id in self.used:
+            raise UploadInUse
+        del self.kept[upload_id]
+
+    def _ask(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
 class FakePipelineCaps:
     kept: dict[str, int | None] = field(default_factory=dict)
 
@@ -512,6 +578,7 @@ class World:
     keys: FakeKeys = field(default_factory=FakeKeys)
     audit: FakeAudit = field(default_factory=FakeAudit)
     tenants: FakeTenants = field(default_factory=FakeTenants)
+    uploads: FakeUploads = field(default_factory=FakeUploads)
     schedules: Scheduler = field(init=False)
     webhooks: Webhooks = field(default_factory=in_memory_webhooks)
     pipeline_caps: FakePipelineCaps = field(default_factory=FakePipelineCaps)
@@ -540,6 +607,7 @@ class World:
             keys=self.keys,
             audit=self.audit,
             tenants=self.tenants,
+            uploads=self.uploads,
             schedules=self.schedules,
             overview=FakeOverview(self.jobs),
             secret=lambda: "test-secret",

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from pipeline_jobs.api_keys import ALL, Role
 from pipeline_jobs.web.app import create_app
+from tests import contract
 
 from .conftest import settings_with
 from .fakes import World
@@ -46,6 +47,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Any:
 
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+contract.expect_tus(schema)
 
 
 @schema.parametrize()

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.app import create_app
+from tests import contract
 
 from .conftest import settings_with
 from .fakes import NOON, World
@@ -50,6 +51,8 @@ def app_on_loopback(environ: dict[str, Any], start_response: Any) -> Any:
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app_on_loopback)
 # The document tells of keys, which nobody needs as long as there is none: `test_auth_schema` has one.
 schema.config.generation.update(with_security_parameters=False)
+
+contract.expect_tus(schema)
 
 
 @schema.parametrize()

@@ -411,6 +411,24 @@ class TestJobs:
         world.jobs.complete(job.job_id, x=1)
         assert "data-final" in browser.get(f"/jobs/{job.job_id}", **{"HX-Request": "true"}).text
 
+    def test_the_page_is_given_a_token_for_this_one_stream(self, client: FlaskClient, world: World) -> None:
+        browser, job = signed_in(client, world, role=Role.READ), put(world)
+        world.events.tell(job, "created", "started")
+        page = browser.get(f"/jobs/{job.job_id}").text
+        found = re.search(r'data-events="([^"]+)\?token=([^"&]+)" data-after="2"', page)
+        assert found is not None
+        assert found[1] == f"/pipeline/jobs/{job.job_id}/events"
+        others = put(world)
+        for job_id, status in ((job.job_id, 200), (others.job_id, 404)):
+            stream = client.get(f"/pipeline/jobs/{job_id}/events?token={found[2]}", environ_overrides=AWAY)
+            assert stream.status_code == status
+        assert client.get(f"/pipeline/jobs/{job.job_id}?token={found[2]}", environ_overrides=AWAY).status_code == 401
+        world.jobs.complete(job.job_id)
+        assert "data-events" not in browser.get(f"/jobs/{job.job_id}").text
+        key_id, key = next(iter(world.keys.keys.items()))
+        assert key_id not in page
+        assert key.hash not in page
+
     def test_pages_follow_the_cursor_with_the_filters(self, client: FlaskClient, world: World) -> None:
         for _ in range(30):
             put(world)

@@ -184,5 +184,6 @@ def test_times_and_sizes_in_words() -> None:
     ]
     assert words.utc(NOON) == "2025-01-03 12:00:00 UTC"
     assert words.ago(NOON).endswith(" ago")
+    assert [words.sentence(text) for text in ("", "a GPU", "Z")] == ["", "A GPU", "Z"]
     assert words.reason("brand_new") == "Brand new."
     assert [words.number(n) for n in (None, 12345, 0.5, 2.0)] == ["-", "12,345", "0.5", "2"]

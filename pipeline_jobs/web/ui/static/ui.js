@@ -1,6 +1,9 @@
 "use strict";
 // What htmx does not do by itself: polls pause while nobody looks, end with what they show, and say when they fail.
 const POLLS = ["every", "refresh"];
+// Of the polls of a page that follows a stream, for what no event tells (a place in line): every so many.
+const RARELY = 5;
+let polls = 0;
 const trouble = () => document.getElementById("trouble");
 
 function say(text) {
@@ -12,6 +15,10 @@ function say(text) {
 document.addEventListener("htmx:config:request", (event) => {
   const { sourceElement, sourceEvent } = event.detail.ctx;
   if (!POLLS.includes(sourceEvent?.type)) return;
+  if (sourceEvent.type === "every" && sourceElement.dataset.following && ++polls % RARELY) {
+    event.preventDefault();
+    return;
+  }
   if (document.hidden || sourceElement.querySelector("[data-final]")) event.preventDefault();
 });
 

@@ -1,0 +1,48 @@
+-- Uploads: what a tenant keeps, which jobs need which, how one goes.
+
+-- Bytes that a tenant keeps: its jobs' artifacts and kept outputs, and the whole promised length of its uploads (so that many begun at once cannot pass the limit).
+local function kept_bytes(tenant)
+  local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'output_bytes', 'upload_bytes')
+  return (kept[1] or 0) + (kept[2] or 0) + (kept[3] or 0)
+end
+
+-- Finds the upload that each new job's url names, and says which cannot be used: {'upload', number of a job (from 0), why, ...}, or nil.
+-- Another workspace's is an unknown one. A job whose message is at a worker already (`adopt`) is taken all the same: its fetch says so.
+local function bad_upload(asked)
+  local reply
+  for i, new in ipairs(asked) do
+    local job = new.job
+    job.upload = job.url and string.match(job.url, '^upload://(%x+)$')
+    if job.upload and not new.adopt then
+      local known = redis.call('HMGET', K.upload(job.upload), 'tenant_id', 'workspace_id', 'completed_at')
+      local why = (known[1] ~= job.tenant_id or known[2] ~= job.workspace_id) and 'unknown' or not known[3] and 'incomplete'
+      if why then
+        reply = reply or {'upload'}
+        reply[#reply + 1] = i - 1
+        reply[#reply + 1] = why
+      end
+    end
+  end
+  return reply
+end
+
+local function use_upload(id, job)
+  redis.call('HSET', K.job(id), 'upload', job.upload)
+  redis.call('SADD', K.upload_jobs(job.upload), id)
+end
+
+local function leave_upload(id, job)
+  if job.upload then redis.call('SREM', K.upload_jobs(job.upload), id) end
+end
+
+-- Record, index and bytes go now, the files with the trash.
+local function drop_upload(upload)
+  local known = redis.call('HMGET', K.upload(upload), 'tenant_id', 'length', 'folder')
+  redis.call('ZREM', K.uploads(), upload)
+  if not known[1] then return false end
+  redis.call('ZREM', K.tenant_uploads(known[1]), upload)
+  redis.call('HINCRBY', K.usage(known[1]), 'upload_bytes', -tonumber(known[2]))
+  redis.call('RPUSH', K.trash(), known[3])
+  redis.call('DEL', K.upload(upload), K.upload_parts(upload), K.upload_jobs(upload))
+  return true
+end

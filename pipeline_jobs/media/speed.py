@@ -1,0 +1,29 @@
+"""Gives up on a source that sends next to nothing: however patient each single read is, a drip would hold a slot for ever."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline_jobs.exceptions import SourceTooSlow
+
+#: A source must bring so many bytes in each window of so many seconds.
+SLOW_SECONDS, SLOW_BYTES = 60.0, 60 * 1024
+
+
+class Speed:
+    """Counts what comes, over all tries of a download."""
+
+    def __init__(self, host: str, first_seconds: float = 0.0) -> None:
+        """:param first_seconds: before the first window begins, for what must be found out before anything comes."""
+        self._host = host
+        self._began, self._before = time.monotonic() + first_seconds, 0
+        #: Bytes so far.
+        self.came = 0
+
+    def check(self) -> None:
+        """:raises SourceTooSlow:"""
+        if time.monotonic() - self._began < SLOW_SECONDS:
+            return
+        if self.came - self._before < SLOW_BYTES:
+            raise SourceTooSlow(f"{self._host} sends fewer than {SLOW_BYTES} bytes in {SLOW_SECONDS:g} s")
+        self._began, self._before = time.monotonic(), self.came

@@ -1,0 +1,364 @@
+"""Uploads on a real server: what counts, who writes, what a job may use, and how one goes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs import uploads as module
+from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.erase import erase_tenant
+from pipeline_jobs.exceptions import (
+    ChecksumMismatch,
+    InvalidInput,
+    PublishError,
+    SourceNotFound,
+    StorageFull,
+    StoreUnavailable,
+    TooManyUploads,
+    UnknownUpload,
+    UploadConflict,
+    UploadInUse,
+    UploadLocked,
+    UploadTooLarge,
+)
+from pipeline_jobs.maintenance import Purge
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.uploads import Checksum, Interrupted, Upload, Uploads
+from tests.integration.conftest import Cell
+
+DATA = bytes(range(256)) * 400
+
+
+class Bench:
+    def __init__(self, cell: Cell, folder: Path) -> None:
+        self.cell = cell
+        self.folder = folder
+        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", "k")
+        self.uploads = Uploads(cell.store, cell.settings, lambda: self.artifacts)
+
+    def begin(self, length: int = len(DATA), tenant_id: str = "acme", workspace_id: str = "main") -> Upload:
+        return self.uploads.create(tenant_id, workspace_id, length)
+
+    def send(self, upload: Upload, data: bytes, offset: int = 0, checksum: Checksum | None = None) -> Upload:
+        return self.uploads.write(upload, offset, io.BytesIO(data).read, checksum)
+
+    def whole(self, **where: str) -> Upload:
+        return self.send(self.begin(**where), DATA)  # type: ignore[arg-type]
+
+    def read(self, upload: Upload) -> bytes:
+        size, parts = self.uploads.open(upload.tenant_id, upload.workspace_id, upload.upload_id)
+        data = b"".join(parts)
+        assert len(data) == size
+        return data
+
+    def files(self) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def kept(self, tenant_id: str = "acme") -> int:
+        return self.cell.store.tenant_bytes(tenant_id)
+
+    def sweep(self) -> int:
+        swept = self.uploads.sweep()
+        Purge(self.cell.store, lambda: self.artifacts).run_once()
+        return swept
+
+    def let_expire(self) -> None:
+        key = self.cell.store.keys("uploads")
+        for member in self.cell.store.client.zrange(key, 0, -1):
+            self.cell.store.client.zadd(key, {member: 1})
+
+
+@pytest.fixture
+def bench(jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(module, "PART_BYTES", 10_000)
+    monkeypatch.setattr(module, "PIECE_BYTES", 1_000)
+    return Bench(jobs, tmp_path / "artifacts")
+
+
+def breaking(data: bytes, error: BaseException) -> Callable[[int], bytes]:
+    """What a sender gives that breaks off after these bytes."""
+    source = io.BytesIO(data)
+
+    def read(size: int) -> bytes:
+        piece = source.read(size)
+        if not piece:
+            raise error
+        return piece
+
+    return read
+
+
+def test_what_was_sent_is_read_again_byte_for_byte(bench: Bench) -> None:
+    upload = bench.send(bench.begin(), DATA)
+    assert upload == bench.uploads.get(upload.upload_id)
+    assert (upload.offset, upload.completed_at is not None) == (len(DATA), True)
+    assert bench.read(upload) == DATA
+    assert len(bench.files()) == -(-len(DATA) // 10_000)
+
+
+def test_an_empty_upload_is_complete_at_once(bench: Bench) -> None:
+    upload = bench.begin(0)
+    assert bench.uploads.get(upload.upload_id).completed_at is not None
+    assert bench.read(upload) == b""
+
+
+def test_an_interrupted_upload_goes_on_where_it_ended_and_nothing_is_doubled(bench: Bench) -> None:
+    upload = bench.begin()
+    with pytest.raises(Interrupted):
+        bench.uploads.write(upload, 0, breaking(DATA[:33_333], Interrupted()))
+    at = bench.uploads.get(upload.upload_id).offset
+    assert at == 33_333
+    with pytest.raises(UploadConflict) as conflict:
+        bench.send(upload, DATA)
+    assert conflict.value.offset == at
+    assert bench.read(bench.send(upload, DATA[at:], at)) == DATA
+
+
+def test_a_writer_that_dies_between_storing_and_counting_has_changed_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = bench.begin()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Writer, "_advance", die)
+        patch.setattr(module._Writer, "_give_up", lambda self: None)
+        with pytest.raises(Killed):
+            bench.send(upload, DATA)
+    assert len(bench.files()) == 1
+    assert bench.uploads.get(upload.upload_id).offset == 0
+    with pytest.raises(UploadLocked):
+        bench.send(upload, DATA)
+    bench.cell.store.client.hset(bench.cell.store.keys("upload", upload.upload_id), "lock_until", 1)
+    assert bench.read(bench.send(upload, DATA)) == DATA
+    bench.uploads.delete(upload.upload_id)
+    bench.sweep()
+    assert bench.files() == []
+
+
+def test_two_writers_at_once_are_one_writer_and_one_refusal(bench: Bench) -> None:
+    upload = bench.begin()
+    first, go_on = threading.Event(), threading.Event()
+    source = io.BytesIO(DATA)
+
+    def slow(size: int) -> bytes:
+        first.set()
+        assert go_on.wait(10)
+        return source.read(size)
+
+    thread = threading.Thread(target=bench.uploads.write, args=(upload, 0, slow))
+    thread.start()
+    assert first.wait(10)
+    with pytest.raises(UploadLocked):
+        bench.send(upload, b"x" * len(DATA))
+    go_on.set()
+    thread.join()
+    assert bench.read(upload) == DATA
+
+
+def test_a_writer_that_lost_its_lock_counts_for_nothing(bench: Bench) -> None:
+    upload = bench.begin()
+    source = io.BytesIO(b"x" * len(DATA))
+    stolen = []
+
+    def read(size: int) -> bytes:
+        if not stolen:
+            bench.cell.store.client.hset(bench.cell.store.keys("upload", upload.upload_id), "lock_until", 1)
+            stolen.append(bench.send(upload, DATA[:50_000]))
+        return source.read(size)
+
+    with pytest.raises(UploadLocked):
+        bench.uploads.write(upload, 0, read)
+    assert bench.read(bench.send(upload, DATA[50_000:], 50_000)) == DATA
+
+
+def test_an_advance_that_is_sent_twice_counts_once(bench: Bench) -> None:
+    upload = bench.begin()
+    store = bench.cell.store
+    assert store.run("upload_lock", upload.upload_id, "t", 0, 60_000) == ["ok"]
+    assert store.run("upload_lock", upload.upload_id, "t", 0, 60_000) == ["ok"]
+    replies = [store.run("upload_advance", upload.upload_id, "t", 0, 10, 0, 1000, 1, "a")[0] for _ in range(2)]
+    assert replies == ["ok", "ok"]
+    assert store.client.lrange(store.keys("upload_parts", upload.upload_id), 0, -1) == ["a"]
+
+
+def test_more_than_was_promised_is_refused_and_what_was_promised_can_still_come(bench: Bench) -> None:
+    upload = bench.begin(100)
+    with pytest.raises(UploadTooLarge):
+        bench.send(upload, b"x" * 101)
+    assert bench.uploads.get(upload.upload_id).offset == 0
+    assert bench.send(upload, b"y" * 100).completed_at is not None
+    with pytest.raises(UploadTooLarge):
+        bench.send(upload, b"z", 100)
+
+
+@pytest.mark.parametrize("algorithm", module.ALGORITHMS)
+def test_a_checksum_lets_all_of_a_request_count_or_nothing(bench: Bench, algorithm: str) -> None:
+    upload = bench.begin()
+    good, bad = hashlib.new(algorithm, DATA).digest(), hashlib.new(algorithm, b"").digest()
+    with pytest.raises(ChecksumMismatch):
+        bench.send(upload, DATA, 0, Checksum(algorithm, bad))
+    with pytest.raises(Interrupted):
+        bench.uploads.write(upload, 0, breaking(DATA[:33_333], Interrupted()), Checksum(algorithm, good))
+    assert (bench.uploads.get(upload.upload_id).offset, bench.files()) == (0, [])
+    assert bench.read(bench.send(upload, DATA, 0, Checksum(algorithm, good))) == DATA
+
+
+def test_a_full_artifact_store_is_said_and_the_upload_goes_on_later(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = bench.begin()
+
+    def full(*_: object) -> None:
+        raise PublishError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.artifacts, "write", full)
+        with pytest.raises(StoreUnavailable):
+            bench.send(upload, DATA)
+    assert bench.read(bench.send(upload, DATA)) == DATA
+
+
+def test_tiny_parts_without_end_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PARTS", 3)
+    upload = bench.begin()
+    for offset in range(3):
+        bench.send(upload, b"x", offset)
+    with pytest.raises(InvalidInput):
+        bench.send(upload, b"x", 3)
+
+
+def test_a_tenants_storage_counts_what_is_promised_until_it_goes(bench: Bench) -> None:
+    bench.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=250))
+    first = bench.begin(200)
+    with pytest.raises(StorageFull):
+        bench.begin(51)
+    second = bench.begin(50)
+    with pytest.raises(StorageFull):
+        bench.cell.submit(tenant_id="acme")
+    bench.begin(10**6, tenant_id="other")
+    assert bench.kept() == 250
+    for upload in (first, second):
+        bench.uploads.delete(upload.upload_id)
+    assert bench.kept() == 0
+    bench.cell.submit(tenant_id="acme")
+
+
+def test_a_tenant_has_a_bounded_number_of_uploads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UPLOADS", 2)
+    for _ in range(2):
+        bench.begin()
+    with pytest.raises(TooManyUploads):
+        bench.begin()
+    bench.begin(tenant_id="other")
+
+
+def test_one_larger_than_the_server_takes_is_refused(bench: Bench) -> None:
+    with pytest.raises(UploadTooLarge):
+        bench.begin(bench.cell.settings.upload_max_bytes + 1)
+
+
+# -- jobs
+
+
+@pytest.mark.parametrize("where", [{"tenant_id": "other"}, {"workspace_id": "blog"}, {"tenant_id": "ghost", "workspace_id": "blog"}])
+def test_a_foreign_upload_is_an_unknown_one_for_jobs(bench: Bench, where: dict[str, str]) -> None:
+    upload = bench.whole()
+    texts = set()
+    for url in (upload.url, "upload://" + "0" * 24):
+        with pytest.raises(InvalidInput) as refused:
+            bench.cell.submit(pipeline="film", url=url, **{"tenant_id": "acme", **where})
+        assert refused.value.field == "url"
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+    with pytest.raises(SourceNotFound):
+        bench.uploads.open(where.get("tenant_id", "acme"), where.get("workspace_id", "main"), upload.upload_id)
+
+
+def test_an_incomplete_upload_is_refused_for_jobs(bench: Bench) -> None:
+    upload = bench.begin()
+    bench.send(upload, DATA[:10])
+    with pytest.raises(InvalidInput, match="not complete"):
+        bench.cell.submit(pipeline="film", url=upload.url, tenant_id="acme")
+
+
+@pytest.fixture(autouse=True)
+def _film(bench: Bench) -> None:
+    sleep = bench.cell.client.registry.get("sleep")
+    bench.cell.client.registry.register(replace(sleep, name="film", needs_url=True))
+
+
+def test_an_upload_stays_as_long_as_a_live_job_needs_it_and_then_goes(bench: Bench) -> None:
+    upload = bench.whole()
+    first, second = (bench.cell.submit(pipeline="film", url=upload.url, tenant_id="acme").job_id for _ in range(2))
+    bench.let_expire()
+    assert bench.sweep() == 0
+    with pytest.raises(UploadInUse):
+        bench.uploads.delete(upload.upload_id)
+    bench.cell.client.cancel(first)
+    bench.cell.slots(1)
+    running = bench.cell.start(second)
+    bench.let_expire()
+    assert bench.sweep() == 0
+    assert bench.read(upload) == DATA
+    bench.cell.store.finish(second, running.fence, JobStatus.COMPLETED, result={})
+    bench.let_expire()
+    assert bench.sweep() == 1
+    assert (bench.files(), bench.kept()) == ([], 0)
+    with pytest.raises(UnknownUpload):
+        bench.uploads.get(upload.upload_id)
+    assert bench.cell.store.client.keys("*upload*") == []
+
+
+def test_one_that_is_being_written_is_not_swept(bench: Bench) -> None:
+    upload = bench.begin()
+    bench.cell.store.run("upload_lock", upload.upload_id, "t", 0, 60_000)
+    bench.let_expire()
+    assert bench.sweep() == 0
+    bench.cell.store.run("upload_advance", upload.upload_id, "t", 0, 0, 0, 1000, 0)
+    bench.let_expire()
+    assert bench.sweep() == 1
+
+
+def test_one_that_is_removed_while_it_is_written_leaves_no_file(bench: Bench) -> None:
+    upload = bench.begin()
+    source = io.BytesIO(DATA)
+
+    def read(size: int) -> bytes:
+        if source.tell() == 30_000:
+            bench.uploads.delete(upload.upload_id)
+            bench.sweep()
+        return source.read(size)
+
+    with pytest.raises(UnknownUpload):
+        bench.uploads.write(upload, 0, read)
+    assert bench.files() == []
+
+
+def test_an_erased_tenants_uploads_are_gone_and_anothers_are_not(bench: Bench) -> None:
+    mine, theirs = bench.whole(), bench.whole(tenant_id="other")
+    bench.begin()
+    bench.cell.submit(pipeline="film", url=mine.url, tenant_id="acme")
+    assert erase_tenant(bench.cell.store, bench.artifacts, "acme", dry_run=True).artifact_bytes == 2 * len(DATA)
+    assert erase_tenant(bench.cell.store, bench.artifacts, "acme", dry_run=False).done
+    bench.sweep()
+    assert bench.uploads.of_tenant("acme") == []
+    assert bench.kept() == 0
+    assert bench.read(theirs) == DATA
+    assert all(name.startswith("other/") for name in bench.files())
+
+
+def test_a_missing_part_is_said_not_skipped(bench: Bench) -> None:
+    upload = bench.whole()
+    (bench.folder / bench.files()[2]).unlink()
+    with pytest.raises(SourceNotFound):
+        bench.read(upload)
