@@ -138,7 +138,7 @@ GUARDS = (
         FAIR,
     ),
     # -- batches, dependencies, retries
-    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then return {'taken'} end", "return {'taken'}", BATCHES),
+    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then", "if true then", BATCHES),
     _lua(
         "submit_batch", "a taken id refuses the batch", "if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end", "", BATCHES
     ),
