@@ -110,6 +110,7 @@ POLICIES: Mapping[str, Policy] = {
     "ui.jobs": Policy.READ,
     "ui.job": Policy.READ,
     "ui.cancel": Policy.SUBMIT,
+    "ui.retry": Policy.SUBMIT,
     "ui.delete": Policy.SUBMIT,
     "ui.form": Policy.SUBMIT,
     "ui.submit": Policy.SUBMIT,

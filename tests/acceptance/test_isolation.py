@@ -178,6 +178,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/jobs/<job_id>/cancel"): Route(
         "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{job}/cancel", nobody=303
     ),
+    ("POST", UI + "/jobs/<job_id>/retry"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{ended}/retry", nobody=303
+    ),
     # It has not ended: that is told to those whose it is.
     ("POST", UI + "/jobs/<job_id>/delete"): Route(
         "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/delete", nobody=303

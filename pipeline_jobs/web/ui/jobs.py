@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 
 from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
 from pipeline_jobs.job import Job
 from pipeline_jobs.stream_tokens import StreamToken, job_scope
+from pipeline_jobs.web import submitting
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.jobs import handle_of
 from pipeline_jobs.web.state import web
@@ -38,13 +40,29 @@ def jobs() -> Response:
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     record = handle_of(job_id).record()
-    return page("job", job=record, steps=steps(record), took=took(record), result=result_view(record), **_stream(record))
+    return page(
+        "job",
+        job=record,
+        steps=steps(record),
+        took=took(record),
+        result=result_view(record),
+        # Of the form that runs it again: sent twice, it makes one job.
+        token=secrets.token_urlsafe(16),
+        **_stream(record),
+    )
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     handle_of(job_id).revoke()
     return see_other("ui.job", job_id=job_id)
+
+
+@blueprint.post("/jobs/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    old = handle_of(job_id).record()
+    made, _ = submitting.retry(old.job_id, None, request.form.get("token", "")[:64] or None)
+    return see_other("ui.job", job_id=made.job_id)
 
 
 @blueprint.post("/jobs/<job_id>/delete")

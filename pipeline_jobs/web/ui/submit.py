@@ -10,10 +10,10 @@ from typing import Any
 from flask import Response, request
 from pydantic_core import from_json
 
-from pipeline_jobs.exceptions import AlreadySubmitted, KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
+from pipeline_jobs.exceptions import KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.web import problems
+from pipeline_jobs.web import problems, submitting
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.requests import JobRequest
@@ -21,6 +21,8 @@ from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
 from pipeline_jobs.web.validation import check
 
+#: Within which a form's token is one of a kind.
+ROUTE = "ui"
 #: Fields that are taken as they were typed.
 _TEXTS = ("pipeline", "url", "quality", "tenant_id", "workspace_id")
 
@@ -36,7 +38,7 @@ def submit() -> Response:
     values = request.form.to_dict()
     pipeline = _pipeline(values.get("pipeline", "media"))
     try:
-        job = _submit(read_form(values), values.get("token") or None)
+        job = _submit(read_form(values), values.get("token", "")[:64] or None)
     except (Refused, PipelineJobsError) as error:
         told = problems.answer(error)
         if told.status_code == 403:
@@ -66,16 +68,13 @@ def read_form(values: Mapping[str, str]) -> JobRequest:
 
 
 def _submit(body: JobRequest, token: str | None) -> Job:
-    """:param token: of the form that was sent: sent twice, it makes one job."""
-    here = web()
+    """Held against the same rates as the API's. :param token: of the form that was sent: sent twice, it makes one job."""
     new = caller().new_job(body.to_new_job(), body.model_fields_set)
     try:
-        return here.parts.client.submit(new, idempotency_key=f"ui:{token[:64]}" if token else None)
-    except AlreadySubmitted as known:
-        return here.parts.results(known.job_id).record()
+        return submitting.submit(new, ROUTE, token)[0]
     except KeyReused:
         # The form was sent, called back and changed: that is another job.
-        return here.parts.client.submit(new)
+        return submitting.submit(new, ROUTE, None)[0]
 
 
 def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, str] | None = None, status: int = 200) -> Response:

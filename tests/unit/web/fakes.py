@@ -97,11 +97,14 @@ class FakeJobs:
         self.queries: list[JobQuery] = []
         #: What a submit says it was held against.
         self.rates: list[Rate] = []
+        #: Who submitted, in order.
+        self.senders: list[Sender | None] = []
         self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
     def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         job = self.rules.prepare(new)
         self.ask()
+        self.senders.append(sender)
         if idempotency_key is not None:
             name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
             if name in self.made_by_key:

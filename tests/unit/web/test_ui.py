@@ -404,6 +404,25 @@ class TestJobs:
         assert world.jobs.jobs == {}
         assert JobNotEnded.code == "job_not_ended"
 
+    def test_an_ended_job_is_run_again_once_however_often_the_form_is_sent(self, client: FlaskClient, world: World) -> None:
+        browser, job = signed_in(client, world), put(world)
+        assert "Run again" not in browser.get(f"/jobs/{job.job_id}").text
+        assert browser.post(f"/jobs/{job.job_id}/retry").status_code == 409
+        world.jobs.complete(job.job_id)
+        token = re.search(r'/retry"><input type="hidden" name="token" value="([^"]+)"', browser.get(f"/jobs/{job.job_id}").text)
+        assert token is not None
+        places = [browser.post(f"/jobs/{job.job_id}/retry", token=token[1]).headers["Location"] for _ in range(2)]
+        (made,) = (other for other in world.jobs.jobs.values() if other.job_id != job.job_id)
+        assert places == [f"{UI}/jobs/{made.job_id}"] * 2
+        assert job.job_id in browser.get(f"/jobs/{made.job_id}").text
+
+    def test_forms_are_held_against_the_same_rates_as_the_api(self, client: FlaskClient, world: World) -> None:
+        browser = signed_in(client, world)
+        browser.post("/submit", pipeline="sleep")
+        sender = world.jobs.senders[-1]
+        assert sender is not None
+        assert sender.principal == f"key:{next(iter(world.keys.keys))}"
+
     def test_a_part_is_asked_for_alone_and_ends_with_the_job(self, client: FlaskClient, world: World) -> None:
         browser, job = signed_in(client, world), put(world)
         world.jobs.start(job.job_id)
