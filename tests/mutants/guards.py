@@ -38,6 +38,8 @@ EVENTS = "tests/integration/test_events.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/unit/web/test_events.py"
+PAGE = "tests/unit/web/test_ui.py"
+PAGE_TEXT = "tests/unit/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -136,7 +138,7 @@ GUARDS = (
         FAIR,
     ),
     # -- batches, dependencies, retries
-    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then return {'taken'} end", "return {'taken'}", BATCHES),
+    _lua("submit_batch", "a repetition is the same batch", "if known[1] ~= nonce then", "if true then", BATCHES),
     _lua(
         "submit_batch", "a taken id refuses the batch", "if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end", "", BATCHES
     ),
@@ -328,4 +330,11 @@ GUARDS = (
     _py("web/events", "another's job is an unknown one", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
     _py("web/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
+    # -- the page
+    _py("web/ui/origin", "a form from elsewhere", 'if not told or site not in (None, "same-origin", "none"):', "if False:", PAGE),
+    _py("web/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
+    _py("web/sessions", "the session's own key", " and hmac.compare_digest(session_mark(key), str(mark))", "", PAGE),
+    _py("web/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),
+    _py("web/ui/blueprint", "nobody is sent elsewhere", "    if not (parts.path == root", "    if False and not (parts.path == root", PAGE),
+    _py("web/ui/results", "links to the web only", 'if parts.scheme in ("http", "https") and parts.netloc', "if True", PAGE_TEXT),
 )

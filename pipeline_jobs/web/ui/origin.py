@@ -21,17 +21,17 @@ def check_origin() -> None:
     if request.method in _READING:
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if (
-        site not in (None, "same-origin", "none")
-        or (origin is not None and not is_ours(origin))
-        or (origin is None and site != "same-origin")
-    ):
+    told = site == "same-origin" if origin is None else is_ours(origin)
+    if not told or site not in (None, "same-origin", "none"):
         raise Refused(403, "cross_site", "this form was not sent from a page of this server")
 
 
 def is_ours(origin: str) -> bool:
     """The origin is that of the host that was asked, or of PIPELINE_PUBLIC_URL (a proxy may ask under another name)."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     public = urlsplit(web().settings.public_url)
     if public.netloc and (parts.scheme, parts.netloc) == (public.scheme, public.netloc.lower()):
         return True

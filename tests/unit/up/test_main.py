@@ -108,7 +108,7 @@ def test_it_serves_until_a_signal_and_then_stops_everything(data: Path, number: 
         assert process.wait(30) == 0
         assert left_behind(data) == []
         said = words.read_text()
-    for word in ("API", "docs", "metrics", "Flower", "store", "exporter", "curl"):
+    for word in ("page", "API", "docs", "metrics", "Flower", "store", "exporter", "curl"):
         assert word in said
     assert said.endswith("Stopping ...\n")
 

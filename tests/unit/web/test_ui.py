@@ -198,6 +198,7 @@ class TestOrigin:
         {},
         {"Origin": "null"},
         {"Origin": ""},
+        {"Origin": "http://["},
         {"Origin": "http://localhost:81"},
         {"Origin": "http://localhost.evil.example"},
         {"Origin": "http://evil.example"},
