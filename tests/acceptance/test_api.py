@@ -154,7 +154,13 @@ def test_flowers_async_apply_makes_a_proper_job(make_stack: MakeStack) -> None:
     assert answer.ok, answer.text
     ended = stack.until_status(answer.json()["task-id"], JobStatus.COMPLETED)
     assert (ended.tenant_id, ended.result["data"]["echo"]) == ("acme", 3)
-    until(lambda: flower.get(f"/api/task/info/{ended.job_id}").json().get("state") == "SUCCESS", "Flower to say SUCCESS")
+
+    def seen() -> bool:
+        # A worker's events go out ten times a second: until then Flower knows of no such task, in plain text.
+        told = flower.get(f"/api/task/info/{ended.job_id}")
+        return told.ok and told.json().get("state") == "SUCCESS"
+
+    until(seen, "Flower to say SUCCESS")
 
 
 @pytest.mark.parametrize(

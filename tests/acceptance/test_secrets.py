@@ -90,7 +90,10 @@ def test_canaries_in_every_field_are_found_nowhere(make_stack: MakeStack, site: 
     api.post("/pipeline/jobs", {"url": f"http://user:{canary('password')}@x/"}, headers=headers)
     api.post("/pipeline/jobs", {"pipeline": "sleep", canary("field"): 1}, headers=headers)
     api.get(f"/pipeline/jobs?{canary('query')}=1", headers=headers)
-    until(lambda: flower.get(f"/api/task/info/{ids[-1]}").json().get("state") in ("SUCCESS", "FAILURE"), "Flower to know the end")
+    until(
+        lambda: (told := flower.get(f"/api/task/info/{ids[-1]}")).ok and told.json().get("state") in ("SUCCESS", "FAILURE"),
+        "Flower to know the end",
+    )
     places = {
         "messages": messages + waiting,
         "metrics": api.get("/metrics", headers=headers).text,
