@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,8 +34,8 @@ class Breaks:
 def jobs_that_meet(error: Exception) -> Jobs:
     broker = Celery(broker="redis://127.0.0.1:1/0", set_as_current=False)
     app = SimpleNamespace(events=Breaks(error), connection_for_write=broker.connection_for_write)
-    others = ("settings", "client", "executor", "purge", "rescue", "reconcile", "canary", "artifacts")
-    return Jobs(app=app, **dict.fromkeys(others))  # type: ignore[arg-type]
+    others = {one.name: None for one in fields(Jobs) if one.name != "app"}
+    return Jobs(app=app, **others)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [ConnectionError("reset"), ResponseError("OOM"), OperationalError("away"), OSError("gone")])

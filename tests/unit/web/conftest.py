@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -34,3 +35,11 @@ def make_client(world: World) -> MakeClient:
 @pytest.fixture
 def client(make_client: MakeClient) -> FlaskClient:
     return make_client()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Schemathesis gives the tests of all operations one id, and pytest-xdist runs one test of each id: the rest were left out unsaid."""
+    for item in items:
+        label = getattr(item, "operation_label", None)
+        if label is not None:
+            item._id = dataclasses.replace(item._id, params=label)
