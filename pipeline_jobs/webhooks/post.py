@@ -65,7 +65,8 @@ def _send(
     # The adapter and not a session: a session would look where a redirect leads (and read its body whole), ask the environment for a
     # proxy, which would resolve the name itself, and .netrc for a password.
     with closing(_Adapter(cut, policy=policy, resolver=resolver)) as adapter:
-        response = adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, timeout), timeout))
+        # An empty dict and not None: yt-dlp, where it was imported, puts a function of its own into requests that needs one.
+        response = adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, timeout), timeout), proxies={})
         with closing(response):
             try:
                 response.raw.read(MOST_BODY)
