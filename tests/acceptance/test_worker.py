@@ -135,6 +135,16 @@ def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: Mak
     assert not stack.client.store.client.keys("*job_1_00000000*")
 
 
+def test_with_neither_beat_nor_maintenance_the_job_of_a_killed_worker_runs_again_on_another(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    worker = stack.worker("one", "--autoscale=1,1")
+    job = stack.submit(params={"seconds": 3, "steps": 30})
+    until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
+    os.killpg(worker.pid, signal.SIGKILL)
+    stack.worker("two", "--autoscale=1,1")
+    assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 1
+
+
 def test_the_job_of_a_killed_worker_runs_again_on_another_and_completes(make_stack: MakeStack) -> None:
     stack = make_stack()
     stack.maintenance()
