@@ -21,7 +21,7 @@ from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import Bad, corpus
-from tests.declared import PAGES, UNDOCUMENTED, Declared
+from tests.declared import PAGE, UNDOCUMENTED, Declared
 from tests.servers import Server
 
 CORPUS = corpus()
@@ -111,7 +111,7 @@ def test_the_corpus_is_large_and_every_route_is_in_it(world: World) -> None:
     assert len({(bad.method, bad.path, bad.body, str(bad.headers), str(bad.environ)) for bad in CORPUS}) >= 500
     asked = Counter(world.declared.rule(bad.method, world.fill(bad.path)) for bad in CORPUS)
     # The page answers in HTML, with tests of its own.
-    rules = {rule.rule for rule in world.app.url_map.iter_rules() if not rule.rule.startswith(PAGES)} - NOTHING_TO_SAY
+    rules = {rule.rule for rule in world.app.url_map.iter_rules() if not rule.rule.startswith(PAGE)} - NOTHING_TO_SAY
     assert {rule for rule in rules if asked[rule] < 5} == set()
 
 
