@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.states import JobStatus
 from tests.stack import ROOT, Stack
 from tests.waiting import until
@@ -55,17 +56,19 @@ def test_a_clip_becomes_a_transcript_a_summary_and_files_that_open(make_stack: M
     stack.settings = stack.settings.model_copy(update={"public_url": api.url})
     stack.worker("jobs", "--autoscale=2,1")
     job = api.post("/pipeline/jobs", {"url": f"{media}/{clip}", "quality": "144p", "tenant_id": "acme"}).json()
-    path, seen = f"/pipeline/jobs/{job['job_id']}", set()
+    path = f"/pipeline/jobs/{job['job_id']}"
 
     def ended() -> bool:
-        body = api.get(path).json()
-        seen.add(body["progress"])
-        return body["status"] in ("completed", "failed")
+        return api.get(path).json()["status"] in ("completed", "failed")
 
     until(ended, "the end", seconds=120)
     body = api.get(path).json()
     assert body["status"] == "completed", body["error"]
-    assert len(seen) >= 5
+    told = [event["data"] for event in api.get(f"{path}/events").json()["events"]]
+    assert [stage for stage in dict.fromkeys(data["stage"] for data in told) if stage] == [stage.name for stage in MEDIA.stages]
+    percents = [data["progress"] for data in told]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
     spoken = words((SAMPLES / "harbor.txt").read_text())
     data = body["result"]["data"]
     assert len(spoken & words(data["transcript"])) > 0.8 * len(spoken)

@@ -9,9 +9,9 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline_jobs.failpoints import LAST_WORD
 from tests.chaos.plan import make_plan
 from tests.chaos.run import Outcome, run
 from tests.chaos.system import TIMES, System
@@ -24,14 +24,15 @@ PLACES = {
     "w3": "run.after_artifact=kill@3",
     "w4": "run.after_finish=kill@3",
     "w5": "worker.after_pop=kill@4",
-    # Job workers look for dead ones, too.
-    "w6": "rescue.midway=kill@1",
+    "w6": "run.in_stage=kill@5",
     # Not the slots nor the purge of both: somebody must fire, and empty the trash.
-    "m1": "rescue.midway=kill@1,fire.midway=kill@1",
-    "m2": "rescue.midway=kill@1,purge.midway=kill@1",
+    "m1": "fire.midway=kill@1",
+    "m2": "purge.midway=kill@1",
 }
-#: A word for each place in the logs of maintenance workers: which duty was at work.
-DUTY = re.compile(r"Task pipeline_jobs\.maintenance\.(\w+)\[\S+ received|(Worker exited prematurely: signal 9)")
+#: Where whoever comes first dies, and all may come first: job workers look for dead ones, too.
+ANYBODY = "rescue.midway=kill@1"
+#: What `failpoints.reach` says last.
+DIED = re.compile(rf"{LAST_WORD}(\S+)")
 #: A job of the chaos run has no webhook: senders die in tests/acceptance/test_webhooks.py.
 ELSEWHERE = {"webhook.after_take", "webhook.after_post"}
 #: Only where the broker is not the store is there anything between a submit's record and its hint.
@@ -41,36 +42,14 @@ AT_SUBMIT = {"api": "submit.before_publish=kill@3"}
 def run_failpoints(folder: Path, seed: int, *, other_broker: bool) -> Outcome:
     """All of the places; `submit.before_publish` with `other_broker` only. A worker is killed besides: something to rescue."""
     plan = make_plan(seed, JOBS, SECONDS, {"kill_worker": 2}, lease_seconds=TIMES["lease_seconds"])
-    places = {**PLACES, **(AT_SUBMIT if other_broker else {})}
+    places = {role: f"{place},{ANYBODY}" for role, place in PLACES.items()} | (AT_SUBMIT if other_broker else {})
     system = System(workers=6, maintenance=2, other_broker=other_broker, failpoints=places)
     return run(plan, folder, system, purge_some=True)
 
 
-def deaths(folder: Path) -> dict[str, int]:
-    """How often each place has killed, by the logs: at least so often for `worker.after_pop`, which leaves no word but a successor."""
-    logs = folder / "logs"
-    in_children = {role: place.partition("=")[0] for role, place in PLACES.items() if place.startswith("run.")}
-    died = {place: _text(logs / f"{role}.1.log").count("exited with 'signal 9") for role, place in in_children.items()}
-    died["worker.after_pop"] = int((logs / "w5.2.log").exists())
-    rescuer = int((logs / "w6.2.log").exists())
-    died["submit.before_publish"] = _text(logs / "api.1.log").count("was sent SIGKILL")
-    duties = Counter(duty for role in ("m1", "m2") for duty in _duties_cut_short(_text(logs / f"{role}.1.log")))
-    return {**died, "rescue.midway": duties["rescue"] + rescuer, "purge.midway": duties["purge"], "fire.midway": duties["fire"]}
-
-
-def _text(path: Path) -> str:
-    return path.read_text("utf-8", "replace")
-
-
-def _duties_cut_short(log: str) -> Iterator[str]:
-    """A maintenance worker has one process: the duty that died is the one it received last."""
-    last = ""
-    for match in DUTY.finditer(log):
-        if match[1]:
-            last = match[1]
-        elif last:
-            yield last
-            last = ""
+def deaths(folder: Path) -> Counter[str]:
+    """How often each place has killed, by the last words in all logs."""
+    return Counter(place for log in folder.joinpath("logs").iterdir() for place in DIED.findall(log.read_text("utf-8", "replace")))
 
 
 def main() -> int:
@@ -84,7 +63,7 @@ def main() -> int:
         seed, other_broker = first + number // 2, bool(number % 2)
         folder = Path(tempfile.mkdtemp(prefix=f"failpoints-{seed}-"))
         outcome = run_failpoints(folder, seed, other_broker=other_broker)
-        print(f"seed {seed}, broker {'apart' if other_broker else 'the store'}: deaths {deaths(folder)}", file=sys.stderr)
+        print(f"seed {seed}, broker {'apart' if other_broker else 'the store'}: deaths {dict(deaths(folder))}", file=sys.stderr)
         if outcome.verdict.ok:
             shutil.rmtree(folder)
         else:

