@@ -1,6 +1,7 @@
 """Server time of the scripts that dispatch, from 1 to 10,000 tenants with jobs: `python -m benchmarks.dispatch`.
 
-A cycle is: claim the dispatched job, finish it (which dispatches the next fair one), submit another. One client, a server of its own with
+A cycle is: claim the dispatched job, finish it (which dispatches the next fair one), submit another. Then the dispatch alone, again and again: the
+beat of a worker that brings one more slot each time. One client, a server of its own with
 `appendfsync everysec`. Two times of each call: the server's own, from its slow log (what the script takes), and what its
 main thread was on a CPU for (`/proc/.../schedstat`: script, network and the write to the AOF). On a machine that does other work the 99th
 percentile of the first is that work's; the second knows no other work.
@@ -28,7 +29,7 @@ from pipeline_jobs.store import ClaimRefused, HintTemplate, Store, connect
 from tests.servers import Server
 
 TENANTS = (1, 10, 100, 1000, 10_000)
-SCRIPTS = ("submit", "claim", "finish")
+SCRIPTS = ("submit", "claim", "finish", "announce")
 TEMPLATE = HintTemplate("jobs", json.dumps({"body": "x" * 900, "id": "@ID@", "fence": "@FENCE@"}))
 
 
@@ -56,7 +57,9 @@ def measure(server: Server, tenants: int, calls: int) -> dict[str, Took]:
     """The times of so many cycles."""
     with server.client() as raw:
         raw.flushall()
-    settings = load_settings({"PIPELINE_REDIS_URL": server.url, "PIPELINE_MAX_CONCURRENT_JOBS": "100", "PIPELINE_ANNOUNCE_SECONDS": "1000"})
+    settings = load_settings(
+        {"PIPELINE_REDIS_URL": server.url, "PIPELINE_MAX_CONCURRENT_JOBS": "100000", "PIPELINE_ANNOUNCE_SECONDS": "1000"}
+    )
     registry = Registry()
     registry.register(SLEEP)
     store = Store(connect(server.url), settings, template=TEMPLATE)
@@ -75,10 +78,10 @@ def measure(server: Server, tenants: int, calls: int) -> dict[str, Took]:
         # Past the client, which would wait for the disk at each.
         store.submit(client.prepare(NewJob(pipeline="sleep", tenant_id=f"t{number % tenants}")))
 
-    for number in range(max(tenants, calls + 10)):
+    for number in range(max(tenants, 2 * calls + 10)):
         submit(number)
     store.announce("w", 1, [])
-    names = {raw.script_load(scripts.source(name)): name for name in SCRIPTS}
+    names = {scripts.function(name).name: name for name in SCRIPTS}
     raw.config_set("slowlog-max-len", 100 * calls)
     raw.slowlog_reset()
     raw.config_set("slowlog-log-slower-than", 0)
@@ -91,12 +94,15 @@ def measure(server: Server, tenants: int, calls: int) -> dict[str, Took]:
             store.finish(job.job_id, job.fence, JobStatus.COMPLETED, result={"success": True, "data": {}})
         with timed("submit"):
             submit(number)
+    for slots in range(2, calls + 2):
+        with timed("announce"):
+            store.announce("w", slots, [])
     raw.config_set("slowlog-log-slower-than", -1)
     entries: Any = raw.slowlog_get(100 * calls)
     for entry in entries:
         words = entry["command"] if isinstance(entry["command"], str) else entry["command"].decode()
         command, _, rest = words.partition(" ")
-        if command.upper() == "EVALSHA" and (name := names.get(rest.partition(" ")[0])):
+        if command.upper() == "FCALL" and (name := names.get(rest.partition(" ")[0])):
             found[name].script.append(entry["duration"])
     raw.close()
     return found
@@ -110,7 +116,7 @@ def main() -> None:
         server = Server(Path(folder), appendfsync="everysec").start()
         try:
             print("us, median / 99th percentile: the script, then the server's thread on a CPU")
-            print("tenants | " + " | ".join(f"{name:^23}" for name in SCRIPTS))
+            print("tenants | " + " | ".join(f"{name:^23}" for name in (*SCRIPTS[:-1], "dispatch alone")))
             for tenants in TENANTS:
                 took = measure(server, tenants, chosen.calls)
                 print(f"{tenants:7} | " + " | ".join(took[name].cell() for name in SCRIPTS), flush=True)

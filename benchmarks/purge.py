@@ -67,9 +67,9 @@ def _purge(jobs: object) -> tuple[int, float]:
 
 
 def _longest_script(client: object) -> float:
-    """Upper bound in ms of the slowest EVALSHA since the reset; buckets are powers of two of a microsecond."""
-    found = client.execute_command("LATENCY", "HISTOGRAM", "evalsha")  # type: ignore[attr-defined]
-    inner = found[1] if isinstance(found, list) else found["evalsha"]
+    """Upper bound in ms of the slowest call of a function since the reset; buckets are powers of two of a microsecond."""
+    found = client.execute_command("LATENCY", "HISTOGRAM", "fcall")  # type: ignore[attr-defined]
+    inner = found[1] if isinstance(found, list) else found["fcall"]
     pairs = dict(zip(inner[::2], inner[1::2], strict=True)) if isinstance(inner, list) else inner
     buckets = pairs["histogram_usec"]
     bounds = buckets[::2] if isinstance(buckets, list) else list(buckets)

@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from urllib.parse import urlsplit
 
 import redis
@@ -40,7 +41,7 @@ _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 #: What makes two requests the same.
-_ASKED = tuple(f.name for f in fields(NewJob))
+_asked = attrgetter(*(f.name for f in fields(NewJob)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Client:
             # Hashed: a client's key may hold anything, a key of the store may not.
             idempotency = (
                 digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
-                digest(dumps({name: getattr(new, name) for name in _ASKED})),
+                digest(repr(_asked(new))),
             )
         while True:
             try:

@@ -204,14 +204,15 @@ class Job:
     def to_mapping(self) -> dict[str, str]:
         """The flat mapping for the store: absent means None or the default."""
         flat: dict[str, str] = {}
-        for name, default in _SCALARS:
-            value = getattr(self, name)
-            if value is not None and value != default:
+        # What it was not given is its default, and not in its dict.
+        for name, value in vars(self).items():
+            if value is None or name == "queue":
+                continue
+            if name in _JSON:
+                if value or name == "result":
+                    flat[name] = dumps(value)
+            elif value != _DEFAULTS[name]:
                 flat[name] = "1" if value is True else str(value)
-        for name in _JSON_LISTED:
-            value = getattr(self, name)
-            if value or (name == "result" and value is not None):
-                flat[name] = dumps(value)
         return flat
 
     @classmethod
@@ -322,7 +323,6 @@ _KINDS: dict[str, Callable[[str], Any]] = {
     "progress": float,
     "cancel_requested": lambda text: text == "1",
 }
-#: Every field; those that are kept as text, with their defaults; those that are kept as JSON.
-_NAMES = frozenset(f.name for f in fields(Job))
-_SCALARS = tuple((f.name, f.default) for f in fields(Job) if f.name not in _JSON and f.name != "queue")
-_JSON_LISTED = tuple(sorted(_JSON))
+#: Every field, and its default.
+_DEFAULTS = {f.name: f.default for f in fields(Job)}
+_NAMES = frozenset(_DEFAULTS)

@@ -45,9 +45,9 @@ KEYS: dict[str, Key] = {
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
-    "rate": Key("rate:{}", "hash, 1 h", "Submit tokens of a tenant."),
-    "sender_rate": Key("sender_rate:{}", "hash, 1 h", "Submit tokens of an API key (`key:X`) or an address (`address:X`)."),
-    "idempotency": Key("idempotency:{}:{}", "hash, 24 h", "Which job an Idempotency-Key made, and of what request."),
+    "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
+    "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),
+    "idempotency": Key("idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job an Idempotency-Key made, and of what request."),
     "pipelines": Key(
         "pipelines",
         "hash",

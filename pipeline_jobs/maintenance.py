@@ -6,6 +6,7 @@ Beat ticks, the maintenance worker runs them; what they do is decided by scripts
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,18 +22,22 @@ from pipeline_jobs.store import Rescued, Store
 
 logger = structlog.get_logger(__name__)
 
-BATCH = 100
+#: Jobs of a page: a purge of so many holds the server for two milliseconds.
+BATCH = 50
+#: Between two looks for functions of other versions, in seconds: one that still runs must load its own again.
+CLEAR_SECONDS = 3600.0
 
 
 @dataclass(slots=True)
 class Purge:
-    """TTL cleanup: removes ended jobs past their time, and the artifacts of all removed jobs.
+    """TTL cleanup: removes ended jobs past their time, the artifacts of all removed jobs, and functions that other versions left.
 
     Cost: that of the expired ones. A live job is never looked at.
     """
 
     store: Store
     artifacts: Callable[[], ArtifactStore]
+    _cleared_at: float = float("-inf")
 
     def run_once(self) -> dict[str, int]:
         """:return: `{"purged": jobs, "folders": artifact folders}`"""
@@ -43,6 +48,9 @@ class Purge:
             if count < BATCH:
                 break
         failpoints.reach("purge.midway")
+        if (now := time.monotonic()) - self._cleared_at >= CLEAR_SECONDS:
+            self._cleared_at = now
+            self.store.clear_functions()
         self.store.beat("purge")
         return {"purged": purged, "folders": self._empty_trash()}
 

@@ -1,14 +1,17 @@
 """The Lua scripts: each is its own file; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
 
-A script's whole text runs at each call, so that each shared function costs a fifth of a microsecond even if nobody calls it, and a function
-that builds a key the same again. Therefore only the definitions that a script refers to are put before it, and keys are built in place
-(docs/decisions/0003-what-a-script-costs.md has the figures).
+Each is made in two forms that do the same. As a *script* (EVALSHA) its whole text runs at each call: every shared function costs a
+fifth of a microsecond even if nobody calls it, so only the definitions that it refers to are put before it, and keys are built in
+place. As a *function* (FCALL) the definitions are made once, when the server loads it. But a server that is full, or somebody else's,
+may refuse to load one; then the script does (`wire.py`; docs/decisions/0003-what-a-script-costs.md has the figures).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 
 from pipeline_jobs.keys import built_in_place
@@ -32,20 +35,79 @@ LIBRARY = (
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_STRING = re.compile(r"'[^']*'")
+
+
+#: What the server keeps of each version, until maintenance clears it away, begins so.
+FUNCTION_PREFIX = "pipeline_jobs_"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A script in its other form."""
+
+    #: Of the function and of its library: it ends with a hash of the text, so that two versions live side by side.
+    name: str
+    library: str
 
 
 def source(name: str) -> str:
     """The whole text of a script: its `#!lua` line first, then the shared definitions it needs and its own body."""
+    return compose(*_texts(name))
+
+
+def function(name: str) -> Function:
+    """The same as a function."""
+    return compose_function(name, *_texts(name))
+
+
+def _texts(name: str) -> tuple[str, list[str], str]:
     folder = files("pipeline_jobs") / "lua"
     shebang, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-    shared = [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
-    return compose(shebang, shared, body)
+    return shebang, [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY], body
 
 
 def compose(shebang: str, shared: list[str], body: str) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    needed = [_COMMENT.sub("", body)]
-    wanted = set(_WORD.findall(needed[0]))
+    parts = [*_needed(shared, body), _COMMENT.sub("", body)]
+    return "\n".join([shebang, "local P = KEYS[1]", *map(built_in_place, parts)])
+
+
+def compose_function(name: str, shebang: str, shared: list[str], body: str) -> Function:
+    """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
+    made, set_anew = [], []
+    for definition in _needed(shared, body):
+        names, _, value = definition.removeprefix("local ").partition(" = ")
+        if definition.startswith("local function") or _is_constant(value):
+            made.append(definition)
+        else:
+            made.append(f"local {names}")
+            set_anew.append(f"{names} = {value or 'nil'}")
+    flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
+    parts = [
+        "local P, KEYS, ARGV",
+        *made,
+        "local function begin(keys, argv)\nKEYS, ARGV, P = keys, argv, keys[1]",
+        *set_anew,
+        "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
+        _COMMENT.sub("", body),
+        "end",
+    ]
+    text = "\n".join(map(built_in_place, parts))
+    unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
+    register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
+    return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
+
+
+def _is_constant(value: str) -> bool:
+    """Numbers and strings, or a table of them: nothing changes it. An empty table is there to be filled."""
+    return bool(value) and value != "{}" and not _WORD.search(_STRING.sub("", value))
+
+
+def _needed(shared: list[str], body: str) -> list[str]:
+    """The definitions that a body refers to, in their order."""
+    needed: list[str] = []
+    wanted = set(_WORD.findall(_COMMENT.sub("", body)))
     for definition in reversed([one for text in shared for one in _definitions(text)]):
         defines = _DEFINES.match(definition)
         if defines is None:
@@ -53,7 +115,7 @@ def compose(shebang: str, shared: list[str], body: str) -> str:
         if wanted.intersection(_WORD.findall(defines[1])):
             needed.append(definition)
             wanted.update(_WORD.findall(definition))
-    return "\n".join([shebang, "local P = KEYS[1]", *(built_in_place(text) for text in reversed(needed))])
+    return needed[::-1]
 
 
 def _definitions(text: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-from redis.commands.core import Script
 
 from pipeline_jobs import failpoints, scripts
 from pipeline_jobs.connection import connect as connect  # whoever has a store asks it for these two
@@ -25,7 +24,7 @@ from pipeline_jobs.refusals import refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.wire import Wire
+from pipeline_jobs.wire import Stored, Wire
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
@@ -107,7 +106,7 @@ class Store:
             template.queue if template else "",
             template.message if template else "",
         )
-        self._scripts: dict[str, Script] = {name: client.register_script(scripts.source(name)) for name in scripts.NAMES}
+        self._scripts = {name: Stored(client.register_script(scripts.source(name)), scripts.function(name)) for name in scripts.NAMES}
 
     # -- in
 
@@ -339,7 +338,24 @@ class Store:
     def tick(self, queue: str, message: str, most: int) -> bool:
         """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""
         with store_errors():
-            return bool(self._scripts["tick"](keys=[self.keys.prefix, queue], args=[message, most, *self._admission]))
+            return bool(self.wire.run(self._scripts["tick"], [self.keys.prefix, queue], (message, most, *self._admission)))
+
+    def clear_functions(self) -> int:
+        """Remove the functions that other versions left on the server. One of them that still runs loads its own again.
+
+        :return: how many.
+        """
+        own = {stored.function.name for stored in self._scripts.values()}
+        try:
+            with store_errors():
+                listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
+                others = {row[row.index("library_name") + 1] for row in listed} - own
+                for name in others:
+                    self.wire.call("FUNCTION", "DELETE", name)
+        except redis.ResponseError:
+            # The server takes no functions, or another maintenance worker has removed it.
+            return 0
+        return len(others)
 
     def beat(self, duty: str) -> None:
         """Note that a duty of maintenance ran now."""
@@ -383,10 +399,10 @@ class Store:
         """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
         if not durably:
             with store_errors():
-                return self.wire.script(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
+                return self.wire.run(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts[name](keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            self._scripts[name].script(keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
@@ -396,16 +412,16 @@ class Store:
     def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
         """A script that reads indexes of jobs."""
         with store_errors():
-            return self.wire.script(self._scripts[name], [self.keys.prefix, *indexes], (*arguments, *self._admission))
+            return self.wire.run(self._scripts[name], [self.keys.prefix, *indexes], (*arguments, *self._admission))
 
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""
-        script = self._scripts[name]
+        script = self._scripts[name].script
         if not calls:
             return []
         with store_errors():
             if len(calls) == 1:
-                return [script(keys=[self.keys.prefix], args=calls[0])]
+                return [self.wire.run(self._scripts[name], [self.keys.prefix], tuple(calls[0]))]
             with self.client.pipeline(transaction=False) as pipe:
                 for arguments in calls:
                     script(keys=[self.keys.prefix], args=arguments, client=pipe)

@@ -9,10 +9,25 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 from redis.commands.core import Script
+
+from pipeline_jobs.scripts import Function
+
+#: How long after a server has refused to load functions it is asked again, in seconds.
+REFUSED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A script in its two forms (`scripts.py`)."""
+
+    script: Script
+    function: Function
 
 
 class _Own(threading.local):
@@ -29,6 +44,7 @@ class Wire:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._own = _Own()
+        self._refused_until = 0.0
 
     def call(self, *command: Any) -> Any:
         """Send a command and give its reply as the protocol has it (a hash is a flat list).
@@ -44,6 +60,30 @@ class Wire:
         except (redis.ConnectionError, redis.TimeoutError):
             # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
             return own.connection.retry.call_with_retry(lambda: self._once(own, command), lambda _: own.connection.disconnect())
+
+    def run(self, stored: Stored, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+        """Run a script, as a function where the server takes functions."""
+        if time.monotonic() >= self._refused_until:
+            command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
+            try:
+                return self.call(*command)
+            except redis.ResponseError as error:
+                if not _is_refusal(error):
+                    raise
+            if self._load(stored.function):
+                return self.call(*command)
+        return self.script(stored.script, keys, arguments)
+
+    def _load(self, function: Function) -> bool:
+        try:
+            self.call("FUNCTION", "LOAD", function.library)
+        except redis.ResponseError as error:
+            # Or another process was quicker.
+            if "already exists" not in str(error):
+                # A full server loads no function, a hosted one may know none: scripts do the same.
+                self._refused_until = time.monotonic() + REFUSED_SECONDS
+                return False
+        return True
 
     def script(self, script: Script, keys: list[str], arguments: tuple[Any, ...]) -> Any:
         """Run a script, loading it if the server does not have it."""
@@ -67,3 +107,9 @@ class Wire:
             raise
         own.busy = False
         return reply
+
+
+def _is_refusal(error: redis.ResponseError) -> bool:
+    """The server does not have the function, or no functions at all, or none for us: nothing was run."""
+    text = str(error).lower()
+    return "function not found" in text or "unknown command" in text or isinstance(error, redis.exceptions.NoPermissionError)

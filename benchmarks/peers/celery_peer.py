@@ -41,7 +41,7 @@ def celery_init_app(flask):
     return celery
 
 
-@shared_task(ignore_result=False, name="celery_peer.run")
+@shared_task(ignore_result=False, name="celery_peer.tutorial")
 def tutorial_task(**fields):
     return {"at": time.time()}
 

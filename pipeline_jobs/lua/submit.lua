@@ -29,5 +29,5 @@ if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked, ttl_ms)
-local hints = admit()
+local hints = ENTERED and admit() or {}
 return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rates, hints}

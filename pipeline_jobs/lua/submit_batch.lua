@@ -57,4 +57,4 @@ if ARGV[10] ~= '' then redis.call('HSET', K.batch(id), 'errors', ARGV[10]) end
 -- The jobs are there, the counts are not yet: no script comes between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end
-return {'ok', now, order, rates, admit()}
+return {'ok', now, order, rates, ENTERED and admit() or {}}

@@ -152,5 +152,5 @@ def test_a_page_is_one_script_call(jobs: Cell) -> None:
     jobs.store.client.config_resetstat()
     jobs.client.list(JobQuery(tenant_id="acme"))
     stats = jobs.store.client.info("commandstats")
-    assert stats["cmdstat_evalsha"]["calls"] == 1
+    assert stats["cmdstat_fcall"]["calls"] == 1
     assert {name for name in stats if name.startswith("cmdstat_z")} == {"cmdstat_zrevrangebyscore"}

@@ -8,9 +8,98 @@ from pathlib import Path
 import pytest
 import redis
 
+from pipeline_jobs.scripts import compose, compose_function
 from pipeline_jobs.store import connect
-from pipeline_jobs.wire import Wire
+from pipeline_jobs.wire import Stored, Wire
+from tests.integration.conftest import Cell
 from tests.servers import Server
+
+SHARED = """\
+local FIXED = 5
+local seen = {}
+local SUM
+local function note(text)
+  seen[#seen + 1] = text
+  SUM = (SUM or 0) + FIXED
+  return #seen
+end
+"""
+BODY = "note(ARGV[1])\nif ARGV[2] then note(ARGV[2]) end\nreturn {KEYS[1], ARGV[1], note('x'), SUM}"
+
+
+def stored(client: redis.Redis) -> Stored:
+    """A script with a state of its own in each call."""
+    script = client.register_script(compose("#!lua", [SHARED], BODY))
+    return Stored(script, compose_function("test", "#!lua flags=allow-oom", [SHARED], BODY))
+
+
+def calls(client: redis.Redis, command: str) -> int:
+    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])  # type: ignore[union-attr]
+
+
+def test_a_function_runs_as_the_script_does_and_keeps_nothing_from_one_call_to_the_next(server: Server) -> None:
+    with connect(server.url) as client:
+        both, wire = stored(client), Wire(client)
+        client.config_resetstat()
+        for _ in range(3):
+            assert wire.run(both, ["k"], ("a",)) == ["k", "a", 2, 10] == wire.script(both.script, ["k"], ("a",))
+            assert wire.run(both, ["k"], ("a", "b")) == ["k", "a", 3, 15]
+        assert calls(client, "fcall") >= 6
+
+
+def test_a_function_that_the_server_has_forgotten_is_loaded_again(server: Server) -> None:
+    with connect(server.url) as client:
+        both, wire = stored(client), Wire(client)
+        assert wire.run(both, ["k"], ("a",)) == ["k", "a", 2, 10]
+        client.execute_command("FUNCTION", "FLUSH", "SYNC")
+        # Two processes that load the same one at once: the second finds it there.
+        assert wire._load(both.function)
+        assert wire._load(both.function)
+        client.execute_command("FUNCTION", "FLUSH", "SYNC")
+        client.config_resetstat()
+        assert wire.run(both, ["k"], ("b",)) == ["k", "b", 2, 10]
+        assert calls(client, "evalsha") == 0
+
+
+def test_a_full_server_takes_no_function_and_runs_the_script(tmp_path: Path) -> None:
+    own = Server(tmp_path).start()
+    try:
+        with connect(own.url) as client:
+            both, wire = stored(client), Wire(client)
+            client.config_set("maxmemory", "1mb")
+            both = Stored(client.register_script(compose("#!lua flags=allow-oom", [SHARED], BODY)), both.function)
+            assert wire.run(both, ["k"], ("a",)) == ["k", "a", 2, 10]
+            assert calls(client, "evalsha") > 0
+            client.config_set("maxmemory", "0")
+            wire._refused_until = 0.0
+            client.config_resetstat()
+            assert wire.run(both, ["k"], ("a",)) == ["k", "a", 2, 10]
+            assert calls(client, "evalsha") == 0
+    finally:
+        own.stop()
+
+
+def test_who_may_not_use_functions_runs_the_script(server: Server) -> None:
+    with connect(server.url) as client:
+        client.execute_command("ACL", "SETUSER", "hosted", "on", ">secret", "~*", "&*", "+@all", "-fcall", "-function")
+        try:
+            with connect(server.url.replace("redis://", "redis://hosted:secret@")) as theirs:
+                assert Wire(theirs).run(stored(theirs), ["k"], ("a",)) == ["k", "a", 2, 10]
+        finally:
+            client.execute_command("ACL", "DELUSER", "hosted")
+
+
+def test_functions_of_other_versions_are_cleared_away_and_our_own_stay(jobs: Cell) -> None:
+    jobs.submit(tenant_id="acme")
+    client = jobs.store.client
+    Wire(client).run(stored(client), ["k"], ("a",))
+    assert jobs.store.clear_functions() >= 1
+    assert jobs.store.clear_functions() == 0
+    client.config_resetstat()
+    jobs.submit(tenant_id="acme")
+    stats = client.info("commandstats")
+    assert stats["cmdstat_fcall"]["calls"] == 1
+    assert "cmdstat_function|load" not in stats
 
 
 def test_a_script_that_the_server_has_forgotten_is_loaded_again(server: Server) -> None:

@@ -4,15 +4,15 @@
 
 -- Reply for an Idempotency-Key that was used before, or nil.
 local function made_before(tenant, key, fingerprint)
-  local made = redis.call('HMGET', K.idempotency(tenant, key), 'id', 'fingerprint')
-  if not made[1] then return nil end
-  if made[2] ~= fingerprint then return {'differs'} end
-  return {'same', made[1]}
+  local made = redis.call('GET', K.idempotency(tenant, key))
+  if not made then return nil end
+  local id, of = string.match(made, '^(%S*) (%S*)$')
+  if of ~= fingerprint then return {'differs'} end
+  return {'same', id}
 end
 
 local function remember_key(tenant, key, fingerprint, id)
-  redis.call('HSET', K.idempotency(tenant, key), 'id', id, 'fingerprint', fingerprint)
-  redis.call('EXPIRE', K.idempotency(tenant, key), 86400)
+  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. fingerprint, 'EX', 86400)
 end
 
 -- Reply that says why so many more jobs of a tenant are not taken now, or nil. `sender` may send `sender_rate` jobs a second (0: any number).

@@ -45,7 +45,10 @@ local function enter_ring(tenant)
   redis.call('ZADD', K.ring(), share.time, tenant)
 end
 
+-- Whether this script made somebody eligible. If it did not, and freed no slot, the admission before it has left nothing to be done.
+local ENTERED = false
 local function enter(tenant, workspace)
+  ENTERED = true
   local share, own = share_of(tenant, workspace), 'w:' .. workspace
   local time = math.max(share[own], share.present)
   if redis.call('ZADD', K.workspaces(tenant), 'NX', time, workspace) == 1 and time > share[own] then

@@ -7,8 +7,8 @@ local MONTH = 2592000
 
 -- Whether a bucket has a token: nil, or ms until it has one.
 local function no_token(name, key, rate)
-  local known = redis.call('HMGET', key, 'tokens', 'tokens_at')
-  local have = tokens(tonumber(known[1]) or 0, tonumber(known[2]) or 0, rate)
+  local left, at = string.match(redis.call('GET', key) or '0 0', '^(%S+) (%S+)$')
+  local have = tokens(tonumber(left), tonumber(at), rate)
   looked_at[#looked_at + 1] = {name = name, key = key, rate = rate, have = have}
   if have < 1 then return rate > 0 and math.min(math.ceil((1 - have) / rate * 1000), 3600000) or 3600000 end
 end
@@ -18,8 +18,7 @@ local function take_tokens(n)
   local flat = {}
   for _, bucket in ipairs(looked_at) do
     local key, rate, left = bucket.key, bucket.rate, bucket.have - n
-    redis.call('HSET', key, 'tokens', left, 'tokens_at', int(NOW))
-    redis.call('EXPIRE', key, math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH))
+    redis.call('SET', key, left .. ' ' .. int(NOW), 'EX', math.min(math.max(3600, math.ceil(-left / rate) + 60), MONTH))
     flat[#flat + 1] = bucket.name
     flat[#flat + 1] = tostring(rate)
     flat[#flat + 1] = int(math.max(0, math.floor(left)))
