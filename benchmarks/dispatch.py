@@ -1,10 +1,10 @@
 """Server time of the scripts that dispatch, from 1 to 10,000 tenants with jobs: `python -m benchmarks.dispatch`.
 
-A cycle is: claim the dispatched job, finish it (which dispatches the next fair one), submit another. Then the dispatch alone, again and again: the
-beat of a worker that brings one more slot each time. One client, a server of its own with
-`appendfsync everysec`. Two times of each call: the server's own, from its slow log (what the script takes), and what its
-main thread was on a CPU for (`/proc/.../schedstat`: script, network and the write to the AOF). On a machine that does other work the 99th
-percentile of the first is that work's; the second knows no other work.
+A cycle is: claim the dispatched job, finish it (which dispatches the next fair one), submit another. Then the dispatch alone, again and
+again: the beat of a worker that brings one more slot each time. One client, a server of its own with `appendfsync everysec`. Two times
+of each call: the server's own, from its slow log (what the script takes), and what its main thread was on a CPU for
+(`/proc/.../schedstat`: script, network and the write to the AOF). On a machine that does other work the 99th percentile of the first is
+that work's; the second knows no other work.
 """
 
 from __future__ import annotations

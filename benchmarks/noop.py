@@ -130,10 +130,11 @@ def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
         python_of("celery"), "-m", "celery", "-A", "celery_peer", "worker", "-n", "plain@bench", "-E", "-c", "2", "--without-mingle",
         "--loglevel=WARNING", *options,
     ]  # fmt: skip
-    results = redis.Redis.from_url(bench.url(RESULTS, fsync))
-    log = bench.folder / f"celery-worker-{fsync}.log"
+    results, broker = redis.Redis.from_url(bench.url(RESULTS, fsync)), redis.Redis.from_url(environ["BENCH_BROKER"])
+    # At WARNING it does not say that it is ready; the last thing it makes is the queue for commands.
+    broker.delete(pidbox := "_kombu.binding.celery.pidbox")
     with (
-        bench.process(f"celery-worker-{fsync}", command, environ, lambda: b"ready" in log.read_bytes()) as worker,
+        bench.process(f"celery-worker-{fsync}", command, environ, lambda: bool(broker.exists(pidbox))) as worker,
         flower_of_peer(bench, fsync),
     ):
         peer = bench.peer("celery", fsync)

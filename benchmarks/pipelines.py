@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +29,10 @@ def noop(context: JobContext) -> Mapping[str, Any]:
 
 
 def nap(context: JobContext) -> Mapping[str, Any]:
-    """Sleep, and give both ends."""
+    """Sleep, and give both ends and the process."""
     start = time.time()
     time.sleep(float(context.params["seconds"]))
-    return {"start": start, "end": time.time()}
+    return {"start": start, "end": time.time(), "process": os.getpid()}
 
 
 NOOP = register(Pipeline("noop", stages=(Stage("noop", noop),), qualities=QUALITIES))

@@ -86,7 +86,7 @@ def test_a_late_job_behind_ten_thousand(make_stack: MakeStack, workspaces: int) 
         json.dumps({"workspaces": workspaces, "starts of a before it": overtaken, "median wait ms": sorted(waits)[10], "most": max(waits)})
     )
     # Not its turn but its way takes longer now and then: a hint travels through the broker and a worker's main process, on a busy machine.
-    assert max(overtaken) <= 2 * SLOTS
+    assert max(overtaken) <= SLOTS
     assert sorted(overtaken)[10] <= 2
 
 

@@ -77,6 +77,28 @@ def test_a_late_tenant_starts_at_the_next_free_slot_whatever_the_flood(cell: Cel
     assert differences(cell.store) == []
 
 
+def test_a_late_tenant_is_next_though_the_flood_was_charged_too_much_before(cell: Cell) -> None:
+    """What a pipeline takes is not known yet: each run is charged with a second, takes nothing, and gets nearly all of it back."""
+    cell.slots(2)
+    jobs = flood(cell, 12, tenant_id="flood")
+    for job_id in jobs[:6]:
+        cell.store.finish(job_id, cell.start(job_id).fence, JobStatus.COMPLETED, result={})
+    cell.start(jobs[6])
+    late = cell.submit(tenant_id="late")
+    cell.store.finish(jobs[6], 1, JobStatus.COMPLETED, result={})
+    assert cell.client.get(late.job_id).reason == "dispatched"
+
+
+def test_hints_of_jobs_that_were_cancelled_are_not_sent(cell: Cell) -> None:
+    cell.slots(2)
+    for job_id in flood(cell, 30, tenant_id="flood"):
+        cell.client.cancel(job_id)
+    assert cell.hints() == []
+    late = cell.submit(tenant_id="late")
+    assert [json.loads(hint)["id"] for hint in cell.hints()] == [late.job_id]
+    assert differences(cell.store) == []
+
+
 def test_a_late_tenant_starts_before_anybody_is_served_twice(cell: Cell) -> None:
     cell.slots(1)
     for _ in range(2):

@@ -19,28 +19,6 @@ local function free_slots()
   return math.min(capacity - (running - stranded), CAP - running) - hinted
 end
 
--- Fills @ID@ and its like in a hint; every value is made of safe characters, so the JSON stays JSON. Plain finds: a pattern would be tried at
--- each of a thousand characters.
-local function hint(id, job, fence, text)
-  local values = {ID = id, FENCE = fence, TAG = id .. '.' .. fence, TENANT = job.tenant_id, WORKSPACE = job.workspace_id, PIPELINE = job.pipeline}
-  local parts, from = {}, 1
-  local open = string.find(text, '@', 1, true)
-  while open do
-    local close = string.find(text, '@', open + 1, true)
-    if not close then break end
-    local value = values[string.sub(text, open + 1, close - 1)]
-    if value then
-      parts[#parts + 1] = string.sub(text, from, open - 1)
-      parts[#parts + 1] = value
-      from = close + 1
-      close = string.find(text, '@', from, true)
-    end
-    open = close
-  end
-  parts[#parts + 1] = string.sub(text, from)
-  return table.concat(parts)
-end
-
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
 -- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
 local FENCES = {}

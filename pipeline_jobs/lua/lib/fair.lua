@@ -218,7 +218,9 @@ local function next_job()
       if member then
         redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
         if last then drop_lane(tenant, workspace, pipeline) end
-        if tonumber(first[2]) > present() then
+        -- It may go back: a run that took less than it was charged with set its tenant's clock back, and who comes now must not wait until
+        -- that tenant has caught up.
+        if tonumber(first[2]) ~= present() then
           PRESENT = tonumber(first[2])
           redis.call('SET', K.present(), first[2])
         end

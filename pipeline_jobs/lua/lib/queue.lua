@@ -13,7 +13,10 @@ end
 
 -- A hint that nobody claimed is taken back.
 local function unhint(id, job)
-  if redis.call('ZREM', K.hints(), id) == 1 then slot_freed(id, job) end
+  if redis.call('ZREM', K.hints(), id) == 1 then
+    take_back(id, job)
+    slot_freed(id, job)
+  end
 end
 
 local function leave_queue(id, job)
