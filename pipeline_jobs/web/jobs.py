@@ -137,9 +137,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace. `tenant_id` goes with one of `workspace_id`, `status`, `pipeline` and "
-    "`tag`; `batch_id` goes with `status`; `created_after` and `created_before` go with each of these. Another mix is answered 400. With a "
-    "key of one workspace a page may hold fewer than `limit` jobs and still have a next one.",
+    description="Newest first, of the key's tenant and workspace: the jobs that meet all filters, in any mix. By one filter of a tenant all pages "
+    "but the last are full. Where filters are mixed, a page looks at the jobs of the rarest one, 2,000 at most: it may hold fewer than "
+    "`limit` jobs, even none, and still have a next one. Go on until `next_cursor` is null.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated
