@@ -2,26 +2,35 @@
 
 -- Returns a function that gives the next id and its order, nil at the end. `highest` and `lowest` are as ZREVRANGEBYSCORE takes them.
 local function newest_first(keys, highest, lowest, chunk)
-  local sources = {}
-  for i, key in ipairs(keys) do sources[i] = {key = key, from = highest, more = true, at = 1, flat = {}} end
-  local function head(source)
-    if source.at > #source.flat and source.more then
+  local sources, taken = {}, nil
+  -- To the next member of a source, if there is one.
+  local function step(source)
+    source.at = source.at + 2
+    if source.at > source.n then
+      if source.n < 2 * chunk then return false end
       local key = source.key
       source.flat = redis.call('ZREVRANGEBYSCORE', key, source.from, lowest, 'WITHSCORES', 'LIMIT', 0, chunk)
-      source.at, source.more = 1, #source.flat == 2 * chunk
-      if source.more then source.from = '(' .. source.flat[#source.flat] end
+      source.at, source.n = 1, #source.flat
+      if source.n == 0 then return false end
+      source.from = '(' .. source.flat[source.n]
     end
-    return tonumber(source.flat[source.at + 1])
+    source.order = tonumber(source.flat[source.at + 1])
+    return true
+  end
+  for _, key in ipairs(keys) do
+    local source = {key = key, from = highest, at = 2 * chunk, n = 2 * chunk}
+    if step(source) then sources[#sources + 1] = source end
   end
   return function()
-    local best, highest_order
-    for _, source in ipairs(sources) do
-      local order = head(source)
-      if order and (not best or order > highest_order) then best, highest_order = source, order end
+    -- Not before the next one is asked for: it may be the first of a chunk that nobody needs.
+    if taken and not step(sources[taken]) then table.remove(sources, taken) end
+    taken = sources[1] and 1
+    for i = 2, #sources do
+      if sources[i].order > sources[taken].order then taken = i end
     end
-    if not best then return nil end
-    best.at = best.at + 2
-    return best.flat[best.at - 2], best.flat[best.at - 1]
+    if not taken then return nil end
+    local source = sources[taken]
+    return source.flat[source.at], source.flat[source.at + 1]
   end
 end
 
