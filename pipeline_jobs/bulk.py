@@ -32,14 +32,13 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
 
     :param dry_run: only count.
     :param most: about how many jobs to look at, live or not.
-    :raises FiltersNotMixed: no index answers these filters together.
     :raises InvalidInput: the cursor is not one that a call gave.
     """
     chosen = select(store, query, live=True)
     highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
     while True:
         following, waited, ran, hints = store.run_on(
-            "cancel_page", chosen.indexes, highest, chosen.lowest, PAGE, *chosen.filters, "1" if dry_run else "", store.ttl_ms
+            "cancel_page", chosen.keys, highest, chosen.lowest, PAGE, "1" if dry_run else "", store.ttl_ms, chosen.sizes, *chosen.conditions
         )
         store.send(hints)
         cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE

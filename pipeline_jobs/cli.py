@@ -110,12 +110,12 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
             return command(query=query, **values)
 
         options = (
-            click.option("--tenant", metavar="TENANT", help="Jobs of this tenant; with one of the next four."),
+            click.option("--tenant", metavar="TENANT", help="Jobs of this tenant."),
             click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
             click.option("--status", multiple=True, type=click.Choice([one.value for one in statuses]), help="May be repeated."),
             click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
             click.option("--tag", metavar="TAG", help="Jobs with this tag."),
-            click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch; with --status."),
+            click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch."),
         )
         for option in reversed(options):
             filtered = option(filtered)
@@ -131,9 +131,15 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
 @click.pass_context
 def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
-    query = replace(query, limit=limit)
+    found: list[Job] = []
     with _errors():
-        found: Iterable[Job] = _client(context).list(query).jobs
+        while True:
+            page = _client(context).list(replace(query, limit=limit - len(found)))
+            found += page.jobs
+            # Where filters are mixed a page may be short and still not the last.
+            if page.next_cursor is None or len(found) == limit:
+                break
+            query = replace(query, cursor=page.next_cursor)
     if as_json:
         _json([job.to_dict() for job in found])
         return

@@ -214,7 +214,6 @@ class Client:
     def list(self, query: JobQuery) -> JobPage:
         """A page of jobs, newest first.
 
-        :raises FiltersNotMixed: no index answers these filters together.
         :raises InvalidInput: the cursor is not one of ours.
         """
         return page(self.store, query)

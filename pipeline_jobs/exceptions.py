@@ -6,7 +6,6 @@ PipelineJobsError
 │   │   ├── UnknownPipeline
 │   │   ├── InvalidItems          some jobs of a batch are wrong (names each)
 │   │   └── TooManySchedules      the tenant has as many as it may
-│   ├── FiltersNotMixed         no index answers these filters of a list together
 │   ├── UnknownJob              no such job, or not one of yours
 │   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── UnknownSchedule         no such schedule, or not one of yours
@@ -123,12 +122,6 @@ class InvalidItems(InvalidInput):
         super().__init__(first["message"], field=first["field"])
         #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each.
         self.errors = errors
-
-
-class FiltersNotMixed(RequestError):
-    """These filters cannot be combined."""
-
-    code = "filters_not_mixed"
 
 
 class UnknownJob(RequestError):

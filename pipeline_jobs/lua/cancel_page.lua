@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Ask for the end of the live jobs among the next so many of a list, newest first.
--- KEYS: prefix, indexes as for list
--- ARGV: highest order, lowest order, most records to look at, statuses, tenant or '', workspace or '' (all as for list), '1': only count, TTL ms, admission
+-- KEYS: prefix, indexes (sorted sets of order->id)
+-- ARGV: highest order, lowest order, most records to look at, '1': only count, TTL ms, how many sets each index has (`fewest`),
+--       what a record must have besides (`conditions`), admission
 -- Returns {next order or '' (all were looked at), how many wait and end (or would) in this call, how many run and are asked to end, hints}.
-local budget, statuses, tenant, workspace, dry, ttl_ms = tonumber(ARGV[3]), set_of(ARGV[4]), ARGV[5], ARGV[6], ARGV[7] == '1', ARGV[8]
-local following = newest_first({unpack(KEYS, 2)}, ARGV[1], ARGV[2], budget + 1)
+local budget, dry, ttl_ms, needs = tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5], conditions(7)
+local following = newest_first(fewest(ARGV[6]), ARGV[1], ARGV[2], budget + 1)
 local found, last, waiting, running = {}, '', 0, 0
 while true do
   local id, order = following()
@@ -18,8 +19,8 @@ while true do
 end
 -- Read first, then written: an end moves its job from one of the indexes that are read.
 for _, id in ipairs(found) do
-  local job = load(id)
-  if job and (job.status == 'queued' or job.status == 'running') and wanted({job.status, job.tenant_id, job.workspace_id}, statuses, tenant, workspace) then
+  local job = (not needs or meets(id, needs)) and load(id)
+  if job and (job.status == 'queued' or job.status == 'running') then
     if job.status == 'queued' then waiting = waiting + 1 else running = running + 1 end
     if not dry then ask_to_end(id, job, ttl_ms) end
   end

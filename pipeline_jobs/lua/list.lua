@@ -1,12 +1,11 @@
 #!lua flags=no-writes
 -- A page of jobs, newest first, in one call.
--- KEYS: prefix, indexes (sorted sets of order->id) whose union is looked at
+-- KEYS: prefix, indexes (sorted sets of order->id)
 -- ARGV: highest order ('(' in front: exclusive, or '+inf'), lowest order or '-inf', most jobs, most records to look at,
---       and of the records only those with: statuses (comma separated or ''), tenant or '', workspace or ''
+--       how many sets each index has (`fewest`), what a record must have besides (`conditions`), admission
 -- Returns {next order or '', {field, value, ...}, ...}. `next` is where the following page begins.
-local limit, budget, statuses, tenant, workspace = tonumber(ARGV[3]), tonumber(ARGV[4]), set_of(ARGV[5]), ARGV[6], ARGV[7]
-local all = not statuses and tenant == '' and workspace == ''
-local following = newest_first({unpack(KEYS, 2)}, ARGV[1], ARGV[2], limit + 1)
+local limit, budget, needs = tonumber(ARGV[3]), tonumber(ARGV[4]), conditions(6)
+local following = newest_first(fewest(ARGV[5]), ARGV[1], ARGV[2], needs and math.max(limit + 1, 100) or limit + 1)
 local page, last = {''}, nil
 while true do
   local id, order = following()
@@ -16,7 +15,7 @@ while true do
     return page
   end
   budget, last = budget - 1, order
-  if all or wanted(redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id'), statuses, tenant, workspace) then
+  if not needs or meets(id, needs) then
     local record = redis.call('HGETALL', K.job(id))
     if #record > 0 then page[#page + 1] = record end
   end

@@ -7,6 +7,7 @@ from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
+from pipeline_jobs.listing import BUDGET
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.bodies import Job, JobList, Removal
 from pipeline_jobs.web.caller import OwnHandle, caller
@@ -137,9 +138,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace. `tenant_id` goes with one of `workspace_id`, `status`, `pipeline` and "
-    "`tag`; `batch_id` goes with `status`; `created_after` and `created_before` go with each of these. Another mix is answered 400. With a "
-    "key of one workspace a page may hold fewer than `limit` jobs and still have a next one.",
+    description="Newest first, of the key's tenant and workspace: the jobs that meet all filters, in any mix. By one filter of a tenant "
+    "all pages but the last are full. Where filters are mixed, or one of a tenant's is asked for without `tenant_id`, a page looks at "
+    f"{BUDGET:,} jobs at most: it may hold fewer than `limit`, even none, and still have a next one. Go on until `next_cursor` is null.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated

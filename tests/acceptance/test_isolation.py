@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count, product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -542,6 +543,30 @@ def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:
     # A page of another tenant's list continues as a page of one's own.
     theirs = world.ask("GET", "/pipeline/jobs?tenant_id=other&limit=1", "global admin").get_json()["next_cursor"]
     assert {job["tenant_id"] for job in world.ask("GET", f"/pipeline/jobs?cursor={theirs}", "read").get_json()["jobs"]} == {"acme"}
+
+
+def test_a_key_of_a_workspace_lists_and_cancels_its_own_jobs_by_any_mix(world: World) -> None:
+    _, world.texts["workspace"] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="w1")
+    made = {
+        place: world.jobs.submit(NewJob(pipeline="sleep", tenant_id=place[0], workspace_id=place[1], tags=("x",))).job_id
+        for place in product(("acme", "other"), ("w1", "w2"))
+    }
+    own = made.pop(("acme", "w1"))
+    filters = {"tag": "x", "pipeline": "sleep", "status": "queued", "tenant_id": "acme", "workspace_id": "w1"}
+    for chosen in product((False, True), repeat=len(filters)):
+        named = {name: value for (name, value), is_chosen in zip(filters.items(), chosen, strict=True) if is_chosen}
+        answer = world.ask("GET", f"/pipeline/jobs?{urlencode(named)}", "workspace").get_json()
+        assert [job["job_id"] for job in answer["jobs"]] == [own], named
+        assert answer["next_cursor"] is None
+    body = {"tag": "x", "pipeline": "sleep", "status": ["queued"]}
+    for foreign in ({"tenant_id": "other"}, {"workspace_id": "w2"}):
+        assert world.ask("GET", f"/pipeline/jobs?tag=x&{urlencode(foreign)}", "workspace").status_code == 403
+        assert world.ask("POST", "/pipeline/jobs/cancel", "workspace", {**body, **foreign}).status_code == 403
+    for dry_run in (True, False):
+        assert world.ask("POST", "/pipeline/jobs/cancel", "workspace", {**body, "dry_run": dry_run}).get_json()["matched"] == 1
+    assert world.jobs.get(own).cancel_requested
+    assert not any(world.jobs.get(job_id).cancel_requested for job_id in made.values())
+    del world.texts["workspace"]
 
 
 def test_what_admins_did_is_in_the_audit_log_without_a_secret(world: World) -> None:

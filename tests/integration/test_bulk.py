@@ -1,4 +1,4 @@
-"""Cancel by filter: what matches and lives, no more, in bounded pages."""
+"""Cancel by filter: what matches and lives, no more, in bounded pages. Mixes of filters: test_mixes.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import pytest
 
 from pipeline_jobs.bulk import Cancelled, cancel_matching
-from pipeline_jobs.exceptions import FiltersNotMixed
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
@@ -57,11 +56,6 @@ def test_the_filters_are_those_of_a_list(jobs: Cell, query: JobQuery, expected: 
     cancel_matching(jobs.store, query, dry_run=False)
     hit = [name for job_id, name in ids.items() if jobs.client.get(job_id).cancel_requested]
     assert "".join(hit) == expected
-
-
-def test_a_mix_that_a_list_refuses_is_refused(jobs: Cell) -> None:
-    with pytest.raises(FiltersNotMixed):
-        cancel_matching(jobs.store, JobQuery(tenant_id="t", tag="x", pipeline="sleep"), dry_run=True)
 
 
 def test_a_call_looks_at_so_many_jobs_and_the_next_one_goes_on(jobs: Cell) -> None:

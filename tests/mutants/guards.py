@@ -35,6 +35,7 @@ RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
+MIXES = "tests/integration/test_mixes.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/unit/web/test_events.py"
@@ -334,6 +335,21 @@ GUARDS = (
     _py("web/events", "another's job is an unknown one", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
     _py("web/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
+    # -- lists and cancels by filter
+    _lua("lib/pages", "the index with the fewest is walked", "if not best or members < least then", "if not best then", MIXES),
+    _lua("lib/pages", "a record's status", " or needs.statuses and not needs.statuses[record[1]] then", " then", MIXES),
+    _lua("lib/pages", "a record's fields", "if record[i + 2] ~= value then return false end", "", MIXES),
+    _lua(
+        "lib/pages",
+        "a record's tags",
+        "return not needs.tag or redis.call('ZSCORE', K.tag(record[2], needs.tag), id)",
+        "return true",
+        MIXES,
+    ),
+    _lua("list", "a page's budget", "or budget == 0 then", "then", MIXES),
+    _lua("cancel_page", "the other filters", "(not needs or meets(id, needs)) and load(id)", "load(id)", MIXES),
+    _py("listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
+    _py("listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- the page
     _py("web/ui/origin", "a form from elsewhere", 'if not told or site not in (None, "same-origin", "none"):', "if False:", PAGE),
     _py("web/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),

@@ -31,7 +31,9 @@ def jobs() -> Response:
         jobs=listed.jobs,
         next_cursor=listed.next_cursor,
         filters=found,
-        # The one besides tenant and status, if there is one.
+        # What stays when another status is chosen.
+        others={name: value for name, value in found.items() if name != "status"},
+        # What the form shows, if there is something besides tenant and status.
         by=next((name for name in BY if name in found), None),
         choices={name: text for name, text in BY.items() if name != "workspace_id" or who.workspace_id is None},
     )

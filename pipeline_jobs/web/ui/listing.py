@@ -10,7 +10,7 @@ from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.requests import ListRequest
 from pipeline_jobs.web.validation import check
 
-#: One of these goes with a tenant, and none of them with a status: each list has an index of its own (`pipeline_jobs/listing.py`).
+#: One of these at a time can be asked for in the form, with a tenant and a status. The address may have any mix, as the API.
 BY = {"workspace_id": "Workspace", "pipeline": "Pipeline", "tag": "Tag"}
 
 
@@ -19,7 +19,7 @@ def filters() -> dict[str, str]:
     found = {name: request.args.get(name, "").strip() for name in ("tenant_id", "status", *BY)}
     by = request.args.get("by", "")
     if by in BY:
-        found = {"tenant_id": found["tenant_id"], by: request.args.get("value", "").strip()}
+        found = {"tenant_id": found["tenant_id"], "status": found["status"], by: request.args.get("value", "").strip()}
     return {name: value for name, value in found.items() if value}
 
 

@@ -464,9 +464,19 @@ class TestJobs:
         job, _ = put(world, workspace_id="blog", tags=("weekly",), pipeline="media"), put(world)
         browser = signed_in(client, world)
         for by, value in (("workspace_id", "blog"), ("tag", "weekly"), ("pipeline", "media")):
-            for path in (f"/jobs?by={by}&value={value}&status=failed", f"/jobs?{by}={value}"):
+            for path in (f"/jobs?by={by}&value={value}", f"/jobs?{by}={value}", f"/jobs?by={by}&value={value}&status=queued"):
                 assert re.findall(r'<tr id="row-(\w+)"', browser.get(path).text) == [job.job_id], path
+            assert "No job fits." in browser.get(f"/jobs?by={by}&value={value}&status=failed").text
         assert browser.get("/jobs?by=tag&value=").text.count('<tr id="row-') == 2
+
+    def test_a_status_and_what_is_found_by_go_together(self, client: FlaskClient, world: World) -> None:
+        put(world, tags=("weekly",))
+        page = signed_in(client, world).get("/jobs?by=tag&value=weekly&status=queued").text
+        links = {link.replace("&amp;", "&") for link in re.findall(r'href="([^"]+)"', page)}
+        for status in ("", "failed"):
+            assert any("tag=weekly" in link and ("status=" + status in link if status else "status=" not in link) for link in links), status
+        assert '<input type="hidden" name="status" value="queued">' in page
+        assert page.count('aria-current="true"') == 1
 
     def test_every_reason_is_said_in_a_sentence(self, client: FlaskClient, world: World) -> None:
         browser = signed_in(client, world)

@@ -1,0 +1,270 @@
+"""Every mix of filters, of a list and of a cancel, beside a plain filter over all records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline_jobs import bulk, listing
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.listing import BUDGET, JobQuery
+from pipeline_jobs.pipelines import Pipeline, Stage
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+Q, R, F, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED
+
+
+class World:
+    """Jobs of all kinds, newest first. Each kind has queued, running, completed, failed and cancelled ones."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell, self.ids = cell, list[str]()
+        cell.client.registry.register(Pipeline("other", (Stage("answer", lambda context: None),), needs_url=False))
+        cell.slots(1000)
+        self.batches = [
+            self._batch(
+                tenant, workspace, [NewJob(pipeline=pipeline, tags=tags) for pipeline in ("sleep", "other") for tags in ((), ("x",))]
+            )
+            for tenant, workspace in (("t1", "main"), ("t1", "w2"), ("t2", "main"))
+        ]
+        kinds = product(("t1", "t2"), ("main", "w2"), ("sleep", "other"), ((), ("x",), ("x", 'q"y')))
+        for number, (tenant, workspace, pipeline, tags) in enumerate(kinds):
+            # Not the same of each: an index of its own length, so that each is the shortest of some mix.
+            for _ in range(1 + number % 3):
+                self.ids.append(cell.submit(tenant_id=tenant, workspace_id=workspace, pipeline=pipeline, tags=tags).job_id)
+        for number, job_id in enumerate(self.ids):
+            self._become(job_id, list(JobStatus)[number % 5])
+        self.jobs = sorted((cell.client.get(job_id) for job_id in self.ids), key=lambda job: -job.order)
+        assert {job.status for job in self.jobs} == set(JobStatus)
+
+    def _batch(self, tenant: str, workspace: str, jobs: list[NewJob]) -> str:
+        made = Batches(self.cell.client).create(NewBatch(jobs, tenant, workspace))
+        self.ids += [job_id for job_id in made.job_ids if job_id]
+        return made.batch.batch_id
+
+    def _become(self, job_id: str, status: JobStatus) -> None:
+        if status is not JobStatus.QUEUED and status is not JobStatus.CANCELLED:
+            run = self.cell.start(job_id)
+            if status is not JobStatus.RUNNING:
+                self.cell.store.finish(job_id, run.fence, status)
+        elif status is JobStatus.CANCELLED:
+            self.cell.client.cancel(job_id)
+
+    def middle(self) -> int:
+        return self.jobs[len(self.jobs) // 2].created_at
+
+    def matching(self, query: JobQuery) -> list[Job]:
+        return [job for job in self.jobs if matches(job, query)]
+
+
+def matches(job: Job, query: JobQuery) -> bool:
+    return (
+        query.tenant_id in (None, job.tenant_id)
+        and query.workspace_id in (None, job.workspace_id)
+        and query.within in (None, job.workspace_id)
+        and query.pipeline in (None, job.pipeline)
+        and query.batch_id in (None, job.batch_id)
+        and (query.tag is None or query.tag in job.tags)
+        and (not query.statuses or job.status in query.statuses)
+        and (query.created_after is None or job.order >= query.created_after * 1000)
+        and (query.created_before is None or job.order < query.created_before * 1000)
+    )
+
+
+def pages(cell: Cell, query: JobQuery) -> Iterator[list[str]]:
+    while True:
+        page = cell.client.list(query)
+        assert len(page.jobs) <= query.limit
+        yield [job.job_id for job in page.jobs]
+        if page.next_cursor is None:
+            return
+        assert page.next_cursor != query.cursor
+        query = replace(query, cursor=page.next_cursor)
+
+
+def counts(found: list[Job]) -> tuple[int, int]:
+    """How many wait and how many run."""
+    return sum(job.status is Q for job in found), sum(job.status is R for job in found)
+
+
+def every_mix(world: World) -> Iterator[JobQuery]:
+    """Each filter set or not."""
+    choices: dict[str, tuple[object, ...]] = {
+        "tenant_id": (None, "t1"),
+        "workspace_id": (None, "main"),
+        "statuses": ((), (Q,), (R, C, Q)),
+        "pipeline": (None, "other"),
+        "tag": (None, "x"),
+        "batch_id": (None, world.batches[0]),
+        "created_after": (None, world.middle()),
+        "created_before": (None, world.middle()),
+        "within": (None, "main"),
+    }
+    for values in product(*choices.values()):
+        yield JobQuery(**dict(zip(choices, values, strict=True)))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(jobs: Cell) -> Iterator[World]:
+    cell = jobs.with_settings(max_concurrent_jobs=1000)
+    yield World(cell)
+    cell.store.client.close()
+
+
+def test_every_mix_gives_all_its_jobs_newest_first_and_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "BUDGET", 9)
+    full = short = 0
+    for query in every_mix(world):
+        found = list(pages(world.cell, replace(query, limit=6)))
+        assert [job_id for page in found for job_id in page] == [job.job_id for job in world.matching(query)], query
+        full += sum(len(page) == 6 for page in found)
+        short += sum(len(page) < 6 for page in found[:-1])
+    assert full > 100
+    assert short > 100
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+def test_mixes_of_any_values(world: World, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    def one_of(*values: object) -> st.SearchStrategy[object]:
+        return st.sampled_from((None, *values))
+
+    times = [world.jobs[number].created_at for number in range(0, len(world.jobs), 7)]
+    queries = st.builds(
+        JobQuery,
+        tenant_id=one_of("t1", "t2", "ghost"),
+        workspace_id=one_of("main", "w2", "w3"),
+        statuses=st.lists(st.sampled_from(JobStatus), max_size=6).map(tuple),
+        pipeline=one_of("sleep", "other", "media"),
+        tag=one_of("x", 'q"y', "y"),
+        batch_id=one_of(*world.batches, "batch_1_00000000"),
+        created_after=one_of(*times),
+        created_before=one_of(*times),
+        within=one_of("main", "w2"),
+        limit=st.just(limit),
+    )
+
+    @given(query=queries, budget=st.integers(1, 40))
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    def check(query: JobQuery, budget: int) -> None:
+        monkeypatch.setattr(listing, "BUDGET", budget)
+        found = [job_id for page in pages(world.cell, query) for job_id in page]
+        assert found == [job.job_id for job in world.matching(query)]
+
+    check()
+
+
+def test_a_key_of_one_workspace_sees_only_its_own_by_any_mix(world: World) -> None:
+    for query in every_mix(world):
+        if query.tenant_id is None:
+            continue
+        for page in pages(world.cell, replace(query, workspace_id=None, within="w2")):
+            whose = {(job.tenant_id, job.workspace_id) for job in world.jobs if job.job_id in page}
+            assert whose <= {("t1", "w2")}
+        # Whoever may see one workspace and names another is shown nothing.
+        assert list(pages(world.cell, replace(query, workspace_id="main", within="w2"))) == [[]]
+
+
+def test_a_dry_run_counts_what_any_mix_would_cancel(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "PAGE", 5)
+    goes_on = 0
+    for query in every_mix(world):
+        waiting, running, cursor = 0, 0, None
+        while True:
+            done = cancel_matching(world.cell.store, replace(query, cursor=cursor), dry_run=True, most=10)
+            waiting, running, cursor = waiting + done.cancelled, running + done.stopping, done.next_cursor
+            assert done.matched == done.cancelled + done.stopping
+            if cursor is None:
+                break
+            goes_on += 1
+        assert (waiting, running) == counts(world.matching(query)), query
+    assert goes_on > 100
+    assert [world.cell.client.get(job.job_id) for job in world.jobs] == world.jobs
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda world: JobQuery(tenant_id="t1", workspace_id="w2", pipeline="other"),
+        lambda world: JobQuery(tenant_id="t1", workspace_id="w2", tag="x", statuses=(Q,)),
+        lambda world: JobQuery(tenant_id="t1", tag="x", pipeline="sleep", within="main"),
+        lambda world: JobQuery(tenant_id="t2", tag="x", created_before=world.middle()),
+        lambda world: JobQuery(tenant_id="t2", pipeline="sleep", statuses=(R,), created_after=world.middle()),
+        lambda world: JobQuery(tenant_id="t1", batch_id=world.batches[0], tag="x"),
+        lambda world: JobQuery(tenant_id="t2", batch_id=world.batches[0]),
+        lambda world: JobQuery(batch_id=world.batches[2], pipeline="other"),
+        lambda world: JobQuery(workspace_id="main", tag="x"),
+        lambda world: JobQuery(pipeline="other"),
+    ],
+)
+def test_a_cancel_by_a_mix_ends_what_the_dry_run_counted_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[World], JobQuery]
+) -> None:
+    monkeypatch.setattr(bulk, "PAGE", 3)
+    query = chosen(world)
+    found = [job for job in world.matching(query) if not job.ended]
+    waiting, running = counts(found)
+    expected = Cancelled(waiting + running, waiting, running, None)
+    assert cancel_matching(world.cell.store, query, dry_run=True) == expected
+    assert cancel_matching(world.cell.store, query, dry_run=False) == expected
+    hit = [job.job_id for job in world.jobs if not job.ended and world.cell.client.get(job.job_id).cancel_requested]
+    assert hit == [job.job_id for job in found]
+    assert differences(world.cell.store) == []
+
+
+def crowd(cell: Cell, *index: str) -> None:
+    """So many members more than a page looks at, newer than all jobs; no record has them."""
+    cell.store.client.zadd(cell.store.keys(*index), {f"job_1_{n:08x}": 2e15 + n for n in range(BUDGET + 1)})
+
+
+@pytest.mark.parametrize(
+    ("query", "crowded"),
+    [
+        (JobQuery(tenant_id="t1", tag="x", pipeline="sleep"), ("pipeline", "t1", "sleep")),
+        (JobQuery(tenant_id="t1", tag="x", pipeline="sleep"), ("tag", "t1", "x")),
+        (JobQuery(tenant_id="t1", workspace_id="main", statuses=(Q, F)), ("tenant_status", "t1", "failed")),
+        (JobQuery(tenant_id="t1", workspace_id="main", statuses=(Q, F)), ("workspace", "t1", "main")),
+        (JobQuery(tenant_id="t1", tag="x", within="main"), ("tag", "t1", "x")),
+        (JobQuery(tenant_id="t1", tag="x", within="main"), ("workspace", "t1", "main")),
+        (JobQuery(tenant_id="t1", statuses=(Q,), within="main"), ("tenant_status", "t1", "queued")),
+    ],
+)
+def test_the_index_with_the_fewest_is_walked(jobs: Cell, query: JobQuery, crowded: tuple[str, ...]) -> None:
+    job = jobs.submit(tenant_id="t1", tags=("x",))
+    crowd(jobs, *crowded)
+    jobs.client.list(query)
+    jobs.store.client.config_resetstat()
+    page = jobs.client.list(query)
+    assert [one.job_id for one in page.jobs] == [job.job_id]
+    assert page.next_cursor is None
+    stats = jobs.store.client.info("commandstats")
+    assert sum(stats[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_fcall") if name in stats) == 1
+    assert stats["cmdstat_hmget"]["calls"] == 1
+    assert cancel_matching(jobs.store, query, dry_run=True, most=1) == Cancelled(1, 1, 0, None)
+
+
+def test_a_cancel_does_not_look_through_jobs_that_have_ended(jobs: Cell) -> None:
+    jobs.submit(tenant_id="t1", tags=("x",))
+    crowd(jobs, "tag", "t1", "x")
+    assert cancel_matching(jobs.store, JobQuery(tenant_id="t1", tag="x"), dry_run=False, most=1) == Cancelled(1, 1, 0, None)
+
+
+def test_a_page_looks_at_no_more_than_the_budget_and_goes_on(jobs: Cell) -> None:
+    job = jobs.submit(tenant_id="t1", tags=("x",))
+    crowd(jobs, "status", "queued")
+    jobs.store.client.config_resetstat()
+    first = jobs.client.list(JobQuery(tag="x"))
+    assert first.jobs == ()
+    assert first.next_cursor is not None
+    assert jobs.store.client.info("commandstats")["cmdstat_hmget"]["calls"] == BUDGET
+    rest = jobs.client.list(JobQuery(tag="x", cursor=first.next_cursor))
+    assert [one.job_id for one in rest.jobs] == [job.job_id]
+    assert rest.next_cursor is None
