@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from pipeline_jobs.keys import built_in_place
@@ -51,11 +52,13 @@ class Function:
     library: str
 
 
+@cache
 def source(name: str) -> str:
     """The whole text of a script: its `#!lua` line first, then the shared definitions it needs and its own body."""
     return compose(*_texts(name))
 
 
+@cache
 def function(name: str) -> Function:
     """The same as a function."""
     return compose_function(name, *_texts(name))
@@ -64,7 +67,12 @@ def function(name: str) -> Function:
 def _texts(name: str) -> tuple[str, list[str], str]:
     folder = files("pipeline_jobs") / "lua"
     shebang, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-    return shebang, [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY], body
+    return shebang, _library(), body
+
+
+@cache
+def _library() -> list[str]:
+    return [(files("pipeline_jobs") / "lua" / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
 
 
 def compose(shebang: str, shared: list[str], body: str) -> str:
@@ -108,14 +116,23 @@ def _needed(shared: list[str], body: str) -> list[str]:
     """The definitions that a body refers to, in their order."""
     needed: list[str] = []
     wanted = set(_WORD.findall(_COMMENT.sub("", body)))
-    for definition in reversed([one for text in shared for one in _definitions(text)]):
+    for definition, defines, words in reversed([one for text in shared for one in _parsed(text)]):
+        if wanted.intersection(defines):
+            needed.append(definition)
+            wanted.update(words)
+    return needed[::-1]
+
+
+@cache
+def _parsed(text: str) -> tuple[tuple[str, tuple[str, ...], frozenset[str]], ...]:
+    """The definitions of a library file: the text, the names that it defines, and all words in it."""
+    parsed = []
+    for definition in _definitions(text):
         defines = _DEFINES.match(definition)
         if defines is None:
             raise ValueError(f"not a local definition: {definition.splitlines()[0]}")
-        if wanted.intersection(_WORD.findall(defines[1])):
-            needed.append(definition)
-            wanted.update(_WORD.findall(definition))
-    return needed[::-1]
+        parsed.append((definition, tuple(_WORD.findall(defines[1])), frozenset(_WORD.findall(definition))))
+    return tuple(parsed)
 
 
 def _definitions(text: str) -> Iterator[str]:

@@ -106,7 +106,7 @@ class Store:
             template.queue if template else "",
             template.message if template else "",
         )
-        self._scripts = {name: Stored(client.register_script(scripts.source(name)), scripts.function(name)) for name in scripts.NAMES}
+        self._stored: dict[str, Stored] = {}
 
     # -- in
 
@@ -338,14 +338,14 @@ class Store:
     def tick(self, queue: str, message: str, most: int) -> bool:
         """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""
         with store_errors():
-            return bool(self.wire.run(self._scripts["tick"], [self.keys.prefix, queue], (message, most, *self._admission)))
+            return bool(self.wire.run(self._script("tick"), [self.keys.prefix, queue], (message, most, *self._admission)))
 
     def clear_functions(self) -> int:
         """Remove the functions that other versions left on the server. One of them that still runs loads its own again.
 
         :return: how many.
         """
-        own = {stored.function.name for stored in self._scripts.values()}
+        own = {scripts.function(name).name for name in scripts.NAMES}
         try:
             with store_errors():
                 listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
@@ -399,10 +399,10 @@ class Store:
         """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
         if not durably:
             with store_errors():
-                return self.wire.run(self._scripts[name], [self.keys.prefix], (*arguments, *self._admission))
+                return self.wire.run(self._script(name), [self.keys.prefix], (*arguments, *self._admission))
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._scripts[name].script(keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
+            self._script(name).script(keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
             pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
@@ -412,20 +412,27 @@ class Store:
     def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
         """A script that reads indexes of jobs."""
         with store_errors():
-            return self.wire.run(self._scripts[name], [self.keys.prefix, *indexes], (*arguments, *self._admission))
+            return self.wire.run(self._script(name), [self.keys.prefix, *indexes], (*arguments, *self._admission))
 
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""
-        script = self._scripts[name].script
+        script = self._script(name).script
         if not calls:
             return []
         with store_errors():
             if len(calls) == 1:
-                return [self.wire.run(self._scripts[name], [self.keys.prefix], tuple(calls[0]))]
+                return [self.wire.run(self._script(name), [self.keys.prefix], tuple(calls[0]))]
             with self.client.pipeline(transaction=False) as pipe:
                 for arguments in calls:
                     script(keys=[self.keys.prefix], args=arguments, client=pipe)
                 return list(pipe.execute())
+
+    def _script(self, name: str) -> Stored:
+        """Made when it is first asked for: a process uses few of them."""
+        found = self._stored.get(name)
+        if found is None:
+            found = self._stored[name] = Stored(self.client.register_script(scripts.source(name)), scripts.function(name))
+        return found
 
     def sent_by(self, sender: Sender | None) -> tuple[str, float]:
         """What the submitting scripts ask of a sender."""

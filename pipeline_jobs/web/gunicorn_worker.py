@@ -1,4 +1,5 @@
-"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and not for ever for the first.
+"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and not for ever for the first;
+the processes share the connections (`balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from typing import Any
 
 from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.balance import HESITATION_SECONDS, Shares
 from pipeline_jobs.web.problems import bare_problem
 from pipeline_jobs.web.slow import WATCH
 
@@ -23,6 +26,8 @@ STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 
 
 _SECONDS = load_settings().request_seconds
+#: gunicorn's master imports this before it forks.
+_SHARES = Shares()
 
 
 def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> None:
@@ -38,6 +43,18 @@ util.write_error = write_problem
 
 class Worker(ThreadWorker):  # type: ignore[misc]
     """`worker_class`."""
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, unless another process that has fewer takes it now."""
+        if _SHARES.has_more(self.age, self.nr_conns):
+            time.sleep(HESITATION_SECONDS)
+        super().accept(listener)
+        _SHARES.tell(self.age, self.nr_conns)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Each turn of the main thread, once a second at least."""
+        super().wait_for_and_dispatch_events(timeout)
+        _SHARES.tell(self.age, self.nr_conns)
 
     def handle(self, conn: Any) -> Any:
         """Requests of a connection as long as they come one after another; then as gunicorn does."""
