@@ -23,6 +23,7 @@ PipelineJobsError
 │   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
 │   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
+│   ├── AlreadyScheduled        likewise of a schedule
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
@@ -227,6 +228,16 @@ class AlreadySubmitted(RequestError):
     def __init__(self, job_id: str) -> None:
         super().__init__()
         self.job_id = job_id
+
+
+class AlreadyScheduled(RequestError):
+    """This Idempotency-Key has made its schedule already."""
+
+    code = "already_scheduled"
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__()
+        self.schedule_id = schedule_id
 
 
 class QueueDisabled(RequestError):

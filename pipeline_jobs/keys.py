@@ -47,7 +47,9 @@ KEYS: dict[str, Key] = {
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),
-    "idempotency": Key("idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job an Idempotency-Key made, and of what request."),
+    "idempotency": Key(
+        "idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job, batch or schedule an Idempotency-Key made, and of what request."
+    ),
     "pipelines": Key(
         "pipelines",
         "hash",

@@ -319,8 +319,11 @@ class Schedules(Protocol):
     """Schedules: `pipeline_jobs.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are given
     an id raise `UnknownSchedule` when there is none of it."""
 
-    def create(self, new: NewSchedule) -> Schedule:
-        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one.
+
+        :raises AlreadyScheduled: the key has made this schedule before; `KeyReused`: it has made another.
+        """
 
     def get(self, schedule_id: str) -> Schedule:
         """The schedule."""
@@ -361,9 +364,10 @@ class Schedules(Protocol):
     def delete(self, schedule_id: str) -> None:
         """Its jobs go on."""
 
-    def run_now(self, schedule_id: str) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """Make its job now.
 
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         :raises TryLater: a limit is in the way.
         """
 

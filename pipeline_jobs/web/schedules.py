@@ -8,14 +8,16 @@ from typing import Any
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import UnknownSchedule
+from pipeline_jobs.exceptions import AlreadyScheduled, UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules import Schedule
 from pipeline_jobs.web.bodies import Job
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import job_path, job_reply, reply
+from pipeline_jobs.web.requests import IdempotencyHeaders, ScheduleHeaders
 from pipeline_jobs.web.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
 from pipeline_jobs.web.schedule_requests import (
     DEFAULT_UPCOMING,
@@ -26,6 +28,7 @@ from pipeline_jobs.web.schedule_requests import (
     ScheduleView,
 )
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.validation import validated
 
 RECENT = 20
@@ -50,6 +53,18 @@ def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, A
     return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in kept.log(schedule.schedule_id, RECENT)]}
 
 
+def _made_before(schedule_id: str) -> Schedule:
+    """:raises Refused: 409, it was removed since."""
+    try:
+        return web().parts.schedules.get(schedule_id)
+    except UnknownSchedule:
+        raise Refused(409, "schedule_gone", "the schedule that this Idempotency-Key made was removed since") from None
+
+
+def _created(made: Schedule, **headers: str) -> Response:
+    return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
+
+
 def _note(action: str, schedule: Schedule, **detail: Any) -> None:
     whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
     web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
@@ -59,15 +74,19 @@ def _note(action: str, schedule: Schedule, **detail: Any) -> None:
     "",
     summary="Make a schedule",
     description="At each moment that `cron` names in `timezone` a job is made. A slot is fired once, or the schedule says why not.",
-    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location")}, 400, 404, 413, 415, 422, 429, 503),
+    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location", REPLAYED)}, 400, 404, 409, 413, 415, 422, 429, 503),
 )
 @validated
-def create(body: ScheduleRequest) -> Response:
+def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
+    who, kept, key = caller(), web().parts.schedules, check_key(header.idempotency_key)
     new = body.to_new()
-    new = replace(new, job=caller().new_job(new.job, body.model_fields_set))
-    made = web().parts.schedules.create(new)
+    new = replace(new, job=who.new_job(new.job, body.model_fields_set))
+    try:
+        made = kept.create(new, idempotency_key=key, sender=who.sender("schedules"))
+    except AlreadyScheduled as known:
+        return _created(_made_before(known.schedule_id), **{REPLAYED: "true"})
     _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
-    return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}"})
+    return _created(made)
 
 
 @blueprint.get(
@@ -154,12 +173,15 @@ def resume(path: SchedulePath) -> Response:
 @blueprint.post(
     "/<schedule_id>/run",
     summary="Run a schedule now",
-    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are.",
-    responses=responses({201: answer("The job.", Job, "Location", "ETag", "Retry-After")}, 404, 422, 429, 503),
+    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are. The limits of a new job hold.",
+    responses=responses(
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", REPLAYED, *RATE_HEADERS)}, 404, 409, 422, 429, 503
+    ),
 )
 @validated
-def run(path: SchedulePath) -> Response:
-    here, schedule = web(), _own(path.schedule_id)
-    job = here.parts.results(here.parts.schedules.run_now(path.schedule_id).job_id).record()
-    _note("run", schedule, job_id=job.job_id)
-    return job_reply(job, 201, {"Location": job_path(job)})
+def run(path: SchedulePath, header: IdempotencyHeaders) -> Response:
+    schedule = _own(path.schedule_id)
+    job, headers = run_schedule(path.schedule_id, header.idempotency_key)
+    if REPLAYED not in headers:
+        _note("run", schedule, job_id=job.job_id)
+    return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -512,6 +512,26 @@ def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> No
     del world.texts["workspace"]
 
 
+def test_an_idempotency_key_of_a_workspace_says_nothing_of_the_schedules_of_another(world: World) -> None:
+    hourly, same = {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}, {"Idempotency-Key": "of a workspace"}
+    for name in ("blog1", "blog2"):
+        _, world.texts[name] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id=name)
+    try:
+        made = [world.ask("POST", "/pipeline/schedules", name, hourly, **same) for name in ("blog1", "blog2", "tenant admin", "blog1")]
+        assert [answer.headers.get("Idempotent-Replayed") for answer in made] == [None, None, None, "true"]
+        assert len({answer.get_json()["schedule_id"] for answer in made}) == 3
+        # Another request with it is refused to those whose it is; to others it is a new key.
+        assert world.ask("POST", "/pipeline/schedules", "blog2", {**hourly, "name": "x"}, **same).status_code == 422
+        runs = [
+            world.ask("POST", made[0].headers["Location"] + "/run", name, **same) for name in ("blog1", "tenant admin", "blog2", "blog1")
+        ]
+        assert [(answer.status_code, answer.headers.get("Idempotent-Replayed")) for answer in runs] == [
+            (201, None), (201, None), (404, None), (201, "true"),
+        ]  # fmt: skip
+    finally:
+        del world.texts["blog1"], world.texts["blog2"]
+
+
 def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:
     own, foreign = world.job("own"), world.job("foreign")
     told = world.ask("GET", "/pipeline/events?limit=500", "read").get_json()["events"]

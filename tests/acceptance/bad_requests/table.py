@@ -12,6 +12,7 @@ from tests.unit.web.test_bad_requests import BODIES, QUERIES, RAW, TYPES
 JSON = "application/json"
 TUS = "application/offset+octet-stream"
 URL = "https://media.example/clip.mp4"
+HOURLY = b'{"cron":"0 * * * *","job":{"pipeline":"sleep"}}'
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,10 @@ def _refused() -> Iterator[Bad]:
     for key in ("x" * 256, "x" * 5000):
         headers = {"Content-Type": JSON, "Idempotency-Key": key}
         yield Bad(f"a key of {len(key)}", "POST", "/pipeline/jobs", 422, "Idempotency-Key", b'{"pipeline":"sleep"}', headers)
+        yield Bad(f"a key of {len(key)}", "POST", "/pipeline/schedules", 422, "Idempotency-Key", HOURLY, headers)
+        yield Bad(
+            f"a key of {len(key)}", "POST", "/pipeline/schedules/{schedule}/run", 422, "Idempotency-Key", headers={"Idempotency-Key": key}
+        )
 
 
 def _queries() -> Iterator[Bad]:
@@ -425,4 +430,9 @@ def _states() -> Iterator[Bad]:
     for path in ("/pipeline/jobs/{ended}", "/pipeline/jobs/{running}"):
         yield Bad("it waits no more", "PATCH", path, 409, "wait", b'{"priority":1}', {"Content-Type": JSON})
     same = {"Content-Type": JSON, "Idempotency-Key": "used before"}
+    for name, status, named in (("used before", 422, "Idempotency-Key"), ("its schedule is gone", 409, "schedule")):
+        headers = {"Content-Type": JSON, "Idempotency-Key": name}
+        yield Bad(f"a key, {name}", "POST", "/pipeline/schedules", status, named, HOURLY, headers)
+    for name, status, named in (("used before", 422, "Idempotency-Key"), ("its job is gone", 409, "job")):
+        yield Bad(f"a key, {name}", "POST", "/pipeline/schedules/{schedule}/run", status, named, headers={"Idempotency-Key": name})
     yield Bad("a key of another request", "POST", "/pipeline/jobs", 422, "Idempotency-Key", b'{"pipeline":"sleep","priority":9}', same)
