@@ -11,9 +11,9 @@ from typing import Any
 
 from pipeline_jobs.client import MAX_TAGS, Client, digest
 from pipeline_jobs.cron import Cron
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
-from pipeline_jobs.listing import read_cursor, write_cursor
 from pipeline_jobs.refusals import refusal
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.schedules import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id

@@ -15,6 +15,7 @@ from pipeline_jobs.audit import Row
 from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
 from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.client import Client
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import (
     AlreadyScheduled,
@@ -33,7 +34,7 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
+from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
