@@ -342,6 +342,14 @@ class Upload(BaseModel):
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 
 
+class UploadList(BaseModel):
+    """One page of uploads, newest first."""
+
+    uploads: list[Upload]
+    count: int = Field(description="How many are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
 class EventData(BaseModel):
     """What an event says of its job, as it was then."""
 
@@ -480,6 +488,7 @@ PUBLIC: tuple[type[BaseModel], ...] = (
     Limits,
     Usage,
     Upload,
+    UploadList,
     Schedule,
     ScheduleDetail,
     ScheduleList,

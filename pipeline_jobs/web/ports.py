@@ -23,7 +23,7 @@ from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Upload
+from pipeline_jobs.uploads import Checksum, Upload, UploadPage
 from pipeline_jobs.usage import Day
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
 from pipeline_jobs.webhooks.ledger import Delivery
@@ -214,6 +214,12 @@ class Uploads(Protocol):
 
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
+
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+        """A tenant's, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read` gives.

@@ -149,7 +149,7 @@ OTHER_METHODS = (
     ("/pipeline/jobs/{job}/cancel", "GET PUT PATCH DELETE"),
     ("/pipeline/run", "GET PUT PATCH DELETE"),
     ("/pipeline/pipelines", "POST PUT PATCH DELETE"),
-    ("/pipeline/uploads", "GET PUT PATCH DELETE"),
+    ("/pipeline/uploads", "PUT PATCH DELETE"),
     ("/pipeline/uploads/{upload}", "POST PUT"),
     ("/pipeline/tenants/acme", "GET POST PUT PATCH"),
     ("/pipeline/tenants/acme/limits", "POST PATCH DELETE"),
@@ -347,6 +347,16 @@ def _uploads() -> Iterator[Bad]:
     wrong = {"Upload-Offset": "0", "Content-Type": TUS, "Upload-Checksum": "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk="}
     yield Bad("another checksum", "PATCH", go_on, 460, "Upload-Checksum", b"x", wrong)
     yield Bad("an unknown parameter", "POST", begin + "?tenant=acme", 400, "tenant", headers={"Upload-Length": "1"})
+    for query, status, named in (
+        ("", 422, "tenant_id"), ("workspace_id=main", 422, "tenant_id"), ("tenant_id=", 422, "tenant_id"),
+        ("tenant_id=acme&workspace_id=-a", 422, "workspace_id"), ("tenant_id=acme&limit=0", 422, "limit"),
+        ("tenant_id=acme&limit=101", 422, "limit"), ("tenant_id=acme&limit=x", 422, "limit"), ("tenant_id=acme&cursor=", 422, "cursor"),
+        ("tenant_id=acme&cursor=!", 422, "cursor"), ("tenant_id=acme&cursor=" + "_" * 11, 422, "cursor"),
+        ("tenant_id=acme&complete=true", 400, "complete"), ("tenant_id=acme&tenant_id=acme", 400, "tenant_id"),
+    ):  # fmt: skip
+        yield Bad("a parameter", "GET", f"{begin}?{query}", status, named)
+    for odd in ODD_TENANTS:
+        yield Bad("an odd tenant", "GET", f"{begin}?tenant_id={odd.replace('%2f', '/')}", 422, "tenant_id")
     yield Bad("an upload in use", "DELETE", "/pipeline/uploads/{used}", 409, "job")
 
 

@@ -47,7 +47,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Interrupted, Upload
+from pipeline_jobs.uploads import Checksum, Interrupted, Upload, UploadPage
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
@@ -545,6 +545,17 @@ class FakeUploads:
         if upload_id not in self.kept:
             raise UnknownUpload
         return self.kept[upload_id]
+
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+        self._ask()
+        below = read_cursor(cursor)
+        mine = [
+            (order, upload)
+            for order, upload in reversed(list(enumerate(self.kept.values(), 1)))
+            if upload.tenant_id == tenant_id and workspace_id in (None, upload.workspace_id) and (below is None or order < below)
+        ]
+        following = write_cursor(mine[limit - 1][0]) if len(mine) > limit else None
+        return UploadPage(tuple(upload for _, upload in mine[:limit]), following)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         upload = self.get(upload.upload_id)
