@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -156,6 +157,16 @@ def test_the_table_of_libraries_has_no_leftovers() -> None:
     used = {(library, name) for name, (_, libraries) in IMPORTS.items() for library in libraries}
     wanted = {(library, place) for library, places in PLACES.items() for place in places}
     assert {(library, place) for library, place in wanted if not any(begins(name, place) for lib, name in used if lib == library)} == set()
+
+
+def test_errors_are_imported_from_their_package_and_all_of_them_can_be() -> None:
+    inside = {name for name in MODULES if name.startswith("exceptions.")}
+    assert {name for name, (own, _) in IMPORTS.items() if folder(name) != "exceptions" and own & inside} == set()
+    defined = {node.name for name in inside for node in ast.parse(MODULES[name].read_text()).body if isinstance(node, ast.ClassDef)}
+    given = {dotted.rpartition(".")[2] for dotted in imports(ast.parse(MODULES["exceptions"].read_text())) if begins(dotted, TOP)}
+    assert defined == given
+    documented = set(re.findall(r"^\W*(\w+)", str(ast.get_docstring(ast.parse(MODULES["exceptions"].read_text()))), re.MULTILINE))
+    assert defined <= documented
 
 
 def test_nothing_is_imported_inside_functions() -> None:
