@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline_jobs.web.bodies import Job
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.ports import Schedules
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import job_path, job_reply, reply
 from pipeline_jobs.web.requests import IdempotencyHeaders, ScheduleHeaders
@@ -32,6 +34,7 @@ from pipeline_jobs.web.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.validation import validated
 
 RECENT = 20
+_SEEN = {200: answer("The schedule.", ScheduleDetail)}
 
 blueprint = APIBlueprint(
     "schedules", __name__, url_prefix="/pipeline/schedules", abp_tags=[{"name": "schedules", "description": "Jobs by the clock."}]
@@ -39,24 +42,27 @@ blueprint = APIBlueprint(
 blueprint.before_request(require_queue)
 
 
+def _kept() -> Schedules:
+    return web().parts.schedules
+
+
 def _own(schedule_id: str) -> Schedule:
     """:raises UnknownSchedule: there is none, or it is another's."""
-    found = web().parts.schedules.get(schedule_id)
+    found = _kept().get(schedule_id)
     if not caller().sees(found):
         raise UnknownSchedule
     return found
 
 
 def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, Any]:
-    kept = web().parts.schedules
-    slots = [rfc3339(slot) for slot in kept.upcoming(schedule, upcoming)]
-    return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in kept.log(schedule.schedule_id, RECENT)]}
+    slots = [rfc3339(slot) for slot in _kept().upcoming(schedule, upcoming)]
+    return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in _kept().log(schedule.schedule_id, RECENT)]}
 
 
 def _made_before(schedule_id: str) -> Schedule:
     """:raises Refused: 409, it was removed since."""
     try:
-        return web().parts.schedules.get(schedule_id)
+        return _kept().get(schedule_id)
     except UnknownSchedule:
         raise Refused(409, "schedule_gone", "the schedule that this Idempotency-Key made was removed since") from None
 
@@ -70,6 +76,13 @@ def _note(action: str, schedule: Schedule, **detail: Any) -> None:
     web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
 
 
+def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule], **detail: Any) -> Response:
+    """Change a schedule of the caller's, note it, and show it as it is then. Another's is not even looked at by `change`."""
+    changed = change(_own(path.schedule_id).schedule_id)
+    _note(action, changed, **detail)
+    return reply(_detail(changed))
+
+
 @blueprint.post(
     "",
     summary="Make a schedule",
@@ -78,11 +91,10 @@ def _note(action: str, schedule: Schedule, **detail: Any) -> None:
 )
 @validated
 def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
-    who, kept, key = caller(), web().parts.schedules, check_key(header.idempotency_key)
-    new = body.to_new()
+    who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
     new = replace(new, job=who.new_job(new.job, body.model_fields_set))
     try:
-        made = kept.create(new, idempotency_key=key, sender=who.sender("schedules"))
+        made = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
     except AlreadyScheduled as known:
         return _created(_made_before(known.schedule_id), **{REPLAYED: "true"})
     _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
@@ -98,8 +110,7 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 @validated
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    kept = web().parts.schedules
-    found, following = kept.list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
     return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
 
 
@@ -107,7 +118,7 @@ def list_(query: ScheduleListRequest) -> Response:
     "/<schedule_id>",
     summary="See a schedule",
     description="With its next slots, and what became of the last ones.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 422, 503),
+    responses=responses(_SEEN, 400, 404, 422, 503),
 )
 @validated
 def get(path: SchedulePath, query: ScheduleView) -> Response:
@@ -118,14 +129,12 @@ def get(path: SchedulePath, query: ScheduleView) -> Response:
     "/<schedule_id>",
     summary="Change a schedule",
     description="What is absent stays. With another `cron` or `timezone` the next slot is the first one from now on.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 413, 415, 422, 503),
+    responses=responses(_SEEN, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def change(path: SchedulePath, body: ScheduleChange) -> Response:
-    _own(path.schedule_id)
-    changed = web().parts.schedules.change(path.schedule_id, **body.to_changes())
-    _note("changed", changed, fields=sorted(body.model_dump(exclude_none=True)))
-    return reply(_detail(changed))
+    fields = sorted(body.model_dump(exclude_none=True))
+    return _changed(path, "changed", lambda schedule_id: _kept().change(schedule_id, **body.to_changes()), fields=fields)
 
 
 @blueprint.delete(
@@ -137,7 +146,7 @@ def change(path: SchedulePath, body: ScheduleChange) -> Response:
 @validated
 def delete(path: SchedulePath) -> Response:
     gone = _own(path.schedule_id)
-    web().parts.schedules.delete(path.schedule_id)
+    _kept().delete(path.schedule_id)
     _note("deleted", gone)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
@@ -146,28 +155,22 @@ def delete(path: SchedulePath) -> Response:
     "/<schedule_id>/pause",
     summary="Pause a schedule",
     description="Nothing is fired until it is resumed; slots that wait are skipped. Safe to repeat.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+    responses=responses(_SEEN, 404, 503),
 )
 @validated
 def pause(path: SchedulePath) -> Response:
-    _own(path.schedule_id)
-    paused = web().parts.schedules.pause(path.schedule_id)
-    _note("paused", paused)
-    return reply(_detail(paused))
+    return _changed(path, "paused", _kept().pause)
 
 
 @blueprint.post(
     "/<schedule_id>/resume",
     summary="Resume a schedule",
     description="It goes on with the first slot from now on; nothing is caught up. Safe to repeat.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+    responses=responses(_SEEN, 404, 503),
 )
 @validated
 def resume(path: SchedulePath) -> Response:
-    _own(path.schedule_id)
-    resumed = web().parts.schedules.resume(path.schedule_id)
-    _note("resumed", resumed)
-    return reply(_detail(resumed))
+    return _changed(path, "resumed", _kept().resume)
 
 
 @blueprint.post(
