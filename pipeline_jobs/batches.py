@@ -12,9 +12,10 @@ from typing import Any
 
 from pipeline_jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.client import Client, digest
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
-from pipeline_jobs.listing import JobQuery, read_cursor, write_cursor
+from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.refusals import bad_upload, refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline_jobs.listing import JobQuery, select, write_cursor
+from pipeline_jobs.cursors import write_cursor
+from pipeline_jobs.listing import JobQuery, select
 from pipeline_jobs.store import Store
 
 #: Jobs that one script looks at.

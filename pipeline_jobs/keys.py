@@ -47,7 +47,9 @@ KEYS: dict[str, Key] = {
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),
-    "idempotency": Key("idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job an Idempotency-Key made, and of what request."),
+    "idempotency": Key(
+        "idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job, batch or schedule an Idempotency-Key made, and of what request."
+    ),
     "pipelines": Key(
         "pipelines",
         "hash",
@@ -92,7 +94,7 @@ KEYS: dict[str, Key] = {
     "upload_parts": Key("upload:{}:parts", "list", "Names of an upload's parts, in order. Written by upload_advance; goes with it."),
     "upload_jobs": Key("upload:{}:jobs", "set of ids", "Live jobs that need an upload. Written by submit, left by whatever ends a job."),
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
-    "tenant_uploads": Key("uploads:{}", "zset ms->upload", "Those of a tenant, by when they began."),
+    "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."

@@ -7,18 +7,14 @@ page at most.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
 
-#: Orders are microseconds that a double holds exactly.
-MAX_ORDER = 2**53 - 1
 #: Most records that a page looks at where filters are mixed; it may be short for that. They take some 3 ms, for which others wait.
 BUDGET = 1_000
 
@@ -149,21 +145,3 @@ def _range(query: JobQuery) -> tuple[str, str]:
     if query.created_after is not None:
         lowest = str(query.created_after * 1000)
     return highest, lowest
-
-
-def write_cursor(order: int) -> str:
-    return base64.urlsafe_b64encode(order.to_bytes(8, "big")).decode().rstrip("=")
-
-
-def read_cursor(cursor: str | None) -> int | None:
-    """:raises InvalidInput: it is not one of ours."""
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor.encode("ascii") + b"=", altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raw = b""
-    order = int.from_bytes(raw, "big")
-    if len(raw) != 8 or order > MAX_ORDER:
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    return order

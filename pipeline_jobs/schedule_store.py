@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_jobs.exceptions import AlreadyScheduled, KeyReused
 from pipeline_jobs.job import Job
 from pipeline_jobs.schedules import Outcome, Schedule
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.store import Store, store_errors
 
 
@@ -42,14 +44,28 @@ class ScheduleStore:
             seconds, micros = self.store.client.time()  # type: ignore[misc]
         return int(seconds) * 1000 + int(micros) // 1000
 
-    def put(self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False) -> str:
-        """Make a schedule, or (`before`: its revision) change one. :return: `ok`, or why not, as `lua/schedule_put.lua` says."""
+    def put(
+        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
+    ) -> str:
+        """Make a schedule, or (`before`: its revision) change one.
+
+        :param idempotency: of a new one: the tenant's key for this request, and a fingerprint of the request.
+        :return: `ok`, or why not, as `lua/schedule_put.lua` says.
+        :raises AlreadyScheduled: the key made this schedule before; `KeyReused`: it made another.
+        """
         flat = schedule.to_mapping()
         following = "=" if keep_next else "" if schedule.next_run_at is None else schedule.next_run_at
         pairs = [part for pair in flat.items() for part in pair]
         paused = "1" if schedule.paused else ""
-        arguments = (schedule.schedule_id, schedule.revision, before, most, paused, following, len(flat), *pairs)
-        return str(self.store.run("schedule_put", *arguments))
+        became, *made = self.store.run(
+            "schedule_put", schedule.schedule_id, schedule.revision, before, most, paused, following, *(idempotency or ("", "")),
+            len(flat), *pairs,
+        )  # fmt: skip
+        if became == "same":
+            raise AlreadyScheduled(made[0])
+        if became == "differs":
+            raise KeyReused
+        return str(became)
 
     def get(self, schedule_id: str) -> Schedule | None:
         with store_errors():
@@ -120,18 +136,25 @@ class ScheduleStore:
         skip: str = "",
         poll_seconds: float = 0,
         durably: bool = False,
+        idempotency: tuple[str, str] | None = None,
+        sender: Sender | None = None,
     ) -> Fired:
-        """Make the job of a slot (None: by hand), or skip the slot for this reason."""
+        """Make the job of a slot (None: by hand), or skip the slot for this reason.
+
+        :param idempotency: by hand: the tenant's key for this request, and a fingerprint of the request.
+        :param sender: by hand: whose rate counts besides the tenant's; its `rates` are filled in.
+        """
         flat = {} if job is None else job.to_mapping()
         for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"):
             flat.pop(name, None)
         new = schedule.template
-        became, one, two, hints = self.store.run(
+        became, one, two, hints, *rates = self.store.run(
             "schedule_fire", schedule.schedule_id, schedule.revision, "" if slot is None else slot, skip, job.job_id if job else "", nonce,
-            self.store.ttl_ms, int(poll_seconds * 1000), *self.store.queue_caps, _ms(new.deadline_seconds), _ms(new.ttl_seconds), len(flat),
+            self.store.ttl_ms, int(poll_seconds * 1000), *self.store.queue_caps, _ms(new.deadline_seconds), _ms(new.ttl_seconds),
+            *(idempotency or ("", "")), *self.store.sent_by(sender), len(flat),
             *(part for pair in flat.items() for part in pair), durably=durably,
         )  # fmt: skip
-        self.store.send(hints)
+        self.store.sent(sender, rates[0] if rates else (), hints)
         if became == "fired" and job is not None:
             return Fired(became, job=job.evolve(created_at=int(one), order=int(two)))
         return Fired(became, refusal=one) if became == "refused" else Fired(became, reason=one)

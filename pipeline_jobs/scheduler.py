@@ -5,18 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from pipeline_jobs.client import MAX_TAGS, Client
+from pipeline_jobs.client import MAX_TAGS, Client, digest
 from pipeline_jobs.cron import Cron
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
-from pipeline_jobs.job import ANY_ID, Job, NewJob, new_job_id
-from pipeline_jobs.listing import read_cursor, write_cursor
+from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.refusals import refusal
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.schedules import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
+from pipeline_jobs.senders import Sender
 
 MAX_NAME = 64
 #: Most slots that are looked at in one step.
@@ -43,12 +44,16 @@ class Scheduler:
         self.client = client
         self.kept = kept or ScheduleStore(client.store)
 
-    def create(self, new: NewSchedule) -> Schedule:
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
         """A schedule; its first slot is the first one from now on.
 
+        :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
+        :param sender: who sends it: where the key is one of a kind.
         :raises InvalidInput: names the field (`cron`, `job.params.seconds`); `TooManySchedules` is one.
+        :raises AlreadyScheduled: the key has made this schedule before (`schedule_id`); `KeyReused`: it has made another.
         """
         self.client.guard.check()
+        idempotency = _idempotency("schedule", idempotency_key, sender, asdict(new))
         cron = Cron.parse(new.cron, new.timezone)
         while True:
             schedule = Schedule(
@@ -56,7 +61,7 @@ class Scheduler:
                 revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
             )  # fmt: skip
             self.check(schedule)
-            became = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant)
+            became = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=idempotency)
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
             if became == "ok":
@@ -133,17 +138,22 @@ class Scheduler:
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
 
-    def run_now(self, schedule_id: str) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """Make its job now, paused or not, whatever else runs.
 
+        :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
+        :param sender: likewise.
         :raises UnknownSchedule:
+        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another schedule's.
         :raises TryLater: a limit is in the way, as at `client.submit`.
         """
         durably = self.client.guard.check()
         nonce = secrets.token_hex(8)
+        idempotency = _idempotency("schedule run", idempotency_key, sender, schedule_id)
         while True:
             schedule = self.get(schedule_id)
-            fired = self.kept.fire(schedule, None, self.job_of(schedule, new_job_id()), nonce, durably=durably)
+            job = self.job_of(schedule, new_job_id())
+            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=idempotency, sender=sender)
             if fired.job is not None:
                 return fired.job
             if fired.became == "refused":
@@ -189,6 +199,11 @@ class Scheduler:
             # Whoever was quicker (a change, the duty that fires) is seen at the next look.
             if self.kept.put(made, before=known.revision, keep_next=same_slots) == "ok":
                 return self.get(schedule_id)
+
+
+def _idempotency(what: str, key: str | None, sender: Sender | None, request: Any) -> tuple[str, str] | None:
+    """The key as the store keeps it, and the fingerprint of its request; as at `client.submit`."""
+    return None if key is None else (digest(f"{what}\n{sender.scope if sender else ''}\n{key}"), digest(dumps(request)))
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import (
     ChecksumMismatch,
     InvalidInput,
@@ -55,6 +56,8 @@ LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
 #: Until the next look at an expired upload that a job needs, and how soon a tenant may try again that keeps too much, in seconds.
 KEPT_SECONDS, FULL_RETRY_SECONDS = 60.0, 300
 SWEEP_BATCH = 100
+#: Most records that a page of one workspace looks at, and how many at once.
+LIST_BUDGET, LIST_CHUNK = 1_000, 200
 
 logger = structlog.get_logger(__name__)
 
@@ -101,6 +104,14 @@ class Upload:
     def folder(self) -> str:
         return folder_of(self.tenant_id, self.workspace_id, self.upload_id)
 
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str]) -> Upload:
+        """From what `HGETALL` gave."""
+        numbers = {name: int(flat[name]) for name in ("length", "offset", "created_at", "expires_at")}
+        completed = int(flat["completed_at"]) if "completed_at" in flat else None
+        metadata = json.loads(flat["metadata"])
+        return cls(flat["upload_id"], flat["tenant_id"], flat["workspace_id"], completed_at=completed, metadata=metadata, **numbers)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "upload_id": self.upload_id,
@@ -115,6 +126,14 @@ class Upload:
             "expires_at": rfc3339(self.expires_at),
             "metadata": dict(self.metadata),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """Uploads, newest first, and the cursor of the next page (None: the end)."""
+
+    uploads: tuple[Upload, ...]
+    next_cursor: str | None
 
 
 def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:
@@ -163,10 +182,45 @@ class Uploads:
             flat: dict[str, str] = self._store.client.hgetall(self._store.keys("upload", upload_id))  # type: ignore[assignment]
         if not flat:
             raise UnknownUpload
-        numbers = {name: int(flat[name]) for name in ("length", "offset", "created_at", "expires_at")}
-        completed = int(flat["completed_at"]) if "completed_at" in flat else None
-        metadata = json.loads(flat["metadata"])
-        return Upload(upload_id, flat["tenant_id"], flat["workspace_id"], completed_at=completed, metadata=metadata, **numbers)
+        return Upload.from_mapping(flat)
+
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+        """A tenant's uploads, newest first.
+
+        :param workspace_id: only of this one. There is no index of a workspace: others' records are passed over, so that a page may be
+            short and still have a next one.
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+        below = read_cursor(cursor)
+        chunk = limit + 1 if workspace_id is None else LIST_CHUNK
+        found: list[Upload] = []
+        looked_at = 0
+        while True:
+            members = self._below(tenant_id, below, chunk)
+            for order, upload in members:
+                if upload is not None and workspace_id in (None, upload.workspace_id):
+                    if len(found) == limit:
+                        return UploadPage(tuple(found), None if below is None else write_cursor(below))
+                    found.append(upload)
+                below = order
+            looked_at += len(members)
+            if len(members) < chunk:
+                return UploadPage(tuple(found), None)
+            if looked_at >= LIST_BUDGET and below is not None:
+                return UploadPage(tuple(found), write_cursor(below))
+
+    def _below(self, tenant_id: str, order: int | None, most: int) -> list[tuple[int, Upload | None]]:
+        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks."""
+        highest = "+inf" if order is None else f"({order}"
+        with store_errors():
+            members: Any = self._store.client.zrevrangebyscore(
+                self._store.keys("tenant_uploads", tenant_id), highest, "-inf", 0, most, withscores=True
+            )
+            with self._store.client.pipeline(transaction=False) as pipe:
+                for upload_id, _ in members:
+                    pipe.hgetall(self._store.keys("upload", upload_id))
+                records: list[dict[str, str]] = pipe.execute()
+        return [(int(order), Upload.from_mapping(flat) if flat else None) for (_, order), flat in zip(members, records, strict=True)]
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read(n)` gives (at most n bytes, `b""` at the end) at this offset.

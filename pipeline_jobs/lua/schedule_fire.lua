@@ -3,18 +3,20 @@
 -- KEYS: prefix
 -- ARGV: id, revision, slot ms or '' (by hand), why it is to be skipped or '', job id, nonce of the job, TTL ms, ms after which to look again at a slot
 --       that must wait, most queued jobs of a tenant, of all, deadline ms from now or '', longest wait for a start ms or '',
+--       by hand: idempotency key or '', fingerprint of the request, who asks (as in submit) or '', how many jobs a second they may submit (0: any),
 --       number of fields, field, value, ..., admission
--- Returns {'fired', created_at, order, hints} | {'skipped', reason, '', hints} | {'waits', '', '', hints} (for the end of the schedule's running job)
+-- Returns {'fired', created_at, order, hints, rates it was held against (see lib/rates)} | {'skipped', reason, '', hints} | {'waits', '', '', hints} (for the end of the schedule's running job)
 --       | {'stale', '', '', {}} (it was changed) | {'gone', ...} (no such schedule, or the slot waits no more) | {'taken', ...} (another job has the id)
---       | {'refused', what submit returns, '', {}} (by hand only). Sent again: a slot is 'gone', a run by hand the same 'fired'; one job.
+--       | {'refused', what submit returns, '', {}} (by hand only; also that the key has made its job). Sent again: a slot is 'gone', a run by hand the same 'fired'; one job.
 local id, slot, why, job_id, nonce, ttl_ms = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local by_hand = slot == ''
+local idempotency, fingerprint = ARGV[13], ARGV[14]
 local schedule = load_schedule(id)
 if not schedule or not (by_hand or redis.call('ZSCORE', K.schedule_slots(id), slot)) then return {'gone', '', '', {}} end
 if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end
 local known = redis.call('HMGET', K.job(job_id), 'created_at', 'order', 'nonce')
 if known[1] and known[3] ~= nonce then return {'taken', '', '', {}} end
-if known[1] and by_hand then return {'fired', known[1], known[2], settle_and_admit()} end
+if known[1] and by_hand then return {'fired', known[1], known[2], settle_and_admit(), {}} end
 if known[1] then
   -- The server's clock was set back and the slot came again: it has its job.
   redis.call('ZREM', K.schedule_slots(id), slot)
@@ -52,16 +54,18 @@ if not by_hand and #live > 0 then
   end
 end
 
-local job, first, last = {}, 14, 13 + 2 * tonumber(ARGV[13])
+local job, first, last = {}, 18, 17 + 2 * tonumber(ARGV[17])
 for i = first, last, 2 do job[ARGV[i]] = ARGV[i + 1] end
-local refused = no_room(schedule.tenant_id, 1, ARGV[9], ARGV[10], '', 0)
+local refused = idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint)
+  or no_room(schedule.tenant_id, 1, ARGV[9], ARGV[10], ARGV[15], tonumber(ARGV[16]))
 if refused and by_hand then return {'refused', refused, '', {}} end
 if refused then
   if refused[1] == 'rate' then return skipped('rate_limited') end
   return skipped(({tenant = 'queue_full', all = 'store_full'})[refused[2]] or refused[2] .. '_full')
 end
-take_tokens(1)
+local rates = take_tokens(1)
+if idempotency ~= '' then remember_key(schedule.tenant_id, idempotency, fingerprint, job_id) end
 accept({{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(ARGV, first, last)}, deadline = tonumber(ARGV[11]), wait = tonumber(ARGV[12])}}, ttl_ms)
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
-return {'fired', job.created_at, job.order, settle_and_admit()}
+return {'fired', job.created_at, job.order, settle_and_admit(), rates}

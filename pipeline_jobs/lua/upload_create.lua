@@ -15,6 +15,9 @@ redis.call('HSET', K.upload(id), 'upload_id', id, 'tenant_id', tenant, 'workspac
   'folder', ARGV[6], 'created_at', int(NOW), 'expires_at', expires)
 if length == 0 then redis.call('HSET', K.upload(id), 'completed_at', int(NOW)) end
 redis.call('ZADD', K.uploads(), expires, id)
-redis.call('ZADD', K.tenant_uploads(tenant), int(NOW), id)
+-- No two of a tenant have one place in its list: a page goes on behind the last one's.
+local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+redis.call('SET', K.order(), int(order))
+redis.call('ZADD', K.tenant_uploads(tenant), int(order), id)
 redis.call('HINCRBY', K.usage(tenant), 'upload_bytes', ARGV[4])
 return {'ok', int(NOW), expires}

@@ -8,12 +8,12 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import Field
 
-from pipeline_jobs.web.bodies import AuditPage
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import DEFAULT_LIMIT, Limit, Parameters
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import AuditPage
 from pipeline_jobs.web.validation import validated
 
 blueprint = APIBlueprint("audit", __name__, url_prefix="/pipeline", abp_tags=[{"name": "operation"}])

@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.event_types import EventType
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.batch_bodies import BODIES
-from pipeline_jobs.web.schedule_bodies import Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval
+from pipeline_jobs.web import batch_bodies, schedule_bodies, tenant_bodies
 
 
 class StepResult(BaseModel):
@@ -152,178 +151,6 @@ class PipelineLimits(BaseModel):
     current: int = Field(description="How many are dispatched or run.")
 
 
-class ApiKey(BaseModel):
-    """An API key without its text. Times are RFC 3339 in UTC."""
-
-    key_id: str = Field(examples=["0123456789abcdef"])
-    name: str
-    tenant_id: str = Field(description="`*`: of all tenants.")
-    workspace_id: str | None = Field(description="null: of all workspaces of the tenant.")
-    role: Literal["admin", "submit", "read"]
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None = Field(description="To the minute; null: never.")
-    revoked: bool
-    revoked_at: str | None
-
-
-class NewApiKey(ApiKey):
-    """An API key with its text, this once."""
-
-    key: str = Field(description="`pjk_{key_id}_{secret}`, for `Authorization: Bearer`.")
-
-
-class ApiKeyList(BaseModel):
-    """A tenant's keys, newest first."""
-
-    keys: list[ApiKey]
-    count: int
-
-
-class AuditRow(BaseModel):
-    """One thing that was done."""
-
-    id: str
-    at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
-    actor: str = Field(description="`key:{key_id}`, `cli:{user}@{host}`, `flower:...`, `code:...`, or `loopback`: no key was needed.")
-    action: str = Field(examples=["key.created"])
-    target: str = Field(description="The id of the key, job or tenant.")
-    detail: dict[str, Any]
-
-
-class Limits(BaseModel):
-    """A tenant's own limits; null: the default of the installation holds, or there is none."""
-
-    weight: float | None
-    max_concurrent: int | None
-    max_queued: int | None
-    submit_rate: float | None
-    start_rate: float | None
-    paused: bool | None
-    max_storage_bytes: int | None
-
-
-class UsageDay(BaseModel):
-    """A tenant's figures of one day in UTC."""
-
-    date: str = Field(examples=["2026-11-24"])
-    created: int
-    completed: int
-    failed: int
-    cancelled: int
-    slot_seconds: float = Field(description="Slots held, times seconds.")
-    wait_p50_seconds: float | None = Field(description="From acceptance to the first start; null: nothing started.")
-    wait_p95_seconds: float | None
-    failure_rate: float | None = Field(description="Failed of those that completed or failed; null: there were none.")
-
-
-class Usage(BaseModel):
-    """What a tenant used, by day, today first."""
-
-    tenant_id: str
-    days: list[UsageDay]
-
-
-class WebhookEndpoint(BaseModel):
-    """Where a tenant wants its events. Times are RFC 3339 in UTC."""
-
-    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
-    tenant_id: str
-    url: str
-    events: list[str] = Field(description="Types of events; empty: all.", examples=[["job.failed"]])
-    description: str
-    enabled: bool
-    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or somebody disabled it.")
-    created_at: str
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too; null: there was none.")
-
-
-class NewWebhookEndpoint(WebhookEndpoint):
-    """An endpoint with its secret, this once."""
-
-    secret: str = Field(description="`whsec_...`: what its signatures are made with (Standard Webhooks).")
-
-
-class WebhookEndpointList(BaseModel):
-    """One page of endpoints, newest first."""
-
-    endpoints: list[WebhookEndpoint]
-    count: int = Field(description="How many endpoints are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
-
-
-class WebhookRemoval(BaseModel):
-    """An endpoint that is gone."""
-
-    endpoint_id: str
-    status: Literal["deleted"]
-
-
-class WebhookSecret(BaseModel):
-    """What signs the webhooks of a tenant's jobs (those that were made with a `webhook` of their own)."""
-
-    tenant_id: str
-    secret: str = Field(description="`whsec_...` (Standard Webhooks).")
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too.")
-
-
-class DeliveryAttempt(BaseModel):
-    """One try."""
-
-    ended_at: str
-    status: int | None = Field(description="The receiver's; null: no answer came.")
-    error: str | None = Field(examples=["http_500"], description="null: it was taken.")
-    seconds: float = Field(description="How long it took.")
-
-
-class Delivery(BaseModel):
-    """One message to one receiver. Times are RFC 3339 in UTC."""
-
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same at each try.")
-    event: str = Field(examples=["job.completed"])
-    tenant_id: str
-    subject: str = Field(description="Id of the job that it tells of; of `endpoint.test` the endpoint's.")
-    endpoint_id: str | None = Field(description="null: the job's own webhook.")
-    origin: str = Field(examples=["https://hooks.example"], description="Of the receiver's URL; the rest may hold a token of its own.")
-    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last try failed; it can be sent again.")
-    tries: int
-    created_at: str
-    ended_at: str | None
-    next_try_at: str | None
-    error: str | None = Field(description="Of the last try.")
-    attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
-
-
-class DeliveryList(BaseModel):
-    """Deliveries."""
-
-    deliveries: list[Delivery]
-    count: int
-
-
-class DeliveryPage(DeliveryList):
-    """One page of deliveries, newest first."""
-
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
-
-
-class Erasure(BaseModel):
-    """What was erased of a tenant, or would be."""
-
-    jobs: int
-    still_live: int = Field(description="Jobs that were asked to end; erase again when they have.")
-    artifact_bytes: int
-    done: bool = Field(description="Nothing of the tenant is left.")
-
-
-class AuditPage(BaseModel):
-    """One page of the audit log, newest first."""
-
-    rows: list[AuditRow]
-    count: int = Field(description="How many rows are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
-
-
 class Upload(BaseModel):
     """Media of a client's own. Times are RFC 3339 in UTC."""
 
@@ -340,6 +167,14 @@ class Upload(BaseModel):
     completed_at: str | None
     expires_at: str = Field(description="When it may be removed, if no job that has not ended needs it then.")
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
+
+
+class UploadList(BaseModel):
+    """One page of uploads, newest first."""
+
+    uploads: list[Upload]
+    count: int = Field(description="How many are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
 
 
 class EventData(BaseModel):
@@ -457,33 +292,17 @@ class Problem(BaseModel):
 
 
 PUBLIC: tuple[type[BaseModel], ...] = (
-    *BODIES,
+    *batch_bodies.BODIES,
+    *schedule_bodies.BODIES,
+    *tenant_bodies.BODIES,
     Job,
     JobList,
     Removal,
     StepResult,
     PipelineList,
     PipelineLimits,
-    ApiKey,
-    NewApiKey,
-    ApiKeyList,
-    AuditPage,
-    WebhookEndpoint,
-    NewWebhookEndpoint,
-    WebhookEndpointList,
-    WebhookRemoval,
-    WebhookSecret,
-    Delivery,
-    DeliveryList,
-    DeliveryPage,
-    Erasure,
-    Limits,
-    Usage,
     Upload,
-    Schedule,
-    ScheduleDetail,
-    ScheduleList,
-    ScheduleRemoval,
+    UploadList,
     Event,
     EventPage,
     FeedPage,

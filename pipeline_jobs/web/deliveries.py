@@ -9,7 +9,6 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, Field
 
 from pipeline_jobs.exceptions import UnknownDelivery
-from pipeline_jobs.web.bodies import Delivery, DeliveryList, DeliveryPage
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.jobs import handle_of
@@ -18,6 +17,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import DEFAULT_LIMIT, JobPath, Limit, Name, Parameters
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import Delivery, DeliveryList, DeliveryPage
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.webhooks import ledger
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import MAX_NAME, Role
 from pipeline_jobs.tenants import NAME
-from pipeline_jobs.web.bodies import ApiKey, ApiKeyList, NewApiKey
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
@@ -18,6 +17,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import Moment, Name
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import ApiKey, ApiKeyList, NewApiKey
 from pipeline_jobs.web.validation import validated
 
 blueprint = APIBlueprint(

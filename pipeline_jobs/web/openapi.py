@@ -24,7 +24,7 @@ _TEXTS: Mapping[int, str] = {
     403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
     409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
-    "Idempotency-Key is of a request that is being worked on, or whose job is gone.",
+    "Idempotency-Key is of a request that is being worked on, or whose job or schedule is gone.",
     408: "The body came too slowly.",
     412: "Another version of tus than this server's (`Tus-Version`).",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
@@ -46,7 +46,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Location": ("Where it is.", {"type": "string"}),
     "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
-    "Idempotent-Replayed": ("`true` when the key had made the job before.", {"type": "string"}),
+    "Idempotent-Replayed": ("`true` when the key had made it before.", {"type": "string"}),
     "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
     "RateLimit": (
         "By rate (of the tenant, of the key or address): how many more jobs may be sent now, and in how many seconds as many as ever.",

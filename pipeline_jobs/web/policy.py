@@ -49,6 +49,7 @@ POLICIES: Mapping[str, Policy] = {
     "pipeline_limits.set_limits": Policy.ROOT,
     "artifacts.artifact": Policy.PUBLIC,
     "uploads.create": Policy.SUBMIT,
+    "uploads.list_": Policy.READ,
     "uploads.get": Policy.READ,
     "uploads.append": Policy.SUBMIT,
     "uploads.delete": Policy.SUBMIT,

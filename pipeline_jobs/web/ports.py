@@ -23,7 +23,7 @@ from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Upload
+from pipeline_jobs.uploads import Checksum, Upload, UploadPage
 from pipeline_jobs.usage import Day
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
 from pipeline_jobs.webhooks.ledger import Delivery
@@ -215,6 +215,12 @@ class Uploads(Protocol):
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
 
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+        """A tenant's, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read` gives.
 
@@ -319,8 +325,11 @@ class Schedules(Protocol):
     """Schedules: `pipeline_jobs.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are given
     an id raise `UnknownSchedule` when there is none of it."""
 
-    def create(self, new: NewSchedule) -> Schedule:
-        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one.
+
+        :raises AlreadyScheduled: the key has made this schedule before; `KeyReused`: it has made another.
+        """
 
     def get(self, schedule_id: str) -> Schedule:
         """The schedule."""
@@ -361,9 +370,10 @@ class Schedules(Protocol):
     def delete(self, schedule_id: str) -> None:
         """Its jobs go on."""
 
-    def run_now(self, schedule_id: str) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """Make its job now.
 
+        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         :raises TryLater: a limit is in the way.
         """
 

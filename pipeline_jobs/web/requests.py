@@ -300,6 +300,17 @@ class IdempotencyHeaders(Parameters):
     )
 
 
+class ScheduleHeaders(Parameters):
+    """Headers of a request that makes a schedule."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one schedule. "
+        "The repetition is answered with that schedule (`Idempotent-Replayed: true`), another request with the same key 422.",
+    )
+
+
 class CreateHeaders(WaitHeaders, IdempotencyHeaders):
     """Headers of a request that makes a job."""
 

@@ -65,3 +65,6 @@ class ScheduleRemoval(BaseModel):
 
     schedule_id: str
     status: Literal["deleted"]
+
+
+BODIES: tuple[type[BaseModel], ...] = (Schedule, ScheduleDetail, ScheduleList, ScheduleRemoval)

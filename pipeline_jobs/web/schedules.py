@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import UnknownSchedule
+from pipeline_jobs.exceptions import AlreadyScheduled, UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules import Schedule
 from pipeline_jobs.web.bodies import Job
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
-from pipeline_jobs.web.openapi import answer, responses
+from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.ports import Schedules
+from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import job_path, job_reply, reply
+from pipeline_jobs.web.requests import IdempotencyHeaders, ScheduleHeaders
 from pipeline_jobs.web.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
 from pipeline_jobs.web.schedule_requests import (
     DEFAULT_UPCOMING,
@@ -26,9 +30,11 @@ from pipeline_jobs.web.schedule_requests import (
     ScheduleView,
 )
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.validation import validated
 
 RECENT = 20
+_SEEN = {200: answer("The schedule.", ScheduleDetail)}
 
 blueprint = APIBlueprint(
     "schedules", __name__, url_prefix="/pipeline/schedules", abp_tags=[{"name": "schedules", "description": "Jobs by the clock."}]
@@ -36,18 +42,33 @@ blueprint = APIBlueprint(
 blueprint.before_request(require_queue)
 
 
+def _kept() -> Schedules:
+    return web().parts.schedules
+
+
 def _own(schedule_id: str) -> Schedule:
     """:raises UnknownSchedule: there is none, or it is another's."""
-    found = web().parts.schedules.get(schedule_id)
+    found = _kept().get(schedule_id)
     if not caller().sees(found):
         raise UnknownSchedule
     return found
 
 
 def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, Any]:
-    kept = web().parts.schedules
-    slots = [rfc3339(slot) for slot in kept.upcoming(schedule, upcoming)]
-    return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in kept.log(schedule.schedule_id, RECENT)]}
+    slots = [rfc3339(slot) for slot in _kept().upcoming(schedule, upcoming)]
+    return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in _kept().log(schedule.schedule_id, RECENT)]}
+
+
+def _made_before(schedule_id: str) -> Schedule:
+    """:raises Refused: 409, it was removed since."""
+    try:
+        return _kept().get(schedule_id)
+    except UnknownSchedule:
+        raise Refused(409, "schedule_gone", "the schedule that this Idempotency-Key made was removed since") from None
+
+
+def _created(made: Schedule, **headers: str) -> Response:
+    return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
 
 
 def _note(action: str, schedule: Schedule, **detail: Any) -> None:
@@ -55,19 +76,29 @@ def _note(action: str, schedule: Schedule, **detail: Any) -> None:
     web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
 
 
+def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule], **detail: Any) -> Response:
+    """Change a schedule of the caller's, note it, and show it as it is then. Another's is not even looked at by `change`."""
+    changed = change(_own(path.schedule_id).schedule_id)
+    _note(action, changed, **detail)
+    return reply(_detail(changed))
+
+
 @blueprint.post(
     "",
     summary="Make a schedule",
     description="At each moment that `cron` names in `timezone` a job is made. A slot is fired once, or the schedule says why not.",
-    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location")}, 400, 404, 413, 415, 422, 429, 503),
+    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location", REPLAYED)}, 400, 404, 409, 413, 415, 422, 429, 503),
 )
 @validated
-def create(body: ScheduleRequest) -> Response:
-    new = body.to_new()
-    new = replace(new, job=caller().new_job(new.job, body.model_fields_set))
-    made = web().parts.schedules.create(new)
+def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
+    who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
+    new = replace(new, job=who.new_job(new.job, body.model_fields_set))
+    try:
+        made = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
+    except AlreadyScheduled as known:
+        return _created(_made_before(known.schedule_id), **{REPLAYED: "true"})
     _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
-    return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}"})
+    return _created(made)
 
 
 @blueprint.get(
@@ -79,8 +110,7 @@ def create(body: ScheduleRequest) -> Response:
 @validated
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    kept = web().parts.schedules
-    found, following = kept.list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
     return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
 
 
@@ -88,7 +118,7 @@ def list_(query: ScheduleListRequest) -> Response:
     "/<schedule_id>",
     summary="See a schedule",
     description="With its next slots, and what became of the last ones.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 422, 503),
+    responses=responses(_SEEN, 400, 404, 422, 503),
 )
 @validated
 def get(path: SchedulePath, query: ScheduleView) -> Response:
@@ -99,14 +129,12 @@ def get(path: SchedulePath, query: ScheduleView) -> Response:
     "/<schedule_id>",
     summary="Change a schedule",
     description="What is absent stays. With another `cron` or `timezone` the next slot is the first one from now on.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 400, 404, 413, 415, 422, 503),
+    responses=responses(_SEEN, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def change(path: SchedulePath, body: ScheduleChange) -> Response:
-    _own(path.schedule_id)
-    changed = web().parts.schedules.change(path.schedule_id, **body.to_changes())
-    _note("changed", changed, fields=sorted(body.model_dump(exclude_none=True)))
-    return reply(_detail(changed))
+    fields = sorted(body.model_dump(exclude_none=True))
+    return _changed(path, "changed", lambda schedule_id: _kept().change(schedule_id, **body.to_changes()), fields=fields)
 
 
 @blueprint.delete(
@@ -118,7 +146,7 @@ def change(path: SchedulePath, body: ScheduleChange) -> Response:
 @validated
 def delete(path: SchedulePath) -> Response:
     gone = _own(path.schedule_id)
-    web().parts.schedules.delete(path.schedule_id)
+    _kept().delete(path.schedule_id)
     _note("deleted", gone)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
@@ -127,39 +155,36 @@ def delete(path: SchedulePath) -> Response:
     "/<schedule_id>/pause",
     summary="Pause a schedule",
     description="Nothing is fired until it is resumed; slots that wait are skipped. Safe to repeat.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+    responses=responses(_SEEN, 404, 503),
 )
 @validated
 def pause(path: SchedulePath) -> Response:
-    _own(path.schedule_id)
-    paused = web().parts.schedules.pause(path.schedule_id)
-    _note("paused", paused)
-    return reply(_detail(paused))
+    return _changed(path, "paused", _kept().pause)
 
 
 @blueprint.post(
     "/<schedule_id>/resume",
     summary="Resume a schedule",
     description="It goes on with the first slot from now on; nothing is caught up. Safe to repeat.",
-    responses=responses({200: answer("The schedule.", ScheduleDetail)}, 404, 503),
+    responses=responses(_SEEN, 404, 503),
 )
 @validated
 def resume(path: SchedulePath) -> Response:
-    _own(path.schedule_id)
-    resumed = web().parts.schedules.resume(path.schedule_id)
-    _note("resumed", resumed)
-    return reply(_detail(resumed))
+    return _changed(path, "resumed", _kept().resume)
 
 
 @blueprint.post(
     "/<schedule_id>/run",
     summary="Run a schedule now",
-    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are.",
-    responses=responses({201: answer("The job.", Job, "Location", "ETag", "Retry-After")}, 404, 422, 429, 503),
+    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are. The limits of a new job hold.",
+    responses=responses(
+        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", REPLAYED, *RATE_HEADERS)}, 404, 409, 422, 429, 503
+    ),
 )
 @validated
-def run(path: SchedulePath) -> Response:
-    here, schedule = web(), _own(path.schedule_id)
-    job = here.parts.results(here.parts.schedules.run_now(path.schedule_id).job_id).record()
-    _note("run", schedule, job_id=job.job_id)
-    return job_reply(job, 201, {"Location": job_path(job)})
+def run(path: SchedulePath, header: IdempotencyHeaders) -> Response:
+    schedule = _own(path.schedule_id)
+    job, headers = run_schedule(path.schedule_id, header.idempotency_key)
+    if REPLAYED not in headers:
+        _note("run", schedule, job_id=job.job_id)
+    return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -35,6 +35,21 @@ def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, di
     return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
 
 
+def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]]:
+    """The same for a run of a schedule that is asked for.
+
+    :raises UnknownSchedule:
+    """
+    parts = web().parts
+
+    def run(sender: Sender) -> Job:
+        made = parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender)
+        # As it is now: it may have been dispatched already.
+        return parts.results(made.job_id).record()
+
+    return _made("schedule runs", key, run)
+
+
 def check_key(key: str | None) -> str | None:
     """:raises Refused: 422, the Idempotency-Key is too long or empty."""
     if key is not None and not 0 < len(key) <= MAX_KEY:

@@ -7,7 +7,6 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.web.bodies import Erasure, Limits, Usage
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.keys import TenantPath
@@ -16,6 +15,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import Days, Flag, Parameters
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import Erasure, Limits, Usage
 from pipeline_jobs.web.validation import validated
 
 DEFAULT_DAYS = 7

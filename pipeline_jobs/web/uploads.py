@@ -15,13 +15,13 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.uploads import UPLOAD_ID, Checksum, Interrupted
 from pipeline_jobs.uploads import Upload as Record
 from pipeline_jobs.web import tus
-from pipeline_jobs.web.bodies import Upload
+from pipeline_jobs.web.bodies import Upload, UploadList
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
-from pipeline_jobs.web.requests import Name, Parameters
+from pipeline_jobs.web.requests import DEFAULT_LIMIT, Limit, Name, Parameters
 from pipeline_jobs.web.slow import WATCH
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.validation import validated
@@ -57,6 +57,15 @@ class UploadScope(Parameters):
 
     tenant_id: Name | None = Field(None, description="Absent: the key's tenant, else `default`.")
     workspace_id: Name | None = Field(None, description="Absent: the key's workspace, else `main`. Only its jobs can use the upload.")
+
+
+class UploadListRequest(Parameters):
+    """Which uploads."""
+
+    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
+    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Most uploads on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 
 
 class _TusHeaders(Parameters):
@@ -139,6 +148,23 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     if body.comes:
         upload = _append(upload, 0, body, checksum)
     return reply(upload.to_dict(), 201, {**tus.headers(upload), "Location": f"{_PATH}/{upload.upload_id}"})
+
+
+@blueprint.get(
+    "",
+    summary="List uploads",
+    description="Of a tenant, newest first: those that are not complete too. With one workspace (a parameter, or the key's) a page may "
+    "hold fewer than `limit` and still have a next one.",
+    responses=responses({200: answer("One page.", UploadList, "Tus-Resumable")}, 400, 404, 422, 503),
+)
+@validated
+def list_(query: UploadListRequest) -> Response:
+    tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
+    if tenant_id is None:
+        raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
+    page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
+    found = [upload.to_dict() for upload in page.uploads]
+    return reply({"uploads": found, "count": len(found), "next_cursor": page.next_cursor})
 
 
 @blueprint.get(

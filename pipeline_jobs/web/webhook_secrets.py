@@ -6,7 +6,6 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.job import rfc3339
-from pipeline_jobs.web.bodies import WebhookSecret
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.keys import TenantPath
@@ -14,6 +13,7 @@ from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import WebhookSecret
 from pipeline_jobs.web.validation import validated
 
 blueprint = APIBlueprint("webhook_secrets", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "webhooks"}])

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownEndpoint
 from pipeline_jobs.tenants import DEFAULT_TENANT
-from pipeline_jobs.web.bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.replies import reply
 from pipeline_jobs.web.requests import DEFAULT_LIMIT, Limit, Name, Parameters
 from pipeline_jobs.web.state import web
+from pipeline_jobs.web.tenant_bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
 from pipeline_jobs.web.validation import validated
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION, Endpoint
 from pipeline_jobs.webhooks.targets import MAX_URL

@@ -117,6 +117,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/uploads"): Route(
         "submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}
     ),
+    ("GET", "/pipeline/uploads"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/uploads?tenant_id={tenant}"),
     ("GET", "/pipeline/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/uploads/{upload}"),
     ("PATCH", "/pipeline/uploads/<upload_id>"): Route(
         "submit",
@@ -510,6 +511,50 @@ def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> No
     assert world.ask("GET", f"/pipeline/schedules/{other.schedule_id}", "workspace").status_code == 404
     assert world.ask("GET", "/pipeline/schedules?workspace_id=w2", "workspace").status_code == 403
     del world.texts["workspace"]
+
+
+def test_a_key_of_a_workspace_lists_the_uploads_of_no_other(world: World) -> None:
+    _, world.texts["workspace"] = world.keys.create("acme", Role.READ, actor="test", workspace_id="w1")
+    try:
+        mine = [world.uploads.create("acme", "w1", 1).upload_id for _ in range(3)]
+        world.uploads.create("acme", "w2", 1)
+        world.uploads.create("other", "w1", 1)
+        seen, cursor = [], ""
+        while True:
+            body = world.ask("GET", f"/pipeline/uploads?limit=2{cursor}", "workspace").get_json()
+            seen += [upload["upload_id"] for upload in body["uploads"]]
+            if body["next_cursor"] is None:
+                break
+            cursor = f"&cursor={body['next_cursor']}"
+        assert seen == mine[::-1]
+        assert world.ask("GET", "/pipeline/uploads?workspace_id=w2", "workspace").status_code == 403
+        # A cursor says a place in time, not whose.
+        theirs = world.ask("GET", "/pipeline/uploads?tenant_id=other&limit=1", "global admin").get_json()["next_cursor"]
+        went_on = world.ask("GET", f"/pipeline/uploads?cursor={theirs}", "workspace").get_json()["uploads"] if theirs else []
+        assert {upload["upload_id"] for upload in went_on} <= set(mine)
+        assert {upload["tenant_id"] for upload in world.ask("GET", "/pipeline/uploads?limit=100", "read").get_json()["uploads"]} == {"acme"}
+    finally:
+        del world.texts["workspace"]
+
+
+def test_an_idempotency_key_of_a_workspace_says_nothing_of_the_schedules_of_another(world: World) -> None:
+    hourly, same = {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}, {"Idempotency-Key": "of a workspace"}
+    for name in ("blog1", "blog2"):
+        _, world.texts[name] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id=name)
+    try:
+        made = [world.ask("POST", "/pipeline/schedules", name, hourly, **same) for name in ("blog1", "blog2", "tenant admin", "blog1")]
+        assert [answer.headers.get("Idempotent-Replayed") for answer in made] == [None, None, None, "true"]
+        assert len({answer.get_json()["schedule_id"] for answer in made}) == 3
+        # Another request with it is refused to those whose it is; to others it is a new key.
+        assert world.ask("POST", "/pipeline/schedules", "blog2", {**hourly, "name": "x"}, **same).status_code == 422
+        runs = [
+            world.ask("POST", made[0].headers["Location"] + "/run", name, **same) for name in ("blog1", "tenant admin", "blog2", "blog1")
+        ]
+        assert [(answer.status_code, answer.headers.get("Idempotent-Replayed")) for answer in runs] == [
+            (201, None), (201, None), (404, None), (201, "true"),
+        ]  # fmt: skip
+    finally:
+        del world.texts["blog1"], world.texts["blog2"]
 
 
 def test_the_feed_and_a_foreign_jobs_token_never_leave_the_tenant(world: World) -> None:

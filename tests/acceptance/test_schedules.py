@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from pipeline_jobs import audit
 from pipeline_jobs.states import JobStatus
@@ -50,3 +51,28 @@ def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callabl
     assert (unknown.returncode, "There is no schedule" in unknown.stderr) == (1, True)
     actions = [row.action for row in audit.page(store)[0]]
     assert actions == ["schedule.resumed", "schedule.run", "schedule.paused", "schedule.created"]
+
+
+def test_many_requests_with_one_key_make_one_schedule_and_one_run_and_runs_keep_to_the_senders_rate(
+    make_stack: Callable[..., Stack],
+) -> None:
+    stack = make_stack(submit_rate_per_key=0.001)
+    api = stack.api()
+    body, key = {"cron": "0 0 1 1 *", "tenant_id": "acme", "job": {"pipeline": "sleep"}}, {"Idempotency-Key": "k"}
+    with ThreadPoolExecutor(16) as threads:
+        made = list(threads.map(lambda _: api.post("/pipeline/schedules", body, headers=key), range(64)))
+        path = made[0].headers["Location"]
+        runs = list(threads.map(lambda _: api.post(path + "/run", None, headers=key), range(64)))
+    for answers in (made, runs):
+        assert {answer.status_code for answer in answers} == {201}, answers[0].text
+        assert len({answer.headers["Location"] for answer in answers}) == 1
+        assert [answer.headers.get("Idempotent-Replayed") for answer in answers].count(None) == 1
+    assert [one["outcome"] for one in api.get(path).json()["recent"]] == ["manual"]
+    # Schedules are no jobs, and of the runs only the one that made a job cost anything: all that this sender has for 1000 s.
+    first = next(answer for answer in runs if "Idempotent-Replayed" not in answer.headers)
+    assert (first.headers["RateLimit-Policy"], first.headers["RateLimit"]) == ('"address";q=1;w=1000', '"address";r=0;t=1000')
+    refused = api.post(path + "/run", None)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert 990 <= int(refused.headers["Retry-After"]) <= 1000
+    assert refused.headers["RateLimit"].startswith('"address";r=0;t=')
+    assert [row.action for row in audit.page(stack.client.store)[0]] == ["schedule.run", "schedule.created"]

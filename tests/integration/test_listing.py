@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.cursors import write_cursor
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.listing import BUDGET, JobQuery, write_cursor
+from pipeline_jobs.listing import BUDGET, JobQuery
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,17 @@ from hypothesis import strategies as st
 from pipeline_jobs import failpoints
 from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.erase import erase_tenant
-from pipeline_jobs.exceptions import InvalidInput, QueueFull, StoreFull, TooManySchedules, UnknownSchedule
+from pipeline_jobs.exceptions import (
+    AlreadyScheduled,
+    AlreadySubmitted,
+    InvalidInput,
+    KeyReused,
+    QueueFull,
+    RateLimited,
+    StoreFull,
+    TooManySchedules,
+    UnknownSchedule,
+)
 from pipeline_jobs.fire import Fire, job_id_of
 from pipeline_jobs.guard import StoreGuard
 from pipeline_jobs.job import NewJob
@@ -27,6 +38,7 @@ from pipeline_jobs.metrics import render
 from pipeline_jobs.schedule_store import ScheduleStore, Skip
 from pipeline_jobs.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.schedules import CatchUp, Overlap, Schedule
+from pipeline_jobs.senders import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store, connect
@@ -87,6 +99,28 @@ class Clockwork:
         for one in self.scheduler.log(schedule.schedule_id, 50):
             counted[one.outcome] += one.count
         return counted
+
+
+def together(ask: Callable[[], str], threads: int = 12, times: int = 5) -> tuple[list[str], list[str]]:
+    """Ask so often at once. :return: ids that were made, and ids that the key had made before."""
+    made: list[str] = []
+    replayed: list[str] = []
+
+    def some() -> None:
+        for _ in range(times):
+            try:
+                made.append(ask())
+            except AlreadySubmitted as known:
+                replayed.append(known.job_id)
+            except AlreadyScheduled as known:
+                replayed.append(known.schedule_id)
+
+    running = [threading.Thread(target=some) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return made, replayed
 
 
 @pytest.fixture
@@ -541,6 +575,82 @@ class TestByHand:
         with pytest.raises(QueueFull):
             clockwork.scheduler.run_now(made.schedule_id)
         assert clockwork.outcomes(made) == {}
+
+    def test_a_rate_is_held_against_whoever_asks_too_and_a_refusal_keeps_no_key(self, clockwork: Clockwork) -> None:
+        clockwork = Clockwork(clockwork.cell.with_settings(submit_rate_per_key=1.0))
+        clockwork.store.set_limits("acme", {"submit_rate": 100})
+        made, sender = clockwork.make(), Sender("key:one")
+        clockwork.scheduler.run_now(made.schedule_id, sender=sender)
+        assert [(rate.name, rate.left) for rate in sender.rates] == [("tenant", 99), ("key", 0)]
+        with pytest.raises(RateLimited) as limited:
+            clockwork.scheduler.run_now(made.schedule_id, sender=Sender("key:one"), idempotency_key="k")
+        assert (limited.value.whose, limited.value.retry_after) == ("key", 1)
+        assert clockwork.outcomes(made) == {"manual": 1}
+        # It is no other's, and the clock is nobody.
+        clockwork.scheduler.run_now(made.schedule_id, sender=Sender("key:two"), idempotency_key="k")
+        assert clockwork.outcomes(made) == {"manual": 2}
+
+    def test_many_requests_with_one_key_make_one_job_and_cost_one_token(self, clockwork: Clockwork) -> None:
+        clockwork.store.set_limits("acme", {"submit_rate": 1})
+        made, other = clockwork.make(), clockwork.make()
+        made_jobs, replayed = together(lambda: clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k").job_id)
+        assert (len(made_jobs), replayed) == (1, made_jobs * 59)
+        assert clockwork.jobs(made) == made_jobs
+        assert clockwork.outcomes(made) == {"manual": 1}
+        assert differences(clockwork.store) == []
+        with pytest.raises(KeyReused):
+            clockwork.scheduler.run_now(other.schedule_id, idempotency_key="k")
+        # The request is to run it: another template is no other request.
+        clockwork.scheduler.change(made.schedule_id, job=NewJob(pipeline="sleep", params={"seconds": 9}))
+        with pytest.raises(AlreadySubmitted):
+            clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k")
+
+    def test_sent_again_with_its_key_it_is_the_same_answer(self, clockwork: Clockwork) -> None:
+        made = clockwork.make()
+        job = clockwork.scheduler.job_of(made, "job_1_00000000")
+        assert {clockwork.kept.fire(made, None, job, "n", idempotency=("k", "f")).became for _ in range(2)} == {"fired"}
+        other = clockwork.scheduler.job_of(made, "job_1_00000001")
+        assert clockwork.kept.fire(made, None, other, "m", idempotency=("k", "f")).refusal == ["same", job.job_id]
+
+
+class TestAnIdempotencyKey:
+    def test_many_requests_make_one_schedule(self, clockwork: Clockwork) -> None:
+        made, replayed = together(lambda: clockwork.scheduler.create(HOURLY, idempotency_key="k").schedule_id)
+        assert (len(made), replayed) == (1, made * 59)
+        assert [one.schedule_id for one in clockwork.scheduler.list(tenant_id="acme")[0]] == made
+
+    def test_it_is_its_tenants_and_its_senders_own_and_of_one_request(self, clockwork: Clockwork) -> None:
+        first = clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        others = [
+            clockwork.scheduler.create(replace(HOURLY, job=NewJob(pipeline="sleep", tenant_id="other")), idempotency_key="k"),
+            clockwork.scheduler.create(HOURLY, idempotency_key="k", sender=Sender(scope="schedules\nw1")),
+            clockwork.scheduler.create(HOURLY, idempotency_key="key with spaces: \u00e9\n" * 20),
+        ]
+        assert len({one.schedule_id for one in (first, *others)}) == 4
+        # A job's key is another one.
+        clockwork.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), idempotency_key="k")
+        for changes in ({"name": "x"}, {"paused": True}, {"cron": "1 * * * *"}, {"overlap": Overlap.QUEUE}):
+            with pytest.raises(KeyReused):
+                clockwork.scheduler.create(replace(HOURLY, **changes), idempotency_key="k")  # type: ignore[arg-type]
+        with pytest.raises(AlreadyScheduled) as known:
+            clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        assert known.value.schedule_id == first.schedule_id
+        assert 86_000 < clockwork.store.client.ttl(next(clockwork.store.client.scan_iter("*idempotency:other:*"))) <= 86_400
+        assert not any("key with" in key for key in clockwork.store.client.scan_iter("*idempotency*"))
+
+    def test_a_full_tenant_is_told_of_what_its_key_made_and_a_refusal_keeps_no_key(self, clockwork: Clockwork) -> None:
+        clockwork = Clockwork(clockwork.cell.with_settings(max_schedules_per_tenant=1))
+        first = clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        with pytest.raises(AlreadyScheduled):
+            clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        with pytest.raises(TooManySchedules):
+            clockwork.scheduler.create(HOURLY, idempotency_key="another")
+        clockwork.scheduler.delete(first.schedule_id)
+        assert clockwork.scheduler.create(HOURLY, idempotency_key="another").schedule_id != first.schedule_id
+
+    def test_sent_again_by_the_connection_it_is_the_same_answer(self, clockwork: Clockwork) -> None:
+        made = clockwork.make().evolve(schedule_id="sch_1_00000000", revision="r")
+        assert [clockwork.kept.put(made, most=9, idempotency=("k", "f")) for _ in range(2)] == ["ok", "ok"]
 
 
 class TestMaking:

@@ -362,3 +362,55 @@ def test_a_missing_part_is_said_not_skipped(bench: Bench) -> None:
     (bench.folder / bench.files()[2]).unlink()
     with pytest.raises(SourceNotFound):
         bench.read(upload)
+
+
+def listed(bench: Bench, tenant_id: str = "acme", workspace_id: str | None = None, limit: int = 2) -> tuple[list[Upload], int]:
+    """All pages, and how many they were."""
+    found: list[Upload] = []
+    cursor, pages = None, 0
+    while True:
+        page = bench.uploads.page(tenant_id, workspace_id, cursor=cursor, limit=limit)
+        pages += 1
+        found += page.uploads
+        if page.next_cursor is None:
+            return found, pages
+        cursor = page.next_cursor
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 100])
+def test_a_list_has_every_upload_of_the_tenant_once_newest_first(bench: Bench, limit: int) -> None:
+    # Many in one millisecond.
+    made = [bench.begin(n, workspace_id=f"w{n % 2}") for n in range(9)]
+    bench.begin(tenant_id="other")
+    found, pages = listed(bench, limit=limit)
+    assert (found, pages) == (made[::-1], -(-9 // limit))
+    assert listed(bench, workspace_id="w1", limit=limit)[0] == made[1::2][::-1]
+    assert listed(bench, workspace_id="nobody") == ([], 1)
+    assert listed(bench, "ghost") == ([], 1)
+
+
+def test_a_page_goes_on_behind_the_last_one_whatever_came_and_went_meanwhile(bench: Bench) -> None:
+    made = [bench.begin() for _ in range(6)]
+    first = bench.uploads.page("acme", limit=2)
+    newer = bench.begin()
+    for gone in (made[4], made[3]):
+        bench.uploads.delete(gone.upload_id)
+    second = bench.uploads.page("acme", cursor=first.next_cursor, limit=2)
+    assert ([*first.uploads], [*second.uploads]) == ([made[5], made[4]], [made[2], made[1]])
+    assert listed(bench)[0] == [newer, made[5], *made[2::-1]]
+    # Its record went, and not yet its place.
+    bench.cell.store.client.delete(bench.cell.store.keys("upload", made[2].upload_id))
+    assert listed(bench, limit=100)[0] == [newer, made[5], made[1], made[0]]
+    for wrong in ("x", "", "AAAA"):
+        with pytest.raises(InvalidInput):
+            bench.uploads.page("acme", cursor=wrong)
+
+
+def test_a_page_of_one_workspace_looks_at_so_many_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LIST_CHUNK", 2)
+    monkeypatch.setattr(module, "LIST_BUDGET", 4)
+    mine = [bench.begin(workspace_id="w1") for _ in range(2)]
+    for _ in range(9):
+        bench.begin(workspace_id="w2")
+    assert bench.uploads.page("acme", "w1").uploads == ()
+    assert listed(bench, workspace_id="w1") == (mine[::-1], 3)

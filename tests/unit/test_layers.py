@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -18,7 +19,7 @@ TOP = "pipeline_jobs"
 LEVELS = {
     "": 0, "logs": 0,
     "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0, "addresses": 0, "event_types": 0,
-    "scripts": 1, "refusals": 1, "connection": 1, "failpoints": 1, "settings": 1, "tenants": 1, "senders": 1, "cron": 1,
+    "scripts": 1, "refusals": 1, "connection": 1, "failpoints": 1, "settings": 1, "tenants": 1, "senders": 1, "cron": 1, "cursors": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3, "schedules": 3,
     "run": 4, "guard": 4, "listing": 4, "outputs": 4, "waits": 4, "media": 4, "webhooks": 4, "schedule_store": 4,
@@ -156,6 +157,16 @@ def test_the_table_of_libraries_has_no_leftovers() -> None:
     used = {(library, name) for name, (_, libraries) in IMPORTS.items() for library in libraries}
     wanted = {(library, place) for library, places in PLACES.items() for place in places}
     assert {(library, place) for library, place in wanted if not any(begins(name, place) for lib, name in used if lib == library)} == set()
+
+
+def test_errors_are_imported_from_their_package_and_all_of_them_can_be() -> None:
+    inside = {name for name in MODULES if name.startswith("exceptions.")}
+    assert {name for name, (own, _) in IMPORTS.items() if folder(name) != "exceptions" and own & inside} == set()
+    defined = {node.name for name in inside for node in ast.parse(MODULES[name].read_text()).body if isinstance(node, ast.ClassDef)}
+    given = {dotted.rpartition(".")[2] for dotted in imports(ast.parse(MODULES["exceptions"].read_text())) if begins(dotted, TOP)}
+    assert defined == given
+    documented = set(re.findall(r"^\W*(\w+)", str(ast.get_docstring(ast.parse(MODULES["exceptions"].read_text()))), re.MULTILINE))
+    assert defined <= documented
 
 
 def test_nothing_is_imported_inside_functions() -> None:

@@ -12,6 +12,7 @@ from tests.unit.web.test_bad_requests import BODIES, QUERIES, RAW, TYPES
 JSON = "application/json"
 TUS = "application/offset+octet-stream"
 URL = "https://media.example/clip.mp4"
+HOURLY = b'{"cron":"0 * * * *","job":{"pipeline":"sleep"}}'
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ OTHER_METHODS = (
     ("/pipeline/jobs/{job}/cancel", "GET PUT PATCH DELETE"),
     ("/pipeline/run", "GET PUT PATCH DELETE"),
     ("/pipeline/pipelines", "POST PUT PATCH DELETE"),
-    ("/pipeline/uploads", "GET PUT PATCH DELETE"),
+    ("/pipeline/uploads", "PUT PATCH DELETE"),
     ("/pipeline/uploads/{upload}", "POST PUT"),
     ("/pipeline/tenants/acme", "GET POST PUT PATCH"),
     ("/pipeline/tenants/acme/limits", "POST PATCH DELETE"),
@@ -228,6 +229,10 @@ def _refused() -> Iterator[Bad]:
     for key in ("x" * 256, "x" * 5000):
         headers = {"Content-Type": JSON, "Idempotency-Key": key}
         yield Bad(f"a key of {len(key)}", "POST", "/pipeline/jobs", 422, "Idempotency-Key", b'{"pipeline":"sleep"}', headers)
+        yield Bad(f"a key of {len(key)}", "POST", "/pipeline/schedules", 422, "Idempotency-Key", HOURLY, headers)
+        yield Bad(
+            f"a key of {len(key)}", "POST", "/pipeline/schedules/{schedule}/run", 422, "Idempotency-Key", headers={"Idempotency-Key": key}
+        )
 
 
 def _queries() -> Iterator[Bad]:
@@ -342,6 +347,16 @@ def _uploads() -> Iterator[Bad]:
     wrong = {"Upload-Offset": "0", "Content-Type": TUS, "Upload-Checksum": "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk="}
     yield Bad("another checksum", "PATCH", go_on, 460, "Upload-Checksum", b"x", wrong)
     yield Bad("an unknown parameter", "POST", begin + "?tenant=acme", 400, "tenant", headers={"Upload-Length": "1"})
+    for query, status, named in (
+        ("", 422, "tenant_id"), ("workspace_id=main", 422, "tenant_id"), ("tenant_id=", 422, "tenant_id"),
+        ("tenant_id=acme&workspace_id=-a", 422, "workspace_id"), ("tenant_id=acme&limit=0", 422, "limit"),
+        ("tenant_id=acme&limit=101", 422, "limit"), ("tenant_id=acme&limit=x", 422, "limit"), ("tenant_id=acme&cursor=", 422, "cursor"),
+        ("tenant_id=acme&cursor=!", 422, "cursor"), ("tenant_id=acme&cursor=" + "_" * 11, 422, "cursor"),
+        ("tenant_id=acme&complete=true", 400, "complete"), ("tenant_id=acme&tenant_id=acme", 400, "tenant_id"),
+    ):  # fmt: skip
+        yield Bad("a parameter", "GET", f"{begin}?{query}", status, named)
+    for odd in ODD_TENANTS:
+        yield Bad("an odd tenant", "GET", f"{begin}?tenant_id={odd.replace('%2f', '/')}", 422, "tenant_id")
     yield Bad("an upload in use", "DELETE", "/pipeline/uploads/{used}", 409, "job")
 
 
@@ -425,4 +440,9 @@ def _states() -> Iterator[Bad]:
     for path in ("/pipeline/jobs/{ended}", "/pipeline/jobs/{running}"):
         yield Bad("it waits no more", "PATCH", path, 409, "wait", b'{"priority":1}', {"Content-Type": JSON})
     same = {"Content-Type": JSON, "Idempotency-Key": "used before"}
+    for name, status, named in (("used before", 422, "Idempotency-Key"), ("its schedule is gone", 409, "schedule")):
+        headers = {"Content-Type": JSON, "Idempotency-Key": name}
+        yield Bad(f"a key, {name}", "POST", "/pipeline/schedules", status, named, HOURLY, headers)
+    for name, status, named in (("used before", 422, "Idempotency-Key"), ("its job is gone", 409, "job")):
+        yield Bad(f"a key, {name}", "POST", "/pipeline/schedules/{schedule}/run", status, named, headers={"Idempotency-Key": name})
     yield Bad("a key of another request", "POST", "/pipeline/jobs", 422, "Idempotency-Key", b'{"pipeline":"sleep","priority":9}', same)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -20,7 +22,7 @@ from pipeline_jobs.store import ClaimRefused
 from pipeline_jobs.uploads import Uploads
 from pipeline_jobs.web.bodies import Problem
 from pipeline_jobs.worker.app import create_celery
-from tests.acceptance.bad_requests.table import Bad, corpus
+from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
 from tests.declared import PAGE, UNDOCUMENTED, Declared
 from tests.servers import Server
 
@@ -48,20 +50,32 @@ class World:
         ended, running = (self._started() for _ in range(2))
         self.store.finish(ended[0], ended[1], JobStatus.COMPLETED, result={"success": True, "data": {}})
         self.jobs.submit(NewJob(url=whole[0].url))
-        self.client.post(
-            "/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "used before", "Authorization": f"Bearer {self.key}"}
-        )
+        self._make("/pipeline/jobs", {"pipeline": "sleep"}, "used before")
+        other = self._make("/pipeline/schedules", {"cron": "1 * * * *", "job": {"pipeline": "sleep"}}, "used before")
+        self._make(other + "/run", None, "used before")
+        scheduler = Scheduler(self.jobs)
+        scheduler.delete(self._make("/pipeline/schedules", json.loads(HOURLY), "its schedule is gone").rpartition("/")[2])
+        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule_id
+        gone = self._make(f"/pipeline/schedules/{schedule_id}/run", None, "its job is gone").rpartition("/")[2]
+        self.jobs.cancel(gone)
+        self.jobs.delete(gone)
         self.things = {
             "{job}": self.jobs.submit(NewJob(pipeline="sleep")).job_id,
             "{ended}": ended[0],
             "{running}": running[0],
             "{hook}": jobs.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
-            "{schedule}": Scheduler(self.jobs).create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule_id,
+            "{schedule}": schedule_id,
             "{used}": whole[0].upload_id,
             "{upload}": uploads.create("default", "main", 10).upload_id,
             "{incomplete}": uploads.create("default", "main", 10).upload_id,
             "{foreign}": uploads.create("other", "main", 0).upload_id,
         }
+
+    def _make(self, path: str, body: dict[str, Any] | None, key: str) -> str:
+        """With this Idempotency-Key. :return: where it is."""
+        made = self.client.post(path, json=body, headers={"Idempotency-Key": key, "Authorization": f"Bearer {self.key}"})
+        assert made.status_code == 201, made.text
+        return made.headers["Location"]
 
     def _started(self) -> tuple[str, int]:
         job = self.jobs.submit(NewJob(pipeline="sleep"))

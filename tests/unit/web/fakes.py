@@ -15,8 +15,10 @@ from pipeline_jobs.audit import Row
 from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
 from pipeline_jobs.bulk import Cancelled
 from pipeline_jobs.client import Client
+from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.erase import Erased
 from pipeline_jobs.exceptions import (
+    AlreadyScheduled,
     AlreadySubmitted,
     ChecksumMismatch,
     InvalidInput,
@@ -32,7 +34,7 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery, read_cursor, write_cursor
+from pipeline_jobs.listing import JobPage, JobQuery
 from pipeline_jobs.overview import Now
 from pipeline_jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
@@ -45,7 +47,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import Store
 from pipeline_jobs.stream_tokens import StreamTokens
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Interrupted, Upload
+from pipeline_jobs.uploads import Checksum, Interrupted, Upload, UploadPage
 from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
@@ -421,12 +423,18 @@ class FakeScheduleStore(ScheduleStore):
         self.jobs = jobs
         self.found: dict[str, Schedule] = {}
         self.lines: dict[str, list[Outcome]] = {}
+        #: By tenant and key: the fingerprint of the request, and what it made.
+        self.made_by_key: dict[tuple[str, str], tuple[str, str]] = {}
 
     def now(self) -> int:
         self.jobs.ask()
         return NOON
 
-    def put(self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False) -> str:
+    def put(
+        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
+    ) -> str:
+        if (made := self._made_before(schedule.tenant_id, idempotency)) is not None:
+            raise AlreadyScheduled(made)
         if not before and sum(one.tenant_id == schedule.tenant_id for one in self.found.values()) >= most:
             return "full"
         known = self.found.get(schedule.schedule_id, schedule.evolve(created_at=NOON, order=len(self.found) + 1))
@@ -434,6 +442,7 @@ class FakeScheduleStore(ScheduleStore):
         self.found[schedule.schedule_id] = schedule.evolve(
             created_at=known.created_at, order=known.order, updated_at=NOON, next_run_at=following
         )
+        self._remember(schedule.tenant_id, idempotency, schedule.schedule_id)
         return "ok"
 
     def get(self, schedule_id: str) -> Schedule | None:
@@ -453,11 +462,39 @@ class FakeScheduleStore(ScheduleStore):
         self.jobs.ask()
         return self.found.pop(schedule_id, None) is not None
 
-    def fire(self, schedule: Schedule, slot: int | None, job: Job | None, nonce: str, **options: Any) -> Fired:
+    def fire(
+        self,
+        schedule: Schedule,
+        slot: int | None,
+        job: Job | None,
+        nonce: str,
+        *,
+        idempotency: tuple[str, str] | None = None,
+        sender: Sender | None = None,
+        **options: Any,
+    ) -> Fired:
         assert job is not None
+        self.jobs.ask()
+        self.jobs.senders.append(sender)
+        if (known := self._made_before(schedule.tenant_id, idempotency)) is not None:
+            return Fired("refused", refusal=("same", known))
+        self._remember(schedule.tenant_id, idempotency, job.job_id)
+        if sender is not None:
+            sender.rates.extend(self.jobs.rates)
         made = self.jobs.put(job.evolve(order=len(self.jobs.jobs) + 1))
         self.lines.setdefault(schedule.schedule_id, []).insert(0, Outcome("manual", NOON, NOON, NOON, 1, made.job_id))
         return Fired("fired", job=made)
+
+    def _made_before(self, tenant_id: str, idempotency: tuple[str, str] | None) -> str | None:
+        if idempotency is None or (known := self.made_by_key.get((tenant_id, idempotency[0]))) is None:
+            return None
+        if known[0] != idempotency[1]:
+            raise KeyReused
+        return known[1]
+
+    def _remember(self, tenant_id: str, idempotency: tuple[str, str] | None, made: str) -> None:
+        if idempotency is not None:
+            self.made_by_key[tenant_id, idempotency[0]] = (idempotency[1], made)
 
 
 class OpenGuard:
@@ -508,6 +545,17 @@ class FakeUploads:
         if upload_id not in self.kept:
             raise UnknownUpload
         return self.kept[upload_id]
+
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+        self._ask()
+        below = read_cursor(cursor)
+        mine = [
+            (order, upload)
+            for order, upload in reversed(list(enumerate(self.kept.values(), 1)))
+            if upload.tenant_id == tenant_id and workspace_id in (None, upload.workspace_id) and (below is None or order < below)
+        ]
+        following = write_cursor(mine[limit - 1][0]) if len(mine) > limit else None
+        return UploadPage(tuple(upload for _, upload in mine[:limit]), following)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         upload = self.get(upload.upload_id)

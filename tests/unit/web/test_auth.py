@@ -16,7 +16,7 @@ from pipeline_jobs.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web import bodies, failures, keyring
+from pipeline_jobs.web import failures, keyring, tenant_bodies
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.failures import BURST
 from pipeline_jobs.web.policy import POLICIES, Policy
@@ -360,7 +360,7 @@ class TestRoles:
         for tenant, role in (("acme", Role.ADMIN), (ALL, Role.SUBMIT), (ALL, Role.READ)):
             problem_of(Caller(client, make(world, tenant, role)[1])("GET", "/pipeline/audit"), 403, "forbidden")
         response = Caller(client, make(world, ALL, Role.ADMIN)[1])("GET", "/pipeline/audit")
-        bodies.AuditPage.model_validate(response.get_json())
+        tenant_bodies.AuditPage.model_validate(response.get_json())
         assert response.get_json()["rows"] == [
             {"id": f"{NOON}-0", "at": "2025-01-03T12:00:00.000Z", "actor": "cli:me@here", "action": "key.created", "target": "k",
              "detail": {"role": "read"}}
@@ -372,7 +372,7 @@ class TestKeyRoutes:
         admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
         made = admin("POST", "/pipeline/tenants/acme/keys", json={"role": "submit", "name": "ci", "workspace_id": "blog"})
         body = made.get_json()
-        bodies.NewApiKey.model_validate(body)
+        tenant_bodies.NewApiKey.model_validate(body)
         assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
         assert (body["name"], body["tenant_id"], body["workspace_id"], body["role"], body["revoked"]) == (
             "ci",
@@ -384,13 +384,13 @@ class TestKeyRoutes:
         caller = Caller(client, body["key"])
         assert caller("POST", "/pipeline/jobs", json={"url": URL}).get_json()["workspace_id"] == "blog"
         listed = admin("GET", "/pipeline/tenants/acme/keys")
-        bodies.ApiKeyList.model_validate(listed.get_json())
+        tenant_bodies.ApiKeyList.model_validate(listed.get_json())
         assert (listed.get_json()["count"], listed.get_json()["keys"][0]["key_id"]) == (2, body["key_id"])
         assert body["key"].split("_", 2)[2] not in listed.text
         assert all("hash" not in one for one in listed.get_json()["keys"])
         for _ in range(2):
             revoked = admin("DELETE", f"/pipeline/tenants/acme/keys/{body['key_id']}")
-            bodies.ApiKey.model_validate(revoked.get_json())
+            tenant_bodies.ApiKey.model_validate(revoked.get_json())
             assert (revoked.status_code, revoked.get_json()["revoked"]) == (200, True)
 
     def test_expires_at_is_a_moment_ahead(self, client: FlaskClient, world: World) -> None:

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.senders import Rate
 from tests.unit.web.checks import problem_of
 from tests.unit.web.fakes import World
 
@@ -128,6 +129,50 @@ def test_run_makes_its_job_now(client: FlaskClient, world: World) -> None:
     recent = client.get(f"{PATH}/{made['schedule_id']}").get_json()["recent"]
     assert [(one["outcome"], one["job_id"]) for one in recent] == [("manual", job["job_id"])]
     assert world.audit.rows[0].detail["job_id"] == job["job_id"]
+
+
+def test_an_idempotency_key_makes_one_and_the_repetition_is_answered_with_it(client: FlaskClient, world: World) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = client.post(PATH, json=NIGHTLY, headers=key)
+    path = first.headers["Location"]
+    client.post(path + "/pause")
+    again = client.post(PATH, json=NIGHTLY, headers=key)
+    assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
+    assert (again.status_code, again.headers["Location"], again.get_json()["paused"]) == (201, path, True)
+    assert [row.action for row in world.audit.rows] == ["schedule.paused", "schedule.created"]
+    problem_of(client.post(PATH, json={**NIGHTLY, "name": "x"}, headers=key), 422, "idempotency_key_reused")
+    problem_of(client.post(PATH, json={**NIGHTLY, "job": {"pipeline": "sleep"}}, headers=key), 422, "idempotency_key_reused")
+    assert "Idempotent-Replayed" not in client.post(PATH, json={**NIGHTLY, "tenant_id": "other"}, headers=key).headers
+    client.delete(path)
+    problem_of(client.post(PATH, json=NIGHTLY, headers=key), 409, "schedule_gone")
+
+
+def test_an_idempotency_key_makes_one_run(client: FlaskClient, world: World) -> None:
+    path, other = (f"{PATH}/{make(client)['schedule_id']}/run" for _ in range(2))
+    key = {"Idempotency-Key": "k"}
+    first, again = (client.post(path, headers=key) for _ in range(2))
+    assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
+    assert (again.status_code, again.get_json(), again.headers["Location"]) == (201, first.get_json(), first.headers["Location"])
+    assert [row.action for row in world.audit.rows].count("schedule.run") == 1
+    problem_of(client.post(other, headers=key), 422, "idempotency_key_reused")
+    world.jobs.jobs.clear()
+    problem_of(client.post(path, headers=key), 409, "job_gone")
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+def test_an_idempotency_key_has_its_limits(client: FlaskClient, key: str) -> None:
+    made = make(client)
+    for path in (PATH, f"{PATH}/{made['schedule_id']}/run"):
+        problem_of(client.post(path, json=NIGHTLY, headers={"Idempotency-Key": key}), 422, "invalid_input", "Idempotency-Key")
+
+
+def test_a_run_says_by_which_rates_its_sender_is_limited(client: FlaskClient, world: World) -> None:
+    world.jobs.rates = [Rate("tenant", 10.0, 9, 1), Rate("address", 2.0, 1, 1)]
+    ran = client.post(f"{PATH}/{make(client)['schedule_id']}/run")
+    assert ran.headers["RateLimit"] == '"tenant";r=9;t=1, "address";r=1;t=1'
+    assert ran.headers["RateLimit-Policy"] == '"tenant";q=10;w=1, "address";q=2;w=1'
+    assert world.jobs.senders[-1] is not None
+    assert world.jobs.senders[-1].principal == "address:127.0.0.1"
 
 
 def test_removed_it_is_unknown(client: FlaskClient, world: World) -> None:

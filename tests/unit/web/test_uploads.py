@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.bodies import Upload
+from pipeline_jobs.web.bodies import Upload, UploadList
 
 from .checks import problem_of
 from .fakes import World
@@ -72,6 +72,37 @@ def test_the_first_bytes_may_come_with_the_beginning(client: FlaskClient) -> Non
 
 def test_an_empty_upload_is_complete(client: FlaskClient) -> None:
     assert begin(client, 0).get_json()["complete"] is True
+
+
+def test_a_tenants_uploads_are_listed_newest_first_by_pages(client: FlaskClient) -> None:
+    made = [
+        client.post(f"{PATH}?tenant_id=acme&workspace_id={name}", data=b"x", content_type=TYPE).get_json() for name in ("w1", "w2", "w1")
+    ]
+    client.post(f"{PATH}?tenant_id=other", data=b"x", content_type=TYPE)
+    first = client.get(f"{PATH}?tenant_id=acme&limit=2")
+    body = first.get_json()
+    UploadList.model_validate(body)
+    assert (first.status_code, body["uploads"], body["count"]) == (200, [made[2], made[1]], 2)
+    second = client.get(f"{PATH}?tenant_id=acme&limit=2&cursor={body['next_cursor']}").get_json()
+    assert second == {"uploads": [made[0]], "count": 1, "next_cursor": None}
+    of_one = client.get(f"{PATH}?tenant_id=acme&workspace_id=w1").get_json()["uploads"]
+    assert of_one == [made[2], made[0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ("", 422, "tenant_id"), ("tenant_id=-a", 422, "tenant_id"), ("tenant_id=acme&limit=0", 422, "limit"),
+        ("tenant_id=acme&cursor=!", 422, "cursor"), ("tenant_id=acme&status=x", 400, "status"), ("workspace_id=main", 422, "tenant_id"),
+    ],
+)  # fmt: skip
+def test_a_list_that_is_asked_for_wrongly(client: FlaskClient, query: str, status: int, field: str) -> None:
+    problem_of(client.get(f"{PATH}?{query}"), status, field=field)
+
+
+def test_a_list_with_the_store_away_is_503(client: FlaskClient, world: World) -> None:
+    world.uploads.failure = StoreUnavailable()
+    problem_of(client.get(f"{PATH}?tenant_id=acme"), 503, "store_unavailable")
 
 
 def test_options_tells_what_is_spoken(client: FlaskClient, world: World) -> None:
