@@ -31,15 +31,7 @@ def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
     path = f"/pipeline/jobs/{job['job_id']}"
     assert re.fullmatch(r"job_\d+_[0-9a-f]{8}", str(job["job_id"]))
     assert (job["status"], job["progress"], job["result"]) == ("queued", 0.0, None)
-    seen = set()
-
-    def ended() -> bool:
-        body = api.get(path).json()
-        seen.add(body["progress"])
-        return bool(body["status"] == "completed")
-
-    until(ended, "the end")
-    assert len(seen) >= 5
+    until(lambda: api.get(path).json()["status"] == "completed", "the end")
     log = api.get(f"{path}/events").json()
     kinds = [event["type"].removeprefix("job.") for event in log["events"]]
     assert (kinds[:3], kinds[-1], log["complete"]) == (["created", "started", "stage"], "completed", True)
@@ -47,6 +39,8 @@ def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
     assert begun == [stage.name for stage in SLEEP.stages]
     told = [event["data"]["progress"] for event in log["events"]]
     assert (told, told[-2:]) == (sorted(told), [100.0, 100])
+    # Three seconds, two a second; a busy machine may leave one out.
+    assert len(set(told)) >= 5
     body = api.get(path).json()
     assert body["result"] == {"success": True, "data": {**body["result"]["data"], "echo": "é"}}
     assert body["created_at"] < body["started_at"] < body["completed_at"] < body["expires_at"]

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline_jobs.job import Job
+from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.heavy.figures import now_ms
@@ -42,6 +43,14 @@ def fill(stack: Stack, backlogs: Mapping[str, Backlog], seed: int) -> None:
             if number < backlog.jobs:
                 params = {"seconds": round(chance.uniform(backlog.least, backlog.most), 3), "steps": 1}
                 stack.submit(tenant_id=tenant, workspace_id=f"w{number % backlog.workspaces}", params=params)
+
+
+def fill_in_bulk(stack: Stack, tenant: str, calls: int, jobs: int, seconds: float) -> None:
+    """The same of one tenant in so many calls, with so many jobs each."""
+    stack.client.set_limits("*", TenantLimits(paused=True))
+    one = NewJob(pipeline="sleep", tenant_id=tenant, params={"seconds": seconds, "steps": 1})
+    for _ in range(calls):
+        Batches(stack.client).create(NewBatch(jobs=(one,) * jobs, tenant_id=tenant))
 
 
 def let_loose(stack: Stack) -> float:
