@@ -189,7 +189,12 @@ class Job:
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with these fields changed."""
-        return Job.of({**vars(self), **changes})
+        if not changes.keys() <= _NAMES:
+            raise TypeError(f"a job has no {', '.join(sorted(changes.keys() - _NAMES))}")
+        job = object.__new__(Job)
+        vars(job).update(vars(self))
+        vars(job).update(changes)
+        return job
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Job:

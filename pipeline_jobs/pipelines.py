@@ -100,6 +100,8 @@ class Pipeline:
 
         :raises InvalidInput: names the first wrong field as `params.<path>`.
         """
+        if not params and self.params is NoParams:
+            return {}
         try:
             return self.params.model_validate(dict(params)).model_dump(mode="json")
         except ValidationError as error:
