@@ -65,13 +65,15 @@ class Wire:
         """Run a script, as a function where the server takes functions."""
         if time.monotonic() >= self._refused_until:
             command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
-            try:
-                return self.call(*command)
-            except redis.ResponseError as error:
-                if not _is_refusal(error):
-                    raise
-            if self._load(stored.function):
-                return self.call(*command)
+            # Once more when it is loaded.
+            for load in (self._load, self._give_up):
+                try:
+                    return self.call(*command)
+                except redis.ResponseError as error:
+                    if not _is_refusal(error):
+                        raise
+                if not load(stored.function):
+                    break
         return self.script(stored.script, keys, arguments)
 
     def _load(self, function: Function) -> bool:
@@ -79,11 +81,13 @@ class Wire:
             self.call("FUNCTION", "LOAD", function.library)
         except redis.ResponseError as error:
             # Or another process was quicker.
-            if "already exists" not in str(error):
-                # A full server loads no function, a hosted one may know none: scripts do the same.
-                self._refused_until = time.monotonic() + REFUSED_SECONDS
-                return False
+            return "already exists" in str(error) or self._give_up(function)
         return True
+
+    def _give_up(self, function: Function) -> bool:
+        """A full server loads no function, a hosted one may know none: scripts do the same for a while."""
+        self._refused_until = time.monotonic() + REFUSED_SECONDS
+        return False
 
     def script(self, script: Script, keys: list[str], arguments: tuple[Any, ...]) -> Any:
         """Run a script, loading it if the server does not have it."""

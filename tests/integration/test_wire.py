@@ -79,9 +79,11 @@ def test_a_full_server_takes_no_function_and_runs_the_script(tmp_path: Path) -> 
         own.stop()
 
 
-def test_who_may_not_use_functions_runs_the_script(server: Server) -> None:
+@pytest.mark.parametrize("forbidden", [("-fcall", "-function"), ("-fcall",), ("-function",)])
+def test_who_may_not_use_functions_runs_the_script(server: Server, forbidden: tuple[str, ...]) -> None:
     with connect(server.url) as client:
-        client.execute_command("ACL", "SETUSER", "hosted", "on", ">secret", "~*", "&*", "+@all", "-fcall", "-function")
+        client.execute_command("FUNCTION", "FLUSH", "SYNC")
+        client.execute_command("ACL", "SETUSER", "hosted", "reset", "on", ">secret", "~*", "&*", "+@all", *forbidden)
         try:
             with connect(server.url.replace("redis://", "redis://hosted:secret@")) as theirs:
                 assert Wire(theirs).run(stored(theirs), ["k"], ("a",)) == ["k", "a", 2, 10]
