@@ -36,7 +36,8 @@ KEYS: dict[str, Key] = {
     "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
     "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
     "ring": Key("ring", "zset time->tenant", "Tenants that can be served, by virtual time. Who is at a limit is not in it."),
-    "present": Key("present", "float", "Virtual time of the last dispatch: where a tenant starts that comes (back)."),
+    "present": Key("present", "float", "Virtual time of the last dispatch: where a tenant that comes (back) is served next."),
+    "peak": Key("peak", "float", "The highest it ever was: from where that tenant's time goes on."),
     "entries": Key("entries", "int", "How often a tenant came into the ring: breaks ties by age."),
     "share": Key(
         "share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end."

@@ -87,6 +87,11 @@ def test_a_late_tenant_is_next_though_the_flood_was_charged_too_much_before(cell
     late = cell.submit(tenant_id="late")
     cell.store.finish(jobs[6], 1, JobStatus.COMPLETED, result={})
     assert cell.client.get(late.job_id).reason == "dispatched"
+    # But it gains nothing from that: its next ones wait until the flood has used what it was charged with.
+    others = flood(cell, 3, tenant_id="late")
+    for job_id in [late.job_id, *jobs[7:10]]:
+        cell.store.finish(job_id, cell.start(job_id).fence, JobStatus.COMPLETED, result={})
+    assert {cell.client.get(job_id).reason for job_id in others} == {"fair_share"}
 
 
 def test_hints_of_jobs_that_were_cancelled_are_not_sent(cell: Cell) -> None:

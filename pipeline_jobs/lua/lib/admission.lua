@@ -13,9 +13,9 @@ end
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
-  PRESENT = PRESENT or tonumber(known[3])
+  if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
   return math.min(capacity - (running - stranded), CAP - running) - hinted
 end
 

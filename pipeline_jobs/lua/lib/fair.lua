@@ -20,10 +20,14 @@ local function held_back(tenant)
   end
 end
 
--- The virtual time of the last dispatch.
-local PRESENT
+-- The virtual time of the last dispatch, and the highest of all dispatches: a run that took less than it was charged with puts its tenant's
+-- clock back, and the next dispatches may be below one that was.
+local PRESENT, PEAK
 local function present()
-  PRESENT = PRESENT or tonumber(redis.call('GET', K.present())) or 0
+  if not PRESENT then
+    local known = redis.call('MGET', K.present(), K.peak())
+    PRESENT, PEAK = tonumber(known[1]) or 0, tonumber(known[2]) or 0
+  end
   return PRESENT
 end
 
@@ -40,10 +44,13 @@ local function enter_ring(tenant)
   -- Of those that come at the same time the first one is first: by a hundredth of a ms at most, so that it counts neither for a share nor
   -- against a newcomer (ten thousand tenants that are served have two thousand clocks within a ms).
   local turn = redis.call('INCR', K.entries()) % 100000 / 1e7
-  local share = share_of(tenant)
-  share.time = math.max(share.time, present() + turn)
+  local share, now = share_of(tenant), present() + turn
+  -- Who was idle is next: it need not wait until one that was put back has caught up. But only with its first job: that is charged on top of the
+  -- peak, where all have been, or whoever comes now would gain what another was charged too much.
+  local idle = share.time < now
+  share.time = math.max(share.time, PEAK + turn)
   redis.call('HSET', K.share(tenant), 'time', share.time)
-  redis.call('ZADD', K.ring(), share.time, tenant)
+  redis.call('ZADD', K.ring(), idle and now or share.time, tenant)
 end
 
 -- Whether this script made somebody eligible. If it did not, and freed no slot, the admission before it has left nothing to be done.
@@ -219,11 +226,10 @@ local function next_job()
       if member then
         redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
         if last then drop_lane(tenant, workspace, pipeline) end
-        -- It may go back: a run that took less than it was charged with set its tenant's clock back, and who comes now must not wait until
-        -- that tenant has caught up.
-        if tonumber(first[2]) ~= present() then
-          PRESENT = tonumber(first[2])
-          redis.call('SET', K.present(), first[2])
+        local now = tonumber(first[2])
+        if now ~= present() then
+          PRESENT, PEAK = now, math.max(now, PEAK)
+          redis.call('MSET', K.present(), first[2], K.peak(), PEAK)
         end
         local share = share_of(tenant, workspace, pipeline)
         share.present = tonumber(place[2])
