@@ -6,11 +6,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline_jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.bulk import Cancelled, cancel_matching, nobody
 from pipeline_jobs.client import Client, digest
 from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
@@ -153,8 +153,9 @@ _Wrong = dict[int, "list[dict[str, str]]"]
 class Batches:
     """Batches, for everybody who is not a worker."""
 
-    def __init__(self, client: Client) -> None:
-        self._client, self._store = client, client.store
+    def __init__(self, client: Client, ended: Callable[[str], None] = nobody) -> None:
+        """:param ended: as for `bulk.cancel_matching`."""
+        self._client, self._store, self._ended = client, client.store, ended
 
     def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
@@ -261,11 +262,11 @@ class Batches:
         :raises UnknownBatch:
         """
         self.get(batch_id)
-        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False)
+        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, ended=self._ended)
 
     def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
         """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
-        return cancel_matching(self._store, query, dry_run=dry_run)
+        return cancel_matching(self._store, query, dry_run=dry_run, ended=self._ended)
 
     def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline_jobs.cursors import write_cursor
@@ -28,20 +29,27 @@ class Cancelled:
     next_cursor: str | None
 
 
-def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST) -> Cancelled:
+def nobody(job_id: str) -> None:
+    """Is told of nothing."""
+
+
+def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, ended: Callable[[str], None] = nobody) -> Cancelled:
     """Ask for the end of the live jobs that match, newest first. Jobs that come meanwhile are newer than that and are left alone.
 
     :param dry_run: only count.
     :param most: about how many jobs to look at, live or not.
+    :param ended: told of each job that was dispatched before and ended here, where no worker tells of its end.
     :raises InvalidInput: the cursor is not one that a call gave.
     """
     chosen = select(store, query, live=True)
     highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
     while True:
-        following, waited, ran, hints = store.run_on(
+        following, waited, ran, hints, heard_of = store.run_on(
             "cancel_page", chosen.keys, highest, chosen.lowest, PAGE, "1" if dry_run else "", store.ttl_ms, chosen.sizes, *chosen.conditions
         )
         store.send(hints)
+        for job_id in heard_of:
+            ended(job_id)
         cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE
         if not following or looked >= most:
             return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(following)) if following else None)

@@ -163,11 +163,13 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
     with _errors():
         if job_id is not None:
             job: Job = client.get(job_id) if dry_run else client.cancel(job_id)
+            if job.status is JobStatus.CANCELLED and not dry_run:
+                _parts(context).say_revoked(job)
             click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
             return
         total = Cancelled(0, 0, 0, None)
         while True:
-            done = cancel_matching(client.store, query, dry_run=dry_run)
+            done = cancel_matching(client.store, query, dry_run=dry_run, ended=_parts(context).say_cancelled)
             total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
             if done.next_cursor is None:
                 break
@@ -229,7 +231,8 @@ def show_batch(context: click.Context, batch_id: str) -> None:
 def cancel_batch(context: click.Context, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
     with _errors():
-        done = Batches(_client(context)).cancel(batch_id)
+        parts = _parts(context)
+        done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
 
 

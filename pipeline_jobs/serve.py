@@ -47,7 +47,7 @@ def create_api(settings: Settings) -> Flask:
 
     parts = Parts(
         client=jobs.client,
-        batches=Batches(jobs.client),
+        batches=Batches(jobs.client, jobs.say_cancelled),
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),

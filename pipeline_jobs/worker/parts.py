@@ -68,6 +68,10 @@ class Jobs:
         kwargs = {"tenant": job.tenant_id, "workspace": job.workspace_id, "pipeline": job.pipeline}
         self._say("task-revoked", job.job_id, terminated=False, signum=None, expired=False, name=JOB_TASK, args="()", kwargs=repr(kwargs))
 
+    def say_cancelled(self, job_id: str) -> None:
+        """The same of a job that they know already."""
+        self._say("task-revoked", job_id, terminated=False, signum=None, expired=False)
+
     def say_rescued(self, rescued: Rescued) -> None:
         """Tell them what became of a dead worker's job."""
         if rescued.became == "cancelled":

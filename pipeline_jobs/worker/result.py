@@ -7,6 +7,7 @@ from typing import Any
 from celery.result import AsyncResult
 
 from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
 
 
 class JobFailed(Exception):
@@ -38,9 +39,9 @@ class JobResult(AsyncResult):
             super().revoke(connection=connection, terminate=terminate, signal=signal, wait=wait, timeout=timeout)
             return None
         job: Job = jobs.client.cancel(self.id)
-        if job.ended:
+        if job.status is JobStatus.CANCELLED:
             jobs.say_revoked(job)
-        elif terminate:
+        elif terminate and not job.ended:
             super().revoke(connection=connection, terminate=True, signal=signal, wait=wait, timeout=timeout)
         return job
 

@@ -34,6 +34,21 @@ def test_a_dry_run_counts_and_changes_nothing_and_the_other_does_what_it_said(jo
     assert differences(jobs.store) == []
 
 
+def test_the_end_of_jobs_that_celery_has_heard_of_is_told(jobs: Cell) -> None:
+    jobs.slots(1)
+    again = jobs.submit(tenant_id="acme")
+    run = jobs.start(again.job_id)
+    jobs.slots(0)
+    assert jobs.store.requeue(again.job_id, run.fence, "handback") is JobStatus.QUEUED
+    jobs.submit(tenant_id="acme")
+    told: list[str] = []
+    query = JobQuery(tenant_id="acme")
+    assert cancel_matching(jobs.store, query, dry_run=True, ended=told.append).cancelled == 2
+    assert told == []
+    assert cancel_matching(jobs.store, query, dry_run=False, ended=told.append).cancelled == 2
+    assert told == [again.job_id]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

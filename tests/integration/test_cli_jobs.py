@@ -19,8 +19,15 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(jobs: Cell) -> Run:
-    app = SimpleNamespace(jobs=SimpleNamespace(client=jobs.client))
+def said() -> list[str]:
+    """Jobs that Flower was told of as revoked."""
+    return []
+
+
+@pytest.fixture
+def run(jobs: Cell, said: list[str]) -> Run:
+    parts = SimpleNamespace(client=jobs.client, say_cancelled=said.append, say_revoked=lambda job: said.append(job.job_id))
+    app = SimpleNamespace(jobs=parts)
     return lambda *arguments: CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=app))
 
 
@@ -47,11 +54,13 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
 
 
-def test_cancel_of_one_job(jobs: Cell, run: Run) -> None:
+def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
     job = jobs.submit()
     assert run("cancel", job.job_id).output == f"{job.job_id} is cancelled.\n"
     running = jobs.running()
     assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
+    # The worker of the running one tells of its end itself.
+    assert said == [job.job_id]
     for wrong in (("cancel",), ("cancel", job.job_id, "--tenant", "x")):
         assert "either a JOB_ID or filters" in run(*wrong).output
 
