@@ -26,3 +26,20 @@ def test_a_cancel_by_an_operator_is_written_down_once(cell: Settings, command: s
     (row,) = audit.page(client.store)[0]
     assert (row.action, row.target, row.actor.partition(":")[0]) == ("job.cancelled", job.job_id, "flower")
     app.close()
+
+
+def test_only_a_job_that_is_cancelled_is_told_as_revoked(cell: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_celery(cell)
+    client = app.jobs.client
+    said: list[str] = []
+    monkeypatch.setattr(type(app.jobs), "say_revoked", lambda parts, job: said.append(job.job_id))
+    client.store.announce("w", 1, [])
+    done = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    client.store.claim(done.job_id, 1, worker="w", run="r")
+    assert client.store.finish(done.job_id, 1, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+    client.store.announce("w", 1, [], leaving=True)
+    waiting = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    assert app.AsyncResult(done.job_id).revoke().status is JobStatus.COMPLETED
+    assert app.AsyncResult(waiting.job_id).revoke().status is JobStatus.CANCELLED
+    assert said == [waiting.job_id]
+    app.close()
