@@ -95,7 +95,7 @@ def send_late_jobs(stack: Stack, how: str, others: Collection[str], seconds: flo
     overtaken: list[int] = []
     waits: list[float] = []
     for number in range(20):
-        until(lambda: client.zcard(keys("leases")) >= SLOTS - 1, "all slots to be taken")
+        until(lambda: client.zcard(keys("leases")) + client.zcard(keys("hints")) >= SLOTS, "all slots to be given away")
         sent = now_ms()
         late = stack.submit(tenant_id=f"late{number}", params={"seconds": seconds, "steps": 1})
         job = stack.until_status(late.job_id, JobStatus.RUNNING, JobStatus.COMPLETED)
