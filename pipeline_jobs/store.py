@@ -416,15 +416,15 @@ class Store:
 
     def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script that only reads, once with each of these arguments, in one round trip."""
-        script = self._script(name).script
         if not calls:
             return []
+        stored = self._script(name)
         with store_errors():
             if len(calls) == 1:
-                return [self.wire.run(self._script(name), [self.keys.prefix], tuple(calls[0]))]
+                return [self.wire.run(stored, [self.keys.prefix], tuple(calls[0]))]
             with self.client.pipeline(transaction=False) as pipe:
                 for arguments in calls:
-                    script(keys=[self.keys.prefix], args=arguments, client=pipe)
+                    stored.script(keys=[self.keys.prefix], args=arguments, client=pipe)
                 return list(pipe.execute())
 
     def _script(self, name: str) -> Stored:

@@ -8,6 +8,7 @@ Here each thread has a connection of redis-py's for itself.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipeline_jobs.scripts import Function
 
 #: How long after a server has refused to load functions it is asked again, in seconds.
 REFUSED_SECONDS = 60.0
+#: Of FCALL itself: what a command inside of a function says must not look like it, for then something may have been written.
+_REFUSAL = re.compile(r"^(ERR )?(Function not found|unknown command .FCALL)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +118,4 @@ class Wire:
 
 def _is_refusal(error: redis.ResponseError) -> bool:
     """The server does not have the function, or no functions at all, or none for us: nothing was run."""
-    text = str(error).lower()
-    return "function not found" in text or "unknown command" in text or isinstance(error, redis.exceptions.NoPermissionError)
+    return bool(_REFUSAL.search(str(error))) or isinstance(error, redis.exceptions.NoPermissionError)

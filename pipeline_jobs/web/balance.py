@@ -14,7 +14,8 @@ import time
 SILENT_SECONDS = 5
 #: How long one with more connections leaves a new one to the others, in seconds.
 HESITATION_SECONDS = 0.001
-_PLACES = 256
+#: All are looked at for each new connection.
+_PLACES = 64
 
 
 class Shares:
