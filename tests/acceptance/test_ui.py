@@ -233,10 +233,11 @@ def test_a_job_s_page_follows_its_stream(make_stack: MakeStack) -> None:
         sign_in(browser, text)
         browser.go(f"{UI}/jobs/{job.job_id}")
         expect(page.locator("#live[data-following]")).to_be_attached()
-        browser.quiet()
-        # No poll comes through: what is shown now comes by the stream.
+        # No poll comes through: what is shown now comes by the stream. First this, then quiet: a poll that began between the two would
+        # bring back what was shown before.
         polls = re.compile(rf"{UI}/jobs/{job.job_id}$")
         page.route(polls, lambda route: route.abort())
+        browser.quiet()
         store.progress(job.job_id, claimed.fence, 42, "sleep", "step <b>2</b>")
         expect(page.locator(".meter strong")).to_have_text("42 %")
         expect(page.locator("[data-message]")).to_have_text("Step <b>2</b>")
