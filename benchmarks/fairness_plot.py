@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs.client import Client
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, HintTemplate, Store, connect
+from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
 from tests.servers import Server
 
 SLOTS = 4

@@ -9,7 +9,7 @@ from benchmarks import noop
 from benchmarks.kit.bench import EVERYSEC, Bench, percentile
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 
 #: What each job of the flood takes, in seconds.
 NAP = 0.01

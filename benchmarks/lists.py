@@ -10,7 +10,7 @@ from benchmarks.kit.figure import Bar, Figure, Line, Outcome, Plot, Row, ratios
 from benchmarks.kit.population import populate
 from benchmarks.peers.talk import FIELDS
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 
 #: The tenant that is listed has a hundredth of all records.

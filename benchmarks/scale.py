@@ -12,9 +12,9 @@ from benchmarks.kit.figure import Figure, Line, Outcome, Plot, Row
 from benchmarks.kit.population import populate
 from benchmarks.peers.talk import FIELDS
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 
 #: Jobs of one measurement.
 CALLS = 1000

@@ -28,11 +28,11 @@ import requests
 from benchmarks.kit.bench import Bench
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs.client import Client
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import load_settings
-from pipeline_jobs.store import ClaimRefused, HintTemplate, Store, connect
+from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
 from tests.servers import Server
 from tests.stack import environment, free_port
 

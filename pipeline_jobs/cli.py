@@ -15,15 +15,16 @@ from typing import Any
 
 import click
 
-from pipeline_jobs import audit, pipeline_limits
-from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
-from pipeline_jobs.batches import Batches, BatchQuery
-from pipeline_jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.access import audit
+from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
-from pipeline_jobs.listing import JobQuery
-from pipeline_jobs.scheduler import Scheduler
-from pipeline_jobs.schedules import Schedule
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.batches import Batches, BatchQuery
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.schedules.schedule import Schedule
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.ledger import STATUSES
 

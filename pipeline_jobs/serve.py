@@ -9,20 +9,22 @@ from celery import Celery
 from flask import Flask
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import audit, metrics, overview, pipeline_limits, readiness
-from pipeline_jobs.api_keys import KeyStore
-from pipeline_jobs.batches import Batches
-from pipeline_jobs.erase import Erased, erase_tenant
+from pipeline_jobs.access import audit
+from pipeline_jobs.access.api_keys import KeyStore
+from pipeline_jobs.events.hub import Hub
+from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.hub import Hub
 from pipeline_jobs.job import NewJob, StepResult
-from pipeline_jobs.pipeline_limits import PipelineLimits
-from pipeline_jobs.scheduler import Scheduler
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.batches import Batches
+from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.operation import health, metrics, overview
+from pipeline_jobs.operation.erase import Erased, erase_tenant
+from pipeline_jobs.operation.usage import Day, of_tenant
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store
-from pipeline_jobs.stream_tokens import StreamTokens
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.usage import Day, of_tenant
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.ports import Parts, Webhooks
 from pipeline_jobs.worker.app import create_celery
@@ -43,7 +45,7 @@ def create_api(settings: Settings) -> Flask:
     keys = KeyStore(store)
 
     def ready() -> dict[str, dict[str, object]]:
-        return {**readiness.check(store, settings, lambda: _broker(celery)), "access": _access(keys, settings)}
+        return {**health.check(store, settings, lambda: _broker(celery)), "access": _access(keys, settings)}
 
     parts = Parts(
         client=jobs.client,

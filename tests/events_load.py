@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pipeline_jobs import events
-from pipeline_jobs.client import Client
+from pipeline_jobs.events import log as events
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, Store, store_errors
+from pipeline_jobs.store.store import ClaimRefused, Store, store_errors
 from tests.sse import SseClient
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from typing import Any
 
 import requests
 
-from pipeline_jobs.client import Client
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
 from tests.waiting import until

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.kit.bench import Bench
-from pipeline_jobs.api_keys import KeyStore, Role
+from pipeline_jobs.access.api_keys import KeyStore, Role
 
 TENANT = "acme"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, Store
+from pipeline_jobs.store.store import ClaimRefused, Store
 
 #: KEYS: record of the exemplar, then the zsets that hold its id.
 #: ARGV: exemplar, its order, prefix of the new records, first order, step, ids.

@@ -7,9 +7,9 @@ import time
 
 from talk import FIELDS, serve, timed
 
-from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.run import Run
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.run import Run
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits

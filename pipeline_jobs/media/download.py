@@ -29,8 +29,8 @@ from pipeline_jobs.exceptions import (
     SourceUnavailable,
 )
 from pipeline_jobs.media import sniff
-from pipeline_jobs.media.addresses import policy
 from pipeline_jobs.media.sniff import Kind
+from pipeline_jobs.media.source_policy import policy
 from pipeline_jobs.media.speed import Speed
 
 #: Seconds to connect, and between two pieces of the body.

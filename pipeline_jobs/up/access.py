@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline_jobs.api_keys import KeyStore, Role
+from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store, connect
+from pipeline_jobs.store.store import Store, connect
 
 ACTOR = "make run"
 #: Longest life of the key, should nobody come to revoke it, in seconds.

@@ -11,40 +11,38 @@ from flask_openapi.openapi import OpenAPI
 
 from pipeline_jobs import __version__
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.web import (
+from pipeline_jobs.web import problems, ui
+from pipeline_jobs.web.access import auth, origin
+from pipeline_jobs.web.api import (
     artifacts,
     audit,
-    auth,
     batches,
     cancel,
     deliveries,
     docs,
     events,
-    guard,
     health,
     jobs,
     keys,
     metrics,
-    openapi,
     pipeline_limits,
     pipelines,
-    problems,
     retry,
     run,
     schedules,
     sockets,
     tenants,
-    ui,
     uploads,
     webhook_secrets,
     webhooks,
 )
-from pipeline_jobs.web.bodies import Problem
-from pipeline_jobs.web.envelope import Envelope
+from pipeline_jobs.web.http import openapi
+from pipeline_jobs.web.http.places import Places
+from pipeline_jobs.web.http.waiting import WaitingRoom
+from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.ports import Parts
+from pipeline_jobs.web.schemas.bodies import Problem
 from pipeline_jobs.web.state import EXTENSION, Web
-from pipeline_jobs.web.streams import Places
-from pipeline_jobs.web.waiting import WaitingRoom
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
 
@@ -83,7 +81,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
         access,
         Places(settings.http_streams, settings.http_streams_per_tenant),
     )
-    guard.install(app, settings)
+    origin.install(app, settings)
     auth.install(app, access)
     problems.install(app)
     modules = (

@@ -6,33 +6,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
-from pipeline_jobs.api_keys import ApiKey, Role
-from pipeline_jobs.audit import Row
-from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
-from pipeline_jobs.bulk import Cancelled
-from pipeline_jobs.erase import Erased
-from pipeline_jobs.events import FeedPage, LogPage
-from pipeline_jobs.hub import Follower
+from pipeline_jobs.access.api_keys import ApiKey, Role
+from pipeline_jobs.access.audit import Row
+from pipeline_jobs.events.hub import Follower
+from pipeline_jobs.events.log import FeedPage, LogPage
+from pipeline_jobs.events.tokens import StreamTokens
+from pipeline_jobs.files.uploads import Checksum, Upload, UploadPage
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery
-from pipeline_jobs.overview import Now
-from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.jobs.bulk import Cancelled
+from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.operation.erase import Erased
+from pipeline_jobs.operation.overview import Now
+from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.pipelines import Registry, registry
-from pipeline_jobs.scheduler import NewSchedule
-from pipeline_jobs.schedules import CatchUp, Outcome, Overlap, Schedule
-from pipeline_jobs.senders import Sender
-from pipeline_jobs.stream_tokens import StreamTokens
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.schedules.schedule import CatchUp, Outcome, Overlap, Schedule
+from pipeline_jobs.schedules.scheduler import NewSchedule
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Upload, UploadPage
-from pipeline_jobs.usage import Day
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
 from pipeline_jobs.webhooks.ledger import Delivery
-from pipeline_jobs.webhooks.pages import Page
 from pipeline_jobs.webhooks.signing import Draw
 
 
 class Client(Protocol):
-    """The way in: `pipeline_jobs.client`."""
+    """The way in: `pipeline_jobs.jobs.client`."""
 
     def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
         """The job, durably accepted.
@@ -68,7 +68,7 @@ class Client(Protocol):
 
 
 class Batches(Protocol):
-    """Many jobs as one: `pipeline_jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """Many jobs as one: `pipeline_jobs.jobs.batches`. Every method raises `StoreUnavailable` when the store cannot be asked."""
 
     def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """The batch, durably accepted.
@@ -141,7 +141,7 @@ class Artifacts(Protocol):
 
 
 class ApiKeys(Protocol):
-    """The API keys: `pipeline_jobs.api_keys.KeyStore`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """The API keys: `pipeline_jobs.access.api_keys.KeyStore`. Every method raises `StoreUnavailable` when the store cannot be asked."""
 
     def create(
         self, tenant_id: str, role: Role, *, actor: str, name: str = "", workspace_id: str | None = None, expires_at: int | None = None
@@ -171,7 +171,7 @@ class ApiKeys(Protocol):
 
 
 class AuditLog(Protocol):
-    """`pipeline_jobs.audit`, over the store. Both raise `StoreUnavailable`."""
+    """`pipeline_jobs.access.audit`, over the store. Both raise `StoreUnavailable`."""
 
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write a row. `actor` is `caller().actor`."""
@@ -200,7 +200,7 @@ class Tenants(Protocol):
 
 
 class Uploads(Protocol):
-    """`pipeline_jobs.uploads.Uploads`. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """`pipeline_jobs.files.uploads.Uploads`. Every method raises `StoreUnavailable` when the store cannot be asked."""
 
     @property
     def max_bytes(self) -> int:
@@ -235,7 +235,7 @@ class Uploads(Protocol):
 
 
 class Overview(Protocol):
-    """`pipeline_jobs.overview`, over the store. Both raise `StoreUnavailable`."""
+    """`pipeline_jobs.operation.overview`, over the store. Both raise `StoreUnavailable`."""
 
     def now(self, tenant_id: str | None) -> Now:
         """What waits and runs, of a tenant or (None) of all."""
@@ -312,7 +312,7 @@ class Webhooks:
 
 
 class PipelineCaps(Protocol):
-    """`pipeline_jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
+    """`pipeline_jobs.jobs.pipeline_limits`, over the store. Both raise `StoreUnavailable`."""
 
     def of(self, pipeline: str) -> PipelineLimits:
         """What holds, and how much of it is taken."""
@@ -322,8 +322,8 @@ class PipelineCaps(Protocol):
 
 
 class Schedules(Protocol):
-    """Schedules: `pipeline_jobs.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are given
-    an id raise `UnknownSchedule` when there is none of it."""
+    """Schedules: `pipeline_jobs.schedules.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are
+    given an id raise `UnknownSchedule` when there is none of it."""
 
     def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
         """:raises InvalidInput: names the field; `TooManySchedules` is one.
@@ -379,7 +379,7 @@ class Schedules(Protocol):
 
 
 class Events(Protocol):
-    """The event logs: `pipeline_jobs.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
+    """The event logs: `events.hub.Hub`. Every method but `stop_when` raises `StoreUnavailable` when the store cannot be asked."""
 
     def page(self, job_id: str, after: int, limit: int) -> LogPage:
         """Events of a job. :raises UnknownJob:"""

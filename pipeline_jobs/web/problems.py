@@ -42,9 +42,9 @@ from pipeline_jobs.exceptions import (
     UploadLocked,
     UploadTooLarge,
 )
-from pipeline_jobs.senders import Rate
-from pipeline_jobs.web.envelope import request_id
-from pipeline_jobs.web.rates import rate_headers
+from pipeline_jobs.rates import Rate
+from pipeline_jobs.web.http.rate_headers import rate_headers
+from pipeline_jobs.web.middleware import request_id
 
 CONTENT_TYPE = "application/problem+json"
 

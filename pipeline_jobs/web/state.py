@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.web.http.places import Places
+from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.ports import Parts
-from pipeline_jobs.web.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from pipeline_jobs.web.auth import Access
-    from pipeline_jobs.web.streams import Places
+    from pipeline_jobs.web.access.auth import Access
 
 EXTENSION = "pipeline_jobs"
 

@@ -12,9 +12,9 @@ from typing import Any
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store, store_errors
+from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.tenants import NAME
-from pipeline_jobs.webhooks.pages import Page, page
 from pipeline_jobs.webhooks.signing import Draw, Signer
 from pipeline_jobs.webhooks.targets import check_target
 

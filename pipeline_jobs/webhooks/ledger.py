@@ -10,8 +10,8 @@ from typing import Any
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store, store_errors
-from pipeline_jobs.webhooks.pages import Page, page
+from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.webhooks.signing import Draw
 from pipeline_jobs.webhooks.targets import origin
 

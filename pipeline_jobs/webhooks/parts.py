@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger
 from pipeline_jobs.webhooks.payload import SHAPES, Shape

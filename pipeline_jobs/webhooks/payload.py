@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline_jobs.event_types import event_id
+from pipeline_jobs.events.event_types import event_id
 from pipeline_jobs.job import Job, dumps, rfc3339
 
 #: `data` of an event, by the first word of its type: of the snapshot's fields and the address of the API (empty: links are paths).

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from ssrfguard import Policy, SSRFGuardError
 
-from pipeline_jobs.addresses import PRIVATE, PUBLIC_PORTS, TABLE
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.states import TERMINAL
+from pipeline_jobs.urls import PRIVATE, PUBLIC_PORTS, TABLE
 
 MAX_URL = 2048
 #: The types of events there are. Whoever adds one: a call of `outbox` in a script, and the shape of its `data` (`payload`).

@@ -9,17 +9,17 @@ from celery import Celery
 from kombu import Queue
 
 from pipeline_jobs import logs, pipelines
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.batches import Batch
-from pipeline_jobs.canary import Canary
-from pipeline_jobs.client import Client
-from pipeline_jobs.executor import Executor
-from pipeline_jobs.fire import Fire
-from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
-from pipeline_jobs.scheduler import Scheduler
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.jobs.batches import Batch
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.executor import Executor
+from pipeline_jobs.operation.canary import Canary
+from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.schedules.fire import Fire
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store, connect
-from pipeline_jobs.uploads import Uploads
+from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep

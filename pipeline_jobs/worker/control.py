@@ -16,9 +16,10 @@ from celery.utils.functional import maybe_list
 from celery.worker import control as celery_control
 from celery.worker.control import Panel, control_command
 
-from pipeline_jobs import audit, pipeline_limits
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
-from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.

@@ -16,7 +16,7 @@ from celery.utils.functional import maybe_list
 from kombu import Connection
 from kombu.utils.json import dumps, loads
 
-from pipeline_jobs.store import Hint, HintTemplate
+from pipeline_jobs.store.store import Hint, HintTemplate
 
 JOB_TASK = "pipeline_jobs.run_job"
 JOBS_QUEUE = "jobs"

@@ -15,7 +15,7 @@ from celery.worker import state
 from celery.worker.components import Pool
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.store import Rescued
+from pipeline_jobs.store.store import Rescued
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from pipeline_jobs.worker.request import JobRequest, LostRun
 

@@ -10,17 +10,17 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs import pipeline_limits
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.canary import Canary
-from pipeline_jobs.client import Client
-from pipeline_jobs.executor import Executor
-from pipeline_jobs.fire import Fire
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import JOB_ID, Job
-from pipeline_jobs.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.executor import Executor
+from pipeline_jobs.operation.canary import Canary
+from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue
+from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Rescued
-from pipeline_jobs.uploads import Uploads
+from pipeline_jobs.store.store import Rescued
 from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker.hints import JOB_TASK
 

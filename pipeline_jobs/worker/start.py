@@ -13,8 +13,8 @@ from celery import current_app
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.guard import unsafe
-from pipeline_jobs.run import install_interrupt
+from pipeline_jobs.jobs.run import install_interrupt
+from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
 from pipeline_jobs.worker.parts import Jobs
 

@@ -7,11 +7,11 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Ignore
 
-from pipeline_jobs.client import Client
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
-from pipeline_jobs.executor import Ending, Outcome
 from pipeline_jobs.job import NewJob, StepResult, new_job_id
-from pipeline_jobs.maintenance import sweep_workdirs
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.executor import Ending, Outcome
+from pipeline_jobs.operation.maintenance import sweep_workdirs
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
@@ -218,7 +218,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     return {
         name: {
-            "task": f"pipeline_jobs.maintenance.{name}",
+            "task": f"pipeline_jobs.operation.maintenance.{name}",
             "schedule": seconds,
             "options": {"queue": MAINTENANCE_QUEUE, "expires": max(seconds, 1.0) * 2},
         }

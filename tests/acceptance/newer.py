@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline_jobs import store
 from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.store import store
 
 MODULE = "tests.acceptance.newer"
 NEXT_SCHEMA = SCHEMA + 1

@@ -9,9 +9,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from pipeline_jobs.api_keys import KeyStore, Role
+from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 from tests.browser import visit
 from tests.events_load import log_of, new_jobs
 from tests.stack import Stack

@@ -1,6 +1,6 @@
 """Who may what, over the real app and store: every route x whose thing is asked for x who asks. And over real processes: the life of a key.
 
-The table says for each route what the design says; it knows nothing of `web/policy.py`. A route that is not in it fails.
+The table says for each route what the design says; it knows nothing of `web/access/policy.py`. A route that is not in it fails.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from pipeline_jobs import audit
-from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs.access import audit
+from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
-from pipeline_jobs.listing import JobQuery
-from pipeline_jobs.scheduler import NewSchedule, Scheduler
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
-from pipeline_jobs.uploads import Uploads
-from pipeline_jobs.web.auth import Access
-from pipeline_jobs.web.sessions import COOKIE
+from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.web.access.auth import Access
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.worker.app import create_celery
 from tests.declared import Declared

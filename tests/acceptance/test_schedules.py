@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline_jobs import audit
+from pipeline_jobs.access import audit
 from pipeline_jobs.states import JobStatus
 from tests.stack import Stack
 from tests.waiting import until

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.states import JobStatus
 from tests.stack import Api, Stack
 from tests.unit.media.fakes import FakeSite

@@ -14,10 +14,10 @@ import requests
 from simple_websocket import Client as Socket
 from simple_websocket import ConnectionClosed
 
-from pipeline_jobs import events
-from pipeline_jobs.api_keys import KeyStore, Role
+from pipeline_jobs.access.api_keys import KeyStore, Role
+from pipeline_jobs.events import log as events
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 from tests.events_load import live, log_of, new_jobs, run_streams
 from tests.servers import Server
 from tests.stack import Api, Stack

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from pipeline_jobs.api_keys import ALL, KeyStore, Role
-from pipeline_jobs.artifacts import RunArtifacts
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 from tests.browser import Visit, visit
 from tests.stack import ROOT, Stack
 from tests.waiting import until

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 from tests.chaos.journal import Body
 from tests.chaos.pipeline import ARTIFACT
 from tests.chaos.plan import PlannedJob

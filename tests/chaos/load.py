@@ -12,9 +12,9 @@ from typing import Any
 
 import requests
 
-from pipeline_jobs.client import Client
 from pipeline_jobs.exceptions import StoreUnavailable, TryLater, UnknownJob
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.client import Client
 from tests.chaos.journal import ClientJournal
 from tests.chaos.plan import PlannedJob
 

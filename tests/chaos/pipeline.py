@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
+from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
-from pipeline_jobs.run import INTERRUPT
 from tests.chaos.journal import BodyJournal
 
 #: The longest nap between two words of progress, in seconds.

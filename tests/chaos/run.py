@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import create_celery
 from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records
 from tests.chaos.faults import Done, Faults

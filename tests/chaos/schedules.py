@@ -8,12 +8,12 @@ from collections.abc import Mapping, Set
 
 import redis
 
-from pipeline_jobs.client import Client
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.fire import job_id_of
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.scheduler import NewSchedule, Scheduler
-from pipeline_jobs.schedules import CatchUp
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.schedules.fire import job_id_of
+from pipeline_jobs.schedules.schedule import CatchUp
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.chaos.pipeline import CHAOS
 
 SCHEDULES = 12

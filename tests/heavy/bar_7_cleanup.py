@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.settings import Settings
 from tests.heavy.cleanup import CleanupFigures, Patterns, run_cleanup
 from tests.integration.conftest import make_cell

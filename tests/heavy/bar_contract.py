@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from tests.stack import ROOT, Stack
 
 SEEDS = (1, 2, 3)

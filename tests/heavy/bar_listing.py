@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from benchmarks.kit.population import populate
-from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, make_cell

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.context import JobContext
+from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, Stage, register
-from pipeline_jobs.run import INTERRUPT
 
 MODULE = "tests.heavy.bodies"
 #: The longest nap between two words of progress, in seconds.

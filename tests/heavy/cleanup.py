@@ -15,11 +15,11 @@ from typing import Any
 
 import redis
 
-from pipeline_jobs import scripts
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.maintenance import Purge
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import Store, connect
+from pipeline_jobs.store import scripts
+from pipeline_jobs.store.store import Store, connect
 from tests.heavy.figures import quantiles
 
 #: Copies a job so many times. KEYS: prefix. ARGV: id of the pattern, first number, how many, ms to add to the time it expires.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 from tests.stack import Stack
 from tests.waiting import until
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.heavy.figures import now_ms

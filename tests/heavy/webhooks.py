@@ -21,7 +21,7 @@ from standardwebhooks.webhooks import hmac_data
 
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.webhooks.ledger import Delivery
 from tests.heavy.figures import quantiles
 from tests.receiver import Answer, Hit, Receiver

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs.client import Client
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store import ClaimRefused, HintTemplate, Store, connect
+from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
 
 TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
-from pipeline_jobs.store import Store
+from pipeline_jobs.store.store import Store
 
 
 def differences(store: Store) -> list[str]:

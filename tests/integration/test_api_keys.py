@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline_jobs import api_keys, audit, cli
-from pipeline_jobs import keys as job_keys
-from pipeline_jobs.api_keys import ALL, KeyStore, Role, digest, split
+from pipeline_jobs import cli
+from pipeline_jobs.access import api_keys, audit
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role, digest, split
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
+from pipeline_jobs.store import keys as job_keys
 from tests.integration.conftest import Cell
 
 FUTURE = 32_503_680_000_000

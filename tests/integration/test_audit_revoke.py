@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_jobs import audit
+from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus

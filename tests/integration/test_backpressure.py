@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.exceptions import QueueFull, StoreFull, StoreUnavailable
-from pipeline_jobs.guard import unsafe
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.guard import unsafe
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.servers import Server

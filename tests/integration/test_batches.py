@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_jobs import events
-from pipeline_jobs.batches import MAX_JOBS, Batch, Batches, BatchQuery, NewBatch
-from pipeline_jobs.event_types import EventType
+from pipeline_jobs.events import log as events
+from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, KeyReused, QueueFull, RateLimited, UnknownBatch
 from pipeline_jobs.job import NewJob, rfc3339
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.batches import MAX_JOBS, Batch, Batches, BatchQuery, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -137,7 +137,7 @@ def test_a_thousand_jobs_in_one_call(jobs: Cell, batches: Batches) -> None:
 def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     known = jobs.submit()
     drawn = iter([[known.job_id, "job_1_00000001"], ["job_1_00000002", "job_1_00000003"]])
-    monkeypatch.setattr("pipeline_jobs.batches._draw_ids", lambda n: next(drawn))
+    monkeypatch.setattr("pipeline_jobs.jobs.batches._draw_ids", lambda n: next(drawn))
     assert batches.create(of(SLEEP, SLEEP)).job_ids == ("job_1_00000002", "job_1_00000003")
     assert len(jobs.client.list(JobQuery()).jobs) == 3
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pipeline_jobs.bulk import Cancelled, cancel_matching
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_jobs import readiness
-from pipeline_jobs.canary import PIPELINE, Canary
+from pipeline_jobs.operation import health
+from pipeline_jobs.operation.canary import PIPELINE, Canary
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 
@@ -44,4 +44,4 @@ def test_readiness_is_red_when_workers_announce_themselves_but_no_canary_comes_b
 
 
 def _workers(jobs: Cell) -> dict[str, object]:
-    return readiness.check(jobs.store, jobs.settings, lambda: None)["workers"]
+    return health.check(jobs.store, jobs.settings, lambda: None)["workers"]

@@ -15,7 +15,7 @@ from celery import chain, chord, group
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
 
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant, with_tenant

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.artifacts import ArtifactStore
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.states import JobStatus
 from tests.heavy.cleanup import Patterns, copies, run_cleanup
 from tests.integration.conftest import Cell, make_cell

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline_jobs import audit, cli, listing
-from pipeline_jobs.batches import Batches, NewBatch
+from pipeline_jobs import cli
+from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs import listing
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 

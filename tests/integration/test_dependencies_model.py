@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pipeline_jobs.batches import Batches, NewBatch
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, make_cell

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs import events
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.erase import erase_tenant
-from pipeline_jobs.event_types import TERMINAL_EVENTS, EventType
+from pipeline_jobs.events import log as events
+from pipeline_jobs.events.event_types import TERMINAL_EVENTS, EventType
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from pipeline_jobs import events
+from pipeline_jobs.events import log as events
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
-from pipeline_jobs.executor import Ending, Executor, Outcome
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.outputs import FOLDER
+from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
+from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant

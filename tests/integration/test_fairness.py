@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs import pipeline_limits
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
-from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.waits import why
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 

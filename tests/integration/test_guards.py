@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs import store as store_module
-from pipeline_jobs.client import Client
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.maintenance import Reconcile
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.operation.maintenance import Reconcile
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused, Hint, Store, connect
+from pipeline_jobs.store import store as store_module
+from pipeline_jobs.store.store import ClaimRefused, Hint, Store, connect
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 

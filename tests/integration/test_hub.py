@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs import events, hub
-from pipeline_jobs.hub import End, Follower, Hub
+from pipeline_jobs.events import hub
+from pipeline_jobs.events import log as events
+from pipeline_jobs.events.hub import End, Follower, Hub
 from pipeline_jobs.job import Job
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_jobs.batches import Batches, NewBatch
-from pipeline_jobs.cursors import write_cursor
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.listing import BUDGET, JobQuery
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.listing import BUDGET, JobQuery
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.cursors import write_cursor
 from tests.integration.conftest import Cell
 
 Q, R, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.maintenance import Purge, Rescue, sweep_workdirs
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.operation.maintenance import Purge, Rescue, sweep_workdirs
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import Rescued
+from pipeline_jobs.store.store import Rescued
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 

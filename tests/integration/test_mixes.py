@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_jobs import bulk, listing
-from pipeline_jobs.batches import Batches, NewBatch
-from pipeline_jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.listing import BUDGET, JobQuery
+from pipeline_jobs.jobs import bulk, listing
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.listing import BUDGET, JobQuery
 from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_jobs import overview
+from pipeline_jobs.operation import overview
 
 from .conftest import Cell
 

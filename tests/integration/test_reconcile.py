@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.maintenance import Reconcile, Rescue
+from pipeline_jobs.operation.maintenance import Reconcile, Rescue
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.artifacts import ArtifactStore
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, JobNotEnded, KeyReused, NoAudio, SourceUnavailable, UnknownJob
-from pipeline_jobs.executor import Executor
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.maintenance import Purge
-from pipeline_jobs.outputs import FOLDER, SMALL
+from pipeline_jobs.jobs.executor import Executor
+from pipeline_jobs.jobs.outputs import FOLDER, SMALL
+from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.pipelines import NoParams, Pipeline, Stage
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell

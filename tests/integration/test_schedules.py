@@ -17,8 +17,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_jobs import failpoints
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import (
     AlreadyScheduled,
     AlreadySubmitted,
@@ -30,18 +28,20 @@ from pipeline_jobs.exceptions import (
     TooManySchedules,
     UnknownSchedule,
 )
-from pipeline_jobs.fire import Fire, job_id_of
-from pipeline_jobs.guard import StoreGuard
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.listing import JobQuery
-from pipeline_jobs.metrics import render
-from pipeline_jobs.schedule_store import ScheduleStore, Skip
-from pipeline_jobs.scheduler import CHUNK, NewSchedule, Scheduler
-from pipeline_jobs.schedules import CatchUp, Overlap, Schedule
-from pipeline_jobs.senders import Sender
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.operation.metrics import render
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.schedules.fire import Fire, job_id_of
+from pipeline_jobs.schedules.schedule import CatchUp, Overlap, Schedule
+from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
+from pipeline_jobs.schedules.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import Store, connect
+from pipeline_jobs.store.guard import StoreGuard
+from pipeline_jobs.store.store import Store, connect
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.stack import ROOT, environment

@@ -10,7 +10,7 @@ import pytest
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
+from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -73,7 +73,7 @@ def test_a_submit_sent_twice_makes_one_job(jobs: Cell) -> None:
 def test_a_taken_id_is_refused_and_the_client_draws_another(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = jobs.submit()
     ids = iter([taken.job_id, "job_1_00000001"])
-    monkeypatch.setattr("pipeline_jobs.client.new_job_id", lambda: next(ids))
+    monkeypatch.setattr("pipeline_jobs.jobs.client.new_job_id", lambda: next(ids))
     assert jobs.submit().job_id == "job_1_00000001"
     with pytest.raises(IdTaken):
         jobs.client.submit(NewJob(pipeline="sleep"), job_id=taken.job_id)

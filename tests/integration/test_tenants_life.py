@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline_jobs import metrics, usage
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.senders import Rate, Sender
+from pipeline_jobs.operation import metrics, usage
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell

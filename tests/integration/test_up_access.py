@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline_jobs.api_keys import KeyStore, Role
+from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.up import access
 from tests.integration.conftest import Cell
 

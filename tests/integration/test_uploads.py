@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs import uploads as module
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.erase import erase_tenant
 from pipeline_jobs.exceptions import (
     ChecksumMismatch,
     InvalidInput,
@@ -28,10 +25,13 @@ from pipeline_jobs.exceptions import (
     UploadLocked,
     UploadTooLarge,
 )
-from pipeline_jobs.maintenance import Purge
+from pipeline_jobs.files import uploads as module
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload, Uploads
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Interrupted, Upload, Uploads
 from tests.integration.conftest import Cell
 
 DATA = bytes(range(256)) * 400

@@ -13,14 +13,14 @@ from typing import cast
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from pipeline_jobs import events
-from pipeline_jobs.artifacts import ArtifactStore
-from pipeline_jobs.batches import Batch, Batches, NewBatch
-from pipeline_jobs.erase import erase_tenant
+from pipeline_jobs.events import log as events
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, KeyChanged, UnknownDelivery, UnknownEndpoint, WebhooksFull
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.listing import JobQuery
-from pipeline_jobs.metrics import render
+from pipeline_jobs.jobs.batches import Batch, Batches, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.parts import Webhooks
 from tests.integration.conftest import Cell, make_cell

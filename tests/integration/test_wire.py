@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from pipeline_jobs.scripts import compose, compose_function
-from pipeline_jobs.store import connect
-from pipeline_jobs.wire import Stored, Wire
+from pipeline_jobs.store.scripts import compose, compose_function
+from pipeline_jobs.store.store import connect
+from pipeline_jobs.store.wire import Stored, Wire
 from tests.integration.conftest import Cell
 from tests.servers import Server
 

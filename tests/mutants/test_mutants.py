@@ -16,7 +16,7 @@ FEW = (
     "finish: a requested cancel wins",
     "claim: only a dispatched job",
     "worker/lease: the job still runs when its process is killed",
-    "executor: a failed run leaves no artifact",
+    "jobs/executor: a failed run leaves no artifact",
 )
 BY_NAME = {guard.name: guard for guard in GUARDS}
 

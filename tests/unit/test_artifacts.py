@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import fsspec
 import pytest
 
-from pipeline_jobs.artifacts import ROUTE, ArtifactStore, RunArtifacts
 from pipeline_jobs.exceptions import InvalidInput, PublishError
+from pipeline_jobs.files.artifacts import ROUTE, ArtifactStore, RunArtifacts
 
 PATH = "acme/main/job_1_0a1b2c3d/1/video.mp4"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_jobs.cron import Cron
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.schedules.cron import Cron
 
 
 def ms(text: str) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs import run as run_module
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost
-from pipeline_jobs.run import Run, install_interrupt
+from pipeline_jobs.jobs import run as run_module
+from pipeline_jobs.jobs.run import Run, install_interrupt
 from tests.waiting import until
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs import run as run_module
 from pipeline_jobs.exceptions import JobCancelled, StoreUnavailable
-from pipeline_jobs.run import Run
+from pipeline_jobs.jobs import run as run_module
+from pipeline_jobs.jobs.run import Run
 from tests.waiting import until
 
 

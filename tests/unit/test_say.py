@@ -13,7 +13,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError, ResponseError
 
-from pipeline_jobs.store import Rescued
+from pipeline_jobs.store.store import Rescued
 from pipeline_jobs.worker.parts import Jobs
 
 

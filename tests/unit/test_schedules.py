@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_jobs.cron import Cron
-from pipeline_jobs.fire import choose, job_id_of
 from pipeline_jobs.job import JOB_ID, NewJob
-from pipeline_jobs.schedules import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule, template_body, template_of
+from pipeline_jobs.schedules.cron import Cron
+from pipeline_jobs.schedules.fire import choose, job_id_of
+from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule, template_body, template_of
 
 NOW, GRACE, MINUTE = 1_000_000_000, 60_000, 60_000
 

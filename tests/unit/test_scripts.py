@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs import keys, scripts
+from pipeline_jobs.store import keys, scripts
 
-FOLDER = Path(scripts.__file__).parent / "lua"
+FOLDER = Path(scripts.__file__).parents[1] / "lua"
 
 
 @pytest.mark.parametrize("name", scripts.NAMES)

@@ -1,6 +1,6 @@
 """`/pipeline/ui`: the page for people. Server-rendered, with htmx for what moves; everything it loads comes from here.
 
-It stands on the same parts as the API's blueprints and on the same policy (`web/policy.py`): it can show and do nothing that a key
+It stands on the same parts as the API's blueprints and on the same policy (`web/access/policy.py`): it can show and do nothing that a key
 could not.
 """
 

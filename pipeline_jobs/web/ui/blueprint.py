@@ -1,4 +1,4 @@
-"""The page's blueprint: what surrounds each of its views. Who may was asked before, as everywhere (`web/auth.py`)."""
+"""The page's blueprint: what surrounds each of its views. Who may was asked before, as everywhere (`web/access/auth.py`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request, url_for
 
 from pipeline_jobs import __version__
-from pipeline_jobs.api_keys import Role
+from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web import problems
-from pipeline_jobs.web.caller import maybe_caller
-from pipeline_jobs.web.flags import require_queue, require_ui
+from pipeline_jobs.web.access.caller import maybe_caller
+from pipeline_jobs.web.access.flags import require_queue, require_ui
 from pipeline_jobs.web.ui import words
 from pipeline_jobs.web.ui.origin import check_origin
 

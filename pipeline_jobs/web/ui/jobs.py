@@ -8,12 +8,12 @@ from typing import Any
 
 from flask import Response, request, url_for
 
+from pipeline_jobs.events.tokens import StreamToken, job_scope
 from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
 from pipeline_jobs.job import Job
-from pipeline_jobs.stream_tokens import StreamToken, job_scope
-from pipeline_jobs.web import submitting
-from pipeline_jobs.web.caller import caller
-from pipeline_jobs.web.jobs import handle_of
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.api.jobs import handle_of
+from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.listing import BY, filters, read_query

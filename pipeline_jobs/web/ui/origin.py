@@ -1,7 +1,7 @@
 """Writes come from our own pages only (CSRF).
 
-The cookie is SameSite=Lax and `web/guard.py` refuses what a browser calls cross-site; a form's write must besides say where it comes
-from, and that must be here. No token is needed for that, and none can leak.
+The cookie is SameSite=Lax and `web/access/origin.py` refuses what a browser calls cross-site; a form's write must besides say where it
+comes from, and that must be here. No token is needed for that, and none can leak.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from typing import Any
 
 from flask import Response, request
 
-from pipeline_jobs.api_keys import Role
-from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.access.api_keys import Role
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.usage import Day
-from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
 from pipeline_jobs.web.ui.listing import checked_name

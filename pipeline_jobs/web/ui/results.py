@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from flask import request
 
-from pipeline_jobs.artifacts import ROUTE
+from pipeline_jobs.files.artifacts import ROUTE
 from pipeline_jobs.job import Job
 from pipeline_jobs.web.state import web
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request, url_for
 
-from pipeline_jobs.web.sessions import COOKIE
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, local_path, page, see_other
 

@@ -13,13 +13,14 @@ from pydantic_core import from_json
 from pipeline_jobs.exceptions import KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.web import problems, submitting
-from pipeline_jobs.web.caller import caller
+from pipeline_jobs.web import problems
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.http import submitting
+from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.requests import JobRequest
+from pipeline_jobs.web.schemas.requests import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
-from pipeline_jobs.web.validation import check
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui"

@@ -12,15 +12,15 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.scheduler import NewSchedule, Scheduler
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import ClaimRefused
-from pipeline_jobs.uploads import Uploads
-from pipeline_jobs.web.bodies import Problem
+from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.web.schemas.bodies import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
 from tests.declared import PAGE, UNDOCUMENTED, Declared

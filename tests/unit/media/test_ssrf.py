@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.client import check_url
 from pipeline_jobs.exceptions import InvalidInput, StageError
+from pipeline_jobs.jobs.client import check_url
 from pipeline_jobs.media import download, fetch
-from pipeline_jobs.media.addresses import policy
+from pipeline_jobs.media.source_policy import policy
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeSite, reply

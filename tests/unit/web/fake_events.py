@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline_jobs.event_types import STATUS_OF, EventType
-from pipeline_jobs.events import FEED_START, Event, FeedPage, LogPage, place_of
+from pipeline_jobs.events.event_types import STATUS_OF, EventType
+from pipeline_jobs.events.hub import End
+from pipeline_jobs.events.log import FEED_START, Event, FeedPage, LogPage, place_of
 from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.hub import End
 from pipeline_jobs.job import Job
 
 NOON = 1_735_905_600_000

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownDelivery, UnknownEndpoint
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
 from pipeline_jobs.webhooks.ledger import Delivery
-from pipeline_jobs.webhooks.pages import Page
 from pipeline_jobs.webhooks.signing import Draw
 from pipeline_jobs.webhooks.targets import check_target
 

@@ -10,13 +10,9 @@ from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.api_keys import ApiKey, Role, check_scope, digest
-from pipeline_jobs.audit import Row
-from pipeline_jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
-from pipeline_jobs.bulk import Cancelled
-from pipeline_jobs.client import Client
-from pipeline_jobs.cursors import read_cursor, write_cursor
-from pipeline_jobs.erase import Erased
+from pipeline_jobs.access.api_keys import ApiKey, Role, check_scope, digest
+from pipeline_jobs.access.audit import Row
+from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.exceptions import (
     AlreadyScheduled,
     AlreadySubmitted,
@@ -33,22 +29,26 @@ from pipeline_jobs.exceptions import (
     UploadInUse,
     UploadTooLarge,
 )
+from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload, UploadPage
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.listing import JobPage, JobQuery
-from pipeline_jobs.overview import Now
-from pipeline_jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
+from pipeline_jobs.jobs.bulk import Cancelled
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
+from pipeline_jobs.operation.erase import Erased
+from pipeline_jobs.operation.overview import Now
+from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.pipelines import Pipeline, Registry, Stage
-from pipeline_jobs.schedule_store import Fired, ScheduleStore
-from pipeline_jobs.scheduler import Scheduler
-from pipeline_jobs.schedules import Outcome, Schedule
-from pipeline_jobs.senders import Rate, Sender
+from pipeline_jobs.rates import Rate, Sender
+from pipeline_jobs.schedules.schedule import Outcome, Schedule
+from pipeline_jobs.schedules.schedule_store import Fired, ScheduleStore
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import Store
-from pipeline_jobs.stream_tokens import StreamTokens
+from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.uploads import Checksum, Interrupted, Upload, UploadPage
-from pipeline_jobs.usage import Day
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
 
 from .fake_events import FakeEvents

@@ -12,14 +12,16 @@ from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.api_keys import ALL, ApiKey, Role
+from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web import failures, keyring, tenant_bodies
+from pipeline_jobs.web.access import key_cache as keyring
+from pipeline_jobs.web.access import throttle as failures
+from pipeline_jobs.web.access.policy import POLICIES, Policy
+from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.failures import BURST
-from pipeline_jobs.web.policy import POLICIES, Policy
+from pipeline_jobs.web.schemas import tenant_bodies
 
 from .checks import problem_of
 from .conftest import MakeClient, settings_with

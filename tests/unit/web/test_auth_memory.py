@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_jobs.api_keys import ApiKey, Role
+from pipeline_jobs.access.api_keys import ApiKey, Role
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web import failures, keyring
-from pipeline_jobs.web.failures import BURST, SECONDS_EACH, Failures
-from pipeline_jobs.web.keyring import CACHE_SECONDS, KeyRing
+from pipeline_jobs.web.access import key_cache as keyring
+from pipeline_jobs.web.access import throttle as failures
+from pipeline_jobs.web.access.key_cache import CACHE_SECONDS, KeyRing
+from pipeline_jobs.web.access.throttle import BURST, SECONDS_EACH, Failures
 
 from .fakes import NOON, FakeKeys
 

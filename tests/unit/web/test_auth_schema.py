@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.web.app import create_app
 from tests import contract
 

@@ -10,11 +10,11 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.events.tokens import StreamToken, StreamTokens
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.stream_tokens import StreamToken, StreamTokens
 
 from .conftest import MakeClient
 from .fakes import NOON, World
@@ -285,7 +285,7 @@ class TestRights:
     def test_an_open_stream_ends_when_its_key_is_revoked(
         self, client: FlaskClient, world: World, job: Job, key: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline_jobs.web.keyring.CACHE_SECONDS", 0.0)
+        monkeypatch.setattr("pipeline_jobs.web.access.key_cache.CACHE_SECONDS", 0.0)
         world.events.after_all = None
         silences: list[int] = []
 
@@ -302,7 +302,7 @@ class TestRights:
     def test_a_store_that_is_away_ends_no_stream(
         self, client: FlaskClient, world: World, job: Job, key: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline_jobs.web.keyring.CACHE_SECONDS", 0.0)
+        monkeypatch.setattr("pipeline_jobs.web.access.key_cache.CACHE_SECONDS", 0.0)
         with client.get(path(job), headers={**SSE, **key[1]}, buffered=False) as answer:
             world.keys.failure = StoreUnavailable()
             assert len(messages(b"".join(answer.response))) == 4

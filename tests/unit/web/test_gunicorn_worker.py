@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web import balance
+from pipeline_jobs.web.server import balance
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -39,7 +39,7 @@ def port(options: list[str]) -> Iterator[int]:
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", *options, "--keep-alive", "60", "--no-control-socket",
-        "--worker-class", "pipeline_jobs.web.gunicorn_worker.Worker", f"{__name__}:application",
+        "--worker-class", "pipeline_jobs.web.server.gunicorn_worker.Worker", f"{__name__}:application",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:

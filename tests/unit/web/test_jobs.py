@@ -10,11 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from pipeline_jobs.events.hub import End
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.hub import End
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web import bodies, jobs, replies
+from pipeline_jobs.web.api import jobs
+from pipeline_jobs.web.http import replies
+from pipeline_jobs.web.schemas import bodies
 
 from .checks import problem_of
 from .conftest import MakeClient

@@ -9,7 +9,7 @@ import structlog
 from flask.testing import FlaskClient
 from structlog.testing import capture_logs
 
-from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.exceptions import ConfigurationError, IdTaken, JobNotEnded, StoreError
 
 from .checks import problem_of

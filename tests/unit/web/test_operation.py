@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web import bodies
+from pipeline_jobs.web.schemas import bodies
 
 from .checks import problem_of
 from .fakes import World

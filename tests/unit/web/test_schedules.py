@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.senders import Rate
+from pipeline_jobs.rates import Rate
 from tests.unit.web.checks import problem_of
 from tests.unit.web.fakes import World
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from pipeline_jobs.web.slow import Watch
+from pipeline_jobs.web.server.slow import Watch
 from tests.waiting import until
 
 

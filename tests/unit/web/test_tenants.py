@@ -6,7 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.exceptions import QueueFull, RateLimited, StoreFull
-from pipeline_jobs.senders import Rate
+from pipeline_jobs.rates import Rate
 from pipeline_jobs.tenants import TenantLimits
 from tests.unit.web.checks import problem_of
 from tests.unit.web.fakes import World

@@ -10,14 +10,14 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.exceptions import JobNotEnded, QueueFull, StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.web import keyring
-from pipeline_jobs.web.failures import BURST
-from pipeline_jobs.web.sessions import COOKIE
+from pipeline_jobs.web.access import key_cache as keyring
+from pipeline_jobs.web.access.sessions import COOKIE
+from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.ui import words
 
 from .conftest import MakeClient

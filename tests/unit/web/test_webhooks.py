@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.exceptions import KeyChanged, WebhooksFull
 from pipeline_jobs.web.ports import Webhooks
 

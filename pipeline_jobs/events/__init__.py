@@ -1,0 +1,1 @@
+"""Events of jobs: the log, and who follows it."""

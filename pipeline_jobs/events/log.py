@@ -1,0 +1,211 @@
+"""Reads the event logs that the scripts write (`lua/lib/events.lua`): of one job, and a tenant's feed.
+
+A log has the events of a job from 1 without a gap, or the newest `settings.events_per_job` of them. It goes with its job.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pipeline_jobs.events.event_types import STATUS_OF, TERMINAL_EVENTS, EventType, event_id
+from pipeline_jobs.exceptions import InvalidInput, UnknownJob
+from pipeline_jobs.job import rfc3339
+from pipeline_jobs.states import TERMINAL
+from pipeline_jobs.store.store import Store, store_errors
+
+#: Most events that one page has.
+MAX_PAGE = 500
+#: A place in a log that compares with others of it: (0, number) in a job's, (Unix ms, number) in a feed.
+Place = tuple[int, int]
+#: Behind everything: a look from there tells where a log ends.
+MAX_NUMBER = 2**53 - 1
+FAR: Place = (MAX_NUMBER, MAX_NUMBER)
+#: Where a feed begins, and an id of it: `{Unix ms}-{number}`, as the server's streams have them.
+FEED_START = "0-0"
+_FEED_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,15})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event, in the one envelope of SSE, WebSocket, webhooks and the JSON history."""
+
+    #: Of a batch's event: the batch's.
+    job_id: str
+    #: The job's own count, from 1.
+    seq: int
+    type: EventType
+    tenant_id: str
+    workspace_id: str
+    #: Unix milliseconds.
+    created_at: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+    #: Its place in the tenant's feed, when it was read there.
+    feed_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The same wherever the event is told: `{job_id}.{seq}`."""
+        return event_id(self.job_id, self.seq)
+
+    @property
+    def place(self) -> Place:
+        """Where it is in the log that it was read from."""
+        return place_of(self.feed_id) if self.feed_id else (0, self.seq)
+
+    @property
+    def terminal(self) -> bool:
+        return self.type in TERMINAL_EVENTS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The envelope (`docs/events.md`)."""
+        return {
+            "id": self.id,
+            "seq": self.seq,
+            "type": self.type.value,
+            **({"job_id": None, "batch_id": self.job_id} if self.type is EventType.BATCH_COMPLETED else {"job_id": self.job_id}),
+            "tenant_id": self.tenant_id,
+            "workspace_id": self.workspace_id,
+            "created_at": rfc3339(self.created_at),
+            "data": dict(self.data),
+        }
+
+    @cached_property
+    def json(self) -> str:
+        """The envelope as one line of compact JSON: made once, however many streams send it.
+
+        ASCII: some readers of SSE take U+2028 and its like for the end of a line.
+        """
+        return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Events of a job that follow one another."""
+
+    job_id: str
+    tenant_id: str
+    workspace_id: str
+    events: tuple[Event, ...]
+    #: Number of the last event here, or after which there is none here; of the newest event in the log.
+    reached: int
+    last: int
+    #: The job has ended and the page reaches the end of its log: nothing will follow.
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Events of a tenant's jobs, in the order in which they happened."""
+
+    events: tuple[Event, ...]
+    #: Where the next page begins; at the end of the feed the id of its newest entry.
+    after: str
+    #: There is more now.
+    more: bool
+
+
+def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage:
+    """The events of a job after a number. :raises UnknownJob:"""
+    (page,) = read_many(store, [(job_id, after)], limit)
+    if page is None:
+        raise UnknownJob
+    return page
+
+
+def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -> list[LogPage | None]:
+    """The same for several (job, number) in one round trip; None for one that does not exist."""
+    replies = store.read_scripts("events", [(job_id, after, limit) for job_id, after in jobs])
+    return [_log_page(job_id, reply, after) for (job_id, after), reply in zip(jobs, replies, strict=True)]
+
+
+def feed(store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100, workspace_id: str | None = None) -> FeedPage:
+    """The events of a tenant after a place of its feed. A page may have fewer than `limit` events and still more behind it.
+
+    :param workspace_id: only those of this workspace.
+    """
+    return feed_many(store, [(tenant_id, workspace_id or "", place_of(after))], limit)[0]
+
+
+def feed_many(store: Store, feeds: Sequence[tuple[str, str, Place]], limit: int = 100) -> list[FeedPage]:
+    """The same for several (tenant, workspace or "", place) in one round trip."""
+    replies = store.read_scripts("feed", [(tenant, workspace, f"{after[0]}-{after[1]}", limit) for tenant, workspace, after in feeds])
+    return [_feed_page(tenant, reply, after, limit) for (tenant, _, after), reply in zip(feeds, replies, strict=True)]
+
+
+def feed_end(store: Store, tenant_id: str) -> str:
+    """The place at which only what is still to come follows."""
+    with store_errors():
+        newest = store.client.xrevrange(store.keys("feed", tenant_id), count=1)
+    return str(newest[0][0]) if newest else FEED_START  # type: ignore[index]
+
+
+def feed_place(text: str) -> str:
+    """A place of a feed as a client gives it back. :raises InvalidInput:"""
+    found = _FEED_ID.fullmatch(text)
+    if found is None:
+        raise InvalidInput("after must be an id that the feed gave", field="after")
+    return f"{int(found[1])}-{int(found[2])}"
+
+
+def place_of(feed_id: str) -> Place:
+    """The place that an id of a feed names."""
+    milliseconds, _, number = feed_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _log_page(job_id: str, reply: Sequence[Any], after: int) -> LogPage | None:
+    if not reply:
+        return None
+    status, tenant, workspace, first, last, *lines = reply
+    events = tuple(_event(job_id, int(first) + i, tenant, workspace, line) for i, line in enumerate(lines))
+    reached = events[-1].seq if events else after
+    return LogPage(job_id, tenant, workspace, events, reached, int(last), complete=status in TERMINAL and reached >= int(last))
+
+
+def _feed_page(tenant_id: str, reply: Sequence[Any], after: Place, limit: int) -> FeedPage:
+    newest, looked_at, *entries = reply
+    events = tuple(_of_feed(tenant_id, entries))
+    if entries:
+        return FeedPage(events, entries[-1][0], more=int(looked_at) >= limit and entries[-1][0] != newest)
+    return FeedPage((), newest if after == FAR else f"{after[0]}-{after[1]}", more=False)
+
+
+def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event]:
+    for place, job_id, number, workspace, line in entries:
+        if line:
+            yield _event(job_id, int(number), tenant_id, workspace, line, place)
+
+
+def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_id: str | None = None) -> Event:
+    fields: list[Any] = json.loads(line)
+    if fields[0] == "batch":
+        return _of_batch(job_id, seq, tenant, workspace, fields, feed_id)
+    word, created_at, attempt, progress, stage, text, why = [*fields, *_ABSENT[len(fields) - 2 :]]
+    kind = EventType(f"job.{word}")
+    data: dict[str, Any] = {"status": STATUS_OF[kind], "attempt": attempt, "stage": stage or None, "progress": progress}
+    match kind:
+        case EventType.FAILED:
+            data |= {"error": text, "error_code": why or None}
+        case EventType.UPDATED:
+            changes = json.loads(text)
+            data["changes"] = {**changes, "run_at": rfc3339(changes["run_at"])} if "run_at" in changes else changes
+        case EventType.REQUEUED:
+            data |= {"message": text or None, "reason": why}
+        case _:
+            data["message"] = text or None
+    return Event(job_id, seq, kind, tenant, workspace, created_at, data, feed_id)
+
+
+def _of_batch(batch_id: str, seq: int, tenant: str, workspace: str, fields: Sequence[Any], feed_id: str | None) -> Event:
+    _, created_at, total, completed, failed, cancelled = fields
+    data = {"total": total, "counts": {"completed": completed, "failed": failed, "cancelled": cancelled}}
+    return Event(batch_id, seq, EventType.BATCH_COMPLETED, tenant, workspace, created_at, data, feed_id)
+
+
+#: What an event has that a line leaves out at its end.
+_ABSENT: list[Any] = [0, 0, "", "", ""]

@@ -1,0 +1,1 @@
+"""Jobs: in, listed, run, ended."""

@@ -1,0 +1,394 @@
+"""Batches: up to 1,000 jobs of one workspace in one call, all of them or none, followed and cancelled as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
+from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
+from pipeline_jobs.jobs.client import Client, digest
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.refusals import bad_upload, refusal
+from pipeline_jobs.store.store import store_errors
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
+from pipeline_jobs.webhooks.targets import check_own
+
+MAX_JOBS = 1_000
+_NO_TIME = -1
+
+
+@dataclass(frozen=True, slots=True)
+class WrongJob:
+    """Stands for a job of a request that could not be read as one."""
+
+    #: `{"field": "url", "message": ..., "code": ...}`, at least one.
+    errors: tuple[Mapping[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a client asks for. All jobs are of the batch's tenant and workspace, whatever they say themselves."""
+
+    jobs: Sequence[NewJob | WrongJob]
+    tenant_id: str = DEFAULT_TENANT
+    workspace_id: str = DEFAULT_WORKSPACE
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: The only workspace whose jobs they may depend on; None: any of the tenant.
+    depends_within: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch, as the store has it. Times are Unix milliseconds by the server's clock."""
+
+    batch_id: str
+    tenant_id: str
+    workspace_id: str
+    created_at: int
+    #: How many jobs came in it; those that were removed are counted as they ended.
+    total: int
+    #: Jobs by status, zeros too; their sum is `total`.
+    counts: Mapping[JobStatus, int]
+    #: When the last job ended.
+    completed_at: int | None
+    metadata: Mapping[str, Any]
+    order: int
+
+    @property
+    def status(self) -> JobStatus:
+        """`queued`: none has started. `running`: some have. When all have ended: `failed` if one has, else `cancelled` if one was."""
+        counts = self.counts
+        if counts[JobStatus.QUEUED] == self.total:
+            return JobStatus.QUEUED
+        if self.completed_at is None:
+            return JobStatus.RUNNING
+        for status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            if counts[status]:
+                return status
+        return JobStatus.COMPLETED
+
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str]) -> Batch:
+        return cls(
+            batch_id=flat["batch_id"],
+            tenant_id=flat["tenant_id"],
+            workspace_id=flat["workspace_id"],
+            created_at=int(flat["created_at"]),
+            total=int(flat["total"]),
+            counts={status: int(flat.get(status, 0)) for status in JobStatus},
+            completed_at=int(flat["completed_at"]) if "completed_at" in flat else None,
+            metadata=json.loads(flat["metadata"]) if flat.get("metadata") else {},
+            order=int(flat["order"]),
+        )
+
+    def to_body(self, public_url: str) -> dict[str, Any]:
+        """`to_dict` with links, as GET answers it and webhooks carry it.
+
+        :param public_url: address of the API without a trailing slash; empty: links are paths.
+        """
+        link = f"{public_url}/pipeline/batches/{self.batch_id}"
+        urls = {"self": link, "jobs": f"{public_url}/pipeline/jobs?batch_id={self.batch_id}", "cancel": link + "/cancel"}
+        return {**self.to_dict(), "urls": urls}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body that the HTTP API shows."""
+        return {
+            "batch_id": self.batch_id,
+            "status": self.status.value,
+            "tenant_id": self.tenant_id,
+            "workspace_id": self.workspace_id,
+            "total": self.total,
+            "counts": {status.value: n for status, n in self.counts.items()},
+            "created_at": rfc3339(self.created_at),
+            "completed_at": rfc3339(self.completed_at),
+            "metadata": dict(self.metadata),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BatchQuery:
+    """Which batches; None: all."""
+
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+    limit: int = 25
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Batches, newest first, and the cursor of the next page (None: the end)."""
+
+    batches: tuple[Batch, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a new batch."""
+
+    batch: Batch
+    #: In the order of the request; None: that one was refused, or was removed since.
+    job_ids: tuple[str | None, ...]
+    #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each that was refused.
+    errors: tuple[Mapping[str, str], ...] = ()
+    #: The Idempotency-Key had made it before.
+    replayed: bool = False
+
+
+#: What is wrong with jobs, by their numbers.
+_Wrong = dict[int, "list[dict[str, str]]"]
+
+
+class Batches:
+    """Batches, for everybody who is not a worker."""
+
+    def __init__(self, client: Client, ended: Callable[[str], None] = nobody) -> None:
+        """:param ended: as for `bulk.cancel_matching`."""
+        self._client, self._store, self._ended = client, client.store, ended
+
+    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+        """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
+
+        :param partial: leave out the jobs that are not as they must be, instead of refusing the batch. It is refused all the same if none
+            is left, and when the tenant may not have so many more jobs now: limits count each job, and hold for the batch as a whole.
+        :param idempotency_key: as for a single job.
+        :param sender: likewise.
+        :raises InvalidItems: names each wrong job.
+        :raises InvalidInput: it has no jobs, or more than 1,000.
+        :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
+        """
+        if not 0 < len(new.jobs) <= MAX_JOBS:
+            raise InvalidInput(f"a batch has 1..{MAX_JOBS} jobs", field="jobs")
+        TenantContext(new.tenant_id, new.workspace_id)
+        durably = self._client.guard.check()
+        packed, wrong = self._pack(new.jobs)
+        idempotency = ("", "")
+        if idempotency_key is not None:
+            jobs = [asdict(job) for job in new.jobs]
+            idempotency = (
+                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
+            )
+        depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
+        while True:
+            errors = [error for number in sorted(wrong) for error in wrong[number]]
+            if not packed.numbers or (errors and not partial):
+                raise InvalidItems(errors)
+            batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
+            reply = self._store.run(
+                "submit_batch",
+                batch_id,
+                secrets.token_hex(8),
+                *self._store.queue_caps,
+                self._store.ttl_ms,
+                *idempotency,
+                new.depends_within or "",
+                dumps(dict(new.metadata)) if new.metadata else "",
+                dumps(errors) if errors else "",
+                dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                *self._store.sent_by(sender),
+                durably=durably,
+            )
+            match reply[0]:
+                case "ok" if depends:
+                    self._store.sent(sender, reply[3], reply[4])
+                    # What they need may have ended badly before they came.
+                    self._store.send(self._store.run("settle"))
+                    return self._made(batch_id)
+                case "ok":
+                    self._store.sent(sender, reply[3], reply[4])
+                    counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
+                    batch = Batch(
+                        batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
+                    )
+                    placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
+                    placed.update(zip(packed.numbers, ids, strict=True))
+                    return Made(batch, tuple(placed.values()), tuple(errors))
+                case "same":
+                    return replace(self._made(reply[1]), replayed=True)
+                case "dependency":
+                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    for place, n in bad.items():
+                        number = packed.numbers[place]
+                        wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
+                    packed = packed.without(set(bad))
+                case "upload":
+                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    for place, why in bad.items():
+                        wrong[packed.numbers[place]] = _errors(packed.numbers[place], bad_upload(why))
+                    packed = packed.without(set(bad))
+                case "taken":
+                    # 32 random bits a second: the store decides, we draw again.
+                    continue
+                case _:
+                    raise refusal(reply)
+
+    def get(self, batch_id: str) -> Batch:
+        """:raises UnknownBatch:"""
+        flat = self._record(batch_id) if BATCH_ID.fullmatch(batch_id) else {}
+        if not flat:
+            raise UnknownBatch
+        return Batch.from_mapping(flat)
+
+    def list(self, query: BatchQuery) -> BatchPage:
+        """A page of batches, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours; a workspace without its tenant.
+        """
+        if query.workspace_id is not None and query.tenant_id is None:
+            raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
+        after = read_cursor(query.cursor)
+        index = self._store.keys("batches", query.tenant_id or "*", query.workspace_id or "*")
+        flat = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
+        batches = [Batch.from_mapping(dict(zip(one[::2], one[1::2], strict=True))) for one in flat]
+        page = batches[: query.limit]
+        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(batches) > len(page) else None)
+
+    def cancel(self, batch_id: str) -> Cancelled:
+        """Ask for the end of all its jobs that have not ended. Safe to repeat.
+
+        :raises UnknownBatch:
+        """
+        self.get(batch_id)
+        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, ended=self._ended)
+
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
+        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
+        return cancel_matching(self._store, query, dry_run=dry_run, ended=self._ended)
+
+    def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
+        """The good ones for the script, and by their numbers what is wrong with the others."""
+        numbers, items, kinds = [], [], []
+        wrong: _Wrong = {}
+        last: tuple[str, Mapping[str, Any]] | None = None
+        params = ""
+        for number, new in enumerate(jobs):
+            if isinstance(new, WrongJob):
+                wrong[number] = [_error(number, **error) for error in new.errors]
+                continue
+            try:
+                pipeline, quality = self._client.check(new)
+                # Usually all have the same.
+                if last is None or last != (new.pipeline, new.params):
+                    last = None
+                    checked = pipeline.check_params(new.params)
+                    params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
+                webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
+                items.append(_own_fields(new, webhook))
+                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
+                numbers.append(number)
+            except InvalidInput as error:
+                wrong[number] = _errors(number, error)
+        return _Packed.of(numbers, items, kinds), wrong
+
+    def _record(self, batch_id: str) -> dict[str, str]:
+        with store_errors():
+            return dict(self._store.client.hgetall(self._store.keys("batch", batch_id)))  # type: ignore[arg-type]
+
+    def _made(self, batch_id: str) -> Made:
+        """:raises UnknownBatch: it was made before, and has gone since."""
+        flat = self._record(batch_id)
+        if not flat:
+            raise UnknownBatch
+        batch, errors = Batch.from_mapping(flat), json.loads(flat.get("errors", "[]"))
+        left_out = {int(error["field"].split(".")[1]) for error in errors}
+        ids: dict[int, str | None] = dict.fromkeys(range(batch.total + len(left_out)))
+        numbers = [number for number in ids if number not in left_out]
+        # The orders of its jobs are consecutive.
+        with store_errors():
+            members = self._store.client.zrange(self._store.keys("batch_jobs", batch_id), 0, -1, withscores=True)
+        for job_id, order in members:  # type: ignore[union-attr]
+            ids[numbers[int(order) - batch.order]] = job_id
+        return Made(batch, tuple(ids.values()), tuple(errors))
+
+
+#: What decides most of a record: pipeline, quality, params as JSON, attempts. Usually the same for all jobs of a batch.
+_Kind = tuple[str, str | None, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Jobs as the script takes them: `[deadline ms, longest wait ms, field, value, ...]`, and the fields that all of them have."""
+
+    numbers: list[int]
+    items: list[list[Any]]
+    common: list[Any]
+
+    @classmethod
+    def of(cls, numbers: list[int], items: list[list[Any]], kinds: list[_Kind]) -> _Packed:
+        if len(set(kinds)) == 1:
+            return cls(numbers, items, _kind_fields(kinds[0]))
+        for item, kind in zip(items, kinds, strict=True):
+            item.extend(_kind_fields(kind))
+        return cls(numbers, items, [])
+
+    def without(self, places: set[int]) -> _Packed:
+        left = [place for place in range(len(self.numbers)) if place not in places]
+        return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
+
+
+def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
+    """As `Job.to_mapping` writes them: what is absent is the default."""
+    fields: list[Any] = [
+        _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
+        _NO_TIME if new.ttl_seconds is None else int(new.ttl_seconds * 1000),
+    ]
+    if new.url is not None:
+        fields += ("url", new.url)
+    if new.priority:
+        fields += ("priority", str(new.priority))
+    if new.run_at is not None:
+        fields += ("run_at", str(new.run_at))
+    if new.tags:
+        fields += ("tags", dumps(new.tags))
+    if new.metadata:
+        fields += ("metadata", dumps(dict(new.metadata)))
+    if webhook:
+        fields += ("webhook", dumps(webhook))
+    if new.depends_on:
+        fields += ("depends_on", dumps(new.depends_on))
+        if new.on_dependency_failure != "fail":
+            fields += ("on_dependency_failure", new.on_dependency_failure)
+    return fields
+
+
+def _kind_fields(kind: _Kind) -> list[str]:
+    pipeline, quality, params, max_attempts = kind
+    fields = ["pipeline", pipeline]
+    if quality is not None:
+        fields += ("quality", quality)
+    if params:
+        fields += ("params", params)
+    if max_attempts != 1:
+        fields += ("max_attempts", str(max_attempts))
+    return fields
+
+
+def _draw_ids(n: int) -> Collection[str]:
+    """So many ids that differ from each other."""
+    stem, ids = f"job_{int(time.time())}_", set[str]()
+    while len(ids) < n:
+        drawn = os.urandom(4 * (n - len(ids))).hex()
+        ids.update(stem + drawn[i : i + 8] for i in range(0, len(drawn), 8))
+    return ids
+
+
+def _errors(number: int, error: InvalidInput) -> list[dict[str, str]]:
+    return [_error(number, error.field or "", error.message, error.code)]
+
+
+def _error(number: int, field: str, message: str, code: str) -> dict[str, str]:
+    """With the path from the batch on."""
+    return {"field": f"jobs.{number}.{field}" if field else f"jobs.{number}", "message": message, "code": code}

@@ -1,0 +1,56 @@
+"""Cancel many jobs by the filters of a list, page by page: no other command is held up for longer than a page takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline_jobs.jobs.listing import JobQuery, select
+from pipeline_jobs.store.cursors import write_cursor
+from pipeline_jobs.store.store import Store
+
+#: Jobs that one script looks at.
+PAGE = 100
+#: Jobs that one call looks at; what is left is reached with its cursor.
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What was done, or would be."""
+
+    #: Live jobs that matched: the sum of the two.
+    matched: int
+    #: They waited and are cancelled.
+    cancelled: int
+    #: They run and are being stopped.
+    stopping: int
+    #: Where to go on; None: all jobs were looked at.
+    next_cursor: str | None
+
+
+def nobody(job_id: str) -> None:
+    """Is told of nothing."""
+
+
+def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, ended: Callable[[str], None] = nobody) -> Cancelled:
+    """Ask for the end of the live jobs that match, newest first. Jobs that come meanwhile are newer than that and are left alone.
+
+    :param dry_run: only count.
+    :param most: about how many jobs to look at, live or not.
+    :param ended: told of each job that was dispatched before and ended here, where no worker tells of its end.
+    :raises InvalidInput: the cursor is not one that a call gave.
+    """
+    chosen = select(store, query, live=True)
+    highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
+    while True:
+        following, waited, ran, hints, heard_of = store.run_on(
+            "cancel_page", chosen.keys, highest, chosen.lowest, PAGE, "1" if dry_run else "", store.ttl_ms, chosen.sizes, *chosen.conditions
+        )
+        store.send(hints)
+        for job_id in heard_of:
+            ended(job_id)
+        cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE
+        if not following or looked >= most:
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(following)) if following else None)
+        highest = f"({following}"

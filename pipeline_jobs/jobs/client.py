@@ -1,0 +1,345 @@
+"""The only way in: what the HTTP API, the Celery face and a team's own code call to make, see and end jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from urllib.parse import urlsplit
+
+import redis
+
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
+from pipeline_jobs.files.uploads import is_upload_url
+from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.jobs.listing import JobPage, JobQuery, page
+from pipeline_jobs.jobs.outputs import of_stages, written
+from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus, Reason
+from pipeline_jobs.store.guard import StoreGuard
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.webhooks.targets import check_own
+
+MAX_URL = 2048
+MAX_ATTEMPTS = 10
+MAX_TAGS, MAX_TAG = 20, 64
+MAX_DEPENDENCIES = 20
+ON_DEPENDENCY_FAILURE = ("fail", "cancel", "run")
+#: 30 days.
+MAX_SECONDS = 2_592_000
+MAX_JSON = 16_384
+#: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
+WAIT_CHECK = 1.0
+#: What most URLs look like; the rest are taken apart.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,3})?(/[!-~]*)?")
+_WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
+
+#: What makes two requests the same.
+_asked = attrgetter(*(f.name for f in fields(NewJob)))
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Of which job a new one is the retry, and what of that one's outputs it begins with."""
+
+    job_id: str
+    from_stage: str | None
+    outputs: str
+    blobs: str
+
+
+class Client:
+    """Jobs, for everybody who is not a worker."""
+
+    def __init__(self, store: Store, registry: Registry, settings: Settings) -> None:
+        self.store = store
+        self.registry = registry
+        self.settings = settings
+        self.guard = StoreGuard(store, settings)
+
+    def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
+        """The record of a new job, checked, defaults filled in; nothing is stored.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownPipeline:
+        """
+        TenantContext(new.tenant_id, new.workspace_id)
+        pipeline, quality = self.check(new)
+        return Job.of(
+            {
+                "job_id": job_id or new_job_id(),
+                "status": JobStatus.QUEUED,
+                "reason": Reason.FAIR_SHARE,
+                "pipeline": pipeline.name,
+                "tenant_id": new.tenant_id,
+                "workspace_id": new.workspace_id,
+                "created_at": int(time.time() * 1000),
+                "url": new.url,
+                "quality": quality,
+                "params": pipeline.check_params(new.params),
+                "priority": new.priority,
+                "run_at": new.run_at,
+                "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
+                "tags": new.tags,
+                "metadata": new.metadata,
+                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
+                "depends_on": new.depends_on,
+                "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
+            }
+        )
+
+    def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
+        """All but whose it is and its params. :return: its pipeline, and its quality.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownPipeline:
+        """
+        pipeline = self.registry.get(new.pipeline)
+        _check_common(new)
+        if pipeline.needs_url:
+            check_url(new.url)
+        elif new.url is not None:
+            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+        if new.quality is None:
+            return pipeline, pipeline.qualities[0] if pipeline.qualities else None
+        if new.quality not in pipeline.qualities:
+            allowed = ", ".join(pipeline.qualities) or "none"
+            raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
+        return pipeline, new.quality
+
+    def submit(
+        self,
+        new: NewJob,
+        *,
+        job_id: str | None = None,
+        message: str | None = None,
+        idempotency_key: str | None = None,
+        again: Again | None = None,
+        sender: Sender | None = None,
+    ) -> Job:
+        """Accept a job. When this returns, the job is in the store.
+
+        :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
+        :param message: its own Celery message; `worker.hints` makes one for jobs with callbacks.
+        :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one job, however often it is sent.
+        :param again: it runs another job once more; see `retry`.
+        :param sender: who sends it: whose rate counts besides the tenant's, and where the key is one of a kind.
+        :raises InvalidInput: names the field.
+        :raises IdTaken: the given id is another job's.
+        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
+        :raises InvalidInput: it depends on a job that is none of the tenant's.
+        :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
+            `WebhooksFull`: it has as many webhooks waiting.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StoreFull`: the installation has, or its server is nearly full.
+        :raises StoreUnavailable: nothing was accepted, as far as is known.
+        """
+        durably = self.guard.check()
+        if job_id is not None and not ANY_ID.fullmatch(job_id):
+            raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
+        job = self.prepare(new, job_id)
+        idempotency = None
+        if again is not None:
+            job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)
+            if idempotency_key is not None:
+                idempotency = (
+                    digest(f"retry\n{sender.scope if sender else ''}\n{idempotency_key}"),
+                    digest(f"{again.job_id}\n{again.from_stage or ''}"),
+                )
+        elif idempotency_key is not None:
+            # Hashed: a client's key may hold anything, a key of the store may not.
+            idempotency = (
+                digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
+                digest(repr(_asked(new))),
+            )
+        while True:
+            try:
+                return self.store.submit(
+                    job,
+                    deadline_seconds=new.deadline_seconds,
+                    ttl_seconds=new.ttl_seconds,
+                    message=message,
+                    durably=durably,
+                    idempotency=idempotency,
+                    depends_within=new.depends_within,
+                    sender=sender,
+                )
+            except IdTaken:
+                if job_id is not None:
+                    raise
+                # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
+                job = job.evolve(job_id=new_job_id())
+
+    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        """Run an ended job again: a new one with the same input. What its stages gave is used again, but for the last stage.
+
+        :param from_stage: run this stage and those after it.
+        :raises UnknownJob:
+        :raises JobNotEnded:
+        :raises InvalidInput: the pipeline has no such stage (any more).
+        :raises AlreadySubmitted, KeyReused, TryLater, StoreUnavailable: as `submit`.
+        """
+        old = self.store.get(job_id)
+        if not old.ended:
+            raise JobNotEnded
+        stages = [stage.name for stage in self.registry.get(old.pipeline).stages]
+        if from_stage is not None and from_stage not in stages:
+            raise InvalidInput(f"from_stage must be one of: {', '.join(stages)}", field="from_stage")
+        reused = of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])
+        new = NewJob(
+            url=old.url,
+            quality=old.quality,
+            pipeline=old.pipeline,
+            params=old.params,
+            tenant_id=old.tenant_id,
+            workspace_id=old.workspace_id,
+            priority=old.priority,
+            max_attempts=old.max_attempts,
+            deadline_seconds=(old.deadline_at - old.created_at) / 1000 if old.deadline_at else None,
+            tags=old.tags,
+            metadata=old.metadata,
+            webhook=old.webhook,
+        )
+        return self.submit(new, again=Again(job_id, from_stage, *written(reused)), idempotency_key=idempotency_key, sender=sender)
+
+    def get(self, job_id: str) -> Job:
+        """:raises UnknownJob:"""
+        return self.store.get(job_id)
+
+    def list(self, query: JobQuery) -> JobPage:
+        """A page of jobs, newest first.
+
+        :raises InvalidInput: the cursor is not one of ours.
+        """
+        return page(self.store, query)
+
+    def describe(self, job_id: str) -> Job:
+        """The job as the API shows it: a waiting one with `queue` (why it waits, its position, about how long) and the exact reason.
+
+        :raises UnknownJob:
+        """
+        job = self.store.get(job_id)
+        if job.status is not JobStatus.QUEUED:
+            return job
+        queue = why(self.store, job_id)
+        # Between the two looks it may have started.
+        return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
+
+    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
+        """Change a waiting job's priority (-50..50) or earliest start (Unix milliseconds, 0: now).
+
+        :raises InvalidInput: names the field.
+        :raises UnknownJob:
+        :raises JobNotWaiting: it was dispatched, runs, or has ended.
+        """
+        if priority is not None and not PRIORITY_MIN <= priority <= PRIORITY_MAX:
+            raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
+        if not self.store.change(job_id, priority=priority, run_at=run_at):
+            raise JobNotWaiting
+        return self.describe(job_id)
+
+    def limits(self, tenant_id: str) -> TenantLimits:
+        """A tenant's own limits (`*`: the defaults of all)."""
+        return TenantLimits.from_numbers(self.store.limits(tenant_id))
+
+    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
+        """Put a tenant's limits in the place of those it had. They act on its backlog at once."""
+        if tenant_id != "*":
+            TenantContext(tenant_id)
+        self.store.set_limits(tenant_id, limits.to_dict())
+        return self.limits(tenant_id)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.
+
+        :raises UnknownJob:
+        """
+        self.store.cancel(job_id)
+        return self.store.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Remove an ended job and its artifacts.
+
+        :raises UnknownJob:
+        :raises JobNotEnded: cancel it first.
+        """
+        if not self.store.delete(job_id):
+            raise JobNotEnded
+
+    def wait(self, job_id: str, timeout: float) -> Job:
+        """Wait at most `timeout` seconds for a job's end; the record as it is then, ended or not.
+
+        :raises UnknownJob: it does not exist, or was removed meanwhile.
+        """
+        deadline = time.monotonic() + timeout
+        job = self.store.get(job_id)
+        if job.ended or timeout <= 0:
+            return job
+        with self.store.client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+            # Subscribe, then look: an end between the two is seen by the look.
+            channel.subscribe(f"celery-task-meta-{job_id}")
+            while True:
+                job = self.store.get(job_id)
+                left = deadline - time.monotonic()
+                if job.ended or left <= 0:
+                    return job
+                try:
+                    channel.get_message(timeout=min(left, WAIT_CHECK))
+                except (redis.ConnectionError, redis.TimeoutError):
+                    # The look at the record says whether the store is back.
+                    channel.reset()
+                    channel.subscribe(f"celery-task-meta-{job_id}")
+
+
+def check_url(url: str | None) -> None:
+    """:raises InvalidInput: no http(s) URL with a host, nor an upload's. Whether it may be fetched is the fetch stage's business."""
+    if not url:
+        raise InvalidInput("url is required", field="url")
+    if is_upload_url(url):
+        # Whether there is one, and whose, is the store's to say.
+        return
+    if len(url) > MAX_URL:
+        raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
+    if _PLAIN_URL.fullmatch(url):
+        return
+    if _WHITE_OR_CONTROL.search(url):
+        raise InvalidInput("url contains white space or control characters", field="url")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise InvalidInput("url is not a valid URL", field="url") from None
+    if parts.scheme not in ("http", "https"):
+        raise InvalidInput("url must begin with http:// or https://, or be the upload:// address of an upload", field="url")
+    if not parts.hostname or port == 0:
+        raise InvalidInput("url has no valid host or port", field="url")
+    if parts.username is not None or parts.password is not None:
+        raise InvalidInput("url must not contain a user name or password", field="url")
+
+
+def _check_common(new: NewJob) -> None:
+    if not PRIORITY_MIN <= new.priority <= PRIORITY_MAX:
+        raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
+    if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:
+        raise InvalidInput(f"max_attempts must be 1..{MAX_ATTEMPTS}", field="max_attempts")
+    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
+        if seconds is not None and not 0 < seconds <= MAX_SECONDS:
+            raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
+    if new.tags and (len(new.tags) > MAX_TAGS or not all(0 < len(tag) <= MAX_TAG for tag in new.tags)):
+        raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
+    if new.depends_on and (len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on))):
+        raise InvalidInput(f"at most {MAX_DEPENDENCIES} ids of jobs", field="depends_on")
+    if new.on_dependency_failure not in ON_DEPENDENCY_FAILURE:
+        raise InvalidInput(f"on_dependency_failure must be one of: {', '.join(ON_DEPENDENCY_FAILURE)}", field="on_dependency_failure")
+    for name, value in (("metadata", new.metadata), ("params", new.params)):
+        if value and len(dumps(dict(value))) > MAX_JSON:
+            raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

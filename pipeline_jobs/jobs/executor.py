@@ -1,0 +1,294 @@
+"""Run one attempt of one job: claim, stages, finish. It knows no Celery: the worker face calls `run` with what its message said."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from pipeline_jobs import failpoints
+from pipeline_jobs.context import JobContext, Reporter
+from pipeline_jobs.exceptions import (
+    InternalError,
+    JobCancelled,
+    LeaseLost,
+    OutOfMemory,
+    PipelineJobsError,
+    PublishError,
+    StoreUnavailable,
+)
+from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
+from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
+from pipeline_jobs.jobs.outputs import Keeper
+from pipeline_jobs.jobs.run import Run
+from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import ClaimRefused, Store, Told
+from pipeline_jobs.tenants import TenantContext, with_tenant
+
+logger = structlog.get_logger(__name__)
+
+#: How long a finish is repeated while the store is away, in seconds. After that the lease has ended anyway: rescue runs the job again.
+FINISH_PATIENCE = 120.0
+MAX_ERROR = 500
+#: The fence of a run that has no record.
+IN_PROCESS_FENCE = 0
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: Went back to the queue for another attempt.
+    REQUEUED = "requeued"
+    #: The hint was stale, doubled or forged: nothing ran.
+    REFUSED = "refused"
+    #: Another run has the say, or the store was away too long: whatever this run did counts for nothing.
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run."""
+
+    ending: Ending
+    #: `StepResult.to_dict()`, when completed.
+    result: Mapping[str, Any] | None = None
+    #: What to tell: the job's error, or why nothing ran.
+    error: str | None = None
+
+
+class Executor:
+    """Runs attempts in this process."""
+
+    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
+        """:param artifacts: gives the artifact store when first needed (its signing key may be in the store)."""
+        self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
+        self._uploads = Uploads(store, settings, artifacts)
+
+    def run(self, job_id: str, fence: int, worker: str) -> Outcome:
+        """Run the attempt that a hint with this fence asked for.
+
+        :param worker: whose lease it will be; `worker.lease` renews it.
+        """
+        claimed = self._store.claim(job_id, fence, worker=worker, run=secrets.token_hex(8))
+        if isinstance(claimed, ClaimRefused):
+            return Outcome(Ending.REFUSED, error=claimed.why)
+        failpoints.reach("run.after_claim")
+        tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
+        with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
+            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts(), self._uploads).run()
+
+    def run_in_process(self, job: Job) -> StepResult:
+        """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
+
+        :raises StageError: as a job would have failed.
+        """
+        pipeline = self._registry.get(job.pipeline)
+        store = self._artifacts()
+        # No record will ever end these: the next run in process removes them when a job's would have gone.
+        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
+        files = RunArtifacts(store, _folder(job))
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), _Workdir(self._settings, job) as workdir:
+            data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))
+        return StepResult(True, pipeline.result(data))
+
+
+class _Attempt:
+    """One claimed run."""
+
+    def __init__(self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore, uploads: Uploads) -> None:
+        self._job, self._store, self._registry, self._settings = job, store, registry, settings
+        self._artifacts = artifacts
+        self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)
+        self._files = RunArtifacts(artifacts, _folder(job))
+        self._keeper: Keeper | None = None
+
+    def run(self) -> Outcome:
+        job = self._job
+        context: JobContext | None = None
+        try:
+            pipeline = self._registry.get(job.pipeline)
+            with _Workdir(self._settings, job) as workdir, Run(self._store, job.job_id, job.fence) as run:
+                context = replace(_context(job, workdir, self._settings, run, self._files.publish), open_upload=self._open_upload)
+                if len(pipeline.stages) > 1:
+                    self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
+                result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
+                dumps(result)
+                last = run.hand_over()
+            failpoints.reach("run.after_artifact")
+        except JobCancelled:
+            return self._end(JobStatus.CANCELLED)
+        except LeaseLost:
+            self._discard()
+            return Outcome(Ending.FENCED, error="another run has this job")
+        except PipelineJobsError as error:
+            return self._fail(error, context)
+        except MemoryError:
+            return self._fail(OutOfMemory(), context)
+        except Exception as error:
+            logger.exception("stage failed", stage=context.stage if context else None)
+            return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)
+        return self._end(JobStatus.COMPLETED, result=result, last=last)
+
+    def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
+        job = self._job
+        detail = ErrorDetail.of(error, context.stage if context else None)
+        retry = self._registry.get(job.pipeline).retry if detail.retryable else RetryPolicy()
+        if detail.retryable and detail.code not in retry.permanent and job.attempt < job.max_attempts:
+            delay = retry.delay(job.attempt)
+            if self._keeper:
+                self._keeper.note()
+            status = self._patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
+            self._discard()
+            if status is JobStatus.QUEUED:
+                return Outcome(Ending.REQUEUED, error=detail.message)
+            return Outcome(Ending.FENCED if status is None else Ending(status.value), error=detail.message)
+        return self._end(JobStatus.FAILED, error=detail)
+
+    def _end(
+        self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None, last: Told | None = None
+    ) -> Outcome:
+        job = self._job
+        if outcome is not JobStatus.COMPLETED:
+            self._discard()
+        ended = self._patiently(
+            lambda: self._store.finish(
+                job.job_id,
+                job.fence,
+                outcome,
+                result=result,
+                error=error.message if error else "",
+                error_detail=error.to_dict() if error else None,
+                artifacts=_folder(job) if self._files.bytes else "",
+                artifact_bytes=self._files.bytes,
+                outputs=self._keeper.written if self._keeper else ("", ""),
+                last=last,
+            )
+        )
+        failpoints.reach("run.after_finish")
+        if ended is None:
+            self._discard()
+            return Outcome(Ending.FENCED, error="another run has this job")
+        return Outcome(
+            Ending(ended.value),
+            result=result if ended is JobStatus.COMPLETED else None,
+            error=error.message if error and ended is JobStatus.FAILED else None,
+        )
+
+    def _patiently(self, write: Callable[[], JobStatus | None]) -> JobStatus | None:
+        """Repeat a write while the store is away: the work is done, it would be a pity to do it again."""
+        deadline = time.monotonic() + FINISH_PATIENCE
+        pause = 0.1
+        while True:
+            try:
+                return write()
+            except StoreUnavailable:
+                if time.monotonic() >= deadline:
+                    return None
+                logger.warning("store is away, will repeat", pause_seconds=pause)
+                time.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    def _discard(self) -> None:
+        """Remove what this run published; nobody has seen it."""
+        if self._files.bytes:
+            try:
+                self._artifacts.delete_prefix(_folder(self._job))
+            except PublishError as error:
+                logger.warning("artifacts of a lost run stay until their folder is swept", error=str(error))
+
+
+def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:
+    """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
+
+    :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
+    """
+    last = pipeline.stages[-1]
+    for stage in pipeline.stages:
+        context.stage, context.span = stage.name, pipeline.spans()[stage.name]
+        context.reporter.report(stage.name, round(context.span[0], 1), None)
+        kept = keeper.restore(stage.name) if keeper and stage is not last else None
+        if kept is None:
+            failpoints.reach("run.in_stage")
+            data = stage.run(context) or {}
+            if keeper and stage is not last:
+                keeper.keep(stage, data)
+        context.data.update(data if kept is None else kept)
+        context.progress(1.0)
+    return context.data
+
+
+class _NoReporter(Reporter):
+    def report(self, stage: str, percent: float, message: str | None) -> None:
+        """Nobody follows."""
+
+    def check(self) -> None:
+        """Nobody cancels."""
+
+
+class _RunContext(JobContext):
+    """Makes the run's folder when a stage first asks for it: many never do, and to make and remove one is a tenth of a short job's time."""
+
+    _folder: Path
+    _made = False
+
+    @property
+    def workdir(self) -> Path:
+        if not self._made:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._made = True
+        return self._folder
+
+    @workdir.setter
+    def workdir(self, folder: Path) -> None:
+        self._folder = folder
+
+
+class _Workdir:
+    """A run's own folder, `{job}.{fence}`: gone with the run, if it was made."""
+
+    def __init__(self, settings: Settings, job: Job) -> None:
+        self._path = settings.work_dir / f"{job.job_id}.{job.fence}"
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        if self._path.exists():
+            shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _folder(job: Job) -> str:
+    return f"{job.tenant_id}/{job.workspace_id}/{job.job_id}/{job.fence}"
+
+
+def _context(job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str]) -> JobContext:
+    return _RunContext(
+        job_id=job.job_id,
+        tenant_id=job.tenant_id,
+        workspace_id=job.workspace_id,
+        url=job.url,
+        quality=job.quality,
+        params=job.params,
+        workdir=workdir,
+        settings=settings,
+        reporter=reporter,
+        publish=publish,
+    )
+
+
+__all__ = ["Ending", "Executor", "Outcome", "run_stages"]

@@ -1,0 +1,147 @@
+"""Lists of jobs: which indexes answer the filters, and pages by cursor.
+
+Each index is a sorted set that holds just the jobs of one filter, so a page by one filter costs the same among ten thousand records and
+among a million. Of several filters the one with the fewest jobs is walked, and jobs that do not meet the others are passed over, so many a
+page at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import LIVE, JobStatus
+from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.store import Store
+
+#: Most records that a page looks at where filters are mixed; it may be short for that. They take some 3 ms, for which others wait.
+BUDGET = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    """Filters of a list; times in Unix milliseconds."""
+
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+    statuses: tuple[JobStatus, ...] = ()
+    pipeline: str | None = None
+    tag: str | None = None
+    batch_id: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+    limit: int = 25
+    cursor: str | None = None
+    #: The only workspace whose jobs the caller may see. It goes with any filter: others' records are passed over.
+    within: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first, and the cursor of the next page (None: the end)."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None
+
+
+#: A filter and its value, as a script compares it with the record's field of that name.
+_Filter = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a script looks at for a query: one of some indexes, between two orders, and of its jobs those that meet all filters."""
+
+    #: The sorted sets of all indexes, one index after the other. An index is the union of its sets.
+    keys: tuple[str, ...]
+    #: How many sets each index has ('1,5'); the script takes the one with the fewest members. Empty: it is one index.
+    sizes: str
+    highest: str
+    lowest: str
+    #: What no index says by itself: statuses, tag, how many fields, and each with its value.
+    conditions: tuple[str | int, ...]
+
+
+def page(store: Store, query: JobQuery) -> JobPage:
+    """One page, by one script call. It may be short and still have a next one where records are passed over.
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    chosen = select(store, query)
+    following, *records = store.run_on(
+        "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.sizes, *chosen.conditions
+    )
+    jobs = tuple(Job.from_mapping(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records)
+    return JobPage(jobs, write_cursor(int(following)) if following else None)
+
+
+def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
+    """What to look at for a query. :param live: of these jobs only the queued and running ones.
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    # Once each: a set that is read twice gives its jobs twice.
+    statuses = tuple(dict.fromkeys(query.statuses)) or (tuple(sorted(LIVE)) if live else ())
+    highest, lowest = _range(query)
+    indexes = list(_indexes(store, query, statuses))
+    # Whichever is walked, this its members have anyway: a list by one filter reads no record that it does not give.
+    said = frozenset.intersection(*(says for _, says in indexes))
+    left = [one for one in _filters(query, statuses) if one not in said]
+    plain = {name: value for name, value in left if name in ("status", "tag")}
+    fields = [part for name, value in left if name not in plain for part in (name, value)]
+    return Selection(
+        keys=tuple(key for keys, _ in indexes for key in keys),
+        sizes=",".join(str(len(keys)) for keys, _ in indexes) if len(indexes) > 1 else "",
+        highest=highest,
+        lowest=lowest,
+        conditions=(plain.get("status", ""), plain.get("tag", ""), len(fields) // 2, *fields),
+    )
+
+
+def _filters(query: JobQuery, statuses: tuple[JobStatus, ...]) -> Iterator[_Filter]:
+    """Those that are set."""
+    named = (
+        ("status", ",".join(statuses)),
+        ("tenant_id", query.tenant_id),
+        # Both hold: a caller who may see one workspace and asks for another sees nothing.
+        ("workspace_id", query.workspace_id),
+        ("workspace_id", query.within if query.within != query.workspace_id else None),
+        ("pipeline", query.pipeline),
+        ("tag", query.tag),
+        ("batch_id", query.batch_id),
+    )
+    return ((name, value) for name, value in named if value)
+
+
+def _indexes(store: Store, query: JobQuery, statuses: tuple[JobStatus, ...]) -> Iterator[tuple[tuple[str, ...], frozenset[_Filter]]]:
+    """Those of the filters, at least one: the sets whose union it is, and what its members have.
+
+    Workspaces, pipelines and tags are a tenant's own: without `tenant_id` no index has them, and the jobs of the statuses are walked.
+    """
+    tenant, found = query.tenant_id, False
+    own = () if tenant is None else (("tenant_id", tenant),)
+    for name, value in _filters(query, ()):
+        if name == "batch_id":
+            found = True
+            yield (store.keys("batch_jobs", value),), frozenset({(name, value)})
+        elif name != "tenant_id" and tenant is not None:
+            found = True
+            yield (store.keys(name.removesuffix("_id"), tenant, value),), frozenset({*own, (name, value)})
+    if statuses or not found:
+        scope = ("status",) if tenant is None else ("tenant_status", tenant)
+        says = frozenset({*own, ("status", ",".join(statuses))})
+        yield tuple(store.keys(*scope, status) for status in statuses or JobStatus), says
+
+
+def _range(query: JobQuery) -> tuple[str, str]:
+    """The highest and the lowest order. A page goes down from its cursor; orders are microseconds."""
+    highest, lowest = "+inf", "-inf"
+    after = read_cursor(query.cursor)
+    before = None if query.created_before is None else query.created_before * 1000
+    ends = [order for order in (after, before) if order is not None]
+    if ends:
+        highest = f"({min(ends)}"
+    if query.created_after is not None:
+        lowest = str(query.created_after * 1000)
+    return highest, lowest

@@ -1,0 +1,59 @@
+"""How many jobs of a pipeline run at once, over all workers: what its code declares, and what an admin sets in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.store.store import Store, store_errors
+
+#: More slots than any cell has.
+MOST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineLimits:
+    """A pipeline's cap and how much of it is taken."""
+
+    #: Set by an admin; None: what is declared holds.
+    max_concurrent: int | None
+    #: `Pipeline.max_concurrent` of the worker that started last; None: no cap.
+    declared: int | None
+    #: Slots it has now: dispatched and running jobs.
+    current: int
+
+    def to_dict(self) -> dict[str, int | None]:
+        return asdict(self)
+
+
+def of(store: Store, pipeline: str) -> PipelineLimits:
+    """:raises StoreUnavailable:"""
+    with store_errors():
+        cap, own, n = store.client.hmget(store.keys("pipelines"), [f"{field}:{pipeline}" for field in ("cap", "own", "n")])  # type: ignore[misc]
+    return PipelineLimits(_number(cap), _number(own), _number(n) or 0)
+
+
+def set_cap(store: Store, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+    """Set the cap (None: what is declared holds again). It acts on the backlog at once; what runs goes on.
+
+    :raises InvalidInput: it is no number of slots.
+    """
+    if max_concurrent is not None and not 0 <= max_concurrent <= MOST:
+        raise InvalidInput(f"max_concurrent must be 0..{MOST}", field="max_concurrent")
+    store.set_pipeline_cap(pipeline, max_concurrent)
+    return of(store, pipeline)
+
+
+def declare(store: Store, pipelines: Iterable[Pipeline]) -> None:
+    """Make the declared caps known; a worker does, before it announces its first slots."""
+    with store_errors():
+        known = store.client.hgetall(store.keys("pipelines"))
+    for pipeline in pipelines:
+        if _number(known.get(f"own:{pipeline.name}")) != pipeline.max_concurrent:  # type: ignore[union-attr]
+            store.set_pipeline_cap(pipeline.name, pipeline.max_concurrent, declared=True)
+
+
+def _number(value: object) -> int | None:
+    return None if value is None else int(str(value))

@@ -1,0 +1,149 @@
+"""The duties that keep a cell tidy. Each is `run_once() -> counts`, safe with any number of runners at once.
+
+Beat ticks, the maintenance worker runs them; what they do is decided by scripts, so two at once do not do a thing twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from pipeline_jobs import failpoints
+from pipeline_jobs.exceptions import PublishError, UnknownJob
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.jobs.executor import IN_PROCESS_FENCE
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Rescued, Store
+
+logger = structlog.get_logger(__name__)
+
+#: Jobs of a page: a purge of so many holds the server for two milliseconds.
+BATCH = 50
+#: Between two looks for functions of other versions, in seconds: one that still runs must load its own again.
+CLEAR_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class Purge:
+    """TTL cleanup: removes ended jobs past their time, the artifacts of all removed jobs, and functions that other versions left.
+
+    Cost: that of the expired ones. A live job is never looked at.
+    """
+
+    store: Store
+    artifacts: Callable[[], ArtifactStore]
+    _cleared_at: float = float("-inf")
+
+    def run_once(self) -> dict[str, int]:
+        """:return: `{"purged": jobs, "folders": artifact folders}`"""
+        purged = 0
+        while True:
+            count = self.store.purge(BATCH)
+            purged += count
+            if count < BATCH:
+                break
+        failpoints.reach("purge.midway")
+        if (now := time.monotonic()) - self._cleared_at >= CLEAR_SECONDS:
+            self._cleared_at = now
+            self.store.clear_functions()
+        self.store.beat("purge")
+        return {"purged": purged, "folders": self._empty_trash()}
+
+    def _empty_trash(self) -> int:
+        emptied = 0
+        while folders := self.store.take_trash():
+            gone = []
+            for folder in folders:
+                try:
+                    self.artifacts().delete_prefix(folder)
+                    gone.append(folder)
+                except PublishError as error:
+                    logger.warning("artifacts cannot be deleted now", folder=folder, error=str(error))
+            self.store.drop_trash(gone)
+            emptied += len(gone)
+            if len(gone) < len(folders):
+                break
+        return emptied
+
+
+@dataclass(slots=True)
+class Rescue:
+    """Dead workers' jobs and lost hints go back to the queue.
+
+    Admits: a worker that only seems dead (a long pause) loses its job too; its fence keeps it from writing.
+    """
+
+    store: Store
+    settings: Settings
+    #: Told of each job that was moved, for Flower.
+    moved: Callable[[Rescued], None] = field(default=lambda rescued: None)
+
+    def run_once(self) -> dict[str, int]:
+        """:return: as `look`"""
+        counts = self.look()
+        self.store.beat("rescue")
+        return counts
+
+    def look(self) -> dict[str, int]:
+        """The same without a word for readiness, which asks whether beat and the maintenance worker live.
+
+        :return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`
+        """
+        counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0, "stopping": 0}
+        for rescued in self.store.rescue():
+            failpoints.reach("rescue.midway")
+            counts[rescued.became] += 1
+            logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
+            self.moved(rescued)
+        return counts
+
+
+@dataclass(slots=True)
+class Reconcile:
+    """Counters against a recount; queued and running jobs that no queue knows. Finds nothing, or there is a bug: it says so loudly.
+
+    Cost: that of the live jobs, in pages.
+    """
+
+    store: Store
+
+    def run_once(self) -> dict[str, int]:
+        """:return: `{"counters": put right, "jobs": put right}`"""
+        counters, jobs, after = 0, 0, 0
+        while True:
+            c, j, following = self.store.reconcile(after)
+            counters, jobs = counters + c, jobs + j
+            if following is None:
+                break
+            after = following
+        if counters or jobs:
+            logger.error("reconciled: the indexes did not agree with the records", counters=counters, jobs=jobs)
+        self.store.beat("reconcile")
+        return {"counters": counters, "jobs": jobs}
+
+
+def sweep_workdirs(store: Store, settings: Settings) -> int:
+    """Remove working folders that a killed run left on this disk. :return: how many.
+
+    A folder is named `{job}.{fence}`; it stays while that very run is the one with the lease.
+    """
+    swept = 0
+    for folder in settings.work_dir.glob("*.*"):
+        job_id, _, fence = folder.name.rpartition(".")
+        if fence == str(IN_PROCESS_FENCE):
+            # A run in process has no record; it removes its folder itself.
+            continue
+        try:
+            job = store.get(job_id)
+            held = job.status is JobStatus.RUNNING and str(job.fence) == fence
+        except UnknownJob:
+            held = False
+        if not held:
+            shutil.rmtree(folder, ignore_errors=True)
+            swept += 1
+    return swept

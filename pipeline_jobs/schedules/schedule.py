@@ -1,0 +1,193 @@
+"""A schedule: the record, its words, and how the job that it makes is written down."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from pipeline_jobs.job import NewJob, dumps, rfc3339
+from pipeline_jobs.schedules.cron import Cron
+
+#: Jobs have this in a tag, so that a list can be asked for those of a schedule.
+TAG = "schedule:{}"
+#: A new job of its own for each: what says when or after what it starts is the schedule's.
+NOT_IN_TEMPLATE = frozenset({"tenant_id", "workspace_id", "run_at", "depends_on", "on_dependency_failure"})
+
+
+class Overlap(StrEnum):
+    """What becomes of a slot while a job that the schedule has made has not ended."""
+
+    #: It is skipped.
+    SKIP = "skip"
+    #: It waits for the end of that job; one runs after the other.
+    QUEUE = "queue"
+    #: That job is cancelled, and the slot waits until it has stopped.
+    CANCEL_RUNNING = "cancel_running"
+
+
+class CatchUp(StrEnum):
+    """What becomes of slots that passed while nobody could fire them."""
+
+    #: They are skipped.
+    NONE = "none"
+    #: The last one is fired.
+    LAST = "last"
+    #: They are fired, the newest ones up to a limit.
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When to make which job. Times are Unix milliseconds by the server's clock."""
+
+    schedule_id: str
+    cron: Cron
+    #: Whose it is, and the job to make.
+    template: NewJob
+    name: str = ""
+    overlap: Overlap = Overlap.SKIP
+    catch_up: CatchUp = CatchUp.NONE
+    paused: bool = False
+    #: Another one with each change.
+    revision: str = ""
+    order: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+    #: None: it is paused.
+    next_run_at: int | None = None
+    last_run_at: int | None = None
+    last_job_id: str | None = None
+    #: The last slot that was skipped, and why (`docs/schedules.md`).
+    last_skipped_at: int | None = None
+    last_skipped_reason: str | None = None
+    #: Slots so far.
+    fired: int = 0
+    skipped: int = 0
+
+    @property
+    def tenant_id(self) -> str:
+        return self.template.tenant_id
+
+    @property
+    def workspace_id(self) -> str:
+        return self.template.workspace_id
+
+    def evolve(self, **changes: Any) -> Schedule:
+        """A copy with these fields changed."""
+        return replace(self, **changes)
+
+    def to_mapping(self) -> dict[str, str]:
+        """What a client decides of it, flat, for the store."""
+        return {
+            "tenant_id": self.tenant_id,
+            "workspace_id": self.workspace_id,
+            "name": self.name,
+            "cron": self.cron.expression,
+            "timezone": self.cron.timezone,
+            "overlap": self.overlap.value,
+            "catch_up": self.catch_up.value,
+            "job": dumps(template_body(self.template)),
+        }
+
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str]) -> Schedule:
+        """From what `HGETALL` gave."""
+        numbers = {name: int(flat[name]) for name in _NUMBERS if flat.get(name)}
+        return cls(
+            schedule_id=flat["schedule_id"],
+            cron=Cron(flat["cron"], flat["timezone"]),
+            template=template_of(json.loads(flat["job"]), flat["tenant_id"], flat["workspace_id"]),
+            name=flat["name"],
+            overlap=Overlap(flat["overlap"]),
+            catch_up=CatchUp(flat["catch_up"]),
+            paused=flat["paused"] == "1",
+            revision=flat["revision"],
+            last_job_id=flat.get("last_job_id"),
+            last_skipped_reason=flat.get("last_skipped_reason"),
+            **numbers,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the API shows it (`docs/schedules.md`)."""
+        return {
+            "schedule_id": self.schedule_id,
+            "tenant_id": self.tenant_id,
+            "workspace_id": self.workspace_id,
+            "name": self.name,
+            "cron": self.cron.expression,
+            "timezone": self.cron.timezone,
+            "overlap": self.overlap.value,
+            "catch_up": self.catch_up.value,
+            "job": template_body(self.template),
+            "paused": self.paused,
+            "created_at": rfc3339(self.created_at),
+            "updated_at": rfc3339(self.updated_at),
+            "next_run_at": rfc3339(self.next_run_at),
+            "last_run_at": rfc3339(self.last_run_at),
+            "last_job_id": self.last_job_id,
+            "last_skipped_at": rfc3339(self.last_skipped_at),
+            "last_skipped_reason": self.last_skipped_reason,
+            "fired": self.fired,
+            "skipped": self.skipped,
+        }
+
+
+_NUMBERS = ("order", "created_at", "updated_at", "next_run_at", "last_run_at", "last_skipped_at", "fired", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one slot, or of several in a row that were skipped together."""
+
+    #: `fired`, `manual`, or why they were skipped.
+    outcome: str
+    at: int
+    first_slot: int
+    last_slot: int
+    count: int
+    job_id: str | None
+
+    @classmethod
+    def from_line(cls, line: str) -> Outcome:
+        """From a line of the log, as `lua/lib/schedules.lua` writes it."""
+        outcome, at, first, last, count, job_id = line.split("|")
+        return cls(outcome, int(at), int(first), int(last), int(count), job_id or None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"outcome", "at", "slot", "last_slot", "count", "job_id"}`"""
+        return {
+            "outcome": self.outcome,
+            "at": rfc3339(self.at),
+            "slot": rfc3339(self.first_slot),
+            "last_slot": rfc3339(self.last_slot),
+            "count": self.count,
+            "job_id": self.job_id,
+        }
+
+
+def new_schedule_id() -> str:
+    """A fresh id; the store refuses a taken one and the caller draws again."""
+    return f"sch_{int(time.time())}_{secrets.token_hex(4)}"
+
+
+def template_body(new: NewJob) -> dict[str, Any]:
+    """The job to make as a client writes it: what is not the default, and nothing that is the schedule's."""
+    body = {}
+    for one in fields(NewJob):
+        value = getattr(new, one.name)
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        if one.name not in NOT_IN_TEMPLATE and value != default:
+            body[one.name] = list(value) if isinstance(value, tuple) else value
+    return {"pipeline": new.pipeline, **body}
+
+
+def template_of(body: Mapping[str, Any], tenant_id: str, workspace_id: str) -> NewJob:
+    """What `template_body` gave, as a new job."""
+    known = {one.name for one in fields(NewJob)}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items() if name in known}
+    return NewJob(**{**values, "tenant_id": tenant_id, "workspace_id": workspace_id})

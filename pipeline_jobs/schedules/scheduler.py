@@ -1,0 +1,227 @@
+"""Make, see, change and pause schedules: the only way in for the API and the command line. `fire` carries them out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
+from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.jobs.client import MAX_TAGS, Client, digest
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.schedules.cron import Cron
+from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
+from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
+from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.refusals import refusal
+
+MAX_NAME = 64
+#: Most slots that are looked at in one step.
+CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewSchedule:
+    """What a client asks for. The job's tenant and workspace are the schedule's."""
+
+    cron: str
+    job: NewJob
+    timezone: str = "UTC"
+    name: str = ""
+    overlap: Overlap = Overlap.SKIP
+    catch_up: CatchUp = CatchUp.NONE
+    paused: bool = False
+
+
+class Scheduler:
+    """Schedules, for everybody who is not the duty that fires them."""
+
+    def __init__(self, client: Client, kept: ScheduleStore | None = None) -> None:
+        self.client = client
+        self.kept = kept or ScheduleStore(client.store)
+
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+        """A schedule; its first slot is the first one from now on.
+
+        :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
+        :param sender: who sends it: where the key is one of a kind.
+        :raises InvalidInput: names the field (`cron`, `job.params.seconds`); `TooManySchedules` is one.
+        :raises AlreadyScheduled: the key has made this schedule before (`schedule_id`); `KeyReused`: it has made another.
+        """
+        self.client.guard.check()
+        idempotency = _idempotency("schedule", idempotency_key, sender, asdict(new))
+        cron = Cron.parse(new.cron, new.timezone)
+        while True:
+            schedule = Schedule(
+                new_schedule_id(), cron, new.job, new.name, Overlap(new.overlap), CatchUp(new.catch_up), new.paused,
+                revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
+            )  # fmt: skip
+            self.check(schedule)
+            became = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=idempotency)
+            if became == "full":
+                raise TooManySchedules(field="tenant_id")
+            if became == "ok":
+                return self.get(schedule.schedule_id)
+
+    def get(self, schedule_id: str) -> Schedule:
+        """:raises UnknownSchedule:"""
+        found = self.kept.get(schedule_id) if ANY_ID.fullmatch(schedule_id) else None
+        if found is None:
+            raise UnknownSchedule
+        return found
+
+    def list(
+        self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
+    ) -> tuple[Sequence[Schedule], str | None]:
+        """Schedules, newest first, and the cursor of the next page (None: the end). A workspace is asked for with its tenant.
+
+        :raises InvalidInput: the cursor is not one of ours, or a workspace has no tenant.
+        """
+        if workspace_id is not None and tenant_id is None:
+            raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
+        found = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit + 1)
+        return found[:limit], write_cursor(found[limit - 1].order) if len(found) > limit else None
+
+    def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
+        """What became of its last slots, newest first."""
+        return self.kept.log(schedule_id, limit)
+
+    def upcoming(self, schedule: Schedule, n: int) -> Sequence[int]:
+        """Its next slots (Unix milliseconds); none while it is paused."""
+        if schedule.next_run_at is None or n <= 0:
+            return []
+        return [schedule.next_run_at, *schedule.cron.upcoming(schedule.next_run_at, n - 1)]
+
+    def change(
+        self,
+        schedule_id: str,
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        name: str | None = None,
+        overlap: Overlap | None = None,
+        catch_up: CatchUp | None = None,
+        job: NewJob | None = None,
+    ) -> Schedule:
+        """Change what is given. It stays its tenant's and workspace's; a slot that is due by now is skipped if the cron changes.
+
+        :raises InvalidInput: names the field.
+        :raises UnknownSchedule:
+        """
+
+        def changed(known: Schedule) -> Schedule:
+            changes: dict[str, Any] = {"name": name, "overlap": overlap, "catch_up": catch_up}
+            if cron is not None or timezone is not None:
+                changes["cron"] = Cron.parse(known.cron.expression if cron is None else cron, timezone or known.cron.timezone)
+            if job is not None:
+                changes["template"] = replace(job, tenant_id=known.tenant_id, workspace_id=known.workspace_id)
+            made = known.evolve(**{field: value for field, value in changes.items() if value is not None})
+            self.check(made)
+            return made
+
+        return self._update(schedule_id, changed, "changed")
+
+    def pause(self, schedule_id: str) -> Schedule:
+        """Fire nothing until it is resumed. Slots that are due or wait are skipped; safe to repeat. :raises UnknownSchedule:"""
+        return self._update(schedule_id, lambda known: known.evolve(paused=True), "paused")
+
+    def resume(self, schedule_id: str) -> Schedule:
+        """Go on with the first slot from now on; safe to repeat. :raises UnknownSchedule:"""
+        return self._update(schedule_id, lambda known: known.evolve(paused=False), "paused")
+
+    def delete(self, schedule_id: str) -> None:
+        """Its jobs go on. :raises UnknownSchedule:"""
+        if not self.kept.remove(schedule_id):
+            raise UnknownSchedule
+
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+        """Make its job now, paused or not, whatever else runs.
+
+        :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
+        :param sender: likewise.
+        :raises UnknownSchedule:
+        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another schedule's.
+        :raises TryLater: a limit is in the way, as at `client.submit`.
+        """
+        durably = self.client.guard.check()
+        nonce = secrets.token_hex(8)
+        idempotency = _idempotency("schedule run", idempotency_key, sender, schedule_id)
+        while True:
+            schedule = self.get(schedule_id)
+            job = self.job_of(schedule, new_job_id())
+            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=idempotency, sender=sender)
+            if fired.job is not None:
+                return fired.job
+            if fired.became == "refused":
+                raise refusal(fired.refusal)
+
+    def job_of(self, schedule: Schedule, job_id: str) -> Job:
+        """The record of a job of its.
+
+        :raises InvalidInput: the pipeline does not take it (any more); names the field, `job.params.seconds`.
+        """
+        tags = (*schedule.template.tags, TAG.format(schedule.schedule_id))
+        with in_job():
+            return self.client.prepare(replace(schedule.template, tags=tags), job_id)
+
+    def check(self, schedule: Schedule) -> None:
+        """:raises InvalidInput: names the field."""
+        if len(schedule.name) > MAX_NAME:
+            raise InvalidInput(f"name has at most {MAX_NAME} characters", field="name")
+        if len(schedule.template.tags) >= MAX_TAGS:
+            raise InvalidInput(f"at most {MAX_TAGS - 1} tags: the schedule adds one of its own", field="job.tags")
+        self.job_of(schedule, "checked")
+
+    def skip_due(self, schedule: Schedule, now: int, reason: str) -> bool:
+        """Report slots that are due by now as skipped, so many in one step. :return: there was nothing (more) to report."""
+        slots = due_slots(schedule, now, CHUNK)
+        if not slots:
+            return True
+        self.kept.plan(schedule, (), Skip(reason, slots), schedule.cron.next(slots[-1]), 0)
+        return False
+
+    def _update(self, schedule_id: str, change: Callable[[Schedule], Schedule], reason: str) -> Schedule:
+        while True:
+            known = self.get(schedule_id)
+            made = change(known)
+            if made == known:
+                return known
+            same_slots = (made.cron, made.paused) == (known.cron, known.paused)
+            now = self.kept.now()
+            if not same_slots and not self.skip_due(known, now, reason):
+                continue
+            following = None if made.paused else made.cron.next(now)
+            made = made.evolve(revision=secrets.token_hex(8), next_run_at=following)
+            # Whoever was quicker (a change, the duty that fires) is seen at the next look.
+            if self.kept.put(made, before=known.revision, keep_next=same_slots) == "ok":
+                return self.get(schedule_id)
+
+
+def _idempotency(what: str, key: str | None, sender: Sender | None, request: Any) -> tuple[str, str] | None:
+    """The key as the store keeps it, and the fingerprint of its request; as at `client.submit`."""
+    return None if key is None else (digest(f"{what}\n{sender.scope if sender else ''}\n{key}"), digest(dumps(request)))
+
+
+def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:
+    """Its slots from `next_run_at` until now, at most so many."""
+    first = schedule.next_run_at
+    if first is None or first > now:
+        return []
+    slots = [first]
+    for slot in takewhile(lambda slot: slot <= now and len(slots) < limit, schedule.cron.after(first)):
+        slots.append(slot)
+    return slots
+
+
+@contextmanager
+def in_job() -> Iterator[None]:
+    """Fields of the job are told as the schedule's: `job.url`."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.field = "job" if error.field is None else f"job.{error.field}"
+        raise

@@ -1,0 +1,113 @@
+"""Is the server fit to be trusted with a job? Asked before each submit, looked up at most once a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import redis
+
+from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.store import Store
+
+#: How long an answer is good, in seconds.
+MEMORY_SECONDS = 1.0
+SAFETY_SECONDS = 60.0
+#: A place frees itself as jobs end and are purged; nobody can say when.
+FULL_RETRY_SECONDS = 30
+
+
+@dataclass(slots=True)
+class StoreGuard:
+    """Refuses new jobs while the server could lose them, or is nearly full. Running jobs go on, end and are cancelled."""
+
+    store: Store
+    settings: Settings
+    _lock: threading.Lock
+    _memory_at: float
+    _safety_at: float
+    _full: bool
+    _unsafe: str | None
+    _must_wait: bool
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store, self.settings = store, settings
+        self._lock = threading.Lock()
+        self._memory_at = self._safety_at = float("-inf")
+        self._full, self._unsafe, self._must_wait = False, None, False
+
+    def check(self) -> bool:
+        """Look at the server.
+
+        :return: a submit must wait for the server's disk: it does not write there before it answers.
+
+        :raises StoreFull: nearly full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
+        """
+        now = time.monotonic()
+        if now - self._memory_at >= MEMORY_SECONDS:
+            self._look(now)
+        if self._unsafe and not self.settings.allow_unsafe_store:
+            raise StoreUnavailable(self._unsafe)
+        if self._full:
+            raise StoreFull("the server's memory is nearly full: try again later", retry_after=FULL_RETRY_SECONDS)
+        return self._must_wait
+
+    def _look(self, now: float) -> None:
+        # One thread asks; the others go on with what is known, unless nothing is.
+        if not self._lock.acquire(blocking=self._memory_at == float("-inf")):
+            return
+        try:
+            if now - self._safety_at >= SAFETY_SECONDS or self._unsafe:
+                self._unsafe = unsafe(self.store)
+                trusted = self._unsafe or self.settings.allow_unsafe_store
+                self._must_wait = not trusted and not writes_before_it_answers(self.store)
+                self._safety_at = now
+            self._full = used_share(self.store.client.info("memory")) > self.settings.memory_watermark  # type: ignore[arg-type]
+            self._memory_at = now
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise StoreUnavailable("the store cannot be reached") from error
+        finally:
+            self._lock.release()
+
+
+def used_share(memory: Mapping[str, object]) -> float:
+    """Used part of maxmemory (0.0 when there is no limit)."""
+    limit = int(str(memory.get("maxmemory", 0)))
+    return int(str(memory.get("used_memory", 0))) / limit if limit else 0.0
+
+
+def writes_before_it_answers(store: Store) -> bool:
+    """`appendfsync` is `always`: measured to cost nothing at 16 writers, where waiting for `everysec` costs 100 ms each."""
+    try:
+        return dict(store.client.config_get("appendfsync")).get("appendfsync") == "always"  # type: ignore[arg-type]
+    except redis.ResponseError:
+        # A hosted server that does not tell: wait.
+        return False
+
+
+def unsafe(store: Store) -> str | None:
+    """Why accepted jobs would not be safe on this server, or None.
+
+    `appendfsync` other than `always` can lose the last second at a crash of the machine: not named here, because `Store.submit`
+    waits for the disk then (WAITAOF).
+
+    :raises StoreUnavailable: it cannot be asked.
+    """
+    try:
+        memory, persistence, replication = (dict(store.client.info(section)) for section in ("memory", "persistence", "replication"))  # type: ignore[arg-type]
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise StoreUnavailable("the store cannot be reached") from error
+    if persistence.get("loading"):
+        return "the server is loading its data"
+    if replication.get("role") != "master":
+        return "the server is a replica"
+    if memory.get("maxmemory_policy") != "noeviction":
+        return "maxmemory-policy must be noeviction: another one throws jobs away"
+    if not persistence.get("aof_enabled"):
+        return "appendonly must be yes: accepted jobs would not survive a restart of the server"
+    if persistence.get("aof_last_write_status") != "ok":
+        return "the server could not write its AOF"
+    return None

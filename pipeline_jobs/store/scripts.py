@@ -1,0 +1,148 @@
+"""The Lua scripts: each is its own file; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
+
+Each is made in two forms that do the same. As a *script* (EVALSHA) its whole text runs at each call: every shared function costs a
+fifth of a microsecond even if nobody calls it, so only the definitions that it refers to are put before it, and keys are built in
+place. As a *function* (FCALL) the definitions are made once, when the server loads it. But a server that is full, or somebody else's,
+may refuse to load one; then the script does (`store/wire.py`; docs/decisions/0003-what-a-script-costs.md has the figures).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pipeline_jobs.store.keys import built_in_place
+
+NAMES = (
+    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
+    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
+    "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
+    "keep_outputs", "events", "feed",
+    "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
+    "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
+    "webhooks_create", "webhooks_update", "webhooks_rotate", "webhooks_test",
+)  # fmt: skip
+
+#: The shared functions, each file leaning on those before it.
+LIBRARY = (
+    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair",
+    "rates", "pace", "dependencies", "hints", "queue", "ending", "admission", "settling", "accept", "schedules",
+)  # fmt: skip
+
+_DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
+_COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_STRING = re.compile(r"'[^']*'")
+
+
+#: What the server keeps of each version, until maintenance clears it away, begins so.
+FUNCTION_PREFIX = "pipeline_jobs_"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A script in its other form."""
+
+    #: Of the function and of its library: it ends with a hash of the text, so that two versions live side by side.
+    name: str
+    library: str
+
+
+@cache
+def source(name: str) -> str:
+    """The whole text of a script: its `#!lua` line first, then the shared definitions it needs and its own body."""
+    return compose(*_texts(name))
+
+
+@cache
+def function(name: str) -> Function:
+    """The same as a function."""
+    return compose_function(name, *_texts(name))
+
+
+def _texts(name: str) -> tuple[str, list[str], str]:
+    folder = files("pipeline_jobs") / "lua"
+    shebang, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
+    return shebang, _library(), body
+
+
+@cache
+def _library() -> list[str]:
+    return [(files("pipeline_jobs") / "lua" / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
+
+
+def compose(shebang: str, shared: list[str], body: str) -> str:
+    """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
+    parts = [*_needed(shared, body), _COMMENT.sub("", body)]
+    return "\n".join([shebang, "local P = KEYS[1]", *map(built_in_place, parts)])
+
+
+def compose_function(name: str, shebang: str, shared: list[str], body: str) -> Function:
+    """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
+    made, set_anew = [], []
+    for definition in _needed(shared, body):
+        names, _, value = definition.removeprefix("local ").partition(" = ")
+        if definition.startswith("local function") or _is_constant(value):
+            made.append(definition)
+        else:
+            made.append(f"local {names}")
+            set_anew.append(f"{names} = {value or 'nil'}")
+    flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
+    parts = [
+        "local P, KEYS, ARGV",
+        *made,
+        "local function begin(keys, argv)\nKEYS, ARGV, P = keys, argv, keys[1]",
+        *set_anew,
+        "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
+        _COMMENT.sub("", body),
+        "end",
+    ]
+    text = "\n".join(map(built_in_place, parts))
+    unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
+    register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
+    return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
+
+
+def _is_constant(value: str) -> bool:
+    """Numbers and strings, or a table of them: nothing changes it. An empty table is there to be filled."""
+    return bool(value) and value != "{}" and not _WORD.search(_STRING.sub("", value))
+
+
+def _needed(shared: list[str], body: str) -> list[str]:
+    """The definitions that a body refers to, in their order."""
+    needed: list[str] = []
+    wanted = set(_WORD.findall(_COMMENT.sub("", body)))
+    for definition, defines, words in reversed([one for text in shared for one in _parsed(text)]):
+        if wanted.intersection(defines):
+            needed.append(definition)
+            wanted.update(words)
+    return needed[::-1]
+
+
+@cache
+def _parsed(text: str) -> tuple[tuple[str, tuple[str, ...], frozenset[str]], ...]:
+    """The definitions of a library file: the text, the names that it defines, and all words in it."""
+    parsed = []
+    for definition in _definitions(text):
+        defines = _DEFINES.match(definition)
+        if defines is None:
+            raise ValueError(f"not a local definition: {definition.splitlines()[0]}")
+        parsed.append((definition, tuple(_WORD.findall(defines[1])), frozenset(_WORD.findall(definition))))
+    return tuple(parsed)
+
+
+def _definitions(text: str) -> Iterator[str]:
+    """The pieces of a library file: each starts at the margin with `local`, what follows is indented or closes it."""
+    piece: list[str] = []
+    for line in _COMMENT.sub("", text).splitlines():
+        if line[:1] not in ("", " ", "e", "}") and piece:
+            yield "\n".join(piece)
+            piece = []
+        if line:
+            piece.append(line)
+    if piece:
+        yield "\n".join(piece)

@@ -1,0 +1,121 @@
+"""The short way to the server for the calls that every request and every job make.
+
+redis-py's `execute_command` takes a connection out of its pool and puts it back: locks, a look whether something unread is on the socket
+(three system calls that let another thread have the interpreter), figures for observability. That takes as long as the rest of a call.
+Here each thread has a connection of redis-py's for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.commands.core import Script
+
+from pipeline_jobs.store.scripts import Function
+
+#: How long after a server has refused to load functions it is asked again, in seconds.
+REFUSED_SECONDS = 60.0
+#: Of FCALL itself: what a command inside of a function says must not look like it, for then something may have been written.
+_REFUSAL = re.compile(r"^(ERR )?(Function not found|unknown command .FCALL)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A script in its two forms (`store/scripts.py`)."""
+
+    script: Script
+    function: Function
+
+
+class _Own(threading.local):
+    """A thread's connection, the process that made it, and whether a reply is still to come on it."""
+
+    connection: Any = None
+    pid = 0
+    busy = False
+
+
+class Wire:
+    """Commands to the server of a client, with the client's own settings (timeouts, health checks, retries, decoding)."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._own = _Own()
+        self._refused_until = 0.0
+
+    def call(self, *command: Any) -> Any:
+        """Send a command and give its reply as the protocol has it (a hash is a flat list).
+
+        :raises redis.RedisError: as the client would, after as many tries.
+        """
+        own = self._own
+        if own.connection is None or own.pid != os.getpid():
+            pool = self._client.connection_pool
+            own.connection, own.pid, own.busy = pool.connection_class(**pool.connection_kwargs), os.getpid(), False
+        try:
+            return self._once(own, command)
+        except (redis.ConnectionError, redis.TimeoutError):
+            # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
+            return own.connection.retry.call_with_retry(lambda: self._once(own, command), lambda _: own.connection.disconnect())
+
+    def run(self, stored: Stored, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+        """Run a script, as a function where the server takes functions."""
+        if time.monotonic() >= self._refused_until:
+            command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
+            # Once more when it is loaded.
+            for load in (self._load, self._give_up):
+                try:
+                    return self.call(*command)
+                except redis.ResponseError as error:
+                    if not _is_refusal(error):
+                        raise
+                if not load(stored.function):
+                    break
+        return self.script(stored.script, keys, arguments)
+
+    def _load(self, function: Function) -> bool:
+        try:
+            self.call("FUNCTION", "LOAD", function.library)
+        except redis.ResponseError as error:
+            # Or another process was quicker.
+            return "already exists" in str(error) or self._give_up(function)
+        return True
+
+    def _give_up(self, function: Function) -> bool:
+        """A full server loads no function, a hosted one may know none: scripts do the same for a while."""
+        self._refused_until = time.monotonic() + REFUSED_SECONDS
+        return False
+
+    def script(self, script: Script, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+        """Run a script, loading it if the server does not have it."""
+        try:
+            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except redis.exceptions.NoScriptError:
+            self._client.script_load(script.script)
+            return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    @staticmethod
+    def _once(own: _Own, command: tuple[Any, ...]) -> Any:
+        if own.busy:
+            # A signal's exception left in the middle: what comes now would be the reply to another question.
+            own.connection.disconnect()
+        own.busy = True
+        own.connection.send_command(*command)
+        try:
+            reply = own.connection.read_response()
+        except redis.ResponseError:
+            own.busy = False
+            raise
+        own.busy = False
+        return reply
+
+
+def _is_refusal(error: redis.ResponseError) -> bool:
+    """The server does not have the function, or no functions at all, or none for us: nothing was run."""
+    return bool(_REFUSAL.search(str(error))) or isinstance(error, redis.exceptions.NoPermissionError)

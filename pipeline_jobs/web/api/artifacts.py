@@ -1,0 +1,141 @@
+"""`GET /pipeline/artifacts/{path}?signature=...`: the files that a job published, by the signed links in its result."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import PurePosixPath
+
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.http import parse_range_header
+from werkzeug.wsgi import wrap_file
+
+from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.job import ANY_ID
+from pipeline_jobs.web.http.openapi import file_answer, responses
+from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.schemas.requests import ArtifactPath, RangeHeaders
+from pipeline_jobs.web.state import web
+
+#: What a browser may show. Anything else (HTML, SVG, ...) is a download of unknown bytes: an artifact must never run as a page of ours.
+_SAFE_TYPES = {
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".srt": "text/plain; charset=utf-8",
+    ".vtt": "text/vtt; charset=utf-8",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".webm": "video/webm",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".flac": "audio/flac",
+    ".wav": "audio/wav",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
+_UNKNOWN_TYPE = "application/octet-stream"
+#: Opened as a page of its own, a file may play and show itself, and nothing else.
+_POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
+
+blueprint = APIBlueprint(
+    "artifacts", __name__, url_prefix="/pipeline/artifacts", abp_tags=[{"name": "artifacts", "description": "Published files."}]
+)
+
+
+class SignatureQuery(BaseModel):
+    """What makes a link ours."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    signature: str = Field("", max_length=1024, description="As in the link.")
+
+
+@blueprint.get(
+    "/<path:path>",
+    summary="Open a file",
+    description="One range of bytes can be asked for (`Range`, `If-Range`). 404 unless the signature is good and the job still exists "
+    "and points at the file: a removed job's files, and those of a run that lost its lease, cannot be opened.",
+    responses=responses(
+        {
+            200: file_answer("The file.", "ETag", "Accept-Ranges"),
+            206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range"),
+            304: {"description": "The client has it."},
+        },
+        400, 404, 416, 422, 503,
+    ),
+)  # fmt: skip
+@validated
+def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
+    name = path.path
+    if not _is_plain(name) or not web().parts.artifacts.verify(name, query.signature) or not _is_current(name):
+        raise _unknown()
+    return _send(name, header.range)
+
+
+def _unknown() -> Refused:
+    # One answer for all causes: a stranger learns nothing about which jobs and files there are.
+    return Refused(404, "unknown_artifact", "there is no such file, or its job is gone, or the link is not one of ours")
+
+
+def _is_plain(path: str) -> bool:
+    """`{tenant}/{workspace}/{job}/{fence}/{name}`, and nothing that walks elsewhere."""
+    parts = path.split("/")
+    odd = "\\" in path or any(ord(character) < 32 or ord(character) == 127 for character in path)
+    return len(parts) >= 5 and len(path) <= 1024 and not odd and not any(part in {"", ".", ".."} for part in parts)
+
+
+def _is_current(path: str) -> bool:
+    """The job's record exists and its winning run published under this prefix; or the run was one in process, without a record."""
+    folders = path.split("/")[:4]
+    job_id, fence = folders[2:4]
+    if fence == "0":
+        return True
+    if not ANY_ID.fullmatch(job_id):
+        return False
+    try:
+        return web().parts.results(job_id).record().artifacts == "/".join(folders)
+    except UnknownJob:
+        return False
+
+
+def _send(path: str, wanted: str | None) -> Response:
+    store = web().parts.artifacts
+    try:
+        size = store.size(path)
+        file = store.open(path)
+    except FileNotFoundError:
+        raise _unknown() from None
+    kind = _SAFE_TYPES.get(PurePosixPath(path).suffix.lower(), _UNKNOWN_TYPE)
+    response = Response(wrap_file(request.environ, file, 64 * 1024), content_type=kind, direct_passthrough=True)
+    response.call_on_close(file.close)
+    headers = response.headers
+    headers["Content-Length"] = str(size)
+    # A run's files are written once, so name and size tell the version.
+    response.set_etag(blake2b(f"{size}:{path}".encode(), digest_size=12).hexdigest())
+    # Asked again each time: the file goes with its job.
+    headers["Cache-Control"] = "private, no-cache"
+    headers["Content-Security-Policy"] = _POLICY
+    if kind == _UNKNOWN_TYPE:
+        headers["Content-Disposition"] = "attachment"
+    try:
+        response.make_conditional(request, accept_ranges=_is_one_range(wanted), complete_length=size)
+    except RequestedRangeNotSatisfiable:
+        response.close()
+        raise
+    return response
+
+
+def _is_one_range(wanted: str | None) -> bool:
+    """Whether to look at `Range` at all. What is no single range of bytes is passed over (RFC 9110, section 14.2)."""
+    if wanted is None:
+        return True
+    found = parse_range_header(wanted)
+    return found is not None and found.units == "bytes" and len(found.ranges) == 1

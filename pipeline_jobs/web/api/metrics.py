@@ -1,0 +1,22 @@
+"""`GET /metrics`: the Prometheus text."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+
+from pipeline_jobs.operation.metrics import CONTENT_TYPE
+from pipeline_jobs.web.http.openapi import file_answer, responses
+from pipeline_jobs.web.state import web
+
+blueprint = APIBlueprint("metrics", __name__, abp_tags=[{"name": "operation", "description": "For those who run it."}])
+
+
+@blueprint.get(
+    "/metrics",
+    summary="Metrics",
+    description="For Prometheus: counted in the store, so the same from every process.",
+    responses=responses({200: file_answer("The metrics.", media_type="text/plain", binary=False)}, 503),
+)
+def metrics() -> Response:
+    return Response(web().parts.metrics(), content_type=CONTENT_TYPE)

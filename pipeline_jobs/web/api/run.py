@@ -1,0 +1,90 @@
+"""`POST /pipeline/run`: run a pipeline and wait for its result."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi.blueprint import APIBlueprint
+
+from pipeline_jobs.exceptions import StageError
+from pipeline_jobs.job import Job, NewJob, StepResult
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.access.flags import require_run_api
+from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.http.replies import job_path, job_reply, reply, retry_after
+from pipeline_jobs.web.http.submitting import REPLAYED, submit
+from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.waiting import wait_for_end
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas.requests import RunHeaders, RunRequest
+from pipeline_jobs.web.state import Web, web
+
+#: Before a client tries again that found every place for waiting requests taken, in seconds.
+BUSY_RETRY_SECONDS = 5
+
+blueprint = APIBlueprint("run", __name__, url_prefix="/pipeline", abp_tags=[{"name": "run", "description": "Run and wait."}])
+blueprint.before_request(require_run_api)
+
+
+@blueprint.post(
+    "/run",
+    summary="Run a pipeline and wait",
+    description="With the queue on this makes a job and waits for it; a job that takes longer than `timeout` goes on. "
+    "With the queue off (ENABLE_PIPELINE_JOB_QUEUE) the pipeline runs in the API's own process, to its end.",
+    responses=responses(
+        {
+            200: answer(
+                "The result; `success` is false when the job failed or was cancelled.", bodies.StepResult, REPLAYED, *RATE_HEADERS
+            ),
+            202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After", *RATE_HEADERS),
+        },
+        400, 404, 409, 413, 415, 422, 429, 503,
+    ),
+)  # fmt: skip
+@validated
+def run(body: RunRequest, header: RunHeaders) -> Response:
+    here = web()
+    new = caller().new_job(body.to_new_job(), body.model_fields_set)
+    if not here.settings.enable_job_queue:
+        if header.idempotency_key is not None:
+            raise Refused(422, "invalid_input", "Idempotency-Key needs the job queue, which is off", field="Idempotency-Key")
+        return reply(_in_process(here, new).to_dict())
+    job, headers = submit(new, "run", header.idempotency_key)
+    if REPLAYED in headers:
+        return _replayed(job, headers)
+    cap = here.settings.run_timeout_seconds
+    timeout = cap if body.timeout is None else min(body.timeout, cap)
+    job, _ = wait_for_end(here.waiting, here.parts.results(job.job_id), job, timeout)
+    if not job.ended:
+        return job_reply(job, 202, {"Location": job_path(job), **headers})
+    return reply(_result(job), headers=headers)
+
+
+def _replayed(job: Job, headers: dict[str, str]) -> Response:
+    """The first answer again, once there is one: two requests with one key never wait for it both."""
+    if not job.ended:
+        raise Refused(
+            409,
+            "request_in_flight",
+            "the request with this Idempotency-Key is being worked on; its job is at Location",
+            headers={"Location": job_path(job), "Retry-After": str(retry_after(job))},
+        )
+    return reply(_result(job), headers=headers)
+
+
+def _in_process(here: Web, new: NewJob) -> StepResult:
+    with here.waiting.place() as admitted:
+        if not admitted:
+            raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+        try:
+            return here.parts.run_in_process(new)
+        except StageError as error:
+            return StepResult(False, error=error.message)
+
+
+def _result(job: Job) -> object:
+    if job.status is JobStatus.COMPLETED:
+        return job.result if isinstance(job.result, dict) else StepResult(True).to_dict()
+    error = "the job was cancelled" if job.status is JobStatus.CANCELLED else job.error or "the job failed"
+    return StepResult(False, error=error).to_dict()

@@ -1,0 +1,133 @@
+"""`WS /pipeline/jobs/{id}/ws`: a job's events over a WebSocket, the same envelopes as over SSE."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, request
+from flask_openapi.blueprint import APIBlueprint
+from simple_websocket import ConnectionClosed, Server
+from wsproto.utilities import ProtocolError
+
+from pipeline_jobs.events.hub import End, Follower
+from pipeline_jobs.web.access.flags import require_queue
+from pipeline_jobs.web.access.origin import refuse_other_origin
+from pipeline_jobs.web.api.events import log_of
+from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.streams import PING_SECONDS, still_allowed
+from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.schemas.requests import JobPath, SocketRequest
+from pipeline_jobs.web.state import web
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+#: Closing codes (RFC 6455, section 7.4; from 4000 on our own): all was told; this process stops; the key is good no more; the job is gone.
+CODES: Mapping[End, tuple[int, str]] = {End.COMPLETE: (1000, "ended"), End.STOPPED: (1001, "going away"), End.GONE: (4404, "gone")}
+UNAUTHORIZED = (4401, "unauthorized")
+#: Clients have nothing to say here.
+MAX_MESSAGE = 1024
+#: How long a client may take to answer that the connection is closed, in seconds.
+CLOSE_SECONDS = 1.0
+#: How long what was sent may stay unread before the connection is given up, in ms.
+UNREAD_MS = 30_000
+
+blueprint = APIBlueprint("sockets", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events"}])
+blueprint.before_request(require_queue)
+
+
+class Taken(Response):
+    """The connection was taken over and is closed by now: the web server has nothing to answer."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if self._mode == "gunicorn":
+            raise StopIteration
+        return []
+
+
+class _Unheard(list[Any]):
+    """What clients send is dropped."""
+
+    def append(self, item: Any, /) -> None:
+        pass
+
+
+@blueprint.get(
+    "/jobs/<job_id>/ws",
+    summary="Follow a job over a WebSocket",
+    description="Each message is an event's envelope, from the event after `after` on. Closed with 1000 after the job's last event, 1001 "
+    "when the server stops (come back with `after`), 4404 when the job was removed, 4401 when the key is good no more. A page must be of "
+    "the API's own origin, and takes a `token`.",
+    responses=responses({101: answer("A WebSocket from here on.", None)}, 400, 404, 422, 426, 503),
+)
+@validated
+def follow(path: JobPath, query: SocketRequest) -> Response:
+    here = web()
+    page = log_of(path.job_id, query.after, 1)
+    refuse_other_origin(here.settings)
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise Refused(426, "upgrade_required", "this is a WebSocket: connect to it with one", headers={"Upgrade": "websocket"})
+    place = here.streams.take(page.tenant_id)
+    try:
+        connection = _accept()
+        with here.parts.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
+            _send_all(connection, follower)
+        _hang_up(connection)
+    finally:
+        place.give_back()
+    return Taken(connection.mode)
+
+
+# werkzeug matches handshakes with rules of their own only.
+blueprint.add_url_rule("/jobs/<job_id>/ws", "connect", follow, websocket=True, methods=["GET"])
+
+
+def _accept() -> Server:
+    """:raises Refused: 400, it is no proper handshake."""
+    taken = request.environ.get("gunicorn.socket")
+    limit = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if isinstance(taken, socket.socket) and limit is not None:
+        # A client that reads nothing must not hold its thread for ever.
+        taken.setsockopt(socket.IPPROTO_TCP, limit, UNREAD_MS)
+    listener = partial(Thread, daemon=True)
+    try:
+        connection = Server.accept(request.environ, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE, thread_class=listener)
+    except (ProtocolError, RuntimeError) as error:
+        raise Refused(400, "bad_handshake", "this is no proper handshake of a WebSocket") from error
+    connection.input_buffer = _Unheard()
+    return connection
+
+
+def _hang_up(connection: Server) -> None:
+    """The connection's thread, which listens for what the client says, ends with the socket's life and not with its number."""
+    connection.thread.join(CLOSE_SECONDS)
+    try:
+        connection.sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The client was quicker.
+        return
+
+
+def _send_all(connection: Server, follower: Follower) -> None:
+    is_allowed = still_allowed()
+    try:
+        while follower.end is None:
+            events = follower.next(PING_SECONDS)
+            if not is_allowed():
+                connection.close(*UNAUTHORIZED)
+                return
+            for event in events:
+                connection.send(event.json)
+        connection.close(*CODES[follower.end])
+    except (ConnectionClosed, OSError):
+        # The client has left.
+        return

@@ -1,0 +1,171 @@
+"""Builds the OpenAPI document's answers: every status of every operation, with its headers and error body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask_openapi.models.schema import Schema
+from flask_openapi.openapi import OpenAPI
+from flask_openapi.types import ResponseDict
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from pipeline_jobs.web.access.policy import POLICIES, Policy
+from pipeline_jobs.web.problems import CONTENT_TYPE
+from pipeline_jobs.web.schemas.bodies import PUBLIC
+
+_SCHEMAS = "#/components/schemas/"
+
+_TEXTS: Mapping[int, str] = {
+    400: "Malformed: not JSON, or an unknown or repeated parameter.",
+    401: "No good API key: missing, unknown, expired or revoked.",
+    403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
+    404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
+    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
+    "Idempotency-Key is of a request that is being worked on, or whose job or schedule is gone.",
+    408: "The body came too slowly.",
+    412: "Another version of tus than this server's (`Tus-Version`).",
+    413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
+    415: "The body is not of the media type that this takes.",
+    414: "The request line is longer than 8190 bytes.",
+    431: "The headers are larger than the server takes.",
+    416: "The file has no such range of bytes.",
+    423: "Another request writes this upload now.",
+    460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
+    426: "This is a WebSocket: connect to it with one.",
+    422: "A field has a value that is not allowed; `field` and `errors` name it.",
+    500: "A fault of the server; its log has the details under the `request_id`.",
+    429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
+    503: "The store cannot be reached or cannot write: nothing was done. Try again after `Retry-After`.",
+}
+
+_HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "X-Request-Id": ("The request's own, if it sent a usable one, or a new one.", {"type": "string"}),
+    "Location": ("Where it is.", {"type": "string"}),
+    "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
+    "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
+    "Idempotent-Replayed": ("`true` when the key had made it before.", {"type": "string"}),
+    "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
+    "RateLimit": (
+        "By rate (of the tenant, of the key or address): how many more jobs may be sent now, and in how many seconds as many as ever.",
+        {"type": "string"},
+    ),
+    "RateLimit-Policy": ("By rate: how many jobs (`q`) in how many seconds (`w`).", {"type": "string"}),
+    "Accept-Ranges": ("bytes", {"type": "string"}),
+    "Upgrade": ("websocket", {"type": "string"}),
+    "WWW-Authenticate": ("Bearer", {"type": "string"}),
+    "Content-Range": ("Which bytes these are.", {"type": "string"}),
+    "Tus-Resumable": ("The version of tus.", {"type": "string"}),
+    "Tus-Version": ("The version of tus that this server speaks.", {"type": "string"}),
+    "Upload-Offset": ("Bytes that are stored.", {"type": "integer", "minimum": 0}),
+    "Upload-Length": ("Bytes of the whole upload.", {"type": "integer", "minimum": 0}),
+    "Upload-Expires": ("When it may be removed (RFC 9110 date).", {"type": "string"}),
+}
+
+#: Of an answer that made a job, where a rate limits its sender.
+RATE_HEADERS = ("RateLimit", "RateLimit-Policy")
+
+_ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
+    401: ("WWW-Authenticate",),
+    412: ("Tus-Version",),
+    423: ("Retry-After",),
+    416: ("Content-Range",),
+    429: ("Retry-After", *RATE_HEADERS),
+    426: ("Upgrade",),
+    503: ("Retry-After",),
+}
+
+#: Name of our one security scheme.
+_SCHEME = "apiKey"
+
+_NEEDS: Mapping[Policy, str] = {
+    Policy.OPERATOR: "Needs a key of all tenants; from the API's own machine none.",
+    Policy.READ: "Needs any key.",
+    Policy.SUBMIT: "Needs a key of role submit or admin.",
+    Policy.ADMIN: "Needs an admin key, of the tenant or of all.",
+    Policy.ROOT: "Needs an admin key of all tenants.",
+}
+
+#: Routes whose body may be left out.
+_BODY_OPTIONAL = frozenset({"retry.retry"})
+
+#: `<path:name>` in a rule of Flask's.
+_CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+def answer(text: str, model: type[BaseModel] | None, *headers: str, media_type: str = "application/json") -> dict[str, Any]:
+    """A good answer, as an OpenAPI Response. Without a model it has no JSON body."""
+    described = {name: _header(name) for name in ("X-Request-Id", *headers)}
+    found: dict[str, Any] = {"description": text, "headers": described}
+    if model is not None:
+        found["content"] = {media_type: {"schema": {"$ref": _SCHEMAS + model.__name__}}}
+    return found
+
+
+def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool = True) -> dict[str, Any]:
+    """An answer that is no JSON."""
+    found = answer(text, None, *headers)
+    found["content"] = {media_type: {"schema": {"type": "string", "format": "binary"} if binary else {"type": "string"}}}
+    return found
+
+
+def stream_answer(text: str, model: type[BaseModel], *headers: str) -> dict[str, Any]:
+    """A page of JSON, or a stream of events whose `data` are envelopes."""
+    found = answer(text, model, *headers)
+    found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    return found
+
+
+def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDict:
+    """All answers of an operation: the good ones, these errors, and those that any operation may give (403, 414, 431, 500)."""
+    found: ResponseDict = {status: dict(body) for status, body in good.items()}
+    # Whatever has a body may come too slowly.
+    late = {408} if 413 in errors else set()
+    found.update({status: _error(status) for status in sorted({403, 414, 431, 500, *late, *errors} - set(good))})
+    return found
+
+
+def complete(app: OpenAPI) -> dict[str, Any]:
+    """The whole document of an app whose blueprints are registered. What each operation asks of a key comes from `policy`."""
+    _, found = models_json_schema([(model, "serialization") for model in PUBLIC], ref_template=_SCHEMAS + "{model}")
+    app.components_schemas.update({name: Schema(**schema) for name, schema in found["$defs"].items()})
+    document: dict[str, Any] = app.api_doc
+    document["components"]["securitySchemes"] = {
+        _SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key, `pjk_{key_id}_{secret}`."}
+    }
+    for rule in app.url_map.iter_rules():
+        item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
+        for method in () if rule.websocket else rule.methods or ():
+            if method.lower() in item:
+                if rule.endpoint in _BODY_OPTIONAL:
+                    item[method.lower()]["requestBody"]["required"] = False
+                _guard(item[method.lower()], POLICIES[rule.endpoint])
+    return document
+
+
+def _guard(operation: dict[str, Any], policy: Policy) -> None:
+    """Document what a key has to do with an operation."""
+    if policy is Policy.PUBLIC:
+        operation["security"] = []
+        return
+    # An empty requirement is OpenAPI's word for "or none".
+    operation["security"] = [{_SCHEME: []}, {}] if policy is Policy.OPERATOR else [{_SCHEME: []}]
+    errors = operation["responses"]
+    operation["responses"] = dict(sorted({**{str(status): _error(status) for status in (401, 429, 503)}, **errors}.items()))
+    operation["description"] += f"\n\n{_NEEDS[policy]}"
+
+
+def _error(status: int) -> dict[str, Any]:
+    headers = ["X-Request-Id", *_ERROR_HEADERS.get(status, ())]
+    return {
+        "description": _TEXTS[status],
+        "headers": {name: _header(name) for name in headers},
+        "content": {CONTENT_TYPE: {"schema": {"$ref": _SCHEMAS + "Problem"}}},
+    }
+
+
+def _header(name: str) -> dict[str, Any]:
+    text, schema = _HEADERS[name]
+    return {"description": text, "schema": schema}

@@ -1,0 +1,56 @@
+"""How many event streams are open at once, in a process and of a tenant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from threading import Lock
+
+from pipeline_jobs.web.problems import Refused
+
+#: Before a client asks again that found every place for a stream taken, in seconds.
+BUSY_RETRY_SECONDS = 5
+
+
+class Places:
+    """Caps the streams of this process, each of which holds a thread, and those of a tenant: one must not take the others' places."""
+
+    def __init__(self, most: int, most_of_tenant: int) -> None:
+        self._most, self._most_of_tenant = most, most_of_tenant
+        self._taken: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def take(self, tenant_id: str) -> Place:
+        """A place for a stream of this tenant's events.
+
+        :raises Refused: 503, all are taken; 429, the tenant has as many as it may.
+        """
+        with self._lock:
+            if self._taken.total() >= self._most:
+                raise _refused(503, "this process has as many streams as it takes")
+            if self._taken[tenant_id] >= self._most_of_tenant:
+                raise _refused(429, "the tenant has as many streams here as it may")
+            self._taken[tenant_id] += 1
+        return Place(self, tenant_id)
+
+    def give_back(self, tenant_id: str) -> None:
+        with self._lock:
+            self._taken[tenant_id] -= 1
+            if not self._taken[tenant_id]:
+                del self._taken[tenant_id]
+
+
+class Place:
+    """One stream's place. Giving it back twice gives one back."""
+
+    def __init__(self, places: Places, tenant_id: str) -> None:
+        self._places: Places | None = places
+        self._tenant_id = tenant_id
+
+    def give_back(self) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.give_back(self._tenant_id)
+
+
+def _refused(status: int, why: str) -> Refused:
+    return Refused(status, "too_many_streams", why, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})

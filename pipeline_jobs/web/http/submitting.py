@@ -1,0 +1,70 @@
+"""How a request becomes a job: its Idempotency-Key, the rates it is held against, and what the answer says of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.rates import Sender
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.http.rate_headers import rate_headers
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.schemas.requests import MAX_KEY
+from pipeline_jobs.web.state import web
+
+REPLAYED = "Idempotent-Replayed"
+
+
+def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str]]:
+    """The job that this request makes, or that its Idempotency-Key made before; and headers of the answer.
+
+    :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
+    :raises Refused: 422, the key is too long or empty; 409, its job was removed.
+    """
+    return _made(route, key, lambda sender: web().parts.client.submit(new, idempotency_key=key, sender=sender))
+
+
+def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
+    """The same for the retry of an ended job.
+
+    :raises JobNotEnded:
+    :raises InvalidInput: there is no such stage.
+    """
+    client = web().parts.client
+    return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
+
+
+def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]]:
+    """The same for a run of a schedule that is asked for.
+
+    :raises UnknownSchedule:
+    """
+    parts = web().parts
+
+    def run(sender: Sender) -> Job:
+        made = parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender)
+        # As it is now: it may have been dispatched already.
+        return parts.results(made.job_id).record()
+
+    return _made("schedule runs", key, run)
+
+
+def check_key(key: str | None) -> str | None:
+    """:raises Refused: 422, the Idempotency-Key is too long or empty."""
+    if key is not None and not 0 < len(key) <= MAX_KEY:
+        raise Refused(422, "invalid_input", f"Idempotency-Key must have 1..{MAX_KEY} characters", field="Idempotency-Key")
+    return key
+
+
+def _made(route: str, key: str | None, make: Callable[[Sender], Job]) -> tuple[Job, dict[str, str]]:
+    check_key(key)
+    parts, sender = web().parts, caller().sender(route)
+    try:
+        job = make(sender)
+    except AlreadySubmitted as known:
+        try:
+            return parts.results(known.job_id).record(), {REPLAYED: "true"}
+        except UnknownJob:
+            raise Refused(409, "job_gone", "the job that this Idempotency-Key made was removed since") from None
+    return job, rate_headers(sender.rates)

@@ -1,0 +1,81 @@
+"""Requests that wait for a job: how long (`Prefer: wait=n`, RFC 7240), and how many at once."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+
+from pipeline_jobs.events.log import MAX_NUMBER
+from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
+from pipeline_jobs.job import Job
+from pipeline_jobs.web.ports import Events, JobHandle
+
+#: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
+CHANGE_INTERVAL = 1.0
+
+_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+
+
+def preferred_wait(header: str | None, cap: float) -> float | None:
+    """Seconds from the first `wait=n` of a `Prefer` header, at most `cap`; None if there is none.
+
+    A preference that we cannot read is no error (RFC 7240, section 2): it is as if it were not there.
+    """
+    if header is None:
+        return None
+    for preference in header.split(","):
+        if found := _WAIT.fullmatch(preference):
+            return min(float(found[1]), cap)
+    return None
+
+
+class WaitingRoom:
+    """Caps the waiting requests of this process, so that some threads are always free for the short ones.
+
+    Who finds no place is answered at once with the job as it is; the job itself goes on either way.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = BoundedSemaphore(places)
+
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """True if there was a place; it is given back at the end of the block."""
+        admitted = self._places.acquire(blocking=False)
+        try:
+            yield admitted
+        finally:
+            if admitted:
+                self._places.release()
+
+
+def wait_for_end(room: WaitingRoom, handle: JobHandle, job: Job, seconds: float) -> tuple[Job, bool]:
+    """The job that was just accepted, after at most `seconds`, and whether we waited.
+
+    The job *is* accepted: when the store goes away meanwhile, or someone deletes the job, we give what we know instead of an error.
+    """
+    with room.place() as admitted:
+        if not admitted:
+            return job, False
+        try:
+            return handle.until_ended(seconds), True
+        except (StoreUnavailable, UnknownJob):
+            return job, False
+
+
+def wait_for_change(handle: JobHandle, events: Events, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
+    """The job when `same(job)` is false or it has ended, or as it is after `seconds`. It is looked at whenever it has a new event."""
+    if job.ended or seconds <= 0 or not same(job):
+        return job
+    deadline = time.monotonic() + seconds
+    last = events.page(job.job_id, MAX_NUMBER, 1).last
+    with events.follow(job.job_id, job.tenant_id, last) as follower:
+        # It may have changed before we listened.
+        job = handle.record()
+        while not job.ended and same(job) and follower.end is None and (left := deadline - time.monotonic()) > 0:
+            follower.next(min(left, CHANGE_INTERVAL))
+            job = handle.record()
+    return job

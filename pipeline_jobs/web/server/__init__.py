@@ -1,0 +1,1 @@
+"""The HTTP server: gunicorn, its connections and slow senders."""
