@@ -16,15 +16,14 @@ from typing import Any
 import click
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
+from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.jobs import pipeline_limits
-from pipeline_jobs.jobs.batches import Batches, BatchQuery
-from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.batches import BatchQuery
+from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.schedules.schedule import Schedule
-from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.ledger import STATUSES
 
@@ -40,17 +39,12 @@ def _errors() -> Iterator[None]:
         raise click.ClickException(error.message) from None
 
 
-def _client(context: click.Context) -> Any:
-    """The client of the app that `-A` names."""
-    return _parts(context).client
-
-
-def _parts(context: click.Context) -> Any:
-    """The parts of the app that `-A` names."""
-    parts = getattr(getattr(context.obj, "app", None), "jobs", None)
-    if parts is None:
+def _cell(context: click.Context) -> Cell:
+    """The cell of the app that `-A` names."""
+    cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+    if cell is None:
         raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
-    return parts
+    return cell
 
 
 def _duration(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -90,7 +84,7 @@ def jobs() -> None:
 def show(context: click.Context, job_id: str) -> None:
     """Show a job as JSON."""
     with _errors():
-        job: Job = _client(context).get(job_id)
+        job = _cell(context).client.get(job_id)
     _json(job.to_dict())
 
 
@@ -135,7 +129,7 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
     found: list[Job] = []
     with _errors():
         while True:
-            page = _client(context).list(replace(query, limit=limit - len(found)))
+            page = _cell(context).client.list(replace(query, limit=limit - len(found)))
             found += page.jobs
             # Where filters are mixed a page may be short and still not the last.
             if page.next_cursor is None or len(found) == limit:
@@ -158,25 +152,21 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
 @click.pass_context
 def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
     """Cancel a job, or all live ones that match the filters."""
-    client = _client(context)
+    cell = _cell(context)
     if (job_id is None) is (query == JobQuery()):
         raise click.UsageError("give either a JOB_ID or filters")
     with _errors():
         if job_id is not None:
-            job: Job = client.get(job_id) if dry_run else client.cancel(job_id)
-            if job.status is JobStatus.CANCELLED and not dry_run:
-                _parts(context).say_revoked(job)
+            job = cell.client.get(job_id) if dry_run else cell.results(job_id).revoke()
             click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
             return
         total = Cancelled(0, 0, 0, None)
         while True:
-            done = cancel_matching(client.store, query, dry_run=dry_run, ended=_parts(context).say_cancelled)
+            done = cell.batches.cancel_matching(query, dry_run=dry_run, actor=audit.process_actor("cli"))
             total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
             if done.next_cursor is None:
                 break
             query = replace(query, cursor=done.next_cursor)
-        if total.matched and not dry_run:
-            audit.record(client.store, audit.process_actor("cli"), "jobs.cancelled", query.tenant_id or "*", {"matched": total.matched})
     would = "would be " if dry_run else ""
     click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
 
@@ -188,7 +178,7 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with _errors():
-        click.echo(_client(context).retry(job_id, from_stage=from_stage).job_id)
+        click.echo(_cell(context).client.retry(job_id, from_stage=from_stage).job_id)
 
 
 @jobs.group()
@@ -205,7 +195,7 @@ def batch() -> None:
 def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     with _errors():
-        found = Batches(_client(context)).list(BatchQuery(tenant, workspace, limit)).batches
+        found = _cell(context).batches.list(BatchQuery(tenant, workspace, limit)).batches
     if as_json:
         _json([one.to_dict() for one in found])
         return
@@ -223,7 +213,7 @@ def list_batches(context: click.Context, tenant: str | None, workspace: str | No
 def show_batch(context: click.Context, batch_id: str) -> None:
     """Show a batch as JSON."""
     with _errors():
-        _json(Batches(_client(context)).get(batch_id).to_dict())
+        _json(_cell(context).batches.get(batch_id).to_dict())
 
 
 @batch.command("cancel")
@@ -232,8 +222,7 @@ def show_batch(context: click.Context, batch_id: str) -> None:
 def cancel_batch(context: click.Context, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
     with _errors():
-        parts = _parts(context)
-        done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
+        done = _cell(context).batches.cancel(batch_id)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
 
 
@@ -244,7 +233,7 @@ def cancel_batch(context: click.Context, batch_id: str) -> None:
 def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
     with _errors():
-        rows, _ = audit.page(_client(context).store, limit=limit)
+        rows, _ = audit.page(_cell(context).store, limit=limit)
     if as_json:
         _json([row.to_dict() for row in rows])
         return
@@ -268,7 +257,7 @@ def schedules() -> None:
 def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
     with _errors():
-        found, _ = Scheduler(_client(context)).list(tenant_id=tenant, limit=limit)
+        found, _ = _cell(context).schedules.list(tenant_id=tenant, limit=limit)
     if as_json:
         _json([one.to_dict() for one in found])
         return
@@ -288,7 +277,7 @@ def list_schedules(context: click.Context, tenant: str | None, limit: int, as_js
 def pause_schedule(context: click.Context, schedule_id: str) -> None:
     """Fire nothing until it is resumed; slots that wait are skipped."""
     with _errors():
-        _note_schedule(context, "paused", Scheduler(_client(context)).pause(schedule_id))
+        _cell(context).schedules.pause(schedule_id, actor=audit.process_actor("cli"))
     click.echo(f"Schedule {schedule_id} is paused.")
 
 
@@ -298,8 +287,7 @@ def pause_schedule(context: click.Context, schedule_id: str) -> None:
 def resume_schedule(context: click.Context, schedule_id: str) -> None:
     """Go on with the first slot from now on."""
     with _errors():
-        resumed = Scheduler(_client(context)).resume(schedule_id)
-        _note_schedule(context, "resumed", resumed)
+        resumed = _cell(context).schedules.resume(schedule_id, actor=audit.process_actor("cli"))
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
@@ -309,15 +297,8 @@ def resume_schedule(context: click.Context, schedule_id: str) -> None:
 def run_schedule(context: click.Context, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
     with _errors():
-        scheduler = Scheduler(_client(context))
-        job = scheduler.run_now(schedule_id)
-        _note_schedule(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
+        job = _cell(context).schedules.run_now(schedule_id, actor=audit.process_actor("cli"))
     click.echo(job.job_id)
-
-
-def _note_schedule(context: click.Context, action: str, schedule: Schedule, **detail: str) -> None:
-    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    audit.record(_client(context).store, audit.process_actor("cli"), f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
 
 
 @jobs.command()
@@ -331,9 +312,9 @@ def deliveries(context: click.Context, job_id: str | None, tenant: str | None, s
     """Show the webhooks of a job, or of a tenant, newest first."""
     if (job_id is None) == (tenant is None):
         raise click.UsageError("give either JOB_ID or --tenant TENANT")
-    ledger = _parts(context).webhooks.ledger
+    ledger = _cell(context).webhooks.ledger
     with _errors():
-        rows = ledger.of_subject(job_id) if job_id is not None else ledger.list(tenant, status, None, limit).items
+        rows = ledger.list(tenant, status, None, limit).items if tenant is not None else ledger.of_subject(str(job_id))
     if as_json:
         _json([row.to_dict() for row in rows])
         return
@@ -348,7 +329,7 @@ def deliveries(context: click.Context, job_id: str | None, tenant: str | None, s
 def redeliver(context: click.Context, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and all its tries anew."""
     with _errors():
-        row = _parts(context).webhooks.ledger.redeliver(delivery_id)
+        row = _cell(context).webhooks.ledger.redeliver(delivery_id)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
 
 
@@ -361,13 +342,11 @@ def pipeline(context: click.Context, name: str, max_concurrent: int | None, decl
     """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
     if declared and max_concurrent is not None:
         raise click.UsageError("give either --max-concurrent or --declared")
-    client = _client(context)
+    client = _cell(context).client
     with _errors():
         client.registry.get(name)
         if declared or max_concurrent is not None:
-            now = pipeline_limits.set_cap(client.store, name, max_concurrent)
-            detail = {"max_concurrent": max_concurrent}
-            audit.record(client.store, audit.process_actor("cli"), "pipeline_limits.changed", name, detail)
+            now = pipeline_limits.set_cap(client.store, name, max_concurrent, actor=audit.process_actor("cli"))
         else:
             now = pipeline_limits.of(client.store, name)
     _json(now.to_dict())
@@ -396,7 +375,7 @@ def create_key(
     """
     tenant_id = _tenant(tenant, all_tenants)
     with _errors():
-        made, text = KeyStore(_client(context).store).create(
+        made, text = _cell(context).keys.create(
             tenant_id, Role(role), actor=audit.process_actor("cli"), name=name, workspace_id=workspace, expires_at=expires_in
         )
     click.echo(f"Key {made.key_id}: {_scope(made)}, role {made.role.value}, until {rfc3339(made.expires_at) or 'it is revoked'}.", err=True)
@@ -411,7 +390,7 @@ def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_
     """List keys, newest first: all there are, or a tenant's. No secret is shown."""
     tenant_id = _tenant(tenant, all_tenants) if tenant is not None or all_tenants else None
     with _errors():
-        found = KeyStore(_client(context).store).list(tenant_id)
+        found = _cell(context).keys.list(tenant_id)
     if as_json:
         _json([one.to_dict() for one in found])
         return
@@ -425,7 +404,7 @@ def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_
 def revoke_key(context: click.Context, key_id: str) -> None:
     """End a key for good, everywhere within a second. KEY_ID is the second part of its text."""
     with _errors():
-        keys = KeyStore(_client(context).store)
+        keys = _cell(context).keys
         found = keys.get(key_id)
         if found is None or keys.revoke(found.tenant_id, key_id, actor=audit.process_actor("cli")) is None:
             # What was given is not said again: it may be a whole key.

@@ -67,13 +67,14 @@ class Row:
         }
 
 
-def record(store: Store, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+def record(store: Store, actor: str | None, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
     """Write a row. A reply that was lost may double it.
 
+    :param actor: who did it; None: this process (`process_actor`).
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
     with store_errors():
-        store.client.eval(_RECORD, 1, store.keys.prefix, *texts(actor, action, target, detail))
+        store.client.eval(_RECORD, 1, store.keys.prefix, *texts(actor or process_actor(), action, target, detail))
 
 
 def page(store: Store, cursor: str | None = None, limit: int = 25) -> tuple[list[Row], str | None]:

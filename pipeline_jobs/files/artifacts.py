@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -45,21 +46,37 @@ class Stat:
 class ArtifactStore:
     """All artifacts of an installation. Paths are relative to its root, with `/`, and never begin with one."""
 
-    def __init__(self, root_url: str, base_url: str, secret: str) -> None:
+    def __init__(self, root_url: str, base_url: str, secret: Callable[[], str]) -> None:
         """
         :param root_url: fsspec URL of the root (`file:///...`, `s3://bucket/folder`).
         :param base_url: of the API, without a trailing slash: what links begin with.
-        :param secret: signs links; whoever has it can open every artifact.
+        :param secret: gives what signs links, when first needed; whoever has it can open every artifact.
         """
+        self._root_url, self._base_url, self._secret = root_url, base_url, secret
+
+    @cached_property
+    def _tree(self) -> tuple[Any, str]:
+        """The file system and the root in it, made when first needed: that of a bucket starts a thread, which no fork survives."""
         # AWS no longer takes the older signature that s3fs may fall back to.
+        root_url = self._root_url
         options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
         if root_url.startswith("file:"):
             # fsspec takes the %20 of a file URL for the name itself.
             root_url = url2pathname(urlsplit(root_url).path)
-        self._fs, root = fsspec.core.url_to_fs(root_url, **options)
-        self._root = str(root).rstrip("/")
-        self._base_url = base_url
-        self._signer = Signer(secret, salt=_SALT)
+        files, root = fsspec.core.url_to_fs(root_url, **options)
+        return files, str(root).rstrip("/")
+
+    @property
+    def _fs(self) -> Any:
+        return self._tree[0]
+
+    @property
+    def _root(self) -> str:
+        return self._tree[1]
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return Signer(self._secret(), salt=_SALT)
 
     def put(self, local: Path, path: str) -> int:
         """Store a copy of `local`. A reader sees the whole file or none.

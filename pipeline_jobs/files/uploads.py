@@ -144,8 +144,7 @@ def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:
 class Uploads:
     """All uploads of a cell."""
 
-    def __init__(self, store: Store, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
-        """:param artifacts: gives the artifact store when first needed."""
+    def __init__(self, store: Store, settings: Settings, artifacts: ArtifactStore) -> None:
         self._store, self._settings, self._artifacts = store, settings, artifacts
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
@@ -234,7 +233,7 @@ class Uploads:
         :raises Interrupted: from `read`; what came before it is kept.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
-        _Writer(self._store, self._artifacts(), upload, offset, self._ttl_ms).write(read, checksum)
+        _Writer(self._store, self._artifacts, upload, offset, self._ttl_ms).write(read, checksum)
         return self.get(upload.upload_id)
 
     def delete(self, upload_id: str) -> None:
@@ -269,7 +268,7 @@ class Uploads:
     def _parts(self, folder: str, names: list[str]) -> Iterator[bytes]:
         for name in names:
             try:
-                with self._artifacts().open(f"{folder}/{name}") as file:
+                with self._artifacts.open(f"{folder}/{name}") as file:
                     yield file.read()
             except FileNotFoundError:
                 raise SourceNotFound("the upload was removed") from None

@@ -74,8 +74,7 @@ class Outcome:
 class Executor:
     """Runs attempts in this process."""
 
-    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
-        """:param artifacts: gives the artifact store when first needed (its signing key may be in the store)."""
+    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
         self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
         self._uploads = Uploads(store, settings, artifacts)
 
@@ -90,7 +89,7 @@ class Executor:
         failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
         with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts(), self._uploads).run()
+            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts, self._uploads).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -98,7 +97,7 @@ class Executor:
         :raises StageError: as a job would have failed.
         """
         pipeline = self._registry.get(job.pipeline)
-        store = self._artifacts()
+        store = self._artifacts
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
         files = RunArtifacts(store, _folder(job))

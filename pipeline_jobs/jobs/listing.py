@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
@@ -35,6 +36,15 @@ class JobQuery:
     cursor: str | None = None
     #: The only workspace whose jobs the caller may see. It goes with any filter: others' records are passed over.
     within: str | None = None
+
+    def filters(self) -> dict[str, Any]:
+        """Those that are set, by the names that the API has for them."""
+        named = {
+            "tenant_id": self.tenant_id, "workspace_id": self.workspace_id, "status": list(self.statuses) or None,
+            "pipeline": self.pipeline, "tag": self.tag, "batch_id": self.batch_id,
+            "created_after": self.created_after, "created_before": self.created_before,
+        }  # fmt: skip
+        return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client, digest
@@ -38,13 +39,15 @@ class NewSchedule:
 
 
 class Scheduler:
-    """Schedules, for everybody who is not the duty that fires them."""
+    """Schedules, for everybody who is not the duty that fires them; `actor` is for the audit log."""
 
     def __init__(self, client: Client, kept: ScheduleStore | None = None) -> None:
         self.client = client
         self.kept = kept or ScheduleStore(client.store)
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+    def create(
+        self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Schedule:
         """A schedule; its first slot is the first one from now on.
 
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
@@ -65,7 +68,8 @@ class Scheduler:
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
             if became == "ok":
-                return self.get(schedule.schedule_id)
+                made = self.get(schedule.schedule_id)
+                return self._noted(actor, "created", made, cron=cron.expression, timezone=cron.timezone)
 
     def get(self, schedule_id: str) -> Schedule:
         """:raises UnknownSchedule:"""
@@ -106,6 +110,7 @@ class Scheduler:
         overlap: Overlap | None = None,
         catch_up: CatchUp | None = None,
         job: NewJob | None = None,
+        actor: str | None = None,
     ) -> Schedule:
         """Change what is given. It stays its tenant's and workspace's; a slot that is due by now is skipped if the cron changes.
 
@@ -123,22 +128,28 @@ class Scheduler:
             self.check(made)
             return made
 
-        return self._update(schedule_id, changed, "changed")
+        given = {"cron": cron, "timezone": timezone, "name": name, "overlap": overlap, "catch_up": catch_up, "job": job}
+        fields = sorted(field for field, value in given.items() if value is not None)
+        return self._noted(actor, "changed", self._update(schedule_id, changed, "changed"), fields=fields)
 
-    def pause(self, schedule_id: str) -> Schedule:
+    def pause(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Fire nothing until it is resumed. Slots that are due or wait are skipped; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=True), "paused")
+        return self._noted(actor, "paused", self._update(schedule_id, lambda known: known.evolve(paused=True), "paused"))
 
-    def resume(self, schedule_id: str) -> Schedule:
+    def resume(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Go on with the first slot from now on; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=False), "paused")
+        return self._noted(actor, "resumed", self._update(schedule_id, lambda known: known.evolve(paused=False), "paused"))
 
-    def delete(self, schedule_id: str) -> None:
+    def delete(self, schedule_id: str, *, actor: str | None = None) -> None:
         """Its jobs go on. :raises UnknownSchedule:"""
+        gone = self.get(schedule_id)
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
+        self._noted(actor, "deleted", gone)
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def run_now(
+        self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Job:
         """Make its job now, paused or not, whatever else runs.
 
         :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
@@ -155,6 +166,7 @@ class Scheduler:
             job = self.job_of(schedule, new_job_id())
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=idempotency, sender=sender)
             if fired.job is not None:
+                self._noted(actor, "run", schedule, job_id=fired.job.job_id)
                 return fired.job
             if fired.became == "refused":
                 raise refusal(fired.refusal)
@@ -199,6 +211,11 @@ class Scheduler:
             # Whoever was quicker (a change, the duty that fires) is seen at the next look.
             if self.kept.put(made, before=known.revision, keep_next=same_slots) == "ok":
                 return self.get(schedule_id)
+
+    def _noted(self, actor: str | None, action: str, schedule: Schedule, **detail: Any) -> Schedule:
+        whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
+        audit.record(self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+        return schedule
 
 
 def _idempotency(what: str, key: str | None, sender: Sender | None, request: Any) -> tuple[str, str] | None:

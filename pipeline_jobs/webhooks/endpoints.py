@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
@@ -67,14 +68,16 @@ class TenantSecret:
 
 
 class Endpoints:
-    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked; `actor` is for the audit log."""
 
     def __init__(self, store: Store, settings: Settings, signer: Signer) -> None:
         self._store, self._signer = store, signer
         self._allow_private = settings.webhook_allow_private
         self._overlap_ms = int(settings.webhook_rotation_seconds * 1000)
 
-    def create(self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "") -> tuple[Endpoint, str]:
+    def create(
+        self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "", *, actor: str | None = None
+    ) -> tuple[Endpoint, str]:
         """A new endpoint, and its secret, which nobody can ask for again.
 
         :raises InvalidInput: names the field.
@@ -91,7 +94,7 @@ class Endpoints:
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
             if became == "ok":
-                return self.get(endpoint_id), self._signer.reveal(draw)
+                return self._noted(actor, "created", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def get(self, endpoint_id: str) -> Endpoint:
         """:raises UnknownEndpoint:"""
@@ -109,7 +112,7 @@ class Endpoints:
         index = keys("endpoints") if tenant_id is None else keys("tenant_endpoints", tenant_id)
         return page(self._store, index, cursor, limit, lambda ids: list(self._load(ids)))
 
-    def update(self, endpoint_id: str, **changes: Any) -> Endpoint:
+    def update(self, endpoint_id: str, *, actor: str | None = None, **changes: Any) -> Endpoint:
         """Change `url`, `events`, `description`, `enabled`; what is None stays. Acts on what waits to be sent, too.
 
         :raises InvalidInput: names the field.
@@ -124,14 +127,16 @@ class Endpoints:
         flat = [part for name in given for part in (name, checked[name])]
         if not self._store.run("webhooks_update", endpoint_id, len(given), *flat):
             raise UnknownEndpoint
-        return self.get(endpoint_id)
+        return self._noted(actor, "changed", self.get(endpoint_id))
 
-    def delete(self, endpoint_id: str) -> None:
+    def delete(self, endpoint_id: str, *, actor: str | None = None) -> None:
         """:raises UnknownEndpoint:"""
-        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run("webhooks_update", endpoint_id, 0):
+        gone = self.get(endpoint_id)
+        if not self._store.run("webhooks_update", endpoint_id, 0):
             raise UnknownEndpoint
+        self._noted(actor, "deleted", gone)
 
-    def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
+    def rotate(self, endpoint_id: str, *, actor: str | None = None) -> tuple[Endpoint, str]:
         """A new secret; the old one signs too for `PIPELINE_WEBHOOK_ROTATION_SECONDS`.
 
         :raises UnknownEndpoint:
@@ -139,7 +144,7 @@ class Endpoints:
         draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
         if not self._store.run("webhooks_rotate", "endpoint", known, draw.nonce, draw.check, self._overlap_ms):
             raise UnknownEndpoint
-        return self.get(endpoint_id), self._signer.reveal(draw)
+        return self._noted(actor, "rotated", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def test(self, endpoint_id: str) -> str:
         """Send it an event `endpoint.test`. :return: the delivery's id.
@@ -152,12 +157,19 @@ class Endpoints:
             return str(rest[0])
         raise EndpointDisabled if became == "disabled" else UnknownEndpoint
 
-    def tenant_secret(self, tenant_id: str, *, rotate: bool = False) -> TenantSecret:
+    def tenant_secret(self, tenant_id: str, *, rotate: bool = False, actor: str | None = None) -> TenantSecret:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
         draw = self._signer.draw()
         overlap = self._overlap_ms if rotate else ""
         nonce, check, _, _, until = self._store.run("webhooks_rotate", "tenant", tenant_id, draw.nonce, draw.check, overlap)
+        if rotate:
+            audit.record(self._store, actor, "webhook_secret.rotated", tenant_id)
         return TenantSecret(tenant_id, Draw(nonce, check), int(until) if until else None)
+
+    def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:
+        """In the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
+        audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": endpoint.tenant_id})
+        return endpoint
 
     def _checked(self, *, url: str, events: Sequence[str], description: str, enabled: bool) -> dict[str, str]:
         check_target(url, events, allow_private=self._allow_private)

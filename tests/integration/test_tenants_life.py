@@ -162,7 +162,7 @@ def test_metrics_name_the_first_tenants_keep_their_names_and_their_sum(jobs: Cel
 
 
 def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:
-    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
     local = tmp_path / "a.txt"
     local.write_text("hello")
     for tenant in ("gone", "kept"):

@@ -29,6 +29,7 @@ ORDER = (
     ("jobs",),
     ("schedules",),
     ("operation",),
+    ("cell",),
     ("cli", "web", "worker"),
     ("serve",),
 )
@@ -40,7 +41,7 @@ STAGES_KNOW = {"urls", "context", "exceptions", "media"}
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
     "ssrfguard": {"urls", "media", "webhooks"}, "sumy": {"media"}, "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
-    "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
+    "billiard": {"worker"}, "celery": {"worker"}, "kombu": {"worker"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
@@ -55,9 +56,9 @@ PLACES = {
 
 #: File names that stand twice on purpose: the faces' apps, and what mirrors the domains in `web`.
 MIRRORS = ("web.api", "web.schemas", "web.ui")
-TWICE = {"app", "parts", "ports"}
+TWICE = {"app"}
 #: Still to be cut: no other file is longer than 400 lines.
-LONG = {"cli", "files.uploads", "store.store", "web.ports"}
+LONG = {"cli", "files.uploads", "store.store"}
 
 #: Imports inside functions: optional extras only. `(module, what)`.
 LATE: set[tuple[str, str]] = set()

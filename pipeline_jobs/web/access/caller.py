@@ -10,10 +10,10 @@ from flask import request
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.web.access.throttle import group
-from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
@@ -182,3 +182,7 @@ class OwnHandle:
         if not self.who.sees(job):
             raise UnknownJob
         return job
+
+
+#: A job's handle as a view gets it.
+Handle = JobHandle | OwnHandle

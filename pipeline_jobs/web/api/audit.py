@@ -8,6 +8,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import Field
 
+from pipeline_jobs.access.audit import page
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
@@ -36,5 +37,5 @@ class AuditRequest(Parameters):
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    rows, following = web().parts.audit.page(query.cursor, query.limit)
+    rows, following = page(web().cell.store, query.cursor, query.limit)
     return reply({"rows": [row.to_dict() for row in rows], "count": len(rows), "next_cursor": following})

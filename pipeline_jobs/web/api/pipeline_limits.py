@@ -7,6 +7,7 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownPipeline
+from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
@@ -47,7 +48,7 @@ class PipelineLimitsRequest(BaseModel):
 )
 @validated
 def limits(path: PipelinePath) -> Response:
-    return reply(web().parts.pipeline_limits.of(_known(path.pipeline)).to_dict())
+    return reply(pipeline_limits.of(web().cell.store, _known(path.pipeline)).to_dict())
 
 
 @blueprint.put(
@@ -58,14 +59,12 @@ def limits(path: PipelinePath) -> Response:
 )
 @validated
 def set_limits(path: PipelinePath, body: PipelineLimitsRequest) -> Response:
-    here = web()
-    now = here.parts.pipeline_limits.set(_known(path.pipeline), body.max_concurrent)
-    here.parts.audit.record(caller().actor, "pipeline_limits.changed", path.pipeline, {"max_concurrent": body.max_concurrent})
+    now = pipeline_limits.set_cap(web().cell.store, _known(path.pipeline), body.max_concurrent, actor=caller().actor)
     return reply(now.to_dict())
 
 
 def _known(pipeline: str) -> str:
     try:
-        return web().parts.pipelines.get(pipeline).name
+        return web().cell.pipelines.get(pipeline).name
     except UnknownPipeline as error:
         raise Refused(404, error.code, error.message, field="pipeline") from None

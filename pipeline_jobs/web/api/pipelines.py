@@ -24,7 +24,7 @@ blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )
 def pipelines() -> Response:
-    return reply({"pipelines": [_body(pipeline) for pipeline in web().parts.pipelines.all()]})
+    return reply({"pipelines": [_body(pipeline) for pipeline in web().cell.pipelines.all()]})
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
     :raises Refused: 422, the key is too long or empty; 409, its job was removed.
     """
-    return _made(route, key, lambda sender: web().parts.client.submit(new, idempotency_key=key, sender=sender))
+    return _made(route, key, lambda sender: web().cell.client.submit(new, idempotency_key=key, sender=sender))
 
 
 def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
@@ -31,7 +31,7 @@ def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, di
     :raises JobNotEnded:
     :raises InvalidInput: there is no such stage.
     """
-    client = web().parts.client
+    client = web().cell.client
     return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
 
 
@@ -40,12 +40,12 @@ def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]
 
     :raises UnknownSchedule:
     """
-    parts = web().parts
+    cell = web().cell
 
     def run(sender: Sender) -> Job:
-        made = parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender)
+        made = cell.schedules.run_now(schedule_id, idempotency_key=key, sender=sender, actor=caller().actor)
         # As it is now: it may have been dispatched already.
-        return parts.results(made.job_id).record()
+        return cell.results(made.job_id).record()
 
     return _made("schedule runs", key, run)
 
@@ -59,12 +59,12 @@ def check_key(key: str | None) -> str | None:
 
 def _made(route: str, key: str | None, make: Callable[[Sender], Job]) -> tuple[Job, dict[str, str]]:
     check_key(key)
-    parts, sender = web().parts, caller().sender(route)
+    cell, sender = web().cell, caller().sender(route)
     try:
         job = make(sender)
     except AlreadySubmitted as known:
         try:
-            return parts.results(known.job_id).record(), {REPLAYED: "true"}
+            return cell.results(known.job_id).record(), {REPLAYED: "true"}
         except UnknownJob:
             raise Refused(409, "job_gone", "the job that this Idempotency-Key made was removed since") from None
     return job, rate_headers(sender.rates)

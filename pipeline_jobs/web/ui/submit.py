@@ -83,7 +83,7 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         "submit",
         status,
         pipeline=pipeline,
-        pipelines=[known for known in web().parts.pipelines.all() if known.name != "canary"],
+        pipelines=[known for known in web().cell.pipelines.all() if known.name != "canary"],
         fields=_fields(pipeline),
         values=values,
         errors=_at_fields(errors or {}, _shown(pipeline)),
@@ -117,7 +117,7 @@ def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
 
 def _pipeline(name: str) -> Pipeline:
     """:raises UnknownPipeline: there is no such one; with the first that there is where none was asked for."""
-    registry = web().parts.pipelines
+    registry = web().cell.pipelines
     try:
         return registry.get(name)
     except UnknownPipeline:
