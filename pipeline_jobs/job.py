@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
@@ -27,6 +27,12 @@ ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 PRIORITY_MIN, PRIORITY_MAX = -50, 50
 
+#: Dates that a client may send are from the epoch to this, 9999-12-31T23:59:59.999Z (Unix milliseconds): RFC 3339 has no later ones.
+MAX_MOMENT = 253_402_300_799_999
+#: 0001-01-01T00:00:00.000Z: nothing earlier can be written.
+_MIN_MOMENT = -62_135_596_800_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def new_job_id(now: float | None = None) -> str:
     """A fresh id. 32 random bits a second collide at scale: submit refuses a taken id and the client draws again."""
@@ -38,10 +44,14 @@ def new_batch_id(now: float | None = None) -> str:
 
 
 def rfc3339(milliseconds: int | None) -> str | None:
-    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None."""
+    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None.
+
+    A moment outside the years 1 to 9999 is shown as the nearest one inside: a record that has it (none can be made any more) is shown.
+    """
     if milliseconds is None:
         return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    # Not `fromtimestamp`: a float of seconds has no exact milliseconds in distant years, and rounds up out of the year 9999.
+    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

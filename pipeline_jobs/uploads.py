@@ -38,6 +38,7 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.readable import readable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, store_errors
 from pipeline_jobs.tenants import TenantContext
@@ -210,7 +211,7 @@ class Uploads:
                 return UploadPage(tuple(found), write_cursor(below))
 
     def _below(self, tenant_id: str, order: int | None, most: int) -> list[tuple[int, Upload | None]]:
-        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks."""
+        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks, or cannot be read."""
         highest = "+inf" if order is None else f"({order}"
         with store_errors():
             members: Any = self._store.client.zrevrangebyscore(
@@ -220,7 +221,8 @@ class Uploads:
                 for upload_id, _ in members:
                     pipe.hgetall(self._store.keys("upload", upload_id))
                 records: list[dict[str, str]] = pipe.execute()
-        return [(int(order), Upload.from_mapping(flat) if flat else None) for (_, order), flat in zip(members, records, strict=True)]
+        read = {one.upload_id: one for one in readable(filter(None, records), Upload.from_mapping, kind="upload")}
+        return [(int(order), read.get(upload_id)) for upload_id, order in members]
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read(n)` gives (at most n bytes, `b""` at the end) at this offset.
