@@ -15,10 +15,11 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from pipeline_jobs import failpoints
+from pipeline_jobs import disk, failpoints
 from pipeline_jobs.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
+    DiskFull,
     InternalError,
     JobCancelled,
     LeaseLost,
@@ -95,8 +96,11 @@ class Executor:
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
 
-        :raises StageError: as a job would have failed.
+        :raises StageError: as a job would have failed; `DiskFull`: nothing ran, or an artifact found no room.
         """
+        folder = self._settings.work_dir
+        if disk.free(folder) < self._settings.disk_reserve(folder):
+            raise DiskFull
         pipeline = self._registry.get(job.pipeline)
         store = self._artifacts()
         # No record will ever end these: the next run in process removes them when a job's would have gone.

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
@@ -110,6 +111,13 @@ class Settings(BaseSettings):
         1_073_741_824,
         "PIPELINE_KEEP_STAGE_BYTES",
         "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        ge=0,
+    )
+    disk_reserve_bytes: int | None = _setting(
+        None,
+        "PIPELINE_DISK_RESERVE_BYTES",
+        "What uploads, artifacts and working folders leave free on their disk, in bytes: with less, new ones are refused with 507. Empty: "
+        "5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
@@ -295,6 +303,10 @@ class Settings(BaseSettings):
     @property
     def work_dir(self) -> Path:
         return Path(self.work_dir_setting).resolve() if self.work_dir_setting else self.data_dir / "work"
+
+    def disk_reserve(self, folder: Path) -> int:
+        """Bytes that must stay free on the disk of this folder."""
+        return disk.reserve(folder) if self.disk_reserve_bytes is None else self.disk_reserve_bytes
 
     @property
     def artifacts_root(self) -> str:

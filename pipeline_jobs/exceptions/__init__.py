@@ -53,6 +53,7 @@ PipelineJobsError
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
+    │   └── DiskFull                its disk is nearly full
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
@@ -101,6 +102,7 @@ from pipeline_jobs.exceptions.requests import UploadLocked as UploadLocked
 from pipeline_jobs.exceptions.requests import UploadTooLarge as UploadTooLarge
 from pipeline_jobs.exceptions.requests import WebhooksFull as WebhooksFull
 from pipeline_jobs.exceptions.runs import BadParameters as BadParameters
+from pipeline_jobs.exceptions.runs import DiskFull as DiskFull
 from pipeline_jobs.exceptions.runs import InternalError as InternalError
 from pipeline_jobs.exceptions.runs import JobCancelled as JobCancelled
 from pipeline_jobs.exceptions.runs import LeaseLost as LeaseLost

@@ -102,6 +102,12 @@ class PublishError(StageError):
     retryable = True
 
 
+class DiskFull(PublishError):
+    """The disk of this server is nearly full: try again later."""
+
+    code = "disk_full"
+
+
 class OutOfMemory(StageError):
     """The job needed more memory than this server gives one."""
 

@@ -124,7 +124,7 @@ class UploadPath(BaseModel):
     request_body=_BYTES,
     responses=responses(
         {201: answer("The upload.", Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 503,
+        400, 404, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 503, 507,
     ),
 )  # fmt: skip
 @validated
@@ -189,7 +189,7 @@ def get(path: UploadPath, header: TusHeaders) -> Response:
     request_body=_BYTES,
     responses=responses(
         {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 503,
+        400, 404, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 503, 507,
     ),
 )  # fmt: skip
 @validated
