@@ -183,6 +183,14 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    max_storage_bytes_per_tenant: int = _setting(
+        50 * 1024**3,
+        "PIPELINE_MAX_STORAGE_BYTES_PER_TENANT",
+        "Most bytes that a tenant keeps (artifacts, kept outputs, uploads), unless its limits say otherwise; at that its new jobs and "
+        "uploads are answered 429. 0: any number.",
+        ge=0,
+        le=10**15,
+    )
     submit_rate_per_key: float = _setting(
         0,
         "PIPELINE_SUBMIT_RATE_PER_KEY",
