@@ -55,6 +55,18 @@ def rfc3339(milliseconds: int | None) -> str | None:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def unix_milliseconds(moment: datetime) -> int:
+    """A moment with a time zone as Unix milliseconds, rounded down.
+
+    :raises ValueError: in UTC it is not of the years 1970 to 9999, whatever its own zone says.
+    """
+    # Exact, where a float of seconds is not: 9999-12-31T23:59:59.9999999Z would be of the year 10000.
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    if not 0 <= milliseconds <= MAX_MOMENT:
+        raise ValueError("must be from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z, in UTC")
+    return milliseconds
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What a pipeline gives back, in the brief's shape: `{"success", "data", "error"}`."""

@@ -208,7 +208,11 @@ class Settings(BaseSettings):
         ge=0,
     )
     memory_watermark: float = _setting(
-        0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
+        0.75,
+        "PIPELINE_MEMORY_WATERMARK",
+        "Share of the server's maxmemory (of its machine's memory, where that is 0) above which new jobs are answered 503.",
+        gt=0,
+        le=1,
     )
     allow_unsafe_store: bool = _setting(
         False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipeline_jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
 from pipeline_jobs.events import MAX_PAGE, feed_place
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.job import ANY_ID, BATCH_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob, unix_milliseconds
 from pipeline_jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
@@ -23,7 +23,6 @@ MAX_KEY = 255
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 _CANCELED = "canceled"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=f"^{ANY_ID.pattern}$")]
@@ -39,12 +38,7 @@ def _milliseconds(text: object) -> int:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
         raise ValueError("there is no such date or time") from None
-    # Exact, where a float of seconds is not: 9999-12-31T23:59:59.9999999Z would be of the year 10000.
-    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    # In UTC: the offset may carry a date out of the years that can be written.
-    if not 0 <= milliseconds <= MAX_MOMENT:
-        raise ValueError("must be from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z, in UTC")
-    return milliseconds
+    return unix_milliseconds(moment)
 
 
 def _status(word: str) -> str:
