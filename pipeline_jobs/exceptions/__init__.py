@@ -54,6 +54,7 @@ PipelineJobsError
     │   └── NoAudio
     ├── PublishError            (retryable)
     │   └── DiskFull                its disk is nearly full
+    ├── ResultTooLarge          more than 8 MB of JSON
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
@@ -113,6 +114,7 @@ from pipeline_jobs.exceptions.runs import NoAudio as NoAudio
 from pipeline_jobs.exceptions.runs import NotMedia as NotMedia
 from pipeline_jobs.exceptions.runs import OutOfMemory as OutOfMemory
 from pipeline_jobs.exceptions.runs import PublishError as PublishError
+from pipeline_jobs.exceptions.runs import ResultTooLarge as ResultTooLarge
 from pipeline_jobs.exceptions.runs import SourceEmpty as SourceEmpty
 from pipeline_jobs.exceptions.runs import SourceError as SourceError
 from pipeline_jobs.exceptions.runs import SourceForbidden as SourceForbidden

@@ -114,6 +114,12 @@ class OutOfMemory(StageError):
     code = "out_of_memory"
 
 
+class ResultTooLarge(StageError):
+    """The result of the pipeline is larger than a record holds: publish it as an artifact and return the link."""
+
+    code = "result_too_large"
+
+
 class WorkerLost(StageError):
     """The worker process that ran the job died."""
 
