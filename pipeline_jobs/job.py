@@ -246,7 +246,7 @@ class Job:
     def from_mapping(cls, flat: Mapping[str, str]) -> Job:
         """The record from what `HGETALL` gave (decoded). Unknown fields of the store's own are left alone.
 
-        :raises KeyError: a required field is missing (not a job record).
+        :raises KeyError: a required field is missing (not a job record). :raises TypeError, ValueError: one cannot be read.
         """
         values: dict[str, Any] = {
             "job_id": flat["job_id"],
@@ -340,11 +340,19 @@ def _tuple(text: str) -> tuple[Any, ...]:
     return tuple(json.loads(text))
 
 
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("not a JSON object")
+    return value
+
+
 #: How the text of a field that may be absent is read.
 _KINDS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(_STRINGS, lambda text: text or None),
     **dict.fromkeys(_INTEGERS, int),
     **dict.fromkeys(_JSON, json.loads),
+    **dict.fromkeys(("params", "metadata", "error_detail", "webhook"), _object),
     "tags": _tuple,
     "depends_on": _tuple,
     "progress": float,

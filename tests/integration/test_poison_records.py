@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pipeline_jobs.job import MAX_MOMENT, NewJob, rfc3339
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import Store
+from pipeline_jobs.store import ClaimRefused, Store
 from pipeline_jobs.worker.app import create_celery
 from tests.integration.conftest import Cell
 
@@ -129,6 +130,16 @@ def _ended(api: Api) -> str:
     return job_id
 
 
+def _failed(api: Api) -> str:
+    client = api.jobs.client
+    client.store.announce("w", 10, [])
+    job = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    claimed = client.store.claim(job.job_id, client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
+    client.store.finish(job.job_id, claimed.fence, JobStatus.FAILED, error="x", error_detail={"code": "x", "message": "x"})
+    return job.job_id
+
+
 def _batch(api: Api) -> str:
     return str(api.send("POST", "/pipeline/batches", {"tenant_id": "acme", "jobs": [{"pipeline": "sleep"}]})["batch_id"])
 
@@ -159,6 +170,7 @@ def _delivery(api: Api) -> str:
 #: What is listed -> where, the key of its record, how one is made, and the name of its id.
 LISTS: dict[str, tuple[str, str, Callable[[Api], str], str]] = {
     "jobs": ("/pipeline/jobs?tenant_id=acme", "job", _job, "job_id"),
+    "failed jobs": ("/pipeline/jobs?status=failed", "job", _failed, "job_id"),
     "ended jobs": ("/pipeline/jobs?status=cancelled", "job", _ended, "job_id"),
     "batches": ("/pipeline/batches?tenant_id=acme", "batch", _batch, "batch_id"),
     "uploads": ("/pipeline/uploads?tenant_id=acme", "upload", _upload, "upload_id"),
@@ -205,6 +217,27 @@ def test_a_damaged_record_is_left_out_and_the_others_are_shown(api: Api, what: s
             page = api.get(path)
             assert page.status_code == 200, (field, value, page.text)
             api.store.client.hset(key, mapping=whole)
+
+
+@pytest.mark.parametrize("make", [_job, _ended, _failed])
+def test_the_page_for_people_leaves_it_out_too(cell: Settings, make: Callable[[Any], str]) -> None:
+    # Without a key: the page is open to this machine.
+    jobs = create_celery(cell).jobs
+    page: FlaskClient = create_api(cell).test_client()
+    first, damaged, last = (make(SimpleNamespace(jobs=jobs)) for _ in range(3))
+    store = jobs.client.store
+    key = store.keys("job", damaged)
+    whole: dict[str, str] = store.client.hgetall(key)  # type: ignore[assignment]
+    for field in whole:
+        for value in DAMAGED:
+            store.client.hdel(key, field) if value is None else store.client.hset(key, field, value)
+            shown = page.get("/pipeline/ui/jobs")
+            assert shown.status_code == 200, (field, value)
+            assert first in shown.text, (field, value)
+            assert last in shown.text, (field, value)
+            assert page.get("/pipeline/ui").status_code == 200, (field, value)
+            store.client.hset(key, mapping=whole)
+    store.client.close()
 
 
 def test_a_result_of_many_levels_is_shown(api: Api) -> None:
