@@ -23,7 +23,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from itsdangerous import Signer
 
-from pipeline_jobs.exceptions import InvalidInput, PublishError
+from pipeline_jobs import disk
+from pipeline_jobs.exceptions import DiskFull, InvalidInput, PublishError
 
 #: Path of the API's endpoint that serves artifacts; `link` appends the artifact's own.
 ROUTE = "/pipeline/artifacts/"
@@ -45,11 +46,12 @@ class Stat:
 class ArtifactStore:
     """All artifacts of an installation. Paths are relative to its root, with `/`, and never begin with one."""
 
-    def __init__(self, root_url: str, base_url: str, secret: str) -> None:
+    def __init__(self, root_url: str, base_url: str, secret: str, reserve: Callable[[Path], int] = disk.reserve) -> None:
         """
         :param root_url: fsspec URL of the root (`file:///...`, `s3://bucket/folder`).
         :param base_url: of the API, without a trailing slash: what links begin with.
         :param secret: signs links; whoever has it can open every artifact.
+        :param reserve: bytes that must stay free on the disk of a folder, where the root is on a local one.
         """
         # AWS no longer takes the older signature that s3fs may fall back to.
         options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
@@ -58,18 +60,29 @@ class ArtifactStore:
             root_url = url2pathname(urlsplit(root_url).path)
         self._fs, root = fsspec.core.url_to_fs(root_url, **options)
         self._root = str(root).rstrip("/")
-        self._base_url = base_url
+        self._base_url, self._reserve = base_url, reserve
         self._signer = Signer(secret, salt=_SALT)
+
+    def check_room(self, size: int) -> None:
+        """Is there room for so many bytes more? A bucket is taken to have it.
+
+        :raises DiskFull: less would be left on the disk than must stay free: the store's own log may be on it.
+        """
+        root = Path(self._root)
+        if isinstance(self._fs, LocalFileSystem) and disk.free(root) - size < self._reserve(root):
+            raise DiskFull
 
     def put(self, local: Path, path: str) -> int:
         """Store a copy of `local`. A reader sees the whole file or none.
 
         :return: its size in bytes.
         :raises InvalidInput: `path` is not one of ours (see `check_path`).
-        :raises PublishError: it could not be stored.
+        :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
         target = self._full(path)
         with _publish_errors():
+            # One that is not there is told of below.
+            self.check_room(local.stat().st_size if local.exists() else 0)
             if isinstance(self._fs, LocalFileSystem):
                 self._put_local(local, target)
             else:
@@ -80,10 +93,11 @@ class ArtifactStore:
         """Store bytes under `path`; on a local disk they are there for good when this returns.
 
         :raises InvalidInput: `path` is not one of ours.
-        :raises PublishError: it could not be stored.
+        :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
         target = self._full(path)
         with _publish_errors():
+            self.check_room(len(data))
             if isinstance(self._fs, LocalFileSystem):
                 self._write_local(data, target)
             else:

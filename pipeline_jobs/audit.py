@@ -18,6 +18,7 @@ from typing import Any
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.keys import Key
+from pipeline_jobs.readable import readable
 from pipeline_jobs.store import Store, store_errors
 
 #: Families of keys beside those of `keys.KEYS`.
@@ -86,8 +87,12 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> tuple[list
     highest = "+" if cursor is None else f"({cursor}"
     with store_errors():
         found: Any = store.client.xrevrange(store.keys.prefix + KEYS["audit"].pattern, highest, "-", count=limit + 1)
-    rows = [Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"])) for row_id, row in found[:limit]]
-    return rows, rows[-1].row_id if len(found) > limit else None
+    return list(readable(found[:limit], _row, kind="audit row")), found[limit - 1][0] if len(found) > limit else None
+
+
+def _row(found: tuple[str, Mapping[str, str]]) -> Row:
+    row_id, row = found
+    return Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"]))
 
 
 def texts(actor: str, action: str, target: str, detail: Mapping[str, Any] | None) -> list[str]:

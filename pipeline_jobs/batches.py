@@ -16,6 +16,7 @@ from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
 from pipeline_jobs.listing import JobQuery
+from pipeline_jobs.readable import readable
 from pipeline_jobs.refusals import bad_upload, refusal
 from pipeline_jobs.senders import Sender
 from pipeline_jobs.states import JobStatus
@@ -251,10 +252,9 @@ class Batches:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
         after = read_cursor(query.cursor)
         index = self._store.keys("batches", query.tenant_id or "*", query.workspace_id or "*")
-        flat = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
-        batches = [Batch.from_mapping(dict(zip(one[::2], one[1::2], strict=True))) for one in flat]
-        page = batches[: query.limit]
-        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(batches) > len(page) else None)
+        following, *found = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
+        records = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found)
+        return BatchPage(tuple(readable(records, Batch.from_mapping, kind="batch")), write_cursor(int(following)) if following else None)
 
     def cancel(self, batch_id: str) -> Cancelled:
         """Ask for the end of all its jobs that have not ended. Safe to repeat.

@@ -15,16 +15,18 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from pipeline_jobs import failpoints
+from pipeline_jobs import disk, failpoints
 from pipeline_jobs.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
+    DiskFull,
     InternalError,
     JobCancelled,
     LeaseLost,
     OutOfMemory,
     PipelineJobsError,
     PublishError,
+    ResultTooLarge,
     StoreUnavailable,
 )
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
@@ -42,6 +44,8 @@ logger = structlog.get_logger(__name__)
 #: How long a finish is repeated while the store is away, in seconds. After that the lease has ended anyway: rescue runs the job again.
 FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
+#: Largest result, in bytes of JSON: it lies in the record, and so in the store's memory, with each GET and webhook of the job.
+MAX_RESULT = 8 * 1024**2
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
 
@@ -95,8 +99,11 @@ class Executor:
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
 
-        :raises StageError: as a job would have failed.
+        :raises StageError: as a job would have failed; `DiskFull`: nothing ran, or an artifact found no room.
         """
+        folder = self._settings.work_dir
+        if disk.free(folder) < self._settings.disk_reserve(folder):
+            raise DiskFull
         pipeline = self._registry.get(job.pipeline)
         store = self._artifacts()
         # No record will ever end these: the next run in process removes them when a job's would have gone.
@@ -126,8 +133,7 @@ class _Attempt:
                 context = replace(_context(job, workdir, self._settings, run, self._files.publish), open_upload=self._open_upload)
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
-                result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
-                dumps(result)
+                result = _result(pipeline, run_stages(pipeline, context, self._keeper))
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
@@ -210,6 +216,19 @@ class _Attempt:
                 self._artifacts.delete_prefix(_folder(self._job))
             except PublishError as error:
                 logger.warning("artifacts of a lost run stay until their folder is swept", error=str(error))
+
+
+def _result(pipeline: Pipeline, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record keeps.
+
+    :raises InvalidInput: it is no JSON.
+    :raises ResultTooLarge: it has more than `MAX_RESULT` bytes of it.
+    """
+    result = StepResult(True, pipeline.result(data)).to_dict()
+    size = len(dumps(result).encode("utf-8", "surrogatepass"))
+    if size > MAX_RESULT:
+        raise ResultTooLarge(f"the result has {size} bytes of JSON, more than {MAX_RESULT}: publish it as an artifact and return the link")
+    return result
 
 
 def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pipeline_jobs.cursors import read_cursor, write_cursor
 from pipeline_jobs.job import Job
+from pipeline_jobs.readable import readable
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store import Store
 
@@ -64,7 +65,7 @@ class Selection:
 
 
 def page(store: Store, query: JobQuery) -> JobPage:
-    """One page, by one script call. It may be short and still have a next one where records are passed over.
+    """One page, by one script call. It may be short and still have a next one where records are passed over, or cannot be read.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
@@ -72,8 +73,8 @@ def page(store: Store, query: JobQuery) -> JobPage:
     following, *records = store.run_on(
         "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.sizes, *chosen.conditions
     )
-    jobs = tuple(Job.from_mapping(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records)
-    return JobPage(jobs, write_cursor(int(following)) if following else None)
+    flat = (dict(zip(record[::2], record[1::2], strict=True)) for record in records)
+    return JobPage(tuple(readable(flat, Job.from_mapping, kind="job")), write_cursor(int(following)) if following else None)
 
 
 def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
@@ -112,6 +113,13 @@ class Settings(BaseSettings):
         "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
         ge=0,
     )
+    disk_reserve_bytes: int | None = _setting(
+        None,
+        "PIPELINE_DISK_RESERVE_BYTES",
+        "What uploads, artifacts and working folders leave free on their disk, in bytes: with less, new ones are refused with 507. Empty: "
+        "5 % of the disk, at least 2 GiB, at most 50 GiB.",
+        ge=0,
+    )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
     upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Largest upload, in bytes; larger is answered 413.", ge=1)
     upload_ttl_seconds: float = _setting(
@@ -175,6 +183,14 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    max_storage_bytes_per_tenant: int = _setting(
+        50 * 1024**3,
+        "PIPELINE_MAX_STORAGE_BYTES_PER_TENANT",
+        "Most bytes that a tenant keeps (artifacts, kept outputs, uploads), unless its limits say otherwise; at that its new jobs and "
+        "uploads are answered 429. 0: any number.",
+        ge=0,
+        le=10**15,
+    )
     submit_rate_per_key: float = _setting(
         0,
         "PIPELINE_SUBMIT_RATE_PER_KEY",
@@ -192,7 +208,11 @@ class Settings(BaseSettings):
         ge=0,
     )
     memory_watermark: float = _setting(
-        0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
+        0.75,
+        "PIPELINE_MEMORY_WATERMARK",
+        "Share of the server's maxmemory (of its machine's memory, where that is 0) above which new jobs are answered 503.",
+        gt=0,
+        le=1,
     )
     allow_unsafe_store: bool = _setting(
         False,
@@ -295,6 +315,10 @@ class Settings(BaseSettings):
     @property
     def work_dir(self) -> Path:
         return Path(self.work_dir_setting).resolve() if self.work_dir_setting else self.data_dir / "work"
+
+    def disk_reserve(self, folder: Path) -> int:
+        """Bytes that must stay free on the disk of this folder."""
+        return disk.reserve(folder) if self.disk_reserve_bytes is None else self.disk_reserve_bytes
 
     @property
     def artifacts_root(self) -> str:

@@ -31,7 +31,7 @@ def _row(name: str, info: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    if value == "":
+    if value in ("", None):
         return "empty"
     return f"`{int(value) if isinstance(value, bool) else value}`"
 
@@ -39,7 +39,7 @@ def _default(value: Any) -> str:
 def _allowed(info: Any) -> str:
     if info.annotation is bool:
         return "0, 1"
-    kind = {int: "integer", float: "number"}.get(info.annotation, "")
+    kind = {int: "integer", int | None: "integer", float: "number"}.get(info.annotation, "")
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
     limits = [
         f"{sign} `{value}`" if name == "pattern" else f"{sign} {value}"

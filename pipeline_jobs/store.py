@@ -99,6 +99,7 @@ class Store:
         self._sender_rate = settings.submit_rate_per_key
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.max_storage_bytes_per_tenant,
             settings.events_per_job,
             settings.events_per_tenant,
             settings.max_concurrent_jobs,

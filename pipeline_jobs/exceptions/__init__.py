@@ -53,6 +53,8 @@ PipelineJobsError
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
+    │   └── DiskFull                its disk is nearly full
+    ├── ResultTooLarge          more than 8 MB of JSON
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
@@ -101,6 +103,7 @@ from pipeline_jobs.exceptions.requests import UploadLocked as UploadLocked
 from pipeline_jobs.exceptions.requests import UploadTooLarge as UploadTooLarge
 from pipeline_jobs.exceptions.requests import WebhooksFull as WebhooksFull
 from pipeline_jobs.exceptions.runs import BadParameters as BadParameters
+from pipeline_jobs.exceptions.runs import DiskFull as DiskFull
 from pipeline_jobs.exceptions.runs import InternalError as InternalError
 from pipeline_jobs.exceptions.runs import JobCancelled as JobCancelled
 from pipeline_jobs.exceptions.runs import LeaseLost as LeaseLost
@@ -111,6 +114,7 @@ from pipeline_jobs.exceptions.runs import NoAudio as NoAudio
 from pipeline_jobs.exceptions.runs import NotMedia as NotMedia
 from pipeline_jobs.exceptions.runs import OutOfMemory as OutOfMemory
 from pipeline_jobs.exceptions.runs import PublishError as PublishError
+from pipeline_jobs.exceptions.runs import ResultTooLarge as ResultTooLarge
 from pipeline_jobs.exceptions.runs import SourceEmpty as SourceEmpty
 from pipeline_jobs.exceptions.runs import SourceError as SourceError
 from pipeline_jobs.exceptions.runs import SourceForbidden as SourceForbidden

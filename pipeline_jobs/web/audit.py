@@ -8,9 +8,10 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import Field
 
+from pipeline_jobs.audit import Row
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
-from pipeline_jobs.web.replies import reply
+from pipeline_jobs.web.replies import page_reply
 from pipeline_jobs.web.requests import DEFAULT_LIMIT, Limit, Parameters
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.tenant_bodies import AuditPage
@@ -37,4 +38,4 @@ class AuditRequest(Parameters):
 @validated
 def audit(query: AuditRequest) -> Response:
     rows, following = web().parts.audit.page(query.cursor, query.limit)
-    return reply({"rows": [row.to_dict() for row in rows], "count": len(rows), "next_cursor": following})
+    return page_reply("rows", rows, Row.to_dict, next_cursor=following)

@@ -16,7 +16,7 @@ from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.rates import rate_headers
-from pipeline_jobs.web.replies import reply
+from pipeline_jobs.web.replies import page_reply, reply
 from pipeline_jobs.web.requests import IdempotencyHeaders
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.submitting import REPLAYED, check_key
@@ -84,7 +84,7 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = web().parts.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
-    return reply({"batches": [_body(batch) for batch in page.batches], "count": len(page.batches), "next_cursor": page.next_cursor})
+    return page_reply("batches", page.batches, _body, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

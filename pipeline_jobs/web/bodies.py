@@ -259,6 +259,7 @@ class PartHealth(BaseModel):
 
     ok: bool
     reason: str | None = None
+    warning: str | None = Field(None, description="What is to be mended, although the part works.")
 
 
 class Ready(BaseModel):

@@ -14,7 +14,7 @@ from pipeline_jobs.web.caller import OwnHandle, caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.ports import JobHandle
-from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
+from pipeline_jobs.web.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
 from pipeline_jobs.web.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.submitting import submit
@@ -146,4 +146,4 @@ def delete(path: JobPath) -> Response:
 @validated
 def list_(query: ListRequest) -> Response:
     page = web().parts.client.list(caller().query(query.to_query()))
-    return reply({"jobs": [job_body(job) for job in page.jobs], "count": len(page.jobs), "next_cursor": page.next_cursor})
+    return page_reply("jobs", page.jobs, job_body, next_cursor=page.next_cursor)

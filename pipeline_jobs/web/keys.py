@@ -9,12 +9,13 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.api_keys import MAX_NAME, Role
+from pipeline_jobs.api_keys import ApiKey as Record
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.replies import reply
+from pipeline_jobs.web.replies import page_reply, reply
 from pipeline_jobs.web.requests import Moment, Name
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.tenant_bodies import ApiKey, ApiKeyList, NewApiKey
@@ -80,8 +81,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 )
 @validated
 def list_(path: TenantPath) -> Response:
-    keys = [key.to_dict() for key in web().parts.keys.list(path.tenant_id)]
-    return reply({"keys": keys, "count": len(keys)})
+    return page_reply("keys", web().parts.keys.list(path.tenant_id), Record.to_dict)
 
 
 @blueprint.delete(

@@ -18,7 +18,7 @@ from pipeline_jobs.web.flags import require_queue
 from pipeline_jobs.web.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.ports import Schedules
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.replies import job_path, job_reply, reply
+from pipeline_jobs.web.replies import job_path, job_reply, page_reply, reply
 from pipeline_jobs.web.requests import IdempotencyHeaders, ScheduleHeaders
 from pipeline_jobs.web.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
 from pipeline_jobs.web.schedule_requests import (
@@ -111,7 +111,7 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
+    return page_reply("schedules", found, Schedule.to_dict, next_cursor=following)
 
 
 @blueprint.get(

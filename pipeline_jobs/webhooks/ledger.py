@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.readable import readable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import Store, store_errors
 from pipeline_jobs.webhooks.pages import Page, page
@@ -156,9 +157,8 @@ class Ledger:
                 pipe.hgetall(keys("delivery", delivery_id))
                 pipe.lrange(keys("delivery_attempts", delivery_id), 0, -1)
             found = pipe.execute()
-        for flat, attempts in zip(found[::2], found[1::2], strict=True):
-            if flat:
-                yield _delivery(flat, attempts)
+        rows = ((flat, attempts) for flat, attempts in zip(found[::2], found[1::2], strict=True) if flat)
+        yield from readable(rows, lambda row: _delivery(*row), kind="delivery")
 
 
 def erase(store: Store, tenant_id: str) -> None:

@@ -17,7 +17,7 @@ TOP = "pipeline_jobs"
 #: A module's level is that of the longest name here that it begins with. It imports from lower levels; besides, members of
 #: one folder import each other, without a cycle.
 LEVELS = {
-    "": 0, "logs": 0,
+    "": 0, "logs": 0, "readable": 0, "disk": 0,
     "exceptions": 0, "states": 0, "keys": 0, "lifeline": 0, "addresses": 0, "event_types": 0,
     "scripts": 1, "refusals": 1, "connection": 1, "failpoints": 1, "settings": 1, "tenants": 1, "senders": 1, "cron": 1, "cursors": 1,
     "job": 2, "pipelines": 2, "wire": 2,
