@@ -89,6 +89,20 @@ class Settings(BaseSettings):
         100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
     )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
+    flower_password: str = _setting(
+        "",
+        "PIPELINE_FLOWER_PASSWORD",
+        "Password of Flower's login, whose name is `flower`; FLOWER_BASIC_AUTH and FLOWER_AUTH go before it. Empty: one is drawn once and "
+        "kept in the data folder, in `flower-password`.",
+        pattern=r"^([!-~]{12,200})?$",
+        repr=False,
+    )
+    flower_hosts: str = _setting(
+        "",
+        "PIPELINE_FLOWER_HOSTS",
+        "Host names under which Flower may be asked, separated by commas, besides its address and those of loopback; others are "
+        "answered 403.",
+    )
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     metrics_tenants: int = _setting(
@@ -286,6 +300,10 @@ class Settings(BaseSettings):
     @cached_property
     def module_list(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.modules.split(",") if name.strip())
+
+    @cached_property
+    def flower_host_list(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.flower_hosts.split(",") if name.strip())
 
     @cached_property
     def webhook_retry_table(self) -> tuple[float, ...]:
