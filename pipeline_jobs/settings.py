@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,10 @@ from pipeline_jobs.exceptions import ConfigurationError
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
+#: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
+_OF_SERVICE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+#: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
+_PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -68,7 +73,10 @@ class Settings(BaseSettings):
         "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
-        "", "PIPELINE_SECRET_KEY", "Signs links to artifacts. Empty: one is drawn once and kept in the store.", repr=False
+        "",
+        "PIPELINE_SECRET_KEY",
+        "Signs links to artifacts. Empty: one is drawn once and kept in the store; with the queue off, in the data folder (`signing-key`).",
+        repr=False,
     )
     modules: str = _setting("", "PIPELINE_MODULES", "Python modules to import at start that register pipelines, separated by commas.")
 
@@ -330,12 +338,18 @@ def env_names() -> dict[str, str]:
     return {str(info.validation_alias): name for name, info in Settings.model_fields.items()}
 
 
+def _is_of_service(name: str, value: str) -> bool:
+    return bool(_OF_SERVICE.fullmatch(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment.
 
-    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?").
+    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?"). What Kubernetes says
+        of its services is passed over.
     """
-    environ = os.environ if environ is None else environ
+    given = os.environ if environ is None else environ
+    environ = {name: value for name, value in given.items() if not _is_of_service(name, value)}
     names = env_names()
     for name in environ:
         if name.startswith(_PREFIXES) and name not in names and name not in _ELSEWHERE:
