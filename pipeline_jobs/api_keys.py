@@ -191,8 +191,8 @@ class KeyStore:
         self._scripts = {
             name: self._client.register_script(source.replace("@AUDIT@", added))
             for name, source, added in (
-                ("create", _CREATE, _audit("ARGV[5]", "key.created", "id", "ARGV[6]")),
-                ("revoke", _REVOKE, _audit("ARGV[3]", "key.revoked", "id", "ARGV[4]")),
+                ("create", _CREATE, audit.part_of_script("ARGV[5]", "key.created", "id", "ARGV[6]")),
+                ("revoke", _REVOKE, audit.part_of_script("ARGV[3]", "key.revoked", "id", "ARGV[4]")),
                 ("touch", _TOUCH, ""),
                 ("erase", _ERASE, ""),
             )
@@ -282,7 +282,3 @@ class KeyStore:
     def _run(self, name: str, key: str, arguments: Sequence[Any]) -> Any:
         with store_errors():
             return self._scripts[name](keys=[key], args=arguments)
-
-
-def _audit(actor: str, action: str, target: str, detail: str) -> str:
-    return audit.ADD.format(max=audit.MAX_ROWS, actor=actor, action=f"'{action}'", target=target, detail=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,10 @@ from pipeline_jobs.exceptions import ConfigurationError
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
+#: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
+_OF_SERVICE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+#: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
+_PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -69,7 +74,10 @@ class Settings(BaseSettings):
         "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
-        "", "PIPELINE_SECRET_KEY", "Signs links to artifacts. Empty: one is drawn once and kept in the store.", repr=False
+        "",
+        "PIPELINE_SECRET_KEY",
+        "Signs links to artifacts. Empty: one is drawn once and kept in the store; with the queue off, in the data folder (`signing-key`).",
+        repr=False,
     )
     modules: str = _setting("", "PIPELINE_MODULES", "Python modules to import at start that register pipelines, separated by commas.")
 
@@ -90,6 +98,20 @@ class Settings(BaseSettings):
         100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
     )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
+    flower_password: str = _setting(
+        "",
+        "PIPELINE_FLOWER_PASSWORD",
+        "Password of Flower's login, whose name is `flower`; FLOWER_BASIC_AUTH and FLOWER_AUTH go before it. Empty: one is drawn once and "
+        "kept in the data folder, in `flower-password`.",
+        pattern=r"^([!-~]{12,200})?$",
+        repr=False,
+    )
+    flower_hosts: str = _setting(
+        "",
+        "PIPELINE_FLOWER_HOSTS",
+        "Host names under which Flower may be asked, separated by commas, besides its address and those of loopback; others are "
+        "answered 403.",
+    )
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     metrics_tenants: int = _setting(
@@ -308,6 +330,10 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.modules.split(",") if name.strip())
 
     @cached_property
+    def flower_host_list(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.flower_hosts.split(",") if name.strip())
+
+    @cached_property
     def webhook_retry_table(self) -> tuple[float, ...]:
         """Seconds to wait after each failed try but the last."""
         return tuple(float(number) for number in self.webhook_retry_seconds.split(","))
@@ -336,12 +362,18 @@ def env_names() -> dict[str, str]:
     return {str(info.validation_alias): name for name, info in Settings.model_fields.items()}
 
 
+def _is_of_service(name: str, value: str) -> bool:
+    return bool(_OF_SERVICE.fullmatch(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment.
 
-    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?").
+    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?"). What Kubernetes says
+        of its services is passed over.
     """
-    environ = os.environ if environ is None else environ
+    given = os.environ if environ is None else environ
+    environ = {name: value for name, value in given.items() if not _is_of_service(name, value)}
     names = env_names()
     for name in environ:
         if name.startswith(_PREFIXES) and name not in names and name not in _ELSEWHERE:

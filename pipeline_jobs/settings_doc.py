@@ -11,7 +11,9 @@ HEAD = """\
 # Settings
 
 Every setting is an environment variable, read once at start. An empty one counts as unset. A wrong value, or an unknown name that
-begins with `PIPELINE_` or `ENABLE_PIPELINE_`, ends the process at start with one line that says what is wrong.
+begins with `PIPELINE_` or `ENABLE_PIPELINE_`, ends the process at start with one line that says what is wrong. What Kubernetes puts
+into the environment for a service named `pipeline-...` (`PIPELINE_..._SERVICE_HOST`, `..._SERVICE_PORT`, `..._PORT=tcp://...`,
+`..._PORT_6379_TCP`) is passed over.
 
 This page is made by `make docs` from `pipeline_jobs/settings.py`; a test fails when they differ.
 

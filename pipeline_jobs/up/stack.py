@@ -60,8 +60,6 @@ def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
 def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[str, int]) -> dict[str, str]:
     """The environment of every process: ours, with what was decided here."""
     return {
-        # Flower refuses its REST API without a login; it listens on loopback only here.
-        "FLOWER_UNAUTHENTICATED_API": "true",
         **environ,
         **FLAGS,
         **{setting: str(port) for setting, port in ports.items()},

@@ -31,8 +31,8 @@ class AuditRequest(Parameters):
 @blueprint.get(
     "/audit",
     summary="Read the audit log",
-    description="Newest first: keys made and revoked, limits changed, tenants erased, jobs cancelled by operators. About 10,000 rows are "
-    "kept. For admins of all tenants.",
+    description="Newest first: keys made and revoked, limits changed, tenants erased; about 50,000 such rows are kept, and about "
+    "10,000 of the daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
     responses=responses({200: answer("One page.", AuditPage)}, 400, 404, 422, 503),
 )
 @validated

@@ -71,6 +71,12 @@ def test_our_parts_share_one_image_flags_and_data(services: dict[str, Any]) -> N
         assert [volume["target"] for volume in service["volumes"]] == ["/data"], name
 
 
+def test_flower_is_asked_by_prometheus_under_a_name_that_it_knows(services: dict[str, Any]) -> None:
+    asked = services["flower"]["environment"]
+    assert asked["PIPELINE_FLOWER_HOSTS"] == "flower"
+    assert not {"FLOWER_UNAUTHENTICATED_API", "FLOWER_PUBLISHED_ON_LOOPBACK"} & asked.keys()
+
+
 def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))

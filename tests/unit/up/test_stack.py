@@ -49,13 +49,7 @@ def test_every_process_gets_the_flags_the_ports_and_the_store(tmp_path: Path) ->
     assert made.broker_is_store
     assert made.data_dir == tmp_path / "data dir"
     assert env["HOME"] == "/home/x"
-    assert env["FLOWER_UNAUTHENTICATED_API"] == "true"
-
-
-def test_flowers_api_can_be_closed(tmp_path: Path) -> None:
-    ports = dict.fromkeys(stack.wishes(settings(tmp_path), embedded=True), 1)
-    env = stack.environment({"FLOWER_UNAUTHENTICATED_API": "false"}, settings(tmp_path), ports)
-    assert env["FLOWER_UNAUTHENTICATED_API"] == "false"
+    assert not {name for name in env if name.startswith("FLOWER_")}, "Flower has the login of its configuration"
 
 
 def test_a_server_elsewhere_needs_no_port_here(tmp_path: Path) -> None:
