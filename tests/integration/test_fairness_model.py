@@ -92,7 +92,12 @@ class History(RuleBasedStateMachine):
         for pipeline, cap in zip(PIPELINES, caps, strict=True):
             self.cap_changes(pipeline, cap)
 
-    @rule(tenant=tenants, workspace=st.sampled_from("xy"), wanted=st.lists(pipelines, min_size=1, max_size=4), priority=st.integers(-50, 50))
+    @rule(
+        tenant=tenants,
+        workspace=st.sampled_from("xy"),
+        wanted=st.lists(pipelines, min_size=1, max_size=4),
+        priority=st.integers(-50, 50),
+    )
     def submit(self, tenant: str, workspace: str, wanted: list[str], priority: int) -> None:
         for pipeline in wanted:
             job = self.cell.submit(tenant_id=tenant, workspace_id=workspace, pipeline=pipeline, priority=priority)
@@ -201,7 +206,7 @@ class History(RuleBasedStateMachine):
         return sum(one.tenant == tenant for one in self.hinted.values()) + sum(job.tenant_id == tenant for job in self.running.values())
 
     def slots_of_pipeline(self, pipeline: str) -> int:
-        return sum(one.pipeline == pipeline for one in self.hinted.values()) + sum(job.pipeline == pipeline for job in self.running.values())
+        return [one.pipeline for one in (*self.hinted.values(), *self.running.values())].count(pipeline)
 
     def could_start(self, tenant: str) -> bool:
         limits = self.limits.get(tenant, {})
