@@ -22,6 +22,7 @@ from pipeline_jobs.web import (
     events,
     guard,
     health,
+    ids,
     jobs,
     keys,
     metrics,
@@ -85,6 +86,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     )
     guard.install(app, settings)
     auth.install(app, access)
+    ids.install(app)
     problems.install(app)
     modules = (
         jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, uploads, keys, tenants, webhooks,

@@ -13,6 +13,7 @@ from pipeline_jobs.api_keys import ApiKey as Record
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.caller import caller
 from pipeline_jobs.web.flags import require_queue
+from pipeline_jobs.web.ids import unknown_key
 from pipeline_jobs.web.openapi import answer, responses
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.replies import page_reply, reply
@@ -94,5 +95,5 @@ def list_(path: TenantPath) -> Response:
 def revoke(path: KeyPath) -> Response:
     key = web().parts.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
     if key is None:
-        raise Refused(404, "unknown_key", "the tenant has no key with this id")
+        raise unknown_key()
     return reply(key.to_dict())

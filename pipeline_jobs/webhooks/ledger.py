@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline_jobs.webhooks.targets import origin
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.
 LEASE_MS = 10_000
+DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 STATUSES = ("pending", "delivered", "dead")
 PAGE = 500
 
@@ -116,7 +118,7 @@ class Ledger:
 
     def get(self, delivery_id: str) -> Delivery:
         """:raises UnknownDelivery:"""
-        for row in self._rows([delivery_id]):
+        for row in self._rows([delivery_id] if DELIVERY_ID.fullmatch(delivery_id) else []):
             return row
         raise UnknownDelivery
 
@@ -137,7 +139,7 @@ class Ledger:
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send it (again) now. :raises UnknownDelivery:"""
-        if self._store.run("webhooks_redeliver", delivery_id) == "unknown":
+        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", delivery_id) == "unknown":
             raise UnknownDelivery
         return self.get(delivery_id)
 

@@ -13,7 +13,7 @@ from celery.worker.state import task_ready
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE
+from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 
 logger = get_logger(__name__)
 
@@ -36,6 +36,18 @@ class LostRun:
     why: str
     error: str
     detail: dict[str, Any]
+
+
+class TickRequest(Request):
+    """The request of a tick of maintenance."""
+
+    def acknowledge(self) -> None:
+        """As of jobs. An acknowledgement after a lost connection, on a channel that is closed, is an AttributeError besides."""
+        queue = self.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)
+        if queue is not None and queue.no_ack:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
 
 
 class JobRequest(Request):

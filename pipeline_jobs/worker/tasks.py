@@ -26,6 +26,9 @@ class Tick(Task):
     """A task of maintenance. On the store's own server its message goes through a script, so that it gets through when that is full."""
 
     abstract = True
+    Request = "pipeline_jobs.worker.request:TickRequest"
+    #: Flower's newest rows are jobs: a tick would be most of them.
+    send_events = False
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *, expires: Any = None, **options: Any) -> Any:
         """:return: an `AsyncResult`, or None where a script sent it."""
