@@ -44,6 +44,8 @@ class History(RuleBasedStateMachine):
         self.slots = 0
         self.limits: dict[str, dict[str, Any]] = {}
         self.queued: dict[str, str] = {}
+        #: Those that wait for a time: their worker's machine was at fault.
+        self.delayed: dict[str, str] = {}
         self.hinted: dict[str, tuple[str, int]] = {}
         self.running: dict[str, Job] = {}
         #: How many others were dispatched since each tenant last could have been and was not.
@@ -75,7 +77,7 @@ class History(RuleBasedStateMachine):
             del self.hinted[job_id]
             self.running[job_id] = self.cell.start(job_id)
 
-    @rule(pick=picks, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry"]))
+    @rule(pick=picks, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry", "fault"]))
     def run_ends(self, pick: int, how: str) -> None:
         if not self.running:
             return
@@ -84,15 +86,24 @@ class History(RuleBasedStateMachine):
         if how in ("completed", "failed"):
             self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
         elif self.cell.store.requeue(job_id, run.fence, how) is JobStatus.QUEUED:
-            self.queued[job_id] = run.tenant_id
+            (self.delayed if how == "fault" else self.queued)[job_id] = run.tenant_id
+
+    @rule()
+    def time_passes(self) -> None:
+        for job_id in self.delayed:
+            self.cell.store.client.zadd(self.cell.store.keys("delayed"), {job_id: 1}, xx=True)
+        self.queued.update(self.delayed)
+        self.delayed.clear()
+        self.cell.store.rescue()
 
     @rule(pick=picks)
     def cancel(self, pick: int) -> None:
-        waiting = {**self.queued, **self.hinted}
+        waiting = {**self.queued, **self.delayed, **self.hinted}
         if not waiting:
             return
         job_id = chosen(waiting, pick)
         self.queued.pop(job_id, None)
+        self.delayed.pop(job_id, None)
         self.hinted.pop(job_id, None)
         self.cell.client.cancel(job_id)
 
@@ -109,7 +120,8 @@ class History(RuleBasedStateMachine):
     @invariant()
     def dispatched_jobs_are_seen_and_fair_in_order(self) -> None:
         for hint in map(json.loads, self.cell.hints()):
-            tenant = self.queued.pop(hint["id"])
+            # Real time passes too: one that was delayed may have come back by itself.
+            tenant = (self.queued if hint["id"] in self.queued else self.delayed).pop(hint["id"])
             limits = self.limits.get(tenant, {})
             assert not limits.get("paused"), f"{tenant} is paused and was started"
             self.hinted[hint["id"]] = (tenant, hint["fence"])
