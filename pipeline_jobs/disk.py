@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 GIB = 1024**3
@@ -24,6 +25,16 @@ def free(path: Path) -> int:
     :raises OSError: it cannot be asked.
     """
     return shutil.disk_usage(_there(path)).free
+
+
+def too_full(path: Path, keep: Callable[[Path], int] = reserve) -> str | None:
+    """Why nothing more should be written to the disk of `path`, or None.
+
+    :param keep: bytes that must stay free on it.
+    :raises OSError: it cannot be asked.
+    """
+    left, needed = free(path), keep(path)
+    return f"the disk has {left} bytes free, {needed} must stay free" if left < needed else None
 
 
 def _there(path: Path) -> Path:

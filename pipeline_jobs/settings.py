@@ -256,6 +256,13 @@ class Settings(BaseSettings):
         ge=0,
     )
 
+    work_bytes: int = _setting(
+        20 * 1024**3,
+        "PIPELINE_WORK_BYTES",
+        "Most that the working folder of a run may hold, in bytes; a run that goes beyond it fails, code work_too_large. 0: no limit.",
+        ge=0,
+    )
+
     # Media
     allow_private_urls: bool = _setting(
         False, "PIPELINE_ALLOW_PRIVATE_URLS", "Fetch media from private and loopback addresses too. For a trusted network only."

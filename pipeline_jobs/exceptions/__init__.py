@@ -61,6 +61,8 @@ PipelineJobsError
 
 StopRun (BaseException: no `except Exception` of a library may swallow it)
 ├── JobCancelled                the client asked for it
+├── WorkTooLarge                its files take more room than a run is given
+├── MachineFault                this machine cannot run it now, another time it can
 └── LeaseLost                   another run of this job has the say now
 """
 
@@ -107,6 +109,7 @@ from pipeline_jobs.exceptions.runs import DiskFull as DiskFull
 from pipeline_jobs.exceptions.runs import InternalError as InternalError
 from pipeline_jobs.exceptions.runs import JobCancelled as JobCancelled
 from pipeline_jobs.exceptions.runs import LeaseLost as LeaseLost
+from pipeline_jobs.exceptions.runs import MachineFault as MachineFault
 from pipeline_jobs.exceptions.runs import MediaDamaged as MediaDamaged
 from pipeline_jobs.exceptions.runs import MediaError as MediaError
 from pipeline_jobs.exceptions.runs import MediaTooLarge as MediaTooLarge
@@ -125,3 +128,4 @@ from pipeline_jobs.exceptions.runs import SourceUnavailable as SourceUnavailable
 from pipeline_jobs.exceptions.runs import StageError as StageError
 from pipeline_jobs.exceptions.runs import StopRun as StopRun
 from pipeline_jobs.exceptions.runs import WorkerLost as WorkerLost
+from pipeline_jobs.exceptions.runs import WorkTooLarge as WorkTooLarge

@@ -145,6 +145,18 @@ class JobCancelled(StopRun):
     code = "cancelled"
 
 
+class WorkTooLarge(StopRun):
+    """The files in the working folder of the job take more room than this server gives one."""
+
+    code = "work_too_large"
+
+
+class MachineFault(StopRun):
+    """This machine cannot run jobs now: the job goes back to the queue, and nothing is counted."""
+
+    code = "machine_fault"
+
+
 class LeaseLost(StopRun):
     """This run no longer holds the job: its lease ended or another run has it."""
 

@@ -79,6 +79,8 @@ class History(RuleBasedStateMachine):
         self.limits: dict[str, dict[str, Any]] = {}
         self.caps: dict[str, int | None] = {}
         self.queued: dict[str, Place] = {}
+        #: Those that wait for a time: their worker's machine was at fault.
+        self.delayed: dict[str, Place] = {}
         self.hinted: dict[str, Place] = {}
         self.running: dict[str, Job] = {}
         #: How many others were dispatched since each tenant last could have been and was not.
@@ -139,7 +141,7 @@ class History(RuleBasedStateMachine):
             pretend_it_took(self.cell, run.job_id, ms)
             self.cell.store.announce("w1", self.slots, [(run.job_id, run.fence)])
 
-    @rule(pick=picks, ms=durations, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry"]))
+    @rule(pick=picks, ms=durations, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry", "fault"]))
     def run_ends(self, pick: int, ms: int, how: str) -> None:
         if not self.running:
             return
@@ -149,15 +151,24 @@ class History(RuleBasedStateMachine):
         if how in ("completed", "failed"):
             self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
         elif self.cell.store.requeue(job_id, run.fence, how) is JobStatus.QUEUED:
-            self.queued[job_id] = Place(run.tenant_id, run.pipeline)
+            (self.delayed if how == "fault" else self.queued)[job_id] = Place(run.tenant_id, run.pipeline)
+
+    @rule()
+    def time_passes(self) -> None:
+        for job_id in self.delayed:
+            self.cell.store.client.zadd(self.cell.store.keys("delayed"), {job_id: 1}, xx=True)
+        self.queued.update(self.delayed)
+        self.delayed.clear()
+        self.cell.store.rescue()
 
     @rule(pick=picks)
     def cancel(self, pick: int) -> None:
-        waiting = {**self.queued, **self.hinted}
+        waiting = {**self.queued, **self.delayed, **self.hinted}
         if not waiting:
             return
         job_id = chosen(waiting, pick)
         self.queued.pop(job_id, None)
+        self.delayed.pop(job_id, None)
         self.hinted.pop(job_id, None)
         self.cell.client.cancel(job_id)
 
@@ -174,7 +185,8 @@ class History(RuleBasedStateMachine):
     @invariant()
     def dispatched_jobs_are_seen_and_fair_in_order(self) -> None:
         for hint in map(json.loads, self.cell.hints()):
-            place = self.queued.pop(hint["id"])
+            # Real time passes too: one that was delayed may have come back by itself.
+            place = (self.queued if hint["id"] in self.queued else self.delayed).pop(hint["id"])
             tenant = place.tenant
             limits = self.limits.get(tenant, {})
             assert not limits.get("paused"), f"{tenant} is paused and was started"

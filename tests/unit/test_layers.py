@@ -23,7 +23,7 @@ LEVELS = {
     "secret_files": 1, "flower_guard": 1,
     "job": 2, "pipelines": 2, "wire": 2,
     "context": 3, "store": 3, "artifacts": 3, "schedules": 3,
-    "run": 4, "guard": 4, "listing": 4, "outputs": 4, "waits": 4, "media": 4, "webhooks": 4, "schedule_store": 4,
+    "run": 4, "guard": 4, "listing": 4, "outputs": 4, "faults": 4, "waits": 4, "media": 4, "webhooks": 4, "schedule_store": 4,
     "bulk": 5, "client": 5, "batches": 6, "media.pipeline": 5,
     "canary": 6, "uploads": 4,
     "executor": 6, "api_keys": 5, "audit": 4, "erase": 5, "pipeline_limits": 4, "usage": 4, "metrics": 6, "readiness": 6,
