@@ -200,6 +200,10 @@ NEAR_THE_EDGE = """(gutter) => {
   return found;
 }"""
 
+#: The page has taken a new width: its charts are drawn anew by an observer, a frame later.
+SETTLED = """(width) => innerWidth === width
+  && [...document.querySelectorAll('[data-chart]')].every((place) => place.querySelector('.u-wrap')?.offsetWidth === place.clientWidth)"""
+
 
 def fits(browser: Visit, path: str) -> list[tuple[int, Any]]:
     """What is wrong with a page, by width: it is scrolled sideways, or something is too near to an edge."""
@@ -207,6 +211,7 @@ def fits(browser: Visit, path: str) -> list[tuple[int, Any]]:
     wrong: list[tuple[int, Any]] = []
     for width in WIDTHS:
         browser.page.set_viewport_size({"width": width, "height": 800})
+        until(lambda at=width: browser.page.evaluate(SETTLED, at), f"{path} to take {width} px")
         wide = browser.page.evaluate("document.documentElement.scrollWidth")
         wrong += [(width, f"{wide} px wide")] if wide > width else []
         wrong += [(width, one) for one in browser.page.evaluate(NEAR_THE_EDGE, GUTTER)]
