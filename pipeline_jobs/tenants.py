@@ -64,7 +64,7 @@ class TenantLimits:
     start_rate: float | None = None
     #: Starts nothing; what runs goes on.
     paused: bool | None = None
-    #: Most bytes of artifacts kept; at that no new job is taken.
+    #: Most bytes of artifacts and uploads kept; at that no new job or upload is taken. Default: `PIPELINE_MAX_STORAGE_BYTES_PER_TENANT`.
     max_storage_bytes: int | None = None
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from pipeline_jobs.states import JobStatus
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
+FLOWER_LOGIN = ("flower", "a-password-for-tests")
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -102,9 +103,9 @@ class Stack:
         port = free_port()
         process = self.run(
             "flower", sys.executable, "-m", "celery", "-A", "celery_app", "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1",
-            f"--port={port}", FLOWER_UNAUTHENTICATED_API="true",
+            f"--port={port}", PIPELINE_FLOWER_PASSWORD=FLOWER_LOGIN[1],
         )  # fmt: skip
-        flower = Api(f"http://127.0.0.1:{port}")
+        flower = Api(f"http://127.0.0.1:{port}", FLOWER_LOGIN)
         until(lambda: flower.alive("/healthcheck") or self._died(process, "flower"), "Flower")
         return flower
 
@@ -158,10 +159,10 @@ class Stack:
 
 
 class Api:
-    """The HTTP API as a client sees it."""
+    """The HTTP API as a client sees it; Flower with its login."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
+        self.url, self.login = url, login
 
     def alive(self, path: str = "/health/live") -> bool:
         try:
@@ -170,10 +171,10 @@ class Api:
             return False
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, **options)
+        return requests.get(self.url + path, timeout=60, auth=self.login, **options)
 
     def post(self, path: str, body: Any, **options: Any) -> requests.Response:
-        return requests.post(self.url + path, json=body, timeout=90, **options)
+        return requests.post(self.url + path, json=body, timeout=90, auth=self.login, **options)
 
     def put(self, path: str, body: Any, **options: Any) -> requests.Response:
         return requests.put(self.url + path, json=body, timeout=60, **options)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 
 #: Most records that a page looks at where filters are mixed; it may be short for that. They take some 3 ms, for which others wait.
@@ -64,7 +65,7 @@ class Selection:
 
 
 def page(store: Store, query: JobQuery) -> JobPage:
-    """One page, by one script call. It may be short and still have a next one where records are passed over.
+    """One page, by one script call. It may be short and still have a next one where records are passed over, or cannot be read.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
@@ -72,8 +73,8 @@ def page(store: Store, query: JobQuery) -> JobPage:
     following, *records = store.run_on(
         "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.sizes, *chosen.conditions
     )
-    jobs = tuple(Job.from_mapping(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records)
-    return JobPage(jobs, write_cursor(int(following)) if following else None)
+    flat = (dict(zip(record[::2], record[1::2], strict=True)) for record in records)
+    return JobPage(tuple(readable(flat, Job.from_mapping, kind="job")), write_cursor(int(following)) if following else None)
 
 
 def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:

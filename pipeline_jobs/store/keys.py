@@ -44,7 +44,10 @@ KEYS: dict[str, Key] = {
     ),
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
-    "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
+    "blocked": Key(
+        "blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for full pipelines; noted under each of these."
+    ),
+    "blocking": Key("blocking", "set of pipelines", "Those with an entry in `blocked`. Written with it, left by the look that finds none."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),

@@ -100,6 +100,7 @@ class Store:
         self._sender_rate = settings.submit_rate_per_key
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.max_storage_bytes_per_tenant,
             settings.events_per_job,
             settings.events_per_tenant,
             settings.max_concurrent_jobs,
@@ -248,7 +249,11 @@ class Store:
         error: str = WORKER_LOST,
         error_detail: Mapping[str, Any] | None = None,
     ) -> JobStatus | None:
-        """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
+        """Give a running job back.
+
+        :param why: `crash`, `retry`, `handback`, or `fault`: this machine cannot run it; it waits 1 s, then twice as long each time.
+        :return: its status now, or None: this run has no say.
+        """
         detail = error_detail or _worker_lost_detail(error)
         status, hints = self.run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
         self.send(hints)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.states import JobStatus
+from tests.acceptance.publishes import MODULE, TEXT
 from tests.stack import Api, Stack
 from tests.waiting import until
 
@@ -72,6 +74,23 @@ def test_with_the_queue_off_run_works_in_process_without_any_server(make_stack: 
     off = api.post("/pipeline/jobs", {"pipeline": "sleep"})
     assert off.status_code == 404
     assert "ENABLE_PIPELINE_JOB_QUEUE" in off.json()["detail"]
+
+
+def test_with_the_queue_off_and_no_key_set_links_are_good_in_every_process_and_after_a_restart(make_stack: MakeStack) -> None:
+    stack = make_stack(enable_job_queue=False, redis_url="redis://127.0.0.1:1/0", secret_key="", modules=MODULE)
+    apis = [stack.api() for _ in range(2)]
+    links = []
+    for api in apis:
+        done = api.post("/pipeline/run", {"pipeline": "note"})
+        assert done.status_code == 200, done.text
+        links.append(urlsplit(done.json()["data"]["link"]))
+    apis.append(stack.api())
+    for link in links:
+        path = f"{link.path}?{link.query}"
+        assert [api.get(path).text for api in apis] == [TEXT] * 3
+        assert apis[0].get(path[:-1] + ("A" if path[-1] != "A" else "B")).status_code == 404
+    kept = stack.settings.data_dir / "signing-key"
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -196,6 +197,15 @@ def test_calling_the_task_submits_a_job(make_stack: MakeStack) -> None:
     result = stack.app.tasks["pipeline_jobs.run_job"].delay(pipeline="sleep", params={"echo": "hi"}, tenant_id="acme")
     assert result.record().tenant_id == "acme"
     assert result.get(timeout=60)["data"]["echo"] == "hi"
+
+
+def test_a_worker_whose_artifact_store_cannot_be_opened_says_so_and_takes_no_job(make_stack: MakeStack) -> None:
+    stack = make_stack(artifacts_url="s4://bucket/folder")
+    job = stack.submit(params={"seconds": 0})
+    worker = stack.run("wrong", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "wrong@test")
+    assert worker.wait(60) != 0
+    assert "this worker does not start: PIPELINE_ARTIFACTS_URL cannot be used" in stack.log("wrong")
+    assert stack.client.get(job.job_id).status is JobStatus.QUEUED
 
 
 def test_ttl_cleanup_by_beat_removes_ended_jobs(make_stack: MakeStack) -> None:

@@ -277,6 +277,39 @@ def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:
     assert differences(cell.store) == []
 
 
+def two_pipelines(cell: Cell) -> None:
+    """`sleep` and `nap`, one slot each."""
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    for pipeline in ("sleep", "nap"):
+        cell.store.set_pipeline_cap(pipeline, 1)
+
+
+def test_a_workspace_that_waits_for_two_full_pipelines_comes_back_for_either(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.slots(8)
+    busy = {pipeline: cell.submit(tenant_id="a", pipeline=pipeline) for pipeline in ("sleep", "nap")}
+    waiting = {pipeline: cell.submit(tenant_id="b", pipeline=pipeline) for pipeline in ("sleep", "nap")}
+    for pipeline, job in busy.items():
+        cell.store.finish(job.job_id, cell.start(job.job_id).fence, JobStatus.COMPLETED, result={})
+        assert cell.client.get(waiting[pipeline].job_id).reason == "dispatched"
+    assert differences(cell.store) == []
+
+
+def test_a_pipelines_room_goes_to_the_next_when_whoever_was_let_back_for_it_is_gone(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.slots(2)
+    busy = [cell.submit(tenant_id="a", pipeline=pipeline) for pipeline in ("sleep", "nap")]
+    first, second = (cell.submit(tenant_id=tenant) for tenant in ("b", "c"))
+    # No slot is free when `sleep` has room again: b is let back for it, and leaves.
+    runs = [cell.start(job.job_id) for job in busy]
+    cell.slots(1)
+    cell.store.finish(runs[0].job_id, runs[0].fence, JobStatus.COMPLETED, result={})
+    cell.client.cancel(first.job_id)
+    cell.store.finish(runs[1].job_id, runs[1].fence, JobStatus.COMPLETED, result={})
+    assert cell.client.get(second.job_id).reason == "dispatched"
+    assert differences(cell.store) == []
+
+
 def test_a_declared_cap_holds_until_an_admin_sets_another(cell: Cell) -> None:
     single = replace(SLEEP, max_concurrent=1)
     pipeline_limits.declare(cell.store, [single])

@@ -11,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.operation import metrics, usage
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.rates import Rate, Sender
@@ -121,6 +123,43 @@ def test_a_tenant_over_its_storage_quota_gets_no_new_job(jobs: Cell) -> None:
         jobs.submit(tenant_id="acme")
     jobs.client.delete(run.job_id)
     jobs.submit(tenant_id="acme")
+
+
+def _kept(jobs: Cell, size: int, tenant_id: str) -> str:
+    """A job that ended with so many bytes of artifacts."""
+    run = jobs.running(tenant_id=tenant_id)
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="x/main/x/1", artifact_bytes=size)
+    return run.job_id
+
+
+def test_a_tenant_without_a_quota_of_its_own_has_the_installations(jobs: Cell) -> None:
+    most = jobs.settings.max_storage_bytes_per_tenant
+    assert most == 50 * 1024**3
+    job_id = _kept(jobs, most, "acme")
+    with pytest.raises(StorageFull):
+        jobs.submit(tenant_id="acme")
+    with pytest.raises(StorageFull):
+        Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")], "acme"))
+    jobs.submit(tenant_id="other")
+    # 0 is no limit, a limit of its own or of all tenants outranks it, and what is kept can go.
+    jobs.with_settings(max_storage_bytes_per_tenant=0).submit(tenant_id="acme")
+    for whose in ("acme", "*"):
+        jobs.client.set_limits(whose, TenantLimits(max_storage_bytes=2 * most))
+        jobs.submit(tenant_id="acme")
+        jobs.client.set_limits(whose, TenantLimits())
+        with pytest.raises(StorageFull):
+            jobs.submit(tenant_id="acme")
+    jobs.client.delete(job_id)
+    jobs.submit(tenant_id="acme")
+
+
+def test_an_upload_counts_for_the_installations_quota_too(jobs: Cell, tmp_path: Path) -> None:
+    uploads = Uploads(jobs.store, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    _kept(jobs, jobs.settings.max_storage_bytes_per_tenant - 10, "acme")
+    with pytest.raises(StorageFull):
+        uploads.create("acme", "main", 11)
+    uploads.create("acme", "main", 10)
+    uploads.create("other", "main", 11)
 
 
 def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:

@@ -27,6 +27,7 @@ GUARDED = "tests/integration/test_guards.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
+FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 BATCHES = "tests/integration/test_batches.py"
@@ -303,6 +304,9 @@ GUARDS = (
         "",
         EXECUTOR,
     ),
+    _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
+    _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py("jobs/run", "a store that is away stops no run", "except StoreUnavailable:", "except ZeroDivisionError:", AWAY),
     _py(
         "context",

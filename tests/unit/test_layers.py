@@ -18,7 +18,7 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("exceptions", "states", "lifeline", "logs", "rates", "urls"),
+    ("disk", "exceptions", "states", "lifeline", "logs", "rates", "urls"),
     ("failpoints", "settings", "tenants"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
@@ -43,6 +43,7 @@ PLACES = {
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
+    "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},

@@ -1,7 +1,8 @@
 -- Shared by every script that writes. No user text ever reaches an error message of these.
--- The last six arguments of each script are the admission's: most events that a job's log and a tenant's feed keep, cap over all workers,
--- hint time (ms), broker list, hint template.
+-- The last seven arguments of each script are the admission's: most bytes that a tenant without a limit of its own keeps (0: any number), most
+-- events that a job's log and a tenant's feed keep, cap over all workers, hint time (ms), broker list, hint template.
 local N = #ARGV
+local STORAGE_MOST = tonumber(ARGV[N - 6])
 local LOG_MOST, FEED_MOST = tonumber(ARGV[N - 5]), tonumber(ARGV[N - 4])
 local CAP, HINT_MS, QUEUE, TEMPLATE = tonumber(ARGV[N - 3]), tonumber(ARGV[N - 2]), ARGV[N - 1], ARGV[N]
 

@@ -28,7 +28,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
   -- What only a live job needs does not lie in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
@@ -74,7 +74,7 @@ local function stopped(id, job, ttl_ms)
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
--- why: crash, retry or handback, for the log.
+-- why: crash, retry, handback or fault, for the log.
 local function back_to_queue(id, job, reason, delay_ms, why)
   release(id, job)
   move(id, job, 'queued')

@@ -452,11 +452,12 @@ class FakeScheduleStore(ScheduleStore):
     def log(self, schedule_id: str, limit: int) -> list[Outcome]:
         return self.lines.get(schedule_id, [])[:limit]
 
-    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> list[Schedule]:
+    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> tuple[list[Schedule], int | None]:
         self.jobs.ask()
         newest = sorted(self.found.values(), key=lambda one: -one.order)
         mine = [one for one in newest if tenant_id in (None, one.tenant_id) and workspace_id in (None, one.workspace_id)]
-        return [one for one in mine if below is None or one.order < below][:limit]
+        left = [one for one in mine if below is None or one.order < below]
+        return left[:limit], left[limit - 1].order if len(left) > limit else None
 
     def remove(self, schedule_id: str) -> bool:
         self.jobs.ask()
