@@ -21,7 +21,7 @@ local function why_waits(tenant, pipeline)
   return 'fair_share', int(live_slots()), ''
 end
 
--- A record as HGETALL gives it: the reason of one that is in a lane is put in the place of the one it was written with.
+-- A record as HGETALL gives it: the reason of one that is in a lane is put in the place of the one it was written with. Returns it as a table.
 local function tell_reason(id, record)
   local job, at = {}, nil
   for i = 1, #record, 2 do
@@ -31,4 +31,5 @@ local function tell_reason(id, record)
   if job.status == 'queued' and at and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
     record[at] = why_waits(job.tenant_id, job.pipeline)
   end
+  return job
 end
