@@ -16,8 +16,21 @@ DEFAULT_WORKSPACE = "main"
 #: Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 64. Safe in a key, a path, a header and a label.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+#: Whose jobs the canaries are (`canary.py`), and what they run: in no list, count, chart or label that does not ask for them by name.
+CANARY_TENANT, CANARY_PIPELINE = "pipeline-jobs", "canary"
+
 TENANT_HEADER = "tenant"
 WORKSPACE_HEADER = "workspace"
+
+
+def is_canary(tenant_id: str | None) -> bool:
+    """This tenant is the platform's own canary."""
+    return tenant_id == CANARY_TENANT
+
+
+def is_canary_pipeline(pipeline: str | None) -> bool:
+    """This pipeline is what canaries run."""
+    return pipeline == CANARY_PIPELINE
 
 
 @dataclass(frozen=True, slots=True)
