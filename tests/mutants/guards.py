@@ -314,6 +314,13 @@ GUARDS = (
     _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', run_until, id)", "", GUARDED),
     _lua("lib/ending", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
+    _py(
+        "outputs",
+        "small outputs are noted as their stage ends",
+        "            self.note(sources)\n            return\n",
+        "            return\n",
+        RETRY,
+    ),
     _py("run", "a store that is away stops no run", "except StoreUnavailable:", "except ZeroDivisionError:", AWAY),
     _py(
         "context",
