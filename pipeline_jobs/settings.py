@@ -245,6 +245,14 @@ class Settings(BaseSettings):
     max_crashes: int = _setting(
         3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
     )
+    max_run_seconds: float = _setting(
+        21_600,
+        "PIPELINE_MAX_RUN_SECONDS",
+        "Longest that a job may run, all its runs together, in seconds, unless its pipeline says otherwise (`max_run_seconds`); then it "
+        "fails, code run_too_long. A tenant's limit may be lower.",
+        gt=0,
+        le=31_536_000,
+    )
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )

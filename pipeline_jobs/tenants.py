@@ -79,6 +79,8 @@ class TenantLimits:
     paused: bool | None = None
     #: Most bytes of artifacts and uploads kept; at that no new job or upload is taken. Default: `PIPELINE_MAX_STORAGE_BYTES_PER_TENANT`.
     max_storage_bytes: int | None = None
+    #: Longest that a job may run, in seconds, where that of its pipeline is longer.
+    max_run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0.001 <= self.weight <= 1000:
@@ -87,6 +89,8 @@ class TenantLimits:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e15:
                 raise InvalidInput(f"{name} must not be negative", field=name)
+        if self.max_run_seconds is not None and not 1 <= self.max_run_seconds <= 31_536_000:
+            raise InvalidInput("max_run_seconds must be 1..31536000", field="max_run_seconds")
 
     def to_dict(self) -> dict[str, float | int | bool | None]:
         return {field: getattr(self, field) for field in self.__slots__}

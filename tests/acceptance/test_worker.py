@@ -123,6 +123,20 @@ def test_a_stage_that_ignores_a_cancel_is_interrupted(make_stack: MakeStack) -> 
     stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
 
 
+def test_a_stage_that_holds_the_gil_is_killed_when_its_run_takes_too_long(make_stack: MakeStack) -> None:
+    stack = make_stack(max_run_seconds=1.0, modules="examples.demo_pipelines,tests.hog")
+    stack.worker("jobs", "--autoscale=1,1")
+    hog = stack.submit(pipeline="hog")
+    ended = stack.until_status(hog.job_id, JobStatus.FAILED)
+    assert ended.error_detail is not None
+    assert (ended.error_detail["code"], ended.error_detail["retryable"], ended.crashes) == ("run_too_long", False, 0)
+    assert "job did not stop, killed its process" in stack.log("jobs")
+    stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+    patient = stack.until_status(stack.submit(params={"seconds": 600, "steps": 6000}).job_id, JobStatus.FAILED)
+    assert (patient.error_detail or {})["code"] == "run_too_long"
+    assert differences(stack.client.store) == []
+
+
 def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: MakeStack) -> None:
     stack = make_stack()
     job = stack.submit(params={"seconds": 0}, tenant_id="acme")

@@ -45,6 +45,8 @@ def differences(store: Store) -> list[str]:
     found += _batches(store, jobs)
     found += _dependencies(store, jobs)
     same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
+    timed = {i for i, job in jobs.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
+    same("deadlines", keys("deadlines"), {i for i in timed if "deadline_passed" not in records[i]})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
     waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
     ready: set[str] = set()
