@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -65,8 +66,13 @@ def tenants(store: Store, most: int) -> list[str]:
     """
     made: Counter[str] = Counter()
     with store_errors():
+        # Who had jobs only before the index of tenants was kept is found by its counters.
         for field, value in store.client.hscan_iter(store.keys("counters"), match="created|*", count=1000):
-            tenant = field.split("|")[1]
-            if not is_canary(tenant):
-                made[tenant] += int(value)
+            made[field.split("|")[1]] += int(value)
+        # One more, for the canary's.
+        ranked: Any = store.client.zrevrange(store.keys("tenants"), 0, most, withscores=True)
+        for tenant, jobs in ranked:
+            made[tenant] = max(made[tenant], int(jobs))
+    for tenant in ("_other", *filter(is_canary, list(made))):
+        del made[tenant]
     return [tenant for tenant, _ in made.most_common(most)]

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     metrics_tenants: int = _setting(
-        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name; the rest are `_other` together.", ge=0
+        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name, first come, first served; the rest are `_other`.", ge=0
     )
     metrics_workspaces: int = _setting(
         20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0

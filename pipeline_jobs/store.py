@@ -100,6 +100,8 @@ class Store:
         self._sender_rate = settings.submit_rate_per_key
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.metrics_tenants,
+            settings.metrics_workspaces,
             settings.max_storage_bytes_per_tenant,
             settings.events_per_job,
             settings.events_per_tenant,

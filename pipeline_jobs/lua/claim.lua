@@ -24,6 +24,7 @@ if tonumber(job.schema or '1') > tonumber(ARGV[6]) then
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'retry')
   redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
+  redis.call('ZREM', K.ready_since(), id)
   return {'no', 'schema'}
 end
 
@@ -39,6 +40,7 @@ if job.new_attempt then
 end
 redis.call('ZREM', K.hints(), id)
 redis.call('ZREM', K.waits(), id)
+redis.call('ZREM', K.ready_since(), id)
 redis.call('ZADD', K.leases(), NOW + lease_ms, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end

@@ -64,6 +64,7 @@ def differences(store: Store) -> list[str]:
             found.append(f"tenant {tenant} with ready jobs is neither in the ring nor held back")
         ready |= lane
     hinted, delayed = set(client.zrange(keys("hints"), 0, -1)), set(client.zrange(keys("delayed"), 0, -1))
+    same("ready since", keys("ready_since"), ready | hinted)
     held = {i for i in waiting if jobs[i].reason == "dependency"}
     if ready | hinted | delayed | held != waiting or len(ready) + len(hinted) + len(delayed) + len(held) != len(waiting):
         found.append(

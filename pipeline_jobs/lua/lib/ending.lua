@@ -33,7 +33,8 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
   ended_one()
-  count('completed', job.tenant_id, job.workspace_id, to)
+  local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
+  count('completed', named_tenant, named_workspace, to)
   publish(id, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
