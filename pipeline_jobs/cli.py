@@ -90,7 +90,7 @@ def jobs() -> None:
 def show(context: click.Context, job_id: str) -> None:
     """Show a job as JSON."""
     with _errors():
-        job: Job = _client(context).get(job_id)
+        job: Job = _client(context).describe(job_id)
     _json(job.to_dict())
 
 

@@ -57,7 +57,7 @@ def create_api(settings: Settings) -> Flask:
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),
-        metrics=lambda: metrics.render(store, settings.metrics_tenants, settings.metrics_workspaces),
+        metrics=lambda: metrics.render(store, settings.metrics_workspaces),
         readiness=ready,
         keys=keys,
         audit=_Audit(store),

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     metrics_tenants: int = _setting(
-        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name; the rest are `_other` together.", ge=0
+        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name, first come, first served; the rest are `_other`.", ge=0
     )
     metrics_workspaces: int = _setting(
         20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0
@@ -244,6 +244,14 @@ class Settings(BaseSettings):
     )
     max_crashes: int = _setting(
         3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
+    )
+    max_run_seconds: float = _setting(
+        21_600,
+        "PIPELINE_MAX_RUN_SECONDS",
+        "Longest that a job may run, all its runs together, in seconds, unless its pipeline says otherwise (`max_run_seconds`); then it "
+        "fails, code run_too_long. A tenant's limit may be lower.",
+        gt=0,
+        le=31_536_000,
     )
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0

@@ -44,8 +44,8 @@ def sign_in(browser: Visit, text: str) -> None:
     expect(browser.page.get_by_role("heading", name="Latest jobs")).to_be_visible()
 
 
-def submit(browser: Visit, params: str, tags: str = "") -> str:
-    browser.go(f"{UI}/submit?pipeline=sleep")
+def submit(browser: Visit, params: str, tags: str = "", pipeline: str = "sleep") -> str:
+    browser.go(f"{UI}/submit?pipeline={pipeline}")
     browser.page.get_by_label("As JSON").fill(params)
     if tags:
         browser.page.get_by_text("Priority and tags").click()
@@ -67,8 +67,9 @@ def test_a_tenant_signs_in_submits_follows_cancels_and_deletes(make_stack: MakeS
     with visit(api.url) as browser:
         page = browser.page
         sign_in(browser, text)
-        done = submit(browser, '{"seconds": 2, "steps": 40, "echo": "hello"}', "weekly")
+        done = submit(browser, '{"echo": "hello"}', "weekly", "hold")
         page.evaluate("window.same = 1")
+        stack.tell(done)
         expect(badge(browser)).to_have_text("completed")
         expect(page.locator("pre").first).to_contain_text('"echo": "hello"')
         assert page.evaluate("window.same") == 1, "the page was loaded anew"

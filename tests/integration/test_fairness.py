@@ -13,6 +13,7 @@ from examples.demo_pipelines import SLEEP
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.states import JobStatus
@@ -349,6 +350,33 @@ def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
     assert (why_not["position"], why_not["reason"], why_not["limit"], why_not["current"]) == (2, "fair_share", 1, 1)
     assert why_not["eta_seconds"] is not None
     assert why(cell.store, run.job_id) is None
+
+
+def test_a_list_says_why_each_job_waits_as_the_job_itself_does(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.store.set_limits("capped", {"max_concurrent": 1})
+    cell.store.set_limits("paused", {"paused": True})
+    cell.store.set_limits("slow", {"start_rate": 0.001})
+    no_worker = cell.submit(tenant_id="early", pipeline="nap")
+    assert [job.reason for job in cell.client.list(JobQuery()).jobs] == ["no_worker"]
+    cell.client.cancel(no_worker.job_id)
+    cell.store.set_pipeline_cap("sleep", 4)
+    cell.slots(5)
+    for tenant in ("capped", "paused", "slow"):
+        flood(cell, 2, tenant_id=tenant)
+    nap = [cell.submit(tenant_id="many", pipeline="nap") for _ in range(2)]
+    cell.submit(tenant_id="many", depends_on=(nap[1].job_id,))
+    cell.submit(tenant_id="many", run_at=int(time.time() * 1000) + 3_600_000)
+    cell.submit(tenant_id="many", pipeline="nap", run_at=int(time.time() * 1000) + 3_600_000)
+    flood(cell, 2, tenant_id="full")
+    cell.slots(2)
+    cell.store.set_pipeline_cap("sleep", 5)
+    flood(cell, 1, tenant_id="last")
+    listed = [job for job in cell.client.list(JobQuery(limit=100)).jobs if not job.ended]
+    assert {job.job_id: job.reason for job in listed} == {job.job_id: cell.client.describe(job.job_id).reason for job in listed}
+    assert {job.reason for job in listed} >= {
+        "tenant_concurrency", "tenant_paused", "tenant_rate", "pipeline_concurrency", "dependency", "scheduled", "dispatched", "fair_share",
+    }  # fmt: skip
 
 
 def test_a_waiting_jobs_priority_and_start_can_be_changed_and_a_dispatched_ones_not(cell: Cell) -> None:

@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, make_cell
@@ -179,6 +180,13 @@ class History(RuleBasedStateMachine):
         self.queued.update(self.hinted)
         self.hinted.clear()
         self.cell.store.rescue()
+
+    @rule()
+    def lists_say_why_as_the_job_does(self) -> None:
+        # Over so many places that a page has all of them.
+        listed = {job.job_id: job.reason for job in self.cell.client.list(JobQuery(statuses=(JobStatus.QUEUED,), limit=1000)).jobs}
+        assert set(listed) == {*self.queued, *self.hinted}
+        assert listed == {job_id: self.cell.client.describe(job_id).reason for job_id in listed}
 
     # -- what must hold after each
 

@@ -1,4 +1,4 @@
-"""A tenant's figures, limits, idempotency keys, metrics and end."""
+"""A tenant's figures, limits, idempotency keys and end."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
-from pipeline_jobs.operation import metrics, usage
+from pipeline_jobs.operation import usage
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.states import JobStatus
@@ -178,28 +177,6 @@ def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
     assert (yesterday.created, yesterday.failure_rate, yesterday.wait_p50_seconds) == (0, None, None)
 
 
-def test_metrics_name_the_first_tenants_keep_their_names_and_their_sum(jobs: Cell) -> None:
-    def created() -> dict[tuple[str, str], float]:
-        families = text_string_to_metric_families(metrics.render(jobs.store, tenants=2, workspaces=2).decode())
-        family = next(one for one in families if one.name == "pipeline_jobs_created")
-        return {(s.labels["tenant"], s.labels["workspace"]): s.value for s in family.samples if s.name.endswith("_total")}
-
-    for tenant, n in (("small", 1), ("big", 5), ("middle", 3)):
-        for _ in range(n):
-            jobs.submit(tenant_id=tenant)
-    first = created()
-    assert first == {("big", "main"): 5, ("middle", "main"): 3, ("_other", "_other"): 1}
-    for _ in range(50):
-        jobs.submit(tenant_id="small")
-    for workspace in ("a", "b", "c"):
-        jobs.submit(tenant_id="big", workspace_id=workspace)
-    second = created()
-    assert all(second[series] >= value for series, value in first.items())
-    assert sum(second.values()) == 9 + 53
-    assert {tenant for tenant, _ in second} == {"big", "middle", "_other"}
-    assert len([series for series in second if series[0] == "big"]) == 3
-
-
 def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:
     artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
     local = tmp_path / "a.txt"
@@ -223,6 +200,7 @@ def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs
             jobs.client.get(job.job_id)
     left = [key for key in jobs.store.client.keys("*") if "gone" in key]
     assert left == []
+    assert jobs.store.client.zrange(jobs.store.keys("tenants"), 0, -1) == ["kept"]
     assert [path.parents[2].name for path in (tmp_path / "artifacts").rglob("a.txt")] == ["main"]
     assert jobs.client.limits("kept") == TenantLimits(weight=2)
     assert differences(jobs.store) == []

