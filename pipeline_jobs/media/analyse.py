@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import yake
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
 from sumy.summarizers.lex_rank import LexRankSummarizer
 from sumy.utils import get_stop_words
 
 from pipeline_jobs.context import JobContext
+from pipeline_jobs.media.keywords import rank
 from pipeline_jobs.media.sentences import sentences, words
 
 #: LexRank compares each sentence with each: longer texts are summarised in parts, then the parts' summaries.
@@ -100,11 +100,8 @@ def summarise(context: JobContext, text: str, language: str | None, count: int) 
 
 
 def find_keywords(text: str, language: str | None, count: int) -> list[str]:
-    """Up to `count` words or pairs of words that stand out, by YAKE, the best first."""
-    if count == 0 or not words(text):
-        return []
-    extractor = yake.KeywordExtractor(lan=language or "en", n=2, dedup_lim=0.7, top=count)
-    return [str(keyword) for keyword, _ in extractor.extract_keywords(text)]
+    """Up to `count` words that stand out, by TextRank, the best first."""
+    return rank(words(text), _stop_words(language), count)
 
 
 def _central(chosen: Sequence[str], language: str | None, count: int) -> list[str]:
