@@ -378,7 +378,7 @@ def env_names() -> dict[str, str]:
 
 
 def _is_of_service(name: str, value: str) -> bool:
-    return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.search(value)))
+    return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
