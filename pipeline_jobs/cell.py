@@ -104,7 +104,7 @@ class Cell:
             return settings.secret_key or store.secret()
 
         client = Client(store, pipelines, settings)
-        artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret)
+        artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
         uploads, scheduler, rescue = Uploads(store, settings, artifacts), Scheduler(client), Rescue(store, settings, say)
         webhooks, purge = Webhooks.of(store, settings, secret), Purge(store, artifacts)
 

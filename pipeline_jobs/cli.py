@@ -84,7 +84,7 @@ def jobs() -> None:
 def show(context: click.Context, job_id: str) -> None:
     """Show a job as JSON."""
     with _errors():
-        job = _cell(context).client.get(job_id)
+        job = _cell(context).client.describe(job_id)
     _json(job.to_dict())
 
 
@@ -157,7 +157,10 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
         raise click.UsageError("give either a JOB_ID or filters")
     with _errors():
         if job_id is not None:
-            job = cell.client.get(job_id) if dry_run else cell.results(job_id).revoke()
+            before = cell.client.get(job_id)
+            job = before if dry_run or before.ended else cell.results(job_id).revoke()
+            if not (dry_run or before.ended):
+                _note(context, "job.cancelled", job_id, tenant_id=job.tenant_id)
             click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
             return
         total = Cancelled(0, 0, 0, None)
@@ -178,7 +181,14 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with _errors():
-        click.echo(_cell(context).client.retry(job_id, from_stage=from_stage).job_id)
+        made = _cell(context).client.retry(job_id, from_stage=from_stage)
+        # First the id: without it, whoever cannot write the row would retry once more.
+        click.echo(made.job_id)
+        _note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
+
+
+def _note(context: click.Context, action: str, target: str, **detail: Any) -> None:
+    audit.record(_cell(context).store, audit.process_actor("cli"), action, target, detail)
 
 
 @jobs.group()
@@ -223,6 +233,8 @@ def cancel_batch(context: click.Context, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
     with _errors():
         done = _cell(context).batches.cancel(batch_id)
+        if done.matched:
+            _note(context, "batch.cancelled", batch_id, matched=done.matched)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
 
 
@@ -330,6 +342,7 @@ def redeliver(context: click.Context, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and all its tries anew."""
     with _errors():
         row = _cell(context).webhooks.ledger.redeliver(delivery_id)
+        _note(context, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.job import rfc3339
+from pipeline_jobs.job import MAX_MOMENT, rfc3339
 from pipeline_jobs.store.keys import Key
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.tenants import NAME, TenantContext
 
@@ -190,8 +191,8 @@ class KeyStore:
         self._scripts = {
             name: self._client.register_script(source.replace("@AUDIT@", added))
             for name, source, added in (
-                ("create", _CREATE, _audit("ARGV[5]", "key.created", "id", "ARGV[6]")),
-                ("revoke", _REVOKE, _audit("ARGV[3]", "key.revoked", "id", "ARGV[4]")),
+                ("create", _CREATE, audit.part_of_script("ARGV[5]", "key.created", "id", "ARGV[6]")),
+                ("revoke", _REVOKE, audit.part_of_script("ARGV[3]", "key.revoked", "id", "ARGV[4]")),
                 ("touch", _TOUCH, ""),
                 ("erase", _ERASE, ""),
             )
@@ -216,8 +217,8 @@ class KeyStore:
         check_scope(tenant_id, workspace_id, role)
         if len(name) > MAX_NAME or _CONTROL.search(name):
             raise InvalidInput(f"name has at most {MAX_NAME} characters, none of them a control character", field="name")
-        if expires_at is not None and not time.time() * 1000 < expires_at < 2**53:
-            raise InvalidInput("expires_at must be in the future", field="expires_at")
+        if expires_at is not None and not time.time() * 1000 < expires_at <= MAX_MOMENT:
+            raise InvalidInput("expires_at must be in the future, and before the year 10000", field="expires_at")
         secret = secrets.token_urlsafe(32)
         optional = {"workspace_id": workspace_id, "expires_at": None if expires_at is None else str(expires_at)}
         given = {"name": name, "role": role.value, **{field: value for field, value in optional.items() if value is not None}}
@@ -249,7 +250,7 @@ class KeyStore:
                 for key_id in ids:
                     pipe.hgetall(self._key("api_key", key_id))
                 found: Sequence[Mapping[str, str]] = pipe.execute()
-        return [ApiKey.from_mapping(flat) for flat in found if flat]
+        return list(readable(filter(None, found), ApiKey.from_mapping, kind="key"))
 
     def revoke(self, tenant_id: str, key_id: str, *, actor: str) -> ApiKey | None:
         """End a key of this tenant for good; may be repeated. :return: the key, or None: the tenant has none with this id."""
@@ -281,7 +282,3 @@ class KeyStore:
     def _run(self, name: str, key: str, arguments: Sequence[Any]) -> Any:
         with store_errors():
             return self._scripts[name](keys=[key], args=arguments)
-
-
-def _audit(actor: str, action: str, target: str, detail: str) -> str:
-    return audit.ADD.format(max=audit.MAX_ROWS, actor=actor, action=f"'{action}'", target=target, detail=detail)

@@ -22,6 +22,7 @@ import structlog
 
 from pipeline_jobs.exceptions import (
     ChecksumMismatch,
+    DiskFull,
     InvalidInput,
     PublishError,
     SourceNotFound,
@@ -39,6 +40,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.tenants import TenantContext
 
@@ -156,11 +158,14 @@ class Uploads:
         """Begin one of so many bytes; all of them count for the tenant's `max_storage_bytes` from now on.
 
         :raises UploadTooLarge: larger than this server takes.
+        :raises DiskFull: the disk has no room for it.
         :raises StorageFull: the tenant would keep more bytes than it may; `TooManyUploads`: it has too many.
         """
         TenantContext(tenant_id, workspace_id)
         if length > self.max_bytes:
             raise UploadTooLarge(f"Upload-Length: this server takes at most {self.max_bytes} bytes")
+        # Others that have begun may still need that room: each part is checked again as it comes.
+        self._artifacts.check_room(length)
         upload_id = secrets.token_hex(12)
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
@@ -209,7 +214,7 @@ class Uploads:
                 return UploadPage(tuple(found), write_cursor(below))
 
     def _below(self, tenant_id: str, order: int | None, most: int) -> list[tuple[int, Upload | None]]:
-        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks."""
+        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks, or cannot be read."""
         highest = "+inf" if order is None else f"({order}"
         with store_errors():
             members: Any = self._store.client.zrevrangebyscore(
@@ -219,7 +224,8 @@ class Uploads:
                 for upload_id, _ in members:
                     pipe.hgetall(self._store.keys("upload", upload_id))
                 records: list[dict[str, str]] = pipe.execute()
-        return [(int(order), Upload.from_mapping(flat) if flat else None) for (_, order), flat in zip(members, records, strict=True)]
+        read = {one.upload_id: one for one in readable(filter(None, records), Upload.from_mapping, kind="upload")}
+        return [(int(order), read.get(upload_id)) for upload_id, order in members]
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read(n)` gives (at most n bytes, `b""` at the end) at this offset.
@@ -231,6 +237,7 @@ class Uploads:
         :raises UploadTooLarge: more came than the upload's length.
         :raises ChecksumMismatch: nothing was kept.
         :raises Interrupted: from `read`; what came before it is kept.
+        :raises DiskFull: there is no room for more; the parts before are kept, unless it has a checksum.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
         _Writer(self._store, self._artifacts, upload, offset, self._ttl_ms).write(read, checksum)
@@ -351,6 +358,8 @@ class _Writer:
         name = f"{self._stored:015d}-{len(data)}-{self._token}"
         try:
             self._artifacts.write(data, f"{self._upload.folder}/{name}")
+        except DiskFull:
+            raise
         except PublishError as error:
             raise StoreUnavailable("the store of artifacts cannot take the upload now") from error
         self._stored += len(data)

@@ -20,6 +20,7 @@ from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.refusals import bad_upload, refusal
 from pipeline_jobs.store.store import store_errors
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
@@ -253,10 +254,9 @@ class Batches:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
         after = read_cursor(query.cursor)
         index = self._store.keys("batches", query.tenant_id or "*", query.workspace_id or "*")
-        flat = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
-        batches = [Batch.from_mapping(dict(zip(one[::2], one[1::2], strict=True))) for one in flat]
-        page = batches[: query.limit]
-        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(batches) > len(page) else None)
+        following, *found = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
+        records = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found)
+        return BatchPage(tuple(readable(records, Batch.from_mapping, kind="batch")), write_cursor(int(following)) if following else None)
 
     def cancel(self, batch_id: str) -> Cancelled:
         """Ask for the end of all its jobs that have not ended. Safe to repeat.

@@ -41,7 +41,16 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
     while True:
         following, waited, ran, hints, heard_of = store.run_on(
-            "cancel_page", chosen.keys, highest, chosen.lowest, PAGE, "1" if dry_run else "", store.ttl_ms, chosen.sizes, *chosen.conditions
+            "cancel_page",
+            chosen.keys,
+            highest,
+            chosen.lowest,
+            PAGE,
+            "1" if dry_run else "",
+            store.ttl_ms,
+            chosen.hidden,
+            chosen.sizes,
+            *chosen.conditions,
         )
         store.send(hints)
         for job_id in heard_of:

@@ -14,7 +14,9 @@ from typing import Any
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import CANARY_TENANT, is_canary, is_canary_pipeline
 
 #: Most records that a page looks at where filters are mixed; it may be short for that. They take some 3 ms, for which others wait.
 BUDGET = 1_000
@@ -22,7 +24,7 @@ BUDGET = 1_000
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Filters of a list; times in Unix milliseconds."""
+    """Filters of a list; times in Unix milliseconds. The platform's own canary is in none that does not name its tenant or pipeline."""
 
     tenant_id: str | None = None
     workspace_id: str | None = None
@@ -69,21 +71,23 @@ class Selection:
     sizes: str
     highest: str
     lowest: str
+    #: A tenant whose jobs are passed over, or empty.
+    hidden: str
     #: What no index says by itself: statuses, tag, how many fields, and each with its value.
     conditions: tuple[str | int, ...]
 
 
 def page(store: Store, query: JobQuery) -> JobPage:
-    """One page, by one script call. It may be short and still have a next one where records are passed over.
+    """One page, by one script call. It may be short and still have a next one where records are passed over, or cannot be read.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
     chosen = select(store, query)
     following, *records = store.run_on(
-        "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.sizes, *chosen.conditions
+        "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.hidden, chosen.sizes, *chosen.conditions
     )
-    jobs = tuple(Job.from_mapping(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records)
-    return JobPage(jobs, write_cursor(int(following)) if following else None)
+    flat = (dict(zip(record[::2], record[1::2], strict=True)) for record in records)
+    return JobPage(tuple(readable(flat, Job.from_mapping, kind="job")), write_cursor(int(following)) if following else None)
 
 
 def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
@@ -105,6 +109,7 @@ def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
         sizes=",".join(str(len(keys)) for keys, _ in indexes) if len(indexes) > 1 else "",
         highest=highest,
         lowest=lowest,
+        hidden="" if is_canary(query.tenant_id) or is_canary_pipeline(query.pipeline) else CANARY_TENANT,
         conditions=(plain.get("status", ""), plain.get("tag", ""), len(fields) // 2, *fields),
     )
 

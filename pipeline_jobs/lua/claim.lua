@@ -1,7 +1,8 @@
 #!lua
 -- A worker takes the lease of a dispatched job.
 -- KEYS: prefix
--- ARGV: id, fence of the hint, worker, run (nonce of this process and message), lease ms, schema the worker knows, admission
+-- ARGV: id, fence of the hint, worker, run (nonce of this process and message), lease ms, schema the worker knows,
+--       longest run ms, number of pipelines that have another one, pipeline, ms, ..., admission
 -- Returns {'ok', field, value, ...} (the record) | {'no', why}: unknown, cancelled, completed, failed, running, stale, schema.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
 local id, fence, worker, run, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -23,6 +24,7 @@ if tonumber(job.schema or '1') > tonumber(ARGV[6]) then
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'retry')
   redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
+  redis.call('ZREM', K.ready_since(), id)
   return {'no', 'schema'}
 end
 
@@ -38,13 +40,22 @@ if job.new_attempt then
 end
 redis.call('ZREM', K.hints(), id)
 redis.call('ZREM', K.waits(), id)
+redis.call('ZREM', K.ready_since(), id)
 redis.call('ZADD', K.leases(), NOW + lease_ms, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
+-- Time of earlier runs counts, time in a queue does not. It is ended as a job whose deadline has passed is.
+local longest = tonumber(ARGV[7])
+for i = 9, 7 + 2 * tonumber(ARGV[8]), 2 do
+  if ARGV[i] == job.pipeline then longest = tonumber(ARGV[i + 1]) end
+end
+longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge))
+local run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
+redis.call('ZADD', K.deadlines(), 'LT', run_until, id)
 move(id, job, 'running')
 job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
 redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'attempt', job.attempt or '1',
-  'progress', job.progress or '0')
+  'progress', job.progress or '0', 'run_until', run_until)
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
 event(id, job, 'started')
 return answer()

@@ -1,11 +1,12 @@
 #!lua flags=no-writes
 -- A page of jobs, newest first, in one call.
 -- KEYS: prefix, indexes (sorted sets of order->id)
--- ARGV: highest order ('(' in front: exclusive, or '+inf'), lowest order or '-inf', most jobs, most records to look at,
---       how many sets each index has (`fewest`), what a record must have besides (`conditions`), admission
--- Returns {next order or '', {field, value, ...}, ...}. `next` is where the following page begins.
-local limit, budget, needs = tonumber(ARGV[3]), tonumber(ARGV[4]), conditions(6)
-local following = newest_first(fewest(ARGV[5]), ARGV[1], ARGV[2], needs and math.max(limit + 1, 100) or limit + 1)
+-- ARGV: highest order ('(' in front: exclusive, or '+inf'), lowest order or '-inf', most jobs, most records to look at, a tenant whose jobs are
+--       passed over or '', how many sets each index has (`fewest`), what a record must have besides (`conditions`), admission
+-- Returns {next order or '', {field, value, ...}, ...}. `next` is where the following page begins. `reason` of a job that waits is the one it
+-- has now, as `why` gives it; its position and when it starts are not: those cost too much for a page.
+local limit, budget, needs = tonumber(ARGV[3]), tonumber(ARGV[4]), conditions(7)
+local following = newest_first(fewest(ARGV[6]), ARGV[1], ARGV[2], needs and math.max(limit + 1, 100) or limit + 1)
 local page, last = {''}, nil
 while true do
   local id, order = following()
@@ -17,6 +18,8 @@ while true do
   budget, last = budget - 1, order
   if not needs or meets(id, needs) then
     local record = redis.call('HGETALL', K.job(id))
-    if #record > 0 then page[#page + 1] = record end
+    if #record > 0 and tell_reason(id, record).tenant_id ~= ARGV[5] then
+      page[#page + 1] = record
+    end
   end
 end

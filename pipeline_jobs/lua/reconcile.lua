@@ -74,6 +74,11 @@ if tonumber(redis.call('GET', K.stranded()) or '0') ~= stranded then
   redis.call('SET', K.stranded(), stranded)
 end
 
+-- Jobs that were started or ended by a version that did not know this index are its oldest, sooner or later.
+for _, id in ipairs(redis.call('ZRANGE', K.ready_since(), 0, limit - 1)) do
+  if redis.call('HGET', K.job(id), 'status') ~= 'queued' then redis.call('ZREM', K.ready_since(), id) end
+end
+
 -- A queued job is in one of ready, hints and delayed; a running one has a lease.
 local last = ''
 for _, status in ipairs({'queued', 'running'}) do
@@ -110,7 +115,10 @@ for _, status in ipairs({'queued', 'running'}) do
         end
       end
       local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
-      if not (waits or in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+      local hinted = redis.call('ZSCORE', K.hints(), id)
+      -- Versions before this index may run, too: what they leave of it is no error.
+      if in_lane or hinted then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) else redis.call('ZREM', K.ready_since(), id) end
+      if not (waits or in_lane or hinted or redis.call('ZSCORE', K.delayed(), id)) then
         redis.call('HSET', K.job(id), 'reason', 'fair_share')
         make_ready(id, job)
         enter(job.tenant_id, job.workspace_id)

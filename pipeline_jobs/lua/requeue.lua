@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- A run gives its job up without an end: it goes back to the queue.
 -- KEYS: prefix
--- ARGV: id, fence, why (crash | retry | handback), delay ms, most crashes, error, error detail JSON, TTL ms, admission
+-- ARGV: id, fence, why (crash | retry | handback | fault), delay ms, most crashes, error, error detail JSON, TTL ms, admission
 -- Returns {'queued' | 'failed' | 'cancelled', hints} | {'fenced', {}}. crash: counted, at most so many; retry: a new attempt (the caller has
--- checked max_attempts); handback: counted without a limit. A requested cancel or a passed deadline ends it instead.
+-- checked max_attempts); handback: counted without a limit; fault: the worker's machine is at fault, nothing is counted, and it waits 1 s, twice as
+-- long each further time, 5 min at most. A requested cancel or a passed deadline ends it instead.
 local id, fence, why, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[8]
 local job = load(id)
 if not job then return {'fenced', {}} end
@@ -23,9 +24,13 @@ else
 end
 if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
+  redis.call('HDEL', K.job(id), 'faults')
   back_to_queue(id, job, 'retry', tonumber(ARGV[4]), why)
 elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
   back_to_queue(id, job, 'fair_share', 0, why)
+elseif why == 'fault' then
+  local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
+  back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why)
 end
 return {became, settle_and_admit()}

@@ -78,6 +78,7 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
             own = [keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")]
             client.delete(*days, *own)
             client.hdel(keys("limits"), tenant_id)
+            client.zrem(keys("tenants"), tenant_id)
         return Erased(erased, still_live, size, done=not still_live)
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise StoreUnavailable("the store cannot be reached") from error

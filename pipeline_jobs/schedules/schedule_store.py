@@ -10,6 +10,7 @@ from pipeline_jobs.exceptions import AlreadyScheduled, KeyReused
 from pipeline_jobs.job import Job
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store, store_errors
 
 
@@ -84,8 +85,8 @@ class ScheduleStore:
             slots: Any = self.store.client.zrange(self.store.keys("schedule_slots", schedule_id), 0, -1)
         return [int(slot) for slot in slots]
 
-    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> list[Schedule]:
-        """Schedules, newest first, with an `order` below this one."""
+    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> tuple[list[Schedule], int | None]:
+        """Schedules, newest first, with an `order` below this one. :return: them, and the `order` below which there are more."""
         if tenant_id is None:
             index = self.store.keys("schedules")
         elif workspace_id is None:
@@ -94,12 +95,13 @@ class ScheduleStore:
             index = self.store.keys("workspace_schedules", tenant_id, workspace_id)
         highest = "+inf" if below is None else f"({below}"
         with store_errors():
-            ids: Any = self.store.client.zrevrangebyscore(index, highest, "-inf", 0, limit)
+            members: Any = self.store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1, withscores=True)
             with self.store.client.pipeline(transaction=False) as pipe:
-                for schedule_id in ids:
+                for schedule_id, _ in members[:limit]:
                     pipe.hgetall(self.store.keys("schedule", schedule_id))
                 found: Sequence[Mapping[str, str]] = pipe.execute()
-        return [Schedule.from_mapping(flat) for flat in found if flat]
+        schedules = list(readable(filter(None, found), Schedule.from_mapping, kind="schedule"))
+        return schedules, int(members[limit - 1][1]) if len(members) > limit else None
 
     def remove(self, schedule_id: str) -> bool:
         """:return: False: there is none."""

@@ -87,8 +87,8 @@ class Scheduler:
         """
         if workspace_id is not None and tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        found = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit + 1)
-        return found[:limit], write_cursor(found[limit - 1].order) if len(found) > limit else None
+        found, following = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit)
+        return found, None if following is None else write_cursor(following)
 
     def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
         """What became of its last slots, newest first."""

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
 from pipeline_jobs.store.store import Store, store_errors
 
-
-class Ordered(Protocol):
-    """What has its place in an index."""
-
-    @property
-    def order(self) -> int: ...
-
-
-Item = TypeVar("Item", bound=Ordered)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +25,6 @@ def page(store: Store, index: str, cursor: str | None, limit: int, load: Callabl
     below = read_cursor(cursor)
     highest = "+inf" if below is None else f"({below}"
     with store_errors():
-        ids: Any = store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1)
-    items = load(ids[:limit])
-    more = len(ids) > limit and len(items) > 0
-    return Page(tuple(items), write_cursor(items[-1].order) if more else None)
+        members: Any = store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1, withscores=True)
+    items = load([name for name, _ in members[:limit]])
+    return Page(tuple(items), write_cursor(int(members[limit - 1][1])) if len(members) > limit else None)

@@ -96,10 +96,14 @@ class Store:
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
+        self._run_ms = _ms(settings.max_run_seconds)
         self._max_crashes = settings.max_crashes
         self._sender_rate = settings.submit_rate_per_key
         self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
         self._admission = (
+            settings.metrics_tenants,
+            settings.metrics_workspaces,
+            settings.max_storage_bytes_per_tenant,
             settings.events_per_job,
             settings.events_per_tenant,
             settings.max_concurrent_jobs,
@@ -185,9 +189,13 @@ class Store:
 
     # -- a run
 
-    def claim(self, job_id: str, fence: int, *, worker: str, run: str) -> Job | ClaimRefused:
-        """Take the lease of a dispatched job. Stale, doubled and forged hints are refused."""
-        reply = self.run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA)
+    def claim(self, job_id: str, fence: int, *, worker: str, run: str, longest: Mapping[str, float] | None = None) -> Job | ClaimRefused:
+        """Take the lease of a dispatched job. Stale, doubled and forged hints are refused.
+
+        :param longest: pipelines whose runs may take another time than `max_run_seconds`, and that time in seconds.
+        """
+        others = [part for name, seconds in (longest or {}).items() for part in (name, _ms(seconds))]
+        reply = self.run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA, self._run_ms, len(others) // 2, *others)
         if reply[0] != "ok":
             return ClaimRefused(reply[1])
         return Job.from_mapping(_mapping(reply[1:]))
@@ -248,7 +256,11 @@ class Store:
         error: str = WORKER_LOST,
         error_detail: Mapping[str, Any] | None = None,
     ) -> JobStatus | None:
-        """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
+        """Give a running job back.
+
+        :param why: `crash`, `retry`, `handback`, or `fault`: this machine cannot run it; it waits 1 s, then twice as long each time.
+        :return: its status now, or None: this run has no say.
+        """
         detail = error_detail or _worker_lost_detail(error)
         status, hints = self.run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
         self.send(hints)

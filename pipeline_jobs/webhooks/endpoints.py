@@ -14,6 +14,7 @@ from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndp
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.webhooks.signing import Draw, Signer
@@ -187,7 +188,7 @@ class Endpoints:
             for endpoint_id in ids:
                 pipe.hgetall(self._store.keys("endpoint", endpoint_id))
             found: list[Mapping[str, str]] = pipe.execute()
-        return (_endpoint(flat) for flat in found if flat)
+        return readable(filter(None, found), _endpoint, kind="endpoint")
 
 
 def _endpoint(flat: Mapping[str, str]) -> Endpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,14 @@ from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store, store_errors
 from pipeline_jobs.webhooks.signing import Draw
 from pipeline_jobs.webhooks.targets import origin
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.
 LEASE_MS = 10_000
+DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 STATUSES = ("pending", "delivered", "dead")
 PAGE = 500
 
@@ -115,7 +118,7 @@ class Ledger:
 
     def get(self, delivery_id: str) -> Delivery:
         """:raises UnknownDelivery:"""
-        for row in self._rows([delivery_id]):
+        for row in self._rows([delivery_id] if DELIVERY_ID.fullmatch(delivery_id) else []):
             return row
         raise UnknownDelivery
 
@@ -136,7 +139,7 @@ class Ledger:
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send it (again) now. :raises UnknownDelivery:"""
-        if self._store.run("webhooks_redeliver", delivery_id) == "unknown":
+        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", delivery_id) == "unknown":
             raise UnknownDelivery
         return self.get(delivery_id)
 
@@ -156,9 +159,8 @@ class Ledger:
                 pipe.hgetall(keys("delivery", delivery_id))
                 pipe.lrange(keys("delivery_attempts", delivery_id), 0, -1)
             found = pipe.execute()
-        for flat, attempts in zip(found[::2], found[1::2], strict=True):
-            if flat:
-                yield _delivery(flat, attempts)
+        rows = ((flat, attempts) for flat, attempts in zip(found[::2], found[1::2], strict=True) if flat)
+        yield from readable(rows, lambda row: _delivery(*row), kind="delivery")
 
 
 def erase(store: Store, tenant_id: str) -> None:

@@ -188,14 +188,17 @@ class TestAudit:
         with pytest.raises(InvalidInput):
             audit.page(jobs.store, cursor)
 
-    def test_it_is_capped(self, jobs: Cell) -> None:
+    @pytest.mark.parametrize(("action", "stream", "most"), [("key.x", "audit", "MAX_ROWS"), ("job.x", "audit:work", "MAX_WORK_ROWS")])
+    def test_it_is_capped(self, jobs: Cell, monkeypatch: pytest.MonkeyPatch, action: str, stream: str, most: str) -> None:
+        monkeypatch.setattr(audit, most, 1000)
         client = jobs.store.client
-        with client.pipeline(transaction=False) as pipe:
-            for number in range(audit.MAX_ROWS + 300):
-                pipe.eval(audit._RECORD, 1, jobs.store.keys.prefix, "a", "b", str(number), "{}")
+        with client.pipeline(transaction=False) as pipe, monkeypatch.context() as patch:
+            patch.setattr(client, "eval", pipe.eval)
+            for number in range(1300):
+                audit.record(jobs.store, "a", action, str(number))
             pipe.execute()
-        assert audit.MAX_ROWS <= client.xlen(f"{jobs.store.keys.prefix}audit") < audit.MAX_ROWS + 200
-        assert audit.page(jobs.store)[0][0].target == str(audit.MAX_ROWS + 299)
+        assert 1000 <= client.xlen(f"{jobs.store.keys.prefix}{stream}") < 1200
+        assert audit.page(jobs.store)[0][0].target == "1299"
 
     def test_a_secret_that_was_handed_to_it_is_struck_out(self, jobs: Cell, keys: KeyStore) -> None:
         _, text = keys.create("acme", Role.READ, actor="test", name="first")

@@ -27,6 +27,7 @@ local function admit()
   local free = free_slots()
   while free > 0 do
     local id, job, changed = next_job()
+    while not id and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
     if known[1] == 'queued' then

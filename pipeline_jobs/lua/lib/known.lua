@@ -7,12 +7,13 @@ local function read_limits(text, limits)
 end
 
 local seen = {}
--- A tenant's limits with the cell's defaults behind them; numbers, nil where there is none.
+-- A tenant's limits with the defaults of all (`*`), and behind those the installation's settings; numbers, nil where there is none.
 local function limits_of(tenant)
   local limits = seen[tenant]
   if limits then return limits end
   local known = redis.call('HMGET', K.limits(), '*', tenant)
   limits = {weight = 1}
+  if STORAGE_MOST and STORAGE_MOST > 0 then limits.max_storage_bytes = STORAGE_MOST end
   if known[1] then read_limits(known[1], limits) end
   if known[2] then read_limits(known[2], limits) end
   seen[tenant] = limits

@@ -12,7 +12,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
-from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
+from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
@@ -31,8 +31,7 @@ def handle_of(job_id: str) -> Handle:
     """
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    handle, who = web().cell.results(job_id), caller()
-    return handle if who.sees_all else OwnHandle(handle, who)
+    return OwnHandle(web().cell.results(job_id), caller())
 
 
 @blueprint.post(
@@ -145,4 +144,4 @@ def delete(path: JobPath) -> Response:
 @validated
 def list_(query: ListRequest) -> Response:
     page = web().cell.client.list(caller().query(query.to_query()))
-    return reply({"jobs": [job_body(job) for job in page.jobs], "count": len(page.jobs), "next_cursor": page.next_cursor})
+    return page_reply("jobs", page.jobs, job_body, next_cursor=page.next_cursor)

@@ -20,5 +20,4 @@ blueprint = APIBlueprint("metrics", __name__, abp_tags=[{"name": "operation", "d
 )
 def metrics() -> Response:
     cell = web().cell
-    text = render(cell.store, cell.settings.metrics_tenants, cell.settings.metrics_workspaces)
-    return Response(text, content_type=CONTENT_TYPE)
+    return Response(render(cell.store, cell.settings.metrics_workspaces), content_type=CONTENT_TYPE)

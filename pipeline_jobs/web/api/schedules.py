@@ -16,7 +16,7 @@ from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
-from pipeline_jobs.web.http.replies import job_path, job_reply, reply
+from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
@@ -103,7 +103,7 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
+    return page_reply("schedules", found, Schedule.to_dict, next_cursor=following)
 
 
 @blueprint.get(

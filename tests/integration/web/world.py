@@ -60,8 +60,12 @@ class LateApp:
 
     def serve(self, world: World) -> None:
         """From now on this one, with streams that end at once and waits that are short."""
-        self.app = world.make_client(run_timeout_seconds=0.05).application
-        world.cells[-1].events.stop_when(lambda: True)
+        self.app = world.make_client(run_timeout_seconds=0.05, announce_seconds=1000, rescue_seconds=1000).application
+        cell = world.cells[-1]
+        cell.events.stop_when(lambda: True)
+        # It is ready, for longer than the test takes.
+        cell.store.announce("w1", 0, [])
+        cell.store.beat("rescue")
 
 
 @dataclass
