@@ -51,7 +51,7 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
     page = web().cell.events.page(job_id, after, limit)
-    if not who.sees_of(page.tenant_id, page.workspace_id):
+    if not who.reaches(page.tenant_id, page.workspace_id):
         raise UnknownJob
     return page
 
@@ -144,7 +144,7 @@ def wants_stream() -> bool:
 
 def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str | None]:
     """Whose feed: tenant and workspace. :raises Refused: 403; InvalidInput: it must be named."""
-    tenant_id, workspace_id = caller().scope_of(tenant, workspace)
+    tenant_id, workspace_id = caller().narrowed(tenant, workspace)
     if tenant_id is None:
         raise InvalidInput("tenant_id: required, since you may see all tenants", field="tenant_id")
     return tenant_id, workspace_id

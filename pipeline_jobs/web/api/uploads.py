@@ -229,7 +229,7 @@ def _own(upload_id: str) -> Record:
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
     upload = web().cell.uploads.get(upload_id)
-    if not caller().sees_of(upload.tenant_id, upload.workspace_id):
+    if not caller().reaches(upload.tenant_id, upload.workspace_id):
         raise UnknownUpload
     return upload
 

@@ -324,7 +324,10 @@ class TestSocket:
         answer = client.get(f"/pipeline/jobs/{job.job_id}/ws")
         assert (answer.status_code, answer.headers["Upgrade"]) == (426, "websocket")
 
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "http://evil.example@localhost", "x"])
+    @pytest.mark.parametrize(
+        "origin",
+        ["https://evil.example", "null", "http://localhost:1", "http://evil.example@localhost", "x", "http://[", "ftp://localhost"],
+    )
     def test_a_page_of_another_origin_opens_none(self, client: FlaskClient, job: Job, origin: str) -> None:
         answer = client.get(f"/pipeline/jobs/{job.job_id}/ws", headers={"Origin": origin, "Upgrade": "websocket"})
         assert (answer.status_code, answer.get_json()["code"]) == (403, "cross_site")
