@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from pipeline_jobs import audit, pipeline_limits
+from pipeline_jobs import audit, logs, pipeline_limits
 from pipeline_jobs.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.batches import Batches, BatchQuery
 from pipeline_jobs.bulk import Cancelled, cancel_matching
@@ -81,6 +81,7 @@ def _json(value: object) -> None:
 @click.group()
 def jobs() -> None:
     """Jobs, schedules, API keys and the audit log of this installation."""
+    logs.to_stderr()
 
 
 @jobs.command()
