@@ -12,7 +12,7 @@ import redis
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store.store import Store
 
-#: Waits are counted in steps of a quarter (as in `lua/claim.lua`): a quantile is off by an eighth at most.
+#: Waits are counted in steps of a quarter (as in `lua/jobs/claim.lua`): a quantile is off by an eighth at most.
 STEP = 1.25
 SECONDS_A_DAY = 86_400
 

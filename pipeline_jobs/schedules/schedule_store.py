@@ -23,7 +23,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What a firing came to: `fired`, `skipped`, `waits`, `stale`, `gone`, `taken` or `refused` (see `lua/schedule_fire.lua`)."""
+    """What a firing came to: `fired`, `skipped`, `waits`, `stale`, `gone`, `taken` or `refused` (see `lua/schedules/schedule_fire.lua`)."""
 
     became: str
     reason: str = ""
@@ -50,7 +50,7 @@ class ScheduleStore:
         """Make a schedule, or (`before`: its revision) change one.
 
         :param idempotency: of a new one: the tenant's key for this request, and a fingerprint of the request.
-        :return: `ok`, or why not, as `lua/schedule_put.lua` says.
+        :return: `ok`, or why not, as `lua/schedules/schedule_put.lua` says.
         :raises AlreadyScheduled: the key made this schedule before; `KeyReused`: it made another.
         """
         flat = schedule.to_mapping()

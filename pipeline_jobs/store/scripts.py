@@ -1,4 +1,4 @@
-"""The Lua scripts: each is its own file; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
+"""The Lua scripts: each is its own file in its domain's folder; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
 
 Each is made in two forms that do the same. As a *script* (EVALSHA) its whole text runs at each call: every shared function costs a
 fifth of a microsecond even if nobody calls it, so only the definitions that it refers to are put before it, and keys are built in
@@ -14,18 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from pipeline_jobs.store.keys import built_in_place
 
-NAMES = (
-    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
-    "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
-    "keep_outputs", "events", "feed",
-    "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
-    "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
-    "webhooks_create", "webhooks_update", "webhooks_rotate", "webhooks_test",
-)  # fmt: skip
+#: Where the scripts are: a folder for each domain, and `lib` with what they share. A script is known by its file's name, which stands once.
+LUA = files("pipeline_jobs") / "lua"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
@@ -64,15 +58,21 @@ def function(name: str) -> Function:
     return compose_function(name, *_texts(name))
 
 
+@cache
+def places() -> dict[str, Traversable]:
+    """The file of each script, by the script's name."""
+    found = [file for folder in LUA.iterdir() if folder.is_dir() and folder.name != "lib" for file in folder.iterdir()]
+    return {file.name.removesuffix(".lua"): file for file in sorted(found, key=lambda file: file.name)}
+
+
 def _texts(name: str) -> tuple[str, list[str], str]:
-    folder = files("pipeline_jobs") / "lua"
-    shebang, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
+    shebang, _, body = places()[name].read_text("utf-8").partition("\n")
     return shebang, _library(), body
 
 
 @cache
 def _library() -> list[str]:
-    return [(files("pipeline_jobs") / "lua" / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
+    return [(LUA / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
 
 
 def compose(shebang: str, shared: list[str], body: str) -> str:

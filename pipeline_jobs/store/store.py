@@ -346,7 +346,7 @@ class Store:
 
         :return: how many.
         """
-        own = {scripts.function(name).name for name in scripts.NAMES}
+        own = {scripts.function(name).name for name in scripts.places()}
         try:
             with store_errors():
                 listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")

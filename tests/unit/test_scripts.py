@@ -10,11 +10,12 @@ import pytest
 from pipeline_jobs.store import keys, scripts
 
 FOLDER = Path(scripts.__file__).parents[1] / "lua"
+NAMES = sorted(scripts.places())
 
 
-@pytest.mark.parametrize("name", scripts.NAMES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_script_opens_with_its_contract(name: str) -> None:
-    lines = (FOLDER / f"{name}.lua").read_text("utf-8").splitlines()
+    lines = scripts.places()[name].read_text("utf-8").splitlines()
     assert re.fullmatch(r"#!lua( flags=(allow-oom|no-writes))?", lines[0])
     header = "\n".join(line for line in lines[1:12] if line.startswith("--"))
     assert "KEYS: prefix" in header
@@ -23,7 +24,7 @@ def test_a_script_opens_with_its_contract(name: str) -> None:
 
 
 def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
-    allowed = {name for name in scripts.NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
+    allowed = {name for name in NAMES if "allow-oom" in scripts.source(name).partition("\n")[0]}
     assert allowed == {
         "announce", "beat", "cancel", "cancel_page", "delete", "finish", "keep_outputs", "progress", "purge", "reconcile", "requeue",
         "rescue", "schedule_remove", "settle", "tick", "upload_remove", "upload_sweep",
@@ -39,7 +40,8 @@ def test_no_script_types_a_key_itself() -> None:
 
 
 def test_every_script_is_known_and_every_known_one_is_there() -> None:
-    assert {path.stem for path in FOLDER.glob("*.lua")} == set(scripts.NAMES)
+    assert sorted(path.stem for path in FOLDER.glob("*/*.lua") if path.parent.name != "lib") == NAMES
+    assert sorted(path.suffix for path in FOLDER.rglob("*.*")) == [".lua"] * len([*FOLDER.glob("*/*")])
     assert {path.stem for path in (FOLDER / "lib").glob("*.lua")} == set(scripts.LIBRARY)
 
 
