@@ -15,30 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import dumps, rfc3339
-from pipeline_jobs.store.keys import Key
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.pages import Page, stream_page
+from pipeline_jobs.store.store import Store
 
-#: Families of keys beside those of `keys.KEYS`.
-KEYS: dict[str, Key] = {
-    "audit": Key("audit", "stream actor, action, target, detail", "The audit log; its oldest rows go when it is longer than `MAX_ROWS`."),
-}
-
-#: About so many rows are kept.
-MAX_ROWS = 10_000
 #: Longest text of one field, in characters.
 MAX_TEXT = 2_000
 
-#: Part of a script, `P` is the prefix. (`~`: the server trims whole blocks, which costs nothing.)
-ADD = """redis.call('xadd', P .. 'audit', 'maxlen', '~', {max},
-  '*', 'actor', {actor}, 'action', {action}, 'target', {target}, 'detail', {detail})"""
-_VALUES = {"max": MAX_ROWS, "actor": "ARGV[1]", "action": "ARGV[2]", "target": "ARGV[3]", "detail": "ARGV[4]"}
-#: Written at a full server too: what was done must leave its trace.
-_RECORD = "#!lua flags=allow-oom\nlocal P = KEYS[1]\nreturn " + ADD.format(**_VALUES)
-
 _SECRET = re.compile(r"(pjk_[0-9a-f]{16})_[A-Za-z0-9_-]{16,}")
-_CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +56,20 @@ def record(store: Store, actor: str, action: str, target: str, detail: Mapping[s
 
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
-    with store_errors():
-        store.client.eval(_RECORD, 1, store.keys.prefix, *texts(actor, action, target, detail))
+    by, what, whose, encoded = texts(actor, action, target, detail)
+    store.run("audit", actor=by, action=what, target=whose, detail=encoded)
 
 
-def page(store: Store, cursor: str | None = None, limit: int = 25) -> tuple[list[Row], str | None]:
-    """Rows, newest first, and the cursor of the next page (None: the end).
+def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
+    """Rows, newest first.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
-    if cursor is not None and not _CURSOR.fullmatch(cursor):
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    highest = "+" if cursor is None else f"({cursor}"
-    with store_errors():
-        found: Any = store.client.xrevrange(store.keys.prefix + KEYS["audit"].pattern, highest, "-", count=limit + 1)
-    rows = [Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"])) for row_id, row in found[:limit]]
-    return rows, rows[-1].row_id if len(found) > limit else None
+    return stream_page(store, "audit", cursor, limit, _row)
+
+
+def _row(row_id: str, row: Mapping[str, str]) -> Row:
+    return Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"]))
 
 
 def texts(actor: str, action: str, target: str, detail: Mapping[str, Any] | None) -> list[str]:

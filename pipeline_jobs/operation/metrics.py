@@ -3,22 +3,19 @@ that makes the transition, and read here. Names and labels of the first three ar
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
-import redis
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.figures import load
 from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Upper bounds in ms, as in `lua/lib.lua`.
+#: Upper bounds in ms, as in `lua/lib/base.lua`.
 BUCKETS_MS = (100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000)
 
 _TENANT = ("tenant", "workspace")
@@ -66,9 +63,7 @@ class JobCollector:
 
     def _names(self, raw: Mapping[str, int]) -> set[str]:
         """Tenants (`acme`) and workspaces (`acme|main`) that have series of their own."""
-        key = self._store.keys("named")
-        client = self._store.client
-        names: set[str] = set(client.smembers(key))  # type: ignore[arg-type]
+        names = self._store.names("named")
         made = {tuple(field.split("|")[1:3]): value for field, value in raw.items() if field.startswith("created|")}
         fresh: list[str] = []
         # The busiest first: when the places run out, they have them.
@@ -82,31 +77,22 @@ class JobCollector:
             if f"{tenant}|{workspace}" not in known and of_tenant < self._workspaces:
                 fresh.append(f"{tenant}|{workspace}")
         if fresh:
-            client.sadd(key, *fresh)
+            self._store.add_names(fresh, "named")
         return names.union(fresh)
 
     def _read(self) -> tuple[dict[str, int], list[tuple[str, str, float]]]:
-        keys = self._store.keys
-        try:
-            with self._store.client.pipeline(transaction=False) as pipe:
-                pipe.hgetall(keys("counters"))
-                pipe.zcard(keys("status", JobStatus.QUEUED))
-                pipe.zcard(keys("leases"))
-                pipe.get(keys("capacity"))
-                pipe.zrange(keys("status", JobStatus.QUEUED), 0, 0, withscores=True)
-                pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-                counters, queued, running, capacity, oldest, due = pipe.execute()
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable("the store cannot be reached") from error
-        age = max(0.0, time.time() - oldest[0][1] / 1_000_000) if oldest else 0.0
-        late = max(0.0, time.time() - due[0][1] / 1000) if due else 0.0
+        counters, now = self._store.record("counters"), load(self._store)
+        late = now.schedules_late_seconds
         gauges = [
-            ("pipeline_jobs_queued", "Jobs that wait.", float(queued)),
-            ("pipeline_jobs_running", "Jobs whose lease a worker holds.", float(running)),
-            ("pipeline_slots", "Slots of the live workers on the queue `jobs`.", float(capacity or 0)),
-            ("pipeline_oldest_queued_age_seconds", "Age of the job that has waited longest.", age),
+            ("pipeline_jobs_queued", "Jobs that wait.", float(now.queued)),
+            ("pipeline_jobs_running", "Jobs whose lease a worker holds.", float(now.leases)),
+            ("pipeline_slots", "Slots of the live workers on the queue `jobs`.", float(now.capacity)),
+            ("pipeline_oldest_queued_age_seconds", "Age of the job that has waited longest.", now.oldest_seconds or 0.0),
             ("pipeline_schedules_late_seconds", "How long the schedule that is due for longest has not been looked at.", late),
         ]
+        if now.max_concurrent_jobs is not None:
+            cap = float(now.max_concurrent_jobs)
+            gauges.append(("pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", cap))
         return {name: int(value) for name, value in counters.items()}, gauges
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.figures import load
+from pipeline_jobs.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +27,9 @@ def now(store: Store, settings: Settings, tenant_id: str | None = None) -> Now:
 
     :raises StoreUnavailable:
     """
-    keys = store.keys
-
-    def index(status: JobStatus) -> str:
-        return keys("status", status) if tenant_id is None else keys("tenant_status", tenant_id, status)
-
-    with store_errors(), store.client.pipeline(transaction=False) as pipe:
-        pipe.zcard(index(JobStatus.QUEUED))
-        pipe.zcard(index(JobStatus.RUNNING))
-        pipe.zrange(index(JobStatus.QUEUED), 0, 0, withscores=True)
-        pipe.get(keys("capacity"))
-        pipe.zcount(keys("workers"), time.time() * 1000, "+inf")
-        queued, running, oldest, capacity, workers = pipe.execute()
-    slots = min(int(capacity or 0), settings.max_concurrent_jobs) if workers else 0
-    age = max(0.0, time.time() - oldest[0][1] / 1_000_000) if oldest else None
-    return Now(queued, running, slots, age)
+    found = load(store, tenant_id)
+    cap = settings.max_concurrent_jobs if found.max_concurrent_jobs is None else found.max_concurrent_jobs
+    return Now(found.queued, found.running, min(found.capacity, cap) if found.workers else 0, found.oldest_seconds)
 
 
 def tenants(store: Store, most: int) -> list[str]:
@@ -51,7 +38,6 @@ def tenants(store: Store, most: int) -> list[str]:
     :raises StoreUnavailable:
     """
     made: Counter[str] = Counter()
-    with store_errors():
-        for field, value in store.client.hscan_iter(store.keys("counters"), match="created|*", count=1000):
-            made[field.split("|")[1]] += int(value)
+    for field, value in store.fields_like("created|*", "counters"):
+        made[field.split("|")[1]] += int(value)
     return [tenant for tenant, _ in made.most_common(most)]

@@ -1,23 +1,23 @@
-"""Pages of an index by `order`, newest first, with an opaque cursor."""
+"""Pages by cursor, newest first: the one way in which lists are read, whatever is in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.reader import Reader, mapping
+from pipeline_jobs.store.runner import Runner
 
+#: A cursor of a stream: the id of an entry.
+_STREAM_CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+#: Maximum number of records that one page looks at where some are passed over; it may be short for that and still have a next one.
+BUDGET = 1_000
 
-class Ordered(Protocol):
-    """What has its place in an index."""
-
-    @property
-    def order(self) -> int: ...
-
-
-Item = TypeVar("Item", bound=Ordered)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,48 @@ class Page(Generic[Item]):
     items: tuple[Item, ...]
     next_cursor: str | None
 
+    @classmethod
+    def of(cls, following: str, records: Sequence[Sequence[str]], make: Callable[[Mapping[str, str]], Item]) -> Page[Item]:
+        """Of what a script gave: the order where the next page begins, and flat records."""
+        return cls(tuple(make(mapping(flat)) for flat in records), write_cursor(int(following)) if following else None)
 
-def page(store: Store, index: str, cursor: str | None, limit: int, load: Callable[[Sequence[str]], Sequence[Item]]) -> Page[Item]:
-    """:raises InvalidInput: the cursor is not one of ours."""
+
+def highest_order(cursor: str | None) -> str:
+    """Where a page begins, as a script takes it. :raises InvalidInput: the cursor is not one of ours."""
     below = read_cursor(cursor)
-    highest = "+inf" if below is None else f"({below}"
-    with store_errors():
-        ids: Any = store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1)
-    items = load(ids[:limit])
-    more = len(ids) > limit and len(items) > 0
-    return Page(tuple(items), write_cursor(items[-1].order) if more else None)
+    return "+inf" if below is None else f"({below}"
+
+
+def page(
+    store: Runner,
+    kind: str,
+    index: str,
+    cursor: str | None,
+    limit: int,
+    make: Callable[[Mapping[str, str]], Item],
+    *,
+    workspace_id: str | None = None,
+) -> Page[Item]:
+    """Records of an index of orders.
+
+    :param kind: the name of their key, which has one part.
+    :param make: of a record.
+    :param workspace_id: only those of this one, where its index is not the workspace's own: others are passed over.
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    reply = store.run(
+        "page", keys=[index], highest=highest_order(cursor), limit=limit, budget=BUDGET, record=store.keys(kind, ""), workspace=workspace_id
+    )
+    return Page.of(reply.next, reply.records, make)
+
+
+def stream_page(store: Reader, key: str, cursor: str | None, limit: int, make: Callable[[str, Mapping[str, str]], Item]) -> Page[Item]:
+    """Entries of a stream, each made of its id and its fields.
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
+        raise InvalidInput("cursor is not one that a list gave", field="cursor")
+    found = store.stream(limit + 1, key, before=cursor)
+    items = tuple(make(*entry) for entry in found[:limit])
+    return Page(items, found[limit - 1][0] if len(found) > limit else None)

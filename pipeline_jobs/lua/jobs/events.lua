@@ -1,10 +1,8 @@
 #!lua flags=no-writes
 -- A page of a job's event log.
--- KEYS: prefix
--- ARGV: id, number after which to begin, most events
--- Returns {} (there is no such job) | {status, tenant, workspace, number of the first line here, number of the last in the log, line, ...}.
--- The first here is later than asked for when the log has lost so many.
-local id, after, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+--@args id after:int most:int
+--@reply status tenant_id workspace_id first last lines*
+-- Nothing: there is no such job. first: number of the first line here, later than asked for when the log has lost so many; last: of the last in the log.
 local job = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id', 'events_cut')
 if not job[1] then return {} end
 local cut = tonumber(job[4] or '0')

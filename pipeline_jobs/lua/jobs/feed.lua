@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- A page of a tenant's feed: the events that its jobs' logs have, and the ends of its batches. Those of a job or batch that is gone are gone.
--- KEYS: prefix
--- ARGV: tenant, workspace or '', id after which to begin, most entries to look at
--- Returns {id of the newest entry, number of entries looked at, {id, job, number, workspace, line}, ...}.
-local tenant, workspace, after, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+-- after: id of the entry after which to begin. most: entries to look at.
+--@args tenant workspace? after most:int
+--@reply newest looked_at entries*
+-- newest: id of the newest entry. An entry is {id, job, number, workspace, line}.
 local newest = redis.call('XREVRANGE', K.feed(tenant), '+', '-', 'COUNT', 1)
 local entries = redis.call('XRANGE', K.feed(tenant), '(' .. after, '+', 'COUNT', most)
 -- The one event of a batch is made of its record: ["batch", ms, total, completed, failed, cancelled].

@@ -1,11 +1,12 @@
 #!lua flags=no-writes
--- A page of jobs, newest first, in one call.
--- KEYS: prefix, indexes (sorted sets of order->id)
--- ARGV: highest order ('(' in front: exclusive, or '+inf'), lowest order or '-inf', most jobs, most records to look at,
---       how many sets each index has (`fewest`), what a record must have besides (`conditions`), admission
--- Returns {next order or '', {field, value, ...}, ...}. `next` is where the following page begins.
-local limit, budget, needs = tonumber(ARGV[3]), tonumber(ARGV[4]), conditions(6)
-local following = newest_first(fewest(ARGV[5]), ARGV[1], ARGV[2], needs and math.max(limit + 1, 100) or limit + 1)
+-- A page of jobs, newest first, in one call. highest, lowest: orders ('(' in front: exclusive, or '+inf', '-inf'). budget: most records to look at.
+-- sizes: how many sets each index has (`fewest`). The rest is what a record must have besides (`conditions`).
+--@keys indexes (sorted sets of order->id)
+--@args highest lowest limit:int budget:int sizes? statuses? tag? fields:pairs
+--@reply next records*
+-- next: where the following page begins, or ''. A record is field, value, ...
+local needs = conditions(statuses, tag, fields)
+local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
 local page, last = {''}, nil
 while true do
   local id, order = following()

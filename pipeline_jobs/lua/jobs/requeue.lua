@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- A run gives its job up without an end: it goes back to the queue.
--- KEYS: prefix
--- ARGV: id, fence, why (crash | retry | handback), delay ms, most crashes, error, error detail JSON, TTL ms, admission
--- Returns {'queued' | 'failed' | 'cancelled', hints} | {'fenced', {}}. crash: counted, at most so many; retry: a new attempt (the caller has
--- checked max_attempts); handback: counted without a limit. A requested cancel or a passed deadline ends it instead.
-local id, fence, why, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[8]
+-- A run gives its job up without an end: it goes back to the queue. why: crash (counted, at most so many), retry (a new attempt; the caller has
+-- checked max_attempts) or handback (counted without a limit). A requested cancel or a passed deadline ends it instead.
+--@args id fence:digits why delay:ms max_crashes:int error detail ttl_ms:int
+--@events
+--@admits
+--@reply status hints
+-- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).
 local job = load(id)
 if not job then return {'fenced', {}} end
 if job.status ~= 'running' or job.fence ~= fence then
@@ -14,7 +15,7 @@ if job.status ~= 'running' or job.fence ~= fence then
 end
 local became = 'queued'
 if why == 'crash' then
-  became = crashed(id, job, tonumber(ARGV[5]), ttl_ms, ARGV[6], ARGV[7])
+  became = crashed(id, job, max_crashes, ttl_ms, error, detail)
 else
   -- It removes its folder itself, if it lives so long.
   discard(id, job, fence)
@@ -23,7 +24,7 @@ else
 end
 if why == 'retry' then
   redis.call('HSET', K.job(id), 'new_attempt', '1')
-  back_to_queue(id, job, 'retry', tonumber(ARGV[4]), why)
+  back_to_queue(id, job, 'retry', delay, why)
 elseif why == 'handback' then
   redis.call('HINCRBY', K.job(id), 'handbacks', 1)
   back_to_queue(id, job, 'fair_share', 0, why)

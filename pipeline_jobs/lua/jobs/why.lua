@@ -1,15 +1,15 @@
 #!lua flags=no-writes
 -- Why a queued job waits, and for how long about.
--- KEYS: prefix
--- ARGV: id, admission
--- Returns {} (it does not wait) | {reason, position, limit or '', current or '', seconds until it should start or ''}.
--- position: this job and those of its tenant that start before it. Other tenants are in the estimate only.
-local id = ARGV[1]
+--@args id
+--@admits
+--@reply reason position limit current eta
+-- Nothing: it does not wait. position: this job and those of its tenant that start before it; other tenants are in the estimate only.
+-- limit, current, eta (seconds until it should start) may be ''.
 local job = load(id)
 if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-local slots = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), CAP)
+local slots = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), max_concurrent_jobs())
 if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then slots = 0 end
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end

@@ -1,9 +1,13 @@
 -- Shared by every script that writes. No user text ever reaches an error message of these.
--- The last six arguments of each script are the admission's: most events that a job's log and a tenant's feed keep, cap over all workers,
--- hint time (ms), broker list, hint template.
-local N = #ARGV
-local LOG_MOST, FEED_MOST = tonumber(ARGV[N - 5]), tonumber(ARGV[N - 4])
-local CAP, HINT_MS, QUEUE, TEMPLATE = tonumber(ARGV[N - 3]), tonumber(ARGV[N - 2]), ARGV[N - 1], ARGV[N]
+-- A script's arguments and the settings of its groups are declared in its header (store/contract.py).
+
+-- The arguments from `first` on, as a list. Lua hands over some thousand at once.
+local function rest(first)
+  if #ARGV - first < 4000 then return {unpack(ARGV, first)} end
+  local list = {}
+  for i = first, #ARGV do list[i - first + 1] = ARGV[i] end
+  return list
+end
 
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)

@@ -1,26 +1,27 @@
 #!lua
--- Make a schedule, or change one.
--- KEYS: prefix
--- ARGV: id, revision that this call makes, revision that it changes ('': a new schedule), most schedules of the tenant, paused ('1' or ''),
---       next slot ms, '' (none) or '=' (as it is), of a new one: idempotency key or '', fingerprint of the request,
---       number of fields, field, value, ..., admission
--- Returns {'ok'} | {'taken'} (another schedule has the id) | {'same', id of the schedule that this key made} | {'differs'} (the key made one of
---       another request) | {'full'} (the tenant has as many as it may) | {'unknown'} | {'changed'} (it has another revision)
---       | {'due'} (slots of it are due: say first what becomes of them).
--- Sent again: the same 'ok'.
-local id, revision, before, paused, following = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6]
-local idempotency, fingerprint = ARGV[7], ARGV[8]
-local first, last = 10, 9 + 2 * tonumber(ARGV[9])
+-- Make a schedule, or change one. revision: the one that this call makes; before: the one that it changes ('': a new schedule).
+-- most: schedules of the tenant. following: next slot in ms, '' (none) or '=' (as it is).
+--@args id revision before? most:int paused:flag following idempotency? fingerprint? fields:pairs
+--@reply 'ok'
+--@reply 'taken'
+--@reply 'same' id
+--@reply 'differs'
+--@reply 'full'
+--@reply 'unknown'
+--@reply 'changed'
+--@reply 'due'
+-- 'taken': another schedule has the id. 'same', 'differs': of the key, as in submit. 'full': the tenant has as many as it may.
+-- 'changed': it has another revision. 'due': slots of it are due: say first what becomes of them. Sent again: the same 'ok'.
 local known = load_schedule(id)
 if known and known.revision == revision then return {'ok'} end
 if before == '' then
   if known then return {'taken'} end
-  local fields = {}
-  for i = first, last, 2 do fields[ARGV[i]] = ARGV[i + 1] end
-  local tenant, workspace = fields.tenant_id, fields.workspace_id
+  local new = {}
+  for i = 1, #fields, 2 do new[fields[i]] = fields[i + 1] end
+  local tenant, workspace = new.tenant_id, new.workspace_id
   local made = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
   if made then return made end
-  if redis.call('ZCARD', K.tenant_schedules(tenant)) >= tonumber(ARGV[4]) then return {'full'} end
+  if redis.call('ZCARD', K.tenant_schedules(tenant)) >= most then return {'full'} end
   if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order))
@@ -31,10 +32,10 @@ else
   if known.revision ~= before then return {'changed'} end
   if following ~= '=' and known.next_run_at and tonumber(known.next_run_at) <= NOW then return {'due'} end
 end
-redis.call('HSET', K.schedule(id), 'revision', revision, 'updated_at', int(NOW), 'paused', paused, unpack(ARGV, first, last))
+redis.call('HSET', K.schedule(id), 'revision', revision, 'updated_at', int(NOW), 'paused', paused and '1' or '', unpack(fields))
 if following ~= '=' then redis.call('HSET', K.schedule(id), 'next_run_at', following) end
 local schedule = load_schedule(id)
-if paused == '1' then
+if paused then
   local waiting = redis.call('ZRANGE', K.schedule_slots(id), 0, -1)
   if waiting[1] then slots_done(id, schedule, 'paused', waiting[1], waiting[#waiting], #waiting, '') end
   redis.call('DEL', K.schedule_slots(id))

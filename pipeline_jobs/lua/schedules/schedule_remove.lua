@@ -1,9 +1,7 @@
 #!lua flags=allow-oom
 -- Remove a schedule with all its traces. The jobs it has made go on.
--- KEYS: prefix
--- ARGV: id, admission
+--@args id
 -- Returns 1, or 0 if there is none.
-local id = ARGV[1]
 local schedule = load_schedule(id)
 if not schedule then return 0 end
 redis.call('DEL', K.schedule(id), K.schedule_slots(id), K.schedule_jobs(id), K.schedule_log(id))

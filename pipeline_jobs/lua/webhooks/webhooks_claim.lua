@@ -1,16 +1,15 @@
 #!lua flags=allow-oom
 -- A sender takes deliveries whose time and turn have come, and renews the leases of those it is sending.
--- KEYS: prefix
--- ARGV: most to take for quick hosts, lease ms, most at once for a tenant, for a host of a tenant, most to take for slow hosts, ledger TTL ms,
---       number of leases to renew, lease, ...
+-- quick, slow: most to take for quick hosts, for slow ones. tenant_cap, host_cap: most at once for a tenant, for a host of a tenant.
+-- ttl_ms: of the ledger. renew: leases.
+--@args quick:int slow:int lease_ms:int tenant_cap:int host_cap:int ttl_ms:int renew:list
 -- Returns {{lease, id, type, event id, tries so far, tenant, subject, endpoint or '', url, nonce, check, old nonce or '', old check or ''}, ...}.
 -- A lease is the text 'id fence tenant host slow': who shows it holds it, until its time is over. Sent again: those it took wait for their lease's end.
-local lease_ms, tenant_cap, host_cap, ttl_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[6]
 -- So many slow answers in a row make a host a slow one: it is sent less at once, and by threads that are there for such hosts.
 local SLOW_AFTER = 3
 local slow_cap = math.max(1, math.floor(host_cap / 2))
 
-for i = 8, 7 + tonumber(ARGV[7]) do redis.call('ZADD', K.webhook_leases(), 'XX', int(NOW + lease_ms), ARGV[i]) end
+for _, lease in ipairs(renew) do redis.call('ZADD', K.webhook_leases(), 'XX', int(NOW + lease_ms), lease) end
 
 -- A sender that died: its deliveries are due again, with the same id. That is no try of the receiver's.
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', K.webhook_leases(), '-inf', int(NOW))) do
@@ -41,7 +40,7 @@ for _, lease in ipairs(redis.call('ZRANGE', K.webhook_leases(), 0, -1)) do
   more(tenant, host)
 end
 
-local taken, left = {}, {quick = tonumber(ARGV[1]), slow = tonumber(ARGV[5])}
+local taken, left = {}, {quick = quick, slow = slow}
 
 -- The next due delivery of a lane, or nil: then the lane leaves the ring until its next one is due.
 local function next_of(tenant, host)
@@ -84,7 +83,7 @@ local function take(id, tenant, host, slow)
 end
 
 -- Serve one host of a tenant. Returns whether one could be served.
-local function serve(tenant)
+local function serve_tenant(tenant)
   for _, host in ipairs(redis.call('ZRANGE', K.webhook_lanes(tenant), 0, 99)) do
     local lane = tenant .. ' ' .. host
     local slow = tonumber(redis.call('HGET', K.webhook_health(), lane) or '0') >= SLOW_AFTER
@@ -107,7 +106,7 @@ while going and left.quick + left.slow > 0 do
   going = false
   for _, tenant in ipairs(redis.call('ZRANGE', K.webhook_ring(), 0, 199)) do
     if left.quick + left.slow <= 0 then break end
-    if (by_tenant[tenant] or 0) < tenant_cap and serve(tenant) then going = true end
+    if (by_tenant[tenant] or 0) < tenant_cap and serve_tenant(tenant) then going = true end
     -- Who cannot be served now goes to the back as well, so that a crowd of them never stands before the others.
     redis.call('ZADD', K.webhook_ring(), 'XX', next_turn(), tenant)
   end

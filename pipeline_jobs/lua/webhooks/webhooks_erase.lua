@@ -1,9 +1,7 @@
 #!lua flags=allow-oom
--- Everything of a tenant that has to do with webhooks: endpoints, secrets, deliveries.
--- KEYS: prefix
--- ARGV: tenant, most deliveries a call
+-- Everything of a tenant that has to do with webhooks: endpoints, secrets, deliveries. limit: most deliveries a call.
+--@args tenant limit:int
 -- Returns how many deliveries it removed; fewer than the limit means that nothing is left.
-local tenant, limit = ARGV[1], tonumber(ARGV[2])
 for _, id in ipairs(redis.call('ZRANGE', K.tenant_endpoints(tenant), 0, -1)) do
   redis.call('DEL', K.endpoint(id))
   redis.call('ZREM', K.endpoints(), id)

@@ -1,9 +1,7 @@
 #!lua
 -- Send a delivery now: one that has ended anew, with all its tries; one that waits without waiting any longer.
--- KEYS: prefix
--- ARGV: id
+--@args id
 -- Returns 'ok' | 'unknown'. One that is being sent is left alone; sent again, the same.
-local id = ARGV[1]
 local row = load_delivery(id)
 if not row then return 'unknown' end
 if row.lease then return 'ok' end

@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
--- What came of a try. Only who holds the lease may say.
--- KEYS: prefix
--- ARGV: lease, outcome (delivered | retry | dead | gone), attempt JSON, error or '', delay ms, '1' if the host was slow, ledger TTL ms
+-- What came of a try. Only who holds the lease may say. outcome: delivered | retry | dead | gone. attempt: JSON. slow: the host was. ttl_ms: of the ledger.
+--@args lease outcome attempt error? delay:ms slow:flag ttl_ms:int
 -- Returns the status afterwards | 'lost': the lease was not held any more, and nothing was written. Sent again: the same status.
 -- 'gone' (410): the receiver wants no more, so its endpoint is disabled.
-local lease, outcome, error, delay, slow, ttl_ms = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7]
 local id, fence, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
 local row = load_delivery(id)
 if not row then return 'lost' end
@@ -14,7 +12,7 @@ end
 redis.call('HSET', K.delivery(id), 'settled', fence)
 redis.call('HDEL', K.delivery(id), 'lease')
 redis.call('HINCRBY', K.delivery(id), 'tries', 1)
-redis.call('RPUSH', K.delivery_attempts(id), int(NOW) .. ' ' .. ARGV[3])
+redis.call('RPUSH', K.delivery_attempts(id), int(NOW) .. ' ' .. attempt)
 redis.call('LTRIM', K.delivery_attempts(id), -50, -1)
 if slow then
   redis.call('HINCRBY', K.webhook_health(), tenant .. ' ' .. host, 1)

@@ -36,5 +36,5 @@ class AuditRequest(Parameters):
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    rows, following = web().parts.audit.page(query.cursor, query.limit)
-    return reply({"rows": [row.to_dict() for row in rows], "count": len(rows), "next_cursor": following})
+    page = web().parts.audit.page(query.cursor, query.limit)
+    return reply({"rows": [row.to_dict() for row in page.items], "count": len(page.items), "next_cursor": page.next_cursor})

@@ -146,4 +146,4 @@ def delete(path: JobPath) -> Response:
 @validated
 def list_(query: ListRequest) -> Response:
     page = web().parts.client.list(caller().query(query.to_query()))
-    return reply({"jobs": [job_body(job) for job in page.jobs], "count": len(page.jobs), "next_cursor": page.next_cursor})
+    return reply({"jobs": [job_body(job) for job in page.items], "count": len(page.items), "next_cursor": page.next_cursor})

@@ -110,8 +110,9 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 @validated
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    return reply({"schedules": [one.to_dict() for one in found], "count": len(found), "next_cursor": following})
+    page = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    found = [one.to_dict() for one in page.items]
+    return reply({"schedules": found, "count": len(found), "next_cursor": page.next_cursor})
 
 
 @blueprint.get(

@@ -163,7 +163,7 @@ def list_(query: UploadListRequest) -> Response:
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
     page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
-    found = [upload.to_dict() for upload in page.uploads]
+    found = [upload.to_dict() for upload in page.items]
     return reply({"uploads": found, "count": len(found), "next_cursor": page.next_cursor})
 
 

@@ -1,0 +1,5 @@
+#!lua flags=allow-oom
+-- Write a row of the audit log, on a full server too: what was done must leave its trace. A reply that was lost may double it.
+--@args actor action target detail
+-- Returns the row's id.
+return record_audit(actor, action, target, detail)
