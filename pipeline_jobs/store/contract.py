@@ -146,10 +146,8 @@ class Contract:
         :param settings: the values of the groups.
         :raises TypeError: one is missing, unknown or of another type; names the script and the argument.
         """
-        sent = []
-        for name, plain, written in self._written:
-            value = given.pop(name, _MISSING)
-            sent.append(value if type(value) is plain else written(value))
+        take = given.pop
+        sent = [value if type(value := take(name, _MISSING)) is plain else written(value) for name, plain, written in self._written]
         sent += settings
         if self.rest is not None:
             sent += self.rest.flat(given.pop(self.rest.name, _MISSING))
