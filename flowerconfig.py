@@ -3,15 +3,20 @@
 Flower sees tasks, not jobs. A job's message carries its tenant, workspace and pipeline in the text that Celery shows for
 the task's keyword arguments (nothing else of it: no URL, no parameters), and `format_task` makes that readable.
 
-Who may look: on loopback everyone on this machine. Elsewhere a login is required here, by Flower's own settings in the
-environment (`FLOWER_BASIC_AUTH=name:password[,name:password]`, or `FLOWER_AUTH` with an OAuth provider; see its manual).
-Even with a login `/metrics` and `/healthcheck` stay open in Flower: close them at the proxy.
+Who may look: whoever has the login. It is that of Flower's own settings (`FLOWER_BASIC_AUTH=name:password[,name:password]`, or
+`FLOWER_AUTH` with an OAuth provider; see its manual), else the name `flower` with `PIPELINE_FLOWER_PASSWORD`, else with a password
+that is drawn once and kept in the data folder. `/metrics` and `/healthcheck` stay open in Flower: close them at the proxy.
 """
 
 import ast
-import ipaddress
-import os
+import sys
 from typing import Any
+
+from tornado.options import options
+
+from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept_secret
+from pipeline_jobs.operation.flower_guard import guard
+from pipeline_jobs.settings import load_settings
 
 #: What the message of a job says of it, in the order shown.
 _FIELDS = ("tenant", "workspace", "pipeline")
@@ -40,21 +45,15 @@ def _about(kwargsrepr: object) -> str | None:
     return " ".join(f"{name}={values[name]}" for name in _FIELDS)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+_settings = load_settings()
+guard(_settings.flower_host_list)
 
-
-address = os.environ.get("FLOWER_ADDRESS") or "127.0.0.1"
+address = options.address or "127.0.0.1"
 tasks_columns = "name,uuid,state,kwargs,result,received,started,runtime,worker"
 
-if os.environ.get("FLOWER_BASIC_AUTH") == "":
-    basic_auth: list[str] = []  # Flower would take it for a login that nobody has
-
-_LOGIN = os.environ.get("FLOWER_BASIC_AUTH") or os.environ.get("FLOWER_AUTH")
-# In a container it must listen on every address, and the port is published on the host's loopback only.
-_LOOPBACK_BY_PUBLISHING = os.environ.get("FLOWER_PUBLISHED_ON_LOOPBACK") == "1"
-if not (_is_loopback(address) or _LOGIN or _LOOPBACK_BY_PUBLISHING):
-    raise SystemExit(f"Flower on {address} needs a login: set FLOWER_BASIC_AUTH=name:password, or FLOWER_ADDRESS=127.0.0.1")
+# The environment and the command line were read before this file. An empty FLOWER_BASIC_AUTH is no login, and not one that nobody has.
+if not (any(options.basic_auth or ()) or options.auth):
+    _file = _settings.data_dir / FLOWER_PASSWORD
+    basic_auth = [f"{FLOWER_USER}:{_settings.flower_password or kept_secret(_file)}"]
+    _password = "PIPELINE_FLOWER_PASSWORD" if _settings.flower_password else f"the password in {_file}"
+    sys.stderr.write(f"Flower: sign in as {FLOWER_USER} with {_password}\n")

@@ -90,7 +90,7 @@ def jobs() -> None:
 def show(context: click.Context, job_id: str) -> None:
     """Show a job as JSON."""
     with _errors():
-        job: Job = _client(context).get(job_id)
+        job: Job = _client(context).describe(job_id)
     _json(job.to_dict())
 
 
@@ -163,9 +163,12 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
         raise click.UsageError("give either a JOB_ID or filters")
     with _errors():
         if job_id is not None:
-            job: Job = client.get(job_id) if dry_run else client.cancel(job_id)
-            if job.status is JobStatus.CANCELLED and not dry_run:
-                _parts(context).say_revoked(job)
+            before: Job = client.get(job_id)
+            job: Job = before if dry_run else client.cancel(job_id)
+            if not (dry_run or before.ended):
+                if job.status is JobStatus.CANCELLED:
+                    _parts(context).say_revoked(job)
+                _note(context, "job.cancelled", job_id, tenant_id=job.tenant_id)
             click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
             return
         total = Cancelled(0, 0, 0, None)
@@ -176,7 +179,7 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
                 break
             query = replace(query, cursor=done.next_cursor)
         if total.matched and not dry_run:
-            audit.record(client.store, audit.process_actor("cli"), "jobs.cancelled", query.tenant_id or "*", {"matched": total.matched})
+            _note(context, "jobs.cancelled", query.tenant_id or "*", matched=total.matched)
     would = "would be " if dry_run else ""
     click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
 
@@ -188,7 +191,14 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with _errors():
-        click.echo(_client(context).retry(job_id, from_stage=from_stage).job_id)
+        made: Job = _client(context).retry(job_id, from_stage=from_stage)
+        # First the id: without it, whoever cannot write the row would retry once more.
+        click.echo(made.job_id)
+        _note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
+
+
+def _note(context: click.Context, action: str, target: str, **detail: Any) -> None:
+    audit.record(_client(context).store, audit.process_actor("cli"), action, target, detail)
 
 
 @jobs.group()
@@ -234,6 +244,8 @@ def cancel_batch(context: click.Context, batch_id: str) -> None:
     with _errors():
         parts = _parts(context)
         done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
+        if done.matched:
+            _note(context, "batch.cancelled", batch_id, matched=done.matched)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
 
 
@@ -317,7 +329,7 @@ def run_schedule(context: click.Context, schedule_id: str) -> None:
 
 def _note_schedule(context: click.Context, action: str, schedule: Schedule, **detail: str) -> None:
     whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    audit.record(_client(context).store, audit.process_actor("cli"), f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+    _note(context, f"schedule.{action}", schedule.schedule_id, **whose, **detail)
 
 
 @jobs.command()
@@ -349,6 +361,7 @@ def redeliver(context: click.Context, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and all its tries anew."""
     with _errors():
         row = _parts(context).webhooks.ledger.redeliver(delivery_id)
+        _note(context, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
 
 
@@ -366,8 +379,7 @@ def pipeline(context: click.Context, name: str, max_concurrent: int | None, decl
         client.registry.get(name)
         if declared or max_concurrent is not None:
             now = pipeline_limits.set_cap(client.store, name, max_concurrent)
-            detail = {"max_concurrent": max_concurrent}
-            audit.record(client.store, audit.process_actor("cli"), "pipeline_limits.changed", name, detail)
+            _note(context, "pipeline_limits.changed", name, max_concurrent=max_concurrent)
         else:
             now = pipeline_limits.of(client.store, name)
     _json(now.to_dict())

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
@@ -27,6 +27,12 @@ ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 PRIORITY_MIN, PRIORITY_MAX = -50, 50
 
+#: Dates that a client may send are from the epoch to this, 9999-12-31T23:59:59.999Z (Unix milliseconds): RFC 3339 has no later ones.
+MAX_MOMENT = 253_402_300_799_999
+#: 0001-01-01T00:00:00.000Z: nothing earlier can be written.
+_MIN_MOMENT = -62_135_596_800_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def new_job_id(now: float | None = None) -> str:
     """A fresh id. 32 random bits a second collide at scale: submit refuses a taken id and the client draws again."""
@@ -38,11 +44,27 @@ def new_batch_id(now: float | None = None) -> str:
 
 
 def rfc3339(milliseconds: int | None) -> str | None:
-    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None."""
+    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None.
+
+    A moment outside the years 1 to 9999 is shown as the nearest one inside: a record that has it (none can be made any more) is shown.
+    """
     if milliseconds is None:
         return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    # Not `fromtimestamp`: a float of seconds has no exact milliseconds in distant years, and rounds up out of the year 9999.
+    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_milliseconds(moment: datetime) -> int:
+    """A moment with a time zone as Unix milliseconds, rounded down.
+
+    :raises ValueError: in UTC it is not of the years 1970 to 9999, whatever its own zone says.
+    """
+    # Exact, where a float of seconds is not: 9999-12-31T23:59:59.9999999Z would be of the year 10000.
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    if not 0 <= milliseconds <= MAX_MOMENT:
+        raise ValueError("must be from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z, in UTC")
+    return milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +246,7 @@ class Job:
     def from_mapping(cls, flat: Mapping[str, str]) -> Job:
         """The record from what `HGETALL` gave (decoded). Unknown fields of the store's own are left alone.
 
-        :raises KeyError: a required field is missing (not a job record).
+        :raises KeyError: a required field is missing (not a job record). :raises TypeError, ValueError: one cannot be read.
         """
         values: dict[str, Any] = {
             "job_id": flat["job_id"],
@@ -318,11 +340,19 @@ def _tuple(text: str) -> tuple[Any, ...]:
     return tuple(json.loads(text))
 
 
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("not a JSON object")
+    return value
+
+
 #: How the text of a field that may be absent is read.
 _KINDS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(_STRINGS, lambda text: text or None),
     **dict.fromkeys(_INTEGERS, int),
     **dict.fromkeys(_JSON, json.loads),
+    **dict.fromkeys(("params", "metadata", "error_detail", "webhook"), _object),
     "tags": _tuple,
     "depends_on": _tuple,
     "progress": float,

@@ -85,6 +85,9 @@ class Pipeline:
     #: Most of its jobs that run at once, over all workers (one GPU, say); None: any number. Workers make it known as they start; an
     #: admin may set another (`PUT /pipeline/pipelines/{name}/limits`).
     max_concurrent: int | None = None
+    #: Longest that its jobs may run, all runs of a job together, in seconds; then a job fails, code `run_too_long`. None: as the setting
+    #: `PIPELINE_MAX_RUN_SECONDS` says. A tenant's `max_run_seconds` may be lower.
+    max_run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -94,6 +97,8 @@ class Pipeline:
             raise ConfigurationError(f"pipeline {self.name!r}: a stage's weight must be above 0")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigurationError(f"pipeline {self.name!r}: max_concurrent must be at least 1")
+        if self.max_run_seconds is not None and not self.max_run_seconds > 0:
+            raise ConfigurationError(f"pipeline {self.name!r}: max_run_seconds must be above 0")
 
     def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The params as the model has them, defaults filled in, as JSON values.
@@ -141,6 +146,10 @@ class Registry:
         except KeyError:
             known = ", ".join(sorted(self._pipelines)) or "none"
             raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}", field="pipeline") from None
+
+    def longest_runs(self) -> dict[str, float]:
+        """The pipelines that say how long their jobs may run, in seconds."""
+        return {pipeline.name: pipeline.max_run_seconds for pipeline in self._pipelines.values() if pipeline.max_run_seconds is not None}
 
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import KeyStore
+from pipeline_jobs.access.secret_files import SIGNING_KEY, kept_secret
 from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.exceptions import StoreUnavailable
@@ -35,8 +36,11 @@ from pipeline_jobs.worker.parts import Jobs
 def create_api(settings: Settings) -> Flask:
     """The API of a cell. Nothing is connected before the first request.
 
-    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
+    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported; with the queue off, the signing key cannot be kept.
     """
+    if settings.enable_run_api and not settings.enable_job_queue and not settings.secret_key:
+        # `POST /pipeline/run` then needs no store, and so its links must not wait for a key of the store's.
+        settings = settings.model_copy(update={"secret_key": kept_secret(settings.data_dir / SIGNING_KEY)})
     celery = create_celery(settings)
     jobs, store = celery.jobs, celery.jobs.client.store
 
@@ -54,7 +58,7 @@ def create_api(settings: Settings) -> Flask:
         results=celery.AsyncResult,
         run_in_process=run_in_process,
         artifacts=_Artifacts(jobs),
-        metrics=lambda: metrics.render(store, settings.metrics_tenants, settings.metrics_workspaces),
+        metrics=lambda: metrics.render(store, settings.metrics_workspaces),
         readiness=ready,
         keys=keys,
         audit=_Audit(store),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,16 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
+#: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
+_OF_SERVICE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+#: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
+_PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -69,7 +75,10 @@ class Settings(BaseSettings):
         "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
-        "", "PIPELINE_SECRET_KEY", "Signs links to artifacts. Empty: one is drawn once and kept in the store.", repr=False
+        "",
+        "PIPELINE_SECRET_KEY",
+        "Signs links to artifacts. Empty: one is drawn once and kept in the store; with the queue off, in the data folder (`signing-key`).",
+        repr=False,
     )
     modules: str = _setting("", "PIPELINE_MODULES", "Python modules to import at start that register pipelines, separated by commas.")
 
@@ -90,10 +99,24 @@ class Settings(BaseSettings):
         100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
     )
     flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
+    flower_password: str = _setting(
+        "",
+        "PIPELINE_FLOWER_PASSWORD",
+        "Password of Flower's login, whose name is `flower`; FLOWER_BASIC_AUTH and FLOWER_AUTH go before it. Empty: one is drawn once and "
+        "kept in the data folder, in `flower-password`.",
+        pattern=r"^([!-~]{12,200})?$",
+        repr=False,
+    )
+    flower_hosts: str = _setting(
+        "",
+        "PIPELINE_FLOWER_HOSTS",
+        "Host names under which Flower may be asked, separated by commas, besides its address and those of loopback; others are "
+        "answered 403.",
+    )
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
     metrics_tenants: int = _setting(
-        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name; the rest are `_other` together.", ge=0
+        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name, first come, first served; the rest are `_other`.", ge=0
     )
     metrics_workspaces: int = _setting(
         20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0
@@ -111,6 +134,13 @@ class Settings(BaseSettings):
         1_073_741_824,
         "PIPELINE_KEEP_STAGE_BYTES",
         "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        ge=0,
+    )
+    disk_reserve_bytes: int | None = _setting(
+        None,
+        "PIPELINE_DISK_RESERVE_BYTES",
+        "What uploads, artifacts and working folders leave free on their disk, in bytes: with less, new ones are refused with 507. Empty: "
+        "5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )
     max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
@@ -176,6 +206,14 @@ class Settings(BaseSettings):
     max_queued_per_tenant: int = _setting(
         100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
     )
+    max_storage_bytes_per_tenant: int = _setting(
+        50 * 1024**3,
+        "PIPELINE_MAX_STORAGE_BYTES_PER_TENANT",
+        "Most bytes that a tenant keeps (artifacts, kept outputs, uploads), unless its limits say otherwise; at that its new jobs and "
+        "uploads are answered 429. 0: any number.",
+        ge=0,
+        le=10**15,
+    )
     submit_rate_per_key: float = _setting(
         0,
         "PIPELINE_SUBMIT_RATE_PER_KEY",
@@ -193,7 +231,11 @@ class Settings(BaseSettings):
         ge=0,
     )
     memory_watermark: float = _setting(
-        0.75, "PIPELINE_MEMORY_WATERMARK", "Share of the server's maxmemory above which new jobs are answered 503.", gt=0, le=1
+        0.75,
+        "PIPELINE_MEMORY_WATERMARK",
+        "Share of the server's maxmemory (of its machine's memory, where that is 0) above which new jobs are answered 503.",
+        gt=0,
+        le=1,
     )
     allow_unsafe_store: bool = _setting(
         False,
@@ -204,6 +246,14 @@ class Settings(BaseSettings):
     max_crashes: int = _setting(
         3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
     )
+    max_run_seconds: float = _setting(
+        21_600,
+        "PIPELINE_MAX_RUN_SECONDS",
+        "Longest that a job may run, all its runs together, in seconds, unless its pipeline says otherwise (`max_run_seconds`); then it "
+        "fails, code run_too_long. A tenant's limit may be lower.",
+        gt=0,
+        le=31_536_000,
+    )
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )
@@ -212,6 +262,13 @@ class Settings(BaseSettings):
         2 * 1024**3,
         "PIPELINE_JOB_MEMORY_BYTES",
         "Most memory that the process of a job may take, in bytes (Linux); beyond it the job fails, code out_of_memory. 0: no limit.",
+        ge=0,
+    )
+
+    work_bytes: int = _setting(
+        20 * 1024**3,
+        "PIPELINE_WORK_BYTES",
+        "Most that the working folder of a run may hold, in bytes; a run that goes beyond it fails, code work_too_large. 0: no limit.",
         ge=0,
     )
 
@@ -289,6 +346,10 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.modules.split(",") if name.strip())
 
     @cached_property
+    def flower_host_list(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.flower_hosts.split(",") if name.strip())
+
+    @cached_property
     def webhook_retry_table(self) -> tuple[float, ...]:
         """Seconds to wait after each failed try but the last."""
         return tuple(float(number) for number in self.webhook_retry_seconds.split(","))
@@ -296,6 +357,10 @@ class Settings(BaseSettings):
     @property
     def work_dir(self) -> Path:
         return Path(self.work_dir_setting).resolve() if self.work_dir_setting else self.data_dir / "work"
+
+    def disk_reserve(self, folder: Path) -> int:
+        """Bytes that must stay free on the disk of this folder."""
+        return disk.reserve(folder) if self.disk_reserve_bytes is None else self.disk_reserve_bytes
 
     @property
     def artifacts_root(self) -> str:
@@ -313,12 +378,18 @@ def env_names() -> dict[str, str]:
     return {str(info.validation_alias): name for name, info in Settings.model_fields.items()}
 
 
+def _is_of_service(name: str, value: str) -> bool:
+    return bool(_OF_SERVICE.fullmatch(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment.
 
-    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?").
+    :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?"). What Kubernetes says
+        of its services is passed over.
     """
-    environ = os.environ if environ is None else environ
+    given = os.environ if environ is None else environ
+    environ = {name: value for name, value in given.items() if not _is_of_service(name, value)}
     names = env_names()
     for name in environ:
         if name.startswith(_PREFIXES) and name not in names and name not in _ELSEWHERE:

@@ -11,7 +11,9 @@ HEAD = """\
 # Settings
 
 Every setting is an environment variable, read once at start. An empty one counts as unset. A wrong value, or an unknown name that
-begins with `PIPELINE_` or `ENABLE_PIPELINE_`, ends the process at start with one line that says what is wrong.
+begins with `PIPELINE_` or `ENABLE_PIPELINE_`, ends the process at start with one line that says what is wrong. What Kubernetes puts
+into the environment for a service named `pipeline-...` (`PIPELINE_..._SERVICE_HOST`, `..._SERVICE_PORT`, `..._PORT=tcp://...`,
+`..._PORT_6379_TCP`) is passed over.
 
 This page is made by `make docs` from `pipeline_jobs/settings.py`; a test fails when they differ.
 
@@ -31,7 +33,7 @@ def _row(name: str, info: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    if value == "":
+    if value in ("", None):
         return "empty"
     return f"`{int(value) if isinstance(value, bool) else value}`"
 
@@ -39,7 +41,7 @@ def _default(value: Any) -> str:
 def _allowed(info: Any) -> str:
     if info.annotation is bool:
         return "0, 1"
-    kind = {int: "integer", float: "number"}.get(info.annotation, "")
+    kind = {int: "integer", int | None: "integer", float: "number"}.get(info.annotation, "")
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "pattern": "matches"}
     limits = [
         f"{sign} `{value}`" if name == "pattern" else f"{sign} {value}"

@@ -16,8 +16,21 @@ DEFAULT_WORKSPACE = "main"
 #: Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 64. Safe in a key, a path, a header and a label.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+#: Whose jobs the canaries are (`operation/canary.py`), and what they run: in no list, count, chart or label unless asked for by name.
+CANARY_TENANT, CANARY_PIPELINE = "pipeline-jobs", "canary"
+
 TENANT_HEADER = "tenant"
 WORKSPACE_HEADER = "workspace"
+
+
+def is_canary(tenant_id: str | None) -> bool:
+    """This tenant is the platform's own canary."""
+    return tenant_id == CANARY_TENANT
+
+
+def is_canary_pipeline(pipeline: str | None) -> bool:
+    """This pipeline is what canaries run."""
+    return pipeline == CANARY_PIPELINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +77,10 @@ class TenantLimits:
     start_rate: float | None = None
     #: Starts nothing; what runs goes on.
     paused: bool | None = None
-    #: Most bytes of artifacts kept; at that no new job is taken.
+    #: Most bytes of artifacts and uploads kept; at that no new job or upload is taken. Default: `PIPELINE_MAX_STORAGE_BYTES_PER_TENANT`.
     max_storage_bytes: int | None = None
+    #: Longest that a job may run, in seconds, where that of its pipeline is longer.
+    max_run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0.001 <= self.weight <= 1000:
@@ -74,6 +89,8 @@ class TenantLimits:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e15:
                 raise InvalidInput(f"{name} must not be negative", field=name)
+        if self.max_run_seconds is not None and not 1 <= self.max_run_seconds <= 31_536_000:
+            raise InvalidInput("max_run_seconds must be 1..31536000", field="max_run_seconds")
 
     def to_dict(self) -> dict[str, float | int | bool | None]:
         return {field: getattr(self, field) for field in self.__slots__}

@@ -10,7 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Route, expect, sync_playwright
+
+#: What Playwright waits for its conditions, in ms: five seconds of its own are too few on a busy machine.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Visit:
@@ -44,6 +48,7 @@ def visit(base: str, **options: Any) -> Iterator[Visit]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         try:
             context = browser.new_context(**options)
+            context.set_default_timeout(PATIENCE_MS)
             found = Visit(context.new_page(), base)
             _watch(context, found)
             yield found

@@ -17,9 +17,11 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
+from tests import bodies
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
+FLOWER_LOGIN = ("flower", "a-password-for-tests")
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -102,9 +104,9 @@ class Stack:
         port = free_port()
         process = self.run(
             "flower", sys.executable, "-m", "celery", "-A", "celery_app", "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1",
-            f"--port={port}", FLOWER_UNAUTHENTICATED_API="true",
+            f"--port={port}", PIPELINE_FLOWER_PASSWORD=FLOWER_LOGIN[1],
         )  # fmt: skip
-        flower = Api(f"http://127.0.0.1:{port}")
+        flower = Api(f"http://127.0.0.1:{port}", FLOWER_LOGIN)
         until(lambda: flower.alive("/healthcheck") or self._died(process, "flower"), "Flower")
         return flower
 
@@ -112,16 +114,20 @@ class Stack:
         """The `celery -A celery_app ...` command."""
         return subprocess.run(
             [sys.executable, "-m", "celery", "-A", "celery_app", *arguments],
-            cwd=ROOT, env=environment(self.settings), capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, env=environment(self.settings), capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
 
     def inspect(self, what: str, worker: str = "jobs") -> Any:
         """What this worker answers to `celery inspect WHAT`."""
         node = f"{worker}@test"
         # With a destination the command returns as soon as that one has answered.
-        done = self.celery("inspect", what, "--json", "--timeout", "20", "--destination", node)
+        done = self.celery("inspect", what, "--json", "--timeout", "60", "--destination", node)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)[node]
+
+    def control(self, *words: str, worker: str = "jobs") -> subprocess.CompletedProcess[str]:
+        """`celery control WORDS` of this worker: by itself the command waits a second, and a busy machine takes longer."""
+        return self.celery("control", *words, "--timeout", "60", "--destination", f"{worker}@test")
 
     def stop(self) -> None:
         for process in self._processes:
@@ -138,6 +144,15 @@ class Stack:
 
     def submit(self, **fields: Any) -> Job:
         return self.client.submit(NewJob(**{"pipeline": "sleep", **fields}))
+
+    def hold(self, **fields: Any) -> Job:
+        """A job that runs until it is told to end."""
+        return self.submit(pipeline=bodies.HOLD.name, **fields)
+
+    def tell(self, *job_ids: str, words: int = 1) -> None:
+        """Tell jobs that are held so many words more."""
+        for job_id in job_ids:
+            bodies.tell(self.settings.data_dir, job_id, words)
 
     def until_status(self, job_id: str, *statuses: JobStatus, seconds: float = 60) -> Job:
         def reached() -> Job | None:
@@ -158,10 +173,10 @@ class Stack:
 
 
 class Api:
-    """The HTTP API as a client sees it."""
+    """The HTTP API as a client sees it; Flower with its login."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, login: tuple[str, str] | None = None) -> None:
+        self.url, self.login = url, login
 
     def alive(self, path: str = "/health/live") -> bool:
         try:
@@ -170,10 +185,10 @@ class Api:
             return False
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, timeout=60, **options)
+        return requests.get(self.url + path, timeout=60, auth=self.login, **options)
 
     def post(self, path: str, body: Any, **options: Any) -> requests.Response:
-        return requests.post(self.url + path, json=body, timeout=90, **options)
+        return requests.post(self.url + path, json=body, timeout=90, auth=self.login, **options)
 
     def put(self, path: str, body: Any, **options: Any) -> requests.Response:
         return requests.put(self.url + path, json=body, timeout=60, **options)

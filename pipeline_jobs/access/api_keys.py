@@ -18,7 +18,8 @@ from typing import Any
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.job import rfc3339
+from pipeline_jobs.job import MAX_MOMENT, rfc3339
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import NAME, TenantContext
 
@@ -147,8 +148,8 @@ class KeyStore:
         check_scope(tenant_id, workspace_id, role)
         if len(name) > MAX_NAME or _CONTROL.search(name):
             raise InvalidInput(f"name has at most {MAX_NAME} characters, none of them a control character", field="name")
-        if expires_at is not None and not time.time() * 1000 < expires_at < 2**53:
-            raise InvalidInput("expires_at must be in the future", field="expires_at")
+        if expires_at is not None and not time.time() * 1000 < expires_at <= MAX_MOMENT:
+            raise InvalidInput("expires_at must be in the future, and before the year 10000", field="expires_at")
         secret = secrets.token_urlsafe(32)
         optional = {"workspace_id": workspace_id, "expires_at": None if expires_at is None else str(expires_at)}
         given = {"name": name, "role": role.value, **{field: value for field, value in optional.items() if value is not None}}
@@ -175,7 +176,7 @@ class KeyStore:
         """The keys of a tenant (or of `ALL`), newest first, the revoked and expired ones too. None: every key there is."""
         ids = self._store.members("api_keys") if tenant_id is None else self._store.members("tenant_api_keys", tenant_id)
         found = self._store.records("api_key", [(key_id,) for key_id in reversed(ids)])
-        return [ApiKey.from_mapping(flat) for flat in found if flat]
+        return [*readable(filter(None, found), ApiKey.from_mapping, kind="key")]
 
     def revoke(self, tenant_id: str, key_id: str, *, actor: str) -> ApiKey | None:
         """End a key of this tenant for good; may be repeated. :return: the key, or None: the tenant has none with this id."""

@@ -1,5 +1,7 @@
-"""The audit log: what admins, operators and the command line did. A capped stream in the store, newest first when read.
+"""The audit log: what admins, operators and the command line did. Two capped streams in the store, read as one, newest first.
 
+What the daily work writes (schedules, cancels, retries) has a stream of its own, so that no number of such rows pushes out who made a key
+or changed a limit (`lua/lib/audit.lua`).
 Who writes a row gives words and numbers, never a secret; what looks like an API key is struck out all the same.
 """
 
@@ -19,6 +21,8 @@ from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.store.pages import Page, stream_page
 from pipeline_jobs.store.store import Store
 
+#: What an action of the daily work begins with: whoever may submit jobs can write any number of them.
+WORK = ("schedule.", "job.", "jobs.", "batch.", "delivery.")
 #: Longest text of one field, in characters.
 MAX_TEXT = 2_000
 
@@ -57,7 +61,7 @@ def record(store: Store, actor: str, action: str, target: str, detail: Mapping[s
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
     by, what, whose, encoded = texts(actor, action, target, detail)
-    store.run("audit", actor=by, action=what, target=whose, detail=encoded)
+    store.run("audit", work=action.startswith(WORK), actor=by, action=what, target=whose, detail=encoded)
 
 
 def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
@@ -65,10 +69,11 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
 
     :raises InvalidInput: the cursor is not one of ours.
     """
-    return stream_page(store, "audit", cursor, limit, _row)
+    return stream_page(store, ("audit", "audit_work"), cursor, limit, _row, kind="audit row")
 
 
-def _row(row_id: str, row: Mapping[str, str]) -> Row:
+def _row(found: tuple[str, Mapping[str, str]]) -> Row:
+    row_id, row = found
     return Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"]))
 
 

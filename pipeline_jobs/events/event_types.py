@@ -16,7 +16,8 @@ class EventType(StrEnum):
     STAGE = "job.stage"
     #: Its stage said how far it is; at most twice a second, the last one is never left out.
     PROGRESS = "job.progress"
-    #: It went back to the queue: `reason` is retry (a stage failed), crash (its worker died) or handback (its worker stops).
+    #: It went back to the queue: `reason` is retry (a stage failed), crash (its worker died), handback (its worker stops)
+    #: or fault (its worker's machine cannot run jobs now).
     REQUEUED = "job.requeued"
     #: It waits, and its priority or earliest start was changed (`changes`).
     UPDATED = "job.updated"

@@ -142,7 +142,7 @@ def feed_many(store: Store, feeds: Sequence[tuple[str, str, Place]], limit: int 
 
 def feed_end(store: Store, tenant_id: str) -> str:
     """The place at which only what is still to come follows."""
-    newest = store.stream(1, "feed", tenant_id)
+    (newest,) = store.streams(1, [("feed", tenant_id)])
     return newest[0][0] if newest else FEED_START
 
 

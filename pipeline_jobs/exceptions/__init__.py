@@ -53,12 +53,16 @@ PipelineJobsError
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
+    │   └── DiskFull                its disk is nearly full
+    ├── ResultTooLarge          more than 8 MB of JSON
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
 
 StopRun (BaseException: no `except Exception` of a library may swallow it)
 ├── JobCancelled                the client asked for it
+├── WorkTooLarge                its files take more room than a run is given
+├── MachineFault                this machine cannot run it now, another time it can
 └── LeaseLost                   another run of this job has the say now
 """
 
@@ -101,9 +105,11 @@ from pipeline_jobs.exceptions.requests import UploadLocked as UploadLocked
 from pipeline_jobs.exceptions.requests import UploadTooLarge as UploadTooLarge
 from pipeline_jobs.exceptions.requests import WebhooksFull as WebhooksFull
 from pipeline_jobs.exceptions.runs import BadParameters as BadParameters
+from pipeline_jobs.exceptions.runs import DiskFull as DiskFull
 from pipeline_jobs.exceptions.runs import InternalError as InternalError
 from pipeline_jobs.exceptions.runs import JobCancelled as JobCancelled
 from pipeline_jobs.exceptions.runs import LeaseLost as LeaseLost
+from pipeline_jobs.exceptions.runs import MachineFault as MachineFault
 from pipeline_jobs.exceptions.runs import MediaDamaged as MediaDamaged
 from pipeline_jobs.exceptions.runs import MediaError as MediaError
 from pipeline_jobs.exceptions.runs import MediaTooLarge as MediaTooLarge
@@ -111,6 +117,7 @@ from pipeline_jobs.exceptions.runs import NoAudio as NoAudio
 from pipeline_jobs.exceptions.runs import NotMedia as NotMedia
 from pipeline_jobs.exceptions.runs import OutOfMemory as OutOfMemory
 from pipeline_jobs.exceptions.runs import PublishError as PublishError
+from pipeline_jobs.exceptions.runs import ResultTooLarge as ResultTooLarge
 from pipeline_jobs.exceptions.runs import SourceEmpty as SourceEmpty
 from pipeline_jobs.exceptions.runs import SourceError as SourceError
 from pipeline_jobs.exceptions.runs import SourceForbidden as SourceForbidden
@@ -121,3 +128,4 @@ from pipeline_jobs.exceptions.runs import SourceUnavailable as SourceUnavailable
 from pipeline_jobs.exceptions.runs import StageError as StageError
 from pipeline_jobs.exceptions.runs import StopRun as StopRun
 from pipeline_jobs.exceptions.runs import WorkerLost as WorkerLost
+from pipeline_jobs.exceptions.runs import WorkTooLarge as WorkTooLarge

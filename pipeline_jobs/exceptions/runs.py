@@ -102,10 +102,22 @@ class PublishError(StageError):
     retryable = True
 
 
+class DiskFull(PublishError):
+    """The disk of this server is nearly full: try again later."""
+
+    code = "disk_full"
+
+
 class OutOfMemory(StageError):
     """The job needed more memory than this server gives one."""
 
     code = "out_of_memory"
+
+
+class ResultTooLarge(StageError):
+    """The result of the pipeline is larger than a record holds: publish it as an artifact and return the link."""
+
+    code = "result_too_large"
 
 
 class WorkerLost(StageError):
@@ -131,6 +143,18 @@ class JobCancelled(StopRun):
     """The job was cancelled."""
 
     code = "cancelled"
+
+
+class WorkTooLarge(StopRun):
+    """The files in the working folder of the job take more room than this server gives one."""
+
+    code = "work_too_large"
+
+
+class MachineFault(StopRun):
+    """This machine cannot run jobs now: the job goes back to the queue, and nothing is counted."""
+
+    code = "machine_fault"
 
 
 class LeaseLost(StopRun):

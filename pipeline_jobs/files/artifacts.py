@@ -23,10 +23,15 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from itsdangerous import Signer
 
-from pipeline_jobs.exceptions import InvalidInput, PublishError
+from pipeline_jobs import disk
+from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError
 
 #: Path of the API's endpoint that serves artifacts; `link` appends the artifact's own.
 ROUTE = "/pipeline/artifacts/"
+
+#: No tenant can have this name.
+PROBE_FOLDER = "_probe"
+PROBE_BYTES = 1 << 16
 
 _SALT = "pipeline-jobs.artifact"
 #: Tries to write into a folder that a deletion may be removing at the same moment.
@@ -45,31 +50,37 @@ class Stat:
 class ArtifactStore:
     """All artifacts of an installation. Paths are relative to its root, with `/`, and never begin with one."""
 
-    def __init__(self, root_url: str, base_url: str, secret: str) -> None:
+    def __init__(self, root_url: str, base_url: str, secret: str, reserve: Callable[[Path], int] = disk.reserve) -> None:
         """
         :param root_url: fsspec URL of the root (`file:///...`, `s3://bucket/folder`).
         :param base_url: of the API, without a trailing slash: what links begin with.
         :param secret: signs links; whoever has it can open every artifact.
+        :param reserve: bytes that must stay free on the disk of a folder, where the root is on a local one.
         """
-        # AWS no longer takes the older signature that s3fs may fall back to.
-        options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
-        if root_url.startswith("file:"):
-            # fsspec takes the %20 of a file URL for the name itself.
-            root_url = url2pathname(urlsplit(root_url).path)
-        self._fs, root = fsspec.core.url_to_fs(root_url, **options)
-        self._root = str(root).rstrip("/")
-        self._base_url = base_url
+        self._fs, self._root = _open_root(root_url)
+        self._base_url, self._reserve = base_url, reserve
         self._signer = Signer(secret, salt=_SALT)
+
+    def check_room(self, size: int) -> None:
+        """Is there room for so many bytes more? A bucket is taken to have it.
+
+        :raises DiskFull: less would be left on the disk than must stay free: the store's own log may be on it.
+        """
+        root = Path(self._root)
+        if isinstance(self._fs, LocalFileSystem) and disk.free(root) - size < self._reserve(root):
+            raise DiskFull
 
     def put(self, local: Path, path: str) -> int:
         """Store a copy of `local`. A reader sees the whole file or none.
 
         :return: its size in bytes.
         :raises InvalidInput: `path` is not one of ours (see `check_path`).
-        :raises PublishError: it could not be stored.
+        :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
         target = self._full(path)
         with _publish_errors():
+            # One that is not there is told of below.
+            self.check_room(local.stat().st_size if local.exists() else 0)
             if isinstance(self._fs, LocalFileSystem):
                 self._put_local(local, target)
             else:
@@ -80,14 +91,27 @@ class ArtifactStore:
         """Store bytes under `path`; on a local disk they are there for good when this returns.
 
         :raises InvalidInput: `path` is not one of ours.
-        :raises PublishError: it could not be stored.
+        :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
         target = self._full(path)
         with _publish_errors():
+            self.check_room(len(data))
             if isinstance(self._fs, LocalFileSystem):
                 self._write_local(data, target)
             else:
                 self._fs.pipe_file(target, data)
+
+    def fault(self) -> str | None:
+        """Try it: why nothing can be stored now, or None."""
+        path = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
+        try:
+            if isinstance(self._fs, LocalFileSystem) and (reason := disk.too_full(Path(self._root), self._reserve)):
+                return f"the artifact store: {reason}"
+            self.write(bytes(PROBE_BYTES), path)
+            self.delete_prefix(path)
+        except (OSError, PublishError) as error:
+            return f"the artifact store cannot be written: {error}"
+        return None
 
     def open(self, path: str) -> IO[bytes]:
         """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
@@ -255,6 +279,34 @@ def check_path(path: str) -> str:
     if any(not part or part.startswith(".") for part in parts) or "\\" in path or not path.isprintable() or len(path.encode()) > 1024:
         raise InvalidInput("this is not the path of an artifact", field="path")
     return path
+
+
+def check_root(root_url: str) -> None:
+    """Open the artifact store of this URL, as a process starts: a wrong one shows then, not at the first job.
+
+    Asks no other machine: one that is away now may be back when it is needed.
+
+    :raises ConfigurationError: nothing can be stored there: no such file system, its package is missing, or its folder cannot be made.
+    """
+    try:
+        fs, root = _open_root(root_url)
+        if isinstance(fs, LocalFileSystem):
+            os.makedirs(root, exist_ok=True)
+            if not os.access(root, os.W_OK | os.X_OK):
+                raise PermissionError(f"no right to write to {root}")
+    except Exception as error:  # each fsspec back end has errors of its own
+        raise ConfigurationError(f"PIPELINE_ARTIFACTS_URL cannot be used ({type(error).__name__}): {error}") from error
+
+
+def _open_root(root_url: str) -> tuple[Any, str]:
+    """The file system, and the folder on it."""
+    # AWS no longer takes the older signature that s3fs may fall back to.
+    options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
+    if root_url.startswith("file:"):
+        # fsspec takes the %20 of a file URL for the name itself.
+        root_url = url2pathname(urlsplit(root_url).path)
+    fs, root = fsspec.core.url_to_fs(root_url, **options)
+    return fs, str(root).rstrip("/")
 
 
 @contextmanager

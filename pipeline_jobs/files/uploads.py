@@ -22,6 +22,7 @@ import structlog
 
 from pipeline_jobs.exceptions import (
     ChecksumMismatch,
+    DiskFull,
     InvalidInput,
     PublishError,
     SourceNotFound,
@@ -147,11 +148,14 @@ class Uploads:
         """Begin one of so many bytes; all of them count for the tenant's `max_storage_bytes` from now on.
 
         :raises UploadTooLarge: larger than this server takes.
+        :raises DiskFull: the disk has no room for it.
         :raises StorageFull: the tenant would keep more bytes than it may; `TooManyUploads`: it has too many.
         """
         TenantContext(tenant_id, workspace_id)
         if length > self.max_bytes:
             raise UploadTooLarge(f"Upload-Length: this server takes at most {self.max_bytes} bytes")
+        # Others that have begun may still need that room: each part is checked again as it comes.
+        self._artifacts().check_room(length)
         upload_id = secrets.token_hex(12)
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
@@ -194,6 +198,7 @@ class Uploads:
         :raises UploadTooLarge: more came than the upload's length.
         :raises ChecksumMismatch: nothing was kept.
         :raises Interrupted: from `read`; what came before it is kept.
+        :raises DiskFull: there is no room for more; the parts before are kept, unless it has a checksum.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
         _Writer(self._store, self._artifacts(), upload, offset, self._ttl_ms).write(read, checksum)
@@ -312,6 +317,8 @@ class _Writer:
         name = f"{self._stored:015d}-{len(data)}-{self._token}"
         try:
             self._artifacts.write(data, f"{self._upload.folder}/{name}")
+        except DiskFull:
+            raise
         except PublishError as error:
             raise StoreUnavailable("the store of artifacts cannot take the upload now") from error
         self._stored += len(data)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.uploads import is_upload_url
-from pipeline_jobs.job import ANY_ID, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.job import ANY_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
 from pipeline_jobs.jobs.waits import why
@@ -239,6 +239,7 @@ class Client:
         """
         if priority is not None and not PRIORITY_MIN <= priority <= PRIORITY_MAX:
             raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
+        _check_run_at(run_at)
         if not self.store.change(job_id, priority=priority, run_at=run_at):
             raise JobNotWaiting
         return self.describe(job_id)
@@ -330,6 +331,7 @@ def _check_common(new: NewJob) -> None:
     for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
+    _check_run_at(new.run_at)
     if new.tags and (len(new.tags) > MAX_TAGS or not all(0 < len(tag) <= MAX_TAG for tag in new.tags)):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")
     if new.depends_on and (len(new.depends_on) > MAX_DEPENDENCIES or not all(map(ANY_ID.fullmatch, new.depends_on))):
@@ -339,6 +341,11 @@ def _check_common(new: NewJob) -> None:
     for name, value in (("metadata", new.metadata), ("params", new.params)):
         if value and len(dumps(dict(value))) > MAX_JSON:
             raise InvalidInput(f"{name} is larger than {MAX_JSON} characters of JSON", field=name)
+
+
+def _check_run_at(run_at: int | None) -> None:
+    if run_at is not None and not 0 <= run_at <= MAX_MOMENT:
+        raise InvalidInput(f"run_at must be 0..{MAX_MOMENT}, in Unix milliseconds (the years 1970 to 9999)", field="run_at")
 
 
 def digest(text: str) -> str:

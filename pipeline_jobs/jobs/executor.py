@@ -6,29 +6,34 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from pipeline_jobs import failpoints
+from pipeline_jobs import disk, failpoints
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
+    DiskFull,
     InternalError,
     JobCancelled,
     LeaseLost,
+    MachineFault,
     OutOfMemory,
     PipelineJobsError,
     PublishError,
+    ResultTooLarge,
     StoreUnavailable,
+    WorkTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
+from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.run import Run
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
@@ -39,9 +44,13 @@ from pipeline_jobs.tenants import TenantContext, with_tenant
 
 logger = structlog.get_logger(__name__)
 
-#: How long a finish is repeated while the store is away, in seconds. After that the lease has ended anyway: rescue runs the job again.
+T = TypeVar("T")
+
+#: How long a claim or a finish is repeated while the store is away, in seconds. After that the worker's main process hands the job back.
 FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
+#: Largest result, in bytes of JSON: it lies in the record, and so in the store's memory, with each GET and webhook of the job.
+MAX_RESULT = 8 * 1024**2
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
 
@@ -56,8 +65,10 @@ class Ending(StrEnum):
     REQUEUED = "requeued"
     #: The hint was stale, doubled or forged: nothing ran.
     REFUSED = "refused"
-    #: Another run has the say, or the store was away too long: whatever this run did counts for nothing.
+    #: Another run has the say: whatever this run did counts for nothing.
     FENCED = "fenced"
+    #: The store was away too long: whoever watches over this process hands the job back when the store is there again.
+    GAVE_UP = "gave_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +95,40 @@ class Executor:
 
         :param worker: whose lease it will be; `worker.lease` renews it.
         """
-        claimed = self._store.claim(job_id, fence, worker=worker, run=secrets.token_hex(8))
-        if isinstance(claimed, ClaimRefused):
-            return Outcome(Ending.REFUSED, error=claimed.why)
-        failpoints.reach("run.after_claim")
-        tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
-        with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-            return _Attempt(claimed, self._store, self._registry, self._settings, self._artifacts(), self._uploads).run()
+        run, longest = secrets.token_hex(8), self._registry.longest_runs()
+        try:
+            # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
+            claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, longest=longest))
+            if isinstance(claimed, ClaimRefused):
+                return Outcome(Ending.REFUSED, error=claimed.why)
+            failpoints.reach("run.after_claim")
+            tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
+            with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
+                return self._attempt(claimed)
+        except StoreUnavailable as error:
+            return Outcome(Ending.GAVE_UP, error=error.message)
+
+    def _attempt(self, job: Job) -> Outcome:
+        try:
+            artifacts = self._artifacts()
+        except Exception as error:  # each fsspec back end has errors of its own
+            return _hand_back(self._store, job, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
+        return _Attempt(job, self._store, self._registry, self._settings, artifacts, self._uploads).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
 
-        :raises StageError: as a job would have failed.
+        :raises StageError: as a job would have failed; `DiskFull`: nothing ran, or an artifact found no room.
         """
+        folder = self._settings.work_dir
+        if disk.free(folder) < self._settings.disk_reserve(folder):
+            raise DiskFull
         pipeline = self._registry.get(job.pipeline)
         store = self._artifacts()
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), _Workdir(self._settings, job) as workdir:
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), _Workdir(_workdir(self._settings, job)) as workdir:
             data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))
         return StepResult(True, pipeline.result(data))
 
@@ -122,12 +148,14 @@ class _Attempt:
         context: JobContext | None = None
         try:
             pipeline = self._registry.get(job.pipeline)
-            with _Workdir(self._settings, job) as workdir, Run(self._store, job.job_id, job.fence) as run:
-                context = replace(_context(job, workdir, self._settings, run, self._files.publish), open_upload=self._open_upload)
+            workdir = _workdir(self._settings, job)
+            judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
+            with _Workdir(workdir), Run(self._store, job.job_id, job.fence, judge.look) as run:
+                context = _context(job, workdir, self._settings, run, self._files.publish)
+                context.open_upload = self._open_upload
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
-                result = StepResult(True, pipeline.result(run_stages(pipeline, context, self._keeper))).to_dict()
-                dumps(result)
+                result = self._result(pipeline, context, judge)
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
@@ -135,6 +163,12 @@ class _Attempt:
         except LeaseLost:
             self._discard()
             return Outcome(Ending.FENCED, error="another run has this job")
+        except MachineFault as fault:
+            self._discard()
+            return _hand_back(self._store, job, str(fault) or "the disk of the working folder is nearly full")
+        except WorkTooLarge as stop:
+            error = f"the working folder of the run grew beyond {self._settings.work_bytes} bytes (PIPELINE_WORK_BYTES)"
+            return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
         except PipelineJobsError as error:
             return self._fail(error, context)
         except MemoryError:
@@ -144,6 +178,14 @@ class _Attempt:
             return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)
         return self._end(JobStatus.COMPLETED, result=result, last=last)
 
+    def _result(self, pipeline: Pipeline, context: JobContext, judge: Judge) -> Mapping[str, Any]:
+        """Run the stages. Whose fault an error is must be asked while the run's files are there: they may be what fills the disk."""
+        try:
+            return _result(pipeline, run_stages(pipeline, context, self._keeper))
+        except Exception as error:
+            judge.judge(error)
+            raise
+
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
         detail = ErrorDetail.of(error, context.stage if context else None)
@@ -152,7 +194,7 @@ class _Attempt:
             delay = retry.delay(job.attempt)
             if self._keeper:
                 self._keeper.note()
-            status = self._patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
+            status = _patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
             if status is JobStatus.QUEUED:
                 return Outcome(Ending.REQUEUED, error=detail.message)
@@ -165,7 +207,7 @@ class _Attempt:
         job = self._job
         if outcome is not JobStatus.COMPLETED:
             self._discard()
-        ended = self._patiently(
+        ended = _patiently(
             lambda: self._store.finish(
                 job.job_id,
                 job.fence,
@@ -189,20 +231,6 @@ class _Attempt:
             error=error.message if error and ended is JobStatus.FAILED else None,
         )
 
-    def _patiently(self, write: Callable[[], JobStatus | None]) -> JobStatus | None:
-        """Repeat a write while the store is away: the work is done, it would be a pity to do it again."""
-        deadline = time.monotonic() + FINISH_PATIENCE
-        pause = 0.1
-        while True:
-            try:
-                return write()
-            except StoreUnavailable:
-                if time.monotonic() >= deadline:
-                    return None
-                logger.warning("store is away, will repeat", pause_seconds=pause)
-                time.sleep(pause)
-                pause = min(pause * 2, 5.0)
-
     def _discard(self) -> None:
         """Remove what this run published; nobody has seen it."""
         if self._files.bytes:
@@ -210,6 +238,19 @@ class _Attempt:
                 self._artifacts.delete_prefix(_folder(self._job))
             except PublishError as error:
                 logger.warning("artifacts of a lost run stay until their folder is swept", error=str(error))
+
+
+def _result(pipeline: Pipeline, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record keeps.
+
+    :raises InvalidInput: it is no JSON.
+    :raises ResultTooLarge: it has more than `MAX_RESULT` bytes of it.
+    """
+    result = StepResult(True, pipeline.result(data)).to_dict()
+    size = len(dumps(result).encode("utf-8", "surrogatepass"))
+    if size > MAX_RESULT:
+        raise ResultTooLarge(f"the result has {size} bytes of JSON, more than {MAX_RESULT}: publish it as an artifact and return the link")
+    return result
 
 
 def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:
@@ -230,6 +271,33 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
         context.data.update(data if kept is None else kept)
         context.progress(1.0)
     return context.data
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """Repeat a call while the store is away: what was done would have to be done again.
+
+    :raises StoreUnavailable: it was away for `FINISH_PATIENCE`.
+    """
+    deadline = time.monotonic() + FINISH_PATIENCE
+    pause = 0.1
+    while True:
+        try:
+            return call()
+        except StoreUnavailable:
+            if time.monotonic() >= deadline:
+                raise
+            logger.warning("store is away, will repeat", pause_seconds=pause)
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _hand_back(store: Store, job: Job, reason: str) -> Outcome:
+    """This machine is at fault, not the job: it goes back to the queue, nothing is counted."""
+    logger.error("this machine cannot run the job now: handed back", reason=reason)
+    became = _patiently(lambda: store.requeue(job.job_id, job.fence, "fault"))
+    if became is JobStatus.QUEUED:
+        return Outcome(Ending.REQUEUED, error=reason)
+    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=reason)
 
 
 class _NoReporter(Reporter):
@@ -261,8 +329,8 @@ class _RunContext(JobContext):
 class _Workdir:
     """A run's own folder, `{job}.{fence}`: gone with the run, if it was made."""
 
-    def __init__(self, settings: Settings, job: Job) -> None:
-        self._path = settings.work_dir / f"{job.job_id}.{job.fence}"
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def __enter__(self) -> Path:
         return self._path
@@ -270,6 +338,10 @@ class _Workdir:
     def __exit__(self, *_: object) -> None:
         if self._path.exists():
             shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _workdir(settings: Settings, job: Job) -> Path:
+    return settings.work_dir / f"{job.job_id}.{job.fence}"
 
 
 def _folder(job: Job) -> str:

@@ -16,6 +16,7 @@ from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.cursors import read_cursor
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import CANARY_TENANT, is_canary, is_canary_pipeline
 
 #: Most records that a page looks at where filters are mixed; it may be short for that. They take some 3 ms, for which others wait.
 BUDGET = 1_000
@@ -23,7 +24,7 @@ BUDGET = 1_000
 
 @dataclass(frozen=True, slots=True)
 class JobQuery:
-    """Filters of a list; times in Unix milliseconds."""
+    """Filters of a list; times in Unix milliseconds. The platform's own canary is in none that does not name its tenant or pipeline."""
 
     tenant_id: str | None = None
     workspace_id: str | None = None
@@ -53,23 +54,25 @@ class Selection:
     sizes: str
     highest: str
     lowest: str
+    #: A tenant whose jobs are passed over, or empty.
+    hidden: str
     #: What no index says by itself, as arguments of a script: statuses, tag, fields with their values.
     conditions: Mapping[str, Any]
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What both scripts that look at jobs are called with."""
-        return {"highest": self.highest, "lowest": self.lowest, "sizes": self.sizes, **self.conditions}
+        return {"highest": self.highest, "lowest": self.lowest, "hidden": self.hidden, "sizes": self.sizes, **self.conditions}
 
 
 def page(store: Store, query: JobQuery) -> Page[Job]:
-    """One page, by one script call. It may be short and still have a next one where records are passed over.
+    """One page, by one script call. It may be short and still have a next one where records are passed over, or cannot be read.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
     chosen = select(store, query)
     reply = store.run("list", keys=chosen.keys, limit=query.limit, budget=BUDGET, **chosen.arguments)
-    return Page.of(reply.next, reply.records, Job.from_mapping)
+    return Page.of(reply, Job.from_mapping, kind="job")
 
 
 def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
@@ -90,6 +93,7 @@ def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
         sizes=",".join(str(len(keys)) for keys, _ in indexes) if len(indexes) > 1 else "",
         highest=highest,
         lowest=lowest,
+        hidden="" if is_canary(query.tenant_id) or is_canary_pipeline(query.pipeline) else CANARY_TENANT,
         conditions={
             "statuses": plain.get("status"),
             "tag": plain.get("tag"),

@@ -118,10 +118,17 @@ class Keeper:
         return restored
 
     def keep(self, stage: Stage, data: Mapping[str, Any]) -> None:
-        """Keep what a stage gave; what is large is stored now, the rest goes with the next write."""
+        """Keep what a stage gave, now: a crash or a hand-back may come in the next stage."""
         self._on = self._on and stage.reusable
         if not self._on:
             return
+        try:
+            self._keep(stage, data)
+        except OSError as error:
+            self._on = False
+            logger.warning("the output of a stage is not kept", stage=stage.name, error=str(error))
+
+    def _keep(self, stage: Stage, data: Mapping[str, Any]) -> None:
         now = self._look()
         changed = [name for name, state in now.items() if self._seen.get(name) != state]
         self._seen = now
@@ -136,8 +143,7 @@ class Keeper:
         files = {name: _named(self._workdir / name, sources) for name in changed}
         if len(text) <= SMALL:
             self._outputs.append(Output(stage.name, json.loads(text), None, files))
-            if files:
-                self.note(sources)
+            self.note(sources)
             return
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as large:
             large.write(text)

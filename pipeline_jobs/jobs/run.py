@@ -6,13 +6,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Protocol
 
 import structlog
 
-from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StoreUnavailable
+from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StopRun, StoreUnavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -50,14 +50,16 @@ class Run:
     `install_interrupt` ran, such a stage is interrupted by a signal; elsewhere it ends at its next `report` or `check`.
     """
 
-    def __init__(self, store: ProgressStore, job_id: str, fence: int) -> None:
+    def __init__(self, store: ProgressStore, job_id: str, fence: int, look: Callable[[], type[StopRun] | None] = lambda: None) -> None:
+        """:param look: asked every `FLUSH_SECONDS`, in another thread, why the run must stop whatever the store says; None: it need not."""
+        self._look = look
         self._store, self._job_id, self._fence = store, job_id, fence
         #: Stage, percentage, message, and how many stages had begun by then.
         self._pending: tuple[str, float, str | None, int] | None = None
         #: Each stage with the percentage at which it began, and how many of them the store was told of.
         self._begun: list[tuple[str, float]] = []
         self._told = 0
-        self._stop: type[JobCancelled] | type[LeaseLost] | None = None
+        self._stop: type[StopRun] | None = None
         self._raised = False
         self._over = threading.Event()
         #: Held while the store is asked: no write of a run is on its way when the run has ended.
@@ -107,13 +109,18 @@ class Run:
             self.check()
 
     def look(self) -> None:
-        """From the watching thread, every `FLUSH_SECONDS`: write what is pending; ask now and then."""
+        """From the watching thread, every `FLUSH_SECONDS`: look after the run; write what is pending; ask now and then."""
+        # Not while holding the lock: a look at a large folder takes long, and the end of the run waits for the lock.
+        stop = None if self._over.is_set() else self._look()
         with self._asking:
             now = time.monotonic()
-            if self._over.is_set() or self._stop is not None or (self._pending is None and now - self._asked < ASK_SECONDS):
+            if self._over.is_set() or self._stop is not None:
+                return
+            self._stop = stop
+            if stop is None and self._pending is None and now - self._asked < ASK_SECONDS:
                 return
             self._asked = now
-            if self._ask():
+            if stop is not None or self._ask():
                 threading.Thread(target=self._interrupt_later, name=f"stop-{self._job_id}", daemon=True).start()
 
     def _ask(self) -> bool:

@@ -12,6 +12,8 @@ from pipeline_jobs.media.join import join
 from pipeline_jobs.media.sites import download_from_site
 
 SOURCE = "source"
+#: Longest title, in characters: it is shown in lists, and some pages have a whole text there.
+MAX_TITLE = 300
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -39,5 +41,10 @@ def run(context: JobContext) -> dict[str, Any]:
             join(context, files, target)
         else:
             files[0].rename(target)
-        return {"source": SOURCE, "title": found.get("title")}
+        return {"source": SOURCE, "title": _title(found.get("title"))}
     return {"source": SOURCE, "title": None}
+
+
+def _title(found: object) -> str | None:
+    """The page's, which may be of any length."""
+    return found[:MAX_TITLE] if isinstance(found, str) else None

@@ -22,13 +22,14 @@ def words(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """The sentences of a text, trimmed, in order. "Dr. Smith" and "3.5 metres" do not end one."""
     found: list[str] = []
-    pending = ""
+    pending: list[str] = []
     for part in _END.split(text):
-        pending = f"{pending} {part}".strip()
-        if not _ABBREVIATION.search(pending):
-            found += _cut(pending)
-            pending = ""
-    return found + _cut(pending)
+        pending.append(part)
+        # Only the new part is looked at, or a text of abbreviations alone would cost the square of its length.
+        if not _ABBREVIATION.search(part):
+            found += _cut(" ".join(pending))
+            pending = []
+    return found + _cut(" ".join(pending))
 
 
 def _cut(sentence: str) -> list[str]:

@@ -18,8 +18,10 @@ class Kind(Enum):
     UNKNOWN = "unknown"
 
 
+# The comments are taken once and never given back (`*+`): otherwise each of n comments may end at any `-->` after it, which is
+# 2^n ways to find out that no page follows.
 _PAGE = re.compile(
-    rb"\A\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script|meta|title)\b", re.IGNORECASE | re.DOTALL
+    rb"\A\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*+<(!doctype\s+html|html|head|body|script|meta|title)\b", re.IGNORECASE | re.DOTALL
 )
 _PLAYLIST = re.compile(
     rb"\A\s*(#EXTM3U|#EXT-X-|ffconcat\s|\[playlist\]|(<\?xml[^>]*\?>\s*)?<(MPD|SmoothStreamingMedia|AssetMap|playlist|asx|smil)\b|"

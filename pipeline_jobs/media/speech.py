@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline_jobs.exceptions import BadParameters
+from pipeline_jobs.media import voice
 
 # Both are optional: moonshine has no wheel for every platform (macOS on ARM), Whisper is the extra `[whisper]`.
 try:
@@ -27,6 +28,11 @@ except ImportError:
 RATE = 16_000
 #: Whisper's model: a size that the hub knows (its own environment, HF_HOME and HF_HUB_OFFLINE, says from where).
 WHISPER_MODEL = "base"
+
+#: A longer word is none (the longest of English dictionaries has 45 letters): the model got stuck in it,
+LONGEST_WORD = 45
+#: and a piece of fewer seconds is not cut in two to get rid of it.
+SHORTEST_HALVED = 4.0
 
 Samples = npt.NDArray[np.float32]
 
@@ -47,7 +53,10 @@ class Engine(Protocol):
     languages: ClassVar[frozenset[str] | None]
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
-        """Up to 30 s of sound (-1.0 to 1.0, mono, 16 kHz) as phrases in order; language None: find out."""
+        """Up to 30 s of sound (-1.0 to 1.0, mono, 16 kHz) as phrases in order; language None: find out.
+
+        The same samples give the same phrases, whatever was heard before: a process serves many tenants.
+        """
 
 
 class Moonshine:
@@ -57,13 +66,25 @@ class Moonshine:
     languages: ClassVar[frozenset[str] | None] = frozenset({"en"})
 
     def __init__(self) -> None:
-        # Its own cut at 10 s falls inside words; ours (transcribe.py) falls into pauses.
-        options = {"vad_max_segment_duration": "30", "return_audio_data": "false"}
+        # 0 turns its own voice detector off. That one is never reset: what it heard before (of another tenant, too) decides where
+        # it cuts, and it leaves stumps in which the model invents words. Ours (voice.py) goes first.
+        options = {"vad_threshold": "0", "return_audio_data": "false"}
         self._model = Transcriber(moonshine_voice.get_model_path("tiny-en"), moonshine_voice.ModelArch.TINY, options=options)
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
         lines = self._model.transcribe_without_streaming(samples.tolist(), RATE).lines
-        return [Phrase(line.start_time, line.start_time + line.duration, text) for line in lines if (text := " ".join(line.text.split()))]
+        text = " ".join(word for line in lines for word in line.text.split())
+        if is_stuck(text):
+            return self._in_halves(samples, language)
+        return [Phrase(0.0, len(samples) / RATE, text)] if text else []
+
+    def _in_halves(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
+        """A piece that the model got stuck in, cut in two: mostly it hears both. Of the shortest nothing is kept."""
+        if len(samples) < SHORTEST_HALVED * RATE:
+            return []
+        cut = voice.quietest(samples, len(samples) // 4, len(samples) * 3 // 4)
+        later = (Phrase(p.start + cut / RATE, p.end + cut / RATE, p.text) for p in self.transcribe(samples[cut:], language))
+        return [*self.transcribe(samples[:cut], language), *later]
 
 
 class Whisper:
@@ -78,6 +99,11 @@ class Whisper:
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
         found, _ = self._model.transcribe(samples, language=language, condition_on_previous_text=False)
         return [Phrase(float(part.start), float(part.end), text) for part in found if (text := " ".join(part.text.split()))]
+
+
+def is_stuck(text: str) -> bool:
+    """The model wrote one letter after the other without an end ("2333333..."), as it may in a piece that begins inside a sentence."""
+    return any(len(word) > LONGEST_WORD for word in text.split())
 
 
 def choose(wanted: str) -> str:

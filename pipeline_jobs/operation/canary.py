@@ -15,9 +15,9 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline, Stage, register
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import CANARY_PIPELINE, CANARY_TENANT
 
-#: Whose jobs the canaries are: lists and metrics show them under this name.
-TENANT, WORKSPACE = "pipeline-jobs", "canary"
+TENANT, WORKSPACE = CANARY_TENANT, "canary"
 
 
 def sing(context: JobContext) -> dict[str, bool]:
@@ -26,7 +26,9 @@ def sing(context: JobContext) -> dict[str, bool]:
     return {"sang": True}
 
 
-PIPELINE = register(Pipeline("canary", (Stage("sing", sing),), needs_url=False, description="Does nothing; shows that jobs are run."))
+PIPELINE = register(
+    Pipeline(CANARY_PIPELINE, (Stage("sing", sing),), needs_url=False, description="Does nothing; shows that jobs are run.")
+)
 
 
 @dataclass(slots=True)

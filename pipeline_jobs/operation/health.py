@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.figures import load
-from pipeline_jobs.store.guard import unsafe, used_share
+from pipeline_jobs.store.guard import unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
 #: A duty counts as late after so many of its intervals.
@@ -19,11 +19,15 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     """Look at every part.
 
     :param broker: gives None, or why the broker is not ready.
-    :return: `{"store": {"ok": bool, "reason": str | None}, "broker": ..., "workers": ..., "beat": ...}`
+    :return: `{"store": {"ok": bool, "reason": str | None}, "broker": ..., "workers": ..., "beat": ...}`; where something is to be mended
+        that stops nothing yet, with `warning` (str).
     """
+    warning = None
     try:
+        memory = store.info("memory")
+        warning = unbounded(memory)
         reasons = {
-            "store": _store(store, settings),
+            "store": _store(store, settings, memory),
             "broker": broker(),
             "workers": _workers(store, settings),
             "beat": _beat(store, settings),
@@ -31,16 +35,19 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     except StoreUnavailable:
         down = "the store cannot be reached"
         reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
-    return {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
+    parts: dict[str, dict[str, object]] = {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
+    if warning:
+        parts["store"]["warning"] = warning
+    return parts
 
 
-def _store(store: Store, settings: Settings) -> str | None:
+def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> str | None:
     reason = unsafe(store)
     if reason and settings.allow_unsafe_store:
         return None
     if reason:
         return reason
-    if used_share(store.info("memory")) > settings.memory_watermark:
+    if used_share(memory) > settings.memory_watermark:
         return "the server's memory is nearly full: no new jobs are accepted"
     return None
 

@@ -1,22 +1,30 @@
 """Prometheus metrics from the store's counters: exact across processes and restarts, because each is counted in the script
-that makes the transition, and read here. Names and labels of the first three are the user's brief's."""
+that makes the transition, and only read here. Names and labels of the first three are the user's brief's.
+
+Series are bounded: the first tenants and workspaces have names, the rest are `_other` together (`series_of` in `lua/lib/base.lua`).
+A series that is known to come is there with zero before its first event: `increase()` sees no event that a series begins with.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pipeline_jobs.store.figures import load
+from pipeline_jobs.operation.canary import TENANT as CANARY
+from pipeline_jobs.states import TERMINAL, JobStatus
+from pipeline_jobs.store.figures import Scrape, scrape
 from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Upper bounds in ms, as in `lua/lib/base.lua`.
 BUCKETS_MS = (100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000)
+#: Names of the buckets in the store and in the text (there in seconds).
+_BOUNDS = (*((str(bound), f"{bound / 1000:g}") for bound in BUCKETS_MS), ("inf", "+Inf"))
 
 _TENANT = ("tenant", "workspace")
 _COUNTERS = {
@@ -30,6 +38,8 @@ _COUNTERS = {
         "Tries of webhooks by outcome: delivered, retried, dead (it was the last), gone (410), sender_lost (it comes again).",
         ("outcome",),
     ),
+    "canary_created": ("pipeline_canary_jobs_created", "Canary jobs sent; they are counted for no tenant.", ()),
+    "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs ended, by the status they ended in.", ("status",)),
 }
 _HISTOGRAMS = {
     "duration": ("pipeline_job_duration_seconds", "From the start of the run that ended the job to its end."),
@@ -37,115 +47,114 @@ _HISTOGRAMS = {
     "wait": ("pipeline_job_wait_seconds", "From acceptance to the first start."),
 }
 
+_ENDS = tuple(status.value for status in JobStatus if status in TERMINAL)
+WEBHOOK_OUTCOMES = ("delivered", "retried", "dead", "gone", "sender_lost")
+#: docs/schedules.md says when.
+SLOT_OUTCOMES = (
+    "fired", "manual", "missed", "overlap", "superseded", "overlap_queue_full", "rate_limited", "queue_full", "storage_full",
+    "webhooks_full", "store_full", "paused", "changed", "invalid",
+)  # fmt: skip
 
 #: Label for all that have no name of their own.
 OTHER = "_other"
 
-
-class JobCollector:
-    """Reads the store at each scrape. Series are bounded: the first tenants and workspaces by name, the rest together.
-
-    A name once given is kept (`named` in the store), and none is given after the last: a counter that moved from `_other` to a
-    name would make `_other` fall.
-    """
-
-    def __init__(self, store: Store, tenants: int, workspaces: int) -> None:
-        """:param tenants: most tenants by name. :param workspaces: most workspaces of each by name."""
-        self._store, self._tenants, self._workspaces = store, tenants, workspaces
-
-    def collect(self) -> Iterable[Metric]:
-        raw, gauges = self._read()
-        counters = bounded(raw, self._names(raw))
-        yield from _counters(counters)
-        yield from _histograms(counters)
-        for name, what, value in gauges:
-            yield GaugeMetricFamily(name, what, value=value)
-
-    def _names(self, raw: Mapping[str, int]) -> set[str]:
-        """Tenants (`acme`) and workspaces (`acme|main`) that have series of their own."""
-        names = self._store.names("named")
-        made = {tuple(field.split("|")[1:3]): value for field, value in raw.items() if field.startswith("created|")}
-        fresh: list[str] = []
-        # The busiest first: when the places run out, they have them.
-        for tenant, workspace in sorted(made, key=lambda who: -made[who]):
-            known = names.union(fresh)
-            if tenant not in known:
-                if sum("|" not in name for name in known) >= self._tenants:
-                    continue
-                fresh.append(tenant)
-            of_tenant = sum(name.startswith(tenant + "|") for name in known)
-            if f"{tenant}|{workspace}" not in known and of_tenant < self._workspaces:
-                fresh.append(f"{tenant}|{workspace}")
-        if fresh:
-            self._store.add_names(fresh, "named")
-        return names.union(fresh)
-
-    def _read(self) -> tuple[dict[str, int], list[tuple[str, str, float]]]:
-        counters, now = self._store.record("counters"), load(self._store)
-        late = now.schedules_late_seconds
-        gauges = [
-            ("pipeline_jobs_queued", "Jobs that wait.", float(now.queued)),
-            ("pipeline_jobs_running", "Jobs whose lease a worker holds.", float(now.leases)),
-            ("pipeline_slots", "Slots of the live workers on the queue `jobs`.", float(now.capacity)),
-            ("pipeline_oldest_queued_age_seconds", "Age of the job that has waited longest.", now.oldest_seconds or 0.0),
-            ("pipeline_schedules_late_seconds", "How long the schedule that is due for longest has not been looked at.", late),
-        ]
-        if now.max_concurrent_jobs is not None:
-            cap = float(now.max_concurrent_jobs)
-            gauges.append(("pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", cap))
-        return {name: int(value) for name, value in counters.items()}, gauges
+#: Of each kind of counter its values by their labels: `{"created": {("acme", "main"): 3}}`.
+Counts = dict[str, dict[tuple[str, ...], int]]
 
 
-def bounded(raw: Mapping[str, int], names: set[str]) -> dict[str, int]:
-    """The counters with everything that has no name of its own added up as `_other`; sums are kept."""
-    counters: dict[str, int] = defaultdict(int)
-    for field, value in raw.items():
-        kind, *labels = field.split("|")
-        if len(labels) >= 2:
-            tenant, workspace = labels[:2]
-            if tenant not in names:
-                labels[:2] = [OTHER, OTHER]
-            elif f"{tenant}|{workspace}" not in names:
-                labels[1] = OTHER
-        counters["|".join([kind, *labels])] += value
-    return counters
+def render(store: Store, workspaces: int = 20) -> bytes:
+    """The metrics of a cell as Prometheus text. Reads only.
 
-
-def render(store: Store, tenants: int = 100, workspaces: int = 20) -> bytes:
-    """The metrics of a cell as Prometheus text.
-
-    :param tenants: most tenants that have series by name; `workspaces` likewise, of each tenant.
+    :param workspaces: most workspaces of a tenant that have names, as the store has it from its settings.
 
     :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
     """
+    now = scrape(store)
+    counts = bounded(now.counters, now.names)
+    _add_zeros(counts, _full_tenants(now.names, workspaces))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(JobCollector(store, tenants, workspaces))
-    return generate_latest(registry)
+    registry.register(_Families(counts, _gauges(now)))
+    return generate_latest(registry) + "".join(_histograms(counts)).encode()
 
 
-def _counters(flat: Mapping[str, int]) -> Iterable[Metric]:
-    families = {name: CounterMetricFamily(metric, what, labels=labels) for name, (metric, what, labels) in _COUNTERS.items()}
-    for field, value in sorted(flat.items()):
-        name, *labels = field.split("|")
-        if name in families:
-            families[name].add_metric(labels, value)
-    return families.values()
+def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
+    """Name, meaning and value of each."""
+    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Those that could not start yet are counted apart.", now.ready
+    yield "pipeline_jobs_scheduled", "Jobs that wait for their time: their `run_at`, or the next attempt.", now.delayed
+    yield "pipeline_jobs_dependent", "Jobs that wait for others to end.", max(0, now.queued - now.ready - now.delayed)
+    yield "pipeline_jobs_running", "Jobs whose lease a worker holds.", now.leases
+    yield "pipeline_slots", "Slots of the live workers on the queue `jobs`.", now.capacity
+    yield "pipeline_oldest_queued_age_seconds", "Of the jobs that wait for a slot: how long the first has waited for it.", now.ready_seconds
+    late = "How long the schedule that is due for longest has not been looked at."
+    yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
+    if now.canary_seconds is not None:
+        yield "pipeline_canary_age_seconds", "How long ago a canary job came back.", now.canary_seconds
+    if now.max_concurrent_jobs is not None:
+        yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
 
 
-def _histograms(flat: Mapping[str, int]) -> Iterable[Metric]:
-    for name, (metric, what) in _HISTOGRAMS.items():
-        family = HistogramMetricFamily(metric, what, labels=_TENANT)
-        counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-        for field, value in flat.items():
-            kind, *labels = field.split("|")
-            if kind == name:
-                counts[labels[0], labels[1]][labels[2]] = value
-        for (tenant, workspace), by_bound in sorted(counts.items()):
-            bounds = [*(str(bound) for bound in BUCKETS_MS), "inf"]
-            totals = accumulate(by_bound.get(bound, 0) for bound in bounds)
-            buckets = [
-                ("+Inf" if bound == "inf" else f"{int(bound) / 1000:g}", float(total)) for bound, total in zip(bounds, totals, strict=True)
-            ]
-            seconds = flat.get(f"{name}_sum|{tenant}|{workspace}", 0) / 1000
-            family.add_metric([tenant, workspace], buckets=buckets, sum_value=seconds)
-        yield family
+def bounded(raw: Mapping[str, str], names: set[str]) -> Counts:
+    """The counters by kind and labels. What has no name of its own (older versions kept all apart) is added up as `_other`."""
+    counts: Counts = defaultdict(lambda: defaultdict(int))
+    for field, value in raw.items():
+        kind, *labels = field.split("|")
+        if len(labels) > 1:
+            tenant = labels[0]
+            if tenant == CANARY:
+                kind, labels = f"canary_{kind}", labels[2:]
+            elif tenant not in names:
+                labels[0] = labels[1] = OTHER
+            elif f"{tenant}|{labels[1]}" not in names:
+                labels[1] = OTHER
+        counts[kind][tuple(labels)] += int(value)
+    return counts
+
+
+def _full_tenants(names: set[str], workspaces: int) -> list[str]:
+    """Tenants whose next workspace has no name."""
+    named = Counter(tenant for tenant, bar, _ in (name.partition("|") for name in names) if bar)
+    return [name for name in names if "|" not in name and named[name] >= workspaces]
+
+
+def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
+    """What may come next begins with zero."""
+    jobs = {(OTHER, OTHER), *((tenant, OTHER) for tenant in full), *counts["created"], *(labels[:2] for labels in counts["completed"])}
+    slots = {labels[:2] for labels in counts["schedule_slots"]}
+    for kind, places, lasts in (
+        ("created", jobs, None), ("completed", jobs, _ENDS), ("schedule_slots", slots, SLOT_OUTCOMES),
+        ("crashes", {()}, None), ("leases_expired", {()}, None), ("webhook_deliveries", {()}, WEBHOOK_OUTCOMES),
+        ("canary_created", {()}, None), ("canary_completed", {()}, _ENDS),
+        ("duration_sum", jobs, None), ("wait_sum", jobs, None), ("schedule_lag_sum", slots, None),
+    ):  # fmt: skip
+        for place in places:
+            for labels in ((*place, last) for last in lasts) if lasts else (place,):
+                counts[kind].setdefault(labels, 0)
+
+
+class _Families:
+    """Counters and gauges as the library wants them."""
+
+    def __init__(self, counts: Counts, gauges: Iterable[tuple[str, str, float]]) -> None:
+        self._counts, self._gauges = counts, gauges
+
+    def collect(self) -> Iterator[Metric]:
+        for kind, (name, what, labels) in _COUNTERS.items():
+            family = CounterMetricFamily(name, what, labels=labels)
+            for values, count in sorted(self._counts[kind].items()):
+                family.add_metric(values, count)
+            yield family
+        for name, what, value in self._gauges:
+            yield GaugeMetricFamily(name, what, value=value)
+
+
+def _histograms(counts: Counts) -> Iterator[str]:
+    """Their text. Written here: there may be a hundred thousand lines, and the library takes 12 us for each. Names need no escaping."""
+    for kind, (name, what) in _HISTOGRAMS.items():
+        yield f"# HELP {name} {what}\n# TYPE {name} histogram\n"
+        found = counts[kind]
+        for (tenant, workspace), ms in sorted(counts[f"{kind}_sum"].items()):
+            labels = f'tenant="{tenant}",workspace="{workspace}"'
+            totals = list(accumulate(found.get((tenant, workspace, bound), 0) for bound, _ in _BOUNDS))
+            for (_, le), total in zip(_BOUNDS, totals, strict=True):
+                yield f'{name}_bucket{{le="{le}",{labels}}} {total}.0\n'
+            yield f"{name}_count{{{labels}}} {totals[-1]}.0\n{name}_sum{{{labels}}} {ms / 1000}\n"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.figures import load
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import is_canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Now:
 
 
 def now(store: Store, settings: Settings, tenant_id: str | None = None) -> Now:
-    """:param tenant_id: count this tenant's jobs only; None: all. Slots are those of the installation.
+    """:param tenant_id: count this tenant's jobs only; None: all but the platform's own canary. Slots are those of the installation.
 
     :raises StoreUnavailable:
     """
@@ -33,11 +34,19 @@ def now(store: Store, settings: Settings, tenant_id: str | None = None) -> Now:
 
 
 def tenants(store: Store, most: int) -> list[str]:
-    """Tenants that ever had a job, those with the most jobs first. Looks at every counter: not for a page that polls.
+    """Tenants that ever had a job, those with the most jobs first; the platform's own canary is none.
+
+    Looks at every counter: not for a page that polls.
 
     :raises StoreUnavailable:
     """
     made: Counter[str] = Counter()
+    # Who had jobs only before the index of tenants was kept is found by its counters.
     for field, value in store.fields_like("created|*", "counters"):
         made[field.split("|")[1]] += int(value)
+    # One more, for the canary's.
+    for tenant, jobs in store.top(most + 1, "tenants").items():
+        made[tenant] = max(made[tenant], jobs)
+    for tenant in ("_other", *filter(is_canary, list(made))):
+        del made[tenant]
     return [tenant for tenant, _ in made.most_common(most)]

@@ -9,7 +9,8 @@ arguments their names, and Python the names to call it by. A type says what Pyth
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events` and `--@admits` are groups of settings (`GROUPS`). `--@keys` says that the script is called with keys besides the prefix.
+`--@events`, `--@admits`, `--@names`, `--@storage` are groups of settings (`GROUPS`). `--@keys` says that the script is called with keys
+besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
 (`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
@@ -36,9 +37,17 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 LISTS = ("list", "pairs")
 
-#: Settings that some scripts are given: what Lua calls them, in order. `events`: the maximum number of events that a job's log and that a
-#: tenant's feed keep. `admits`: how long a hint may lie unclaimed, and the cap over all workers where the store has none.
-GROUPS: dict[str, tuple[str, ...]] = {"events": ("LOG_MOST", "FEED_MOST"), "admits": ("HINT_MS", "CAP")}
+#: Settings that some scripts are given, and what Lua calls them, in order.
+GROUPS: dict[str, tuple[str, ...]] = {
+    # The maximum number of events that a job's log and that a tenant's feed keep.
+    "events": ("LOG_MOST", "FEED_MOST"),
+    # How long a hint may lie unclaimed, and the cap over all workers where the store has none.
+    "admits": ("HINT_MS", "CAP"),
+    # The maximum number of tenants that have metrics by name, and of workspaces of each.
+    "names": ("NAMED_TENANTS", "NAMED_WORKSPACES"),
+    # The maximum number of bytes that a tenant without a limit of its own keeps (0: any).
+    "storage": ("STORAGE_MOST",),
+}
 
 _DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"(\w+)(?::(\w+))?(\?)?")

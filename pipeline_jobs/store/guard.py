@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import redis
+import structlog
 
 from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.settings import Settings
@@ -18,6 +19,8 @@ MEMORY_SECONDS = 1.0
 SAFETY_SECONDS = 60.0
 #: A place frees itself as jobs end and are purged; nobody can say when.
 FULL_RETRY_SECONDS = 30
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -32,12 +35,14 @@ class StoreGuard:
     _full: bool
     _unsafe: str | None
     _must_wait: bool
+    _warned: str | None
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store, self.settings = store, settings
         self._lock = threading.Lock()
         self._memory_at = self._safety_at = float("-inf")
         self._full, self._unsafe, self._must_wait = False, None, False
+        self._warned = None
 
     def check(self) -> bool:
         """Look at the server.
@@ -65,16 +70,38 @@ class StoreGuard:
                 trusted = self._unsafe or self.settings.allow_unsafe_store
                 self._must_wait = not trusted and not writes_before_it_answers(self.store)
                 self._safety_at = now
-            self._full = used_share(self.store.info("memory")) > self.settings.memory_watermark
+            memory = self.store.info("memory")
+            self._full = used_share(memory) > self.settings.memory_watermark
             self._memory_at = now
+            self._warn(unbounded(memory))
         finally:
             self._lock.release()
 
+    def _warn(self, warning: str | None) -> None:
+        """Once, until it changes."""
+        if warning and warning != self._warned:
+            logger.warning("the store has no limit of memory", hint=warning)
+        self._warned = warning
+
 
 def used_share(memory: Mapping[str, object]) -> float:
-    """Used part of maxmemory (0.0 when there is no limit)."""
-    limit = int(str(memory.get("maxmemory", 0)))
-    return int(str(memory.get("used_memory", 0))) / limit if limit else 0.0
+    """Used part of maxmemory; where that is 0, of the memory of the server's machine (0.0 where it does not tell)."""
+    limit = _number(memory, "maxmemory") or _number(memory, "total_system_memory")
+    return _number(memory, "used_memory") / limit if limit else 0.0
+
+
+def unbounded(memory: Mapping[str, object]) -> str | None:
+    """What to do about a server without a limit of memory; None: it has one."""
+    if _number(memory, "maxmemory"):
+        return None
+    return (
+        "maxmemory is 0, so the machine's memory is the limit, and beyond it the kernel ends the server: set maxmemory to what it may "
+        "have, half of its machine or container at most"
+    )
+
+
+def _number(memory: Mapping[str, object], name: str) -> int:
+    return int(str(memory.get(name) or 0))
 
 
 def writes_before_it_answers(store: Store) -> bool:

@@ -44,7 +44,10 @@ KEYS: dict[str, Key] = {
     ),
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
-    "blocked": Key("blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for a pipeline that is full."),
+    "blocked": Key(
+        "blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for full pipelines; noted under each of these."
+    ),
+    "blocking": Key("blocking", "set of pipelines", "Those with an entry in `blocked`. Written with it, left by the look that finds none."),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),
@@ -70,6 +73,9 @@ KEYS: dict[str, Key] = {
     "schedule_jobs": Key("schedule_jobs:{}", "set of job ids", "Jobs of a schedule that may not have ended, to see an overlap."),
     "schedule_log": Key("schedule_log:{}", "list", "What became of the last slots: outcome, ms, first, last, n, job, between bars."),
     "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
+    "ready_since": Key(
+        "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
+    ),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
@@ -87,7 +93,9 @@ KEYS: dict[str, Key] = {
     "max_concurrent_jobs": Key("max_concurrent_jobs", "int", "The installation's cap. Set as a process starts that has the setting."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
-    "named": Key("named", "set", "Tenants and workspaces that have metrics by name. Written at scrapes."),
+    "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
+    "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
+    "tenants": Key("tenants", "zset jobs->tenant", "Tenants that ever had a job, and how many. Written by accept, left by erase."),
     "usage": Key(
         "usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths)."
     ),
@@ -129,7 +137,8 @@ KEYS: dict[str, Key] = {
     "api_keys": Key("api_keys", "zset ms->key_id", "All API keys and when they were made. A member goes with its key."),
     "tenant_api_keys": Key("api_keys:{}", "zset ms->key_id", "Those of a tenant, or of `*`."),
     "api_keys_on": Key("api_keys_on", "string 1", "A key was made once: from then on the API asks for one. Never goes."),
-    "audit": Key("audit", "stream actor, action, target, detail", "The audit log; its oldest rows go when it is longer than AUDIT_ROWS."),
+    "audit": Key("audit", "stream actor, action, target, detail", "The audit log: keys, limits, webhooks, erasures. About 50,000 rows."),
+    "audit_work": Key("audit:work", "stream, likewise", "The audit log: schedules, jobs, batches, deliveries. About 10,000 rows."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.reader import Reader, mapping
 from pipeline_jobs.store.runner import Runner
 
@@ -28,9 +31,13 @@ class Page(Generic[Item]):
     next_cursor: str | None
 
     @classmethod
-    def of(cls, following: str, records: Sequence[Sequence[str]], make: Callable[[Mapping[str, str]], Item]) -> Page[Item]:
-        """Of what a script gave: the order where the next page begins, and flat records."""
-        return cls(tuple(make(mapping(flat)) for flat in records), write_cursor(int(following)) if following else None)
+    def of(cls, reply: Any, make: Callable[[Mapping[str, str]], Item], *, kind: str) -> Page[Item]:
+        """Of what a script replied: `next`, the order where the next page begins, and `records`. Those that cannot be read are left out.
+
+        :param kind: what they are (`job`), for the log.
+        """
+        items = tuple(readable(map(mapping, reply.records), make, kind=kind))
+        return cls(items, write_cursor(int(reply.next)) if reply.next else None)
 
 
 def highest_order(cursor: str | None) -> str:
@@ -59,16 +66,22 @@ def page(
     reply = store.run(
         "page", keys=[index], highest=highest_order(cursor), limit=limit, budget=BUDGET, record=store.keys(kind, ""), workspace=workspace_id
     )
-    return Page.of(reply.next, reply.records, make)
+    return Page.of(reply, make, kind=kind)
 
 
-def stream_page(store: Reader, key: str, cursor: str | None, limit: int, make: Callable[[str, Mapping[str, str]], Item]) -> Page[Item]:
-    """Entries of a stream, each made of its id and its fields.
+def stream_page(
+    store: Reader, keys: Sequence[str], cursor: str | None, limit: int, make: Callable[[tuple[str, Mapping[str, str]]], Item], *, kind: str
+) -> Page[Item]:
+    """Entries of streams that are read as one, each made of its id and its fields.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
     if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
         raise InvalidInput("cursor is not one that a list gave", field="cursor")
-    found = store.stream(limit + 1, key, before=cursor)
-    items = tuple(make(*entry) for entry in found[:limit])
-    return Page(items, found[limit - 1][0] if len(found) > limit else None)
+    streams = store.streams(limit + 1, [(key,) for key in keys], before=cursor)
+    found = list(islice(heapq.merge(*streams, key=_place, reverse=True), limit + 1))
+    return Page(tuple(readable(found[:limit], make, kind=kind)), found[limit - 1][0] if len(found) > limit else None)
+
+
+def _place(entry: tuple[str, object]) -> tuple[int, ...]:
+    return tuple(map(int, entry[0].split("-")))

@@ -80,6 +80,11 @@ class Reader:
         flat = self._call("ZRANGEBYSCORE", self.keys(key, *parts), f"{lowest:.0f}", "+inf", "WITHSCORES")
         return {member: int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
 
+    def top(self, most: int, key: str, *parts: str) -> dict[str, int]:
+        """The members of a sorted set with the highest scores, the highest first."""
+        flat = self._call("ZREVRANGE", self.keys(key, *parts), 0, most - 1, "WITHSCORES")
+        return {member: int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
+
     def due(self, now: int, most: int, key: str, *parts: str) -> list[str]:
         """The members of a sorted set of times (ms) whose time has come."""
         return list(self._call("ZRANGEBYSCORE", self.keys(key, *parts), "-inf", now, "LIMIT", 0, most))
@@ -103,10 +108,13 @@ class Reader:
         """Put more into it."""
         self._call("SADD", self.keys(key, *parts), *names)
 
-    def stream(self, most: int, key: str, *parts: str, before: str | None = None) -> list[tuple[str, dict[str, str]]]:
-        """The newest entries of a stream, the newest first. :param before: those before this id."""
+    def streams(self, most: int, indexes: Sequence[Sequence[str]], *, before: str | None = None) -> list[list[tuple[str, dict[str, str]]]]:
+        """The newest entries of streams, each by the name and the parts of its key, the newest first.
+
+        :param before: those before this id.
+        """
         highest = "+" if before is None else f"({before}"
-        return [(one, mapping(flat)) for one, flat in self._call("XREVRANGE", self.keys(key, *parts), highest, "-", "COUNT", most)]
+        return self._together([("XREVRANGE", self.keys(*index), highest, "-", "COUNT", most) for index in indexes])
 
     def info(self, section: str) -> dict[str, Any]:
         """What the server says of itself."""

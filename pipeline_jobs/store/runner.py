@@ -60,6 +60,8 @@ class Runner(Reader):
         self._groups = {
             "events": (settings.events_per_job, settings.events_per_tenant),
             "admits": (int(settings.hint_seconds * 1000), settings.max_concurrent_jobs),
+            "names": (settings.metrics_tenants, settings.metrics_workspaces),
+            "storage": (settings.max_storage_bytes_per_tenant,),
         }
         self._calls: dict[str, _Call] = {}
 

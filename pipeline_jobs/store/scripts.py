@@ -31,7 +31,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair",
+    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
     "rates", "pace", "dependencies", "hints", "queue", "ending", "admission", "settling", "accept", "schedules", "audit",
 )  # fmt: skip
 

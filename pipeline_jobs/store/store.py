@@ -71,6 +71,7 @@ class Store(Runner):
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
+        self._run_ms = _ms(settings.max_run_seconds)
         self._max_crashes = settings.max_crashes
         self._sender_rate = settings.submit_rate_per_key
         self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
@@ -152,9 +153,15 @@ class Store(Runner):
 
     # -- a run
 
-    def claim(self, job_id: str, fence: int, *, worker: str, run: str) -> Job | ClaimRefused:
-        """Take the lease of a dispatched job. Stale, doubled and forged hints are refused."""
-        reply = self.run("claim", id=job_id, fence=fence, worker=worker, run=run, lease_ms=self._lease_ms, schema=SCHEMA)
+    def claim(self, job_id: str, fence: int, *, worker: str, run: str, longest: Mapping[str, float] | None = None) -> Job | ClaimRefused:
+        """Take the lease of a dispatched job. Stale, doubled and forged hints are refused.
+
+        :param longest: pipelines whose runs may take another time than `max_run_seconds`, and that time in seconds.
+        """
+        reply = self.run(
+            "claim", id=job_id, fence=fence, worker=worker, run=run, lease_ms=self._lease_ms, schema=SCHEMA, run_ms=self._run_ms,
+            pipelines=[(name, _ms(seconds)) for name, seconds in (longest or {}).items()],
+        )  # fmt: skip
         if reply.became != "ok":
             return ClaimRefused(reply.why)
         return Job.from_mapping(mapping(reply.record))
@@ -215,7 +222,11 @@ class Store(Runner):
         error: str = WORKER_LOST,
         error_detail: Mapping[str, Any] | None = None,
     ) -> JobStatus | None:
-        """Give a running job back. :param why: `crash`, `retry` or `handback`. :return: its status now, or None: this run has no say."""
+        """Give a running job back.
+
+        :param why: `crash`, `retry`, `handback`, or `fault`: this machine cannot run it; it waits 1 s, then twice as long each time.
+        :return: its status now, or None: this run has no say.
+        """
         detail = error_detail or _worker_lost_detail(error)
         reply = self.run(
             "requeue", id=job_id, fence=fence, why=why, delay=_ms(delay_seconds), max_crashes=self._max_crashes, error=error,
@@ -340,6 +351,7 @@ class Store(Runner):
             found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
             self.client.delete(*found, *(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
             self.client.hdel(self.keys("limits"), tenant_id)
+            self.client.zrem(self.keys("tenants"), tenant_id)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""

@@ -17,6 +17,7 @@ from typing import NoReturn
 import requests
 from rich.console import Console
 
+from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept_secret
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.up import access, readiness, sample, stack
@@ -81,7 +82,7 @@ def run(environ: Mapping[str, str], console: Console, *, once: bool) -> int:
                 if once:
                     return 0 if completed else 1
                 exporter_port = start_exporter(supervisor, settings, console)
-                show_addresses(console, settings, exporter_port, f"{clips}/{clip.name}")
+                show_addresses(console, settings, exporter_port, f"{clips}/{clip.name}", flower_login(environ, settings))
                 serve(supervisor, console)
     return 0
 
@@ -186,7 +187,7 @@ def start_exporter(supervisor: Supervisor, settings: Settings, console: Console)
     return port
 
 
-def show_addresses(console: Console, settings: Settings, exporter_port: int | None, clip_url: str) -> None:
+def show_addresses(console: Console, settings: Settings, exporter_port: int | None, clip_url: str, login: str) -> None:
     """Where everything is, and how to submit another job."""
     api = api_address(settings)
     addresses = {
@@ -195,7 +196,7 @@ def show_addresses(console: Console, settings: Settings, exporter_port: int | No
         "docs": f"{api}/docs",
         "metrics": f"{api}/metrics",
         "health": f"{api}/health/ready",
-        "Flower": flower_address(settings),
+        "Flower": f"{flower_address(settings)} ({login})",
         "store": settings.redis_url,
     }
     if exporter_port is not None:
@@ -225,6 +226,19 @@ def api_address(settings: Settings) -> str:
     """Where this machine reaches the API, whatever address it listens on or is known by outside."""
     host = {"0.0.0.0": stack.LOOPBACK, "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - compared, not bound
     return f"http://{stack.bracketed(host)}:{settings.http_port}"
+
+
+def flower_login(environ: Mapping[str, str], settings: Settings) -> str:
+    """How to sign in to Flower, for people; `flowerconfig.py` decides likewise.
+
+    :raises ConfigurationError: its password cannot be kept.
+    """
+    own = next((name for name in ("FLOWER_BASIC_AUTH", "FLOWER_AUTH") if environ.get(name)), "")
+    if own:
+        return f"sign in as {own} says"
+    if settings.flower_password:
+        return f"sign in as {FLOWER_USER} with PIPELINE_FLOWER_PASSWORD"
+    return f"sign in as {FLOWER_USER} with the password {kept_secret(settings.data_dir / FLOWER_PASSWORD)}"
 
 
 def flower_address(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,11 @@ from pipeline_jobs.up.processes import Command
 LOOPBACK = "127.0.0.1"
 #: What the local stack switches on, whatever the environment says.
 FLAGS = {"ENABLE_PIPELINE_JOB_QUEUE": "1", "ENABLE_PIPELINE_RUN_API": "1", "PIPELINE_ALLOW_PRIVATE_URLS": "1"}
+MIB = 1024**2
+#: The least and the most memory that the embedded server is given, in bytes.
+SERVER_LEAST, SERVER_MOST = 256 * MIB, 2048 * MIB
+#: What the container that this runs in may have, if it is one: bytes, or `max`.
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 #: Mingle asks other workers for a second what they revoked; our cancels are in the store.
 WORKER = ("--without-mingle", "--loglevel=INFO")
 #: The checkout: `celery_app.py`, `wsgi.py`, `flowerconfig.py` and the sample lie there.
@@ -54,8 +60,6 @@ def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
 def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[str, int]) -> dict[str, str]:
     """The environment of every process: ours, with what was decided here."""
     return {
-        # Flower refuses its REST API without a login; it listens on loopback only here.
-        "FLOWER_UNAUTHENTICATED_API": "true",
         **environ,
         **FLAGS,
         **{setting: str(port) for setting, port in ports.items()},
@@ -65,6 +69,20 @@ def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[s
     }
 
 
+def machine_memory() -> int:
+    """Bytes of memory that this machine has, or the container that this runs in."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):
+        return total
+
+
+def server_memory() -> int:
+    """`maxmemory` of the embedded server: it shares the machine with the workers."""
+    return min(max(machine_memory() // 4, SERVER_LEAST), SERVER_MOST)
+
+
 def server(settings: Settings) -> Command:
     """The embedded server: every write is on the disk before it is answered, nothing is ever evicted, data is kept over restarts."""
     data = settings.data_dir / "redis"
@@ -72,6 +90,7 @@ def server(settings: Settings) -> Command:
     argv = [
         str(get_binary_path()), "--bind", LOOPBACK, "--port", str(settings.redis_port), "--dir", str(data),
         "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",
+        "--maxmemory", str(server_memory()),
         # A record with a long URL or result takes half the memory.
         "--hash-max-listpack-value", "1024",
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from flask_openapi.openapi import OpenAPI
 from pipeline_jobs import __version__
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web import problems, ui
-from pipeline_jobs.web.access import auth, origin
+from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
     artifacts,
     audit,
@@ -83,6 +83,7 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     )
     origin.install(app, settings)
     auth.install(app, access)
+    ids.install(app)
     problems.install(app)
     modules = (
         jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, uploads, keys, tenants, webhooks,

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs.exceptions import (
+    DiskFull,
     EndpointDisabled,
     IdTaken,
     InvalidInput,
@@ -51,6 +52,9 @@ CONTENT_TYPE = "application/problem+json"
 #: Before a client asks a store again that was down, in seconds.
 STORE_RETRY_SECONDS = 5
 
+#: Before a client tries again that found the disk full, in seconds: room comes as ended jobs are purged, or from an operator.
+DISK_RETRY_SECONDS = 300
+
 #: Before a client tries again that found another writer at its upload, in seconds.
 LOCKED_RETRY_SECONDS = 2
 
@@ -80,6 +84,7 @@ _STATUS: Mapping[type[PipelineJobsError], int] = {
     StoreFull: 503,
     TryLater: 429,
     IdTaken: 503,
+    DiskFull: 507,
 }
 
 _CODES: Mapping[int, str] = {
@@ -233,6 +238,8 @@ def _known(error: PipelineJobsError) -> Response:
         headers = {"Retry-After": str(LOCKED_RETRY_SECONDS)}
     elif isinstance(error, UploadTooLarge):
         members["field"] = "Upload-Length" if "Upload-Length" in error.message else "body"
+    elif isinstance(error, DiskFull):
+        headers = {"Retry-After": str(DISK_RETRY_SECONDS)}
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}
     return problem(status, error.code, error.message, headers=headers, **members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,14 @@ from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.webhooks.signing import Draw
 from pipeline_jobs.webhooks.targets import origin
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.
 LEASE_MS = 10_000
+DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 STATUSES = ("pending", "delivered", "dead")
 PAGE = 500
 
@@ -116,7 +119,7 @@ class Ledger:
 
     def get(self, delivery_id: str) -> Delivery:
         """:raises UnknownDelivery:"""
-        flat = self._store.record("delivery", delivery_id)
+        flat = self._store.record("delivery", delivery_id) if DELIVERY_ID.fullmatch(delivery_id) else {}
         if not flat:
             raise UnknownDelivery
         return _delivery(flat, self._store.lines("delivery_attempts", delivery_id))
@@ -138,7 +141,7 @@ class Ledger:
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send it (again) now. :raises UnknownDelivery:"""
-        if self._store.run("webhooks_redeliver", id=delivery_id) == "unknown":
+        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", id=delivery_id) == "unknown":
             raise UnknownDelivery
         return self.get(delivery_id)
 
@@ -155,7 +158,7 @@ class Ledger:
         """With their tries; those that are gone are left out."""
         there = [flat for flat in records if flat]
         attempts = self._store.lists("delivery_attempts", [flat["delivery_id"] for flat in there])
-        return tuple(map(_delivery, there, attempts))
+        return tuple(readable(zip(there, attempts, strict=True), lambda row: _delivery(*row), kind="delivery"))
 
 
 def erase(store: Store, tenant_id: str) -> None:

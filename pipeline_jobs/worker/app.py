@@ -111,7 +111,7 @@ def _parts(app: JobsCelery, settings: Settings) -> Jobs:
 
     @cache
     def artifacts() -> ArtifactStore:
-        return ArtifactStore(settings.artifacts_root, settings.base_url, key())
+        return ArtifactStore(settings.artifacts_root, settings.base_url, key(), settings.disk_reserve)
 
     registry = pipelines.registry
     client = Client(store, registry, settings)

@@ -13,7 +13,7 @@ from celery.worker.state import task_ready
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE
+from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 
 logger = get_logger(__name__)
 
@@ -26,16 +26,32 @@ class JobRequeuedSignal(Ignore):
     """The run ended and the job waits again; the record says so already."""
 
 
+class JobGivenUpSignal(Ignore):
+    """The store was away for so long that the run gave up; the record does not say so yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class LostRun:
     """A run whose process died, for `Store.requeue`."""
 
     job_id: str
     fence: int
-    #: `crash`, or `handback` where the worker itself ended it because the store was away.
+    #: `crash`, `handback` where the worker itself ended it because the store was away, or `fault` where the run did.
     why: str
     error: str
     detail: dict[str, Any]
+
+
+class TickRequest(Request):
+    """The request of a tick of maintenance."""
+
+    def acknowledge(self) -> None:
+        """As of jobs. An acknowledgement after a lost connection, on a channel that is closed, is an AttributeError besides."""
+        queue = self.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)
+        if queue is not None and queue.no_ack:
+            self.acknowledged = True
+        else:
+            super().acknowledge()
 
 
 class JobRequest(Request):
@@ -67,6 +83,8 @@ class JobRequest(Request):
             return self._ended_as("task-revoked", terminated=False, signum=None, expired=False)
         if isinstance(error, JobRequeuedSignal):
             return self._ended_as("task-retried", exception=str(error), traceback="")
+        if isinstance(error, JobGivenUpSignal):
+            return self._given_up(error)
         if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)):
             return self._worker_lost(error)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
@@ -91,6 +109,12 @@ class JobRequest(Request):
             self._ended_as("task-failed", exception=repr(error), traceback="")
         else:
             self._ended_as("task-retried", exception=repr(error), traceback="")
+
+    def _given_up(self, error: JobGivenUpSignal) -> None:
+        """Not the job's fault: it is handed back as soon as the store is there, before its lease ends and a crash is counted."""
+        if self.app.jobs.keeper:
+            self.app.jobs.keeper.owe(LostRun(self.id, self.fence or 1, "fault", "", {}))
+        self._ended_as("task-retried", exception=str(error), traceback="")
 
     def _ended_as(self, event: str, **fields: Any) -> None:
         task_ready(self)

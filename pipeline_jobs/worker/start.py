@@ -12,7 +12,8 @@ from billiard.util import set_pdeathsig
 from celery import current_app
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 
-from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
+from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
@@ -25,6 +26,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     if jobs is None:
         return
     _refuse_unsafe(jobs)
+    _refuse_wrong_artifacts(jobs)
     jobs.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
@@ -43,6 +45,14 @@ def _refuse_unsafe(jobs: Jobs) -> None:
         return
     if reason and not jobs.settings.allow_unsafe_store:
         raise SystemExit(f"this worker does not start: {reason} (PIPELINE_ALLOW_UNSAFE_STORE=1 overrides)")
+
+
+def _refuse_wrong_artifacts(jobs: Jobs) -> None:
+    """:raises SystemExit: no artifact could ever be stored: each job would fail or wait, and nobody would know why."""
+    try:
+        check_root(jobs.settings.artifacts_root)
+    except ConfigurationError as error:
+        raise SystemExit(f"this worker does not start: {error}") from None
 
 
 def child_started(**_: Any) -> None:

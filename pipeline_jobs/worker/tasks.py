@@ -15,7 +15,7 @@ from pipeline_jobs.operation.maintenance import sweep_workdirs
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
-from pipeline_jobs.worker.request import JobCancelledSignal, JobRequeuedSignal
+from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
 
 #: Ticks that may wait: more would only say the same again.
@@ -26,6 +26,9 @@ class Tick(Task):
     """A task of maintenance. On the store's own server its message goes through a script, so that it gets through when that is full."""
 
     abstract = True
+    Request = "pipeline_jobs.worker.request:TickRequest"
+    #: Flower's newest rows are jobs: a tick would be most of them.
+    send_events = False
 
     def apply_async(self, args: Any = None, kwargs: Any = None, *, expires: Any = None, **options: Any) -> Any:
         """:return: an `AsyncResult`, or None where a script sent it."""
@@ -117,6 +120,8 @@ class JobTask(Task):
             raise JobCancelledSignal(outcome.error or "cancelled")
         if outcome.ending is Ending.REQUEUED:
             raise JobRequeuedSignal(outcome.error or "will be tried again")
+        if outcome.ending is Ending.GAVE_UP:
+            raise JobGivenUpSignal(outcome.error or "the store is away")
         raise Ignore(f"nothing to do: {outcome.error}")
 
     def _adopt(self, client: Client) -> int:

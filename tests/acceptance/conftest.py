@@ -10,12 +10,13 @@ import pytest
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import create_celery
+from tests.bodies import MODULE
 from tests.stack import Stack
 
 #: Short times, so that a test of a lease does not wait a minute for it.
 QUICK: dict[str, Any] = {
     "lease_seconds": 4.0, "announce_seconds": 0.25, "rescue_seconds": 0.5, "cleanup_seconds": 0.5, "hint_seconds": 5.0,
-    "cancel_grace_seconds": 2.0, "canary_seconds": 0.0,
+    "cancel_grace_seconds": 2.0, "canary_seconds": 0.0, "modules": f"examples.demo_pipelines,{MODULE}",
 }  # fmt: skip
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.demo_pipelines import SLEEP
 from pipeline_jobs.states import JobStatus
+from tests.acceptance.publishes import MODULE, TEXT
+from tests.bodies import HOLD
 from tests.stack import Api, Stack
 from tests.waiting import until
 
@@ -27,19 +29,22 @@ def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
     stack = make_stack()
     api = stack.api()
     stack.worker("jobs", "--autoscale=2,1")
-    job = create(api, params={"seconds": 3.0, "steps": 60, "echo": "é"}, tenant_id="acme", tags=["x"])
+    job = create(api, pipeline="hold", params={"words": 4, "echo": "é"}, tenant_id="acme", tags=["x"])
     path = f"/pipeline/jobs/{job['job_id']}"
     assert re.fullmatch(r"job_\d+_[0-9a-f]{8}", str(job["job_id"]))
     assert (job["status"], job["progress"], job["result"]) == ("queued", 0.0, None)
+    for word in range(4):
+        # Each step is seen before the next one is made: progress is written at intervals, the last value of each.
+        until(lambda word=word: api.get(path).json()["message"] == f"{word} of 4 words", "the progress")
+        stack.tell(str(job["job_id"]))
     until(lambda: api.get(path).json()["status"] == "completed", "the end")
     log = api.get(f"{path}/events").json()
     kinds = [event["type"].removeprefix("job.") for event in log["events"]]
     assert (kinds[:3], kinds[-1], log["complete"]) == (["created", "started", "stage"], "completed", True)
     begun = [event["data"]["stage"] for event in log["events"] if event["type"] == "job.stage"]
-    assert begun == [stage.name for stage in SLEEP.stages]
+    assert begun == [stage.name for stage in HOLD.stages]
     told = [event["data"]["progress"] for event in log["events"]]
     assert (told, told[-2:]) == (sorted(told), [100.0, 100])
-    # Three seconds, two a second; a busy machine may leave one out.
     assert len(set(told)) >= 5
     body = api.get(path).json()
     assert body["result"] == {"success": True, "data": {**body["result"]["data"], "echo": "é"}}
@@ -72,6 +77,23 @@ def test_with_the_queue_off_run_works_in_process_without_any_server(make_stack: 
     off = api.post("/pipeline/jobs", {"pipeline": "sleep"})
     assert off.status_code == 404
     assert "ENABLE_PIPELINE_JOB_QUEUE" in off.json()["detail"]
+
+
+def test_with_the_queue_off_and_no_key_set_links_are_good_in_every_process_and_after_a_restart(make_stack: MakeStack) -> None:
+    stack = make_stack(enable_job_queue=False, redis_url="redis://127.0.0.1:1/0", secret_key="", modules=MODULE)
+    apis = [stack.api() for _ in range(2)]
+    links = []
+    for api in apis:
+        done = api.post("/pipeline/run", {"pipeline": "note"})
+        assert done.status_code == 200, done.text
+        links.append(urlsplit(done.json()["data"]["link"]))
+    apis.append(stack.api())
+    for link in links:
+        path = f"{link.path}?{link.query}"
+        assert [api.get(path).text for api in apis] == [TEXT] * 3
+        assert apis[0].get(path[:-1] + ("A" if path[-1] != "A" else "B")).status_code == 404
+    kept = stack.settings.data_dir / "signing-key"
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack) -> None:

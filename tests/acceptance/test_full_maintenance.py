@@ -26,7 +26,7 @@ def test_ticks_that_wait_as_the_server_fills_kill_nobody_and_cleanup_goes_on(mak
             client.config_set("maxmemory", "1mb")
             assert stack.client.cancel(job.job_id).status is JobStatus.CANCELLED
             os.kill(worker.pid, signal.SIGCONT)
-            until(lambda: not client.exists(stack.client.store.keys("job", job.job_id)), "the purge on a full server", 20)
+            until(lambda: not client.exists(stack.client.store.keys("job", job.job_id)), "the purge on a full server")
         assert [process.poll() for process in (worker, beat)] == [None, None]
     finally:
         own.stop()

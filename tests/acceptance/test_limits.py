@@ -33,7 +33,7 @@ def test_a_tenants_cap_is_raised_by_the_api_and_it_is_paused_by_the_command_line
     answer = api.put("/pipeline/tenants/a/limits", {"max_concurrent": 2})
     assert answer.status_code == 200, answer.text
     until(lambda: running_of(stack, "a") == 2, "the second")
-    done = stack.celery("control", "tenant_limits", "a", '{"paused": true}')
+    done = stack.control("tenant_limits", "a", '{"paused": true}')
     assert done.returncode == 0, done.stdout + done.stderr
     assert stack.client.limits("a") == TenantLimits(paused=True)
     assert running_of(stack, "a") == 2
@@ -46,7 +46,7 @@ def test_a_tenants_cap_is_raised_by_the_api_and_it_is_paused_by_the_command_line
     assert api.put("/pipeline/tenants/a/limits", {}).ok
     shown = api.get(f"/pipeline/jobs/{waiting['job_id']}").json()
     assert (shown["reason"], shown["queue"]["limit"], shown["queue"]["current"]) == ("pipeline_concurrency", 3, 3)
-    done = stack.celery("control", "pipeline_limit", "sleep", "4")
+    done = stack.control("pipeline_limit", "sleep", "4")
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: running_of(stack, "a") == 3, "the third")
     done = stack.celery("jobs", "pipeline", "sleep", "--declared")

@@ -37,14 +37,15 @@ def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(m
         assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED).status is JobStatus.COMPLETED
     assert stack.app.AsyncResult(quick[0]).state == "SUCCESS"
 
-    long = stack.submit(params={"seconds": 60, "steps": 600})
+    long = stack.submit(params={"seconds": 600, "steps": 6000})
     stack.until_status(long.job_id, JobStatus.RUNNING)
-    stack.celery("control", "revoke", long.job_id)
+    assert stack.control("revoke", long.job_id).returncode == 0
     assert stack.until_status(long.job_id, JobStatus.CANCELLED).cancel_requested
 
-    held = [stack.submit(params={"seconds": 3, "steps": 30}).job_id for _ in range(2)]
+    held = [stack.hold().job_id for _ in range(2)]
     until(lambda: stack.running() == 2, "both to run")
     os.killpg(first.pid, signal.SIGKILL)
+    stack.tell(*held)
     stack.worker("other", "--autoscale=2,2")
     for job_id in held:
         job = stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED)
@@ -56,10 +57,12 @@ def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stac
     stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=4)
     stack.maintenance()
     stack.worker("jobs", "--autoscale=2,2")
-    before = [stack.submit(params={"seconds": 1}).job_id for _ in range(6)]
+    before = [stack.hold().job_id for _ in range(6)]
+    until(lambda: stack.running() == 2, "both slots busy")
     rabbit.kill()
     meanwhile = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(3)]
     rabbit.start()
+    stack.tell(*before)
     for job_id in before + meanwhile:
         assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
     assert differences(stack.client.store) == []

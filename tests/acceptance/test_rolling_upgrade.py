@@ -37,11 +37,10 @@ def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_s
         ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
         assert (ended.worker or "").split("/")[0] == "new@test"
         assert (ended.attempt, ended.crashes) == (1, 0)
-    ran_on = set()
-    for _ in range(10):
-        common = [stack.submit(params={"seconds": 0.3}).job_id for _ in range(8)]
-        ran_on |= {(stack.until_status(job_id, JobStatus.COMPLETED).worker or "").split("/")[0] for job_id in common}
-        if len(ran_on) == 2:
-            break
+    # As many as both have slots together.
+    common = [stack.hold().job_id for _ in range(8)]
+    until(lambda: stack.running() == 8, "all slots of both to be busy")
+    stack.tell(*common)
+    ran_on = {(stack.until_status(job_id, JobStatus.COMPLETED).worker or "").split("/")[0] for job_id in common}
     assert ran_on == {"old@test", "new@test"}
     assert differences(stack.client.store) == []

@@ -125,7 +125,7 @@ def test_a_stop_ends_streams_at_once_and_tells_sockets_to_come_back(make_stack: 
         stack._processes[-1].send_signal(signal.SIGTERM)
         assert [line for line in lines if line.startswith(b"data:")][1:] == []
     assert closing_code(socket) == 1001
-    stack._processes[-1].wait(30)
+    stack._processes[-1].wait(60)
 
 
 def test_places_are_capped_and_come_back_when_clients_leave(make_stack: MakeStack) -> None:
@@ -145,7 +145,7 @@ def test_places_are_capped_and_come_back_when_clients_leave(make_stack: MakeStac
             return answer.status_code == 200
 
     # Nothing is written meanwhile: that the readers have left is seen at their connections.
-    until(admitted, "a place", 10)
+    until(admitted, "a place")
 
 
 def test_a_key_that_is_revoked_ends_its_streams(make_stack: MakeStack) -> None:
@@ -168,7 +168,7 @@ def test_a_key_that_is_revoked_ends_its_streams(make_stack: MakeStack) -> None:
         return not socket.connected
 
     told.percent = 1.0  # type: ignore[attr-defined]
-    until(told, "the end of the stream", 30)
+    until(told, "the end of the stream")
     assert closing_code(socket) == 4401
     assert api.get(f"/pipeline/jobs/{job_id}/events?token={token}").status_code == 401
     assert token not in stack.log("api")

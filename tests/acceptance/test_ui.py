@@ -44,8 +44,8 @@ def sign_in(browser: Visit, text: str) -> None:
     expect(browser.page.get_by_role("heading", name="Latest jobs")).to_be_visible()
 
 
-def submit(browser: Visit, params: str, tags: str = "") -> str:
-    browser.go(f"{UI}/submit?pipeline=sleep")
+def submit(browser: Visit, params: str, tags: str = "", pipeline: str = "sleep") -> str:
+    browser.go(f"{UI}/submit?pipeline={pipeline}")
     browser.page.get_by_label("As JSON").fill(params)
     if tags:
         browser.page.get_by_text("Priority and tags").click()
@@ -67,8 +67,9 @@ def test_a_tenant_signs_in_submits_follows_cancels_and_deletes(make_stack: MakeS
     with visit(api.url) as browser:
         page = browser.page
         sign_in(browser, text)
-        done = submit(browser, '{"seconds": 2, "steps": 40, "echo": "hello"}', "weekly")
+        done = submit(browser, '{"echo": "hello"}', "weekly", "hold")
         page.evaluate("window.same = 1")
+        stack.tell(done)
         expect(badge(browser)).to_have_text("completed")
         expect(page.locator("pre").first).to_contain_text('"echo": "hello"')
         assert page.evaluate("window.same") == 1, "the page was loaded anew"
@@ -171,24 +172,87 @@ def test_polls_pause_while_nobody_looks_and_a_revoked_key_ends_the_visit(make_st
         expect(page.get_by_label("API key")).to_be_visible()
 
 
+#: Phones to wide desks, and both sides of each width at which the styles change.
+WIDTHS = (320, 390, 575, 576, 640, 641, 700, 767, 768, 900, 1023, 1024, 1060, 1090, 1279, 1280, 1536)
+#: Least room at both sides of what is read, in px.
+GUTTER = 12
+#: What of the page can be seen nearer to an edge than so: texts, pictures, fields, cards, cut to the boxes that scroll or hide them.
+NEAR_THE_EDGE = """(gutter) => {
+  const found = [];
+  const look = (node, rect) => {
+    let left = rect.left, right = rect.right;
+    for (let box = node.parentElement; box && box !== document.body; box = box.parentElement) {
+      if (getComputedStyle(box).overflowX === 'visible') continue;
+      const cut = box.getBoundingClientRect();
+      left = Math.max(left, cut.left); right = Math.min(right, cut.right);
+    }
+    const seen = rect.height > 0 && right - left > 1 && right > 0;
+    const what = `${left}-${right}: ${node.textContent || node.outerHTML}`.slice(0, 80);
+    if (seen && (left < gutter || right > innerWidth - gutter)) found.push(what);
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    for (const rect of range.getClientRects()) look(texts.currentNode, rect);
+  }
+  const boxes = 'img, svg, canvas, video, audio, input, select, textarea, button, progress, pre, .card, .chip, .note, .empty';
+  for (const box of document.querySelectorAll(boxes)) look(box, box.getBoundingClientRect());
+  return found;
+}"""
+
+#: The page has taken a new width: its charts are drawn anew by an observer, a frame later.
+SETTLED = """(width) => innerWidth === width
+  && [...document.querySelectorAll('[data-chart]')].every((place) => place.querySelector('.u-wrap')?.offsetWidth === place.clientWidth)"""
+
+
+def fits(browser: Visit, path: str) -> list[tuple[int, Any]]:
+    """What is wrong with a page, by width: it is scrolled sideways, or something is too near to an edge."""
+    browser.go(path)
+    wrong: list[tuple[int, Any]] = []
+    for width in WIDTHS:
+        browser.page.set_viewport_size({"width": width, "height": 800})
+        until(lambda at=width: browser.page.evaluate(SETTLED, at), f"{path} to take {width} px")
+        wide = browser.page.evaluate("document.documentElement.scrollWidth")
+        wrong += [(width, f"{wide} px wide")] if wide > width else []
+        wrong += [(width, one) for one in browser.page.evaluate(NEAR_THE_EDGE, GUTTER)]
+    return wrong
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_a_phone_and_a_desk(make_stack: MakeStack, scheme: Any) -> None:
-    stack = make_stack()
-    api = stack.api()
-    long = "https://media.example/" + "a-long-name-without-an-end" * 12 + ".mp4"
+def test_every_page_fits_every_width_with_room_at_both_sides(make_stack: MakeStack, scheme: Any) -> None:
+    stack = make_stack(max_concurrent_jobs=1000, announce_seconds=1000.0)
+    api, store = stack.api(), stack.client.store
+    _, text = KeyStore(store).create(ALL, Role.ADMIN, actor="test")
+    store.announce("w", 1000, [])
+    word = "a-long-name-without-an-end" * 12
+    url, tenant = f"https://media.example/{word}.mp4", "t" * 64
+    new = NewJob(url=url, tenant_id=tenant, workspace_id="w" * 64, tags=("x" * 64,), metadata={"k" * 200: "v" * 200})
+    jobs = [stack.client.submit(new).job_id for _ in range(3)]
+    data = {"transcript": word, "summary": word, "title": word, "keywords": [word], "segments": [{"start": 0, "text": word}]}
+    detail = {"code": "x" * 64, "message": word, "stage": "fetch", "retryable": True}
+    ends: list[dict[str, Any]] = [
+        {"status": JobStatus.COMPLETED, "result": {"success": True, "data": {**data, "warnings": [word]}}},
+        {"status": JobStatus.FAILED, "error": word, "error_detail": detail},
+    ]
+    for job_id, end in zip(jobs, ends, strict=False):
+        claimed = store.claim(job_id, stack.client.get(job_id).fence, worker="w", run="r")
+        assert not isinstance(claimed, ClaimRefused)
+        store.finish(job_id, claimed.fence, end.pop("status"), **end)
     with visit(api.url, color_scheme=scheme) as browser:
-        new = NewJob(url=long, tenant_id="t" * 64, workspace_id="w" * 64, tags=("x" * 64,), metadata={"k" * 200: "v" * 200})
-        job = stack.client.submit(new)
-        pages = (UI, f"{UI}/jobs", f"{UI}/jobs/{job.job_id}", f"{UI}/submit", f"{UI}/tenants/{'t' * 64}", f"{UI}/jobs?tenant_id=none")
-        for width in (390, 1280):
-            browser.page.set_viewport_size({"width": width, "height": 800})
-            for path in pages:
-                browser.go(path)
-                assert browser.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+        wrong = {"sign-in": fits(browser, UI)}
+        sign_in(browser, text)
+        paths = (
+            UI, f"{UI}?tenant_id={tenant}", f"{UI}/jobs", f"{UI}/jobs?tenant_id=none", *(f"{UI}/jobs/{job_id}" for job_id in jobs),
+            f"{UI}/submit", f"{UI}/submit?pipeline=sleep", f"{UI}/tenants/{tenant}", f"{UI}/tenants/*",
+        )  # fmt: skip
+        wrong |= {path: fits(browser, path) for path in paths}
+        browser.quiet()
+        wrong["problem"] = fits(browser, f"{UI}/jobs/job_1_a")
+        assert {path: found for path, found in wrong.items() if found} == {}
         ground = browser.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         red = int(re.findall(r"\d+", ground)[0])
         assert (red < 60) is (scheme == "dark")
-        browser.quiet()
 
 
 def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -33,17 +34,16 @@ def test_a_job_runs_and_its_result_progress_and_tenant_are_told_alike(make_stack
 
 def test_asyncresult_agrees_with_the_record_in_every_state(make_stack: MakeStack) -> None:
     stack = make_stack()
-    waiting = stack.submit(params={"seconds": 30, "steps": 300})
+    waiting = stack.hold()
     result = stack.app.AsyncResult(waiting.job_id)
     assert (result.state, result.ready(), result.info["status"]) == ("PENDING", False, "queued")
     with pytest.raises(CeleryTimeoutError):
         result.get(timeout=0.1)
     stack.worker("jobs", "--autoscale=1,1")
     stack.until_status(waiting.job_id, JobStatus.RUNNING)
-    until(lambda: result.state == "PROGRESS", "progress")
-    assert result.info["stage"] == "sleep"
+    until(lambda: result.state == "PROGRESS" and result.info["progress"] > 0, "progress")
+    assert result.info["stage"] == "hold"
     assert result.info["tenant_id"] == "default"
-    assert result.info["progress"] > 0
     result.revoke()
     with pytest.raises(TaskRevokedError):
         result.get(timeout=60)
@@ -66,7 +66,7 @@ def test_never_more_jobs_run_than_autoscale_allows_and_control_autoscale_changes
     until(lambda: stack.running() == 3, "3 running")
     assert len(stack.inspect("active")) == 3
     assert stack.client.store.client.zcard(stack.client.store.keys("hints")) == 0
-    assert stack.celery("control", "autoscale", "6", "1").returncode == 0
+    assert stack.control("autoscale", "6", "1").returncode == 0
     until(lambda: stack.running() == 6, "6 running")
     until(lambda: len(stack.inspect("active")) == 6, "6 active")
 
@@ -75,12 +75,19 @@ def test_the_cap_holds_over_two_workers(make_stack: MakeStack) -> None:
     stack = make_stack(max_concurrent_jobs=4)
     stack.worker("one", "--autoscale=3,1")
     stack.worker("two", "--autoscale=3,1")
-    seen = set()
-    for _ in range(12):
-        stack.submit(params={"seconds": 0.4})
-    while stack.client.store.client.zcard(stack.client.store.keys("status", "completed")) < 12:
+    seen: set[int] = set()
+    jobs = [stack.hold().job_id for _ in range(12)]
+    until(lambda: stack.running() == 4, "4 running")
+    assert stack.client.store.client.zcard(stack.client.store.keys("hints")) == 0
+    # As they end, others take their places: each of the twelve is told as soon as it may start.
+    stack.tell(*jobs)
+
+    def all_ended() -> bool:
         seen.add(stack.running())
-    assert max(seen) == 4
+        return int(stack.client.store.client.zcard(stack.client.store.keys("status", "completed"))) == 12
+
+    until(all_ended, "all to end")
+    assert max(seen) <= 4
 
 
 def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_consumes_jobs_only(make_stack: MakeStack) -> None:
@@ -101,10 +108,10 @@ def test_a_cancel_stops_a_running_job_and_the_next_one_runs(make_stack: MakeStac
     if how == "client":
         stack.client.cancel(job.job_id)
     elif how == "celery revoke":
-        assert stack.celery("control", "revoke", job.job_id).returncode == 0
+        assert stack.control("revoke", job.job_id).returncode == 0
     else:
         name = "SIGKILL" if "KILL" in how else "SIGTERM"
-        assert stack.celery("control", "terminate", name, job.job_id).returncode == 0
+        assert stack.control("terminate", name, job.job_id).returncode == 0
     ended = stack.until_status(job.job_id, JobStatus.CANCELLED)
     assert ended.tenant_id == "acme"
     stack.until_status(following.job_id, JobStatus.COMPLETED)
@@ -120,6 +127,20 @@ def test_a_stage_that_ignores_a_cancel_is_interrupted(make_stack: MakeStack) -> 
     stack.client.cancel(job.job_id)
     stack.until_status(job.job_id, JobStatus.CANCELLED)
     stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+
+
+def test_a_stage_that_holds_the_gil_is_killed_when_its_run_takes_too_long(make_stack: MakeStack) -> None:
+    stack = make_stack(max_run_seconds=1.0, modules="examples.demo_pipelines,tests.hog")
+    stack.worker("jobs", "--autoscale=1,1")
+    hog = stack.submit(pipeline="hog")
+    ended = stack.until_status(hog.job_id, JobStatus.FAILED)
+    assert ended.error_detail is not None
+    assert (ended.error_detail["code"], ended.error_detail["retryable"], ended.crashes) == ("run_too_long", False, 0)
+    assert "job did not stop, killed its process" in stack.log("jobs")
+    stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
+    patient = stack.until_status(stack.submit(params={"seconds": 600, "steps": 6000}).job_id, JobStatus.FAILED)
+    assert (patient.error_detail or {})["code"] == "run_too_long"
+    assert differences(stack.client.store) == []
 
 
 def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: MakeStack) -> None:
@@ -138,9 +159,10 @@ def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: Mak
 def test_with_neither_beat_nor_maintenance_the_job_of_a_killed_worker_runs_again_on_another(make_stack: MakeStack) -> None:
     stack = make_stack()
     worker = stack.worker("one", "--autoscale=1,1")
-    job = stack.submit(params={"seconds": 3, "steps": 30})
+    job = stack.hold()
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
     os.killpg(worker.pid, signal.SIGKILL)
+    stack.tell(job.job_id)
     stack.worker("two", "--autoscale=1,1")
     assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 1
 
@@ -149,12 +171,13 @@ def test_the_job_of_a_killed_worker_runs_again_on_another_and_completes(make_sta
     stack = make_stack()
     stack.maintenance()
     worker = stack.worker("one", "--autoscale=2,1")
-    job = stack.submit(params={"seconds": 6, "steps": 60})
+    job = stack.hold()
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
     children = stack.inspect("stats", "one")["pool"]["processes"]
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     until(lambda: not any(alive(pid) for pid in children), "the children of a killed worker to be gone")
+    stack.tell(job.job_id)
     stack.worker("two", "--autoscale=2,1")
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.crashes, ended.attempt, (ended.worker or "").split("/")[0]) == (1, 1, "two@test")
@@ -198,6 +221,15 @@ def test_calling_the_task_submits_a_job(make_stack: MakeStack) -> None:
     assert result.get(timeout=60)["data"]["echo"] == "hi"
 
 
+def test_a_worker_whose_artifact_store_cannot_be_opened_says_so_and_takes_no_job(make_stack: MakeStack) -> None:
+    stack = make_stack(artifacts_url="s4://bucket/folder")
+    job = stack.submit(params={"seconds": 0})
+    worker = stack.run("wrong", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "wrong@test")
+    assert worker.wait(60) != 0
+    assert "this worker does not start: PIPELINE_ARTIFACTS_URL cannot be used" in stack.log("wrong")
+    assert stack.client.get(job.job_id).status is JobStatus.QUEUED
+
+
 def test_ttl_cleanup_by_beat_removes_ended_jobs(make_stack: MakeStack) -> None:
     stack = make_stack(job_ttl_seconds=1)
     stack.maintenance()
@@ -225,11 +257,12 @@ def alive(pid: int) -> bool:
 def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_stack: MakeStack) -> None:
     stack = make_stack(shutdown_grace_seconds=0.2)
     worker = stack.worker("one", "--autoscale=2,1")
-    job = stack.submit(params={"seconds": 6, "steps": 60})
+    job = stack.hold()
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
     os.kill(worker.pid, signal.SIGTERM)
     stack.until_status(job.job_id, JobStatus.QUEUED)
     assert worker.wait(60) == 0
+    stack.tell(job.job_id)
     stack.worker("two", "--autoscale=2,1")
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.handbacks, ended.crashes, ended.attempt) == (1, 0, 1)
@@ -237,11 +270,13 @@ def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_s
 
 
 def test_a_job_that_ends_within_the_grace_is_not_handed_back(make_stack: MakeStack) -> None:
-    stack = make_stack(shutdown_grace_seconds=60)
+    stack = make_stack(shutdown_grace_seconds=600)
     worker = stack.worker("one", "--autoscale=2,1")
-    job = stack.submit(params={"seconds": 2, "steps": 20})
+    job = stack.hold()
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
     os.kill(worker.pid, signal.SIGTERM)
+    until(lambda: "Warm shutdown" in stack.log("one"), "the worker to have heard of it")
+    stack.tell(job.job_id)
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.handbacks, worker.wait(60)) == (0, 0)
 
@@ -250,9 +285,11 @@ def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeSt
     stack = make_stack(max_concurrent_jobs=1)
     stack.maintenance()
     stack.worker("jobs", "--autoscale=1,1")
-    late = stack.submit(params={"seconds": 600, "steps": 6000}, deadline_seconds=1.5)
+    late = stack.hold(deadline_seconds=3600)
     stack.until_status(late.job_id, JobStatus.RUNNING)
     never = stack.submit(params={"seconds": 0}, ttl_seconds=0.2)
+    stack.until_status(never.job_id, JobStatus.FAILED)
+    stack.client.store.client.zadd(stack.client.store.keys("deadlines"), {late.job_id: 1})
     for job, code in ((never, "expired"), (late, "deadline_exceeded")):
         ended = stack.until_status(job.job_id, JobStatus.FAILED)
         assert ended.error_detail is not None

@@ -12,7 +12,7 @@ from pipeline_jobs.failpoints import NAMES
 from tests.chaos.failpoints import ELSEWHERE, deaths, run_failpoints
 
 #: On a busy machine a worker may see too few jobs in one run to come to its place: then once more.
-RUNS = 3
+RUNS = 8
 
 
 @pytest.mark.parametrize("other_broker", [False, True], ids=["broker is the store", "broker apart"])

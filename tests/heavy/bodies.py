@@ -18,7 +18,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, Stage, register
 
-MODULE = "tests.heavy.bodies"
+MODULE = "tests.heavy.bodies,tests.bodies"
 #: The longest nap between two words of progress, in seconds.
 NAP_SECONDS = 0.05
 #: What a job that runs out of memory may take beyond what its process has, in bytes.

@@ -23,6 +23,8 @@ from tests.stack import Stack
 WAITING = 2
 #: Most that a racing cancel waits after its job said that it is about to end, in seconds: both can win.
 RACE_SECONDS = 0.004
+#: For how long to wait for the ends where no bound is set.
+PATIENCE = (15.0, 45.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +61,15 @@ class CancelFigures:
 
 
 def run_cancels(
-    stack: Stack, *, slots: int, plain: int, racing: int, forced: int, bystanders: int, seed: int, bounds: tuple[float, float]
+    stack: Stack, *, slots: int, plain: int, racing: int, forced: int, bystanders: int, seed: int, bounds: tuple[float, float] | None
 ) -> CancelFigures:
     """Submit, cancel, wait for all, and look.
 
     :param slots: of the workers that run.
     :param plain: cancels at a random moment of a job's life; `racing`: as the job is about to end; `forced`: of jobs that hear nothing.
     :param bystanders: jobs that are not cancelled: each must complete, without a crash.
-    :param bounds: longest time from a cancel to the end, in seconds, for stages that cooperate and for those that must be killed.
+    :param bounds: longest time from a cancel to the end, in seconds, for stages that cooperate and for those that must be killed;
+        None: any (a busy machine's are no news).
     """
     chance = random.Random(seed)
     kinds = ["plain"] * plain + ["racing"] * racing + ["deaf"] * forced + ["bystander"] * bystanders
@@ -76,7 +79,7 @@ def run_cancels(
         ears = threading.Thread(target=run.listen, args=(pool,))
         ears.start()
         ids = [run.submit(kind, pool) for kind in kinds]
-        jobs = all_ended(stack, ids, "all jobs", seconds=bounds[1] * (2 + forced / slots) + 60 + 0.5 * len(kinds))
+        jobs = all_ended(stack, ids, "all jobs", seconds=(bounds or PATIENCE)[1] * (2 + forced / slots) + 60 + 0.5 * len(kinds))
         run.listener.sendto(b"", run.listener.getsockname())
         ears.join()
     return _judge(stack, run, dict(zip(ids, kinds, strict=True)), jobs, seed, bounds)
@@ -135,7 +138,9 @@ class _Run:
         return sum(int(client.zcard(keys("status", status))) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
 
 
-def _judge(stack: Stack, run: _Run, kinds: dict[str, str], jobs: dict[str, Job], seed: int, bounds: tuple[float, float]) -> CancelFigures:
+def _judge(
+    stack: Stack, run: _Run, kinds: dict[str, str], jobs: dict[str, Job], seed: int, bounds: tuple[float, float] | None
+) -> CancelFigures:
     figures = CancelFigures(seed, cancels=len(run.journal), bystanders=sum(kind == "bystander" for kind in kinds.values()))
     for future in run.pending:
         future.result()
@@ -155,7 +160,7 @@ def _judge(stack: Stack, run: _Run, kinds: dict[str, str], jobs: dict[str, Job],
         if answer.status is JobStatus.RUNNING and job.completed_at is not None:
             seconds, deaf = (job.completed_at - one.sent_ms) / 1000, one.kind == "deaf"
             took[deaf].append(seconds)
-            if seconds > bounds[deaf]:
+            if bounds and seconds > bounds[deaf]:
                 figures.wrong.append(f"{job.job_id} ({one.kind}): ended {seconds:.1f} s after its cancel, the bound is {bounds[deaf]} s")
     cancelled = {one.job_id for one in run.journal}
     for job_id, kind in kinds.items():

@@ -72,7 +72,7 @@ def run_full(stack: Stack, server: Server, api: Api, *, running: int, waiting: i
     :param running: slots of the workers, all of which get a job; `waiting`: jobs behind them.
     """
     figures = ServerFigures()
-    run = [stack.submit(pipeline="bar", params={"seconds": 3.0}).job_id for _ in range(running)]
+    run = [stack.hold().job_id for _ in range(running)]
     until(lambda: stack.running() == running, "all slots busy")
     cancelled = run.pop()
     queued = [stack.submit(pipeline="bar", params={"seconds": 0.1}).job_id for _ in range(waiting)]
@@ -82,6 +82,7 @@ def run_full(stack: Stack, server: Server, api: Api, *, running: int, waiting: i
         stack.client.cancel(cancelled)
         gone = stack.client.cancel(queued.pop()).job_id
         keys = stack.client.store.keys
+        stack.tell(*run)
         until(lambda: not {*run, cancelled} & set(client.zrange(keys("leases"), 0, -1)), "the running jobs to end on a full server")
         for job_id in run:
             if (status := stack.client.get(job_id).status) is not JobStatus.COMPLETED:
@@ -102,14 +103,17 @@ def run_full(stack: Stack, server: Server, api: Api, *, running: int, waiting: i
 def run_away(stack: Stack, server: Server, api: Api, *, jobs: int, seconds: float) -> ServerFigures:
     """Kill the server while jobs run and wait, leave it away so long, start it again on its AOF."""
     figures = ServerFigures()
-    ids = [stack.submit(pipeline="bar", params={"seconds": 1.0 + i % 3}).job_id for i in range(jobs)]
+    ids = [stack.hold().job_id for _ in range(jobs)]
     until(lambda: stack.running() > 0, "a running job")
     server.kill()
     figures.post(api, 1)
+    # Every second one ends while the server is away, or as soon as it runs; the rest when it is back.
+    stack.tell(*ids[::2])
     threading.Event().wait(seconds)
     figures.post(api, 1)
     server.start()
     back = now_ms()
+    stack.tell(*ids[1::2])
     until(lambda: api.post("/pipeline/jobs", {"pipeline": "bar"}).status_code == 201, "a job to be accepted again")
     figures.judge(stack, ids, 300, back)
     if figures.crashed:

@@ -45,6 +45,8 @@ def differences(store: Store) -> list[str]:
     found += _batches(store, jobs)
     found += _dependencies(store, jobs)
     same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
+    timed = {i for i, job in jobs.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
+    same("deadlines", keys("deadlines"), {i for i in timed if "deadline_passed" not in records[i]})
     same("ended", keys("ended"), {i for i, job in jobs.items() if job.ended})
     waiting = {i for i, job in jobs.items() if job.status is JobStatus.QUEUED}
     ready: set[str] = set()
@@ -62,6 +64,7 @@ def differences(store: Store) -> list[str]:
             found.append(f"tenant {tenant} with ready jobs is neither in the ring nor held back")
         ready |= lane
     hinted, delayed = set(client.zrange(keys("hints"), 0, -1)), set(client.zrange(keys("delayed"), 0, -1))
+    same("ready since", keys("ready_since"), ready | hinted)
     held = {i for i in waiting if jobs[i].reason == "dependency"}
     if ready | hinted | delayed | held != waiting or len(ready) + len(hinted) + len(delayed) + len(held) != len(waiting):
         found.append(

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from pipeline_jobs.exceptions import QueueFull, StoreFull, StoreUnavailable
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.operation.health import check
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import unsafe
 from tests.integration.conftest import Cell, make_cell
@@ -95,5 +97,35 @@ def test_above_the_memory_watermark_new_jobs_wait_and_running_ones_end(jobs: Cel
             fresh.submit()
         assert refused.value.retry_after > 0
         assert fresh.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+    finally:
+        jobs.store.client.config_set("maxmemory", 0)
+
+
+def test_without_a_limit_the_watermark_is_of_the_machines_memory_and_health_warns(jobs: Cell) -> None:
+    memory = jobs.store.client.info("memory")
+    assert memory["maxmemory"] == 0  # type: ignore[index]
+    used = memory["used_memory"] / memory["total_system_memory"]  # type: ignore[index]
+    warned = []
+    with structlog.testing.capture_logs() as logs:
+        for watermark in (used / 2, 1.0):
+            fresh = jobs.with_settings(memory_watermark=watermark)
+            if watermark < 1:
+                with pytest.raises(StoreFull):
+                    fresh.submit()
+            else:
+                fresh.submit()
+                fresh.client.guard._memory_at = float("-inf")
+                fresh.submit()
+            warned.append([line["log_level"] for line in logs if "no limit of memory" in line["event"]])
+    # Each process says it once.
+    assert warned == [["warning"], ["warning"] * 2]
+    store = check(jobs.store, jobs.settings, lambda: None)["store"]
+    assert store["ok"]
+    assert "maxmemory is 0" in str(store["warning"])
+    nearly = check(jobs.store, jobs.settings.model_copy(update={"memory_watermark": used / 2}), lambda: None)["store"]
+    assert not nearly["ok"]
+    jobs.store.client.config_set("maxmemory", "1gb")
+    try:
+        assert check(jobs.store, jobs.settings, lambda: None)["store"] == {"ok": True, "reason": None}
     finally:
         jobs.store.client.config_set("maxmemory", 0)

@@ -61,6 +61,11 @@ def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
     assert run("cancel", job.job_id).output == f"{job.job_id} is cancelled.\n"
     running = jobs.running()
     assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
+    assert run("cancel", job.job_id, "--dry-run").output == run("cancel", job.job_id).output, "it has ended: nothing more to cancel"
+    rows = audit.page(jobs.store).items
+    assert [(row.action, row.target, row.actor.partition(":")[0]) for row in rows] == [
+        ("job.cancelled", running.job_id, "cli"), ("job.cancelled", job.job_id, "cli"),
+    ]  # fmt: skip
     # The worker of the running one tells of its end itself.
     assert said == [job.job_id]
     for wrong in (("cancel",), ("cancel", job.job_id, "--tenant", "x")):
@@ -73,6 +78,8 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     jobs.client.cancel(job.job_id)
     made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
     assert jobs.client.get(made).retry_of == job.job_id
+    (row,) = audit.page(jobs.store).items
+    assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})
 
 
 def test_batches(jobs: Cell, run: Run) -> None:
@@ -83,5 +90,8 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert json.loads(run("batch", "list", "--json").output)[0]["batch_id"] == batch_id
     assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
+    assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
+    (row,) = audit.page(jobs.store).items
+    assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)

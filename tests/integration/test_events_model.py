@@ -103,7 +103,7 @@ class History(RuleBasedStateMachine):
             self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
         self.expect(job_id, "cancelled" if job_id in self.asked_to_end else how)
 
-    @rule(pick=picks, why=st.sampled_from(["crash", "handback", "retry"]), times=sent)
+    @rule(pick=picks, why=st.sampled_from(["crash", "handback", "retry", "fault"]), times=sent)
     def requeue(self, pick: int, why: str, times: int) -> None:
         if not self.running:
             return
@@ -120,6 +120,10 @@ class History(RuleBasedStateMachine):
         else:
             self.waiting.add(job_id)
             self.expect(job_id, "requeued")
+            if why == "fault":
+                # Its time has come.
+                self.cell.store.client.zadd(self.cell.store.keys("delayed"), {job_id: 1})
+                self.cell.store.rescue()
 
     @rule(pick=picks, times=sent)
     def cancel(self, pick: int, times: int) -> None:

@@ -13,8 +13,8 @@ import pytest
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
+from pipeline_jobs.job import Job, NewJob, dumps
+from pipeline_jobs.jobs.executor import MAX_RESULT, Ending, Executor, Outcome
 from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
@@ -184,6 +184,28 @@ def test_a_finish_is_repeated_while_the_store_is_away(bench: Bench, monkeypatch:
     job, outcome = bench.run(lambda context: None)
     assert (outcome.ending, len(calls)) == (Ending.COMPLETED, 3)
     assert job.status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("character", ["x", "\u00e9", "\u6e2f"])
+def test_a_result_that_is_too_large_fails_and_one_at_the_limit_is_kept(bench: Bench, character: str) -> None:
+    around = len(dumps({"success": True, "data": {"text": ""}}))
+    room = (MAX_RESULT - around) // len(character.encode())
+    sizes = [room, room + 1]
+
+    def large(context: JobContext) -> Mapping[str, Any]:
+        return {"text": character * sizes.pop(0)}
+
+    kept, _ = bench.run(large, max_attempts=3)
+    assert kept.status is JobStatus.COMPLETED
+    assert kept.result["data"]["text"] == character * room
+    # One try: another would come to the same end.
+    failed, outcome = bench.run(large, max_attempts=3)
+    assert (failed.status, outcome.ending, failed.attempt) == (JobStatus.FAILED, Ending.FAILED, 1)
+    assert failed.error_detail is not None
+    assert failed.error_detail["code"] == "result_too_large"
+    assert str(MAX_RESULT) in str(failed.error)
+    assert failed.result is None
+    assert differences(bench.cell.store) == []
 
 
 def test_in_process_runs_keep_no_record_and_clean_up_after_their_time(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from examples.demo_pipelines import SLEEP
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.states import JobStatus
@@ -277,6 +278,39 @@ def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:
     assert differences(cell.store) == []
 
 
+def two_pipelines(cell: Cell) -> None:
+    """`sleep` and `nap`, one slot each."""
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    for pipeline in ("sleep", "nap"):
+        cell.store.set_pipeline_cap(pipeline, 1)
+
+
+def test_a_workspace_that_waits_for_two_full_pipelines_comes_back_for_either(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.slots(8)
+    busy = {pipeline: cell.submit(tenant_id="a", pipeline=pipeline) for pipeline in ("sleep", "nap")}
+    waiting = {pipeline: cell.submit(tenant_id="b", pipeline=pipeline) for pipeline in ("sleep", "nap")}
+    for pipeline, job in busy.items():
+        cell.store.finish(job.job_id, cell.start(job.job_id).fence, JobStatus.COMPLETED, result={})
+        assert cell.client.get(waiting[pipeline].job_id).reason == "dispatched"
+    assert differences(cell.store) == []
+
+
+def test_a_pipelines_room_goes_to_the_next_when_whoever_was_let_back_for_it_is_gone(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.slots(2)
+    busy = [cell.submit(tenant_id="a", pipeline=pipeline) for pipeline in ("sleep", "nap")]
+    first, second = (cell.submit(tenant_id=tenant) for tenant in ("b", "c"))
+    # No slot is free when `sleep` has room again: b is let back for it, and leaves.
+    runs = [cell.start(job.job_id) for job in busy]
+    cell.slots(1)
+    cell.store.finish(runs[0].job_id, runs[0].fence, JobStatus.COMPLETED, result={})
+    cell.client.cancel(first.job_id)
+    cell.store.finish(runs[1].job_id, runs[1].fence, JobStatus.COMPLETED, result={})
+    assert cell.client.get(second.job_id).reason == "dispatched"
+    assert differences(cell.store) == []
+
+
 def test_a_declared_cap_holds_until_an_admin_sets_another(cell: Cell) -> None:
     single = replace(SLEEP, max_concurrent=1)
     pipeline_limits.declare(cell.store, [single])
@@ -316,6 +350,33 @@ def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
     assert (why_not["position"], why_not["reason"], why_not["limit"], why_not["current"]) == (2, "fair_share", 1, 1)
     assert why_not["eta_seconds"] is not None
     assert why(cell.store, run.job_id) is None
+
+
+def test_a_list_says_why_each_job_waits_as_the_job_itself_does(cell: Cell) -> None:
+    two_pipelines(cell)
+    cell.store.set_limits("capped", {"max_concurrent": 1})
+    cell.store.set_limits("paused", {"paused": True})
+    cell.store.set_limits("slow", {"start_rate": 0.001})
+    no_worker = cell.submit(tenant_id="early", pipeline="nap")
+    assert [job.reason for job in cell.client.list(JobQuery()).jobs] == ["no_worker"]
+    cell.client.cancel(no_worker.job_id)
+    cell.store.set_pipeline_cap("sleep", 4)
+    cell.slots(5)
+    for tenant in ("capped", "paused", "slow"):
+        flood(cell, 2, tenant_id=tenant)
+    nap = [cell.submit(tenant_id="many", pipeline="nap") for _ in range(2)]
+    cell.submit(tenant_id="many", depends_on=(nap[1].job_id,))
+    cell.submit(tenant_id="many", run_at=int(time.time() * 1000) + 3_600_000)
+    cell.submit(tenant_id="many", pipeline="nap", run_at=int(time.time() * 1000) + 3_600_000)
+    flood(cell, 2, tenant_id="full")
+    cell.slots(2)
+    cell.store.set_pipeline_cap("sleep", 5)
+    flood(cell, 1, tenant_id="last")
+    listed = [job for job in cell.client.list(JobQuery(limit=100)).jobs if not job.ended]
+    assert {job.job_id: job.reason for job in listed} == {job.job_id: cell.client.describe(job.job_id).reason for job in listed}
+    assert {job.reason for job in listed} >= {
+        "tenant_concurrency", "tenant_paused", "tenant_rate", "pipeline_concurrency", "dependency", "scheduled", "dispatched", "fair_share",
+    }  # fmt: skip
 
 
 def test_a_waiting_jobs_priority_and_start_can_be_changed_and_a_dispatched_ones_not(cell: Cell) -> None:

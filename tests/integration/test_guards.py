@@ -73,6 +73,67 @@ def test_a_run_that_ends_after_its_deadline_has_failed(jobs: Cell) -> None:
     assert differences(jobs.store) == []
 
 
+def run_until(jobs: Cell, job_id: str) -> tuple[int, int | None]:
+    """How long the run may take from its start on in ms, and what the index of deadlines says of it."""
+    keys, client = jobs.store.keys, jobs.store.client
+    until, started = client.hmget(keys("job", job_id), "run_until", "started_at")  # type: ignore[misc]
+    due = client.zscore(keys("deadlines"), job_id)
+    return int(until) - int(started), None if due is None else int(due) - int(started)
+
+
+def test_a_run_that_takes_longer_than_it_may_has_failed(jobs: Cell) -> None:
+    run = jobs.running()
+    jobs.store.client.zadd(jobs.store.keys("deadlines"), {run.job_id: 1})
+    assert [one.became for one in jobs.store.rescue()] == ["stopping"]
+    assert differences(jobs.store) == []
+    assert jobs.store.announce("w1", 100, [(run.job_id, run.fence)]) == ["cancel"]
+    assert jobs.store.requeue(run.job_id, run.fence, "crash") is JobStatus.FAILED
+    ended = jobs.client.get(run.job_id)
+    assert ended.error_detail == {"code": "run_too_long", "message": ended.error, "stage": None, "retryable": False}
+    assert differences(jobs.store) == []
+
+
+def test_the_longest_run_is_that_of_the_pipeline_else_the_settings_and_a_tenants_may_be_lower(jobs: Cell) -> None:
+    def longest(**others: float) -> int:
+        jobs.slots(100)
+        job = jobs.submit(tenant_id="a")
+        jobs.store.claim(job.job_id, job.fence, worker="w1", run="r", longest=others)
+        until, due = run_until(jobs, job.job_id)
+        assert until == due
+        return until
+
+    assert longest() == 21_600_000
+    assert longest(other=5, sleep=90_000.5) == 90_000_500
+    jobs.store.set_limits("a", {"max_run_seconds": 60})
+    assert (longest(sleep=90_000), longest(sleep=10)) == (60_000, 10_000)
+
+
+def test_the_earlier_of_deadline_and_longest_run_holds_and_a_queue_knows_the_deadline_only(jobs: Cell) -> None:
+    soon, late = jobs.running(deadline_seconds=600), jobs.running(deadline_seconds=86_400)
+    index = jobs.store.keys("deadlines")
+    assert jobs.store.client.zscore(index, soon.job_id) == soon.deadline_at
+    assert run_until(jobs, late.job_id)[1] == 21_600_000
+    jobs.store.requeue(late.job_id, late.fence, "handback")
+    assert jobs.store.client.zscore(index, late.job_id) == late.deadline_at
+    assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize(("why", "counts"), [("crash", True), ("handback", True), ("retry", True), ("fault", False)])
+def test_time_of_earlier_runs_counts_and_time_in_a_queue_does_not(jobs: Cell, why: str, counts: bool) -> None:
+    run = jobs.running()
+    key = jobs.store.keys("job", run.job_id)
+    # It began an hour ago.
+    jobs.store.client.hincrby(key, "started_at", -3_600_000)
+    jobs.store.requeue(run.job_id, run.fence, why)
+    jobs.store.client.zadd(jobs.store.keys("delayed"), {run.job_id: 1}, xx=True)
+    jobs.store.rescue()
+    jobs.start(run.job_id)
+    ran = int(jobs.store.client.hget(key, "ran_ms") or 0)  # type: ignore[arg-type]
+    assert ran - ran % 3_600_000 == (3_600_000 if counts else 0)
+    assert run_until(jobs, run.job_id)[0] == 21_600_000 - ran
+    assert differences(jobs.store) == []
+
+
 def test_a_job_that_waited_too_long_has_expired_and_one_that_started_has_not(jobs: Cell) -> None:
     started = jobs.running(ttl_seconds=600)
     jobs.slots(0)

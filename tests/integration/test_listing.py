@@ -103,8 +103,9 @@ def test_a_range_of_creation_times_goes_with_every_filter(jobs: Cell) -> None:
     between = 1_500_000_000
     acme = JobQuery(tenant_id="acme")
     for query in (JobQuery(), acme, replace(acme, tag="x"), replace(acme, pipeline="sleep")):
-        assert listed(jobs, replace(query, created_after=between)) == [jobs.client.get(second.job_id)]
-        assert listed(jobs, replace(query, created_before=between)) == [jobs.client.get(first.job_id)]
+        for change, job in (({"created_after": between}, second), ({"created_before": between}, first)):
+            # The reason is the one of now: no worker is there.
+            assert listed(jobs, replace(query, **change)) == [jobs.client.get(job.job_id).evolve(reason="no_worker")]
         assert listed(jobs, replace(query, created_after=between, created_before=between + 1)) == []
 
 
@@ -154,4 +155,6 @@ def test_a_page_by_one_filter_is_one_script_call_that_reads_its_records_and_no_o
     # A script is called in either form.
     assert calls.pop("evalsha", 0) + calls.pop("fcall", 0) == 1
     assert calls.pop("hgetall") == 25
-    assert set(calls) == {"zrevrangebyscore"}
+    # Why they wait: whether each is in its lane, and once for all of a tenant and a pipeline their limits; the workers.
+    assert [calls.pop(name) for name in ("zscore", "hmget", "get", "zcount")] == [25, 2, 1, 1]
+    assert set(calls) == {"zrevrangebyscore", "time"}

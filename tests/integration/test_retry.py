@@ -256,3 +256,63 @@ def test_a_run_that_lost_its_job_writes_no_outputs(world: World) -> None:
     assert world.cell.store.keep_outputs(job.job_id, job.fence, "[]", "")
     assert differences(world.cell.store) == []
     assert world.cell.store.take_trash() == [f"acme/{FOLDER}/a-1"]
+
+
+class Death(BaseException):
+    """Stands for the death of the process: nothing of the run is told or written after it."""
+
+
+@pytest.mark.parametrize("how", ["crash", "handback", "fault"])
+def test_a_stage_with_small_data_and_no_files_is_not_run_again_after_a_crash_or_a_hand_back(jobs: Cell, tmp_path: Path, how: str) -> None:
+    ran: list[str] = []
+
+    def a(context: JobContext) -> Mapping[str, Any]:
+        ran.append("a")
+        return {"n": 1}
+
+    def b(context: JobContext) -> Mapping[str, Any]:
+        ran.append("b")
+        if len(ran) == 2:
+            raise Death
+        return {"n": context.data["n"] + 1}
+
+    jobs.client.registry.register(Pipeline("two", (Stage("a", a), Stage("b", b)), NoParams, needs_url=False))
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    jobs.slots(5)
+    job = jobs.client.submit(NewJob(pipeline="two"))
+    with pytest.raises(Death):
+        executor.run(job.job_id, job.fence, "w1")
+    assert jobs.store.requeue(job.job_id, job.fence, how) is JobStatus.QUEUED
+    jobs.store.client.zadd(jobs.store.keys("delayed"), {job.job_id: 1}, xx=True)
+    jobs.store.rescue()
+    executor.run(job.job_id, job.fence + 1, "w1")
+    assert (ran, jobs.client.get(job.job_id).result["data"]) == (["a", "b", "b"], {"n": 2})
+    assert differences(jobs.store) == []
+
+
+def test_a_pipeline_of_one_stage_pays_no_round_trip_for_it(jobs: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    run = jobs.store.run
+    monkeypatch.setattr(jobs.store, "run", lambda name, *arguments, **options: called.append(name) or run(name, *arguments, **options))
+    jobs.client.registry.register(Pipeline("one", (Stage("a", lambda context: {"n": 1}),), NoParams, needs_url=False))
+    two = (Stage("a", lambda context: {"n": 1}), Stage("b", lambda context: None))
+    jobs.client.registry.register(Pipeline("two", two, NoParams, needs_url=False))
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    jobs.slots(5)
+    told = {}
+    for pipeline in ("one", "two"):
+        job = jobs.client.submit(NewJob(pipeline=pipeline))
+        called.clear()
+        executor.run(job.job_id, job.fence, "w1")
+        # On a slow machine the run's progress may be written meanwhile.
+        told[pipeline] = [name for name in called if name != "progress"]
+    assert told == {"one": ["claim", "finish"], "two": ["claim", "keep_outputs", "finish"]}
+
+
+def test_an_output_that_cannot_be_kept_costs_time_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    world.thought = "x" * (SMALL + 1)
+    monkeypatch.setattr("pipeline_jobs.jobs.outputs.tempfile.NamedTemporaryFile", full)
+    assert world.ended().status is JobStatus.COMPLETED

@@ -336,7 +336,7 @@ def test_many_threads_and_the_indexes_still_agree_with_a_recount(jobs: Cell) -> 
     assert differences(jobs.store) == []
 
 
-@pytest.mark.parametrize("why", ["crash", "retry", "handback"])
+@pytest.mark.parametrize("why", ["crash", "retry", "handback", "fault"])
 def test_what_a_run_published_before_its_job_was_taken_from_it_is_thrown_away(jobs: Cell, why: str) -> None:
     run = jobs.running()
     assert jobs.store.requeue(run.job_id, run.fence, why) is JobStatus.QUEUED

@@ -1,4 +1,4 @@
-"""A tenant's figures, limits, idempotency keys, metrics and end."""
+"""A tenant's figures, limits, idempotency keys and end."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.exceptions import AlreadySubmitted, InvalidInput, KeyReused, QueueFull, RateLimited, StorageFull, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.operation import metrics, usage
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.operation import usage
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.states import JobStatus
@@ -123,6 +124,43 @@ def test_a_tenant_over_its_storage_quota_gets_no_new_job(jobs: Cell) -> None:
     jobs.submit(tenant_id="acme")
 
 
+def _kept(jobs: Cell, size: int, tenant_id: str) -> str:
+    """A job that ended with so many bytes of artifacts."""
+    run = jobs.running(tenant_id=tenant_id)
+    jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="x/main/x/1", artifact_bytes=size)
+    return run.job_id
+
+
+def test_a_tenant_without_a_quota_of_its_own_has_the_installations(jobs: Cell) -> None:
+    most = jobs.settings.max_storage_bytes_per_tenant
+    assert most == 50 * 1024**3
+    job_id = _kept(jobs, most, "acme")
+    with pytest.raises(StorageFull):
+        jobs.submit(tenant_id="acme")
+    with pytest.raises(StorageFull):
+        Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")], "acme"))
+    jobs.submit(tenant_id="other")
+    # 0 is no limit, a limit of its own or of all tenants outranks it, and what is kept can go.
+    jobs.with_settings(max_storage_bytes_per_tenant=0).submit(tenant_id="acme")
+    for whose in ("acme", "*"):
+        jobs.client.set_limits(whose, TenantLimits(max_storage_bytes=2 * most))
+        jobs.submit(tenant_id="acme")
+        jobs.client.set_limits(whose, TenantLimits())
+        with pytest.raises(StorageFull):
+            jobs.submit(tenant_id="acme")
+    jobs.client.delete(job_id)
+    jobs.submit(tenant_id="acme")
+
+
+def test_an_upload_counts_for_the_installations_quota_too(jobs: Cell, tmp_path: Path) -> None:
+    uploads = Uploads(jobs.store, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    _kept(jobs, jobs.settings.max_storage_bytes_per_tenant - 10, "acme")
+    with pytest.raises(StorageFull):
+        uploads.create("acme", "main", 11)
+    uploads.create("acme", "main", 10)
+    uploads.create("other", "main", 11)
+
+
 def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
     for outcome in (JobStatus.COMPLETED, JobStatus.COMPLETED, JobStatus.FAILED):
         run = jobs.running(tenant_id="acme")
@@ -137,28 +175,6 @@ def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
     assert today.wait_p50_seconds is not None
     assert 0 <= today.wait_p50_seconds <= (today.wait_p95_seconds or 0)
     assert (yesterday.created, yesterday.failure_rate, yesterday.wait_p50_seconds) == (0, None, None)
-
-
-def test_metrics_name_the_first_tenants_keep_their_names_and_their_sum(jobs: Cell) -> None:
-    def created() -> dict[tuple[str, str], float]:
-        families = text_string_to_metric_families(metrics.render(jobs.store, tenants=2, workspaces=2).decode())
-        family = next(one for one in families if one.name == "pipeline_jobs_created")
-        return {(s.labels["tenant"], s.labels["workspace"]): s.value for s in family.samples if s.name.endswith("_total")}
-
-    for tenant, n in (("small", 1), ("big", 5), ("middle", 3)):
-        for _ in range(n):
-            jobs.submit(tenant_id=tenant)
-    first = created()
-    assert first == {("big", "main"): 5, ("middle", "main"): 3, ("_other", "_other"): 1}
-    for _ in range(50):
-        jobs.submit(tenant_id="small")
-    for workspace in ("a", "b", "c"):
-        jobs.submit(tenant_id="big", workspace_id=workspace)
-    second = created()
-    assert all(second[series] >= value for series, value in first.items())
-    assert sum(second.values()) == 9 + 53
-    assert {tenant for tenant, _ in second} == {"big", "middle", "_other"}
-    assert len([series for series in second if series[0] == "big"]) == 3
 
 
 def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:
@@ -184,6 +200,7 @@ def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs
             jobs.client.get(job.job_id)
     left = [key for key in jobs.store.client.keys("*") if "gone" in key]
     assert left == []
+    assert jobs.store.client.zrange(jobs.store.keys("tenants"), 0, -1) == ["kept"]
     assert [path.parents[2].name for path in (tmp_path / "artifacts").rglob("a.txt")] == ["main"]
     assert jobs.client.limits("kept") == TenantLimits(weight=2)
     assert differences(jobs.store) == []

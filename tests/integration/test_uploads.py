@@ -155,12 +155,12 @@ def test_two_writers_at_once_are_one_writer_and_one_refusal(bench: Bench) -> Non
 
     def slow(size: int) -> bytes:
         first.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return source.read(size)
 
     thread = threading.Thread(target=bench.uploads.write, args=(upload, 0, slow))
     thread.start()
-    assert first.wait(10)
+    assert first.wait(60)
     with pytest.raises(UploadLocked):
         bench.send(upload, b"x" * len(DATA))
     go_on.set()

@@ -30,6 +30,7 @@ GUARDED = "tests/integration/test_guards.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
+FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 BATCHES = "tests/integration/test_batches.py"
@@ -204,7 +205,12 @@ GUARDS = (
         STORE,
     ),
     _lua("lib/ending", "a finished run keeps its folder", "if folder ~= job.artifacts then", "if true then", STORE),
-    _lua("rescue", "a deadline", "redis.call('HSET', K.job(id), 'deadline_passed', '1')\n    job.deadline_passed = '1'", ""),
+    _lua(
+        "rescue",
+        "a deadline",
+        "job.deadline_passed = run and 'run' or '1'\n    redis.call('HSET', K.job(id), 'deadline_passed', job.deadline_passed)",
+        "",
+    ),
     _lua("rescue", "a job that waited too long", "K.waits(), '-inf', int(NOW)", "K.waits(), '-inf', '-inf'"),
     _lua("lib/ending", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
     _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
@@ -307,6 +313,18 @@ GUARDS = (
         "        if outcome is not JobStatus.COMPLETED:\n            self._discard()\n",
         "",
         EXECUTOR,
+    ),
+    _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
+    _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', run_until, id)", "", GUARDED),
+    _lua("lib/ending", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
+    _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
+    _py(
+        "jobs/outputs",
+        "small outputs are noted as their stage ends",
+        "            self.note(sources)\n            return\n",
+        "            return\n",
+        RETRY,
     ),
     _py("jobs/run", "a store that is away stops no run", "except StoreUnavailable:", "except ZeroDivisionError:", AWAY),
     _py(

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker" / "compose.yaml"
+STORE = ROOT / "docker" / "store.sh"
 SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
 OURS = {"api", "worker", "maintenance", "beat", "flower"}
 
@@ -70,6 +71,12 @@ def test_our_parts_share_one_image_flags_and_data(services: dict[str, Any]) -> N
         assert [volume["target"] for volume in service["volumes"]] == ["/data"], name
 
 
+def test_flower_is_asked_by_prometheus_under_a_name_that_it_knows(services: dict[str, Any]) -> None:
+    asked = services["flower"]["environment"]
+    assert asked["PIPELINE_FLOWER_HOSTS"] == "flower"
+    assert not {"FLOWER_UNAUTHENTICATED_API", "FLOWER_PUBLISHED_ON_LOOPBACK"} & asked.keys()
+
+
 def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> None:
     command = services["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
@@ -77,6 +84,41 @@ def test_the_server_is_durable_and_never_evicts(services: dict[str, Any]) -> Non
         "--appendonly": "yes", "--appendfsync": "always", "--maxmemory-policy": "noeviction",
         "--hash-max-listpack-value": "1024", "--save": "",
     }  # fmt: skip
+
+
+def test_the_server_has_a_limit_of_memory_and_half_of_it_as_maxmemory(services: dict[str, Any]) -> None:
+    redis = services["redis"]
+    assert int(redis["mem_limit"]) == 2 * 1024**3
+    assert redis["entrypoint"] == ["sh", "/usr/local/bin/store.sh", "docker-entrypoint.sh"]
+    script = next(volume for volume in redis["volumes"] if volume["target"] == "/usr/local/bin/store.sh")
+    assert Path(script["source"]) == STORE
+    assert script["read_only"]
+
+
+def machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "half"),
+    [
+        ("memory.max", "1073741824", 512 * 1024**2),
+        ("memory.max", "max", None),
+        ("memory/memory.limit_in_bytes", "536870912", 256 * 1024**2),
+        ("memory/memory.limit_in_bytes", "9223372036854771712", None),
+        ("nothing", "", None),
+    ],
+)
+def test_half_of_the_containers_memory_or_else_the_machines(tmp_path: Path, file: str, said: str, half: int | None) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(said + "\n")
+    found = subprocess.run(
+        ["sh", str(STORE), "echo", "--save", ""], env={**os.environ, "CGROUP": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    *given, option, value = found.stdout.split()
+    assert (given, option) == (["--save"], "--maxmemory")
+    # The kernel's MemTotal is what this says, to the page.
+    assert int(value) == (half or pytest.approx(machine_bytes() / 2, abs=4096))
 
 
 def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:

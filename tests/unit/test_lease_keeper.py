@@ -15,7 +15,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import lease
 from pipeline_jobs.worker.lease import LeaseKeeper
-from pipeline_jobs.worker.request import JobRequest
+from pipeline_jobs.worker.request import JobGivenUpSignal, JobRequest
 
 
 class Running(JobRequest):
@@ -193,6 +193,19 @@ def test_a_child_that_dies_while_the_store_is_away_is_a_crash_when_it_is_back(be
     bench.store.away = False
     bench.beat(1.0)
     assert (bench.store.requeued, bench.store.whys) == (["a"], ["crash"])
+
+
+def test_a_run_that_gave_up_because_the_store_was_away_is_handed_back_uncounted_when_it_is_back(bench: Bench) -> None:
+    request = bench.run("a", 11)
+    bench.store.away = True
+    request._app, said = SimpleNamespace(jobs=bench.keeper._jobs), []
+    request._ended_as = lambda event, **fields: said.append(event)
+    request.on_failure(SimpleNamespace(exception=JobGivenUpSignal("the store cannot be reached")))
+    bench.beat(1.0)
+    assert (said, bench.store.whys) == (["task-retried"], [])
+    bench.store.away = False
+    bench.beat(1.0)
+    assert (bench.store.requeued, bench.store.whys) == (["a"], ["fault"])
 
 
 def test_a_worker_that_stops_has_no_slots_and_hands_its_jobs_back_after_the_grace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
 
         thread = threading.Thread(target=stage)
         thread.start()
-        thread.join(30)
+        thread.join(600)
         assert list(map(type, raised)) == [error]
 
 
@@ -116,7 +116,7 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
 def test_a_stage_that_never_looks_is_interrupted(store: FakeStore) -> None:
     store.answer = "cancel"
     with pytest.raises(JobCancelled), Run(store, "j", 1):
-        threading.Event().wait(30)
+        threading.Event().wait(600)
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -243,7 +243,7 @@ def test_a_group_of_settings_goes_to_those_who_need_it_only() -> None:
     has = {group: {name for name in NAMES if group in scripts.contract(name).groups} for group in GROUPS}
     assert {"submit", "finish", "progress"} <= has["events"]
     assert {"submit", "finish", "why", "set_limits"} <= has["admits"]
-    assert has["admits"].isdisjoint({"progress", "list", "events", "beat", "schedule_plan"})
+    assert has["admits"].isdisjoint({"progress", "events", "beat", "schedule_plan"})
 
 
 def test_a_group_that_is_needed_and_not_declared_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,54 @@ def test_values_come_from_the_environment_and_empty_means_default() -> None:
 def test_a_misspelt_name_is_refused_with_the_likely_one() -> None:
     with pytest.raises(ConfigurationError, match="PIPELINE_MAX_CONCURENT_JOBS: did you mean PIPELINE_MAX_CONCURRENT_JOBS"):
         load_settings({"PIPELINE_MAX_CONCURENT_JOBS": "9"})
+
+
+def service(name: str, *ports: tuple[int, str, str]) -> dict[str, str]:
+    """What Kubernetes puts into a pod's environment for a service: `(port, protocol, its name or "")` each."""
+    stem = name.upper().replace("-", "_")
+    host, (first, protocol, _) = "10.96.0.7", ports[0]
+    found = {f"{stem}_SERVICE_HOST": host, f"{stem}_SERVICE_PORT": str(first), f"{stem}_PORT": f"{protocol}://{host}:{first}"}
+    for port, kind, label in ports:
+        long = f"{stem}_PORT_{port}_{kind.upper()}"
+        found |= {long: f"{kind}://{host}:{port}", f"{long}_PROTO": kind, f"{long}_PORT": str(port), f"{long}_ADDR": host}
+        if label:
+            found[f"{stem}_SERVICE_PORT_{label.upper().replace('-', '_')}"] = str(port)
+    return found
+
+
+#: Services named as one would name ours; of some the `..._PORT` is the name of a setting.
+SERVICES = (
+    "pipeline", "pipeline-jobs", "pipeline-api", "pipeline-service", "pipeline-port", "pipeline-host", "enable-pipeline-x", "pipeline-8080",
+    *(name.removesuffix("_PORT").lower().replace("_", "-") for name in env_names() if name.endswith("_PORT")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_variables_of_kubernetes_services_are_passed_over(name: str) -> None:
+    draw = random.Random(name)
+    for _ in range(20):
+        ports = draw.sample(range(1, 65536), 3)
+        kinds = [(port, draw.choice(("tcp", "udp", "sctp")), draw.choice(("", "http", "amqp-tls"))) for port in ports]
+        assert load_settings(service(name, *kinds)) == load_settings({})
+    ipv6 = {f"{name.upper().replace('-', '_')}_PORT": "tcp://[fd00::7]:6379"}
+    assert load_settings(ipv6) == load_settings({})
+
+
+def test_a_setting_that_a_service_has_the_name_of_can_still_be_set_and_be_wrong() -> None:
+    assert load_settings({**service("pipeline-redis", (6379, "tcp", "")), "PIPELINE_REDIS_PORT": "7000"}).redis_port == 7000
+    for value in ("tcp://", "tcp://10.0.0.1", "http://10.0.0.1:80", "10.0.0.1:80", "tcp://10.0.0.1:80/x"):
+        with pytest.raises(ConfigurationError, match=r"^PIPELINE_REDIS_PORT: "):
+            load_settings({"PIPELINE_REDIS_PORT": value})
+
+
+@pytest.mark.parametrize("name", [name for name in env_names() if "PIPELINE_" in name])
+def test_no_slip_of_the_pen_is_taken_for_a_service(name: str) -> None:
+    slips = {name[:place] + name[place + 1 :] for place in range(len(name))}
+    slips |= {name + more for more in ("S", "_PORT", "_HOST", "_SERVICE")}
+    slips = {slip for slip in slips - env_names().keys() if slip.startswith(("PIPELINE_", "ENABLE_PIPELINE_"))}
+    for slip in slips:
+        with pytest.raises(ConfigurationError, match=rf"^unknown setting {slip}\b"):
+            load_settings({slip: "6379"})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@
 --@args sender? sender_rate:real
 --@events
 --@admits
+--@names
+--@storage
 --@reply 'ok' created_at order rates hints
 --@reply 'taken'
 --@refuses

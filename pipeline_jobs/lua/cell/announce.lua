@@ -4,6 +4,7 @@
 --@args worker slots:int alive:ms lease_ms:int jobs:pairs
 --@events
 --@admits
+--@names
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
 if alive > 0 then

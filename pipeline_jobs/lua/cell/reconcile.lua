@@ -4,6 +4,7 @@
 --@args after:digits limit:int ttl_ms:int
 --@events
 --@admits
+--@names
 --@reply counters jobs next hints
 -- counters, jobs: how many were put right. next: order from which to go on, or ''.
 local counters, jobs = 0, 0
@@ -90,6 +91,13 @@ local function recount_capacity()
   return capacity
 end
 
+-- Jobs that were started or ended by a version that did not know this index are its oldest, sooner or later.
+local function forget_started()
+  for _, id in ipairs(redis.call('ZRANGE', K.ready_since(), 0, limit - 1)) do
+    if redis.call('HGET', K.job(id), 'status') ~= 'queued' then redis.call('ZREM', K.ready_since(), id) end
+  end
+end
+
 -- What a job needs has ended or is gone, and it was not told.
 local function tell_of_ends(id)
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do
@@ -114,7 +122,10 @@ local function look_at_queued(id, job, holds)
   end
   if job.reason == 'dependency' then tell_of_ends(id) end
   local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
-  if not (waits or in_lane or redis.call('ZSCORE', K.hints(), id) or redis.call('ZSCORE', K.delayed(), id)) then
+  local hinted = redis.call('ZSCORE', K.hints(), id)
+  -- Versions before this index may run, too: what they leave of it is no error.
+  if in_lane or hinted then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) else redis.call('ZREM', K.ready_since(), id) end
+  if not (waits or in_lane or hinted or redis.call('ZSCORE', K.delayed(), id)) then
     redis.call('HSET', K.job(id), 'reason', 'fair_share')
     make_ready(id, job)
     enter(job.tenant_id, job.workspace_id)
@@ -151,6 +162,7 @@ local running, stranded = recount_leases()
 leases_of_workers(running)
 put_right(K.capacity(), recount_capacity())
 put_right(K.stranded(), stranded)
+forget_started()
 
 local last = ''
 for _, status in ipairs({'queued', 'running'}) do

@@ -4,6 +4,7 @@
 --@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int
 --@events
 --@admits
+--@names
 --@reply done hints
 -- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
 local done = {}
@@ -51,8 +52,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW),
   redis.call('ZREM', K.deadlines(), id)
   local job = load(id)
   if job and (job.status == 'queued' or job.status == 'running') then
-    redis.call('HSET', K.job(id), 'deadline_passed', '1')
-    job.deadline_passed = '1'
+    -- Which of the two it was: the job's own deadline, or the longest that a run may take.
+    local run = job.run_until and tonumber(job.run_until) < (tonumber(job.deadline_at) or math.huge)
+    job.deadline_passed = run and 'run' or '1'
+    redis.call('HSET', K.job(id), 'deadline_passed', job.deadline_passed)
     -- A running one is stopped by its worker, as for a cancel.
     done[#done + 1] = {id, job.status == 'queued' and stopped(id, job, ttl_ms) or 'stopping'}
   end

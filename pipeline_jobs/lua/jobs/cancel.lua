@@ -3,6 +3,7 @@
 --@args id ttl_ms:int
 --@events
 --@admits
+--@names
 --@reply status hints
 -- status: afterwards, or 'unknown'. A queued job ends in this call; a running one when its worker has stopped it; an ended one is left alone.
 local job = load(id)

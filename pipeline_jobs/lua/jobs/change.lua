@@ -37,6 +37,7 @@ end
 if delayed and tonumber(delayed) > NOW then
   redis.call('HSET', K.job(id), 'reason', job.reason, 'run_at', int(tonumber(delayed)))
   redis.call('ZADD', K.delayed(), int(tonumber(delayed)), id)
+  redis.call('ZREM', K.ready_since(), id)
   tell(was, tonumber(delayed))
 else
   redis.call('HSET', K.job(id), 'reason', 'fair_share')

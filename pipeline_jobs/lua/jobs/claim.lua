@@ -1,8 +1,10 @@
 #!lua
 -- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
---@args id fence:digits worker run lease_ms:int schema:int
+-- run_ms: longest that a run may take; pipelines that have another one, each with its own.
+--@args id fence:digits worker run lease_ms:int schema:int run_ms:int pipelines:pairs
 --@events
 --@admits
+--@names
 --@reply 'ok' record*
 --@reply 'no' why
 -- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema.
@@ -25,6 +27,7 @@ if tonumber(job.schema or '1') > schema then
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'retry')
   redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
+  redis.call('ZREM', K.ready_since(), id)
   return {'no', 'schema'}
 end
 
@@ -40,13 +43,22 @@ if job.new_attempt then
 end
 redis.call('ZREM', K.hints(), id)
 redis.call('ZREM', K.waits(), id)
+redis.call('ZREM', K.ready_since(), id)
 redis.call('ZADD', K.leases(), NOW + lease_ms, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
+-- Time of earlier runs counts, time in a queue does not. It is ended as a job whose deadline has passed is.
+local longest = run_ms
+for i = 1, #pipelines, 2 do
+  if pipelines[i] == job.pipeline then longest = tonumber(pipelines[i + 1]) end
+end
+longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge))
+local run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
+redis.call('ZADD', K.deadlines(), 'LT', run_until, id)
 move(id, job, 'running')
 job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
 redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'attempt', job.attempt or '1',
-  'progress', job.progress or '0')
+  'progress', job.progress or '0', 'run_until', run_until)
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
 event(id, job, 'started')
 return answer()

@@ -6,6 +6,7 @@
 --@args percent:decimal? stage message passed:pairs
 --@events
 --@admits
+--@names
 --@reply status hints
 -- status: what it ended in, or 'fenced' (this run has no say any more).
 -- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.

@@ -6,6 +6,8 @@
 --@args sender? sender_rate:real fields:pairs
 --@events
 --@admits
+--@names
+--@storage
 --@reply 'ok' created_at order reason fence deadline_at rates hints
 --@reply 'taken'
 --@refuses

@@ -9,8 +9,7 @@ local job = load(id)
 if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-local slots = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), max_concurrent_jobs())
-if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then slots = 0 end
+local slots = live_slots()
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 
@@ -25,19 +24,8 @@ for i, other in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 49)) do
 end
 
 local limits = limits_of(tenant)
-local reason, limit, current = held_back(tenant), '', ''
-if reason == 'tenant_concurrency' then
-  limit, current = int(limits.max_concurrent), int(share_of(tenant).n)
-elseif reason == 'tenant_rate' then
-  limit = tostring(limits.start_rate)
-elseif not reason and pipeline_full(job.pipeline) then
-  reason = 'pipeline_concurrency'
-  limit, current = int(pipe_of(job.pipeline).cap), int(pipe_of(job.pipeline).n)
-elseif not reason and slots == 0 then
-  reason = 'no_worker'
-elseif not reason then
-  reason, limit, current = 'fair_share', int(slots), int(running + hinted)
-end
+local reason, limit, current = why_waits(tenant, job.pipeline)
+if reason == 'fair_share' then current = int(running + hinted) end
 
 -- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves its clock
 -- to `turn`; whoever is behind that is served until it is there too, or has nothing left. Of many such tenants some are looked at.

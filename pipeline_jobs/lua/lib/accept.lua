@@ -36,7 +36,8 @@ local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_ra
     wait = no_token(kind, K.sender_rate(sender), sender_rate)
     if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then return {'full', 'storage', 300}
+  local bytes = max_storage_of(tenant)
+  if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300}
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
   local most = limits.max_queued or most_of_tenant
@@ -51,7 +52,7 @@ local function accept(asked, ttl_ms)
   local tenant, workspace = first.tenant_id, first.workspace_id
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order + #asked - 1))
-  local now, members, by_pipeline, by_tag, ready = int(NOW), {}, {}, {}, {}
+  local now, members, by_pipeline, by_tag, ready, since = int(NOW), {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
   for i = 1, #asked do
     local new = asked[i]
@@ -78,6 +79,10 @@ local function accept(asked, ttl_ms)
       unpack(new.fields))
     if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
+    if job.reason == 'fair_share' or new.adopt then
+      since[#since + 1] = now
+      since[#since + 1] = id
+    end
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id
     if job.blobs then count_blobs(tenant, job.blobs, 1) end
@@ -98,6 +103,7 @@ local function accept(asked, ttl_ms)
   end
   add_all(K.status('queued'), members)
   add_all(K.tenant_status(tenant, 'queued'), members)
+  add_all(K.ready_since(), since)
   add_all(K.workspace(tenant, workspace), members)
   if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
   for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
@@ -114,7 +120,8 @@ local function accept(asked, ttl_ms)
     FENCES[asked[1].id] = '1'
     dispatched(asked[1].id, first, '1')
   end
-  count_by(#asked, 'created', tenant, workspace)
+  count_by(#asked, 'created', series_of(tenant, workspace))
+  redis.call('ZINCRBY', K.tenants(), #asked, tenant)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))
   if redis.call('HINCRBY', day, 'created', #asked) == #asked then redis.call('EXPIRE', day, 34560000) end
 end

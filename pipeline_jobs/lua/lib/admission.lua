@@ -10,9 +10,6 @@ local function prune_workers()
   end
 end
 
--- The installation's cap: as it was set at the start of a process; CAP, this process's own, only where nobody has set it.
-local function max_concurrent_jobs() return tonumber(redis.call('GET', K.max_concurrent_jobs())) or CAP end
-
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
@@ -30,6 +27,7 @@ local function admit()
   local free = free_slots()
   while free > 0 do
     local id, job, changed = next_job()
+    while not id and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
     if known[1] == 'queued' then

@@ -28,12 +28,13 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
   -- What only a live job needs does not lie in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms')
   redis.call('ZADD', K.ended(), expires, id)
-  if job.deadline_at then redis.call('ZREM', K.deadlines(), id) end
+  if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
   ended_one()
-  count('completed', job.tenant_id, job.workspace_id, to)
+  local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
+  count('completed', named_tenant, named_workspace, to)
   publish(id, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
@@ -61,6 +62,7 @@ local function ask_to_end(id, job, ttl_ms)
 end
 
 local DEADLINE = 'the job did not end before its deadline'
+local TOO_LONG = 'the job ran longer than a job may'
 
 -- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
 local function stopped(id, job, ttl_ms)
@@ -68,14 +70,22 @@ local function stopped(id, job, ttl_ms)
     end_cancelled(id, job, ttl_ms)
     return 'cancelled'
   elseif job.deadline_passed then
-    end_failed(id, job, ttl_ms, DEADLINE, cjson.encode({code = 'deadline_exceeded', message = DEADLINE, stage = job.stage or cjson.null, retryable = false}))
+    local code, error = 'deadline_exceeded', DEADLINE
+    if job.deadline_passed == 'run' then code, error = 'run_too_long', TOO_LONG end
+    end_failed(id, job, ttl_ms, error, cjson.encode({code = code, message = error, stage = job.stage or cjson.null, retryable = false}))
     return 'failed'
   end
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
--- why: crash, retry or handback, for the log.
+-- why: crash, retry, handback or fault, for the log.
 local function back_to_queue(id, job, reason, delay_ms, why)
+  -- What a broken machine took is not the job's.
+  if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
+  if job.run_until then
+    redis.call('HDEL', K.job(id), 'run_until')
+    if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
+  end
   release(id, job)
   move(id, job, 'queued')
   redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)

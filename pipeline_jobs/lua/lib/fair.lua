@@ -78,6 +78,8 @@ local function ready_member(id, job)
 end
 
 local function make_ready(id, job)
+  -- A hint that was taken back has been waiting all the time.
+  redis.call('ZADD', K.ready_since(), 'NX', int(NOW), id)
   redis.call('ZADD', K.ready(job.tenant_id, job.workspace_id, job.pipeline), -tonumber(job.priority or '0'), ready_member(id, job))
   -- A job behind others of its lane changes nothing about who is eligible.
   if redis.call('ZADD', K.lanes(job.tenant_id, job.workspace_id), 0, job.pipeline) == 1 then enter(job.tenant_id, job.workspace_id) end
@@ -116,14 +118,31 @@ local function unblock(pipeline)
   local room = pipe.cap and pipe.cap - pipe.n or 1e9
   while room > 0 do
     local first = redis.call('ZPOPMIN', K.blocked(pipeline))
-    if not first[1] then return end
+    if not first[1] then
+      redis.call('SREM', K.blocking(), pipeline)
+      return
+    end
     local tenant, workspace = string.match(first[1], '^([^:]*):(.*)$')
-    if redis.call('EXISTS', K.lanes(tenant, workspace)) == 1 then
+    -- It may wait for other pipelines still, with no job of this one left.
+    if redis.call('ZSCORE', K.lanes(tenant, workspace), pipeline) then
       enter(tenant, workspace)
       -- One whose tenant is held back takes no room from the next.
       if redis.call('ZSCORE', K.ring(), tenant) then room = room - 1 end
     end
   end
+end
+
+-- Whoever was let back for a pipeline may not use its room: it started a job of another one, its job was cancelled, or its tenant is at a limit
+-- by now. So before a slot stays free those who still wait are asked. Returns whether there were any.
+local function ask_blocked()
+  local asked = false
+  for _, pipeline in ipairs(redis.call('SMEMBERS', K.blocking())) do
+    if not pipeline_full(pipeline) then
+      unblock(pipeline)
+      asked = true
+    end
+  end
+  return asked
 end
 
 -- Of moving averages: the part of the newest.
@@ -135,11 +154,15 @@ local function estimate(job)
   return share_of(job.tenant_id, job.workspace_id, job.pipeline)['ms:' .. job.pipeline] or pipe_of(job.pipeline).ms or 1000
 end
 
+-- A clock is never further ahead of what its slots have used than so much for each of them. A newcomer's second job waits for the others' clocks:
+-- what they were charged too much, by a wrong estimate or for the time to come, it waits without anybody using it.
+local AHEAD_MS = 5000
+
 -- This job may start: it is a hint and takes a slot, which is charged with the estimate. The rest are other fields of its tenant's share
 -- that changed.
 local function dispatched(id, job, fence, ...)
   local pipe = pipe_of(job.pipeline)
-  local expected = estimate(job)
+  local expected = math.min(estimate(job), AHEAD_MS)
   pipe.n = pipe.n + 1
   redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
   redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
@@ -175,24 +198,26 @@ local function slot_freed(id, job, to, ...)
   if pipe.cap then unblock(job.pipeline) end
 end
 
--- A run that takes longer than it was charged for is charged on: in doubling steps, so that it costs few writes.
+-- A run that takes longer than it was charged for is charged on: in doubling steps up to `AHEAD_MS`, so that it costs few writes.
 local function charge_running(id, job)
   local used = NOW - tonumber(job.started_at)
   local charged = tonumber(job.charged or '0')
   if used > charged then
-    charge(job, 2 * used - charged, 0)
-    job.charged = int(2 * used)
+    local more = math.min(2 * used, used + AHEAD_MS)
+    charge(job, more - charged, 0)
+    job.charged = int(more)
     redis.call('HSET', K.job(id), 'charged', job.charged)
   end
 end
 
 -- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over.
--- Returns member, its pipeline, whether it is the last of its lane | nil, a pipeline that is full.
+-- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full.
 local function best_of(tenant, workspace)
-  local best, score, of, last, full
+  local best, score, of, last
+  local full = {}
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
     if pipeline_full(pipeline) then
-      full = pipeline
+      full[#full + 1] = pipeline
     else
       local first = redis.call('ZRANGE', K.ready(tenant, workspace, pipeline), 0, 1, 'WITHSCORES')
       if not first[1] then
@@ -241,10 +266,13 @@ local function next_job()
         end
         return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, changed
       end
-      -- Every lane of it waits for a pipeline that is full (or was empty).
+      -- Every lane of it waits for a pipeline that is full (or was empty): the first that has room brings it back.
       redis.call('ZREM', K.workspaces(tenant), workspace)
       leave_ring_if_empty(tenant)
-      if pipeline then redis.call('ZADD', K.blocked(pipeline), first[2], tenant .. ':' .. workspace) end
+      for _, full in ipairs(pipeline) do
+        redis.call('ZADD', K.blocked(full), first[2], tenant .. ':' .. workspace)
+        redis.call('SADD', K.blocking(), full)
+      end
     end
   end
 end
@@ -263,7 +291,7 @@ local function wake()
     redis.call('ZREM', K.parked(), tenant)
     enter_ring(tenant)
   end
-  -- Who was let back for a pipeline may have started a job of another one instead: ask again for those who still wait.
+  -- All that have a cap, not only those that are noted (`blocking`): workers of an earlier version note none.
   for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
     local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
     if capped then unblock(capped) end

@@ -23,6 +23,7 @@ local function leave_queue(id, job)
   stop_waiting(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
+  redis.call('ZREM', K.ready_since(), id)
   unhint(id, job)
   redis.call('ZREM', K.waits(), id)
 end

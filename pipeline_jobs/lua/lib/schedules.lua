@@ -17,7 +17,8 @@ end
 local function slots_done(id, schedule, outcome, first, last, n, job_id)
   redis.call('LPUSH', K.schedule_log(id), table.concat({outcome, int(NOW), first, last, int(n), job_id}, '|'))
   redis.call('LTRIM', K.schedule_log(id), 0, LOG_LINES - 1)
-  count_by(n, 'schedule_slots', schedule.tenant_id, schedule.workspace_id, outcome)
+  local tenant, workspace = series_of(schedule.tenant_id, schedule.workspace_id)
+  count_by(n, 'schedule_slots', tenant, workspace, outcome)
   if job_id ~= '' then redis.call('HSET', K.schedule(id), 'last_run_at', int(NOW), 'last_job_id', job_id) end
   if outcome == 'fired' then
     redis.call('HINCRBY', K.schedule(id), 'fired', n)

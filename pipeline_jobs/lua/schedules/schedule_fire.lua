@@ -5,6 +5,8 @@
 --@args idempotency? fingerprint? sender? sender_rate:real fields:pairs
 --@events
 --@admits
+--@names
+--@storage
 --@reply 'fired' created_at order hints rates
 --@reply 'skipped' reason hints
 --@reply 'waits' hints

@@ -2,6 +2,7 @@
 -- Make a schedule, or change one. revision: the one that this call makes; before: the one that it changes ('': a new schedule).
 -- most: schedules of the tenant. following: next slot in ms, '' (none) or '=' (as it is).
 --@args id revision before? most:int paused:flag following idempotency? fingerprint? fields:pairs
+--@names
 --@reply 'ok'
 --@reply 'taken'
 --@reply 'same' id
@@ -27,6 +28,9 @@ if before == '' then
   redis.call('SET', K.order(), int(order))
   redis.call('HSET', K.schedule(id), 'schedule_id', id, 'order', int(order), 'created_at', int(NOW))
   for _, key in ipairs({K.schedules(), K.tenant_schedules(tenant), K.workspace_schedules(tenant, workspace)}) do redis.call('ZADD', key, int(order), id) end
+  -- The first slot that is fired is seen by `increase()` of the metrics only if zero was there before.
+  local named_tenant, named_workspace = series_of(tenant, workspace)
+  count_by(0, 'schedule_slots', named_tenant, named_workspace, 'fired')
 else
   if not known then return {'unknown'} end
   if known.revision ~= before then return {'changed'} end

@@ -1,6 +1,7 @@
 #!lua
 -- Begin an upload: its record, and its whole length counted for the tenant. metadata: JSON. most: uploads of a tenant.
 --@args id tenant workspace length:int metadata folder ttl_ms:int most:int
+--@storage
 --@reply 'ok' created_at expires_at
 --@reply 'many'
 --@reply 'storage'
@@ -8,7 +9,7 @@
 local known = redis.call('HMGET', K.upload(id), 'created_at', 'expires_at')
 if known[1] then return {'ok', known[1], known[2]} end
 if redis.call('ZCARD', K.tenant_uploads(tenant)) >= most then return {'many'} end
-local bytes = limits_of(tenant).max_storage_bytes
+local bytes = max_storage_of(tenant)
 if bytes and kept_bytes(tenant) + length > bytes then return {'storage'} end
 local expires = int(NOW + ttl_ms)
 redis.call('HSET', K.upload(id), 'upload_id', id, 'tenant_id', tenant, 'workspace_id', workspace, 'length', int(length), 'offset', '0', 'metadata', metadata,

@@ -158,7 +158,10 @@ def set_caller(who: Caller) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OwnHandle:
-    """A job's handle for which another's job is an unknown one. An id may change hands between two calls: each answer is looked at."""
+    """A job's handle for which another's job is an unknown one. An id may change hands between two calls: each answer is looked at.
+
+    For whoever sees all jobs, too: to AsyncResult an id without a record is another task's, which it would revoke.
+    """
 
     handle: JobHandle
     who: Caller

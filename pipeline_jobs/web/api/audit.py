@@ -8,9 +8,10 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import Field
 
+from pipeline_jobs.access.audit import Row
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Parameters
 from pipeline_jobs.web.schemas.tenant_bodies import AuditPage
@@ -30,11 +31,11 @@ class AuditRequest(Parameters):
 @blueprint.get(
     "/audit",
     summary="Read the audit log",
-    description="Newest first: keys made and revoked, limits changed, tenants erased, jobs cancelled by operators. About 10,000 rows are "
-    "kept. For admins of all tenants.",
+    description="Newest first: keys made and revoked, limits changed, tenants erased; about 50,000 such rows are kept, and about "
+    "10,000 of the daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
     responses=responses({200: answer("One page.", AuditPage)}, 400, 404, 422, 503),
 )
 @validated
 def audit(query: AuditRequest) -> Response:
     page = web().parts.audit.page(query.cursor, query.limit)
-    return reply({"rows": [row.to_dict() for row in page.items], "count": len(page.items), "next_cursor": page.next_cursor})
+    return page_reply("rows", page.items, Row.to_dict, next_cursor=page.next_cursor)

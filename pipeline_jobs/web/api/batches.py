@@ -14,7 +14,7 @@ from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.http.rate_headers import rate_headers
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.schemas import batch_bodies as bodies
@@ -84,7 +84,7 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = web().parts.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
-    return reply({"batches": [_body(batch) for batch in page.items], "count": len(page.items), "next_cursor": page.next_cursor})
+    return page_reply("batches", page.items, _body, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

@@ -31,8 +31,5 @@ blueprint.before_request(require_queue)
 )  # fmt: skip
 @validated
 def cancel(path: JobPath) -> Response:
-    handle = handle_of(path.job_id)
-    # Asked first: to AsyncResult an id that is no job's is some other Celery task, which it would revoke.
-    handle.record()
-    job = handle.revoke()
+    job = handle_of(path.job_id).revoke()
     return job_reply(job, 200 if job.ended else 202)

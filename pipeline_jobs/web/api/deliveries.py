@@ -13,7 +13,7 @@ from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http.openapi import answer, responses
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, JobPath, Limit, Name, Parameters
@@ -61,8 +61,8 @@ def _own(delivery_id: str) -> ledger.Delivery:
 def of_job(path: JobPath) -> Response:
     handle_of(path.job_id).record()
     who = caller()
-    found = [one.to_dict() for one in web().parts.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id)]
-    return reply({"deliveries": found, "count": len(found)})
+    found = (one for one in web().parts.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id))
+    return page_reply("deliveries", found, ledger.Delivery.to_dict)
 
 
 @blueprint.get(
@@ -80,8 +80,7 @@ def list_(query: DeliveryListRequest) -> Response:
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
     page = web().parts.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
-    found = [one.to_dict() for one in page.items]
-    return reply({"deliveries": found, "count": len(found), "next_cursor": page.next_cursor})
+    return page_reply("deliveries", page.items, ledger.Delivery.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

@@ -12,7 +12,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import OwnHandle, caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
-from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, reply
+from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
@@ -32,8 +32,7 @@ def handle_of(job_id: str) -> JobHandle:
     """
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    handle, who = web().parts.results(job_id), caller()
-    return handle if who.sees_all else OwnHandle(handle, who)
+    return OwnHandle(web().parts.results(job_id), caller())
 
 
 @blueprint.post(
@@ -146,4 +145,4 @@ def delete(path: JobPath) -> Response:
 @validated
 def list_(query: ListRequest) -> Response:
     page = web().parts.client.list(caller().query(query.to_query()))
-    return reply({"jobs": [job_body(job) for job in page.items], "count": len(page.items), "next_cursor": page.next_cursor})
+    return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)

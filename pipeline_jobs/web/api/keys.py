@@ -9,11 +9,13 @@ from flask_openapi.blueprint import APIBlueprint
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.access.api_keys import MAX_NAME, Role
+from pipeline_jobs.access.api_keys import ApiKey as Record
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
+from pipeline_jobs.web.access.ids import unknown_key
 from pipeline_jobs.web.http.openapi import answer, responses
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.requests import Moment, Name
@@ -80,8 +82,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 )
 @validated
 def list_(path: TenantPath) -> Response:
-    keys = [key.to_dict() for key in web().parts.keys.list(path.tenant_id)]
-    return reply({"keys": keys, "count": len(keys)})
+    return page_reply("keys", web().parts.keys.list(path.tenant_id), Record.to_dict)
 
 
 @blueprint.delete(
@@ -94,5 +95,5 @@ def list_(path: TenantPath) -> Response:
 def revoke(path: KeyPath) -> Response:
     key = web().parts.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
     if key is None:
-        raise Refused(404, "unknown_key", "the tenant has no key with this id")
+        raise unknown_key()
     return reply(key.to_dict())

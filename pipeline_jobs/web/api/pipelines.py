@@ -9,6 +9,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.schemas.bodies import PipelineList
@@ -24,7 +25,7 @@ blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )
 def pipelines() -> Response:
-    return reply({"pipelines": [_body(pipeline) for pipeline in web().parts.pipelines.all()]})
+    return reply({"pipelines": [_body(pipeline) for pipeline in web().parts.pipelines.all() if not is_canary_pipeline(pipeline.name)]})
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import StageError
+from pipeline_jobs.exceptions import DiskFull, StageError
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
@@ -39,7 +39,7 @@ blueprint.before_request(require_run_api)
             ),
             202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After", *RATE_HEADERS),
         },
-        400, 404, 409, 413, 415, 422, 429, 503,
+        400, 404, 409, 413, 415, 422, 429, 503, 507,
     ),
 )  # fmt: skip
 @validated
@@ -79,6 +79,8 @@ def _in_process(here: Web, new: NewJob) -> StepResult:
             raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
             return here.parts.run_in_process(new)
+        except DiskFull:
+            raise
         except StageError as error:
             return StepResult(False, error=error.message)
 

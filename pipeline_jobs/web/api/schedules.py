@@ -15,7 +15,7 @@ from pipeline_jobs.schedules.schedule import Schedule
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
-from pipeline_jobs.web.http.replies import job_path, job_reply, reply
+from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.ports import Schedules
@@ -111,8 +111,7 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    found = [one.to_dict() for one in page.items]
-    return reply({"schedules": found, "count": len(found), "next_cursor": page.next_cursor})
+    return page_reply("schedules", page.items, Schedule.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

@@ -41,7 +41,14 @@ class LimitsRequest(BaseModel):
     )
     start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs started a second.")
     paused: bool | None = Field(None, description="Starts nothing; what runs goes on.")
-    max_storage_bytes: int | None = Field(None, ge=0, le=10**15, description="Most bytes of artifacts kept; at that no new job is taken.")
+    max_storage_bytes: int | None = Field(None, ge=0, le=10**15, description="Most bytes kept; at that no new job or upload is taken.")
+    max_run_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="Longest that a job may run, in seconds, where its pipeline lets it run longer; then it fails, code `run_too_long`.",
+    )
 
 
 class UsageRequest(Parameters):

@@ -18,7 +18,7 @@ from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http import tus
 from pipeline_jobs.web.http.openapi import answer, responses
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.bodies import Upload, UploadList
@@ -124,7 +124,7 @@ class UploadPath(BaseModel):
     request_body=_BYTES,
     responses=responses(
         {201: answer("The upload.", Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 503,
+        400, 404, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 503, 507,
     ),
 )  # fmt: skip
 @validated
@@ -163,8 +163,7 @@ def list_(query: UploadListRequest) -> Response:
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
     page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
-    found = [upload.to_dict() for upload in page.items]
-    return reply({"uploads": found, "count": len(found), "next_cursor": page.next_cursor})
+    return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
@@ -190,7 +189,7 @@ def get(path: UploadPath, header: TusHeaders) -> Response:
     request_body=_BYTES,
     responses=responses(
         {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 503,
+        400, 404, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 503, 507,
     ),
 )  # fmt: skip
 @validated

@@ -13,7 +13,7 @@ from pipeline_jobs.tenants import DEFAULT_TENANT
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Parameters
 from pipeline_jobs.web.schemas.tenant_bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
@@ -110,8 +110,7 @@ def create(body: EndpointRequest) -> Response:
 @validated
 def list_(query: EndpointListRequest) -> Response:
     page = web().parts.webhooks.endpoints.list(caller().tenant(query.tenant_id), query.cursor, query.limit)
-    endpoints = [endpoint.to_dict() for endpoint in page.items]
-    return reply({"endpoints": endpoints, "count": len(endpoints), "next_cursor": page.next_cursor})
+    return page_reply("endpoints", page.items, Endpoint.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

@@ -39,6 +39,7 @@ _TEXTS: Mapping[int, str] = {
     500: "A fault of the server; its log has the details under the `request_id`.",
     429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
     503: "The store cannot be reached or cannot write: nothing was done. Try again after `Retry-After`.",
+    507: "The disk of the server is nearly full (code `disk_full`): free some, or try again after `Retry-After`.",
 }
 
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -75,6 +76,7 @@ _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
     429: ("Retry-After", *RATE_HEADERS),
     426: ("Upgrade",),
     503: ("Retry-After",),
+    507: ("Retry-After",),
 }
 
 #: Name of our one security scheme.

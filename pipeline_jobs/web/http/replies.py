@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, request
 from pydantic_core import to_json
@@ -13,10 +14,13 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import parse_etags
 
 from pipeline_jobs.job import Job
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.web.state import web
 
 _JSON = "application/json"
 _JOBS = "/pipeline/jobs"
+
+Found = TypeVar("Found")
 
 
 class Reply(Response):
@@ -32,7 +36,11 @@ class Reply(Response):
 
 def encode(body: Any) -> bytes:
     """Compact UTF-8 JSON; a NaN that a pipeline left in its result becomes null."""
-    return to_json(body, inf_nan_mode="null")
+    try:
+        return to_json(body, inf_nan_mode="null")
+    except ValueError:
+        # It takes 255 levels; a pipeline's result may have more.
+        return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -47,6 +55,15 @@ def job_path(job: Job) -> str:
 def job_body(job: Job) -> dict[str, Any]:
     """The job as clients see it (`docs/api.md`)."""
     return job.to_body(web().settings.public_url)
+
+
+def page_reply(name: str, found: Iterable[Found], body: Callable[[Found], dict[str, Any]], **members: Any) -> Response:
+    """A page of a list: `{name: [...], "count": ..., **members}`. A record that cannot be shown is left out and logged.
+
+    :param name: of the list (`jobs`).
+    """
+    bodies = list(readable(found, body, kind=name.removesuffix("s")))
+    return reply({name: bodies, "count": len(bodies), **members})
 
 
 def job_reply(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

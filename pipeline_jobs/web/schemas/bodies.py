@@ -185,7 +185,7 @@ class EventData(BaseModel):
     stage: str | None
     progress: float = Field(ge=0, le=100)
     message: str | None = Field(None, description="What the stage said. Of most types.")
-    reason: Literal["retry", "crash", "handback"] | None = Field(None, description="Of job.requeued: why.")
+    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="Of job.requeued: why.")
     changes: dict[str, Any] | None = Field(None, description="Of job.updated: `priority`, `run_at` as they are now.")
     error: str | None = Field(None, description="Of job.failed: why.")
     error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
@@ -259,6 +259,7 @@ class PartHealth(BaseModel):
 
     ok: bool
     reason: str | None = None
+    warning: str | None = Field(None, description="What is to be mended, although the part works.")
 
 
 class Ready(BaseModel):

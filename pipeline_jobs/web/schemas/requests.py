@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from pipeline_jobs.events.log import MAX_PAGE, feed_place
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob, unix_milliseconds
 from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
@@ -38,7 +38,7 @@ def _milliseconds(text: object) -> int:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
         raise ValueError("there is no such date or time") from None
-    return int(moment.timestamp() * 1000)
+    return unix_milliseconds(moment)
 
 
 def _status(word: str) -> str:

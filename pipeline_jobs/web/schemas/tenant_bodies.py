@@ -64,6 +64,7 @@ class Limits(BaseModel):
     start_rate: float | None
     paused: bool | None
     max_storage_bytes: int | None
+    max_run_seconds: float | None
 
 
 class UsageDay(BaseModel):

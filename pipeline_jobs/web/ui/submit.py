@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from pipeline_jobs.exceptions import KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http import submitting
@@ -83,7 +84,7 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         "submit",
         status,
         pipeline=pipeline,
-        pipelines=[known for known in web().parts.pipelines.all() if known.name != "canary"],
+        pipelines=[known for known in web().parts.pipelines.all() if not is_canary_pipeline(known.name)],
         fields=_fields(pipeline),
         values=values,
         errors=_at_fields(errors or {}, _shown(pipeline)),

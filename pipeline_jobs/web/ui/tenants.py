@@ -27,6 +27,7 @@ LIMITS = {
     "submit_rate": "Jobs submitted a second",
     "start_rate": "Jobs started a second",
     "max_storage_bytes": "Most bytes of files kept",
+    "max_run_seconds": "Longest that a job runs, in seconds",
 }
 _WHOLE = frozenset({"max_concurrent", "max_queued", "max_storage_bytes"})
 

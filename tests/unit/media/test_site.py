@@ -35,6 +35,12 @@ def test_a_film_on_a_page_is_fetched(site: FakeSite, make_context: MakeContext, 
     assert reporter.percents == sorted(reporter.percents)
 
 
+def test_of_a_pages_title_the_first_300_characters_are_kept(site: FakeSite, make_context: MakeContext) -> None:
+    site.file("/film.mp4", FILM, "video/mp4")
+    text = PAGE.format("/film.mp4").replace("The harbor", "The harbor " + "x" * 100_000)
+    assert fetch.run(make_context(site.file("/page.html", text.encode(), "text/html")))["title"] == "The harbor " + "x" * 289
+
+
 def test_a_page_without_media_is_not_media(site: FakeSite, make_context: MakeContext) -> None:
     url = site.file("/", b"<!DOCTYPE html><html><body><p>Nothing to see.</p></body></html>", "text/html")
     with pytest.raises(NotMedia, match="web page"):

@@ -54,3 +54,27 @@ def test_whispers_segments_become_phrases(whisper: None) -> None:
 
 def test_an_engine_is_loaded_once() -> None:
     assert speech.load("moonshine") is speech.load("moonshine")
+
+
+class Stuck:
+    """The part of moonshine's Transcriber that is used: it gets stuck in whatever is longer than it can hear."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+
+    def transcribe_without_streaming(self, samples: list[float], rate: int) -> SimpleNamespace:
+        seconds = len(samples) / rate
+        return SimpleNamespace(lines=[SimpleNamespace(text="2" + "3" * 50 if seconds > self.most else f"{seconds:.0f} seconds.")])
+
+
+def test_a_piece_in_which_the_model_gets_stuck_is_heard_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = speech.Moonshine()
+    sound = np.random.default_rng(1).uniform(-0.1, 0.1, 12 * speech.RATE).astype(np.float32)
+    monkeypatch.setattr(engine, "_model", Stuck(most=7))
+    found = list(engine.transcribe(sound, None))
+    assert len(found) > 1
+    assert not any("33" in phrase.text for phrase in found)
+    assert (found[0].start, found[-1].end) == (0.0, 12.0)
+    assert [phrase.end for phrase in found[:-1]] == [phrase.start for phrase in found[1:]]
+    monkeypatch.setattr(engine, "_model", Stuck(most=0))
+    assert list(engine.transcribe(sound, None)) == [], "it ends, and nothing is invented"

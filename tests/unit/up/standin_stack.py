@@ -16,7 +16,7 @@ from typing import Any
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.up import main as up
 from pipeline_jobs.up import stack
-from pipeline_jobs.up.processes import Command
+from pipeline_jobs.up.processes import Command, Supervisor
 
 KIND = os.environ.get("STANDIN", "")
 JOB = {
@@ -75,4 +75,7 @@ if __name__ == "__main__":
     stack.processes = processes
     stack.exporter = lambda *_: Command("exporter", (sys.executable, "-c", "raise SystemExit('no network')"), optional=True)
     up.CLIP = Path(__file__)
+    if KIND == "stubborn":
+        # Only the second signal can end it.
+        Supervisor.stop.__defaults__ = (86_400.0,)
     raise SystemExit(up.main(sys.argv[2:]))

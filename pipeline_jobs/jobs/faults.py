@@ -1,0 +1,144 @@
+"""A run failed: is it the job's doing, or this machine's?
+
+An error decides nothing. Of damaged media FFmpeg says PermissionError and MemoryError, and on a full disk sound media look damaged. So the
+machine is asked, at that moment and before the run's files go: can it write to its disk and open files?
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline_jobs import disk
+from pipeline_jobs.exceptions import (
+    BadParameters,
+    MachineFault,
+    PublishError,
+    RequestError,
+    SourceEmpty,
+    SourceForbidden,
+    SourceNotFound,
+    SourceTooLarge,
+    StopRun,
+    StoreUnavailable,
+    WorkTooLarge,
+)
+from pipeline_jobs.files.artifacts import ArtifactStore
+
+#: What the probe writes, in bytes, and how many files it opens.
+PROBE_BYTES, PROBE_FILES = 1 << 20, 16
+#: Between two looks at how large a working folder is, in seconds; longer where a look takes long.
+LOOK_SECONDS = 2.0
+#: A look takes this part of the time at most.
+LOOK_SHARE = 0.05
+#: Whatever becomes of this machine, it does not bring these about: they are about the request, or about what another machine answered.
+OF_THE_JOB = (RequestError, BadParameters, SourceForbidden, SourceNotFound, SourceTooLarge, SourceEmpty)
+
+_CHUNK = bytes(1 << 16)
+
+
+class Judge:
+    """Of one run. `look` is called while it goes on, `judge` when it failed."""
+
+    def __init__(self, workdir: Path, most_bytes: int, artifacts: ArtifactStore, reserve: Callable[[Path], int] = disk.reserve) -> None:
+        """
+        :param most_bytes: that the working folder may hold; 0: any number.
+        :param reserve: bytes that must stay free on the disk of a folder.
+        """
+        self._workdir, self._most, self._artifacts, self._reserve = workdir, most_bytes, artifacts, reserve
+        self._next, self._bytes = 0.0, 0
+        self._opened = _open_files()
+
+    def judge(self, error: Exception) -> None:
+        """Return if the error is the job's own.
+
+        :raises MachineFault: it is this machine's, or that of the store or the artifact store.
+        :raises WorkTooLarge: the run filled the disk itself.
+        """
+        if isinstance(error, StoreUnavailable):
+            raise MachineFault(error.message) from error
+        if isinstance(error, OF_THE_JOB):
+            return
+        if self._most and size(self._workdir) > self._most:
+            raise WorkTooLarge from error
+        reason = self._machine()
+        if reason is None and isinstance(error, PublishError):
+            reason = self._artifacts.fault()
+        if reason is not None:
+            raise MachineFault(reason) from error
+
+    def look(self) -> type[StopRun] | None:
+        """Why the run must stop now, if it must. One whose folder grows while little is free must: the store may be on the same disk."""
+        began = time.monotonic()
+        if began < self._next:
+            return None
+        used, before = size(self._workdir), self._bytes
+        self._bytes = used
+        self._next = time.monotonic() + max(LOOK_SECONDS, (time.monotonic() - began) / LOOK_SHARE)
+        if self._most and used > self._most:
+            return WorkTooLarge
+        return MachineFault if used > before and disk.too_full(self._workdir, self._reserve) else None
+
+    def _machine(self) -> str | None:
+        """What this machine cannot do now, or None."""
+        try:
+            self._workdir.mkdir(parents=True, exist_ok=True)
+            if reason := disk.too_full(self._workdir, self._reserve):
+                return f"the working folder: {reason}"
+            if self._opened_too_many():
+                return None
+            _write(self._workdir / ".probe")
+        except OSError as error:
+            return f"the working folder cannot be written: {error.strerror or error}"
+        return _cannot_open(self._workdir / ".probe")
+
+    def _opened_too_many(self) -> bool:
+        """The run itself has opened more than half of the files that this process may have."""
+        limit = os.sysconf("SC_OPEN_MAX")
+        return limit > 0 and _open_files() - self._opened > limit / 2
+
+
+def size(folder: Path) -> int:
+    """What a folder takes on its disk, in bytes; 0 if it is not there. What goes away meanwhile does not count."""
+    total = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(base, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def _write(path: Path) -> None:
+    try:
+        with path.open("wb", buffering=0) as file:
+            for _ in range(PROBE_BYTES // len(_CHUNK)):
+                file.write(_CHUNK)
+            os.fsync(file.fileno())
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _cannot_open(path: Path) -> str | None:
+    try:
+        with ExitStack() as files:
+            for _ in range(PROBE_FILES):
+                files.enter_context(path.open("ab"))
+    except OSError as error:
+        return f"files cannot be opened: {error.strerror or error}"
+    finally:
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _open_files() -> int:
+    """How many files this process has open, on Linux; elsewhere 0."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        # None can be opened any more, not even this: as many as there may be.
+        return os.sysconf("SC_OPEN_MAX") if os.path.exists("/proc/self/fd") else 0

@@ -1,0 +1,35 @@
+-- Why a job in a lane waits: found when somebody asks, for who is at a limit changes with every event.
+
+-- Jobs that may run at once, of all live workers.
+local SLOTS
+local function live_slots()
+  if not SLOTS then
+    SLOTS = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), max_concurrent_jobs())
+    if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then SLOTS = 0 end
+  end
+  return SLOTS
+end
+
+-- Of a job of this tenant and pipeline: reason, limit or '', current or ''. What it looks at is read once a script.
+local function why_waits(tenant, pipeline)
+  local limits, reason = limits_of(tenant), held_back(tenant)
+  if reason == 'tenant_concurrency' then return reason, int(limits.max_concurrent), int(share_of(tenant).n) end
+  if reason == 'tenant_rate' then return reason, tostring(limits.start_rate), '' end
+  if reason then return reason, '', '' end
+  if pipeline_full(pipeline) then return 'pipeline_concurrency', int(pipe_of(pipeline).cap), int(pipe_of(pipeline).n) end
+  if live_slots() == 0 then return 'no_worker', '', '' end
+  return 'fair_share', int(live_slots()), ''
+end
+
+-- A record as HGETALL gives it: the reason of one that is in a lane is put in the place of the one it was written with. Returns it as a table.
+local function tell_reason(id, record)
+  local job, at = {}, nil
+  for i = 1, #record, 2 do
+    job[record[i]] = record[i + 1]
+    if record[i] == 'reason' then at = i + 1 end
+  end
+  if job.status == 'queued' and at and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
+    record[at] = why_waits(job.tenant_id, job.pipeline)
+  end
+  return job
+end

@@ -1,0 +1,34 @@
+"""Pages of records of which some cannot be read: those are left out and logged, the others are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import structlog
+
+Found = TypeVar("Found")
+Shown = TypeVar("Shown")
+
+logger = structlog.get_logger(__name__)
+
+
+def readable(found: Iterable[Found], read: Callable[[Found], Shown], *, kind: str) -> Iterator[Shown]:
+    """What `read` makes of each. One that it cannot read (a damaged record, one of a later version) breaks no page.
+
+    :param kind: what they are (`job`), for the log.
+    """
+    for one in found:
+        try:
+            shown = read(one)
+        except Exception:
+            logger.exception("a record cannot be shown and is left out of a list", kind=kind, record=_name(one, kind))
+        else:
+            yield shown
+
+
+def _name(record: object, kind: str) -> str | None:
+    """Its id, where it has one."""
+    field = f"{kind}_id"
+    name = record.get(field) if isinstance(record, Mapping) else getattr(record, field, None)
+    return None if name is None else str(name)[:128]

@@ -1,0 +1,282 @@
+"""What is wrong with the worker's machine fails no job; what is wrong with a job is not blamed on the machine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline_jobs import disk
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import ConfigurationError, MediaDamaged, PublishError, SourceNotFound, StoreUnavailable
+from pipeline_jobs.files.artifacts import ArtifactStore, check_root
+from pipeline_jobs.job import Job
+from pipeline_jobs.jobs import executor, faults
+from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker import start
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+from tests.integration.test_executor import Bench, publish
+
+Stage = Callable[[JobContext], Mapping[str, Any] | None]
+
+
+@pytest.fixture
+def bench(jobs: Cell, tmp_path: Path) -> Bench:
+    return Bench(jobs, tmp_path)
+
+
+@pytest.fixture
+def unwritable(jobs: Cell, tmp_path: Path) -> Bench:
+    """A worker whose working folder cannot be made: a file is in its place."""
+    (tmp_path / "file").touch()
+    return Bench(jobs.with_settings(work_dir_setting=str(tmp_path / "file" / "work")), tmp_path)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A disk with one byte less than the reserve; called, room again."""
+    monkeypatch.setattr(disk, "free", lambda path: disk.reserve(path) - 1)
+    return lambda: monkeypatch.setattr(disk, "free", disk.reserve)
+
+
+def failing(error: Exception) -> Stage:
+    def fail(context: JobContext) -> None:
+        raise error
+
+    return fail
+
+
+def waits_uncounted(bench: Bench, job: Job, outcome: Outcome) -> None:
+    assert (outcome.ending, job.status, job.reason) == (Ending.REQUEUED, JobStatus.QUEUED, "retry"), job.error
+    assert (job.crashes, job.handbacks, job.attempt, job.error, bench.published()) == (0, 0, 1, None, [])
+    assert differences(bench.cell.store) == []
+
+
+def again(bench: Bench, job: Job) -> Job:
+    """The same job on a machine that is well, when its time has come."""
+    bench.cell.store.client.zadd(bench.cell.store.keys("delayed"), {job.job_id: 1})
+    bench.cell.slots(5)
+    Executor(bench.cell.store, bench.registry, bench.cell.settings, lambda: bench.artifacts).run(job.job_id, job.fence + 1, "w2")
+    return bench.cell.client.get(job.job_id)
+
+
+# -- the store
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_again_and_the_job_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, calls = bench.cell.store.claim, []
+
+    def flaky(*args: Any, **kwargs: Any) -> Any:
+        calls.append(claim(*args, **kwargs))
+        if len(calls) < 3:
+            raise StoreUnavailable
+        return calls[-1]
+
+    monkeypatch.setattr(bench.cell.store, "claim", flaky)
+    job, outcome = bench.run(lambda context: None)
+    assert (outcome.ending, job.status, job.attempt, len(calls)) == (Ending.COMPLETED, JobStatus.COMPLETED, 1, 3)
+
+
+@pytest.mark.parametrize("call", ["claim", "finish"])
+def test_a_run_whose_store_stays_away_gives_up_and_ends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0)
+    monkeypatch.setattr(bench.cell.store, call, away)
+    job, outcome = bench.run(lambda context: None)
+    assert (outcome.ending, job.ended) == (Ending.GAVE_UP, False)
+
+
+def test_a_stage_that_cannot_reach_the_store_is_not_to_blame(bench: Bench) -> None:
+    job, outcome = bench.run(publish, failing(StoreUnavailable("the store cannot be reached")))
+    waits_uncounted(bench, job, outcome)
+
+
+# -- the disk
+
+
+@pytest.mark.parametrize("error", [MediaDamaged(), PermissionError(13, "no"), MemoryError(), OSError(28, "full")])
+def test_on_a_full_disk_no_error_counts_and_the_job_completes_when_there_is_room(
+    bench: Bench, full_disk: Callable[[], None], error: Exception
+) -> None:
+    fails = [error]
+
+    def stage(context: JobContext) -> Mapping[str, Any]:
+        if fails:
+            raise fails.pop()
+        return {"n": 1}
+
+    job, outcome = bench.run(publish, stage)
+    waits_uncounted(bench, job, outcome)
+    full_disk()
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("stage", [lambda context: (context.workdir / "a").touch(), failing(MediaDamaged())])
+def test_a_working_folder_that_cannot_be_written_fails_no_job(unwritable: Bench, stage: Stage) -> None:
+    job, outcome = unwritable.run(stage)
+    waits_uncounted(unwritable, job, outcome)
+    assert "working folder" in (outcome.error or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(PermissionError(1, "no"), "internal_error"), (MemoryError(), "out_of_memory"), (OSError(28, "full"), "internal_error")],
+)
+def test_an_errno_decides_nothing_while_the_machine_is_well(bench: Bench, error: Exception, code: str) -> None:
+    job, _ = bench.run(failing(error))
+    assert (job.status, (job.error_detail or {})["code"]) == (JobStatus.FAILED, code)
+    assert not list(bench.cell.settings.work_dir.rglob(".probe"))
+
+
+def test_what_another_machine_said_counts_on_a_full_disk_too(bench: Bench, full_disk: Callable[[], None]) -> None:
+    job, _ = bench.run(failing(SourceNotFound()))
+    assert (job.error_detail or {})["code"] == "source_not_found"
+
+
+def test_a_run_that_goes_on_writing_below_the_reserve_is_stopped_and_handed_back(bench: Bench, full_disk: Callable[[], None]) -> None:
+    def write(context: JobContext) -> None:
+        (context.workdir / "a").write_bytes(bytes(1 << 16))
+        until_stopped(context)
+
+    job, outcome = bench.run(write)
+    waits_uncounted(bench, job, outcome)
+
+
+def test_each_further_fault_waits_twice_as_long_up_to_five_minutes(bench: Bench) -> None:
+    store = bench.cell.store
+    run, waits = bench.cell.running(), []
+    for _ in range(11):
+        # Sent twice: counted once.
+        assert store.requeue(run.job_id, run.fence, "fault") is JobStatus.QUEUED
+        assert store.requeue(run.job_id, run.fence, "fault") is None
+        due = store.client.zscore(store.keys("delayed"), run.job_id)
+        requeued_at = int(store.client.lrange(store.keys("events", run.job_id), -1, -1)[0].split(",")[1])
+        waits.append((due - requeued_at) / 1000)
+        store.client.zadd(store.keys("delayed"), {run.job_id: 1})
+        store.rescue()
+        run = bench.cell.start(run.job_id)
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert (run.crashes, run.handbacks, run.attempt) == (0, 0, 1)
+    store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    assert store.client.hget(store.keys("job", run.job_id), "faults") is None
+
+
+# -- files
+
+
+def test_a_process_that_earlier_runs_left_without_files_fails_no_job(bench: Bench) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def fail(context: JobContext) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, hard))
+        raise MediaDamaged
+
+    try:
+        job, outcome = bench.run(fail)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    waits_uncounted(bench, job, outcome)
+    assert "files cannot be opened" in (outcome.error or "")
+
+
+def test_a_run_that_opens_too_many_files_itself_has_failed(bench: Bench) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 200, hard))
+    kept: list[Any] = []
+
+    def leak(context: JobContext) -> None:
+        while True:
+            kept.append((context.workdir / "a").open("ab"))
+
+    try:
+        job, _ = bench.run(leak)
+    finally:
+        for file in kept:
+            file.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (job.status, (job.error_detail or {})["code"]) == (JobStatus.FAILED, "internal_error")
+
+
+# -- the working folder's size
+
+
+def until_stopped(context: JobContext) -> None:
+    while True:
+        context.check_cancelled()
+        threading.Event().wait(0.01)
+
+
+def fill(context: JobContext) -> None:
+    (context.workdir / "sub").mkdir()
+    (context.workdir / "sub" / "a").write_bytes(bytes(1 << 16))
+
+
+@pytest.mark.parametrize("then", [until_stopped, failing(MediaDamaged()), failing(OSError(28, "full"))])
+def test_a_run_whose_folder_grows_beyond_its_limit_fails_itself(jobs: Cell, tmp_path: Path, then: Stage) -> None:
+    bench = Bench(jobs.with_settings(work_bytes=1 << 15), tmp_path)
+    job, outcome = bench.run(publish, lambda context: fill(context) or then(context))
+    assert (outcome.ending, job.status) == (Ending.FAILED, JobStatus.FAILED)
+    assert job.error_detail == {"code": "work_too_large", "message": job.error, "stage": "s1", "retryable": False}
+    assert "32768 bytes" in (job.error or "")
+    assert (bench.published(), list(bench.cell.settings.work_dir.iterdir())) == ([], [])
+
+
+def test_a_folder_is_as_large_as_what_it_takes_on_the_disk(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 40)
+    (tmp_path / "link").symlink_to("/")
+    assert faults.size(tmp_path) < 1 << 16
+    assert faults.size(tmp_path / "nothing") == 0
+
+
+# -- the artifact store
+
+
+def test_an_artifact_store_that_cannot_be_opened_fails_no_job(bench: Bench) -> None:
+    def missing() -> ArtifactStore:
+        raise ImportError("Install s3fs to access S3")
+
+    bench.executor = Executor(bench.cell.store, bench.registry, bench.cell.settings, missing)
+    job, outcome = bench.run(lambda context: None)
+    waits_uncounted(bench, job, outcome)
+    assert "s3fs" in (outcome.error or "")
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+def test_an_artifact_store_that_is_away_fails_no_job(bench: Bench) -> None:
+    (bench.folder / "artifacts").write_text("a file where a folder should be")
+    job, outcome = bench.run(publish)
+    waits_uncounted(bench, job, outcome)
+    (bench.folder / "artifacts").unlink()
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+def test_publishing_what_is_not_there_is_the_jobs_own_error(bench: Bench) -> None:
+    job, _ = bench.run(lambda context: {"link": context.publish(context.workdir / "nothing", "a")})
+    assert (job.error_detail or {})["code"] == PublishError.code
+    assert not list((bench.folder / "artifacts").rglob("_probe"))
+
+
+@pytest.mark.parametrize("url", ["s4://bucket/x", "{folder}/file/below", "file://{folder}/file"])
+def test_a_worker_with_a_wrong_artifact_url_does_not_start(tmp_path: Path, url: str) -> None:
+    (tmp_path / "file").touch()
+    settings = SimpleNamespace(artifacts_root=url.format(folder=tmp_path))
+    with pytest.raises(ConfigurationError):
+        check_root(settings.artifacts_root)
+    with pytest.raises(SystemExit, match="does not start: PIPELINE_ARTIFACTS_URL cannot be used"):
+        start._refuse_wrong_artifacts(SimpleNamespace(settings=settings))  # type: ignore[arg-type]
+
+
+def test_a_right_one_is_made(tmp_path: Path) -> None:
+    check_root((tmp_path / "a" / "b c").as_uri())
+    assert (tmp_path / "a" / "b c").is_dir()
