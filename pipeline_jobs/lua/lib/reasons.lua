@@ -4,7 +4,8 @@
 local SLOTS
 local function live_slots()
   if not SLOTS then
-    SLOTS = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), CAP)
+    local known = redis.call('MGET', K.capacity(), K.max_concurrent_jobs())
+    SLOTS = math.min(tonumber(known[1] or '0'), tonumber(known[2] or CAP))
     if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then SLOTS = 0 end
   end
   return SLOTS

@@ -37,5 +37,5 @@ class AuditRequest(Parameters):
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    rows, following = web().parts.audit.page(query.cursor, query.limit)
-    return page_reply("rows", rows, Row.to_dict, next_cursor=following)
+    page = web().parts.audit.page(query.cursor, query.limit)
+    return page_reply("rows", page.items, Row.to_dict, next_cursor=page.next_cursor)
