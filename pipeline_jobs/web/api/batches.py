@@ -17,9 +17,9 @@ from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas import batch_bodies as bodies
-from pipeline_jobs.web.schemas.batch_requests import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders
+from pipeline_jobs.web.schemas import batches as bodies
+from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"

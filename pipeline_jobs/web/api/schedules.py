@@ -20,14 +20,17 @@ from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.ports import Schedules
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Job
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders, ScheduleHeaders
-from pipeline_jobs.web.schemas.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
-from pipeline_jobs.web.schemas.schedule_requests import (
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
+from pipeline_jobs.web.schemas.jobs import Job
+from pipeline_jobs.web.schemas.schedules import (
     DEFAULT_UPCOMING,
     ScheduleChange,
+    ScheduleDetail,
+    ScheduleHeaders,
+    ScheduleList,
     ScheduleListRequest,
     SchedulePath,
+    ScheduleRemoval,
     ScheduleRequest,
     ScheduleView,
 )

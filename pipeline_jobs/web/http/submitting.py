@@ -10,7 +10,7 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import MAX_KEY
+from pipeline_jobs.web.schemas.fields import MAX_KEY
 from pipeline_jobs.web.state import web
 
 REPLAYED = "Idempotent-Replayed"

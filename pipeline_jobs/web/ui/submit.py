@@ -19,7 +19,7 @@ from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import JobRequest
+from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
 

@@ -20,7 +20,7 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
 from tests.declared import PAGE, UNDOCUMENTED, Declared
