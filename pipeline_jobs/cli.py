@@ -136,7 +136,7 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
     with _errors():
         while True:
             page = _client(context).list(replace(query, limit=limit - len(found)))
-            found += page.jobs
+            found += page.items
             # Where filters are mixed a page may be short and still not the last.
             if page.next_cursor is None or len(found) == limit:
                 break
@@ -215,7 +215,7 @@ def batch() -> None:
 def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     with _errors():
-        found = Batches(_client(context)).list(BatchQuery(tenant, workspace, limit)).batches
+        found = Batches(_client(context)).list(BatchQuery(tenant, workspace, limit)).items
     if as_json:
         _json([one.to_dict() for one in found])
         return
@@ -256,7 +256,7 @@ def cancel_batch(context: click.Context, batch_id: str) -> None:
 def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
     with _errors():
-        rows, _ = audit.page(_client(context).store, limit=limit)
+        rows = audit.page(_client(context).store, limit=limit).items
     if as_json:
         _json([row.to_dict() for row in rows])
         return
@@ -280,7 +280,7 @@ def schedules() -> None:
 def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
     with _errors():
-        found, _ = Scheduler(_client(context)).list(tenant_id=tenant, limit=limit)
+        found = Scheduler(_client(context)).list(tenant_id=tenant, limit=limit).items
     if as_json:
         _json([one.to_dict() for one in found])
         return

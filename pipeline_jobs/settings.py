@@ -42,7 +42,8 @@ class Settings(BaseSettings):
     max_concurrent_jobs: int = _setting(
         5,
         "PIPELINE_MAX_CONCURRENT_JOBS",
-        "Most jobs that run at once, over all workers; the autoscale maximum of a worker started with neither --autoscale nor -c.",
+        "Maximum number of jobs that run at once, over all workers: the worker that started last with this setting decides, and the store "
+        "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )

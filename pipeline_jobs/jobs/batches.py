@@ -17,10 +17,9 @@ from pipeline_jobs.jobs.client import Client, digest
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.readable import readable
+from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.refusals import bad_upload, refusal
-from pipeline_jobs.store.store import store_errors
+from pipeline_jobs.store.store import noted
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -127,14 +126,6 @@ class BatchQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPage:
-    """Batches, newest first, and the cursor of the next page (None: the end)."""
-
-    batches: tuple[Batch, ...]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Made:
     """What became of a new batch."""
 
@@ -174,7 +165,7 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
-        idempotency = ("", "")
+        idempotency = None
         if idempotency_key is not None:
             jobs = [asdict(job) for job in new.jobs]
             idempotency = (
@@ -189,44 +180,40 @@ class Batches:
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
             reply = self._store.run(
                 "submit_batch",
-                batch_id,
-                secrets.token_hex(8),
-                *self._store.queue_caps,
-                self._store.ttl_ms,
-                *idempotency,
-                new.depends_within or "",
-                dumps(dict(new.metadata)) if new.metadata else "",
-                dumps(errors) if errors else "",
-                dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
-                dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
-                *self._store.sent_by(sender),
+                id=batch_id,
+                nonce=secrets.token_hex(8),
+                **self._store.acceptance(idempotency, sender),
+                depends_within=new.depends_within,
+                metadata=dumps(dict(new.metadata)) if new.metadata else None,
+                errors=dumps(errors) if errors else None,
+                common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
                 durably=durably,
             )
-            match reply[0]:
+            match reply.became:
                 case "ok" if depends:
-                    self._store.sent(sender, reply[3], reply[4])
+                    noted(sender, reply.rates)
                     # What they need may have ended badly before they came.
-                    self._store.send(self._store.run("settle"))
+                    self._store.run("settle")
                     return self._made(batch_id)
                 case "ok":
-                    self._store.sent(sender, reply[3], reply[4])
+                    noted(sender, reply.rates)
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
-                    batch = Batch(
-                        batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
-                    )
+                    created_at, order = int(reply.created_at), int(reply.order)
+                    batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
                     return Made(batch, tuple(placed.values()), tuple(errors))
                 case "same":
-                    return replace(self._made(reply[1]), replayed=True)
+                    return replace(self._made(reply.id), replayed=True)
                 case "dependency":
-                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
                     for place, n in bad.items():
                         number = packed.numbers[place]
                         wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
                     packed = packed.without(set(bad))
                 case "upload":
-                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
                     for place, why in bad.items():
                         wrong[packed.numbers[place]] = _errors(packed.numbers[place], bad_upload(why))
                     packed = packed.without(set(bad))
@@ -243,18 +230,15 @@ class Batches:
             raise UnknownBatch
         return Batch.from_mapping(flat)
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         """A page of batches, newest first.
 
         :raises InvalidInput: the cursor is not one of ours; a workspace without its tenant.
         """
         if query.workspace_id is not None and query.tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        after = read_cursor(query.cursor)
         index = self._store.keys("batches", query.tenant_id or "*", query.workspace_id or "*")
-        following, *found = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
-        records = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found)
-        return BatchPage(tuple(readable(records, Batch.from_mapping, kind="batch")), write_cursor(int(following)) if following else None)
+        return page(self._store, "batch", index, query.cursor, query.limit, Batch.from_mapping)
 
     def cancel(self, batch_id: str) -> Cancelled:
         """Ask for the end of all its jobs that have not ended. Safe to repeat.
@@ -294,8 +278,7 @@ class Batches:
         return _Packed.of(numbers, items, kinds), wrong
 
     def _record(self, batch_id: str) -> dict[str, str]:
-        with store_errors():
-            return dict(self._store.client.hgetall(self._store.keys("batch", batch_id)))  # type: ignore[arg-type]
+        return self._store.record("batch", batch_id)
 
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
@@ -307,10 +290,8 @@ class Batches:
         ids: dict[int, str | None] = dict.fromkeys(range(batch.total + len(left_out)))
         numbers = [number for number in ids if number not in left_out]
         # The orders of its jobs are consecutive.
-        with store_errors():
-            members = self._store.client.zrange(self._store.keys("batch_jobs", batch_id), 0, -1, withscores=True)
-        for job_id, order in members:  # type: ignore[union-attr]
-            ids[numbers[int(order) - batch.order]] = job_id
+        for job_id, order in self._store.members_from(0, "batch_jobs", batch_id).items():
+            ids[numbers[order - batch.order]] = job_id
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from urllib.parse import urlsplit
 
-import redis
-
-from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
+from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.uploads import is_upload_url
 from pipeline_jobs.job import ANY_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
-from pipeline_jobs.jobs.listing import JobPage, JobQuery, page
+from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
+from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.guard import StoreGuard
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
 from pipeline_jobs.webhooks.targets import check_own
@@ -211,7 +211,7 @@ class Client:
         """:raises UnknownJob:"""
         return self.store.get(job_id)
 
-    def list(self, query: JobQuery) -> JobPage:
+    def list(self, query: JobQuery) -> Page[Job]:
         """A page of jobs, newest first.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -281,20 +281,20 @@ class Client:
         job = self.store.get(job_id)
         if job.ended or timeout <= 0:
             return job
-        with self.store.client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+        name = f"celery-task-meta-{job_id}"
+        with Channel(self.store) as channel:
             # Subscribe, then look: an end between the two is seen by the look.
-            channel.subscribe(f"celery-task-meta-{job_id}")
+            channel.listen_to({name})
             while True:
                 job = self.store.get(job_id)
                 left = deadline - time.monotonic()
                 if job.ended or left <= 0:
                     return job
                 try:
-                    channel.get_message(timeout=min(left, WAIT_CHECK))
-                except (redis.ConnectionError, redis.TimeoutError):
+                    channel.next(min(left, WAIT_CHECK))
+                except StoreUnavailable:
                     # The look at the record says whether the store is back.
-                    channel.reset()
-                    channel.subscribe(f"celery-task-meta-{job_id}")
+                    channel.begin_again()
 
 
 def check_url(url: str | None) -> None:

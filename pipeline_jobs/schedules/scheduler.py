@@ -16,7 +16,7 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.refusals import refusal
 
 MAX_NAME = 64
@@ -76,15 +76,14 @@ class Scheduler:
 
     def list(
         self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
-    ) -> tuple[Sequence[Schedule], str | None]:
-        """Schedules, newest first, and the cursor of the next page (None: the end). A workspace is asked for with its tenant.
+    ) -> Page[Schedule]:
+        """Schedules, newest first. A workspace is asked for with its tenant.
 
         :raises InvalidInput: the cursor is not one of ours, or a workspace has no tenant.
         """
         if workspace_id is not None and tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        found, following = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit)
-        return found, None if following is None else write_cursor(following)
+        return self.kept.page(tenant_id, workspace_id, cursor, limit)
 
     def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
         """What became of its last slots, newest first."""

@@ -11,11 +11,11 @@ from pipeline_jobs.access.audit import Row
 from pipeline_jobs.events.hub import Follower
 from pipeline_jobs.events.log import FeedPage, LogPage
 from pipeline_jobs.events.tokens import StreamTokens
-from pipeline_jobs.files.uploads import Checksum, Upload, UploadPage
+from pipeline_jobs.files.uploads import Checksum, Upload
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
-from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.operation.erase import Erased
 from pipeline_jobs.operation.overview import Now
@@ -59,7 +59,7 @@ class Client(Protocol):
         :raises JobNotWaiting: it waits no more.
         """
 
-    def list(self, query: JobQuery) -> JobPage:
+    def list(self, query: JobQuery) -> Page[Job]:
         """One page, newest first.
 
         :raises InvalidInput: a filter or the cursor is wrong.
@@ -79,7 +79,7 @@ class Batches(Protocol):
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch: there is none."""
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         """One page, newest first.
 
         :raises InvalidInput: a filter or the cursor is wrong.
@@ -176,7 +176,7 @@ class AuditLog(Protocol):
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write a row. `actor` is `caller().actor`."""
 
-    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+    def page(self, cursor: str | None, limit: int) -> Page[Row]:
         """Rows, newest first, and the cursor of the next page.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -215,7 +215,7 @@ class Uploads(Protocol):
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         """A tenant's, newest first.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -336,7 +336,7 @@ class Schedules(Protocol):
 
     def list(
         self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
-    ) -> tuple[Sequence[Schedule], str | None]:
+    ) -> Page[Schedule]:
         """One page, newest first, and the cursor of the next.
 
         :raises InvalidInput: the cursor is not one of ours.

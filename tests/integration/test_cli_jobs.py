@@ -52,7 +52,7 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
     assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
-    row = audit.page(jobs.store)[0][0]
+    row = audit.page(jobs.store).items[0]
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
 
 
@@ -62,7 +62,7 @@ def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
     running = jobs.running()
     assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
     assert run("cancel", job.job_id, "--dry-run").output == run("cancel", job.job_id).output, "it has ended: nothing more to cancel"
-    rows = audit.page(jobs.store)[0]
+    rows = audit.page(jobs.store).items
     assert [(row.action, row.target, row.actor.partition(":")[0]) for row in rows] == [
         ("job.cancelled", running.job_id, "cli"), ("job.cancelled", job.job_id, "cli"),
     ]  # fmt: skip
@@ -78,7 +78,7 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     jobs.client.cancel(job.job_id)
     made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
     assert jobs.client.get(made).retry_of == job.job_id
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})
 
 
@@ -91,7 +91,7 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
     assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)

@@ -91,7 +91,8 @@ class Clockwork:
 
     def jobs(self, schedule: Schedule) -> list[str]:
         return sorted(
-            job.job_id for job in self.cell.client.list(JobQuery(tenant_id=schedule.tenant_id, tag=f"schedule:{schedule.schedule_id}")).jobs
+            job.job_id
+            for job in self.cell.client.list(JobQuery(tenant_id=schedule.tenant_id, tag=f"schedule:{schedule.schedule_id}")).items
         )
 
     def outcomes(self, schedule: Schedule) -> Counter[str]:
@@ -543,7 +544,7 @@ class TestChanges:
         assert erase_tenant(clockwork.store, artifacts, "acme", dry_run=True).jobs == 1
         assert clockwork.get(made)
         assert erase_tenant(clockwork.store, artifacts, "acme", dry_run=False).done
-        assert [one.schedule_id for one in clockwork.scheduler.list()[0]] == [other.schedule_id]
+        assert [one.schedule_id for one in clockwork.scheduler.list().items] == [other.schedule_id]
 
 
 class TestByHand:
@@ -610,14 +611,14 @@ class TestByHand:
         job = clockwork.scheduler.job_of(made, "job_1_00000000")
         assert {clockwork.kept.fire(made, None, job, "n", idempotency=("k", "f")).became for _ in range(2)} == {"fired"}
         other = clockwork.scheduler.job_of(made, "job_1_00000001")
-        assert clockwork.kept.fire(made, None, other, "m", idempotency=("k", "f")).refusal == ["same", job.job_id]
+        assert clockwork.kept.fire(made, None, other, "m", idempotency=("k", "f")).refusal.id == job.job_id
 
 
 class TestAnIdempotencyKey:
     def test_many_requests_make_one_schedule(self, clockwork: Clockwork) -> None:
         made, replayed = together(lambda: clockwork.scheduler.create(HOURLY, idempotency_key="k").schedule_id)
         assert (len(made), replayed) == (1, made * 59)
-        assert [one.schedule_id for one in clockwork.scheduler.list(tenant_id="acme")[0]] == made
+        assert [one.schedule_id for one in clockwork.scheduler.list(tenant_id="acme").items] == made
 
     def test_it_is_its_tenants_and_its_senders_own_and_of_one_request(self, clockwork: Clockwork) -> None:
         first = clockwork.scheduler.create(HOURLY, idempotency_key="k")
@@ -670,7 +671,7 @@ class TestMaking:
         with pytest.raises(InvalidInput) as caught:
             clockwork.make(**changes)
         assert caught.value.field == field
-        assert clockwork.scheduler.list()[0] == []
+        assert clockwork.scheduler.list().items == ()
 
     def test_a_tenant_has_no_more_than_it_may(self, clockwork: Clockwork) -> None:
         few = Clockwork(clockwork.cell.with_settings(max_schedules_per_tenant=2))
@@ -688,13 +689,14 @@ class TestMaking:
         seen: list[str] = []
         cursor: str | None = None
         while True:
-            page, cursor = clockwork.scheduler.list(tenant_id="acme", cursor=cursor, limit=2)
-            seen += [one.name for one in page]
+            page = clockwork.scheduler.list(tenant_id="acme", cursor=cursor, limit=2)
+            seen += [one.name for one in page.items]
+            cursor = page.next_cursor
             if cursor is None:
                 break
         assert seen == ["4", "3", "2", "1", "0"]
-        assert [one.name for one in clockwork.scheduler.list(tenant_id="acme", workspace_id="b")[0]] == ["3", "1"]
-        assert len(clockwork.scheduler.list()[0]) == 6
+        assert [one.name for one in clockwork.scheduler.list(tenant_id="acme", workspace_id="b").items] == ["3", "1"]
+        assert len(clockwork.scheduler.list().items) == 6
         with pytest.raises(InvalidInput):
             clockwork.scheduler.list(cursor="x")
 

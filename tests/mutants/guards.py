@@ -6,6 +6,9 @@ A guard is found by its text, which must stand exactly once in its file: one tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
 def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
-    return Guard(f"{script}: {name}", f"pipeline_jobs/lua/{script}.lua", old, new, tests or (STORE, GUARDED))
+    """:param script: its file's name, which stands once in `lua/`; of a shared one with `lib/` before it."""
+    (file,) = ROOT.glob(f"pipeline_jobs/lua/**/{script}.lua")
+    return Guard(f"{script}: {name}", str(file.relative_to(ROOT)), old, new, tests or (STORE, GUARDED))
 
 
 def _py(module: str, name: str, old: str, new: str, *tests: str) -> Guard:

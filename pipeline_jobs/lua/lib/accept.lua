@@ -1,4 +1,15 @@
 -- How jobs are accepted, one or many in a call: what refuses them, their records, indexes, counters and places in the queue.
+-- What refuses them (a script whose header says `--@refuses` may reply so):
+--@reply 'same' id
+--@reply 'differs'
+--@reply 'dependency' places*
+--@reply 'upload' places*
+--@reply 'full' what retry_after
+--@reply 'rate' whose rate retry_after_ms
+-- 'same': the id of what this Idempotency-Key made; 'differs': it was another request's. 'dependency': number of a job (from 0), place in its
+-- depends_on, ...: no job of the tenant has this id. 'upload': number of a job, 'unknown' | 'incomplete', ...: its url names one that it cannot use.
+-- 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and seconds after which to try again.
+--
 -- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
 -- deadline and wait = ms from now or nil, adopt}.
 
@@ -25,12 +36,13 @@ local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_ra
     wait = no_token(kind, K.sender_rate(sender), sender_rate)
     if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then return {'full', 'storage', 300}
+  local bytes = max_storage_of(tenant)
+  if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300}
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
-  local most = limits.max_queued or tonumber(most_of_tenant)
+  local most = limits.max_queued or most_of_tenant
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
-  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
+  if redis.call('ZCARD', K.status('queued')) + n > most_of_all then return {'full', 'all', retry_after(pace_of_all(), n)} end
 end
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.

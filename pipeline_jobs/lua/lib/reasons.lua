@@ -4,7 +4,7 @@
 local SLOTS
 local function live_slots()
   if not SLOTS then
-    SLOTS = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), CAP)
+    SLOTS = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), max_concurrent_jobs())
     if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then SLOTS = 0 end
   end
   return SLOTS

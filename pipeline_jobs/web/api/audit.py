@@ -26,5 +26,5 @@ blueprint.before_request(require_queue)
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    rows, following = web().parts.audit.page(query.cursor, query.limit)
-    return page_reply("rows", rows, Row.to_dict, next_cursor=following)
+    page = web().parts.audit.page(query.cursor, query.limit)
+    return page_reply("rows", page.items, Row.to_dict, next_cursor=page.next_cursor)

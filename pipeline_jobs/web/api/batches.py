@@ -84,7 +84,7 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = web().parts.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
-    return page_reply("batches", page.batches, _body, next_cursor=page.next_cursor)
+    return page_reply("batches", page.items, _body, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

@@ -144,4 +144,4 @@ def delete(path: JobPath) -> Response:
 @validated
 def list_(query: ListRequest) -> Response:
     page = web().parts.client.list(caller().query(query.to_query()))
-    return page_reply("jobs", page.jobs, job_body, next_cursor=page.next_cursor)
+    return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)

@@ -113,8 +113,8 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 @validated
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    return page_reply("schedules", found, Schedule.to_dict, next_cursor=following)
+    page = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    return page_reply("schedules", page.items, Schedule.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

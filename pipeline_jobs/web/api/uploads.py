@@ -104,7 +104,7 @@ def list_(query: UploadListRequest) -> Response:
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
     page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
-    return page_reply("uploads", page.uploads, Record.to_dict, next_cursor=page.next_cursor)
+    return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(

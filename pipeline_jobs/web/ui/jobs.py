@@ -28,7 +28,7 @@ def jobs() -> Response:
     listed = web().parts.client.list(who.query(read_query(found)))
     return page(
         "jobs",
-        jobs=listed.jobs,
+        jobs=listed.items,
         next_cursor=listed.next_cursor,
         filters=found,
         # What stays when another status is chosen.

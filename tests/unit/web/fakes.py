@@ -29,12 +29,12 @@ from pipeline_jobs.exceptions import (
     UploadInUse,
     UploadTooLarge,
 )
-from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload, UploadPage
+from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
+from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch, WrongJob
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.operation.erase import Erased
 from pipeline_jobs.operation.overview import Now
@@ -47,6 +47,7 @@ from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
@@ -130,7 +131,7 @@ class FakeJobs:
         made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
         return self.put(made.evolve(retry_of=job_id))
 
-    def list(self, query: JobQuery) -> JobPage:
+    def list(self, query: JobQuery) -> Page[Job]:
         self.ask()
         self.queries.append(query)
         if query.cursor is not None and not query.cursor.isdecimal():
@@ -138,7 +139,7 @@ class FakeJobs:
         before = int(query.cursor) if query.cursor else 2**62
         found = [job for job in sorted(self.jobs.values(), key=lambda job: -job.order) if job.order < before and _matches(job, query)]
         page = found[: query.limit]
-        return JobPage(tuple(page), str(page[-1].order) if len(found) > len(page) else None)
+        return Page(tuple(page), str(page[-1].order) if len(found) > len(page) else None)
 
     def results(self, job_id: str) -> FakeHandle:
         return FakeHandle(self, job_id)
@@ -261,7 +262,7 @@ class FakeBatches:
         except KeyError:
             raise UnknownBatch from None
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         self.jobs.ask()
         if query.workspace_id is not None and query.tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
@@ -274,7 +275,7 @@ class FakeBatches:
             and query.workspace_id in (None, batch.workspace_id)
         ]
         page = found[: query.limit]
-        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
+        return Page(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
 
     def cancel(self, batch_id: str) -> Cancelled:
         self.get(batch_id)
@@ -387,12 +388,12 @@ class FakeAudit:
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         self.rows.insert(0, Row(f"{NOON + len(self.rows)}-0", actor, action, target, detail or {}))
 
-    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+    def page(self, cursor: str | None, limit: int) -> Page[Row]:
         if cursor is not None and not cursor.isdecimal():
             raise InvalidInput("cursor is not one that a list gave", field="cursor")
         start = int(cursor or 0)
         following = start + limit
-        return self.rows[start:following], str(following) if len(self.rows) > following else None
+        return Page(tuple(self.rows[start:following]), str(following) if len(self.rows) > following else None)
 
 
 @dataclass
@@ -452,12 +453,13 @@ class FakeScheduleStore(ScheduleStore):
     def log(self, schedule_id: str, limit: int) -> list[Outcome]:
         return self.lines.get(schedule_id, [])[:limit]
 
-    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> tuple[list[Schedule], int | None]:
+    def page(self, tenant_id: str | None, workspace_id: str | None, cursor: str | None, limit: int) -> Page[Schedule]:
         self.jobs.ask()
+        below = read_cursor(cursor)
         newest = sorted(self.found.values(), key=lambda one: -one.order)
         mine = [one for one in newest if tenant_id in (None, one.tenant_id) and workspace_id in (None, one.workspace_id)]
         left = [one for one in mine if below is None or one.order < below]
-        return left[:limit], left[limit - 1].order if len(left) > limit else None
+        return Page(tuple(left[:limit]), write_cursor(left[limit - 1].order) if len(left) > limit else None)
 
     def remove(self, schedule_id: str) -> bool:
         self.jobs.ask()
@@ -547,7 +549,7 @@ class FakeUploads:
             raise UnknownUpload
         return self.kept[upload_id]
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         self._ask()
         below = read_cursor(cursor)
         mine = [
@@ -556,7 +558,7 @@ class FakeUploads:
             if upload.tenant_id == tenant_id and workspace_id in (None, upload.workspace_id) and (below is None or order < below)
         ]
         following = write_cursor(mine[limit - 1][0]) if len(mine) > limit else None
-        return UploadPage(tuple(upload for _, upload in mine[:limit]), following)
+        return Page(tuple(upload for _, upload in mine[:limit]), following)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         upload = self.get(upload.upload_id)
