@@ -7,8 +7,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
@@ -100,39 +101,77 @@ class ErrorDetail:
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """What a client asks for; `client.submit` makes a `Job` of it."""
+#: Unix milliseconds; shown as RFC 3339.
+Moment = int
+
+# What is said of a field, besides its type. By default it is stored under its own name, shown, and (of `NewJob`) accepted from clients.
+_HIDDEN = {"shown": False}
+_ASKED_FOR = {"stored": None}
+_OURS = {"accepted": False}
+#: It says when or after what a job starts: neither a retry nor the template of a schedule has it.
+_STARTS = {"starts": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is asked of a job and stays in its record as it was asked. Every way in takes each of these fields."""
 
     url: str | None = None
     quality: str | None = None
-    pipeline: str = "media"
     params: Mapping[str, Any] = field(default_factory=dict)
-    tenant_id: str = DEFAULT_TENANT
-    workspace_id: str = DEFAULT_WORKSPACE
+    #: -50..50, higher is sooner, inside its tenant only.
     priority: int = 0
-    max_attempts: int | None = None
-    #: Fail the job, wherever it is, when it has not ended so many seconds from now.
+    #: Fail the job, wherever it is, when it has not ended so many seconds after it was accepted.
     deadline_seconds: float | None = None
-    #: Fail the job when it has not started so many seconds from now.
+    #: Fail the job when it has not started so many seconds after it was accepted.
     ttl_seconds: float | None = None
-    #: Do not start before (Unix milliseconds).
-    run_at: int | None = None
-    #: Jobs of the tenant that must have ended before this one may start.
-    depends_on: tuple[str, ...] = ()
-    #: When one of them does not complete: `fail`, `cancel` or `run`.
-    on_dependency_failure: str = "fail"
-    #: The only workspace whose jobs it may depend on; None: any of the tenant.
-    depends_within: str | None = None
+    #: Do not start before.
+    run_at: Moment | None = field(default=None, metadata=_STARTS)
+    #: Ids of jobs of its tenant that must have ended before it may start.
+    depends_on: tuple[str, ...] = field(default=(), metadata=_STARTS)
+    #: What becomes of it when one of them does not complete: `fail`, `cancel`, or `run` all the same.
+    on_dependency_failure: str = field(default="fail", metadata=_STARTS)
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    #: To be told of its end: `{"url": ..., "events": [...]}`, no event for all.
+    #: `{"url": ..., "events": [...]}`: who is to be told of its end; no event for all.
     webhook: Mapping[str, Any] | None = None
 
 
-# Without slots: an instance then is the dict of what it was given (`Job.of`), and the 38 fields need not be set one by one for each.
+@dataclass(frozen=True, kw_only=True)
+class NewJob(Asked):
+    """What a client asks for; `client.submit` makes a `Job` of it."""
+
+    pipeline: str = "media"
+    tenant_id: str = DEFAULT_TENANT
+    workspace_id: str = DEFAULT_WORKSPACE
+    #: None: the pipeline's own limit.
+    max_attempts: int | None = None
+    #: The only workspace whose jobs it may depend on; None: any of the tenant.
+    depends_within: str | None = field(default=None, metadata=_OURS)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> NewJob:
+        """From the fields by name as JSON has them: an array is a tuple, null is the default.
+
+        :raises InvalidInput: there is no such field.
+        """
+        for name in values:
+            if name not in ACCEPTED:
+                raise InvalidInput(f"unknown field {name!r}", field=name)
+        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
+        return cls(**given)
+
+
+#: The fields of a new job that clients may give, and their types.
+ACCEPTED: Mapping[str, str] = {f.name: str(f.type) for f in fields(NewJob) if f.metadata.get("accepted", True)}
+#: Those of them that say when or after what it starts.
+STARTS = frozenset(f.name for f in fields(NewJob) if f.metadata.get("starts"))
+
+
+# Without slots: an instance then is the dict of what it was given (`Job.of`), and the fields need not be set one by one for each.
 @dataclass(frozen=True)
-class Job:
+class Job(Asked):
     """One request of a tenant, as the store has it. Times are Unix milliseconds by the server's clock."""
 
     job_id: str
@@ -140,37 +179,33 @@ class Job:
     pipeline: str
     tenant_id: str
     workspace_id: str
-    created_at: int
-    url: str | None = None
-    quality: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    #: -50..50, higher is sooner, inside its tenant only.
-    priority: int = 0
+    created_at: Moment
     #: Why it waits, while queued (`states.Reason`).
     reason: str | None = None
     #: The token every write of a run must show: +1 at each dispatch.
-    fence: int = 0
+    fence: int = field(default=0, metadata=_HIDDEN)
     #: +1 at the first claim and after a stage error; limited by `max_attempts`.
     attempt: int = 0
     max_attempts: int = 1
     #: How often a worker died with it. `settings.max_crashes` ends it.
-    crashes: int = 0
+    crashes: int = field(default=0, metadata=_HIDDEN)
     #: How often a worker gave it back on purpose (deploys). No limit.
-    handbacks: int = 0
+    handbacks: int = field(default=0, metadata=_HIDDEN)
     stage: str | None = None
     #: 0-100, never falls within an attempt.
     progress: float = 0.0
     message: str | None = None
-    started_at: int | None = None
-    completed_at: int | None = None
+    #: Its first start. The record has it under another name: workers of the release before write every start into `started_at`.
+    started_at: Moment | None = field(default=None, metadata={"stored": "first_started_at"})
+    #: The start of its last run.
+    attempt_started_at: Moment | None = field(default=None, metadata={"stored": "started_at"})
+    completed_at: Moment | None = None
     #: When TTL cleanup may remove the record (ended jobs only).
-    expires_at: int | None = None
+    expires_at: Moment | None = None
     #: When it is failed if it has not ended.
-    deadline_at: int | None = None
-    #: It was asked not to start before.
-    run_at: int | None = None
+    deadline_at: Moment | None = None
     #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
-    queue: Mapping[str, Any] | None = None
+    queue: Mapping[str, Any] | None = field(default=None, metadata=_ASKED_FOR)
     #: `StepResult.to_dict()` of a completed job.
     result: Any = None
     error: str | None = None
@@ -178,25 +213,17 @@ class Job:
     cancel_requested: bool = False
     retry_of: str | None = None
     batch_id: str | None = None
-    #: Ids of jobs of its tenant that must have ended before it may start.
-    depends_on: tuple[str, ...] = ()
-    #: What becomes of it when one of them does not complete: `fail` (None is that too), `cancel`, or `run` all the same.
-    on_dependency_failure: str | None = None
-    tags: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    #: `{"url": ..., "events": [...]}`: who is to be told of its end.
-    webhook: Mapping[str, Any] | None = None
     #: Node name of the worker that holds or held it.
-    worker: str | None = None
+    worker: str | None = field(default=None, metadata=_HIDDEN)
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
-    artifacts: str | None = None
-    artifact_bytes: int = 0
+    artifacts: str | None = field(default=None, metadata=_HIDDEN)
+    artifact_bytes: int = field(default=0, metadata=_HIDDEN)
     #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
-    outputs: str | None = None
-    blobs: str | None = None
+    outputs: str | None = field(default=None, metadata=_HIDDEN)
+    blobs: str | None = field(default=None, metadata=_HIDDEN)
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
-    order: int = 0
-    schema: int = SCHEMA
+    order: int = field(default=0, metadata=_HIDDEN)
+    schema: int = field(default=SCHEMA, metadata=_HIDDEN)
 
     @property
     def ended(self) -> bool:
@@ -224,8 +251,10 @@ class Job:
         if not values.keys() <= _NAMES:
             raise TypeError(f"a job has no {', '.join(sorted(values.keys() - _NAMES))}")
         job = object.__new__(cls)
-        vars(job).update(params={}, metadata={})
-        vars(job).update(values)
+        own = vars(job)
+        for name, make in _FACTORIES:
+            own[name] = make()
+        own.update(values)
         return job
 
     def to_mapping(self) -> dict[str, str]:
@@ -233,13 +262,8 @@ class Job:
         flat: dict[str, str] = {}
         # What it was not given is its default, and not in its dict.
         for name, value in vars(self).items():
-            if value is None or name == "queue":
-                continue
-            if name in _JSON:
-                if value or name == "result":
-                    flat[name] = dumps(value)
-            elif value != _DEFAULTS[name]:
-                flat[name] = "1" if value is True else str(value)
+            if value is not None and value != _DEFAULTS[name] and (stored := _STORED[name]):
+                flat[stored] = _WRITES[name](value)
         return flat
 
     @classmethod
@@ -248,56 +272,33 @@ class Job:
 
         :raises KeyError: a required field is missing (not a job record). :raises TypeError, ValueError: one cannot be read.
         """
-        values: dict[str, Any] = {
-            "job_id": flat["job_id"],
-            "status": JobStatus(flat["status"]),
-            "pipeline": flat["pipeline"],
-            "tenant_id": flat["tenant_id"],
-            "workspace_id": flat["workspace_id"],
-            "created_at": int(flat["created_at"]),
-        }
-        for name, text in flat.items():
-            if (kind := _KINDS.get(name)) is not None:
-                values[name] = kind(text)
+        if missing := _REQUIRED - flat.keys():
+            raise KeyError(min(missing))
+        values: dict[str, Any] = {}
+        for stored, text in flat.items():
+            if (known := _READS.get(stored)) is not None:
+                name, read = known
+                values[name] = read(text)
+        # Started by a worker of the release before, which kept the last start only.
+        if "attempt_started_at" in values and "started_at" not in values:
+            values["started_at"] = values["attempt_started_at"]
         return cls.of(values)
+
+    def asked_again(self) -> NewJob:
+        """The request for another job like it: all that was asked, but when or after what to start."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in ACCEPTED if name not in STARTS}
+        if self.deadline_at and self.deadline_seconds is None:
+            # Accepted by the release before, which kept the moment only.
+            values["deadline_seconds"] = (self.deadline_at - self.created_at) / 1000
+        return NewJob(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours."""
-        return {
-            "job_id": self.job_id,
-            "status": self.status.value,
-            "reason": self.reason,
-            "url": self.url,
-            "quality": self.quality,
-            "pipeline": self.pipeline,
-            "params": dict(self.params),
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "priority": self.priority,
-            "attempt": self.attempt,
-            "max_attempts": self.max_attempts,
-            "stage": self.stage,
-            "progress": self.progress,
-            "message": self.message,
-            "created_at": rfc3339(self.created_at),
-            "started_at": rfc3339(self.started_at),
-            "completed_at": rfc3339(self.completed_at),
-            "expires_at": rfc3339(self.expires_at),
-            "deadline_at": rfc3339(self.deadline_at),
-            "run_at": rfc3339(self.run_at),
-            "queue": dict(self.queue) if self.queue else None,
-            "result": self.result,
-            "error": self.error,
-            "error_detail": dict(self.error_detail) if self.error_detail else None,
-            "cancel_requested": self.cancel_requested,
-            "retry_of": self.retry_of,
-            "batch_id": self.batch_id,
-            "depends_on": list(self.depends_on),
-            "on_dependency_failure": (self.on_dependency_failure or "fail") if self.depends_on else None,
-            "tags": list(self.tags),
-            "metadata": dict(self.metadata),
-            "webhook": dict(self.webhook) if self.webhook else None,
-        }
+        values = zip(_SHOWN, _shown(self), strict=True)
+        body = {name: value if value is None or show is None else show(value) for (name, show), value in values}
+        if not self.depends_on:
+            body["on_dependency_failure"] = None
+        return body
 
     def to_body(self, public_url: str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
@@ -306,6 +307,16 @@ class Job:
         """
         link = f"{public_url}/pipeline/jobs/{self.job_id}"
         return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
+
+
+def default_of(one: Field[Any]) -> Any:
+    """The default of a dataclass's field; MISSING: it has none."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def differing(one: Any) -> dict[str, Any]:
+    """Of a dataclass's instance the fields that are not their default."""
+    return {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != default_of(f)}
 
 
 def dumps(value: Any) -> str:
@@ -321,19 +332,6 @@ def dumps(value: Any) -> str:
 
 #: Made once: `json.dumps` makes one a call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_JSON = frozenset({"params", "metadata", "tags", "depends_on", "result", "error_detail", "webhook"})
-_STRINGS = frozenset(
-    {
-        "url", "quality", "reason", "stage", "message", "error", "retry_of", "batch_id", "on_dependency_failure", "worker", "artifacts",
-        "outputs", "blobs",
-    }
-)  # fmt: skip
-_INTEGERS = frozenset(
-    {
-        "priority", "fence", "attempt", "max_attempts", "crashes", "handbacks", "started_at",
-        "completed_at", "expires_at", "deadline_at", "run_at", "artifact_bytes", "order", "schema",
-    }
-)  # fmt: skip
 
 
 def _tuple(text: str) -> tuple[Any, ...]:
@@ -347,17 +345,53 @@ def _object(text: str) -> dict[str, Any]:
     return value
 
 
-#: How the text of a field that may be absent is read.
-_KINDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(_STRINGS, lambda text: text or None),
-    **dict.fromkeys(_INTEGERS, int),
-    **dict.fromkeys(_JSON, json.loads),
-    **dict.fromkeys(("params", "metadata", "error_detail", "webhook"), _object),
-    "tags": _tuple,
-    "depends_on": _tuple,
-    "progress": float,
-    "cancel_requested": lambda text: text == "1",
+def _maybe(text: str) -> str | None:
+    return text or None
+
+
+def _flag(text: str) -> bool:
+    return text == "1"
+
+
+def _value(status: JobStatus) -> str:
+    return status.value
+
+
+def _filled(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    return dict(value) if value else None
+
+
+#: By the type of a field: how it is written into the record, how read from there, and how it is shown (None: as it is).
+_TYPES: dict[str, tuple[Callable[[Any], str], Callable[[str], Any], Callable[[Any], Any] | None]] = {
+    "JobStatus": (str, JobStatus, _value),
+    "str": (str, str, None),
+    "str | None": (str, _maybe, None),
+    "int": (str, int, None),
+    "float": (str, float, None),
+    "float | None": (str, float, None),
+    "bool": (lambda value: "1" if value else "", _flag, None),
+    "Moment": (str, int, rfc3339),
+    "Moment | None": (str, int, rfc3339),
+    "tuple[str, ...]": (dumps, _tuple, list),
+    "Mapping[str, Any]": (dumps, _object, dict),
+    "Mapping[str, Any] | None": (dumps, _object, _filled),
+    "Any": (dumps, json.loads, None),
 }
-#: Every field, and its default.
-_DEFAULTS = {f.name: f.default for f in fields(Job)}
-_NAMES = frozenset(_DEFAULTS)
+#: Those that the class itself declares come first in what is shown: id and state, then what was asked.
+_FIELDS = sorted(fields(Job), key=lambda f: f.name not in Job.__annotations__)
+_NAMES = frozenset(f.name for f in _FIELDS)
+_FACTORIES: tuple[tuple[str, Callable[[], Any]], ...] = tuple(
+    (f.name, f.default_factory) for f in _FIELDS if f.default_factory is not MISSING
+)
+_DEFAULTS = {f.name: default_of(f) for f in _FIELDS}
+_STORED: dict[str, str | None] = {f.name: f.metadata.get("stored", f.name) for f in _FIELDS}
+_WRITES = {f.name: _TYPES[str(f.type)][0] for f in _FIELDS}
+_READS = {stored: (f.name, _TYPES[str(f.type)][1]) for f in _FIELDS if (stored := _STORED[f.name])}
+_REQUIRED = frozenset(f.name for f in _FIELDS if _DEFAULTS[f.name] is MISSING)
+_SHOWN = tuple((f.name, _TYPES[str(f.type)][2]) for f in _FIELDS if f.metadata.get("shown", True))
+_shown = attrgetter(*(name for name, _ in _SHOWN))
+
+
+def stored_text(name: str, value: Any) -> str:
+    """The text of a field in the record."""
+    return _WRITES[name](value)

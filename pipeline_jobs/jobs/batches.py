@@ -7,19 +7,19 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
+from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, rfc3339, stored_text
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
-from pipeline_jobs.jobs.client import Client, digest
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.refusals import bad_upload, refusal
-from pipeline_jobs.store.store import noted
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -134,6 +134,8 @@ class Made:
     job_ids: tuple[str | None, ...]
     #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each that was refused.
     errors: tuple[Mapping[str, str], ...] = ()
+    #: Submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
     #: The Idempotency-Key had made it before.
     replayed: bool = False
 
@@ -165,13 +167,10 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
-        idempotency = None
+        once = None
         if idempotency_key is not None:
-            jobs = [asdict(job) for job in new.jobs]
-            idempotency = (
-                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
-                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
-            )
+            forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
+            once = idempotency(idempotency_key, sender, *forms, what="batch")
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
@@ -182,7 +181,7 @@ class Batches:
                 "submit_batch",
                 id=batch_id,
                 nonce=secrets.token_hex(8),
-                **self._store.acceptance(idempotency, sender),
+                **self._store.acceptance(once, sender),
                 depends_within=new.depends_within,
                 metadata=dumps(dict(new.metadata)) if new.metadata else None,
                 errors=dumps(errors) if errors else None,
@@ -192,18 +191,16 @@ class Batches:
             )
             match reply.became:
                 case "ok" if depends:
-                    noted(sender, reply.rates)
                     # What they need may have ended badly before they came.
                     self._store.run("settle")
-                    return self._made(batch_id)
+                    return replace(self._made(batch_id), rates=Rate.read(reply.rates))
                 case "ok":
-                    noted(sender, reply.rates)
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     created_at, order = int(reply.created_at), int(reply.order)
                     batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
-                    return Made(batch, tuple(placed.values()), tuple(errors))
+                    return Made(batch, tuple(placed.values()), tuple(errors), Rate.read(reply.rates))
                 case "same":
                     return replace(self._made(reply.id), replayed=True)
                 case "dependency":
@@ -320,28 +317,20 @@ class _Packed:
         return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
 
 
+#: What a job of a batch has of its own, with the defaults: all that is asked of a job, but what decides its kind.
+_OWN = tuple((one.name, default_of(one)) for one in fields(Asked) if one.name not in ("quality", "params"))
+
+
 def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
         _NO_TIME if new.ttl_seconds is None else int(new.ttl_seconds * 1000),
     ]
-    if new.url is not None:
-        fields += ("url", new.url)
-    if new.priority:
-        fields += ("priority", str(new.priority))
-    if new.run_at is not None:
-        fields += ("run_at", str(new.run_at))
-    if new.tags:
-        fields += ("tags", dumps(new.tags))
-    if new.metadata:
-        fields += ("metadata", dumps(dict(new.metadata)))
-    if webhook:
-        fields += ("webhook", dumps(webhook))
-    if new.depends_on:
-        fields += ("depends_on", dumps(new.depends_on))
-        if new.on_dependency_failure != "fail":
-            fields += ("on_dependency_failure", new.on_dependency_failure)
+    for name, default in _OWN:
+        value = getattr(new, name)
+        if value is not None and value != default:
+            fields += (name, stored_text(name, webhook if name == "webhook" else value))
     return fields
 
 

@@ -6,17 +6,17 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline_jobs.job import NewJob, dumps, rfc3339
+from pipeline_jobs.job import ACCEPTED, STARTS, NewJob, differing, dumps, rfc3339
 from pipeline_jobs.schedules.cron import Cron
 
 #: Jobs have this in a tag, so that a list can be asked for those of a schedule.
 TAG = "schedule:{}"
 #: A new job of its own for each: what says when or after what it starts is the schedule's.
-NOT_IN_TEMPLATE = frozenset({"tenant_id", "workspace_id", "run_at", "depends_on", "on_dependency_failure"})
+NOT_IN_TEMPLATE = STARTS | {"tenant_id", "workspace_id", "depends_within"}
 
 
 class Overlap(StrEnum):
@@ -177,17 +177,11 @@ def new_schedule_id() -> str:
 
 def template_body(new: NewJob) -> dict[str, Any]:
     """The job to make as a client writes it: what is not the default, and nothing that is the schedule's."""
-    body = {}
-    for one in fields(NewJob):
-        value = getattr(new, one.name)
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        if one.name not in NOT_IN_TEMPLATE and value != default:
-            body[one.name] = list(value) if isinstance(value, tuple) else value
-    return {"pipeline": new.pipeline, **body}
+    body = {name: value for name, value in differing(new).items() if name not in NOT_IN_TEMPLATE}
+    return {"pipeline": new.pipeline, **{name: list(value) if isinstance(value, tuple) else value for name, value in body.items()}}
 
 
 def template_of(body: Mapping[str, Any], tenant_id: str, workspace_id: str) -> NewJob:
     """What `template_body` gave, as a new job."""
-    known = {one.name for one in fields(NewJob)}
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items() if name in known}
-    return NewJob(**{**values, "tenant_id": tenant_id, "workspace_id": workspace_id})
+    known = {name: value for name, value in body.items() if name in ACCEPTED}
+    return NewJob.of({**known, "tenant_id": tenant_id, "workspace_id": workspace_id})

@@ -11,7 +11,7 @@ from pydantic import (
     Field,
 )
 
-from pipeline_jobs.job import PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS, MAX_URL
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
@@ -108,24 +108,11 @@ class JobFields(BaseModel):
         :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
-        return NewJob(
-            url=self.url,
-            quality=self.quality,
-            pipeline=self.pipeline,
-            params=self.params,
-            tenant_id=getattr(self, "tenant_id", DEFAULT_TENANT),
-            workspace_id=getattr(self, "workspace_id", DEFAULT_WORKSPACE),
-            priority=self.priority,
-            max_attempts=self.max_attempts,
-            deadline_seconds=self.deadline_seconds,
-            ttl_seconds=self.ttl_seconds,
-            run_at=self.run_at,
-            depends_on=tuple(self.depends_on),
-            on_dependency_failure=self.on_dependency_failure,
-            tags=tuple(self.tags),
-            metadata=self.metadata,
-            webhook=self.webhook.model_dump() if self.webhook else None,
-        )
+        return NewJob.of({name: _plain(value) for name, value in vars(self).items() if name in ACCEPTED})
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value
 
 
 class JobRequest(JobFields):
@@ -278,11 +265,14 @@ class Job(BaseModel):
     progress: float = Field(ge=0, le=100, description="Per cent; never falls within an attempt.")
     message: str | None
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
-    started_at: str | None
+    started_at: str | None = Field(description="Its first start; null: it has not started.")
+    attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
     completed_at: str | None
     expires_at: str | None = Field(description="When an ended job may be removed.")
     run_at: str | None = Field(description="It was asked not to start before.")
     queue: Queue | None = Field(description="On a waiting job that was asked for by its id: why it waits and for how long about.")
+    deadline_seconds: float | None = Field(description="As it was asked for.")
+    ttl_seconds: float | None = Field(description="As it was asked for.")
     deadline_at: str | None = Field(description="When it is failed if it has not ended (`deadline_seconds`).")
     result: StepResult | None = Field(description="Of a completed job.")
     error: str | None = Field(description="Why it failed.")

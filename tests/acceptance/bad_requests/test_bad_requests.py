@@ -55,7 +55,7 @@ class World:
         self._make(other + "/run", None, "used before")
         scheduler = Scheduler(self.jobs)
         scheduler.delete(self._make("/pipeline/schedules", json.loads(HOURLY), "its schedule is gone").rpartition("/")[2])
-        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule_id
+        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule.schedule_id
         gone = self._make(f"/pipeline/schedules/{schedule_id}/run", None, "its job is gone").rpartition("/")[2]
         self.jobs.cancel(gone)
         self.jobs.delete(gone)
