@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, PipelineJobsError, StageError
+from pipeline_jobs.records import HIDDEN, NOT_STORED, Layout, Moment
+from pipeline_jobs.records import MAX_MOMENT as MAX_MOMENT  # whoever has a job asks here for these
+from pipeline_jobs.records import default_of as default_of
+from pipeline_jobs.records import differing as differing
+from pipeline_jobs.records import dumps as dumps
+from pipeline_jobs.records import rfc3339 as rfc3339
+from pipeline_jobs.records import unix_milliseconds as unix_milliseconds
 from pipeline_jobs.states import TERMINAL, JobStatus, celery_state
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
@@ -28,12 +32,6 @@ ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 PRIORITY_MIN, PRIORITY_MAX = -50, 50
 
-#: Dates that a client may send are from the epoch to this, 9999-12-31T23:59:59.999Z (Unix milliseconds): RFC 3339 has no later ones.
-MAX_MOMENT = 253_402_300_799_999
-#: 0001-01-01T00:00:00.000Z: nothing earlier can be written.
-_MIN_MOMENT = -62_135_596_800_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def new_job_id(now: float | None = None) -> str:
     """A fresh id. 32 random bits a second collide at scale: submit refuses a taken id and the client draws again."""
@@ -42,30 +40,6 @@ def new_job_id(now: float | None = None) -> str:
 
 def new_batch_id(now: float | None = None) -> str:
     return f"batch_{int(time.time() if now is None else now)}_{secrets.token_hex(4)}"
-
-
-def rfc3339(milliseconds: int | None) -> str | None:
-    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None.
-
-    A moment outside the years 1 to 9999 is shown as the nearest one inside: a record that has it (none can be made any more) is shown.
-    """
-    if milliseconds is None:
-        return None
-    # Not `fromtimestamp`: a float of seconds has no exact milliseconds in distant years, and rounds up out of the year 9999.
-    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def unix_milliseconds(moment: datetime) -> int:
-    """A moment with a time zone as Unix milliseconds, rounded down.
-
-    :raises ValueError: in UTC it is not of the years 1970 to 9999, whatever its own zone says.
-    """
-    # Exact, where a float of seconds is not: 9999-12-31T23:59:59.9999999Z would be of the year 10000.
-    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
-    if not 0 <= milliseconds <= MAX_MOMENT:
-        raise ValueError("must be from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z, in UTC")
-    return milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +75,7 @@ class ErrorDetail:
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
 
 
-#: Unix milliseconds; shown as RFC 3339.
-Moment = int
-
 # What is said of a field, besides its type. By default it is stored under its own name, shown, and (of `NewJob`) accepted from clients.
-_HIDDEN = {"shown": False}
-_ASKED_FOR = {"stored": None}
 _OURS = {"accepted": False}
 #: It says when or after what a job starts: neither a retry nor the template of a schedule has it.
 _STARTS = {"starts": True}
@@ -183,14 +152,14 @@ class Job(Asked):
     #: Why it waits, while queued (`states.Reason`).
     reason: str | None = None
     #: The token every write of a run must show: +1 at each dispatch.
-    fence: int = field(default=0, metadata=_HIDDEN)
+    fence: int = field(default=0, metadata=HIDDEN)
     #: +1 at the first claim and after a stage error; limited by `max_attempts`.
     attempt: int = 0
     max_attempts: int = 1
     #: How often a worker died with it. `settings.max_crashes` ends it.
-    crashes: int = field(default=0, metadata=_HIDDEN)
+    crashes: int = field(default=0, metadata=HIDDEN)
     #: How often a worker gave it back on purpose (deploys). No limit.
-    handbacks: int = field(default=0, metadata=_HIDDEN)
+    handbacks: int = field(default=0, metadata=HIDDEN)
     stage: str | None = None
     #: 0-100, never falls within an attempt.
     progress: float = 0.0
@@ -205,7 +174,7 @@ class Job(Asked):
     #: When it is failed if it has not ended.
     deadline_at: Moment | None = None
     #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
-    queue: Mapping[str, Any] | None = field(default=None, metadata=_ASKED_FOR)
+    queue: Mapping[str, Any] | None = field(default=None, metadata=NOT_STORED)
     #: `StepResult.to_dict()` of a completed job.
     result: Any = None
     error: str | None = None
@@ -214,16 +183,16 @@ class Job(Asked):
     retry_of: str | None = None
     batch_id: str | None = None
     #: Node name of the worker that holds or held it.
-    worker: str | None = field(default=None, metadata=_HIDDEN)
+    worker: str | None = field(default=None, metadata=HIDDEN)
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
-    artifacts: str | None = field(default=None, metadata=_HIDDEN)
-    artifact_bytes: int = field(default=0, metadata=_HIDDEN)
+    artifacts: str | None = field(default=None, metadata=HIDDEN)
+    artifact_bytes: int = field(default=0, metadata=HIDDEN)
     #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
-    outputs: str | None = field(default=None, metadata=_HIDDEN)
-    blobs: str | None = field(default=None, metadata=_HIDDEN)
+    outputs: str | None = field(default=None, metadata=HIDDEN)
+    blobs: str | None = field(default=None, metadata=HIDDEN)
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
-    order: int = field(default=0, metadata=_HIDDEN)
-    schema: int = field(default=SCHEMA, metadata=_HIDDEN)
+    order: int = field(default=0, metadata=HIDDEN)
+    schema: int = field(default=SCHEMA, metadata=HIDDEN)
 
     @property
     def ended(self) -> bool:
@@ -238,8 +207,8 @@ class Job(Asked):
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with these fields changed."""
-        if not changes.keys() <= _NAMES:
-            raise TypeError(f"a job has no {', '.join(sorted(changes.keys() - _NAMES))}")
+        if not changes.keys() <= _LAYOUT.names:
+            raise TypeError(f"a job has no {', '.join(sorted(changes.keys() - _LAYOUT.names))}")
         job = object.__new__(Job)
         vars(job).update(vars(self))
         vars(job).update(changes)
@@ -248,23 +217,19 @@ class Job(Asked):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Job:
         """`Job(**values)`, in a tenth of the time: every request and every run makes several."""
-        if not values.keys() <= _NAMES:
-            raise TypeError(f"a job has no {', '.join(sorted(values.keys() - _NAMES))}")
+        if not values.keys() <= _LAYOUT.names:
+            raise TypeError(f"a job has no {', '.join(sorted(values.keys() - _LAYOUT.names))}")
         job = object.__new__(cls)
         own = vars(job)
-        for name, make in _FACTORIES:
+        for name, make in _LAYOUT.factories:
             own[name] = make()
         own.update(values)
         return job
 
     def to_mapping(self) -> dict[str, str]:
         """The flat mapping for the store: absent means None or the default."""
-        flat: dict[str, str] = {}
         # What it was not given is its default, and not in its dict.
-        for name, value in vars(self).items():
-            if value is not None and value != _DEFAULTS[name] and (stored := _STORED[name]):
-                flat[stored] = _WRITES[name](value)
-        return flat
+        return _LAYOUT.write(vars(self))
 
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Job:
@@ -272,13 +237,7 @@ class Job(Asked):
 
         :raises KeyError: a required field is missing (not a job record). :raises TypeError, ValueError: one cannot be read.
         """
-        if missing := _REQUIRED - flat.keys():
-            raise KeyError(min(missing))
-        values: dict[str, Any] = {}
-        for stored, text in flat.items():
-            if (known := _READS.get(stored)) is not None:
-                name, read = known
-                values[name] = read(text)
+        values = _LAYOUT.read(flat)
         # Started by a worker of the release before, which kept the last start only.
         if "attempt_started_at" in values and "started_at" not in values:
             values["started_at"] = values["attempt_started_at"]
@@ -294,8 +253,7 @@ class Job(Asked):
 
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours."""
-        values = zip(_SHOWN, _shown(self), strict=True)
-        body = {name: value if value is None or show is None else show(value) for (name, show), value in values}
+        body = _LAYOUT.show(self)
         if not self.depends_on:
             body["on_dependency_failure"] = None
         return body
@@ -309,89 +267,9 @@ class Job(Asked):
         return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
 
 
-def default_of(one: Field[Any]) -> Any:
-    """The default of a dataclass's field; MISSING: it has none."""
-    return one.default if one.default_factory is MISSING else one.default_factory()
-
-
-def differing(one: Any) -> dict[str, Any]:
-    """Of a dataclass's instance the fields that are not their default."""
-    return {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != default_of(f)}
-
-
-def dumps(value: Any) -> str:
-    """Compact JSON, UTF-8 left as it is.
-
-    :raises InvalidInput: the value is not JSON (NaN, a set, ...).
-    """
-    try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"not a JSON value: {error}") from None
-
-
-#: Made once: `json.dumps` makes one a call.
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _tuple(text: str) -> tuple[Any, ...]:
-    return tuple(json.loads(text))
-
-
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise TypeError("not a JSON object")
-    return value
-
-
-def _maybe(text: str) -> str | None:
-    return text or None
-
-
-def _flag(text: str) -> bool:
-    return text == "1"
-
-
-def _value(status: JobStatus) -> str:
-    return status.value
-
-
-def _filled(value: Mapping[str, Any]) -> dict[str, Any] | None:
-    return dict(value) if value else None
-
-
-#: By the type of a field: how it is written into the record, how read from there, and how it is shown (None: as it is).
-_TYPES: dict[str, tuple[Callable[[Any], str], Callable[[str], Any], Callable[[Any], Any] | None]] = {
-    "JobStatus": (str, JobStatus, _value),
-    "str": (str, str, None),
-    "str | None": (str, _maybe, None),
-    "int": (str, int, None),
-    "float": (str, float, None),
-    "float | None": (str, float, None),
-    "bool": (lambda value: "1" if value else "", _flag, None),
-    "Moment": (str, int, rfc3339),
-    "Moment | None": (str, int, rfc3339),
-    "tuple[str, ...]": (dumps, _tuple, list),
-    "Mapping[str, Any]": (dumps, _object, dict),
-    "Mapping[str, Any] | None": (dumps, _object, _filled),
-    "Any": (dumps, json.loads, None),
-}
-#: Those that the class itself declares come first in what is shown: id and state, then what was asked.
-_FIELDS = sorted(fields(Job), key=lambda f: f.name not in Job.__annotations__)
-_NAMES = frozenset(f.name for f in _FIELDS)
-_FACTORIES: tuple[tuple[str, Callable[[], Any]], ...] = tuple(
-    (f.name, f.default_factory) for f in _FIELDS if f.default_factory is not MISSING
-)
-_DEFAULTS = {f.name: default_of(f) for f in _FIELDS}
-_STORED: dict[str, str | None] = {f.name: f.metadata.get("stored", f.name) for f in _FIELDS}
-_WRITES = {f.name: _TYPES[str(f.type)][0] for f in _FIELDS}
-_READS = {stored: (f.name, _TYPES[str(f.type)][1]) for f in _FIELDS if (stored := _STORED[f.name])}
-_REQUIRED = frozenset(f.name for f in _FIELDS if _DEFAULTS[f.name] is MISSING)
-_SHOWN = tuple((f.name, _TYPES[str(f.type)][2]) for f in _FIELDS if f.metadata.get("shown", True))
-_shown = attrgetter(*(name for name, _ in _SHOWN))
+_LAYOUT = Layout(Job, JobStatus)
 
 
 def stored_text(name: str, value: Any) -> str:
     """The text of a field in the record."""
-    return _WRITES[name](value)
+    return _LAYOUT.writes[name][2](value)

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, rfc3339, stored_text
+from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_text
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Rate, Sender
+from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
@@ -54,15 +55,15 @@ class Batch:
     batch_id: str
     tenant_id: str
     workspace_id: str
-    created_at: int
+    created_at: Moment
     #: How many jobs came in it; those that were removed are counted as they ended.
     total: int
-    #: Jobs by status, zeros too; their sum is `total`.
-    counts: Mapping[JobStatus, int]
+    #: Jobs by status, zeros too; their sum is `total`. Stored as a field a status.
+    counts: Mapping[JobStatus, int] = field(metadata=APART)
     #: When the last job ended.
-    completed_at: int | None
-    metadata: Mapping[str, Any]
-    order: int
+    completed_at: Moment | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    order: int = field(default=0, metadata=HIDDEN)
 
     @property
     def status(self) -> JobStatus:
@@ -79,17 +80,7 @@ class Batch:
 
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Batch:
-        return cls(
-            batch_id=flat["batch_id"],
-            tenant_id=flat["tenant_id"],
-            workspace_id=flat["workspace_id"],
-            created_at=int(flat["created_at"]),
-            total=int(flat["total"]),
-            counts={status: int(flat.get(status, 0)) for status in JobStatus},
-            completed_at=int(flat["completed_at"]) if "completed_at" in flat else None,
-            metadata=json.loads(flat["metadata"]) if flat.get("metadata") else {},
-            order=int(flat["order"]),
-        )
+        return cls(**_LAYOUT.read(flat), counts={status: int(flat.get(status, 0)) for status in JobStatus})
 
     def to_body(self, public_url: str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
@@ -102,17 +93,11 @@ class Batch:
 
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
-        return {
-            "batch_id": self.batch_id,
-            "status": self.status.value,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "total": self.total,
-            "counts": {status.value: n for status, n in self.counts.items()},
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "metadata": dict(self.metadata),
-        }
+        counts = {status.value: n for status, n in self.counts.items()}
+        return {**_LAYOUT.show(self), "status": self.status.value, "counts": counts}
+
+
+_LAYOUT = Layout(Batch)
 
 
 @dataclass(frozen=True, slots=True)

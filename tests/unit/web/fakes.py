@@ -91,7 +91,7 @@ class FakeJobs:
     """Client and results in one: every job by its id."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self.rules = Client(cast(Store, None), registry, settings)
+        self.rules = Client(cast(Store, SimpleNamespace(made_before=self.made_before)), registry, settings)
         self.jobs: dict[str, Job] = {}
         #: Raised by every operation on the store, when set.
         self.failure: Exception | None = None
@@ -105,6 +105,11 @@ class FakeJobs:
         self.senders: list[Sender | None] = []
         self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
+    def made_before(self, job_id: str) -> Accepted:
+        if job_id not in self.jobs:
+            raise JobGone
+        return Accepted(self.jobs[job_id], replayed=True)
+
     def accept(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         job = self.rules.prepare(new)
         self.ask()
@@ -115,9 +120,7 @@ class FakeJobs:
                 made, job_id = self.made_by_key[name]
                 if made != new:
                     raise KeyReused
-                if job_id not in self.jobs:
-                    raise JobGone
-                return Accepted(self.jobs[job_id], replayed=True)
+                return self.made_before(job_id)
             self.made_by_key[name] = (new, f"job_1735905600_{len(self.jobs) + 1:08x}")
         order = len(self.jobs) + 1
         made = self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
