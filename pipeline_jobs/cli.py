@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from pipeline_jobs import logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.exceptions import PipelineJobsError
@@ -82,6 +83,7 @@ def _json(value: object) -> None:
 @click.group()
 def jobs() -> None:
     """Jobs, schedules, API keys and the audit log of this installation."""
+    logs.to_stderr()
 
 
 @jobs.command()

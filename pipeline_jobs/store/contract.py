@@ -51,7 +51,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 _DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"(\w+)(?::(\w+))?(\?)?")
-_MISSING = object()
 
 #: Makes a reply with names of what the server sent.
 Shape = Callable[[Sequence[Any]], Any]
@@ -82,9 +81,7 @@ class Argument:
 
     def written(self, value: Any) -> Any:
         """A value that is not plain as it is sent. :raises TypeError: it is missing, or of another type."""
-        if value is _MISSING or value is None:
-            if self.optional:
-                return ""
+        if value is None:
             raise TypeError(f"{self.script}: the argument {self.name} is missing")
         if self.kind == "flag" and isinstance(value, bool):
             return "1" if value else ""
@@ -94,8 +91,8 @@ class Argument:
 
     def flat(self, value: Any) -> Sequence[Any]:
         """The same of a list."""
-        if value is _MISSING or isinstance(value, str):
-            raise TypeError(f"{self.script}: the argument {self.name} is {'missing' if value is _MISSING else 'no list'}")
+        if value is None or isinstance(value, str):
+            raise TypeError(f"{self.script}: the argument {self.name} is {'missing' if value is None else 'no list'}")
         if self.kind == "list":
             return list(value)
         return [part for pair in (value.items() if isinstance(value, Mapping) else value) for part in pair]
@@ -123,7 +120,7 @@ class Contract:
         if "refuses" in words:
             replies += [line for word, line in _DECLARED.findall(refusals) if word == "reply"]
         self.gives_hints = any("hints" in line.split() for line in replies)
-        self._written = tuple((one.name, one.plain, one.written) for one in arguments)
+        self._written = tuple((one.name, one.plain, one.optional, one.written) for one in arguments)
         self._shapes = dict(_shape(name, line) for line in replies)
         self._only = self._shapes.get(None)
 
@@ -156,10 +153,13 @@ class Contract:
         :raises TypeError: one is missing, unknown or of another type; names the script and the argument.
         """
         take = given.pop
-        sent = [value if type(value := take(name, _MISSING)) is plain else written(value) for name, plain, written in self._written]
+        sent = [
+            value if type(value := take(name, None)) is plain else "" if optional and value is None else written(value)
+            for name, plain, optional, written in self._written
+        ]
         sent += settings
         if self.rest is not None:
-            sent += self.rest.flat(given.pop(self.rest.name, _MISSING))
+            sent += self.rest.flat(take(self.rest.name, None))
         if given:
             raise TypeError(f"{self.name}: there is no argument {min(given)}")
         return sent

@@ -442,7 +442,7 @@ def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel")])
 def test_a_foreign_batch_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
     batch_id = world.batch("foreign")
-    job = world.jobs.list(JobQuery(batch_id=batch_id)).items[0]
+    job = world.jobs.get(world.jobs.list(JobQuery(batch_id=batch_id)).items[0].job_id)
     foreign = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
     assert world.jobs.get(job.job_id) == job
     world.jobs.cancel(job.job_id)

@@ -156,5 +156,5 @@ def test_a_page_by_one_filter_is_one_script_call_that_reads_its_records_and_no_o
     assert calls.pop("evalsha", 0) + calls.pop("fcall", 0) == 1
     assert calls.pop("hgetall") == 25
     # Why they wait: whether each is in its lane, and once for all of a tenant and a pipeline their limits; the workers.
-    assert [calls.pop(name) for name in ("zscore", "hmget", "get", "zcount")] == [25, 2, 1, 1]
+    assert [calls.pop(name) for name in ("zscore", "hmget", "mget", "zcount")] == [25, 2, 1, 1]
     assert set(calls) == {"zrevrangebyscore", "time"}

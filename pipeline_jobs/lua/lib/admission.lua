@@ -10,6 +10,7 @@ local function prune_workers()
   end
 end
 
+-- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it.
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())

@@ -52,9 +52,6 @@ local function pipe_of(pipeline)
   return pipe
 end
 
--- The installation's cap: as it was set at the start of a worker; CAP, this process's own, only where nobody has set it.
-local function max_concurrent_jobs() return tonumber(redis.call('GET', K.max_concurrent_jobs())) or CAP end
-
 local function pipeline_full(pipeline)
   local pipe = pipe_of(pipeline)
   return pipe.cap and pipe.n >= pipe.cap
