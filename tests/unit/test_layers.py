@@ -19,7 +19,7 @@ TOP = "pipeline_jobs"
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
     ("disk", "exceptions", "states", "lifeline", "logs", "rates", "urls"),
-    ("failpoints", "settings", "tenants"),
+    ("failpoints", "records", "settings", "tenants"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
     ("",),
