@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis
 
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting
-from pipeline_jobs.files.uploads import is_upload_url
+from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobPage, JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written

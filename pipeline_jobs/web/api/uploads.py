@@ -11,8 +11,8 @@ from flask_openapi.models.request_body import RequestBody
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
-from pipeline_jobs.files.uploads import UPLOAD_ID, Checksum, Interrupted
-from pipeline_jobs.files.uploads import Upload as Record
+from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Interrupted
+from pipeline_jobs.files.upload import Upload as Record
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
