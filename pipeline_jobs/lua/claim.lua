@@ -33,7 +33,8 @@ if not job.started_at then
   observe('wait', job, waited)
   -- Steps of a quarter: a quantile read from them is off by an eighth at most.
   local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
-  redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. step, 1)
+  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
+  if redis.call('HINCRBY', day, 'wait:' .. step, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
 end
 if job.new_attempt then
   job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
