@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import health, pipelines
 
 from .checks import problem_of
 from .world import World
@@ -25,7 +25,7 @@ class TestHealth:
         world.store.announce("w1", 1, [])
         world.store.beat("rescue")
         response = client.get("/health/ready")
-        bodies.Ready.model_validate(response.get_json())
+        health.Ready.model_validate(response.get_json())
         assert response.status_code == 200, response.text
         assert set(response.get_json()["parts"]) == {"store", "broker", "workers", "beat", "access"}
 
@@ -51,12 +51,13 @@ class TestMetrics:
 
 def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClient) -> None:
     response = client.get("/pipeline/pipelines")
-    bodies.PipelineList.model_validate(response.get_json())
+    pipelines.PipelineList.model_validate(response.get_json())
     media, sleep = response.get_json()["pipelines"]
     assert (media["name"], media["needs_url"], media["qualities"]) == ("media", True, ["720p", "1080p"])
     assert media["stages"] == [{"name": "fetch", "weight": 2}, {"name": "publish", "weight": 1.0}]
     assert sleep["params"]["properties"]["seconds"]["maximum"] == 3600
     assert sleep["params"]["additionalProperties"] is False
+    assert response.get_json()["missing"] == []
 
 
 class TestDocument:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.exceptions import NoAudio
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .conftest import MakeClient

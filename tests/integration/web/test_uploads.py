@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.web.schemas.bodies import Upload, UploadList
+from pipeline_jobs.web.schemas.uploads import Upload, UploadList
 
 from .checks import problem_of
 from .world import World
@@ -154,7 +154,7 @@ def test_a_body_larger_than_the_limit_for_json_passes_whole_and_in_chunks(client
 def test_a_wrong_beginning_names_its_header(client: FlaskClient, world: World, headers: dict[str, str], status: int, field: str) -> None:
     answer = client.post(PATH, headers=headers)
     problem_of(answer, status, field=field)
-    assert world.cell.uploads.page("default").uploads == ()
+    assert world.cell.uploads.page("default").items == ()
     if status == 412:
         assert answer.headers["Tus-Version"] == "1.0.0"
 

@@ -176,7 +176,7 @@ class World:
 
     def ids(self) -> list[str]:
         """Of all jobs, newest first."""
-        return [job.job_id for job in self.cell.client.list(JobQuery(limit=100)).jobs]
+        return [job.job_id for job in self.cell.client.list(JobQuery(limit=100)).items]
 
     # -- what happens meanwhile
 
@@ -228,7 +228,7 @@ class World:
     @property
     def audit(self) -> list[audit.Row]:
         """Newest first; nothing of what the tests did themselves."""
-        return [row for row in audit.page(self.store, limit=100)[0] if row.actor != "test"]
+        return [row for row in audit.page(self.store, limit=100).items if row.actor != "test"]
 
     def close(self) -> None:
         for thread in self.threads:
