@@ -108,11 +108,11 @@ class JobFields(BaseModel):
         :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
-        return NewJob.of({name: _plain(value) for name, value in vars(self).items() if name in ACCEPTED})
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
+        own = vars(self)
+        given = {name: own[name] for name in self.model_fields_set if name in ACCEPTED}
+        if self.webhook is not None:
+            given["webhook"] = self.webhook.model_dump()
+        return NewJob.of(given)
 
 
 class JobRequest(JobFields):
