@@ -36,7 +36,7 @@ from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
 from tests.servers import Server
 from tests.stack import environment, free_port
 
-#: What must hold, in ms: `performance.md`, figure 13.
+#: What must hold, in ms.
 BARS = {"lag_p99_ms": 100.0, "health_p99_ms": 20.0}
 
 

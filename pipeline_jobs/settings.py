@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_jobs import disk
@@ -23,6 +23,9 @@ _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 _OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 #: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
 _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
+
+
+_Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -62,16 +65,18 @@ class Settings(BaseSettings):
         "Put before every key of the store, so that several installations can share a server.",
         pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
     )
-    artifacts_url: str = _setting(
+    artifacts_url: _Url = _setting(
         "",
         "PIPELINE_ARTIFACTS_URL",
         "Where artifacts are published, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
     )
-    data_dir: Path = _setting(Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything this installation writes on its own disk.")
+    data_dir: Annotated[Path, AfterValidator(Path.resolve)] = _setting(
+        Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything this installation writes on its own disk."
+    )
     work_dir_setting: str = _setting(
         "", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder."
     )
-    public_url: str = _setting(
+    public_url: _Url = _setting(
         "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
@@ -257,14 +262,12 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )
-
     job_memory_bytes: int = _setting(
         2 * 1024**3,
         "PIPELINE_JOB_MEMORY_BYTES",
         "Most memory that the process of a job may take, in bytes (Linux); beyond it the job fails, code out_of_memory. 0: no limit.",
         ge=0,
     )
-
     work_bytes: int = _setting(
         20 * 1024**3,
         "PIPELINE_WORK_BYTES",
@@ -320,16 +323,6 @@ class Settings(BaseSettings):
         "Most webhooks that are sent at once to one host of a tenant, by all senders; half as many while it answers slowly.",
         ge=1,
     )
-
-    @field_validator("public_url", "artifacts_url")
-    @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
-
-    @field_validator("data_dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.resolve()
 
     @property
     def broker_url(self) -> str:

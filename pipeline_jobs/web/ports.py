@@ -11,7 +11,7 @@ from pipeline_jobs.access.audit import Row
 from pipeline_jobs.events.hub import Follower
 from pipeline_jobs.events.log import FeedPage, LogPage
 from pipeline_jobs.events.tokens import StreamTokens
-from pipeline_jobs.files.uploads import Checksum, Upload
+from pipeline_jobs.files.upload import Checksum, Upload
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled

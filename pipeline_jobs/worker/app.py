@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from pipeline_jobs import logs, pipelines
 from pipeline_jobs.files.artifacts import ArtifactStore
@@ -76,7 +76,8 @@ def _configure(app: Celery, settings: Settings) -> None:
         result_serializer="json",
         # no_ack on Redis: our lease brings lost work back, not the visibility timeout; it saves two commands a job, and a full server
         # cannot kill the worker at its write to `unacked`. On AMQP it would lift the prefetch limit.
-        task_queues=[Queue(JOBS_QUEUE, no_ack=on_redis)],
+        # Its own exchange and key: by default it would be bound to those of `stages` too, and what is sent there would run twice.
+        task_queues=[Queue(JOBS_QUEUE, Exchange(JOBS_QUEUE), routing_key=JOBS_QUEUE, no_ack=on_redis)],
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
         worker_pool="pipeline_jobs.worker.prefork:TaskPool",

@@ -27,6 +27,7 @@ def name_worker(sender: Any, **_: Any) -> None:
         return
     _refuse_unsafe(jobs)
     _refuse_wrong_artifacts(jobs)
+    jobs.client.registry.say()
     jobs.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.

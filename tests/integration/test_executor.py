@@ -76,6 +76,11 @@ def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(ben
     assert current_tenant() is None
 
 
+def test_a_run_that_asks_for_no_folder_makes_none(bench: Bench) -> None:
+    job, _ = bench.run(lambda context: {"n": 1}, lambda context: {"folders": len(list(bench.cell.settings.work_dir.glob("*")))})
+    assert job.result == {"success": True, "data": {"n": 1, "folders": 0}}
+
+
 def test_artifacts_are_pointed_to_counted_and_kept_apart_by_fence(bench: Bench) -> None:
     job, _ = bench.run(publish)
     assert job.artifacts == f"acme/main/{job.job_id}/1"

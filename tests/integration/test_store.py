@@ -281,6 +281,17 @@ def test_no_key_of_a_job_has_an_expiry(jobs: Cell) -> None:
     assert all(jobs.store.client.ttl(key) == -1 for key in jobs.store.client.keys("*") if key not in of_tenant)
 
 
+def test_a_tenants_day_that_a_start_begins_goes_in_the_end_too(jobs: Cell) -> None:
+    jobs.slots(1)
+    waiting = jobs.submit()
+    days = jobs.store.keys("usage_day", "default", "*")
+    # As if midnight had passed between its acceptance and its start.
+    jobs.store.client.delete(*jobs.store.client.keys(days))
+    jobs.start(waiting.job_id)
+    (day,) = jobs.store.client.keys(days)
+    assert jobs.store.client.ttl(day) > 399 * 86_400
+
+
 def test_a_full_server_refuses_new_jobs_but_lets_running_ones_end(jobs: Cell) -> None:
     first, second = jobs.running(), jobs.running()
     jobs.store.client.config_set("maxmemory", "1mb")

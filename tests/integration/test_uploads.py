@@ -25,9 +25,11 @@ from pipeline_jobs.exceptions import (
     UploadLocked,
     UploadTooLarge,
 )
-from pipeline_jobs.files import uploads as module
+from pipeline_jobs.files import upload as module
+from pipeline_jobs.files import uploads
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload, Uploads
+from pipeline_jobs.files.upload import Checksum, Interrupted, Upload
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.states import JobStatus
@@ -133,8 +135,8 @@ def test_a_writer_that_dies_between_storing_and_counting_has_changed_nothing(ben
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Writer, "_advance", die)
-        patch.setattr(module._Writer, "_give_up", lambda self: None)
+        patch.setattr(module.UploadWriter, "_advance", die)
+        patch.setattr(module.UploadWriter, "_give_up", lambda self: None)
         with pytest.raises(Killed):
             bench.send(upload, DATA)
     assert len(bench.files()) == 1
@@ -256,7 +258,7 @@ def test_a_tenants_storage_counts_what_is_promised_until_it_goes(bench: Bench) -
 
 
 def test_a_tenant_has_a_bounded_number_of_uploads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UPLOADS", 2)
+    monkeypatch.setattr(uploads, "MAX_UPLOADS", 2)
     for _ in range(2):
         bench.begin()
     with pytest.raises(TooManyUploads):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,14 @@ import pytest
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.settings_doc import render
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+PAGES = [name for name in FILES if name.endswith(".md")]
+#: In code, what may name a file of ours: a comment, or a text between backticks.
+SAYS = re.compile(r"`([^`]*)`|(?:#|--) (.*)")
+#: A file that a text names.
+NAMED = re.compile(r"(?<![\w/.-])[\w./-]*\w\.(?:py|lua|md|yaml|cfg|lock|sh|mjs)\b")
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
@@ -31,3 +40,22 @@ def test_a_setting_is_shown_with_its_default_and_limits() -> None:
     assert rows["ENABLE_PIPELINE_JOB_QUEUE"][1:3] == ["`0`", "0, 1"]
     assert rows["PIPELINE_LEASE_SECONDS"][1:3] == ["`60`", "number > 0"]
     assert rows["CELERY_BROKER_URL"][1] == "empty"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".md", ".py", ".lua"))])
+def test_every_file_that_a_text_names_is_there(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    said = lines if name in PAGES else ["".join(found) for line in lines for found in SAYS.findall(line)]
+    named = {found[0] for line in said for found in NAMED.finditer(line)}
+    ends = {"/" + file for file in FILES}
+    assert {one for one in named if not any(end.endswith("/" + re.sub(r"^(\.\.?/)+", "", one)) for end in ends)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_and_target_that_a_page_names_is_one(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+    assert set(re.findall(r"\b(?:ENABLE_)?PIPELINE_[A-Z_]*[A-Z]\b(?!_)", text)) - {"PIPELINE_API_KEY", "PIPELINE_FAILPOINTS"} <= set(
+        env_names()
+    )

@@ -36,7 +36,8 @@ if not job.started_at then
   observe('wait', job, waited)
   -- Steps of a quarter: a quantile read from them is off by an eighth at most.
   local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
-  redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. step, 1)
+  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
+  if redis.call('HINCRBY', day, 'wait:' .. step, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
 end
 -- The first start has a field of its own: workers of the release before write every start into started_at.
 job.first_started_at = job.first_started_at or job.started_at or int(NOW)

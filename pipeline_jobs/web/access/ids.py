@@ -21,7 +21,7 @@ from pipeline_jobs.exceptions import (
     UnknownSchedule,
     UnknownUpload,
 )
-from pipeline_jobs.files.uploads import UPLOAD_ID
+from pipeline_jobs.files.upload import UPLOAD_ID
 from pipeline_jobs.job import ANY_ID, BATCH_ID
 from pipeline_jobs.tenants import NAME, NAME_OR_ALL
 from pipeline_jobs.web.problems import Refused

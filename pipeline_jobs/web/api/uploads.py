@@ -10,8 +10,8 @@ from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.request_body import RequestBody
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
-from pipeline_jobs.files.uploads import UPLOAD_ID, Checksum, Interrupted
-from pipeline_jobs.files.uploads import Upload as Record
+from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Interrupted
+from pipeline_jobs.files.upload import Upload as Record
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue

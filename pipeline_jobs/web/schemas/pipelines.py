@@ -47,10 +47,19 @@ class PipelineInfo(BaseModel):
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
 
 
+class MissingPipeline(BaseModel):
+    """A pipeline that cannot be run: what it needs is not installed."""
+
+    name: str
+    modules: list[str] = Field(description="Python modules that are not there.")
+    extra: str = Field(description="What brings them, as pip is told; empty: not known.")
+
+
 class PipelineList(BaseModel):
     """All pipelines, by name."""
 
     pipelines: list[PipelineInfo]
+    missing: list[MissingPipeline]
 
 
 class PipelineLimits(BaseModel):

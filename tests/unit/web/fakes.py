@@ -29,7 +29,7 @@ from pipeline_jobs.exceptions import (
     UploadInUse,
     UploadTooLarge,
 )
-from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload
+from pipeline_jobs.files.upload import Checksum, Interrupted, Upload
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch, WrongJob
 from pipeline_jobs.jobs.bulk import Cancelled

@@ -56,6 +56,7 @@ def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClien
     assert media["stages"] == [{"name": "fetch", "weight": 2}, {"name": "publish", "weight": 1.0}]
     assert sleep["params"]["properties"]["seconds"]["maximum"] == 3600
     assert sleep["params"]["additionalProperties"] is False
+    assert response.get_json()["missing"] == []
 
 
 class TestDocument:
