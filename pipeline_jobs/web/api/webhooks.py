@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownEndpoint
 from pipeline_jobs.tenants import DEFAULT_TENANT
+from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
@@ -19,7 +20,6 @@ from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Param
 from pipeline_jobs.web.schemas.tenant_bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
 from pipeline_jobs.web.state import web
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION, Endpoint
-from pipeline_jobs.webhooks.targets import MAX_URL
 
 _PATH = "/pipeline/webhook-endpoints"
 

@@ -11,10 +11,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pipeline_jobs.events.log import MAX_PAGE, feed_place
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import ANY_ID, BATCH_ID, PRIORITY_MAX, PRIORITY_MIN, NewJob, unix_milliseconds
-from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS, MAX_URL
+from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAG, MAX_TAGS
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, NAME
+from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.http.validation import check_json
 
 DEFAULT_LIMIT, MAX_LIMIT = 25, 100
