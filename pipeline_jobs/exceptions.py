@@ -22,8 +22,8 @@ PipelineJobsError
 │   ├── UnknownDelivery         no such delivery, or not one of yours
 │   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
-│   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
-│   ├── AlreadyScheduled        likewise of a schedule
+│   ├── JobGone                 the job that this Idempotency-Key made was removed since
+│   ├── ScheduleGone            likewise of a schedule
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
@@ -197,20 +197,12 @@ class KeyReused(RequestError):
     code = "idempotency_key_reused"
 
 
-class AlreadySubmitted(RequestError):
-    """This Idempotency-Key has made its job already."""
-
-    def __init__(self, job_id: str) -> None:
-        super().__init__()
-        self.job_id = job_id
+class JobGone(RequestError):
+    """The job that this Idempotency-Key made was removed since."""
 
 
-class AlreadyScheduled(RequestError):
-    """This Idempotency-Key has made its schedule already."""
-
-    def __init__(self, schedule_id: str) -> None:
-        super().__init__()
-        self.schedule_id = schedule_id
+class ScheduleGone(RequestError):
+    """The schedule that this Idempotency-Key made was removed since."""
 
 
 class QueueDisabled(RequestError):

@@ -24,6 +24,7 @@ from pipeline_jobs.operation.erase import Erased, erase_tenant
 from pipeline_jobs.operation.usage import Day, of_tenant
 from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.app import create_app
@@ -144,7 +145,7 @@ class _Audit:
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         audit.record(self._store, actor, action, target, detail)
 
-    def page(self, cursor: str | None, limit: int) -> tuple[list[audit.Row], str | None]:
+    def page(self, cursor: str | None, limit: int) -> Page[audit.Row]:
         return audit.page(self._store, cursor, limit)
 
 

@@ -20,7 +20,7 @@ _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 #: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
-_OF_SERVICE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 #: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
 _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
 
@@ -45,7 +45,8 @@ class Settings(BaseSettings):
     max_concurrent_jobs: int = _setting(
         5,
         "PIPELINE_MAX_CONCURRENT_JOBS",
-        "Most jobs that run at once, over all workers; the autoscale maximum of a worker started with neither --autoscale nor -c.",
+        "Maximum number of jobs that run at once, over all workers: the worker that started last with this setting decides, and the store "
+        "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )
@@ -371,7 +372,7 @@ def env_names() -> dict[str, str]:
 
 
 def _is_of_service(name: str, value: str) -> bool:
-    return bool(_OF_SERVICE.fullmatch(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
+    return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

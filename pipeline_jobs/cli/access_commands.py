@@ -114,7 +114,7 @@ def _state(one: ApiKey) -> str:
 def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
     with errors():
-        rows, _ = audit.page(client_of(context).store, limit=limit)
+        rows = audit.page(client_of(context).store, limit=limit).items
     print_list(rows, as_json, ("AT", "WHO", "WHAT", "TO", "DETAIL"), _audit_row)
 
 

@@ -23,7 +23,7 @@ def batch() -> None:
 def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     with errors():
-        found = Batches(client_of(context)).list(BatchQuery(tenant, workspace, limit)).batches
+        found = Batches(client_of(context)).list(BatchQuery(tenant, workspace, limit)).items
     titles = ("BATCH", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
     print_list(found, as_json, titles, lambda one: (
         one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)

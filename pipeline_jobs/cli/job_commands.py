@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, parts_of, print_json, print_list
-from pipeline_jobs.job import Job
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
@@ -78,7 +79,7 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
     with errors():
         while True:
             page = client_of(context).list(replace(query, limit=limit - len(found)))
-            found += page.jobs
+            found += page.items
             # Where filters are mixed a page may be short and still not the last.
             if page.next_cursor is None or len(found) == limit:
                 break
@@ -128,6 +129,22 @@ def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> 
     click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
 
 
+@click.command("submit")
+@click.argument("fields", metavar="JSON")
+@click.pass_context
+def submit_job(context: click.Context, fields: str) -> None:
+    """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
+    `run_at` is in Unix milliseconds."""
+    try:
+        values = json.loads(fields)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise click.UsageError("the fields of a job are a JSON object")
+    with errors():
+        click.echo(client_of(context).submit(NewJob.of(values)).job_id)
+
+
 @click.command("retry")
 @click.argument("job_id")
 @click.option("--from-stage", metavar="STAGE", help="Run this stage and those after it; default: what has not succeeded.")
@@ -135,7 +152,7 @@ def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> 
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with errors():
-        made: Job = client_of(context).retry(job_id, from_stage=from_stage)
+        made: Job = client_of(context).retry(job_id, from_stage=from_stage).job
         # First the id: without it, whoever cannot write the row would retry once more.
         click.echo(made.job_id)
         note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)

@@ -33,7 +33,7 @@ def _row(one: Schedule) -> tuple[str | None, ...]:
 def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
     with errors():
-        found, _ = Scheduler(client_of(context)).list(tenant_id=tenant, limit=limit)
+        found = Scheduler(client_of(context)).list(tenant_id=tenant, limit=limit).items
     print_list(found, as_json, _TITLES, _row)
 
 
@@ -65,7 +65,7 @@ def run_schedule(context: click.Context, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
     with errors():
         scheduler = Scheduler(client_of(context))
-        job = scheduler.run_now(schedule_id)
+        job = scheduler.run_now(schedule_id).job
         _note(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
     click.echo(job.job_id)
 

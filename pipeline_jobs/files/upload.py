@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
@@ -32,8 +31,8 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.job import rfc3339
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.records import Layout, Moment
+from pipeline_jobs.store.store import Store
 
 #: What a job's `url` begins with to name an upload.
 SCHEME = "upload://"
@@ -44,7 +43,6 @@ PART_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
 MAX_PARTS = 10_000
 #: How long a writer that says nothing keeps its lock, and how often one says that it lives, in seconds.
 LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
-
 logger = structlog.get_logger(__name__)
 
 
@@ -75,10 +73,10 @@ class Upload:
     #: Bytes: promised, and here.
     length: int
     offset: int
-    created_at: int
+    created_at: Moment
     #: When it may be removed, if no job needs it then.
-    expires_at: int
-    completed_at: int | None = None
+    expires_at: Moment
+    completed_at: Moment | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -93,35 +91,18 @@ class Upload:
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Upload:
         """From what `HGETALL` gave."""
-        numbers = {name: int(flat[name]) for name in ("length", "offset", "created_at", "expires_at")}
-        completed = int(flat["completed_at"]) if "completed_at" in flat else None
-        metadata = json.loads(flat["metadata"])
-        return cls(flat["upload_id"], flat["tenant_id"], flat["workspace_id"], completed_at=completed, metadata=metadata, **numbers)
+        return cls(**_LAYOUT.read(flat))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "upload_id": self.upload_id,
-            "url": self.url,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "length": self.length,
-            "offset": self.offset,
-            "complete": self.completed_at is not None,
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "expires_at": rfc3339(self.expires_at),
-            "metadata": dict(self.metadata),
-        }
+        return {**_LAYOUT.show(self), "url": self.url, "complete": self.completed_at is not None}
+
+
+_LAYOUT = Layout(Upload)
 
 
 def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:
     """Where its parts are in the artifact store."""
     return f"{tenant_id}/{workspace_id}/upload-{upload_id}"
-
-
-def is_upload_url(url: str) -> bool:
-    """It names an upload, as far as its form goes."""
-    return url.startswith(SCHEME) and UPLOAD_ID.fullmatch(url.removeprefix(SCHEME)) is not None
 
 
 class UploadWriter:
@@ -193,13 +174,14 @@ class UploadWriter:
         self._waiting.append(name)
 
     def _lock(self) -> None:
-        reply = self._store.run("upload_lock", self._upload.upload_id, self._token, self._counted, int(LOCK_SECONDS * 1000))
-        if reply[0] == "unknown":
+        lock_ms = int(LOCK_SECONDS * 1000)
+        reply = self._store.run("upload_lock", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms)
+        if reply.became == "unknown":
             raise UnknownUpload
-        if reply[0] == "locked":
+        if reply.became == "locked":
             raise UploadLocked
-        if reply[0] == "offset":
-            raise UploadConflict(int(reply[1]))
+        if reply.became == "offset":
+            raise UploadConflict(int(reply.offset))
 
     def _advance(self, *, release: bool = False) -> None:
         self._say(self._waiting, self._stored, 0 if release else LOCK_SECONDS)
@@ -207,17 +189,17 @@ class UploadWriter:
 
     def _say(self, parts: list[str], offset: int, lock: float) -> None:
         reply = self._store.run(
-            "upload_advance", self._upload.upload_id, self._token, self._counted, offset, int(lock * 1000), self._ttl_ms, len(parts), *parts
-        )
+            "upload_advance", id=self._upload.upload_id, token=self._token, before=self._counted, now=offset, lock_ms=int(lock * 1000),
+            ttl_ms=self._ttl_ms, parts=parts,
+        )  # fmt: skip
         self._renewed = time.monotonic()
-        if reply[0] == "unknown":
+        if reply.became == "unknown":
             raise UnknownUpload
-        if reply[0] == "lost":
+        if reply.became == "lost":
             raise UploadLocked
 
     def _count_parts(self) -> int:
-        with store_errors():
-            return int(self._store.client.llen(self._store.keys("upload_parts", self._upload.upload_id)))  # type: ignore[arg-type]
+        return self._store.length("upload_parts", self._upload.upload_id)
 
     def _give_up(self) -> None:
         """Give the lock back and remove what does not count. If that fails too, the lock ends by itself, the files go with the upload."""
@@ -230,3 +212,8 @@ class UploadWriter:
             self._artifacts.delete_prefix(self._upload.folder)
         except (UploadLocked, StoreUnavailable, PublishError) as error:
             logger.warning("upload not tidied up", upload_id=self._upload.upload_id, error=str(error))
+
+
+def is_upload_url(url: str) -> bool:
+    """It names an upload, as far as its form goes."""
+    return url.startswith(SCHEME) and UPLOAD_ID.fullmatch(url.removeprefix(SCHEME)) is not None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from pipeline_jobs.exceptions import (
     SourceNotFound,
@@ -21,9 +19,8 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Upload, UploadWriter, folder_of
 from pipeline_jobs.job import dumps
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.readable import readable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext
 
 #: Uploads of a tenant at once.
@@ -31,16 +28,6 @@ MAX_UPLOADS = 10_000
 #: Until the next look at an expired upload that a job needs, and how soon a tenant may try again that keeps too much, in seconds.
 KEPT_SECONDS, FULL_RETRY_SECONDS = 60.0, 300
 SWEEP_BATCH = 100
-#: Most records that a page of one workspace looks at, and how many at once.
-LIST_BUDGET, LIST_CHUNK = 1_000, 200
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPage:
-    """Uploads, newest first, and the cursor of the next page (None: the end)."""
-
-    uploads: tuple[Upload, ...]
-    next_cursor: str | None
 
 
 class Uploads:
@@ -70,63 +57,34 @@ class Uploads:
         upload_id = secrets.token_hex(12)
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
-            "upload_create", upload_id, tenant_id, workspace_id, length, dumps(dict(metadata or {})), folder, self._ttl_ms, MAX_UPLOADS
-        )
-        if reply[0] == "many":
+            "upload_create", id=upload_id, tenant=tenant_id, workspace=workspace_id, length=length, metadata=dumps(dict(metadata or {})),
+            folder=folder, ttl_ms=self._ttl_ms, most=MAX_UPLOADS,
+        )  # fmt: skip
+        if reply.became == "many":
             raise TooManyUploads(retry_after=FULL_RETRY_SECONDS)
-        if reply[0] == "storage":
+        if reply.became == "storage":
             raise StorageFull("with this upload the tenant would keep more bytes than it may", retry_after=FULL_RETRY_SECONDS)
-        created, expires = int(reply[1]), int(reply[2])
+        created, expires = int(reply.created_at), int(reply.expires_at)
         return Upload(upload_id, tenant_id, workspace_id, length, 0, created, expires, None if length else created, metadata or {})
 
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
         if not UPLOAD_ID.fullmatch(upload_id):
             raise UnknownUpload
-        with store_errors():
-            flat: dict[str, str] = self._store.client.hgetall(self._store.keys("upload", upload_id))  # type: ignore[assignment]
+        flat = self._store.record("upload", upload_id)
         if not flat:
             raise UnknownUpload
         return Upload.from_mapping(flat)
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         """A tenant's uploads, newest first.
 
         :param workspace_id: only of this one. There is no index of a workspace: others' records are passed over, so that a page may be
             short and still have a next one.
         :raises InvalidInput: the cursor is not one of ours.
         """
-        below = read_cursor(cursor)
-        chunk = limit + 1 if workspace_id is None else LIST_CHUNK
-        found: list[Upload] = []
-        looked_at = 0
-        while True:
-            members = self._below(tenant_id, below, chunk)
-            for order, upload in members:
-                if upload is not None and workspace_id in (None, upload.workspace_id):
-                    if len(found) == limit:
-                        return UploadPage(tuple(found), None if below is None else write_cursor(below))
-                    found.append(upload)
-                below = order
-            looked_at += len(members)
-            if len(members) < chunk:
-                return UploadPage(tuple(found), None)
-            if looked_at >= LIST_BUDGET and below is not None:
-                return UploadPage(tuple(found), write_cursor(below))
-
-    def _below(self, tenant_id: str, order: int | None, most: int) -> list[tuple[int, Upload | None]]:
-        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks, or cannot be read."""
-        highest = "+inf" if order is None else f"({order}"
-        with store_errors():
-            members: Any = self._store.client.zrevrangebyscore(
-                self._store.keys("tenant_uploads", tenant_id), highest, "-inf", 0, most, withscores=True
-            )
-            with self._store.client.pipeline(transaction=False) as pipe:
-                for upload_id, _ in members:
-                    pipe.hgetall(self._store.keys("upload", upload_id))
-                records: list[dict[str, str]] = pipe.execute()
-        read = {one.upload_id: one for one in readable(filter(None, records), Upload.from_mapping, kind="upload")}
-        return [(int(order), read.get(upload_id)) for upload_id, order in members]
+        index = self._store.keys("tenant_uploads", tenant_id)
+        return page(self._store, "upload", index, cursor, limit, Upload.from_mapping, workspace_id=workspace_id)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read(n)` gives (at most n bytes, `b""` at the end) at this offset.
@@ -150,7 +108,7 @@ class Uploads:
         :raises UnknownUpload:
         :raises UploadInUse: a job that has not ended needs it.
         """
-        reply = self._store.run("upload_remove", upload_id)
+        reply = self._store.run("upload_remove", id=upload_id)
         if reply == "used":
             raise UploadInUse
         if reply == "unknown":
@@ -163,8 +121,7 @@ class Uploads:
         """
         try:
             upload = self.get(upload_id)
-            with store_errors():
-                names = list(self._store.client.lrange(self._store.keys("upload_parts", upload_id), 0, -1))  # type: ignore[arg-type]
+            names = self._store.lines("upload_parts", upload_id)
         except UnknownUpload:
             raise SourceNotFound("there is no such upload") from None
         except StoreUnavailable as error:
@@ -185,14 +142,13 @@ class Uploads:
 
     def of_tenant(self, tenant_id: str) -> list[str]:
         """Ids of a tenant's uploads, the oldest first."""
-        with store_errors():
-            return list(self._store.client.zrange(self._store.keys("tenant_uploads", tenant_id), 0, -1))  # type: ignore[arg-type]
+        return self._store.members("tenant_uploads", tenant_id)
 
     def sweep(self) -> int:
         """Remove those past their time that no job needs; the purge deletes their files. :return: how many."""
         swept = 0
         while True:
-            seen, removed = self._store.run("upload_sweep", SWEEP_BATCH, int(KEPT_SECONDS * 1000))
-            swept += int(removed)
-            if int(seen) < SWEEP_BATCH:
+            reply = self._store.run("upload_sweep", limit=SWEEP_BATCH, later_ms=int(KEPT_SECONDS * 1000))
+            swept += int(reply.removed)
+            if reply.looked_at < SWEEP_BATCH:
                 return swept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_jobs.jobs.listing import JobQuery, select
 from pipeline_jobs.store.cursors import write_cursor
@@ -42,24 +42,12 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     :raises InvalidInput: the cursor is not one that a call gave.
     """
     chosen = select(store, query, live=True)
-    highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
+    cancelled = stopping = looked = 0
     while True:
-        following, waited, ran, hints, heard_of = store.run_on(
-            "cancel_page",
-            chosen.keys,
-            highest,
-            chosen.lowest,
-            PAGE,
-            "1" if dry_run else "",
-            store.ttl_ms,
-            chosen.hidden,
-            chosen.sizes,
-            *chosen.conditions,
-        )
-        store.send(hints)
-        for job_id in heard_of:
+        reply = store.run("cancel_page", keys=chosen.keys, budget=PAGE, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
+        for job_id in reply.heard_of:
             ended(job_id)
-        cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE
-        if not following or looked >= most:
-            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(following)) if following else None)
-        highest = f"({following}"
+        cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + PAGE
+        if not reply.next or looked >= most:
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)
+        chosen = replace(chosen, highest=f"({reply.next}")

@@ -7,18 +7,17 @@ A series that is known to come is there with zero before its first event: `incre
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline_jobs.operation.canary import TENANT as CANARY
 from pipeline_jobs.states import TERMINAL, JobStatus
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.figures import Scrape, scrape
+from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -43,7 +42,7 @@ _COUNTERS = {
     "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs ended, by the status they ended in.", ("status",)),
 }
 _HISTOGRAMS = {
-    "duration": ("pipeline_job_duration_seconds", "From the start of the run that ended the job to its end."),
+    "duration": ("pipeline_job_duration_seconds", "From the start of a job's last run (attempt_started_at) to its end."),
     "schedule_lag": ("pipeline_schedule_lag_seconds", "From a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "From acceptance to the first start."),
 }
@@ -70,46 +69,28 @@ def render(store: Store, workspaces: int = 20) -> bytes:
 
     :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
     """
-    raw, names, gauges = _read(store)
-    counts = bounded(raw, names)
-    _add_zeros(counts, _full_tenants(names, workspaces))
+    now = scrape(store)
+    counts = bounded(now.counters, now.names)
+    _add_zeros(counts, _full_tenants(now.names, workspaces))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(counts, gauges))
+    registry.register(_Families(counts, _gauges(now)))
     return generate_latest(registry) + "".join(_histograms(counts)).encode()
 
 
-def _read(store: Store) -> tuple[dict[str, str], set[str], list[tuple[str, str, float]]]:
-    keys = store.keys
-    # In one transaction: its figures are of one moment.
-    with store_errors(), store.client.pipeline() as pipe:
-        pipe.hgetall(keys("counters"))
-        pipe.smembers(keys("named"))
-        pipe.zcard(keys("ready_since"))
-        pipe.zcard(keys("delayed"))
-        pipe.zcard(keys("status", JobStatus.QUEUED))
-        pipe.zcard(keys("leases"))
-        pipe.get(keys("capacity"))
-        pipe.zrange(keys("ready_since"), 0, 0, withscores=True)
-        pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        pipe.get(keys("heartbeat", "canary"))
-        counters, names, ready, delayed, queued, running, capacity, oldest, due, canary = pipe.execute()
-    gauges = [
-        ("pipeline_jobs_queued", "Jobs that wait for a slot. Those that could not start yet are counted apart.", ready),
-        ("pipeline_jobs_scheduled", "Jobs that wait for their time: their `run_at`, or the next attempt.", delayed),
-        ("pipeline_jobs_dependent", "Jobs that wait for others to end.", max(0, queued - ready - delayed)),
-        ("pipeline_jobs_running", "Jobs whose lease a worker holds.", running),
-        ("pipeline_slots", "Slots of the live workers on the queue `jobs`.", capacity or 0),
-        ("pipeline_oldest_queued_age_seconds", "Of the jobs that wait for a slot: how long the first has waited for it.", _age(oldest)),
-        ("pipeline_schedules_late_seconds", "How long the schedule that is due for longest has not been looked at.", _age(due)),
-    ]
-    if canary:
-        gauges.append(("pipeline_canary_age_seconds", "How long ago a canary job came back.", _age([("", canary)])))
-    return counters, names, [(name, what, float(value)) for name, what, value in gauges]
-
-
-def _age(first: list[tuple[str, Any]]) -> float:
-    """Seconds since the ms of the first member; 0: there is none."""
-    return max(0.0, time.time() - float(first[0][1]) / 1000) if first else 0.0
+def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
+    """Name, meaning and value of each."""
+    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Those that could not start yet are counted apart.", now.ready
+    yield "pipeline_jobs_scheduled", "Jobs that wait for their time: their `run_at`, or the next attempt.", now.delayed
+    yield "pipeline_jobs_dependent", "Jobs that wait for others to end.", max(0, now.queued - now.ready - now.delayed)
+    yield "pipeline_jobs_running", "Jobs whose lease a worker holds.", now.leases
+    yield "pipeline_slots", "Slots of the live workers on the queue `jobs`.", now.capacity
+    yield "pipeline_oldest_queued_age_seconds", "Of the jobs that wait for a slot: how long the first has waited for it.", now.ready_seconds
+    late = "How long the schedule that is due for longest has not been looked at."
+    yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
+    if now.canary_seconds is not None:
+        yield "pipeline_canary_age_seconds", "How long ago a canary job came back.", now.canary_seconds
+    if now.max_concurrent_jobs is not None:
+        yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
 
 
 def bounded(raw: Mapping[str, str], names: set[str]) -> Counts:

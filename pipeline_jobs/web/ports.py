@@ -12,11 +12,10 @@ from pipeline_jobs.events.hub import Follower
 from pipeline_jobs.events.log import FeedPage, LogPage
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.files.upload import Checksum, Upload
-from pipeline_jobs.files.uploads import UploadPage
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch
+from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
-from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.operation.erase import Erased
 from pipeline_jobs.operation.overview import Now
@@ -24,7 +23,8 @@ from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.schedule import CatchUp, Outcome, Overlap, Schedule
-from pipeline_jobs.schedules.scheduler import NewSchedule
+from pipeline_jobs.schedules.scheduler import NewSchedule, Planned
+from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
@@ -35,22 +35,22 @@ from pipeline_jobs.webhooks.signing import Draw
 class Client(Protocol):
     """The way in: `pipeline_jobs.jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def accept(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         """The job, durably accepted.
 
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
 
         :raises InvalidInput: names the field; `UnknownPipeline` is one.
         :raises StoreUnavailable: nothing was accepted.
         """
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def retry(
+        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+    ) -> Accepted:
         """A new job that runs an ended one again.
 
         :raises UnknownJob: there is none.
         :raises JobNotEnded: it has not ended.
         :raises InvalidInput: there is no such stage.
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         """
 
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
@@ -60,7 +60,7 @@ class Client(Protocol):
         :raises JobNotWaiting: it waits no more.
         """
 
-    def list(self, query: JobQuery) -> JobPage:
+    def list(self, query: JobQuery) -> Page[Job]:
         """One page, newest first.
 
         :raises InvalidInput: a filter or the cursor is wrong.
@@ -80,7 +80,7 @@ class Batches(Protocol):
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch: there is none."""
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         """One page, newest first.
 
         :raises InvalidInput: a filter or the cursor is wrong.
@@ -177,7 +177,7 @@ class AuditLog(Protocol):
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         """Write a row. `actor` is `caller().actor`."""
 
-    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+    def page(self, cursor: str | None, limit: int) -> Page[Row]:
         """Rows, newest first, and the cursor of the next page.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -216,7 +216,7 @@ class Uploads(Protocol):
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         """A tenant's, newest first.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -326,18 +326,15 @@ class Schedules(Protocol):
     """Schedules: `pipeline_jobs.schedules.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are
     given an id raise `UnknownSchedule` when there is none of it."""
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
-        """:raises InvalidInput: names the field; `TooManySchedules` is one.
-
-        :raises AlreadyScheduled: the key has made this schedule before; `KeyReused`: it has made another.
-        """
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Planned:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
 
     def get(self, schedule_id: str) -> Schedule:
         """The schedule."""
 
     def list(
         self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
-    ) -> tuple[Sequence[Schedule], str | None]:
+    ) -> Page[Schedule]:
         """One page, newest first, and the cursor of the next.
 
         :raises InvalidInput: the cursor is not one of ours.
@@ -371,10 +368,9 @@ class Schedules(Protocol):
     def delete(self, schedule_id: str) -> None:
         """Its jobs go on."""
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         """Make its job now.
 
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         :raises TryLater: a limit is in the way.
         """
 

@@ -15,6 +15,7 @@ from celery.worker import state
 from celery.worker.components import Pool
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.store.store import Rescued
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from pipeline_jobs.worker.request import JobRequest, LostRun
@@ -105,8 +106,10 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         if not self._declared:
-            # Before the first slots: no more jobs of a pipeline than it says may be dispatched to them.
+            # Before the first slots: no more jobs, of a pipeline and in all, than it says may be dispatched to them.
             self._jobs.declare_pipelines()
+            if self.slots():
+                declare_max_concurrent_jobs(self._jobs.client.store, self._jobs.settings)
             self._declared = True
         requests = _running()
         keys = [(request.id, request.fence or 1) for request in requests]

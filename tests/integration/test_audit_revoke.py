@@ -23,7 +23,7 @@ def test_a_cancel_by_an_operator_is_written_down_once(cell: Settings, command: s
         else:
             app.control.terminate([job.job_id])
     assert client.get(job.job_id).status is JobStatus.CANCELLED
-    (row,) = audit.page(client.store)[0]
+    (row,) = audit.page(client.store).items
     assert (row.action, row.target, row.actor.partition(":")[0]) == ("job.cancelled", job.job_id, "flower")
     app.close()
 

@@ -131,7 +131,7 @@ class TestPlainTasks:
 
     def test_plain_tasks_leave_no_job_behind(self, app: JobsCelery) -> None:
         app.tasks["t.add"].delay(1, 2).get(timeout=60)
-        assert app.jobs.client.list(JobQuery()).jobs == ()
+        assert app.jobs.client.list(JobQuery()).items == ()
 
     def test_the_tenant_travels_in_the_headers_and_ends_with_the_task(self, app: JobsCelery) -> None:
         whose = app.tasks["t.whose"]

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
-from pipeline_jobs import cli
+from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
@@ -52,7 +53,7 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
     assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
-    row = audit.page(jobs.store)[0][0]
+    row = audit.page(jobs.store).items[0]
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
 
 
@@ -62,7 +63,7 @@ def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
     running = jobs.running()
     assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
     assert run("cancel", job.job_id, "--dry-run").output == run("cancel", job.job_id).output, "it has ended: nothing more to cancel"
-    rows = audit.page(jobs.store)[0]
+    rows = audit.page(jobs.store).items
     assert [(row.action, row.target, row.actor.partition(":")[0]) for row in rows] == [
         ("job.cancelled", running.job_id, "cli"), ("job.cancelled", job.job_id, "cli"),
     ]  # fmt: skip
@@ -78,7 +79,7 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     jobs.client.cancel(job.job_id)
     made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
     assert jobs.client.get(made).retry_of == job.job_id
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})
 
 
@@ -91,7 +92,15 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
     assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)
+
+
+def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    assert run("list").exit_code == 0
+    structlog.get_logger("a").warning("the store has no limit of memory")
+    said = capsys.readouterr()
+    assert ("no limit" in said.err, said.out) == (True, "")

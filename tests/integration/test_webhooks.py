@@ -270,7 +270,7 @@ def test_the_last_end_of_a_batch_is_told_once_with_the_batch_as_it_is(hooks: Hoo
         _, secret = hooks.endpoints.create("acme", receiver.url(), ["batch.completed"])
         batches = Batches(hooks.cell.client)
         batch = batches.create(NewBatch([NewJob(pipeline="sleep")] * 3, tenant_id="acme"))
-        for job in hooks.cell.client.list(JobQuery(tenant_id="acme")).jobs:
+        for job in hooks.cell.client.list(JobQuery(tenant_id="acme")).items:
             assert receiver.hits == []
             hooks.cell.client.cancel(job.job_id)
         hooks.sender.run_once()

@@ -65,7 +65,9 @@ class Bench:
         self._running: list[Running] = []
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lease, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda pid, number: self.killed.append((pid, number))))
-        settings = SimpleNamespace(announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0)
+        settings = SimpleNamespace(
+            announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0, model_fields_set=set()
+        )
         jobs = SimpleNamespace(
             settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None,
             declare_pipelines=lambda: None,

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, request
 
 from pipeline_jobs.access.api_keys import Role
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.states import JobStatus
@@ -56,14 +57,14 @@ def _figures(tenant: str | None) -> Figures:
         # No index knows how many jobs of a workspace wait: they are looked at, up to a limit.
         waits, runs = (JobQuery(statuses=(status,), limit=MOST_COUNTED) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
         queued, running = parts.client.list(who.query(waits)), parts.client.list(who.query(runs))
-        return Figures(len(queued.jobs), len(running.jobs), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
+        return Figures(len(queued.items), len(running.items), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
     now = parts.overview.now(tenant)
     # How many slots there are is the installation's business; a tenant's own limit is on its page.
     return Figures(now.queued, now.running, slots=now.slots if who.sees_all else None, oldest_seconds=now.oldest_seconds)
 
 
-def _latest(tenant: str | None) -> Sequence[Any]:
-    return web().parts.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).jobs
+def _latest(tenant: str | None) -> Sequence[Job]:
+    return web().parts.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).items
 
 
 def _usage(tenant: str | None) -> dict[str, Any]:

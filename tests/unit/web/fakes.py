@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,11 +15,10 @@ from pipeline_jobs.access.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.access.audit import Row
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.exceptions import (
-    AlreadyScheduled,
-    AlreadySubmitted,
     ChecksumMismatch,
     InvalidInput,
     InvalidItems,
+    JobGone,
     JobNotEnded,
     JobNotWaiting,
     KeyReused,
@@ -30,12 +30,11 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.files.upload import Checksum, Interrupted, Upload
-from pipeline_jobs.files.uploads import UploadPage
 from pipeline_jobs.job import Job, NewJob, StepResult
-from pipeline_jobs.jobs.batches import Batch, BatchPage, BatchQuery, Made, NewBatch, WrongJob
+from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch, WrongJob
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.listing import JobPage, JobQuery
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.operation.erase import Erased
 from pipeline_jobs.operation.overview import Now
@@ -48,6 +47,8 @@ from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.idempotency import Accepted
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.ports import Events, Parts, Webhooks
@@ -90,7 +91,7 @@ class FakeJobs:
     """Client and results in one: every job by its id."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self.rules = Client(cast(Store, None), registry, settings)
+        self.rules = Client(cast(Store, SimpleNamespace(made_before=self.made_before)), registry, settings)
         self.jobs: dict[str, Job] = {}
         #: Raised by every operation on the store, when set.
         self.failure: Exception | None = None
@@ -104,7 +105,12 @@ class FakeJobs:
         self.senders: list[Sender | None] = []
         self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def made_before(self, job_id: str) -> Accepted:
+        if job_id not in self.jobs:
+            raise JobGone
+        return Accepted(self.jobs[job_id], replayed=True)
+
+    def accept(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         job = self.rules.prepare(new)
         self.ask()
         self.senders.append(sender)
@@ -112,14 +118,17 @@ class FakeJobs:
             name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
             if name in self.made_by_key:
                 made, job_id = self.made_by_key[name]
-                raise AlreadySubmitted(job_id) if made == new else KeyReused
+                if made != new:
+                    raise KeyReused
+                return self.made_before(job_id)
             self.made_by_key[name] = (new, f"job_1735905600_{len(self.jobs) + 1:08x}")
-        if sender is not None:
-            sender.rates.extend(self.rates)
         order = len(self.jobs) + 1
-        return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+        made = self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+        return Accepted(made, tuple(self.rates) if sender is not None else ())
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def retry(
+        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+    ) -> Accepted:
         old = self.results(job_id).record()
         if not old.ended:
             raise JobNotEnded
@@ -128,10 +137,10 @@ class FakeJobs:
         new = NewJob(
             url=old.url, pipeline=old.pipeline, tenant_id=old.tenant_id, workspace_id=old.workspace_id, priority=len(from_stage or "")
         )
-        made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
-        return self.put(made.evolve(retry_of=job_id))
+        made = self.accept(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
+        return replace(made, job=self.put(made.job.evolve(retry_of=job_id)))
 
-    def list(self, query: JobQuery) -> JobPage:
+    def list(self, query: JobQuery) -> Page[Job]:
         self.ask()
         self.queries.append(query)
         if query.cursor is not None and not query.cursor.isdecimal():
@@ -139,7 +148,7 @@ class FakeJobs:
         before = int(query.cursor) if query.cursor else 2**62
         found = [job for job in sorted(self.jobs.values(), key=lambda job: -job.order) if job.order < before and _matches(job, query)]
         page = found[: query.limit]
-        return JobPage(tuple(page), str(page[-1].order) if len(found) > len(page) else None)
+        return Page(tuple(page), str(page[-1].order) if len(found) > len(page) else None)
 
     def results(self, job_id: str) -> FakeHandle:
         return FakeHandle(self, job_id)
@@ -245,7 +254,7 @@ class FakeBatches:
             if isinstance(job, WrongJob) or self._wrong(job):
                 ids.append(None)
             else:
-                made = self.jobs.submit(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id))
+                made = self.jobs.accept(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id)).job
                 ids.append(self.jobs.put(made.evolve(batch_id=batch_id)).job_id)
         counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(good)}
         order = len(self.batches) + 1
@@ -262,7 +271,7 @@ class FakeBatches:
         except KeyError:
             raise UnknownBatch from None
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         self.jobs.ask()
         if query.workspace_id is not None and query.tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
@@ -275,7 +284,7 @@ class FakeBatches:
             and query.workspace_id in (None, batch.workspace_id)
         ]
         page = found[: query.limit]
-        return BatchPage(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
+        return Page(tuple(page), write_cursor(page[-1].order) if len(found) > len(page) else None)
 
     def cancel(self, batch_id: str) -> Cancelled:
         self.get(batch_id)
@@ -388,12 +397,12 @@ class FakeAudit:
     def record(self, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
         self.rows.insert(0, Row(f"{NOON + len(self.rows)}-0", actor, action, target, detail or {}))
 
-    def page(self, cursor: str | None, limit: int) -> tuple[list[Row], str | None]:
+    def page(self, cursor: str | None, limit: int) -> Page[Row]:
         if cursor is not None and not cursor.isdecimal():
             raise InvalidInput("cursor is not one that a list gave", field="cursor")
         start = int(cursor or 0)
         following = start + limit
-        return self.rows[start:following], str(following) if len(self.rows) > following else None
+        return Page(tuple(self.rows[start:following]), str(following) if len(self.rows) > following else None)
 
 
 @dataclass
@@ -433,18 +442,18 @@ class FakeScheduleStore(ScheduleStore):
 
     def put(
         self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
-    ) -> str:
+    ) -> tuple[str, str]:
         if (made := self._made_before(schedule.tenant_id, idempotency)) is not None:
-            raise AlreadyScheduled(made)
+            return "same", made
         if not before and sum(one.tenant_id == schedule.tenant_id for one in self.found.values()) >= most:
-            return "full"
+            return "full", ""
         known = self.found.get(schedule.schedule_id, schedule.evolve(created_at=NOON, order=len(self.found) + 1))
         following = known.next_run_at if keep_next else schedule.next_run_at
         self.found[schedule.schedule_id] = schedule.evolve(
             created_at=known.created_at, order=known.order, updated_at=NOON, next_run_at=following
         )
         self._remember(schedule.tenant_id, idempotency, schedule.schedule_id)
-        return "ok"
+        return "ok", schedule.schedule_id
 
     def get(self, schedule_id: str) -> Schedule | None:
         self.jobs.ask()
@@ -453,12 +462,13 @@ class FakeScheduleStore(ScheduleStore):
     def log(self, schedule_id: str, limit: int) -> list[Outcome]:
         return self.lines.get(schedule_id, [])[:limit]
 
-    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> tuple[list[Schedule], int | None]:
+    def page(self, tenant_id: str | None, workspace_id: str | None, cursor: str | None, limit: int) -> Page[Schedule]:
         self.jobs.ask()
+        below = read_cursor(cursor)
         newest = sorted(self.found.values(), key=lambda one: -one.order)
         mine = [one for one in newest if tenant_id in (None, one.tenant_id) and workspace_id in (None, one.workspace_id)]
         left = [one for one in mine if below is None or one.order < below]
-        return left[:limit], left[limit - 1].order if len(left) > limit else None
+        return Page(tuple(left[:limit]), write_cursor(left[limit - 1].order) if len(left) > limit else None)
 
     def remove(self, schedule_id: str) -> bool:
         self.jobs.ask()
@@ -479,13 +489,11 @@ class FakeScheduleStore(ScheduleStore):
         self.jobs.ask()
         self.jobs.senders.append(sender)
         if (known := self._made_before(schedule.tenant_id, idempotency)) is not None:
-            return Fired("refused", refusal=("same", known))
+            return Fired("refused", refusal=SimpleNamespace(became="same", id=known))
         self._remember(schedule.tenant_id, idempotency, job.job_id)
-        if sender is not None:
-            sender.rates.extend(self.jobs.rates)
         made = self.jobs.put(job.evolve(order=len(self.jobs.jobs) + 1))
         self.lines.setdefault(schedule.schedule_id, []).insert(0, Outcome("manual", NOON, NOON, NOON, 1, made.job_id))
-        return Fired("fired", job=made)
+        return Fired("fired", job=made, rates=tuple(self.jobs.rates) if sender is not None else ())
 
     def _made_before(self, tenant_id: str, idempotency: tuple[str, str] | None) -> str | None:
         if idempotency is None or (known := self.made_by_key.get((tenant_id, idempotency[0]))) is None:
@@ -548,7 +556,7 @@ class FakeUploads:
             raise UnknownUpload
         return self.kept[upload_id]
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         self._ask()
         below = read_cursor(cursor)
         mine = [
@@ -557,7 +565,7 @@ class FakeUploads:
             if upload.tenant_id == tenant_id and workspace_id in (None, upload.workspace_id) and (below is None or order < below)
         ]
         following = write_cursor(mine[limit - 1][0]) if len(mine) > limit else None
-        return UploadPage(tuple(upload for _, upload in mine[:limit]), following)
+        return Page(tuple(upload for _, upload in mine[:limit]), following)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         upload = self.get(upload.upload_id)
