@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
@@ -25,9 +23,9 @@ from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.urls import check_source
 from pipeline_jobs.webhooks.targets import check_own
 
-MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
 MAX_DEPENDENCIES = 20
@@ -37,9 +35,6 @@ MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
-#: What most URLs look like; the rest are taken apart.
-_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,3})?(/[!-~]*)?")
-_WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +88,9 @@ class Client:
         pipeline = self.registry.get(new.pipeline)
         _check_common(new)
         if pipeline.needs_url:
-            check_url(new.url)
+            # Whether there is such an upload, and whose, is the store's to say.
+            if not is_upload_url(new.url or ""):
+                check_source(new.url)
         elif new.url is not None:
             raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
         if new.quality is None:
@@ -271,32 +268,6 @@ class Client:
                 except StoreUnavailable:
                     # The look at the record says whether the store is back.
                     channel.begin_again()
-
-
-def check_url(url: str | None) -> None:
-    """:raises InvalidInput: no http(s) URL with a host, nor an upload's. Whether it may be fetched is the fetch stage's business."""
-    if not url:
-        raise InvalidInput("url is required", field="url")
-    if is_upload_url(url):
-        # Whether there is one, and whose, is the store's to say.
-        return
-    if len(url) > MAX_URL:
-        raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
-    if _PLAIN_URL.fullmatch(url):
-        return
-    if _WHITE_OR_CONTROL.search(url):
-        raise InvalidInput("url contains white space or control characters", field="url")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InvalidInput("url is not a valid URL", field="url") from None
-    if parts.scheme not in ("http", "https"):
-        raise InvalidInput("url must begin with http:// or https://, or be the upload:// address of an upload", field="url")
-    if not parts.hostname or port == 0:
-        raise InvalidInput("url has no valid host or port", field="url")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidInput("url must not contain a user name or password", field="url")
 
 
 def _check_common(new: NewJob) -> None:

@@ -18,8 +18,8 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("disk", "exceptions", "states", "lifeline", "logs", "rates", "urls"),
-    ("failpoints", "records", "settings", "tenants"),
+    ("disk", "exceptions", "states", "lifeline", "logs", "rates"),
+    ("failpoints", "records", "settings", "tenants", "urls"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
     ("",),

@@ -27,8 +27,8 @@ from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_o
 ROUTE = "ui"
 #: Fields that the form has under places of their own; the others it lists one after the other.
 _PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "priority", "tags")
-#: Where the page cannot know better, what a field is for, for people: as the API's documentation says it.
-_OTHERS = tuple((name, JobRequest.model_fields[name].description or "") for name in ACCEPTED if name not in _PLACED)
+#: Those others, and what each is for as the API's documentation says it.
+_OTHERS = tuple((name, about.description or "") for name, about in JobRequest.model_fields.items() if name not in _PLACED)
 
 
 @blueprint.get("/submit")
