@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, print_list
+from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, print_list, user
 from pipeline_jobs.job import rfc3339
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -54,8 +54,8 @@ def create_key(
     """
     tenant_id = _tenant(tenant, all_tenants)
     with errors():
-        made, text = KeyStore(client_of(context).store).create(
-            tenant_id, Role(role), actor=audit.process_actor("cli"), name=name, workspace_id=workspace, expires_at=expires_in
+        made, text = cell_of(context).keys.create(
+            tenant_id, Role(role), actor=user(), name=name, workspace_id=workspace, expires_at=expires_in
         )
     click.echo(f"Key {made.key_id}: {_scope(made)}, role {made.role.value}, until {rfc3339(made.expires_at) or 'it is revoked'}.", err=True)
     click.echo(text)
@@ -69,7 +69,7 @@ def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_
     """List keys, newest first: all there are, or a tenant's. No secret is shown."""
     tenant_id = _tenant(tenant, all_tenants) if tenant is not None or all_tenants else None
     with errors():
-        found = KeyStore(client_of(context).store).list(tenant_id)
+        found = cell_of(context).keys.list(tenant_id)
     print_list(found, as_json, ("KEY", "ROLE", "OF", "NAME", "STATE", "LAST USED"), _key_row)
 
 
@@ -79,9 +79,9 @@ def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_
 def revoke_key(context: click.Context, key_id: str) -> None:
     """End a key for good, everywhere within a second. KEY_ID is the second part of its text."""
     with errors():
-        keys = KeyStore(client_of(context).store)
+        keys = cell_of(context).keys
         found = keys.get(key_id)
-        if found is None or keys.revoke(found.tenant_id, key_id, actor=audit.process_actor("cli")) is None:
+        if found is None or keys.revoke(found.tenant_id, key_id, actor=user()) is None:
             # What was given is not said again: it may be a whole key.
             raise click.ClickException("there is no key with this id")
     click.echo(f"Key {found.key_id} is revoked.")
@@ -114,7 +114,7 @@ def _state(one: ApiKey) -> str:
 def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
     with errors():
-        rows = audit.page(client_of(context).store, limit=limit).items
+        rows = audit.page(cell_of(context).store, limit=limit).items
     print_list(rows, as_json, ("AT", "WHO", "WHAT", "TO", "DETAIL"), _audit_row)
 
 

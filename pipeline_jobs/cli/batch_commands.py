@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, parts_of, print_json, print_list
-from pipeline_jobs.jobs.batches import Batches, BatchQuery
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_json, print_list
+from pipeline_jobs.jobs.batches import BatchQuery
 from pipeline_jobs.states import JobStatus
 
 
@@ -23,7 +23,7 @@ def batch() -> None:
 def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
     with errors():
-        found = Batches(client_of(context)).list(BatchQuery(tenant, workspace, limit)).items
+        found = cell_of(context).batches.list(BatchQuery(tenant, workspace, limit)).items
     titles = ("BATCH", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
     print_list(found, as_json, titles, lambda one: (
         one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
@@ -36,7 +36,7 @@ def list_batches(context: click.Context, tenant: str | None, workspace: str | No
 def show_batch(context: click.Context, batch_id: str) -> None:
     """Show a batch as JSON."""
     with errors():
-        print_json(Batches(client_of(context)).get(batch_id).to_dict())
+        print_json(cell_of(context).batches.get(batch_id).to_dict())
 
 
 @batch.command("cancel")
@@ -45,8 +45,7 @@ def show_batch(context: click.Context, batch_id: str) -> None:
 def cancel_batch(context: click.Context, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
     with errors():
-        parts = parts_of(context)
-        done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
+        done = cell_of(context).batches.cancel(batch_id)
         if done.matched:
             note(context, "batch.cancelled", batch_id, matched=done.matched)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")

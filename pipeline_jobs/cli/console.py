@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pipeline_jobs.access import audit
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import PipelineJobsError
 
 _NONE = "-"
@@ -24,22 +25,22 @@ def errors() -> Iterator[None]:
         raise click.ClickException(error.message) from None
 
 
-def parts_of(context: click.Context) -> Any:
-    """The parts of the app that `-A` names."""
-    parts = getattr(getattr(context.obj, "app", None), "jobs", None)
-    if parts is None:
+def cell_of(context: click.Context) -> Cell:
+    """The cell of the app that `-A` names."""
+    cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+    if cell is None:
         raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
-    return parts
+    return cell
 
 
-def client_of(context: click.Context) -> Any:
-    """The client of the app that `-A` names."""
-    return parts_of(context).client
+def user() -> str:
+    """Who this is, for the audit log."""
+    return audit.process_actor("cli")
 
 
 def note(context: click.Context, action: str, target: str, **detail: Any) -> None:
     """Write a row of the audit log: the user did this."""
-    audit.record(client_of(context).store, audit.process_actor("cli"), action, target, detail)
+    audit.record(cell_of(context).store, user(), action, target, detail)
 
 
 def json_option(text: str = "As the API shows it.") -> Callable[[Any], Any]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, parts_of, print_json, print_list
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_json, print_list, user
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import pipeline_limits
-from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 
@@ -24,7 +24,7 @@ from pipeline_jobs.states import JobStatus
 def show(context: click.Context, job_id: str) -> None:
     """Show a job as JSON."""
     with errors():
-        job: Job = client_of(context).describe(job_id)
+        job = cell_of(context).client.describe(job_id)
     print_json(job.to_dict())
 
 
@@ -78,7 +78,7 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
     found: list[Job] = []
     with errors():
         while True:
-            page = client_of(context).list(replace(query, limit=limit - len(found)))
+            page = cell_of(context).client.list(replace(query, limit=limit - len(found)))
             found += page.items
             # Where filters are mixed a page may be short and still not the last.
             if page.next_cursor is None or len(found) == limit:
@@ -104,27 +104,21 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 
 
 def _cancel_one(context: click.Context, job_id: str, dry_run: bool) -> None:
-    client = client_of(context)
-    before: Job = client.get(job_id)
-    job: Job = before if dry_run else client.cancel(job_id)
-    if not (dry_run or before.ended):
-        if job.status is JobStatus.CANCELLED:
-            parts_of(context).say_revoked(job)
+    job = cell_of(context).client.get(job_id)
+    if not (dry_run or job.ended):
+        job = cell_of(context).results(job_id).revoke()
         note(context, "job.cancelled", job_id, tenant_id=job.tenant_id)
     click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
 
 
 def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> None:
-    parts = parts_of(context)
     total = Cancelled(0, 0, 0, None)
     while True:
-        done = cancel_matching(parts.client.store, query, dry_run=dry_run, ended=parts.say_cancelled)
+        done = cell_of(context).batches.cancel_matching(query, dry_run=dry_run, actor=user())
         total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
         if done.next_cursor is None:
             break
         query = replace(query, cursor=done.next_cursor)
-    if total.matched and not dry_run:
-        note(context, "jobs.cancelled", query.tenant_id or "*", matched=total.matched)
     would = "would be " if dry_run else ""
     click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
 
@@ -142,7 +136,7 @@ def submit_job(context: click.Context, fields: str) -> None:
     if not isinstance(values, dict):
         raise click.UsageError("the fields of a job are a JSON object")
     with errors():
-        click.echo(client_of(context).submit(NewJob.of(values)).job_id)
+        click.echo(cell_of(context).client.submit(NewJob.of(values)).job_id)
 
 
 @click.command("retry")
@@ -152,7 +146,7 @@ def submit_job(context: click.Context, fields: str) -> None:
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with errors():
-        made: Job = client_of(context).retry(job_id, from_stage=from_stage).job
+        made = cell_of(context).client.retry(job_id, from_stage=from_stage).job
         # First the id: without it, whoever cannot write the row would retry once more.
         click.echo(made.job_id)
         note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
@@ -167,12 +161,11 @@ def pipeline(context: click.Context, name: str, max_concurrent: int | None, decl
     """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
     if declared and max_concurrent is not None:
         raise click.UsageError("give either --max-concurrent or --declared")
-    client = client_of(context)
+    client = cell_of(context).client
     with errors():
         client.registry.get(name)
         if declared or max_concurrent is not None:
-            now = pipeline_limits.set_cap(client.store, name, max_concurrent)
-            note(context, "pipeline_limits.changed", name, max_concurrent=max_concurrent)
+            now = pipeline_limits.set_cap(client.store, name, max_concurrent, actor=user())
         else:
             now = pipeline_limits.of(client.store, name)
     print_json(now.to_dict())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, print_list
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, print_list, user
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
-from pipeline_jobs.schedules.scheduler import Scheduler
 
 
 @click.group("schedules")
@@ -33,7 +32,7 @@ def _row(one: Schedule) -> tuple[str | None, ...]:
 def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
     with errors():
-        found = Scheduler(client_of(context)).list(tenant_id=tenant, limit=limit).items
+        found = cell_of(context).schedules.list(tenant_id=tenant, limit=limit).items
     print_list(found, as_json, _TITLES, _row)
 
 
@@ -43,7 +42,7 @@ def list_schedules(context: click.Context, tenant: str | None, limit: int, as_js
 def pause_schedule(context: click.Context, schedule_id: str) -> None:
     """Fire nothing until it is resumed; slots that wait are skipped."""
     with errors():
-        _note(context, "paused", Scheduler(client_of(context)).pause(schedule_id))
+        cell_of(context).schedules.pause(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is paused.")
 
 
@@ -53,8 +52,7 @@ def pause_schedule(context: click.Context, schedule_id: str) -> None:
 def resume_schedule(context: click.Context, schedule_id: str) -> None:
     """Go on with the first slot from now on."""
     with errors():
-        resumed = Scheduler(client_of(context)).resume(schedule_id)
-        _note(context, "resumed", resumed)
+        resumed = cell_of(context).schedules.resume(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
@@ -64,12 +62,5 @@ def resume_schedule(context: click.Context, schedule_id: str) -> None:
 def run_schedule(context: click.Context, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
     with errors():
-        scheduler = Scheduler(client_of(context))
-        job = scheduler.run_now(schedule_id).job
-        _note(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
+        job = cell_of(context).schedules.run_now(schedule_id, actor=user()).job
     click.echo(job.job_id)
-
-
-def _note(context: click.Context, action: str, schedule: Schedule, **detail: str) -> None:
-    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    note(context, f"schedule.{action}", schedule.schedule_id, **whose, **detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs.cli.console import errors, json_option, limit_option, note, parts_of, print_list
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_list
 from pipeline_jobs.webhooks.ledger import STATUSES
 
 _FIELDS = ("delivery_id", "event", "subject", "origin", "status", "tries", "next_try_at", "error")
@@ -21,9 +21,9 @@ def deliveries(context: click.Context, job_id: str | None, tenant: str | None, s
     """Show the webhooks of a job, or of a tenant, newest first."""
     if (job_id is None) == (tenant is None):
         raise click.UsageError("give either JOB_ID or --tenant TENANT")
-    ledger = parts_of(context).webhooks.ledger
+    ledger = cell_of(context).webhooks.ledger
     with errors():
-        rows = ledger.of_subject(job_id) if job_id is not None else ledger.list(tenant, status, None, limit).items
+        rows = ledger.list(tenant, status, None, limit).items if tenant is not None else ledger.of_subject(str(job_id))
     print_list(rows, as_json, [name.upper() for name in _FIELDS], lambda row: [row.to_dict()[name] for name in _FIELDS])
 
 
@@ -33,6 +33,6 @@ def deliveries(context: click.Context, job_id: str | None, tenant: str | None, s
 def redeliver(context: click.Context, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and all its tries anew."""
     with errors():
-        row = parts_of(context).webhooks.ledger.redeliver(delivery_id)
+        row = cell_of(context).webhooks.ledger.redeliver(delivery_id)
         note(context, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")

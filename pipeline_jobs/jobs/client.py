@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
-from pipeline_jobs.job import ANY_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
 from pipeline_jobs.jobs.waits import why
@@ -24,9 +23,9 @@ from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.urls import check_source
 from pipeline_jobs.webhooks.targets import check_own
 
-MAX_URL = 2048
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
 MAX_DEPENDENCIES = 20
@@ -36,9 +35,6 @@ MAX_SECONDS = 2_592_000
 MAX_JSON = 16_384
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
-#: What most URLs look like; the rest are taken apart.
-_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,3})?(/[!-~]*)?")
-_WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,9 @@ class Client:
         pipeline = self.registry.get(new.pipeline)
         _check_common(new)
         if pipeline.needs_url:
-            check_url(new.url)
+            # Whether there is such an upload, and whose, is the store's to say.
+            if not is_upload_url(new.url or ""):
+                check_source(new.url)
         elif new.url is not None:
             raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
         if new.quality is None:
@@ -214,12 +212,21 @@ class Client:
         """A tenant's own limits (`*`: the defaults of all)."""
         return TenantLimits.from_numbers(self.store.limits(tenant_id))
 
-    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
-        """Put a tenant's limits in the place of those it had. They act on its backlog at once."""
+    def set_limits(self, tenant_id: str, limits: TenantLimits, *, actor: str | None = None) -> TenantLimits:
+        """Put a tenant's limits in the place of those it had. They act on its backlog at once.
+
+        :param actor: for the audit log.
+        """
         if tenant_id != "*":
             TenantContext(tenant_id)
-        self.store.set_limits(tenant_id, limits.to_dict())
+        numbers = limits.to_dict()
+        self.store.set_limits(tenant_id, numbers)
+        audit.record(self.store, actor, "limits.changed", tenant_id, {name: value for name, value in numbers.items() if value is not None})
         return self.limits(tenant_id)
+
+    def is_job(self, task_id: str) -> bool:
+        """Whether an id is a job's: by its form, or because there is a record (adopted messages bring ids of their own)."""
+        return bool(JOB_ID.fullmatch(task_id) or self.store.client.exists(self.store.keys("job", task_id)))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.
@@ -261,32 +268,6 @@ class Client:
                 except StoreUnavailable:
                     # The look at the record says whether the store is back.
                     channel.begin_again()
-
-
-def check_url(url: str | None) -> None:
-    """:raises InvalidInput: no http(s) URL with a host, nor an upload's. Whether it may be fetched is the fetch stage's business."""
-    if not url:
-        raise InvalidInput("url is required", field="url")
-    if is_upload_url(url):
-        # Whether there is one, and whose, is the store's to say.
-        return
-    if len(url) > MAX_URL:
-        raise InvalidInput(f"url is longer than {MAX_URL} characters", field="url")
-    if _PLAIN_URL.fullmatch(url):
-        return
-    if _WHITE_OR_CONTROL.search(url):
-        raise InvalidInput("url contains white space or control characters", field="url")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise InvalidInput("url is not a valid URL", field="url") from None
-    if parts.scheme not in ("http", "https"):
-        raise InvalidInput("url must begin with http:// or https://, or be the upload:// address of an upload", field="url")
-    if not parts.hostname or port == 0:
-        raise InvalidInput("url has no valid host or port", field="url")
-    if parts.username is not None or parts.password is not None:
-        raise InvalidInput("url must not contain a user name or password", field="url")
 
 
 def _check_common(new: NewJob) -> None:

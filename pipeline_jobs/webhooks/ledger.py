@@ -14,8 +14,8 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.urls import origin
 from pipeline_jobs.webhooks.signing import Draw
-from pipeline_jobs.webhooks.targets import origin
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.
 LEASE_MS = 10_000

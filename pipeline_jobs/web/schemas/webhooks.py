@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import DEFAULT_TENANT
+from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.schemas.fields import Name, PageRequest
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION
-from pipeline_jobs.webhooks.targets import MAX_URL
 
 Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
 Events = Annotated[list[Event], Field(max_length=20)]

@@ -79,7 +79,7 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         "submit",
         status,
         pipeline=pipeline,
-        pipelines=[known for known in web().parts.pipelines.all() if not is_canary_pipeline(known.name)],
+        pipelines=[known for known in web().cell.pipelines.all() if not is_canary_pipeline(known.name)],
         fields=_fields(pipeline),
         others=_OTHERS,
         values=values,
@@ -114,7 +114,7 @@ def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
 
 def _pipeline(name: str) -> Pipeline:
     """:raises UnknownPipeline: there is no such one; with the first that there is where none was asked for."""
-    registry = web().parts.pipelines
+    registry = web().cell.pipelines
     try:
         return registry.get(name)
     except UnknownPipeline:
