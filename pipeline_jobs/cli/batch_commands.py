@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, parts_of, print_json, print_list
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, with_parts
 from pipeline_jobs.jobs.batches import Batches, BatchQuery
 from pipeline_jobs.states import JobStatus
 
@@ -19,11 +21,10 @@ def batch() -> None:
 @click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; with --tenant.")
 @limit_option()
 @json_option()
-@click.pass_context
-def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
+@with_parts
+def list_batches(parts: Any, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
-    with errors():
-        found = Batches(client_of(context)).list(BatchQuery(tenant, workspace, limit)).items
+    found = Batches(parts.client).list(BatchQuery(tenant, workspace, limit)).items
     titles = ("BATCH", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
     print_list(found, as_json, titles, lambda one: (
         one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
@@ -32,21 +33,18 @@ def list_batches(context: click.Context, tenant: str | None, workspace: str | No
 
 @batch.command("show")
 @click.argument("batch_id")
-@click.pass_context
-def show_batch(context: click.Context, batch_id: str) -> None:
+@with_parts
+def show_batch(parts: Any, batch_id: str) -> None:
     """Show a batch as JSON."""
-    with errors():
-        print_json(Batches(client_of(context)).get(batch_id).to_dict())
+    print_json(Batches(parts.client).get(batch_id).to_dict())
 
 
 @batch.command("cancel")
 @click.argument("batch_id")
-@click.pass_context
-def cancel_batch(context: click.Context, batch_id: str) -> None:
+@with_parts
+def cancel_batch(parts: Any, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
-    with errors():
-        parts = parts_of(context)
-        done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
-        if done.matched:
-            note(context, "batch.cancelled", batch_id, matched=done.matched)
+    done = Batches(parts.client, parts.say_cancelled).cancel(batch_id)
+    if done.matched:
+        note(parts, "batch.cancelled", batch_id, matched=done.matched)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -15,31 +15,26 @@ from pipeline_jobs.exceptions import PipelineJobsError
 _NONE = "-"
 
 
-@contextmanager
-def errors() -> Iterator[None]:
-    """Say an error of ours in one line, without a traceback."""
-    try:
-        yield
-    except PipelineJobsError as error:
-        raise click.ClickException(error.message) from None
+def with_parts(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parts of the app that `-A` names; an error of ours is said in one line, without a traceback."""
+
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(context: click.Context, /, **values: Any) -> None:
+        parts = getattr(getattr(context.obj, "app", None), "jobs", None)
+        if parts is None:
+            raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
+        try:
+            command(parts, **values)
+        except PipelineJobsError as error:
+            raise click.ClickException(error.message) from None
+
+    return wrapped
 
 
-def parts_of(context: click.Context) -> Any:
-    """The parts of the app that `-A` names."""
-    parts = getattr(getattr(context.obj, "app", None), "jobs", None)
-    if parts is None:
-        raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
-    return parts
-
-
-def client_of(context: click.Context) -> Any:
-    """The client of the app that `-A` names."""
-    return parts_of(context).client
-
-
-def note(context: click.Context, action: str, target: str, **detail: Any) -> None:
+def note(parts: Any, action: str, target: str, **detail: Any) -> None:
     """Write a row of the audit log: the user did this."""
-    audit.record(client_of(context).store, audit.process_actor("cli"), action, target, detail)
+    audit.record(parts.client.store, audit.process_actor("cli"), action, target, detail)
 
 
 def json_option(text: str = "As the API shows it.") -> Callable[[Any], Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from pipeline_jobs.cli.console import client_of, errors, json_option, limit_option, note, print_list
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_list, with_parts
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
 from pipeline_jobs.schedules.scheduler import Scheduler
@@ -29,47 +31,43 @@ def _row(one: Schedule) -> tuple[str | None, ...]:
 @click.option("--tenant", metavar="TENANT", help="Schedules of this tenant.")
 @limit_option()
 @json_option()
-@click.pass_context
-def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
+@with_parts
+def list_schedules(parts: Any, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
-    with errors():
-        found = Scheduler(client_of(context)).list(tenant_id=tenant, limit=limit).items
+    found = Scheduler(parts.client).list(tenant_id=tenant, limit=limit).items
     print_list(found, as_json, _TITLES, _row)
 
 
 @schedules.command("pause")
 @click.argument("schedule_id")
-@click.pass_context
-def pause_schedule(context: click.Context, schedule_id: str) -> None:
+@with_parts
+def pause_schedule(parts: Any, schedule_id: str) -> None:
     """Fire nothing until it is resumed; slots that wait are skipped."""
-    with errors():
-        _note(context, "paused", Scheduler(client_of(context)).pause(schedule_id))
+    _note(parts, "paused", Scheduler(parts.client).pause(schedule_id))
     click.echo(f"Schedule {schedule_id} is paused.")
 
 
 @schedules.command("resume")
 @click.argument("schedule_id")
-@click.pass_context
-def resume_schedule(context: click.Context, schedule_id: str) -> None:
+@with_parts
+def resume_schedule(parts: Any, schedule_id: str) -> None:
     """Go on with the first slot from now on."""
-    with errors():
-        resumed = Scheduler(client_of(context)).resume(schedule_id)
-        _note(context, "resumed", resumed)
+    resumed = Scheduler(parts.client).resume(schedule_id)
+    _note(parts, "resumed", resumed)
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
 @schedules.command("run")
 @click.argument("schedule_id")
-@click.pass_context
-def run_schedule(context: click.Context, schedule_id: str) -> None:
+@with_parts
+def run_schedule(parts: Any, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
-    with errors():
-        scheduler = Scheduler(client_of(context))
-        job = scheduler.run_now(schedule_id).job
-        _note(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
+    scheduler = Scheduler(parts.client)
+    job = scheduler.run_now(schedule_id).job
+    _note(parts, "run", scheduler.get(schedule_id), job_id=job.job_id)
     click.echo(job.job_id)
 
 
-def _note(context: click.Context, action: str, schedule: Schedule, **detail: str) -> None:
+def _note(parts: Any, action: str, schedule: Schedule, **detail: str) -> None:
     whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    note(context, f"schedule.{action}", schedule.schedule_id, **whose, **detail)
+    note(parts, f"schedule.{action}", schedule.schedule_id, **whose, **detail)
