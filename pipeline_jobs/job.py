@@ -124,11 +124,12 @@ class NewJob(Asked):
 
         :raises InvalidInput: there is no such field.
         """
-        for name in values:
+        given: dict[str, Any] = {}
+        for name, value in values.items():
             if name not in ACCEPTED:
                 raise InvalidInput(f"unknown field {name!r}", field=name)
-        given: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-        given.update({name: tuple(value) for name, value in given.items() if isinstance(value, list)})
+            if value is not None:
+                given[name] = tuple(value) if isinstance(value, list) else value
         return cls(**given)
 
 

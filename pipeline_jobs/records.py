@@ -141,8 +141,9 @@ class Layout:
         needed = [f for f in known if default_of(f) is MISSING and stored[f.name]]
         self._required = frozenset(stored[f.name] for f in needed if not str(f.type).endswith("None"))
         self._absent: dict[str, Any] = {f.name: None for f in needed if str(f.type).endswith("None")}
-        self._shown = tuple((f.name, types[str(f.type)][2]) for f in seen)
-        self._values = attrgetter(*(f.name for f in seen))
+        self._seen = tuple(f.name for f in seen)
+        self._values = attrgetter(*self._seen)
+        self._shows = tuple((f.name, show) for f in seen if (show := types[str(f.type)][2]))
 
     def write(self, values: Mapping[str, Any]) -> dict[str, str]:
         """The flat mapping for the store: absent means None or the default."""
@@ -163,10 +164,13 @@ class Layout:
         for stored, text in flat.items():
             if (known := self._reads.get(stored)) is not None:
                 name, read = known
-                values[name] = read(text)
+                values[name] = text if read is str else read(text)
         return values
 
     def show(self, one: Any) -> dict[str, Any]:
         """As the API shows it."""
-        pairs = zip(self._shown, self._values(one), strict=True)
-        return {name: value if value is None or show is None else show(value) for (name, show), value in pairs}
+        body = dict(zip(self._seen, self._values(one), strict=True))
+        for name, show in self._shows:
+            if (value := body[name]) is not None:
+                body[name] = show(value)
+        return body

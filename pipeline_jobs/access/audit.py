@@ -55,12 +55,13 @@ class Row:
         }
 
 
-def record(store: Store, actor: str, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+def record(store: Store, actor: str | None, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
     """Write a row. A reply that was lost may double it.
 
+    :param actor: who did it; None: this process (`process_actor`).
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
-    by, what, whose, encoded = texts(actor, action, target, detail)
+    by, what, whose, encoded = texts(actor or process_actor(), action, target, detail)
     store.run("audit", work=action.startswith(WORK), actor=by, action=what, target=whose, detail=encoded)
 
 

@@ -10,31 +10,37 @@ from typing import Any
 import click
 
 from pipeline_jobs.access import audit
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import PipelineJobsError
 
 _NONE = "-"
 
 
-def with_parts(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the parts of the app that `-A` names; an error of ours is said in one line, without a traceback."""
+def with_cell(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the cell of the app that `-A` names; an error of ours is said in one line, without a traceback."""
 
     @click.pass_context
     @functools.wraps(command)
     def wrapped(context: click.Context, /, **values: Any) -> None:
-        parts = getattr(getattr(context.obj, "app", None), "jobs", None)
-        if parts is None:
+        cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+        if cell is None:
             raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
         try:
-            command(parts, **values)
+            command(cell, **values)
         except PipelineJobsError as error:
             raise click.ClickException(error.message) from None
 
     return wrapped
 
 
-def note(parts: Any, action: str, target: str, **detail: Any) -> None:
+def user() -> str:
+    """Who this is, for the audit log."""
+    return audit.process_actor("cli")
+
+
+def note(cell: Cell, action: str, target: str, **detail: Any) -> None:
     """Write a row of the audit log: the user did this."""
-    audit.record(parts.client.store, audit.process_actor("cli"), action, target, detail)
+    audit.record(cell.store, user(), action, target, detail)
 
 
 def json_option(text: str = "As the API shows it.") -> Callable[[Any], Any]:

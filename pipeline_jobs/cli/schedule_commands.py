@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from pipeline_jobs.cli.console import json_option, limit_option, note, print_list, with_parts
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, print_list, user, with_cell
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
-from pipeline_jobs.schedules.scheduler import Scheduler
 
 
 @click.group("schedules")
@@ -31,43 +29,35 @@ def _row(one: Schedule) -> tuple[str | None, ...]:
 @click.option("--tenant", metavar="TENANT", help="Schedules of this tenant.")
 @limit_option()
 @json_option()
-@with_parts
-def list_schedules(parts: Any, tenant: str | None, limit: int, as_json: bool) -> None:
+@with_cell
+def list_schedules(cell: Cell, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
-    found = Scheduler(parts.client).list(tenant_id=tenant, limit=limit).items
+    found = cell.schedules.list(tenant_id=tenant, limit=limit).items
     print_list(found, as_json, _TITLES, _row)
 
 
 @schedules.command("pause")
 @click.argument("schedule_id")
-@with_parts
-def pause_schedule(parts: Any, schedule_id: str) -> None:
+@with_cell
+def pause_schedule(cell: Cell, schedule_id: str) -> None:
     """Fire nothing until it is resumed; slots that wait are skipped."""
-    _note(parts, "paused", Scheduler(parts.client).pause(schedule_id))
+    cell.schedules.pause(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is paused.")
 
 
 @schedules.command("resume")
 @click.argument("schedule_id")
-@with_parts
-def resume_schedule(parts: Any, schedule_id: str) -> None:
+@with_cell
+def resume_schedule(cell: Cell, schedule_id: str) -> None:
     """Go on with the first slot from now on."""
-    resumed = Scheduler(parts.client).resume(schedule_id)
-    _note(parts, "resumed", resumed)
+    resumed = cell.schedules.resume(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
 @schedules.command("run")
 @click.argument("schedule_id")
-@with_parts
-def run_schedule(parts: Any, schedule_id: str) -> None:
+@with_cell
+def run_schedule(cell: Cell, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
-    scheduler = Scheduler(parts.client)
-    job = scheduler.run_now(schedule_id).job
-    _note(parts, "run", scheduler.get(schedule_id), job_id=job.job_id)
+    job = cell.schedules.run_now(schedule_id, actor=user()).job
     click.echo(job.job_id)
-
-
-def _note(parts: Any, action: str, schedule: Schedule, **detail: str) -> None:
-    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    note(parts, f"schedule.{action}", schedule.schedule_id, **whose, **detail)

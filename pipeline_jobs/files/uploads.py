@@ -33,8 +33,7 @@ SWEEP_BATCH = 100
 class Uploads:
     """All uploads of a cell."""
 
-    def __init__(self, store: Store, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
-        """:param artifacts: gives the artifact store when first needed."""
+    def __init__(self, store: Store, settings: Settings, artifacts: ArtifactStore) -> None:
         self._store, self._settings, self._artifacts = store, settings, artifacts
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
@@ -53,7 +52,7 @@ class Uploads:
         if length > self.max_bytes:
             raise UploadTooLarge(f"Upload-Length: this server takes at most {self.max_bytes} bytes")
         # Others that have begun may still need that room: each part is checked again as it comes.
-        self._artifacts().check_room(length)
+        self._artifacts.check_room(length)
         upload_id = secrets.token_hex(12)
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
@@ -99,7 +98,7 @@ class Uploads:
         :raises DiskFull: there is no room for more; the parts before are kept, unless it has a checksum.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
-        UploadWriter(self._store, self._artifacts(), upload, offset, self._ttl_ms).write(read, checksum)
+        UploadWriter(self._store, self._artifacts, upload, offset, self._ttl_ms).write(read, checksum)
         return self.get(upload.upload_id)
 
     def delete(self, upload_id: str) -> None:
@@ -133,7 +132,7 @@ class Uploads:
     def _parts(self, folder: str, names: list[str]) -> Iterator[bytes]:
         for name in names:
             try:
-                with self._artifacts().open(f"{folder}/{name}") as file:
+                with self._artifacts.open(f"{folder}/{name}") as file:
                     yield file.read()
             except FileNotFoundError:
                 raise SourceNotFound("the upload was removed") from None

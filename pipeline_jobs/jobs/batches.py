@@ -6,15 +6,17 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_text
-from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
@@ -132,9 +134,9 @@ _Wrong = dict[int, "list[dict[str, str]]"]
 class Batches:
     """Batches, for everybody who is not a worker."""
 
-    def __init__(self, client: Client, ended: Callable[[str], None] = nobody) -> None:
-        """:param ended: as for `bulk.cancel_matching`."""
-        self._client, self._store, self._ended = client, client.store, ended
+    def __init__(self, client: Client, say: Say = quiet) -> None:
+        """:param say: as for `bulk.cancel_matching`."""
+        self._client, self._store, self._say = client, client.store, say
 
     def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
@@ -228,11 +230,14 @@ class Batches:
         :raises UnknownBatch:
         """
         self.get(batch_id)
-        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, ended=self._ended)
+        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, say=self._say)
 
-    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
-        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
-        return cancel_matching(self._store, query, dry_run=dry_run, ended=self._ended)
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool, actor: str | None = None) -> Cancelled:
+        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`). :param actor: for the audit log."""
+        done = cancel_matching(self._store, query, dry_run=dry_run, say=self._say)
+        if done.matched and not dry_run:
+            audit.record(self._store, actor, "jobs.cancelled", query.tenant_id or "*", {"matched": done.matched, **query.filters()})
+        return done
 
     def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline_jobs.jobs.listing import JobQuery, select
+from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.store.cursors import write_cursor
 from pipeline_jobs.store.store import Store
 
@@ -29,16 +29,12 @@ class Cancelled:
     next_cursor: str | None
 
 
-def nobody(job_id: str) -> None:
-    """Is told of nothing."""
-
-
-def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, ended: Callable[[str], None] = nobody) -> Cancelled:
+def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, say: Say = quiet) -> Cancelled:
     """Ask for the end of the live jobs that match, newest first. Jobs that come meanwhile are newer than that and are left alone.
 
     :param dry_run: only count.
     :param most: about how many jobs to look at, live or not.
-    :param ended: told of each job that was dispatched before and ended here, where no worker tells of its end.
+    :param say: told of each job that was dispatched before and ended here, where no worker tells of its end.
     :raises InvalidInput: the cursor is not one that a call gave.
     """
     chosen = select(store, query, live=True)
@@ -46,7 +42,7 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     while True:
         reply = store.run("cancel_page", keys=chosen.keys, budget=PAGE, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
         for job_id in reply.heard_of:
-            ended(job_id)
+            say(Moved(job_id, "cancelled"))
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + PAGE
         if not reply.next or looked >= most:
             return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)

@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
-from pipeline_jobs.job import ANY_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
 from pipeline_jobs.jobs.waits import why
@@ -211,12 +212,21 @@ class Client:
         """A tenant's own limits (`*`: the defaults of all)."""
         return TenantLimits.from_numbers(self.store.limits(tenant_id))
 
-    def set_limits(self, tenant_id: str, limits: TenantLimits) -> TenantLimits:
-        """Put a tenant's limits in the place of those it had. They act on its backlog at once."""
+    def set_limits(self, tenant_id: str, limits: TenantLimits, *, actor: str | None = None) -> TenantLimits:
+        """Put a tenant's limits in the place of those it had. They act on its backlog at once.
+
+        :param actor: for the audit log.
+        """
         if tenant_id != "*":
             TenantContext(tenant_id)
-        self.store.set_limits(tenant_id, limits.to_dict())
+        numbers = limits.to_dict()
+        self.store.set_limits(tenant_id, numbers)
+        audit.record(self.store, actor, "limits.changed", tenant_id, {name: value for name, value in numbers.items() if value is not None})
         return self.limits(tenant_id)
+
+    def is_job(self, task_id: str) -> bool:
+        """Whether an id is a job's: by its form, or because there is a record (adopted messages bring ids of their own)."""
+        return bool(JOB_ID.fullmatch(task_id) or self.store.client.exists(self.store.keys("job", task_id)))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.

@@ -39,6 +39,15 @@ class JobQuery:
     #: The only workspace whose jobs the caller may see. It goes with any filter: others' records are passed over.
     within: str | None = None
 
+    def filters(self) -> dict[str, Any]:
+        """Those that are set, by the names that the API has for them."""
+        named = {
+            "tenant_id": self.tenant_id, "workspace_id": self.workspace_id, "status": list(self.statuses) or None,
+            "pipeline": self.pipeline, "tag": self.tag, "batch_id": self.batch_id,
+            "created_after": self.created_after, "created_before": self.created_before,
+        }  # fmt: skip
+        return {name: value for name, value in named.items() if value is not None}
+
 
 #: A filter and its value, as a script compares it with the record's field of that name.
 _Filter = tuple[str, str]

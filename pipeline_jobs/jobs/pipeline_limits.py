@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.settings import Settings
@@ -39,14 +40,16 @@ def of(store: Store, pipeline: str) -> PipelineLimits:
     return PipelineLimits(_number(cap), _number(own), _number(n) or 0)
 
 
-def set_cap(store: Store, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+def set_cap(store: Store, pipeline: str, max_concurrent: int | None, *, actor: str | None = None) -> PipelineLimits:
     """Set the cap (None: what is declared holds again). It acts on the backlog at once; what runs goes on.
 
+    :param actor: for the audit log.
     :raises InvalidInput: it is no number of slots.
     """
     if max_concurrent is not None and not 0 <= max_concurrent <= MOST:
         raise InvalidInput(f"max_concurrent must be 0..{MOST}", field="max_concurrent")
     store.set_pipeline_cap(pipeline, max_concurrent)
+    audit.record(store, actor, "pipeline_limits.changed", pipeline, {"max_concurrent": max_concurrent})
     return of(store, pipeline)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import JobNotEnded, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
@@ -26,13 +27,21 @@ class Erased:
         return {"jobs": self.jobs, "still_live": self.still_live, "artifact_bytes": self.artifact_bytes, "done": self.done}
 
 
-def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_run: bool) -> Erased:
+def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_run: bool, actor: str | None = None) -> Erased:
     """Cancel what lives, delete what has ended, and when nothing is left, the tenant's folders, figures and limits.
 
     API keys are revoked by the caller first, so that nothing new comes meanwhile.
 
     :param dry_run: only count.
+    :param actor: for the audit log.
     """
+    erased = _erase(store, artifacts, tenant_id, dry_run)
+    if not dry_run:
+        audit.record(store, actor, "tenant.erased", tenant_id, erased.to_dict())
+    return erased
+
+
+def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool) -> Erased:
     sizes = dict(zip(JobStatus, store.sizes([("tenant_status", tenant_id, status) for status in JobStatus]), strict=True))
     size = store.tenant_bytes(tenant_id)
     if dry_run:

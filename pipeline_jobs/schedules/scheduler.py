@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.client import MAX_TAGS, Client
@@ -48,13 +49,15 @@ class Planned:
 
 
 class Scheduler:
-    """Schedules, for everybody who is not the duty that fires them."""
+    """Schedules, for everybody who is not the duty that fires them; `actor` is for the audit log."""
 
     def __init__(self, client: Client, kept: ScheduleStore | None = None) -> None:
         self.client = client
         self.kept = kept or ScheduleStore(client.store)
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Planned:
+    def create(
+        self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Planned:
         """A schedule; its first slot is the first one from now on.
 
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
@@ -75,7 +78,9 @@ class Scheduler:
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
             if became == "ok":
-                return Planned(self.get(made))
+                planned = Planned(self.get(made))
+                self._noted(actor, "created", planned.schedule, cron=cron.expression, timezone=cron.timezone)
+                return planned
             if became == "same":
                 return self._made_before(made)
 
@@ -123,6 +128,7 @@ class Scheduler:
         overlap: Overlap | None = None,
         catch_up: CatchUp | None = None,
         job: NewJob | None = None,
+        actor: str | None = None,
     ) -> Schedule:
         """Change what is given. It stays its tenant's and workspace's; a slot that is due by now is skipped if the cron changes.
 
@@ -140,22 +146,28 @@ class Scheduler:
             self.check(made)
             return made
 
-        return self._update(schedule_id, changed, "changed")
+        given = {"cron": cron, "timezone": timezone, "name": name, "overlap": overlap, "catch_up": catch_up, "job": job}
+        fields = sorted(field for field, value in given.items() if value is not None)
+        return self._noted(actor, "changed", self._update(schedule_id, changed, "changed"), fields=fields)
 
-    def pause(self, schedule_id: str) -> Schedule:
+    def pause(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Fire nothing until it is resumed. Slots that are due or wait are skipped; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=True), "paused")
+        return self._noted(actor, "paused", self._update(schedule_id, lambda known: known.evolve(paused=True), "paused"))
 
-    def resume(self, schedule_id: str) -> Schedule:
+    def resume(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Go on with the first slot from now on; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=False), "paused")
+        return self._noted(actor, "resumed", self._update(schedule_id, lambda known: known.evolve(paused=False), "paused"))
 
-    def delete(self, schedule_id: str) -> None:
+    def delete(self, schedule_id: str, *, actor: str | None = None) -> None:
         """Its jobs go on. :raises UnknownSchedule:"""
+        gone = self.get(schedule_id)
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
+        self._noted(actor, "deleted", gone)
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
+    def run_now(
+        self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Accepted:
         """Make its job now, paused or not, whatever else runs.
 
         :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
@@ -172,6 +184,7 @@ class Scheduler:
             job = self.job_of(schedule, new_job_id())
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
+                self._noted(actor, "run", schedule, job_id=fired.job.job_id)
                 return Accepted(fired.job, fired.rates)
             if fired.became == "refused" and fired.refusal.became == "same":
                 return self.client.store.made_before(fired.refusal.id)
@@ -218,6 +231,11 @@ class Scheduler:
             # Whoever was quicker (a change, the duty that fires) is seen at the next look.
             if self.kept.put(made, before=known.revision, keep_next=same_slots)[0] == "ok":
                 return self.get(schedule_id)
+
+    def _noted(self, actor: str | None, action: str, schedule: Schedule, **detail: Any) -> Schedule:
+        whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
+        audit.record(self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+        return schedule
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
 from pipeline_jobs.job import dumps
 from pipeline_jobs.records import HIDDEN, Layout, Moment
@@ -60,14 +61,16 @@ class TenantSecret:
 
 
 class Endpoints:
-    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked; `actor` is for the audit log."""
 
     def __init__(self, store: Store, settings: Settings, signer: Signer) -> None:
         self._store, self._signer = store, signer
         self._allow_private = settings.webhook_allow_private
         self._overlap_ms = int(settings.webhook_rotation_seconds * 1000)
 
-    def create(self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "") -> tuple[Endpoint, str]:
+    def create(
+        self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "", *, actor: str | None = None
+    ) -> tuple[Endpoint, str]:
         """A new endpoint, and its secret, which nobody can ask for again.
 
         :raises InvalidInput: names the field.
@@ -85,7 +88,7 @@ class Endpoints:
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
             if became == "ok":
-                return self.get(endpoint_id), self._signer.reveal(draw)
+                return self._noted(actor, "created", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def get(self, endpoint_id: str) -> Endpoint:
         """:raises UnknownEndpoint:"""
@@ -104,7 +107,7 @@ class Endpoints:
         index = keys("endpoints") if tenant_id is None else keys("tenant_endpoints", tenant_id)
         return page(self._store, "endpoint", index, cursor, limit, _endpoint)
 
-    def update(self, endpoint_id: str, **changes: Any) -> Endpoint:
+    def update(self, endpoint_id: str, *, actor: str | None = None, **changes: Any) -> Endpoint:
         """Change `url`, `events`, `description`, `enabled`; what is None stays. Acts on what waits to be sent, too.
 
         :raises InvalidInput: names the field.
@@ -118,14 +121,16 @@ class Endpoints:
         checked = self._checked(**{**known, **given})
         if not self._store.run("webhooks_update", id=endpoint_id, fields={name: checked[name] for name in given}):
             raise UnknownEndpoint
-        return self.get(endpoint_id)
+        return self._noted(actor, "changed", self.get(endpoint_id))
 
-    def delete(self, endpoint_id: str) -> None:
+    def delete(self, endpoint_id: str, *, actor: str | None = None) -> None:
         """:raises UnknownEndpoint:"""
-        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run("webhooks_update", id=endpoint_id, fields={}):
+        gone = self.get(endpoint_id)
+        if not self._store.run("webhooks_update", id=endpoint_id, fields={}):
             raise UnknownEndpoint
+        self._noted(actor, "deleted", gone)
 
-    def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
+    def rotate(self, endpoint_id: str, *, actor: str | None = None) -> tuple[Endpoint, str]:
         """A new secret; the old one signs too for `PIPELINE_WEBHOOK_ROTATION_SECONDS`.
 
         :raises UnknownEndpoint:
@@ -133,7 +138,7 @@ class Endpoints:
         draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
         if self._rotated("endpoint", known, draw, self._overlap_ms) is None:
             raise UnknownEndpoint
-        return self.get(endpoint_id), self._signer.reveal(draw)
+        return self._noted(actor, "rotated", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def test(self, endpoint_id: str) -> str:
         """Send it an event `endpoint.test`. :return: the delivery's id.
@@ -146,13 +151,20 @@ class Endpoints:
             return str(reply.delivery_id)
         raise EndpointDisabled if reply.became == "disabled" else UnknownEndpoint
 
-    def tenant_secret(self, tenant_id: str, *, rotate: bool = False) -> TenantSecret:
+    def tenant_secret(self, tenant_id: str, *, rotate: bool = False, actor: str | None = None) -> TenantSecret:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
         found = self._rotated("tenant", tenant_id, self._signer.draw(), self._overlap_ms if rotate else None)
+        if rotate:
+            audit.record(self._store, actor, "webhook_secret.rotated", tenant_id)
         return TenantSecret(tenant_id, Draw(found.nonce, found.check), int(found.old_until) if found.old_until else None)
 
     def _rotated(self, what: str, whose: str, draw: Draw, overlap: int | None) -> Any:
         return self._store.run("webhooks_rotate", what=what, id=whose, nonce=draw.nonce, check=draw.check, overlap=overlap)
+
+    def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:
+        """In the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
+        audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": endpoint.tenant_id})
+        return endpoint
 
     def _checked(self, *, url: str, events: Sequence[str], description: str, enabled: bool) -> dict[str, str]:
         check_target(url, events, allow_private=self._allow_private)

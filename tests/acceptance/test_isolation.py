@@ -217,12 +217,12 @@ class World:
         self.app, self.settings = app, settings
         self.client = app.test_client(use_cookies=False)
         self.declared = Declared(app)
-        parts = create_celery(settings).jobs
-        self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
+        cell = create_celery(settings).cell
+        self.jobs, self.endpoints = cell.client, cell.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
-        self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
-        self.uploads = Uploads(self.store, settings, lambda: self.artifacts)
+        self.artifacts = ArtifactStore(settings.artifacts_root, "", lambda: settings.secret_key)
+        self.uploads = Uploads(self.store, settings, self.artifacts)
         self._addresses = count()
         self.texts: dict[str, str | None] = {"no key": None}
         self.sessions: dict[str, str] = {}

@@ -221,7 +221,7 @@ class TestAudit:
 @pytest.fixture
 def run(jobs: Cell) -> Callable[..., Result]:
     """`run("key", "list")`: `celery -A celery_app jobs key list`."""
-    app = SimpleNamespace(jobs=SimpleNamespace(client=jobs.client))
+    app = SimpleNamespace(cell=jobs.cell)
     return lambda *arguments: CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=app))
 
 

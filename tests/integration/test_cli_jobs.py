@@ -10,13 +10,14 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
+from pipeline_jobs import cell as cells
 from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.states import JobStatus
-from tests.integration.conftest import Cell
+from tests.integration.conftest import TEMPLATE, Cell
 
 Run = Callable[..., Result]
 
@@ -29,8 +30,8 @@ def said() -> list[str]:
 
 @pytest.fixture
 def run(jobs: Cell, said: list[str]) -> Run:
-    parts = SimpleNamespace(client=jobs.client, say_cancelled=said.append, say_revoked=lambda job: said.append(job.job_id))
-    app = SimpleNamespace(jobs=parts)
+    cell = cells.Cell.of(jobs.settings, template=TEMPLATE, say=lambda moved: said.append(moved.job_id), pipelines=jobs.cell.pipelines)
+    app = SimpleNamespace(cell=cell)
     return lambda *arguments: CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=app))
 
 
@@ -54,7 +55,7 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
     row = audit.page(jobs.store).items[0]
-    assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
+    assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3, "tenant_id": "acme", "tag": "x"})
 
 
 def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
@@ -77,7 +78,7 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     job = jobs.submit()
     assert "has not ended" in run("retry", job.job_id).output
     jobs.client.cancel(job.job_id)
-    made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
+    made = run("retry", job.job_id, "--from-stage", "answer").stdout.strip()
     assert jobs.client.get(made).retry_of == job.job_id
     (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})

@@ -59,7 +59,7 @@ class Ways:
 
     def __init__(self, app: JobsCelery, web: FlaskClient) -> None:
         self.app, self.web = app, web
-        self.client: Client = app.jobs.client
+        self.client: Client = app.cell.client
 
     def post(self, fields: Mapping[str, Any]) -> str:
         return str(self._sent("/pipeline/jobs", as_json(fields))["job_id"])

@@ -30,9 +30,9 @@ class Bench:
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell, self.folder = cell, folder
-        self.artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", "k")
+        self.artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", lambda: "k")
         self.registry = Registry()
-        self.executor = Executor(cell.store, self.registry, cell.settings, lambda: self.artifacts)
+        self.executor = Executor(cell.store, self.registry, cell.settings, self.artifacts)
 
     def dispatched(self, *stages: StageFunction, max_attempts: int = 1) -> Job:
         pipeline = Pipeline("p", tuple(Stage(f"s{i}", stage) for i, stage in enumerate(stages)), NoParams, needs_url=False)

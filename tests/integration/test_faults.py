@@ -64,7 +64,7 @@ def again(bench: Bench, job: Job) -> Job:
     """The same job on a machine that is well, when its time has come."""
     bench.cell.store.client.zadd(bench.cell.store.keys("delayed"), {job.job_id: 1})
     bench.cell.slots(5)
-    Executor(bench.cell.store, bench.registry, bench.cell.settings, lambda: bench.artifacts).run(job.job_id, job.fence + 1, "w2")
+    Executor(bench.cell.store, bench.registry, bench.cell.settings, bench.artifacts).run(job.job_id, job.fence + 1, "w2")
     return bench.cell.client.get(job.job_id)
 
 
@@ -243,10 +243,11 @@ def test_a_folder_is_as_large_as_what_it_takes_on_the_disk(tmp_path: Path) -> No
 
 
 def test_an_artifact_store_that_cannot_be_opened_fails_no_job(bench: Bench) -> None:
-    def missing() -> ArtifactStore:
+    def missing() -> str:
         raise ImportError("Install s3fs to access S3")
 
-    bench.executor = Executor(bench.cell.store, bench.registry, bench.cell.settings, missing)
+    artifacts = ArtifactStore((bench.folder / "artifacts").as_uri(), "http://x", missing)
+    bench.executor = Executor(bench.cell.store, bench.registry, bench.cell.settings, artifacts)
     job, outcome = bench.run(lambda context: None)
     waits_uncounted(bench, job, outcome)
     assert "s3fs" in (outcome.error or "")

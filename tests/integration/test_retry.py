@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell, self.folder = cell, folder
-        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", "k")
+        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", lambda: "k")
         self.ran: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.thought: Any = {"n": 1}
@@ -39,7 +39,7 @@ class World:
         self.use(cell)
 
     def use(self, cell: Cell) -> None:
-        self.executor = Executor(cell.store, self.cell.client.registry, cell.settings, lambda: self.artifacts)
+        self.executor = Executor(cell.store, self.cell.client.registry, cell.settings, self.artifacts)
 
     def stage(self, run: Callable[[JobContext], Mapping[str, Any]]) -> Callable[[JobContext], Mapping[str, Any]]:
         def staged(context: JobContext) -> Mapping[str, Any]:
@@ -144,7 +144,7 @@ def test_outputs_are_kept_once_and_go_with_the_last_record_that_names_them(world
     other = world.ended()
     assert world.blobs() == [b"", b"film", b"other film"]
     assert world.cell.store.tenant_bytes("acme") == len(b"filmother film")
-    purge = Purge(world.cell.store, lambda: world.artifacts)
+    purge = Purge(world.cell.store, world.artifacts)
     for job, left in ((first, 3), (other, 3), (second, 0)):
         world.cell.client.delete(job.job_id)
         purge.run_once()
@@ -169,7 +169,7 @@ def test_a_retry_that_waits_keeps_what_it_needs_when_the_old_job_goes(world: Wor
     world.cell.slots(0)
     again = world.cell.client.retry(failed.job_id).job
     world.cell.client.delete(failed.job_id)
-    Purge(world.cell.store, lambda: world.artifacts).run_once()
+    Purge(world.cell.store, world.artifacts).run_once()
     world.fails = {}
     assert world.run(again).status is JobStatus.COMPLETED
     assert world.ran == ["publish"]
@@ -202,7 +202,7 @@ def test_a_stage_that_is_not_reusable_runs_again(jobs: Cell, tmp_path: Path) -> 
         return Stage(name, lambda context: ran.append(name), reusable=name != "b")
 
     jobs.client.registry.register(Pipeline("q", tuple(map(staged, "abcd")), NoParams, needs_url=False))
-    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"))
     jobs.slots(5)
     job = jobs.client.submit(NewJob(pipeline="q"))
     executor.run(job.job_id, 1, "w1")
@@ -216,7 +216,7 @@ def test_a_pipeline_of_one_stage_keeps_nothing(jobs: Cell, tmp_path: Path) -> No
     jobs.client.registry.register(Pipeline("one", (Stage("a", lambda context: {"n": 1}),), NoParams, needs_url=False))
     jobs.slots(5)
     job = jobs.client.submit(NewJob(pipeline="one"))
-    Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k")).run(
+    Executor(jobs.store, jobs.client.registry, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")).run(
         job.job_id, 1, "w1"
     )
     assert "outputs" not in jobs.store.client.hgetall(jobs.store.keys("job", job.job_id))
@@ -276,7 +276,7 @@ def test_a_stage_with_small_data_and_no_files_is_not_run_again_after_a_crash_or_
         return {"n": context.data["n"] + 1}
 
     jobs.client.registry.register(Pipeline("two", (Stage("a", a), Stage("b", b)), NoParams, needs_url=False))
-    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"))
     jobs.slots(5)
     job = jobs.client.submit(NewJob(pipeline="two"))
     with pytest.raises(Death):
@@ -296,7 +296,7 @@ def test_a_pipeline_of_one_stage_pays_no_round_trip_for_it(jobs: Cell, tmp_path:
     jobs.client.registry.register(Pipeline("one", (Stage("a", lambda context: {"n": 1}),), NoParams, needs_url=False))
     two = (Stage("a", lambda context: {"n": 1}), Stage("b", lambda context: None))
     jobs.client.registry.register(Pipeline("two", two, NoParams, needs_url=False))
-    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    executor = Executor(jobs.store, jobs.client.registry, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"))
     jobs.slots(5)
     told = {}
     for pipeline in ("one", "two"):

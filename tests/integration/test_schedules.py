@@ -341,7 +341,7 @@ class TestManyAtOnce:
         clock.undo()
         made = clockwork.make(MINUTELY, catch_up=CatchUp.ALL, overlap=Overlap.QUEUE)
         (slot,) = clockwork.due(made)
-        program = "from celery_app import app; app.jobs.fire.run_once()"
+        program = "from celery_app import app; app.cell.duties['fire']()"
         killed = subprocess.run(
             [sys.executable, "-c", program],
             cwd=ROOT,
@@ -536,7 +536,7 @@ class TestChanges:
         made, other = clockwork.make(MINUTELY), clockwork.make(MINUTELY, job=NewJob(pipeline="sleep", tenant_id="other"))
         clockwork.due(made)
         clockwork.fire()
-        artifacts = ArtifactStore(tmp_path.as_uri(), "", "k")
+        artifacts = ArtifactStore(tmp_path.as_uri(), "", lambda: "k")
         assert erase_tenant(clockwork.store, artifacts, "acme", dry_run=True).jobs == 1
         assert clockwork.get(made)
         assert erase_tenant(clockwork.store, artifacts, "acme", dry_run=False).done

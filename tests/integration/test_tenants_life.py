@@ -148,7 +148,7 @@ def test_a_tenant_without_a_quota_of_its_own_has_the_installations(jobs: Cell) -
 
 
 def test_an_upload_counts_for_the_installations_quota_too(jobs: Cell, tmp_path: Path) -> None:
-    uploads = Uploads(jobs.store, jobs.settings, lambda: ArtifactStore(tmp_path.as_uri(), "http://x", "k"))
+    uploads = Uploads(jobs.store, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"))
     _kept(jobs, jobs.settings.max_storage_bytes_per_tenant - 10, "acme")
     with pytest.raises(StorageFull):
         uploads.create("acme", "main", 11)
@@ -173,7 +173,7 @@ def test_usage_counts_a_days_jobs_slot_seconds_and_waits(jobs: Cell) -> None:
 
 
 def test_erasing_a_tenant_leaves_nothing_of_it_and_everything_of_the_others(jobs: Cell, tmp_path: Path) -> None:
-    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
     local = tmp_path / "a.txt"
     local.write_text("hello")
     for tenant in ("gone", "kept"):

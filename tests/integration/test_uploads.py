@@ -44,8 +44,8 @@ class Bench:
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell = cell
         self.folder = folder
-        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", "k")
-        self.uploads = Uploads(cell.store, cell.settings, lambda: self.artifacts)
+        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", lambda: "k")
+        self.uploads = Uploads(cell.store, cell.settings, self.artifacts)
 
     def begin(self, length: int = len(DATA), tenant_id: str = "acme", workspace_id: str = "main") -> Upload:
         return self.uploads.create(tenant_id, workspace_id, length)
@@ -70,7 +70,7 @@ class Bench:
 
     def sweep(self) -> int:
         swept = self.uploads.sweep()
-        Purge(self.cell.store, lambda: self.artifacts).run_once()
+        Purge(self.cell.store, self.artifacts).run_once()
         return swept
 
     def let_expire(self) -> None:

@@ -44,9 +44,9 @@ EVENTS = "tests/integration/test_events.py"
 MIXES = "tests/integration/test_mixes.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
-STREAMS = "tests/unit/web/test_events.py"
-PAGE = "tests/unit/web/test_ui.py"
-PAGE_TEXT = "tests/unit/web/test_ui_text.py"
+STREAMS = "tests/integration/web/test_events.py"
+PAGE = "tests/integration/web/test_ui.py"
+PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -383,7 +383,7 @@ GUARDS = (
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
-    _py("web/api/events", "another's job is unknown", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/api/events", "another's job is unknown", "if not who.reaches(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- lists and cancels by filter
@@ -402,7 +402,7 @@ GUARDS = (
     _py("jobs/listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- the page
-    _py("web/ui/origin", "a form from elsewhere", 'if not told or site not in (None, "same-origin", "none"):', "if False:", PAGE),
+    _py("web/access/origin", "a form from elsewhere", "if not told or (site is not None and site not in _OWN_SITE):", "if False:", PAGE),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/access/sessions", "the session's own key", " and hmac.compare_digest(session_mark(key), str(mark))", "", PAGE),
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),

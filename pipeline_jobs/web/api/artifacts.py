@@ -66,7 +66,7 @@ blueprint = APIBlueprint(
 @validated
 def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
     name = path.path
-    if not _is_plain(name) or not web().parts.artifacts.verify(name, query.signature) or not _is_current(name):
+    if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature) or not _is_current(name):
         raise _unknown()
     return _send(name, header.range)
 
@@ -92,15 +92,15 @@ def _is_current(path: str) -> bool:
     if not ANY_ID.fullmatch(job_id):
         return False
     try:
-        return web().parts.results(job_id).record().artifacts == "/".join(folders)
+        return web().cell.results(job_id).record().artifacts == "/".join(folders)
     except UnknownJob:
         return False
 
 
 def _send(path: str, wanted: str | None) -> Response:
-    store = web().parts.artifacts
+    store = web().cell.artifacts
     try:
-        size = store.size(path)
+        size = store.stat(path).size
         file = store.open(path)
     except FileNotFoundError:
         raise _unknown() from None

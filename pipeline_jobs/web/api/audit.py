@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.access.audit import Row
+from pipeline_jobs.access.audit import Row, page
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply
@@ -26,5 +26,5 @@ blueprint.before_request(require_queue)
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    page = web().parts.audit.page(query.cursor, query.limit)
-    return page_reply("rows", page.items, Row.to_dict, next_cursor=page.next_cursor)
+    found = page(web().cell.store, query.cursor, query.limit)
+    return page_reply("rows", found.items, Row.to_dict, next_cursor=found.next_cursor)

@@ -30,7 +30,7 @@ blueprint.before_request(require_queue)
 
 def _own(batch_id: str) -> Batch:
     """:raises UnknownBatch: there is none, or it is another's."""
-    batch = web().parts.batches.get(batch_id)
+    batch = web().cell.batches.get(batch_id)
     if not caller().sees(batch):
         raise UnknownBatch
     return batch
@@ -63,7 +63,7 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     here, who = web(), caller()
     tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
-    made = here.parts.batches.create(
+    made = here.cell.batches.create(
         NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
         partial=body.partial,
         idempotency_key=check_key(header.idempotency_key),
@@ -82,7 +82,7 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 @validated
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    page = web().parts.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
+    page = web().cell.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
     return page_reply("batches", page.items, _body, next_cursor=page.next_cursor)
 
 
@@ -112,7 +112,7 @@ def get(path: BatchPath) -> Response:
 @validated
 def cancel(path: BatchPath) -> Response:
     batch = _own(path.batch_id)
-    done = web().parts.batches.cancel(batch.batch_id)
+    done = web().cell.batches.cancel(batch.batch_id)
     return reply(_done(done), 202 if done.stopping else 200)
 
 
@@ -125,10 +125,7 @@ def cancel(path: BatchPath) -> Response:
 )
 @validated
 def cancel_jobs(body: BulkCancelRequest) -> Response:
-    here, who = web(), caller()
+    who = caller()
     query = who.query(body.to_query())
-    done = here.parts.batches.cancel_matching(query, dry_run=body.dry_run)
-    if not body.dry_run and done.matched:
-        filters = body.model_dump(mode="json", exclude_unset=True, exclude={"dry_run", "cursor"})
-        here.parts.audit.record(who.actor, "jobs.cancelled", query.tenant_id or "*", {"matched": done.matched, **filters})
+    done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, actor=who.actor)
     return reply(_done(done, dry_run=body.dry_run))

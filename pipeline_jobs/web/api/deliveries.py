@@ -27,7 +27,7 @@ def _own(delivery_id: str) -> ledger.Delivery:
 
     :raises UnknownDelivery:
     """
-    found = web().parts.webhooks.ledger.get(delivery_id)
+    found = web().cell.webhooks.ledger.get(delivery_id)
     if not caller().reaches(found.tenant_id, found.workspace_id):
         raise UnknownDelivery
     return found
@@ -43,7 +43,7 @@ def _own(delivery_id: str) -> ledger.Delivery:
 def of_job(path: JobPath) -> Response:
     handle_of(path.job_id).record()
     who = caller()
-    found = (one for one in web().parts.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id))
+    found = (one for one in web().cell.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id))
     return page_reply("deliveries", found, ledger.Delivery.to_dict)
 
 
@@ -61,7 +61,7 @@ def list_(query: DeliveryListRequest) -> Response:
     tenant_id = who.tenant(query.tenant_id)
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
-    page = web().parts.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
+    page = web().cell.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
     return page_reply("deliveries", page.items, ledger.Delivery.to_dict, next_cursor=page.next_cursor)
 
 
@@ -85,4 +85,4 @@ def get(path: DeliveryPath) -> Response:
 )
 @validated
 def redeliver(path: DeliveryPath) -> Response:
-    return reply(web().parts.webhooks.ledger.redeliver(_own(path.delivery_id).delivery_id).to_dict(), 202)
+    return reply(web().cell.webhooks.ledger.redeliver(_own(path.delivery_id).delivery_id).to_dict(), 202)

@@ -41,8 +41,8 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
-    page = web().parts.events.page(job_id, after, limit)
-    if not who.sees_of(page.tenant_id, page.workspace_id):
+    page = web().cell.events.page(job_id, after, limit)
+    if not who.reaches(page.tenant_id, page.workspace_id):
         raise UnknownJob
     return page
 
@@ -79,7 +79,7 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
         return Response(status=204)
     here = web()
     place = here.streams.take(page.tenant_id)
-    follower = here.parts.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
+    follower = here.cell.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed()))
 
 
@@ -98,11 +98,11 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token opens another stream")
     if not wants_stream():
-        page = here.parts.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
+        page = here.cell.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
-    after = _last_place(header.last_event_id) or query.after or here.parts.events.feed_end(tenant_id)
+    after = _last_place(header.last_event_id) or query.after or here.cell.events.feed_end(tenant_id)
     place = here.streams.take(tenant_id)
-    follower = here.parts.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
+    follower = here.cell.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed(), first_id=after))
 
 
@@ -123,7 +123,7 @@ def token(body: TokenRequest) -> Response:
     else:
         handle_of(body.job_id).record()
         scope = job_scope(body.job_id)
-    text, until = web().parts.stream_tokens.make(StreamToken(who.key_id or "", scope))
+    text, until = web().cell.stream_tokens.make(StreamToken(who.key_id or "", scope))
     return reply({"token": text, "expires_at": rfc3339(until)}, 201)
 
 
@@ -135,7 +135,7 @@ def wants_stream() -> bool:
 
 def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str | None]:
     """Whose feed: tenant and workspace. :raises Refused: 403; InvalidInput: it must be named."""
-    tenant_id, workspace_id = caller().scope_of(tenant, workspace)
+    tenant_id, workspace_id = caller().narrowed(tenant, workspace)
     if tenant_id is None:
         raise InvalidInput("tenant_id: required, since you may see all tenants", field="tenant_id")
     return tenant_id, workspace_id

@@ -37,7 +37,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
     if who.key_id is None:
         # Whoever makes the first key shuts all others out: that takes more than a connection to this port.
         raise Refused(403, "no_key_yet", "the first key is made on the command line: celery -A celery_app jobs key create")
-    key, text = web().parts.keys.create(
+    key, text = web().cell.keys.create(
         path.tenant_id, Role(body.role), actor=who.actor, name=body.name, workspace_id=body.workspace_id, expires_at=body.expires_at
     )
     return reply({**key.to_dict(), "key": text}, 201)
@@ -51,7 +51,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 )
 @validated
 def list_(path: TenantPath) -> Response:
-    return page_reply("keys", web().parts.keys.list(path.tenant_id), Record.to_dict)
+    return page_reply("keys", web().cell.keys.list(path.tenant_id), Record.to_dict)
 
 
 @blueprint.delete(
@@ -62,7 +62,7 @@ def list_(path: TenantPath) -> Response:
 )
 @validated
 def revoke(path: KeyPath) -> Response:
-    key = web().parts.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
+    key = web().cell.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
     if key is None:
         raise unknown_key()
     return reply(key.to_dict())

@@ -6,6 +6,7 @@ from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownPipeline
+from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
@@ -29,7 +30,7 @@ blueprint.before_request(require_queue)
 )
 @validated
 def limits(path: PipelinePath) -> Response:
-    return reply(web().parts.pipeline_limits.of(_known(path.pipeline)).to_dict())
+    return reply(pipeline_limits.of(web().cell.store, _known(path.pipeline)).to_dict())
 
 
 @blueprint.put(
@@ -40,14 +41,12 @@ def limits(path: PipelinePath) -> Response:
 )
 @validated
 def set_limits(path: PipelinePath, body: PipelineLimitsRequest) -> Response:
-    here = web()
-    now = here.parts.pipeline_limits.set(_known(path.pipeline), body.max_concurrent)
-    here.parts.audit.record(caller().actor, "pipeline_limits.changed", path.pipeline, {"max_concurrent": body.max_concurrent})
+    now = pipeline_limits.set_cap(web().cell.store, _known(path.pipeline), body.max_concurrent, actor=caller().actor)
     return reply(now.to_dict())
 
 
 def _known(pipeline: str) -> str:
     try:
-        return web().parts.pipelines.get(pipeline).name
+        return web().cell.pipelines.get(pipeline).name
     except UnknownPipeline as error:
         raise Refused(404, error.code, error.message, field="pipeline") from None

@@ -27,7 +27,7 @@ blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )
 def pipelines() -> Response:
-    registry = web().parts.pipelines
+    registry = web().cell.pipelines
     known = [_body(pipeline) for pipeline in registry.all() if not is_canary_pipeline(pipeline.name)]
     return reply({"pipelines": known, "missing": [asdict(missing) for missing in registry.missing.values()]})
 

@@ -56,7 +56,7 @@ def run(body: RunRequest, header: RunHeaders) -> Response:
         return _replayed(job, headers)
     cap = here.settings.run_timeout_seconds
     timeout = cap if body.timeout is None else min(body.timeout, cap)
-    job, _ = wait_for_end(here.waiting, here.parts.results(job.job_id), job, timeout)
+    job, _ = wait_for_end(here.waiting, here.cell.results(job.job_id), job, timeout)
     if not job.ended:
         return job_reply(job, 202, {"Location": job_path(job), **headers})
     return reply(_result(job), headers=headers)
@@ -79,7 +79,7 @@ def _in_process(here: Web, new: NewJob) -> StepResult:
         if not admitted:
             raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
-            return here.parts.run_in_process(new)
+            return here.cell.run_in_process(new)
         except DiskFull:
             raise
         except StageError as error:

@@ -12,13 +12,13 @@ from flask_openapi.blueprint import APIBlueprint
 from pipeline_jobs.exceptions import UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.ports import Schedules
 from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.schemas.jobs import Job
 from pipeline_jobs.web.schemas.schedules import (
@@ -44,8 +44,8 @@ blueprint = APIBlueprint(
 blueprint.before_request(require_queue)
 
 
-def _kept() -> Schedules:
-    return web().parts.schedules
+def _kept() -> Scheduler:
+    return web().cell.schedules
 
 
 def _own(schedule_id: str) -> Schedule:
@@ -65,16 +65,9 @@ def _created(made: Schedule, **headers: str) -> Response:
     return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
 
 
-def _note(action: str, schedule: Schedule, **detail: Any) -> None:
-    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
-
-
-def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule], **detail: Any) -> Response:
-    """Change a schedule of the caller's, note it, and show it as it is then. Another's is not even looked at by `change`."""
-    changed = change(_own(path.schedule_id).schedule_id)
-    _note(action, changed, **detail)
-    return reply(_detail(changed))
+def _changed(path: SchedulePath, change: Callable[..., Schedule], **changes: Any) -> Response:
+    """Change a schedule of the caller's, and show it as it is then. Another's is not even looked at by `change`."""
+    return reply(_detail(change(_own(path.schedule_id).schedule_id, **changes, actor=caller().actor)))
 
 
 @blueprint.post(
@@ -87,11 +80,10 @@ def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule],
 def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
     who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
     new = replace(new, job=who.new_job(new.job, body.model_fields_set))
-    planned = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
+    planned = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"), actor=who.actor)
     made = planned.schedule
     if planned.replayed:
         return _created(made, **{REPLAYED: "true"})
-    _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
     return _created(made)
 
 
@@ -127,8 +119,7 @@ def get(path: SchedulePath, query: ScheduleView) -> Response:
 )
 @validated
 def change(path: SchedulePath, body: ScheduleChange) -> Response:
-    fields = sorted(body.model_dump(exclude_none=True))
-    return _changed(path, "changed", lambda schedule_id: _kept().change(schedule_id, **body.to_changes()), fields=fields)
+    return _changed(path, _kept().change, **body.to_changes())
 
 
 @blueprint.delete(
@@ -140,8 +131,7 @@ def change(path: SchedulePath, body: ScheduleChange) -> Response:
 @validated
 def delete(path: SchedulePath) -> Response:
     gone = _own(path.schedule_id)
-    _kept().delete(path.schedule_id)
-    _note("deleted", gone)
+    _kept().delete(path.schedule_id, actor=caller().actor)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
 
@@ -153,7 +143,7 @@ def delete(path: SchedulePath) -> Response:
 )
 @validated
 def pause(path: SchedulePath) -> Response:
-    return _changed(path, "paused", _kept().pause)
+    return _changed(path, _kept().pause)
 
 
 @blueprint.post(
@@ -164,7 +154,7 @@ def pause(path: SchedulePath) -> Response:
 )
 @validated
 def resume(path: SchedulePath) -> Response:
-    return _changed(path, "resumed", _kept().resume)
+    return _changed(path, _kept().resume)
 
 
 @blueprint.post(
@@ -177,8 +167,5 @@ def resume(path: SchedulePath) -> Response:
 )
 @validated
 def run(path: SchedulePath, header: IdempotencyHeaders) -> Response:
-    schedule = _own(path.schedule_id)
-    job, headers = run_schedule(path.schedule_id, header.idempotency_key)
-    if REPLAYED not in headers:
-        _note("run", schedule, job_id=job.job_id)
+    job, headers = run_schedule(_own(path.schedule_id).schedule_id, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -80,7 +80,7 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
     place = here.streams.take(page.tenant_id)
     try:
         connection = _accept()
-        with here.parts.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
+        with here.cell.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
             _send_all(connection, follower)
         _hang_up(connection)
     finally:

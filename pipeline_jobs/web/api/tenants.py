@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.operation.usage import of_tenant
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
@@ -37,7 +39,7 @@ blueprint.before_request(require_queue)
 )
 @validated
 def limits(path: TenantPath) -> Response:
-    return reply(web().parts.tenants.limits(path.tenant_id).to_dict())
+    return reply(web().cell.client.limits(path.tenant_id).to_dict())
 
 
 @blueprint.put(
@@ -48,9 +50,7 @@ def limits(path: TenantPath) -> Response:
 )
 @validated
 def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
-    here = web()
-    now = here.parts.tenants.set_limits(path.tenant_id, TenantLimits(**body.model_dump()))
-    here.parts.audit.record(caller().actor, "limits.changed", path.tenant_id, body.model_dump(exclude_none=True))
+    now = web().cell.client.set_limits(path.tenant_id, TenantLimits(**body.model_dump()), actor=caller().actor)
     return reply(now.to_dict())
 
 
@@ -62,7 +62,7 @@ def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
 )
 @validated
 def usage(path: TenantPath, query: UsageRequest) -> Response:
-    days = web().parts.tenants.usage(path.tenant_id, query.days)
+    days = of_tenant(web().cell.store, path.tenant_id, query.days)
     return reply({"tenant_id": path.tenant_id, "days": [day.to_dict() for day in days]})
 
 
@@ -74,15 +74,13 @@ def usage(path: TenantPath, query: UsageRequest) -> Response:
 )
 @validated
 def erase(path: TenantPath, query: EraseRequest) -> Response:
-    here = web()
+    cell = web().cell
     if path.tenant_id == "*":
         raise Refused(422, "invalid_input", "tenant_id: `*` is not a tenant", field="tenant_id")
     if not query.dry_run:
-        for key in here.parts.keys.list(path.tenant_id):
-            here.parts.keys.revoke(path.tenant_id, key.key_id, actor=caller().actor)
-    erased = here.parts.tenants.erase(path.tenant_id, dry_run=query.dry_run)
+        for key in cell.keys.list(path.tenant_id):
+            cell.keys.revoke(path.tenant_id, key.key_id, actor=caller().actor)
+    erased = erase_tenant(cell.store, cell.artifacts, path.tenant_id, dry_run=query.dry_run, actor=caller().actor)
     if erased.done:
-        here.parts.keys.erase(path.tenant_id)
-    if not query.dry_run:
-        here.parts.audit.record(caller().actor, "tenant.erased", path.tenant_id, erased.to_dict())
+        cell.keys.erase(path.tenant_id)
     return reply(erased.to_dict())

@@ -52,7 +52,7 @@ def speak_tus(response: Response) -> Response:
     headers = response.headers
     headers["Tus-Resumable"] = tus.VERSION
     if request.method == "OPTIONS":
-        headers.update(tus.capabilities(web().parts.uploads.max_bytes))
+        headers.update(tus.capabilities(web().cell.uploads.max_bytes))
     return response
 
 
@@ -85,7 +85,7 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     )
     if body.length is not None and body.length > length:
         raise _too_much(length)
-    upload = web().parts.uploads.create(tenant_id, workspace_id, length, metadata)
+    upload = web().cell.uploads.create(tenant_id, workspace_id, length, metadata)
     if body.comes:
         upload = _append(upload, 0, body, checksum)
     return reply(upload.to_dict(), 201, {**tus.headers(upload), "Location": f"{_PATH}/{upload.upload_id}"})
@@ -103,7 +103,7 @@ def list_(query: UploadListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
-    page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
+    page = web().cell.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
     return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
 
 
@@ -158,7 +158,7 @@ def append(path: UploadPath, header: AppendHeaders) -> Response:
 @validated
 def delete(path: UploadPath, header: TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
-    web().parts.uploads.delete(_own(path.upload_id).upload_id)
+    web().cell.uploads.delete(_own(path.upload_id).upload_id)
     response = reply(None, 204)
     response.set_data(b"")
     response.headers.remove("Content-Type")
@@ -169,8 +169,8 @@ def _own(upload_id: str) -> Record:
     """:raises UnknownUpload: there is none, or it is another's."""
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
-    upload = web().parts.uploads.get(upload_id)
-    if not caller().sees_of(upload.tenant_id, upload.workspace_id):
+    upload = web().cell.uploads.get(upload_id)
+    if not caller().reaches(upload.tenant_id, upload.workspace_id):
         raise UnknownUpload
     return upload
 
@@ -181,7 +181,7 @@ def _append(upload: Record, offset: int, body: _Body, checksum: Checksum | None)
         if not admitted:
             raise Refused(503, "busy", "too many long requests are being served", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
-            return here.parts.uploads.write(upload, offset, body.read, checksum)
+            return here.cell.uploads.write(upload, offset, body.read, checksum)
         except Interrupted:
             if body.late:
                 raise Refused(

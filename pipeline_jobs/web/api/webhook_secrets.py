@@ -23,11 +23,10 @@ blueprint.before_request(require_queue)
 def _answer(tenant_id: str, *, rotate: bool) -> Response:
     if tenant_id == "*":
         raise Refused(422, "invalid_input", "tenant_id: `*` is not a tenant", field="tenant_id")
-    webhooks = web().parts.webhooks
-    found = webhooks.endpoints.tenant_secret(tenant_id, rotate=rotate)
-    if rotate:
-        web().parts.audit.record(caller().actor, "webhook_secret.rotated", tenant_id)
-    return reply({"tenant_id": tenant_id, "secret": webhooks.reveal(found.current), "old_secret_until": rfc3339(found.old_secret_until)})
+    webhooks = web().cell.webhooks
+    found = webhooks.endpoints.tenant_secret(tenant_id, rotate=rotate, actor=caller().actor)
+    secret = webhooks.signer.reveal(found.current)
+    return reply({"tenant_id": tenant_id, "secret": secret, "old_secret_until": rfc3339(found.old_secret_until)})
 
 
 @blueprint.get(

@@ -22,7 +22,7 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
     :raises Refused: 422, the key is too long or empty. :raises JobGone: its job was removed.
     """
-    return _made(route, key, lambda sender: web().parts.client.accept(new, idempotency_key=key, sender=sender))
+    return _made(route, key, lambda sender: web().cell.client.accept(new, idempotency_key=key, sender=sender))
 
 
 def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
@@ -31,7 +31,7 @@ def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, di
     :raises JobNotEnded:
     :raises InvalidInput: there is no such stage.
     """
-    client = web().parts.client
+    client = web().cell.client
     return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
 
 
@@ -40,10 +40,12 @@ def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]
 
     :raises UnknownSchedule:
     """
-    parts = web().parts
-    made, headers = _made("schedule runs", key, lambda sender: parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender))
+    cell, actor = web().cell, caller().actor
+    made, headers = _made(
+        "schedule runs", key, lambda sender: cell.schedules.run_now(schedule_id, idempotency_key=key, sender=sender, actor=actor)
+    )
     # As it is now: it may have been dispatched already.
-    return parts.results(made.job_id).record(), headers
+    return cell.results(made.job_id).record(), headers
 
 
 def check_key(key: str | None) -> str | None:

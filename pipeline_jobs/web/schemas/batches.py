@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import NewJob
@@ -21,15 +14,8 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.problems import field_errors
-from pipeline_jobs.web.schemas.fields import (
-    BatchId,
-    Cursor,
-    Moment,
-    Name,
-    PageRequest,
-    Word,
-)
-from pipeline_jobs.web.schemas.jobs import JobFields
+from pipeline_jobs.web.schemas.fields import Cursor, Name, PageRequest
+from pipeline_jobs.web.schemas.jobs import Filters, JobFields
 
 
 class BatchItem(JobFields):
@@ -92,21 +78,14 @@ class BatchListRequest(PageRequest):
     workspace_id: Name | None = Field(None, description="Batches of this workspace; with `tenant_id`.")
 
 
-class BulkCancelRequest(BaseModel):
+class BulkCancelRequest(Filters):
     """Which jobs to cancel: the filters of a list, at least one of them."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", json_schema_extra={"examples": [{"tenant_id": "acme", "tag": "trial", "dry_run": True}]}
     )
 
-    tenant_id: Name | None = Field(None, description="Jobs of this tenant.")
-    workspace_id: Name | None = Field(None, description="Jobs of this workspace.")
     status: list[Literal["queued", "running"]] = Field(default_factory=list, max_length=2, description="Absent: both.")
-    pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
-    tag: Word | None = Field(None, description="Jobs with this tag.")
-    batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
-    created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
-    created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
     dry_run: bool = Field(False, description="`true`: only count.")
     cursor: Cursor | None = Field(None, description="`next_cursor` of the answer before.")
 
@@ -114,17 +93,7 @@ class BulkCancelRequest(BaseModel):
         """:raises InvalidInput: it names no filter: a request that says nothing must not cancel everything."""
         if not self.model_fields_set - {"dry_run", "cursor"}:
             raise InvalidInput("name at least one filter, such as tenant_id", field="tenant_id")
-        return JobQuery(
-            tenant_id=self.tenant_id,
-            workspace_id=self.workspace_id,
-            statuses=tuple(JobStatus(word) for word in dict.fromkeys(self.status)),
-            pipeline=self.pipeline,
-            tag=self.tag,
-            batch_id=self.batch_id,
-            created_after=self.created_after,
-            created_before=self.created_before,
-            cursor=self.cursor,
-        )
+        return self.narrowed(self.status, cursor=self.cursor)
 
 
 class BatchUrls(BaseModel):

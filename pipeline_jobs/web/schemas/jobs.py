@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS
@@ -18,17 +14,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.http.validation import check_json
-from pipeline_jobs.web.schemas.fields import (
-    BatchId,
-    IdempotencyHeaders,
-    JobId,
-    Moment,
-    Name,
-    PageRequest,
-    Parameters,
-    StatusWord,
-    Word,
-)
+from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId, Moment, Name, PageRequest, Parameters, StatusWord, Word
 
 
 class WebhookRequest(BaseModel):
@@ -109,11 +95,11 @@ class JobFields(BaseModel):
         :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
-        return NewJob.of({name: _plain(value) for name, value in vars(self).items() if name in ACCEPTED})
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
+        own = vars(self)
+        given = {name: own[name] for name in self.model_fields_set if name in ACCEPTED}
+        if self.webhook is not None:
+            given["webhook"] = self.webhook.model_dump()
+        return NewJob.of(given)
 
 
 class JobRequest(JobFields):
@@ -131,34 +117,33 @@ class JobRequest(JobFields):
     workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
 
 
-class ListRequest(PageRequest):
-    """The filters of a list. An unknown one is refused."""
+class Filters(BaseModel):
+    """What a list of jobs, or a cancel of many, is narrowed to."""
 
     tenant_id: Name | None = Field(None, description="Jobs of this tenant.")
     workspace_id: Name | None = Field(None, description="Jobs of workspaces with this name.")
-    status: list[StatusWord] = Field(
-        default_factory=list,
-        description="Jobs in any of these states: `status=queued,running` or `status=queued&status=running`. `canceled` is `cancelled`.",
-    )
     pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
     tag: Word | None = Field(None, description="Jobs with this tag.")
     batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
 
+    def narrowed(self, statuses: Iterable[str], **page: Any) -> JobQuery:
+        """The query of these filters. :param statuses: words; doubled ones count once."""
+        filters = {name: getattr(self, name) for name in Filters.model_fields}
+        return JobQuery(**filters, statuses=tuple(map(JobStatus, dict.fromkeys(statuses))), **page)
+
+
+class ListRequest(Filters, PageRequest):
+    """The filters of a list. An unknown one is refused."""
+
+    status: list[StatusWord] = Field(
+        default_factory=list,
+        description="Jobs in any of these states: `status=queued,running` or `status=queued&status=running`. `canceled` is `cancelled`.",
+    )
+
     def to_query(self) -> JobQuery:
-        return JobQuery(
-            tenant_id=self.tenant_id,
-            workspace_id=self.workspace_id,
-            statuses=tuple(dict.fromkeys(self.status)),
-            pipeline=self.pipeline,
-            tag=self.tag,
-            batch_id=self.batch_id,
-            created_after=self.created_after,
-            created_before=self.created_before,
-            limit=self.limit,
-            cursor=self.cursor,
-        )
+        return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
 
 
 class ChangeRequest(BaseModel):

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.access.api_keys import MAX_NAME
 from pipeline_jobs.web.schemas.fields import Moment, Name

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetryRequest(BaseModel):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from pipeline_jobs.web.schemas.fields import IdempotencyKey, Parameters, idempotency_key
 from pipeline_jobs.web.schemas.jobs import JobRequest

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.schedules.cron import MAX_EXPRESSION
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap
 from pipeline_jobs.schedules.scheduler import MAX_NAME, NewSchedule, in_job
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
-from pipeline_jobs.web.schemas.fields import (
-    IdempotencyKey,
-    Name,
-    PageRequest,
-    Parameters,
-    idempotency_key,
-    integer,
-)
+from pipeline_jobs.web.schemas.fields import IdempotencyKey, Name, PageRequest, Parameters, idempotency_key, integer
 from pipeline_jobs.web.schemas.jobs import JobRequest
 
 DEFAULT_UPCOMING, MAX_UPCOMING = 5, 100
@@ -79,15 +67,9 @@ class ScheduleRequest(BaseModel):
 
     def to_new(self) -> NewSchedule:
         """:raises InvalidInput: names the field."""
-        return NewSchedule(
-            cron=self.cron,
-            timezone=self.timezone,
-            name=self.name,
-            overlap=Overlap(self.overlap),
-            catch_up=CatchUp(self.catch_up),
-            paused=self.paused,
-            job=_new_job(self.job, tenant_id=self.tenant_id, workspace_id=self.workspace_id),
-        )
+        given = {name: value for name, value in vars(self).items() if name not in ("tenant_id", "workspace_id")}
+        given["job"] = _new_job(self.job, tenant_id=self.tenant_id, workspace_id=self.workspace_id)
+        return NewSchedule(**given)
 
 
 class ScheduleChange(BaseModel):

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.schemas.fields import Flag, Parameters, integer

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pipeline_jobs.web.http import tus
-from pipeline_jobs.web.schemas.fields import (
-    Name,
-    PageRequest,
-    Parameters,
-)
+from pipeline_jobs.web.schemas.fields import Name, PageRequest, Parameters
 
 _Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
 _Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import DEFAULT_TENANT
 from pipeline_jobs.urls import MAX_URL
-from pipeline_jobs.web.schemas.fields import (
-    Name,
-    PageRequest,
-)
+from pipeline_jobs.web.schemas.fields import Name, PageRequest
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION
 
 Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]

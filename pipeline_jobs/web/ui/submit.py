@@ -27,8 +27,8 @@ from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_o
 ROUTE = "ui"
 #: Fields that the form has under places of their own; the others it lists one after the other.
 _PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "priority", "tags")
-#: Where the page cannot know better, what a field is for, for people: as the API's documentation says it.
-_OTHERS = tuple((name, JobRequest.model_fields[name].description or "") for name in ACCEPTED if name not in _PLACED)
+#: Those others, and what each is for as the API's documentation says it.
+_OTHERS = tuple((name, about.description or "") for name, about in JobRequest.model_fields.items() if name not in _PLACED)
 
 
 @blueprint.get("/submit")
@@ -79,7 +79,7 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         "submit",
         status,
         pipeline=pipeline,
-        pipelines=[known for known in web().parts.pipelines.all() if not is_canary_pipeline(known.name)],
+        pipelines=[known for known in web().cell.pipelines.all() if not is_canary_pipeline(known.name)],
         fields=_fields(pipeline),
         others=_OTHERS,
         values=values,
@@ -114,7 +114,7 @@ def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
 
 def _pipeline(name: str) -> Pipeline:
     """:raises UnknownPipeline: there is no such one; with the first that there is where none was asked for."""
-    registry = web().parts.pipelines
+    registry = web().cell.pipelines
     try:
         return registry.get(name)
     except UnknownPipeline:

@@ -13,7 +13,6 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
@@ -39,9 +38,8 @@ class World:
         self.client = app.test_client()
         self.declared = Declared(app)
         self.key = ""
-        jobs = create_celery(settings).jobs
-        self.jobs, self.store = jobs.client, jobs.client.store
-        uploads: Uploads = jobs.uploads
+        cell = create_celery(settings).cell
+        self.jobs, self.store, uploads = cell.client, cell.store, cell.uploads
         whole = [uploads.create("default", "main", 1) for _ in range(2)]
         for upload in whole:
             uploads.write(upload, 0, io.BytesIO(b"x").read)
@@ -63,7 +61,7 @@ class World:
             "{job}": self.jobs.submit(NewJob(pipeline="sleep")).job_id,
             "{ended}": ended[0],
             "{running}": running[0],
-            "{hook}": jobs.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
+            "{hook}": cell.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
             "{schedule}": schedule_id,
             "{used}": whole[0].upload_id,
             "{upload}": uploads.create("default", "main", 10).upload_id,

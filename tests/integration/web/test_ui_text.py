@@ -16,7 +16,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.ui import words
 from pipeline_jobs.web.ui.results import MAX_SEGMENTS, result_view, safe_link
 
-from .fakes import NOON, World
+from .world import NOON, World
 
 UI = "/pipeline/ui"
 PAYLOADS = (
@@ -56,23 +56,24 @@ def harmless(page: str) -> None:
     assert str(7919 * 7907) not in page
 
 
-def job_of(text: str, status: JobStatus, **fields: Any) -> Job:
+def fields_of(text: str, status: JobStatus) -> dict[str, Any]:
     data = dict.fromkeys(("transcript", "summary", "drive_url", "title", "language", "speech_model"), text) | {
         "keywords": [text, 5, None], "warnings": [text], "segments": [{"start": 1, "text": text}, {"start": text}, text, None],
         "artifacts": {text: text, "ok": f"https://x.example/?q={text}"}, "media": {"video": {"width": text}}, text: {text: [text]},
     }  # fmt: skip
-    return Job(
-        "job_1735905600_00000001", status, text, "acme", "main", NOON, order=1, url=text, quality=text, stage=text, message=text,
-        reason=text, error=text, error_detail={"code": text, "message": text, "stage": text}, tags=(text,), metadata={text: text},
-        params={text: text}, progress=5.0, started_at=NOON, completed_at=NOON, retry_of=text, result={"success": True, "data": data},
-        queue={"reason": text}, **fields,
-    )  # fmt: skip
+    return {
+        "status": status, "pipeline": text, "url": text, "quality": text, "stage": text, "message": text,
+        "reason": text, "error": text, "error_detail": {"code": text, "message": text, "stage": text}, "tags": (text,),
+        "metadata": {text: text}, "params": {text: text}, "progress": 5.0, "started_at": NOON, "completed_at": NOON, "retry_of": text,
+        "result": {"success": True, "data": data},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
 def test_a_job_s_texts_stay_texts(client: FlaskClient, world: World, text: str) -> None:
-    for status, path in product(JobStatus, ("/jobs/job_1735905600_00000001", "/jobs", "")):
-        world.jobs.put(job_of(text, status))
+    job = world.put()
+    for status, path in product(JobStatus, (f"/jobs/{job.job_id}", "/jobs", "")):
+        world.write(job.job_id, **fields_of(text, status))
         answer = client.get(UI + path)
         assert answer.status_code == 200
         harmless(answer.text)
@@ -117,7 +118,7 @@ def test_what_was_typed_stays_text(client: FlaskClient, text: str) -> None:
     ],
 )
 def test_any_result_can_be_shown(client: FlaskClient, world: World, result: Any) -> None:
-    job = world.jobs.put(Job("job_1735905600_00000001", JobStatus.COMPLETED, "gone", "acme", "main", NOON, order=1, result=result))
+    job = world.write(world.put(status=JobStatus.COMPLETED).job_id, pipeline="gone", result=result)
     assert client.get(f"{UI}/jobs/{job.job_id}").status_code == 200
 
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.rates import Rate
-from tests.unit.web.checks import problem_of
-from tests.unit.web.fakes import World
+from pipeline_jobs.tenants import TenantLimits
+from tests.integration.web.checks import problem_of
+from tests.integration.web.conftest import MakeClient
+from tests.integration.web.world import World
 
 PATH = "/pipeline/schedules"
 NIGHTLY = {
     "name": "nightly", "cron": "30 3 * * *", "timezone": "Europe/Berlin", "tenant_id": "acme",
     "job": {"pipeline": "sleep", "params": {"seconds": 1}},
 }  # fmt: skip
+
+
+def nights(n: int, hour: int = 3, minute: int = 30) -> list[str]:
+    """The next so many moments at which it is that time in Berlin, in UTC."""
+    now = datetime.now(ZoneInfo("Europe/Berlin"))
+    first = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    days = (first + timedelta(days=day) for day in range(n + 1))
+    return [f"{day.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z" for day in days if day > now][:n]
 
 
 def make(client: FlaskClient, **changes: Any) -> dict[str, Any]:
@@ -31,16 +41,15 @@ def test_one_is_made_seen_and_listed(client: FlaskClient, world: World) -> None:
     made = answer.get_json()
     assert (answer.status_code, answer.headers["Location"]) == (201, f"{PATH}/{made['schedule_id']}")
     assert made["job"] == {"pipeline": "sleep", "params": {"seconds": 1}}
-    # It is noon in UTC: half past three in Berlin is in winter half past two.
-    assert made["upcoming"] == [f"2025-01-{day:02d}T02:30:00.000Z" for day in range(4, 9)]
+    assert made["upcoming"] == nights(5)
     assert (made["next_run_at"], made["last_run_at"], made["recent"]) == (made["upcoming"][0], None, [])
     assert client.get(f"{PATH}/{made['schedule_id']}?upcoming=1").get_json() == {**made, "upcoming": made["upcoming"][:1]}
     listed = client.get(PATH + "?tenant_id=acme").get_json()
     assert listed == {
         "schedules": [{name: value for name, value in made.items() if name not in ("upcoming", "recent")}], "count": 1, "next_cursor": None,
     }  # fmt: skip
-    assert world.audit.rows[0].action == "schedule.created"
-    assert world.audit.rows[0].target == made["schedule_id"]
+    assert world.audit[0].action == "schedule.created"
+    assert world.audit[0].target == made["schedule_id"]
 
 
 def test_the_defaults_are_the_careful_ones(client: FlaskClient) -> None:
@@ -82,9 +91,8 @@ def test_what_is_wrong_is_named(client: FlaskClient, changes: dict[str, Any], fi
     assert says in problem_of(client.post(PATH, json={**NIGHTLY, **changes}), 422, field=field)["detail"]
 
 
-def test_a_tenant_has_no_more_than_it_may(make_client: Any, world: World) -> None:
-    client = make_client()
-    object.__setattr__(world.jobs.rules, "settings", world.jobs.rules.settings.model_copy(update={"max_schedules_per_tenant": 1}))
+def test_a_tenant_has_no_more_than_it_may(make_client: MakeClient) -> None:
+    client = make_client(max_schedules_per_tenant=1)
     make(client)
     problem_of(client.post(PATH, json=NIGHTLY), 422, "too_many_schedules", "tenant_id")
 
@@ -100,8 +108,8 @@ def test_a_change_says_what_is_left_as_it_is(client: FlaskClient, world: World) 
         "queue",
         "nightly",
     )
-    assert (changed["job"], changed["next_run_at"]) == ({"pipeline": "sleep"}, "2025-01-04T11:00:00.000Z")
-    assert world.audit.rows[0].detail == {"tenant_id": "acme", "workspace_id": "main", "fields": ["cron", "job", "overlap"]}
+    assert (changed["job"], changed["next_run_at"]) == ({"pipeline": "sleep"}, *nights(1, 12, 0))
+    assert world.audit[0].detail == {"tenant_id": "acme", "workspace_id": "main", "fields": ["cron", "job", "overlap"]}
     problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"cron": "x"}), 422, field="cron")
     problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"timezone": "x"}), 422, field="timezone")
     problem_of(client.patch(f"{PATH}/{made['schedule_id']}", json={"tenant_id": "other"}), 422, field="tenant_id")
@@ -116,8 +124,8 @@ def test_paused_it_has_no_next_slot(client: FlaskClient, world: World) -> None:
         None,
         [],
     )
-    assert client.post(path + "/resume").get_json()["next_run_at"] == "2025-01-04T02:30:00.000Z"
-    assert [row.action for row in world.audit.rows[:2]] == ["schedule.resumed", "schedule.paused"]
+    assert client.post(path + "/resume").get_json()["next_run_at"] == nights(1)[0]
+    assert [row.action for row in world.audit[:2]] == ["schedule.resumed", "schedule.paused"]
 
 
 def test_run_makes_its_job_now(client: FlaskClient, world: World) -> None:
@@ -128,7 +136,7 @@ def test_run_makes_its_job_now(client: FlaskClient, world: World) -> None:
     assert (job["tenant_id"], job["tags"]) == ("acme", [f"schedule:{made['schedule_id']}"])
     recent = client.get(f"{PATH}/{made['schedule_id']}").get_json()["recent"]
     assert [(one["outcome"], one["job_id"]) for one in recent] == [("manual", job["job_id"])]
-    assert world.audit.rows[0].detail["job_id"] == job["job_id"]
+    assert world.audit[0].detail["job_id"] == job["job_id"]
 
 
 def test_an_idempotency_key_makes_one_and_the_repetition_is_answered_with_it(client: FlaskClient, world: World) -> None:
@@ -139,7 +147,7 @@ def test_an_idempotency_key_makes_one_and_the_repetition_is_answered_with_it(cli
     again = client.post(PATH, json=NIGHTLY, headers=key)
     assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
     assert (again.status_code, again.headers["Location"], again.get_json()["paused"]) == (201, path, True)
-    assert [row.action for row in world.audit.rows] == ["schedule.paused", "schedule.created"]
+    assert [row.action for row in world.audit] == ["schedule.paused", "schedule.created"]
     problem_of(client.post(PATH, json={**NIGHTLY, "name": "x"}, headers=key), 422, "idempotency_key_reused")
     problem_of(client.post(PATH, json={**NIGHTLY, "job": {"pipeline": "sleep"}}, headers=key), 422, "idempotency_key_reused")
     assert "Idempotent-Replayed" not in client.post(PATH, json={**NIGHTLY, "tenant_id": "other"}, headers=key).headers
@@ -153,9 +161,9 @@ def test_an_idempotency_key_makes_one_run(client: FlaskClient, world: World) -> 
     first, again = (client.post(path, headers=key) for _ in range(2))
     assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
     assert (again.status_code, again.get_json(), again.headers["Location"]) == (201, first.get_json(), first.headers["Location"])
-    assert [row.action for row in world.audit.rows].count("schedule.run") == 1
+    assert [row.action for row in world.audit].count("schedule.run") == 1
     problem_of(client.post(other, headers=key), 422, "idempotency_key_reused")
-    world.jobs.jobs.clear()
+    world.remove(first.get_json()["job_id"])
     problem_of(client.post(path, headers=key), 409, "job_gone")
 
 
@@ -166,13 +174,12 @@ def test_an_idempotency_key_has_its_limits(client: FlaskClient, key: str) -> Non
         problem_of(client.post(path, json=NIGHTLY, headers={"Idempotency-Key": key}), 422, "invalid_input", "Idempotency-Key")
 
 
-def test_a_run_says_by_which_rates_its_sender_is_limited(client: FlaskClient, world: World) -> None:
-    world.jobs.rates = [Rate("tenant", 10.0, 9, 1), Rate("address", 2.0, 1, 1)]
+def test_a_run_says_by_which_rates_its_sender_is_limited(make_client: MakeClient, world: World) -> None:
+    client = make_client(submit_rate_per_key=2)
+    world.cell.client.set_limits("acme", TenantLimits(submit_rate=10))
     ran = client.post(f"{PATH}/{make(client)['schedule_id']}/run")
     assert ran.headers["RateLimit"] == '"tenant";r=9;t=1, "address";r=1;t=1'
     assert ran.headers["RateLimit-Policy"] == '"tenant";q=10;w=1, "address";q=2;w=1'
-    assert world.jobs.senders[-1] is not None
-    assert world.jobs.senders[-1].principal == "address:127.0.0.1"
 
 
 def test_removed_it_is_unknown(client: FlaskClient, world: World) -> None:
@@ -186,7 +193,7 @@ def test_removed_it_is_unknown(client: FlaskClient, world: World) -> None:
         client.patch(path, json={}),
     ):
         problem_of(answer, 404, "unknown_schedule")
-    assert world.audit.rows[0].action == "schedule.deleted"
+    assert world.audit[0].action == "schedule.deleted"
 
 
 def test_pages_follow_each_other(client: FlaskClient) -> None:
@@ -207,6 +214,6 @@ def test_upcoming_has_its_limits(client: FlaskClient, upcoming: str) -> None:
 
 def test_with_the_store_away_it_is_503(client: FlaskClient, world: World) -> None:
     made = make(client)
-    world.jobs.failure = StoreUnavailable()
+    world.lose_store()
     for answer in (client.post(PATH, json=NIGHTLY), client.get(PATH), client.get(f"{PATH}/{made['schedule_id']}")):
         problem_of(answer, 503, "store_unavailable")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,12 +19,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from pipeline_jobs.access.api_keys import ALL, Role
-from pipeline_jobs.web.app import create_app
+from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from tests import contract
+from tests.servers import Server
 
-from .conftest import settings_with
-from .fakes import World
+from .conftest import fresh_world
+from .world import LateApp, World
 
 CHECKS = [
     not_a_server_error,
@@ -34,16 +36,30 @@ CHECKS = [
     ignored_auth,
 ]
 
-_world = World.make(settings_with())
-_root, TEXT = _world.keys.create(ALL, Role.ADMIN, actor="test")
-_app = create_app(_world.parts(), settings_with())
+_late = LateApp()
+
+
+@dataclass
+class Root:
+    """The world, and a key that may do everything."""
+
+    world: World
+    key: ApiKey
+    text: str
+
+
+@pytest.fixture(scope="module")
+def root(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    for made in fresh_world(server, tmp_path_factory.mktemp("world")):
+        _late.serve(made)
+        yield Root(made, *made.key(ALL, Role.ADMIN))
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Any:
     """Each request from an address of its own: the many wrong keys that are tried here must not shut out the good one."""
     app.calls = getattr(app, "calls", 0) + 1  # type: ignore[attr-defined]
     number = app.calls  # type: ignore[attr-defined]
-    return _app({"REMOTE_ADDR": f"203.0.{number // 250}.{number % 250}", **environ}, start_response)
+    return _late.app({"REMOTE_ADDR": f"203.0.{number // 250}.{number % 250}", **environ}, start_response)
 
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
@@ -60,12 +76,14 @@ contract.expect_tus(schema)
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_documented_and_guarded(case: schemathesis.Case[Any]) -> None:
+def test_every_answer_is_as_documented_and_guarded(case: schemathesis.Case[Any], root: Root) -> None:
     # The key that all this is done with must live on.
-    _world.keys.keys[_root.key_id] = _root
-    case.call_and_validate(checks=CHECKS, headers={"Authorization": f"Bearer {TEXT}"})
+    known = root.world.keys.get(root.key.key_id)
+    assert known is not None
+    assert known.revoked_at is None
+    case.call_and_validate(checks=CHECKS, headers={"Authorization": f"Bearer {root.text}"})
 
 
-def test_jobs_and_keys_were_made_on_the_way() -> None:
-    if not _world.jobs.jobs or len(_world.keys.keys) < 2:
+def test_jobs_and_keys_were_made_on_the_way(root: Root) -> None:
+    if not root.world.ids() or len(root.world.keys.list()) < 2:
         pytest.fail("no generated request made a job and a key: the document and the code disagree")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,9 +15,23 @@ from pipeline_jobs.exceptions import ConfigurationError, IdTaken, JobNotEnded, S
 
 from .checks import problem_of
 from .conftest import MakeClient
-from .fakes import World
+from .world import World
 
 URL = "https://media.example/clip.mp4"
+
+
+@pytest.fixture
+def fail(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Every look at jobs breaks in this way."""
+
+    def with_error(error: Exception) -> None:
+        def broken(*args: object) -> Any:
+            raise error
+
+        for name in ("list", "describe"):
+            monkeypatch.setattr(world.cell.client, name, broken)
+
+    return with_error
 
 
 class TestRequestId:
@@ -40,10 +55,11 @@ class TestRequestId:
     def test_a_new_one_each_time(self, client: FlaskClient) -> None:
         assert len({client.get("/health/live").headers["X-Request-Id"] for _ in range(20)}) == 20
 
-    def test_is_in_every_log_line(self, client: FlaskClient, world: World) -> None:
+    def test_is_in_every_log_line(self, make_client: MakeClient, world: World) -> None:
         seen: list[dict[str, Any]] = []
-        world.jobs.while_waiting = lambda job_id: seen.append(structlog.contextvars.get_contextvars())
-        client.post("/pipeline/jobs", json={"url": URL}, headers={"X-Request-Id": "mine", "Prefer": "wait=1"})
+        world.stage = lambda context: seen.append(structlog.contextvars.get_contextvars())
+        client = make_client(enable_job_queue=False)
+        client.post("/pipeline/run", json={"url": URL}, headers={"X-Request-Id": "mine"})
         assert seen == [{"request_id": "mine"}]
 
 
@@ -64,7 +80,7 @@ class TestBrowsers:
     @pytest.mark.parametrize("site", ["cross-site", "same-site", "odd"])
     def test_a_page_of_another_site_changes_nothing(self, client: FlaskClient, world: World, site: str) -> None:
         problem_of(client.post("/pipeline/jobs", json={"url": URL}, headers={"Sec-Fetch-Site": site}), 403, "cross_site")
-        assert world.jobs.jobs == {}
+        assert world.ids() == []
 
     @pytest.mark.parametrize("site", ["same-origin", "none"])
     def test_our_own_may(self, client: FlaskClient, site: str) -> None:
@@ -119,8 +135,8 @@ class TestErrors:
         problem_of(response, 405, "method_not_allowed")
         assert allowed <= set(response.headers["Allow"].split(", "))
 
-    def test_a_surprise_is_a_500_that_tells_nothing_but_is_logged(self, client: FlaskClient, world: World) -> None:
-        world.jobs.failure = ZeroDivisionError("the secret")
+    def test_a_surprise_is_a_500_that_tells_nothing_but_is_logged(self, client: FlaskClient, fail: Callable[[Exception], None]) -> None:
+        fail(ZeroDivisionError("the secret"))
         with capture_logs() as logs:
             body = problem_of(client.get("/pipeline/jobs"), 500, "internal_error")
         assert "secret" not in str(body)
@@ -133,7 +149,9 @@ class TestErrors:
         ("error", "status"),
         [(JobNotEnded(), 409), (IdTaken(), 503), (StoreError("secret"), 500), (ConfigurationError("secret"), 500)],
     )
-    def test_every_known_error_has_its_status(self, client: FlaskClient, world: World, error: Exception, status: int) -> None:
-        world.jobs.failure = error
+    def test_every_known_error_has_its_status(
+        self, client: FlaskClient, fail: Callable[[Exception], None], error: Exception, status: int
+    ) -> None:
+        fail(error)
         body = problem_of(client.get("/pipeline/jobs/job_1_00000000"), status)
         assert "secret" not in str(body)

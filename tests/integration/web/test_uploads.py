@@ -1,4 +1,4 @@
-"""The routes of uploads over fakes: tus's headers and statuses, and what is refused before a byte is read."""
+"""The routes of uploads: tus's headers and statuses, and what is refused before a byte is read."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.schemas.uploads import Upload, UploadList
 
 from .checks import problem_of
-from .fakes import World
+from .world import World
 
 PATH = "/pipeline/uploads"
 TYPE = "application/offset+octet-stream"
@@ -32,6 +31,13 @@ def append(client: FlaskClient, path: str, offset: int, data: bytes, **headers: 
 
 def digest(data: bytes) -> str:
     return "sha1 " + base64.b64encode(hashlib.sha1(data).digest()).decode()
+
+
+def stored(world: World, upload_id: str) -> bytes:
+    size, pieces = world.cell.uploads.open("default", "main", upload_id)
+    data = b"".join(pieces)
+    assert len(data) == size
+    return data
 
 
 def test_an_upload_by_tus(client: FlaskClient, world: World) -> None:
@@ -54,7 +60,7 @@ def test_an_upload_by_tus(client: FlaskClient, world: World) -> None:
     assert append(client, path, 5, b"world").status_code == 204
     seen = client.get(path).get_json()
     assert (seen["complete"], seen["url"]) == (True, f"upload://{body['upload_id']}")
-    assert world.uploads.data[body["upload_id"]] == b"helloworld"
+    assert stored(world, body["upload_id"]) == b"helloworld"
     assert client.delete(path).status_code == 204
     problem_of(client.get(path), 404, "unknown_upload")
 
@@ -62,7 +68,7 @@ def test_an_upload_by_tus(client: FlaskClient, world: World) -> None:
 def test_a_whole_upload_in_one_request(client: FlaskClient, world: World) -> None:
     made = client.post(PATH, data=b"hello", content_type=TYPE)
     assert (made.status_code, made.get_json()["complete"]) == (201, True)
-    assert world.uploads.data[made.get_json()["upload_id"]] == b"hello"
+    assert stored(world, made.get_json()["upload_id"]) == b"hello"
 
 
 def test_the_first_bytes_may_come_with_the_beginning(client: FlaskClient) -> None:
@@ -101,7 +107,7 @@ def test_a_list_that_is_asked_for_wrongly(client: FlaskClient, query: str, statu
 
 
 def test_a_list_with_the_store_away_is_503(client: FlaskClient, world: World) -> None:
-    world.uploads.failure = StoreUnavailable()
+    world.lose_store()
     problem_of(client.get(f"{PATH}?tenant_id=acme"), 503, "store_unavailable")
 
 
@@ -109,7 +115,7 @@ def test_options_tells_what_is_spoken(client: FlaskClient, world: World) -> None
     told = client.options(PATH)
     assert told.status_code == 200
     assert told.headers["Tus-Version"] == "1.0.0"
-    assert told.headers["Tus-Max-Size"] == str(world.uploads.max_bytes)
+    assert told.headers["Tus-Max-Size"] == str(world.settings.upload_max_bytes)
     assert {"creation", "expiration", "termination", "checksum"} <= set(told.headers["Tus-Extension"].split(","))
 
 
@@ -148,7 +154,7 @@ def test_a_body_larger_than_the_limit_for_json_passes_whole_and_in_chunks(client
 def test_a_wrong_beginning_names_its_header(client: FlaskClient, world: World, headers: dict[str, str], status: int, field: str) -> None:
     answer = client.post(PATH, headers=headers)
     problem_of(answer, status, field=field)
-    assert world.uploads.kept == {}
+    assert world.cell.uploads.page("default").items == ()
     if status == 412:
         assert answer.headers["Tus-Version"] == "1.0.0"
 
@@ -192,7 +198,7 @@ def test_a_body_that_ends_too_early_keeps_what_came(client: FlaskClient) -> None
 
 def test_one_that_a_live_job_needs_stays(client: FlaskClient, world: World) -> None:
     made = begin(client, 0)
-    world.uploads.used.add(made.get_json()["upload_id"])
+    assert client.post("/pipeline/jobs", json={"url": made.get_json()["url"]}).status_code == 201
     problem_of(client.delete(made.headers["Location"]), 409, "upload_in_use")
 
 
@@ -204,7 +210,7 @@ def test_what_is_no_upload_is_404(client: FlaskClient, upload_id: str) -> None:
 
 
 def test_the_store_away_is_503(client: FlaskClient, world: World) -> None:
-    world.uploads.failure = StoreUnavailable()
+    world.lose_store()
     assert int(begin(client).headers["Retry-After"]) > 0
     problem_of(begin(client), 503, "store_unavailable")
 

@@ -35,7 +35,7 @@ def test_both_flags_are_off_by_default() -> None:
     assert (settings.enable_job_queue, settings.enable_run_api) == (False, False)
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics", "/pipeline/pipelines", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/health/live", "/metrics", "/pipeline/pipelines", "/openapi.json", "/docs"])
 def test_the_rest_is_there_without_any_flag(make_client: MakeClient, path: str) -> None:
     client: FlaskClient = make_client(enable_job_queue=False, enable_run_api=False)
     assert client.get(path).status_code == 200

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
-from .fakes import World
+from .world import World
 
 URL = "https://example.com/a.mp4"
 
@@ -18,7 +18,7 @@ URL = "https://example.com/a.mp4"
 @pytest.fixture
 def ended(client: FlaskClient, world: World) -> str:
     job_id: str = client.post("/pipeline/jobs", json={"url": URL}).get_json()["job_id"]
-    world.jobs.complete(job_id)
+    world.complete(job_id)
     return job_id
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.exceptions import QueueFull, RateLimited, StoreFull
-from pipeline_jobs.rates import Rate
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
-from tests.unit.web.checks import problem_of
-from tests.unit.web.fakes import World
+from tests.integration.web.checks import problem_of
+from tests.integration.web.conftest import MakeClient
+from tests.integration.web.world import World
 
 LIMITS = "/pipeline/tenants/acme/limits"
 
@@ -19,16 +21,16 @@ class TestLimits:
         assert set(client.get(LIMITS).get_json().values()) == {None}
         put = client.put(LIMITS, json={"weight": 2, "max_concurrent": 4, "paused": False})
         assert (put.status_code, put.get_json()["max_concurrent"]) == (200, 4)
-        assert world.tenants.kept["acme"] == TenantLimits(weight=2, max_concurrent=4, paused=False)
+        assert world.cell.client.limits("acme") == TenantLimits(weight=2, max_concurrent=4, paused=False)
         assert client.put(LIMITS, json={}).get_json()["weight"] is None
 
     def test_the_defaults_of_all_are_those_of_the_star(self, client: FlaskClient, world: World) -> None:
         assert client.put("/pipeline/tenants/*/limits", json={"max_queued": 9}).status_code == 200
-        assert world.tenants.kept["*"].max_queued == 9
+        assert world.cell.client.limits("*").max_queued == 9
 
     def test_a_change_is_in_the_audit_log(self, client: FlaskClient, world: World) -> None:
         client.put(LIMITS, json={"weight": 2})
-        row = world.audit.rows[0]
+        row = world.audit[0]
         assert (row.action, row.target, row.detail) == ("limits.changed", "acme", {"weight": 2.0})
 
     @pytest.mark.parametrize(
@@ -49,10 +51,12 @@ class TestLimits:
 
 
 class TestUsage:
-    def test_days_are_given_today_first(self, client: FlaskClient) -> None:
-        body = client.get("/pipeline/tenants/acme/usage?days=3").get_json()
-        assert [day["date"] for day in body["days"]] == ["2025-01-03", "2025-01-02", "2025-01-01"]
-        assert body["days"][0]["failure_rate"] == 0.5
+    def test_days_are_given_today_first(self, client: FlaskClient, world: World) -> None:
+        world.put(status=JobStatus.COMPLETED)
+        world.put(status=JobStatus.FAILED)
+        days = client.get("/pipeline/tenants/acme/usage?days=3").get_json()["days"]
+        assert [day["date"] for day in days] == sorted({day["date"] for day in days}, reverse=True)
+        assert [(day["created"], day["failure_rate"]) for day in days] == [(2, 0.5), (0, None), (0, None)]
 
     @pytest.mark.parametrize("days", ["0", "401", "x", "-1", "1.5"])
     def test_days_out_of_range_are_refused(self, client: FlaskClient, days: str) -> None:
@@ -61,14 +65,17 @@ class TestUsage:
 
 class TestErasure:
     def test_a_dry_run_erases_nothing(self, client: FlaskClient, world: World) -> None:
+        job = world.put()
+        world.finish(job.job_id, result={}, artifacts="x", artifact_bytes=7)
         assert client.delete("/pipeline/tenants/acme?dry_run=true").get_json() == {
-            "jobs": 3, "still_live": 0, "artifact_bytes": 7, "done": False,
+            "jobs": 1, "still_live": 0, "artifact_bytes": 7, "done": False,
         }  # fmt: skip
-        assert (world.tenants.erased, world.audit.rows) == ([], [])
+        assert (world.ids(), world.audit) == ([job.job_id], [])
 
     def test_it_is_done_and_noted(self, client: FlaskClient, world: World) -> None:
+        world.put(), world.put("other")
         assert client.delete("/pipeline/tenants/acme").get_json()["done"]
-        assert (world.tenants.erased, world.audit.rows[0].action) == (["acme"], "tenant.erased")
+        assert ([world.record(job_id).tenant_id for job_id in world.ids()], world.audit[0].action) == (["other"], "tenant.erased")
 
     def test_all_tenants_at_once_cannot_be_erased(self, client: FlaskClient) -> None:
         problem_of(client.delete("/pipeline/tenants/*"), 422, field="tenant_id")
@@ -82,7 +89,7 @@ class TestChange:
 
     def test_a_running_one_is_not(self, client: FlaskClient, world: World) -> None:
         job_id = client.post("/pipeline/jobs", json={"pipeline": "sleep"}).get_json()["job_id"]
-        world.jobs.start(job_id)
+        world.start(job_id)
         problem_of(client.patch(f"/pipeline/jobs/{job_id}", json={"priority": 7}), 409, "job_not_waiting")
 
     @pytest.mark.parametrize(("body", "field"), [({"priority": 51}, "priority"), ({"run_at": "soon"}, "run_at"), ({"url": "x"}, "url")])
@@ -100,7 +107,7 @@ class TestIdempotencyKey:
         assert len({answer.get_json()["job_id"] for answer in answers}) == 1
         assert [answer.headers.get("Idempotent-Replayed") for answer in answers] == [None, "true", "true"]
         assert {answer.status_code for answer in answers} == {201}
-        assert len(world.jobs.jobs) == 1
+        assert len(world.ids()) == 1
 
     def test_another_request_with_the_same_key_is_refused(self, client: FlaskClient) -> None:
         client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"})
@@ -116,7 +123,7 @@ class TestIdempotencyKey:
         again = client.post("/pipeline/run", json=body, headers=key)
         problem_of(again, 409, "request_in_flight")
         assert again.headers["Location"] == first.headers["Location"]
-        world.jobs.complete(first.get_json()["job_id"], n=1)
+        world.complete(first.get_json()["job_id"], n=1)
         replayed = client.post("/pipeline/run", json=body, headers=key)
         assert (replayed.status_code, replayed.get_json(), replayed.headers["Idempotent-Replayed"]) == (
             200, {"success": True, "data": {"n": 1}}, "true",
@@ -124,7 +131,7 @@ class TestIdempotencyKey:
 
     def test_a_key_whose_job_was_removed_makes_no_second_one(self, client: FlaskClient, world: World) -> None:
         made = client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"})
-        del world.jobs.jobs[made.get_json()["job_id"]]
+        world.remove(made.get_json()["job_id"])
         problem_of(client.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k"}), 409, "job_gone")
 
     @pytest.mark.parametrize("key", ["", "x" * 256])
@@ -133,39 +140,45 @@ class TestIdempotencyKey:
 
 
 @pytest.mark.parametrize(
-    ("failure", "status", "code"),
+    ("limits", "changes", "status", "code"),
     [
-        (QueueFull(retry_after=9), 429, "queue_full"),
-        (RateLimited(retry_after=9, limit=2), 429, "rate_limited"),
-        (StoreFull(retry_after=9), 503, "store_full"),
+        (TenantLimits(max_queued=1), {}, 429, "queue_full"),
+        (TenantLimits(submit_rate=0.1), {}, 429, "rate_limited"),
+        (TenantLimits(), {"max_queued": 1}, 503, "store_full"),
     ],
 )
 def test_too_much_is_said_with_the_time_to_come_again(
-    client: FlaskClient, world: World, failure: Exception, status: int, code: str
+    make_client: MakeClient, world: World, limits: TenantLimits, changes: dict[str, int], status: int, code: str
 ) -> None:
-    world.jobs.failure = failure
+    client = make_client(**changes)
+    world.cell.client.set_limits("default", limits)
+    assert client.post("/pipeline/jobs", json={"pipeline": "sleep"}).status_code == 201
     refused = client.post("/pipeline/jobs", json={"pipeline": "sleep"})
     problem_of(refused, status, code)
-    assert refused.headers["Retry-After"] == "9"
+    assert int(refused.headers["Retry-After"]) >= 1
     assert ("RateLimit" in refused.headers) == (code == "rate_limited")
 
 
-def test_what_may_still_be_sent_is_said_with_each_new_job(client: FlaskClient, world: World) -> None:
+def test_what_may_still_be_sent_is_said_with_each_new_job(client: FlaskClient, make_client: MakeClient, world: World) -> None:
     assert "RateLimit" not in client.post("/pipeline/jobs", json={"pipeline": "sleep"}).headers
-    world.jobs.rates = [Rate("tenant", 10, left=4, reset=1), Rate("key", 0.5, left=0, reset=2)]
-    for path in ("/pipeline/jobs", "/pipeline/run"):
-        made = client.post(path, json={"pipeline": "sleep"} | ({"timeout": 0} if path.endswith("run") else {}))
-        assert made.headers["RateLimit-Policy"] == '"tenant";q=10;w=1, "key";q=1;w=2'
-        assert made.headers["RateLimit"] == '"tenant";r=4;t=1, "key";r=0;t=2'
+    world.cell.client.set_limits("default", TenantLimits(submit_rate=10))
+    slow = make_client(submit_rate_per_key=0.5)
+    for n, path in enumerate(("/pipeline/jobs", "/pipeline/run"), 1):
+        address = {"REMOTE_ADDR": f"127.0.0.{n}"}
+        made = slow.post(path, json={"pipeline": "sleep"} | ({"timeout": 0} if path.endswith("run") else {}), environ_overrides=address)
+        assert made.headers["RateLimit-Policy"] == '"tenant";q=10;w=1, "address";q=1;w=2'
+        assert re.fullmatch(r'"tenant";r=\d+;t=\d, "address";r=0;t=2', made.headers["RateLimit"])
 
 
 class TestPipelineLimits:
     PATH = "/pipeline/pipelines/sleep/limits"
 
     def test_a_cap_is_set_seen_and_taken_away(self, client: FlaskClient, world: World) -> None:
+        world.store.set_pipeline_cap("sleep", 4, declared=True)
+        world.put(status=JobStatus.RUNNING)
         assert client.get(self.PATH).get_json() == {"max_concurrent": None, "declared": 4, "current": 1}
         assert client.put(self.PATH, json={"max_concurrent": 2}).get_json()["max_concurrent"] == 2
-        row = world.audit.rows[0]
+        row = world.audit[0]
         assert (row.action, row.target, row.detail) == ("pipeline_limits.changed", "sleep", {"max_concurrent": 2})
         assert client.put(self.PATH, json={"max_concurrent": None}).get_json()["max_concurrent"] is None
 

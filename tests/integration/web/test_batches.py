@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.schemas import batches as batch_bodies
 from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .conftest import MakeClient
-from .fakes import World
+from .world import World
 
 URL = "https://example.com/a.mp4"
 GOOD: dict[str, Any] = {"url": URL}
@@ -36,7 +36,7 @@ def test_a_batch_is_made_and_says_where_it_and_its_jobs_are(client: FlaskClient,
         "cancel": f"/pipeline/batches/{batch_id}/cancel",
     }
     assert (body["status"], body["total"], body["counts"]["queued"], body["errors"]) == ("queued", 2, 2, [])
-    assert [world.jobs.jobs[job_id].priority for job_id in body["job_ids"]] == [0, 3]
+    assert [world.record(job_id).priority for job_id in body["job_ids"]] == [0, 3]
     listed = client.get(body["urls"]["jobs"]).get_json()
     assert {job["job_id"] for job in listed["jobs"]} == set(body["job_ids"])
     assert {(job["tenant_id"], job["batch_id"]) for job in listed["jobs"]} == {("acme", batch_id)}
@@ -52,7 +52,7 @@ def test_each_wrong_job_is_named_with_its_path_and_none_is_made(client: FlaskCli
     assert [error["field"] for error in problem["errors"]] == [
         "jobs.1.url", "jobs.2.priority", "jobs.2.tags.0", "jobs.3.metadata.a", "jobs.4.body", "jobs.5.tenant_id",
     ]  # fmt: skip
-    assert world.jobs.jobs == {}
+    assert world.ids() == []
 
 
 def test_partial_leaves_the_wrong_ones_out(client: FlaskClient) -> None:
@@ -119,12 +119,12 @@ def test_an_unknown_batch(client: FlaskClient, method: str, tail: str, batch_id:
 
 def test_cancel_of_a_batch_says_whether_some_still_run(client: FlaskClient, world: World) -> None:
     body = create(client, GOOD, GOOD).get_json()
-    world.jobs.start(body["job_ids"][0])
+    world.start(body["job_ids"][0])
     response = client.post(body["urls"]["cancel"])
     assert response.status_code == 202
     batch_bodies.BulkCancel.model_validate(response.get_json())
     assert response.get_json() == {"dry_run": False, "matched": 2, "cancelled": 1, "stopping": 1, "next_cursor": None}
-    world.jobs.change(body["job_ids"][0], status="cancelled")
+    assert world.store.finish(body["job_ids"][0], 1, JobStatus.COMPLETED) is JobStatus.CANCELLED
     assert client.post(body["urls"]["cancel"]).status_code == 200
 
 
@@ -133,12 +133,12 @@ def test_cancel_by_filter(client: FlaskClient, world: World) -> None:
     body = {"tenant_id": "acme", "tag": "x"}
     dry = client.post("/pipeline/jobs/cancel", json={**body, "dry_run": True}).get_json()
     batch_bodies.BulkCancel.model_validate(dry)
-    assert (dry["dry_run"], dry["matched"], world.jobs.jobs[ids[0]].status) == (True, 1, "queued")
-    assert world.audit.rows == []
+    assert (dry["dry_run"], dry["matched"], world.record(ids[0]).status) == (True, 1, "queued")
+    assert world.audit == []
     done = client.post("/pipeline/jobs/cancel", json=body).get_json()
     assert (done["dry_run"], done["cancelled"]) == (False, 1)
-    assert [world.jobs.jobs[job_id].status for job_id in ids] == ["cancelled", "queued"]
-    assert [(row.action, row.target, row.detail) for row in world.audit.rows] == [
+    assert [world.record(job_id).status for job_id in ids] == ["cancelled", "queued"]
+    assert [(row.action, row.target, row.detail) for row in world.audit] == [
         ("jobs.cancelled", "acme", {"matched": 1, "tenant_id": "acme", "tag": "x"})
     ]
 
@@ -176,6 +176,6 @@ def test_dependencies_are_shown(client: FlaskClient) -> None:
 
 def test_the_store_away_and_the_queue_off(client: FlaskClient, world: World, make_client: MakeClient) -> None:
     problem_of(create(make_client(enable_job_queue=False), GOOD), 404, "feature_disabled")
-    world.jobs.failure = StoreUnavailable()
+    world.lose_store()
     assert problem_of(create(client, GOOD), 503, "store_unavailable")
     assert problem_of(client.get("/pipeline/batches/batch_1_00000000"), 503, "store_unavailable")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import redis
 
 from pipeline_jobs.access.api_keys import ApiKey, Role
-from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access import throttle as failures
 from pipeline_jobs.web.access.key_cache import CACHE_SECONDS, KeyRing
 from pipeline_jobs.web.access.throttle import BURST, SECONDS_EACH, Failures
 
-from .fakes import NOON, FakeKeys
+from .world import World
 
 
 class Clock:
@@ -28,77 +30,80 @@ def clock() -> Clock:
     return Clock()
 
 
-def made(keys: FakeKeys) -> tuple[ApiKey, str]:
-    return keys.create("acme", Role.READ, actor="test")
+def made(world: World) -> tuple[ApiKey, str]:
+    return world.key("acme", Role.READ, last_used_at=int(time.time() * 1000))
 
 
 class TestKeyRing:
-    def test_a_revocation_holds_within_a_second(self, clock: Clock) -> None:
+    def test_a_revocation_holds_within_a_second(self, world: World, clock: Clock) -> None:
         assert CACHE_SECONDS < 1
-        keys = FakeKeys()
-        ring = KeyRing(keys, clock)
-        key, text = made(keys)
+        ring = KeyRing(world.keys, clock)
+        key, text = made(world)
         assert ring.find(text) is not None
-        keys.keys[key.key_id] = replace(key, revoked_at=NOON)
+        world.keys.revoke("acme", key.key_id, actor="test")
         clock.now += CACHE_SECONDS - 0.01
         assert ring.find(text) is not None
         clock.now += 0.01
         assert ring.find(text) is None
         assert not ring.has_seen(text)
 
-    def test_the_age_of_an_answer_counts_from_the_question(self, clock: Clock) -> None:
-        keys = FakeKeys()
-        _, text = made(keys)
+    def test_the_age_of_an_answer_counts_from_the_question(self, world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, text = made(world)
+        asked: list[str] = []
+        get = world.keys.get
 
-        class Slow(FakeKeys):
-            def get(self, key_id: str) -> ApiKey | None:
-                found = keys.get(key_id)
-                clock.now += CACHE_SECONDS
-                return found
+        def slow(key_id: str) -> ApiKey | None:
+            asked.append(key_id)
+            clock.now += CACHE_SECONDS
+            return get(key_id)
 
-        ring = KeyRing(Slow(), clock)
+        monkeypatch.setattr(world.keys, "get", slow)
+        ring = KeyRing(world.keys, clock)
         assert ring.find(text) is not None
         assert ring.find(text) is not None
-        assert keys.asked.count("get") == 2
+        assert len(asked) == 2
 
-    def test_a_wrong_key_is_not_remembered(self, clock: Clock) -> None:
-        keys = FakeKeys()
-        ring = KeyRing(keys, clock)
-        _, text = made(keys)
+    def test_a_wrong_key_is_not_remembered(self, world: World, clock: Clock) -> None:
+        ring = KeyRing(world.keys, clock)
+        _, text = made(world)
         wrong = text[:-1] + ("a" if text[-1] != "a" else "b")
         assert ring.find(wrong) is None
-        assert ring.find("nonsense") is None
         assert not ring.has_seen(wrong)
-        assert keys.asked.count("get") == 1, "what is not of a key's form must cost the store nothing"
+        world.lose_store()
+        assert ring.find("nonsense") is None, "what is not of a key's form must cost the store nothing"
 
-    def test_the_same_text_is_good_for_the_right_key_only(self, clock: Clock) -> None:
-        keys = FakeKeys()
-        ring = KeyRing(keys, clock)
-        (_, text), (second, _) = made(keys), made(keys)
+    def test_the_same_text_is_good_for_the_right_key_only(self, world: World, clock: Clock) -> None:
+        ring = KeyRing(world.keys, clock)
+        (_, text), (second, _) = made(world), made(world)
         assert ring.find(f"pjk_{second.key_id}_{text.rpartition('_')[2]}") is None
 
-    def test_memory_is_bounded(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_is_bounded(self, world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(keyring, "MAX_REMEMBERED", 3)
-        keys = FakeKeys()
-        ring = KeyRing(keys, clock)
-        texts = [made(keys)[1] for _ in range(5)]
+        ring = KeyRing(world.keys, clock)
+        texts = [made(world)[1] for _ in range(5)]
         assert all(ring.find(text) for text in texts)
         assert [ring.has_seen(text) for text in texts] == [False, False, True, True, True]
 
-    def test_no_text_is_kept(self, clock: Clock) -> None:
-        keys = FakeKeys()
-        ring = KeyRing(keys, clock)
-        _, text = made(keys)
+    def test_no_text_is_kept(self, world: World, clock: Clock) -> None:
+        ring = KeyRing(world.keys, clock)
+        _, text = made(world)
         ring.find(text)
         assert text.split("_", 2)[2] not in repr(vars(ring))
 
-    def test_a_full_store_does_not_shut_out_a_good_key(self, clock: Clock) -> None:
-        class Full(FakeKeys):
-            def touch(self, key_id: str, now_ms: int) -> None:
-                raise StoreUnavailable
+    def test_a_full_store_does_not_shut_out_a_good_key(self, world: World, clock: Clock) -> None:
+        _, text = world.key("acme", Role.READ)
+        with full(world.store.client):
+            assert KeyRing(world.keys, clock).find(text) is not None
 
-        keys = Full()
-        assert KeyRing(keys, clock).find(made(keys)[1]) is not None
+
+@contextmanager
+def full(server: redis.Redis) -> Iterator[None]:
+    """The server takes no more writes."""
+    server.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        server.config_set("maxmemory", 0)
 
 
 class TestFailures:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.access.api_keys import ALL, Role
-from pipeline_jobs.exceptions import JobNotEnded, QueueFull, StoreUnavailable
-from pipeline_jobs.job import Job
+from pipeline_jobs.exceptions import JobNotEnded
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access import key_cache as keyring
@@ -21,10 +20,9 @@ from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.ui import words
 
 from .conftest import MakeClient
-from .fakes import NOON, World
+from .world import NOON, URL, World
 
 UI = "/pipeline/ui"
-URL = "https://media.example/clip.mp4"
 #: What a browser says of a form that was sent from our own page.
 OURS = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 AWAY = {"REMOTE_ADDR": "203.0.113.9"}
@@ -50,12 +48,6 @@ def signed_in(
     browser = Browser(client)
     assert browser.post("/sign-in", key=text).status_code == 303
     return browser
-
-
-def put(world: World, tenant_id: str = "acme", workspace_id: str = "main", **fields: Any) -> Job:
-    number = len(world.jobs.jobs) + 1
-    job = Job(f"job_1735905600_{number:08x}", JobStatus.QUEUED, "sleep", tenant_id, workspace_id, NOON, order=number)
-    return world.jobs.put(job.evolve(**fields))
 
 
 class TestSession:
@@ -106,9 +98,9 @@ class TestSession:
         # As after the 0.9 s for which an answer of the store is remembered.
         monkeypatch.setattr(keyring, "CACHE_SECONDS", 0.0)
         browser = signed_in(client, world)
-        key_id, key = next(iter(world.keys.keys.items()))
+        (key,) = world.keys.list()
         assert browser.get("/jobs").status_code == 200
-        world.keys.keys[key_id] = replace(key, **{end: NOON})
+        world.change_key(key.key_id, **{end: NOON})
         assert browser.get("/jobs").headers["Location"] == f"{UI}/sign-in?next=/pipeline/ui/jobs"
 
     def test_another_key_under_the_same_id_is_not_the_session_s(
@@ -116,8 +108,7 @@ class TestSession:
     ) -> None:
         monkeypatch.setattr(keyring, "CACHE_SECONDS", 0.0)
         browser = signed_in(client, world)
-        key_id, key = next(iter(world.keys.keys.items()))
-        world.keys.keys[key_id] = replace(key, hash="0" * 64)
+        world.change_key(world.keys.list()[0].key_id, hash="0" * 64)
         assert browser.get("").status_code == 303
 
     def test_a_changed_or_foreign_cookie_is_none(self, client: FlaskClient, world: World) -> None:
@@ -214,20 +205,20 @@ class TestOrigin:
     def test_a_form_from_elsewhere_is_refused(self, make_client: MakeClient, world: World, path: str) -> None:
         client = make_client(public_url="https://jobs.example")
         browser = signed_in(client, world, ALL, Role.ADMIN)
-        job = put(world)
+        job = world.put()
         for headers in self.BAD:
             answer = browser.post(path.format(job.job_id), headers=headers, pipeline="sleep", key="x", weight="2")
             assert (answer.status_code, "cross_site" in answer.text) == (403, True), headers
             assert "Set-Cookie" not in answer.headers
-        assert world.jobs.jobs == {job.job_id: job}
-        assert world.tenants.kept == {}
+        assert [world.record(job_id) for job_id in world.ids()] == [job]
+        assert world.cell.client.limits("acme") == TenantLimits()
 
     def test_a_form_of_ours_is_taken(self, make_client: MakeClient, world: World) -> None:
         browser = signed_in(make_client(public_url="https://jobs.example"), world)
         for headers in self.GOOD:
-            job = put(world)
+            job = world.put()
             assert browser.post(f"/jobs/{job.job_id}/cancel", headers=headers).status_code == 303, headers
-            assert world.jobs.jobs[job.job_id].status is JobStatus.CANCELLED
+            assert world.record(job.job_id).status is JobStatus.CANCELLED
 
     def test_over_https_a_form_that_came_by_http_is_refused(self, client: FlaskClient) -> None:
         environ = {"wsgi.url_scheme": "https"}
@@ -241,7 +232,7 @@ class TestOrigin:
 
 class TestWhoSeesWhat:
     def test_a_tenant_sees_its_own(self, client: FlaskClient, world: World) -> None:
-        mine, theirs = put(world), put(world, "other")
+        mine, theirs = world.put(), world.put("other")
         browser = signed_in(client, world)
         for path in ("", "/jobs", "/jobs?status=queued"):
             page = browser.get(path).text
@@ -249,7 +240,7 @@ class TestWhoSeesWhat:
         assert browser.get("/jobs?tenant_id=other").status_code == 403
 
     def test_a_workspace_sees_its_own(self, client: FlaskClient, world: World) -> None:
-        mine, theirs = put(world, workspace_id="blog"), put(world)
+        mine, theirs = world.put(workspace_id="blog"), world.put()
         page = signed_in(client, world, role=Role.READ, workspace_id="blog").get("").text
         assert (mine.job_id in page, theirs.job_id in page) == (True, False)
         assert re.search(r"Queued</dt><dd><a [^>]*>1</a>", page)
@@ -257,20 +248,21 @@ class TestWhoSeesWhat:
     @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel"), ("POST", "/delete")])
     def test_a_foreign_job_is_an_unknown_one_byte_for_byte(self, client: FlaskClient, world: World, method: str, tail: str) -> None:
         signed_in(client, world)
-        job = put(world, "other")
+        job = world.put("other")
 
         def ask() -> TestResponse:
             headers = {**OURS, "X-Request-Id": "same"}
             return client.open(f"{UI}/jobs/{job.job_id}{tail}", method=method, headers=headers, environ_overrides=AWAY)
 
         foreign = ask()
-        assert world.jobs.jobs.pop(job.job_id) == job
+        assert world.record(job.job_id) == job
+        world.remove(job.job_id)
         unknown = ask()
         assert (foreign.status_code, foreign.data, list(foreign.headers)) == (unknown.status_code, unknown.data, list(unknown.headers))
         assert foreign.status_code == 404
 
     def test_a_reader_is_offered_nothing_to_write_and_may_not(self, client: FlaskClient, world: World) -> None:
-        job = put(world)
+        job = world.put()
         browser = signed_in(client, world, role=Role.READ)
         for path in ("", "/jobs", f"/jobs/{job.job_id}"):
             page = browser.get(path).text
@@ -279,11 +271,11 @@ class TestWhoSeesWhat:
         assert browser.get("/submit").status_code == 403
         assert browser.post("/submit", pipeline="sleep").status_code == 403
         assert browser.post(f"/jobs/{job.job_id}/cancel").status_code == 403
-        assert world.jobs.jobs == {job.job_id: job}
+        assert [world.record(job_id) for job_id in world.ids()] == [job]
 
     def test_limits_and_usage_are_for_admins_and_only_those_of_all_change_them(self, client: FlaskClient, world: World) -> None:
-        put(world)
-        world.tenants.kept["acme"] = TenantLimits(max_concurrent=37)
+        world.put()
+        world.cell.client.set_limits("acme", TenantLimits(max_concurrent=37), actor="test")
         assert "data-chart" not in signed_in(client, world, role=Role.SUBMIT).get("").text
         assert Browser(client).get("/tenants/acme").status_code == 403
         admin = signed_in(client, world, role=Role.ADMIN)
@@ -293,8 +285,8 @@ class TestWhoSeesWhat:
         assert admin.post("/tenants/acme/limits", max_concurrent="99").status_code == 403
         root = signed_in(client, world, ALL, Role.ADMIN)
         assert root.post("/tenants/acme/limits", max_concurrent="5", weight="0.5", paused="1").status_code == 303
-        assert world.tenants.kept["acme"] == TenantLimits(max_concurrent=5, weight=0.5, paused=True)
-        assert world.audit.rows[0].action == "limits.changed"
+        assert world.cell.client.limits("acme") == TenantLimits(max_concurrent=5, weight=0.5, paused=True)
+        assert world.audit[0].action == "limits.changed"
         assert 'value="0.5"' in root.get("/tenants/acme").text
 
     @pytest.mark.parametrize(
@@ -307,10 +299,10 @@ class TestWhoSeesWhat:
         assert answer.status_code == 422
         assert f'id="error-{name}"' in answer.text
         assert f'value="{value}"' in answer.text
-        assert world.tenants.kept == {}
+        assert world.cell.client.limits("acme") == TenantLimits()
 
     def test_admins_of_all_choose_a_tenant(self, client: FlaskClient, world: World) -> None:
-        mine, theirs = put(world), put(world, "other")
+        mine, theirs = world.put(), world.put("other")
         root = signed_in(client, world, ALL, Role.ADMIN)
         assert f"{UI}?tenant_id=other" in root.get("").text
         page = root.get("?tenant_id=other").text
@@ -319,7 +311,7 @@ class TestWhoSeesWhat:
         assert root.get("?tenant_id=-bad").status_code == 422
 
     def test_an_admin_of_a_tenant_is_not_told_the_installation_s_defaults(self, client: FlaskClient, world: World) -> None:
-        world.tenants.kept["*"] = TenantLimits(max_queued=123456)
+        world.cell.client.set_limits("*", TenantLimits(max_queued=123456), actor="test")
         assert "123456" not in signed_in(client, world, role=Role.ADMIN).get("/tenants/acme").text
         assert signed_in(client, world, ALL, Role.ADMIN).get("/tenants/*").text.count("123456") == 1
 
@@ -328,7 +320,7 @@ class TestJobs:
     def test_submit_makes_a_job_of_the_key_s_tenant(self, client: FlaskClient, world: World) -> None:
         browser = signed_in(client, world)
         answer = browser.post("/submit", pipeline="media", url=f" {URL} ", quality="1080p", priority="5", tags="a, b,,a", workspace_id="")
-        (job,) = world.jobs.jobs.values()
+        (job,) = map(world.record, world.ids())
         assert answer.headers["Location"] == f"{UI}/jobs/{job.job_id}"
         assert (job.tenant_id, job.workspace_id, job.url, job.quality, job.priority, job.tags) == (
             "acme",
@@ -341,7 +333,7 @@ class TestJobs:
 
     def test_params_are_json(self, client: FlaskClient, world: World) -> None:
         signed_in(client, world).post("/submit", pipeline="sleep", params='{"seconds": 2.5}')
-        (job,) = world.jobs.jobs.values()
+        (job,) = map(world.record, world.ids())
         assert job.params["seconds"] == 2.5
 
     def test_a_form_that_is_sent_twice_makes_one_job(self, client: FlaskClient, world: World) -> None:
@@ -352,7 +344,7 @@ class TestJobs:
         assert first == second
         changed = browser.post("/submit", pipeline="sleep", token=token[1], params='{"steps": 3}')
         assert changed.headers["Location"] != first
-        assert len(world.jobs.jobs) == 2
+        assert len(world.ids()) == 2
 
     @pytest.mark.parametrize(
         ("fields", "name"),
@@ -378,80 +370,82 @@ class TestJobs:
         assert f'id="error-{name}"' in answer.text
         assert 'aria-invalid="true"' in answer.text
         assert ("kept" in answer.text) is ("tags" not in fields)
-        assert world.jobs.jobs == {}
+        assert world.ids() == []
 
     def test_what_is_wrong_with_a_field_that_the_form_has_not_is_told_at_the_top(self, client: FlaskClient, world: World) -> None:
         answer = signed_in(client, world).post("/submit", pipeline="sleep", url=URL)
         assert (answer.status_code, "takes no url" in answer.text) == (422, True)
 
-    @pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable(), 503), (QueueFull(retry_after=7), 429)])
-    def test_a_refused_submit_keeps_the_form(self, client: FlaskClient, world: World, failure: Exception, status: int) -> None:
+    @pytest.mark.parametrize("status", [503, 429])
+    def test_a_refused_submit_keeps_the_form(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+        monkeypatch.setattr(keyring, "CACHE_SECONDS", 3600.0)
         browser = signed_in(client, world)
-        world.jobs.failure = failure
+        assert browser.get("/submit").status_code == 200
+        if status == 429:
+            world.cell.client.set_limits("acme", TenantLimits(max_queued=0))
+        else:
+            world.lose_store()
         answer = browser.post("/submit", pipeline="media", url=URL)
         assert (answer.status_code, URL in answer.text, "Nothing was submitted" in answer.text) == (status, True, True)
 
     def test_a_foreign_tenant_cannot_be_submitted_for(self, client: FlaskClient, world: World) -> None:
         assert signed_in(client, world).post("/submit", pipeline="sleep", tenant_id="other").status_code == 403
-        assert world.jobs.jobs == {}
+        assert world.ids() == []
 
     def test_cancel_and_delete(self, client: FlaskClient, world: World) -> None:
-        browser, job = signed_in(client, world), put(world)
+        browser, job = signed_in(client, world), world.put()
         assert browser.post(f"/jobs/{job.job_id}/delete").status_code == 409
         assert browser.post(f"/jobs/{job.job_id}/cancel").headers["Location"] == f"{UI}/jobs/{job.job_id}"
         assert "cancelled" in browser.get(f"/jobs/{job.job_id}").text
         assert browser.post(f"/jobs/{job.job_id}/delete").headers["Location"] == f"{UI}/jobs"
-        assert world.jobs.jobs == {}
+        assert world.ids() == []
         assert JobNotEnded.code == "job_not_ended"
 
     def test_an_ended_job_is_run_again_once_however_often_the_form_is_sent(self, client: FlaskClient, world: World) -> None:
-        browser, job = signed_in(client, world), put(world)
+        browser, job = signed_in(client, world), world.put()
         assert "Run again" not in browser.get(f"/jobs/{job.job_id}").text
         assert browser.post(f"/jobs/{job.job_id}/retry").status_code == 409
-        world.jobs.complete(job.job_id)
+        world.complete(job.job_id)
         token = re.search(r'/retry"><input type="hidden" name="token" value="([^"]+)"', browser.get(f"/jobs/{job.job_id}").text)
         assert token is not None
         places = [browser.post(f"/jobs/{job.job_id}/retry", token=token[1]).headers["Location"] for _ in range(2)]
-        (made,) = (other for other in world.jobs.jobs.values() if other.job_id != job.job_id)
-        assert places == [f"{UI}/jobs/{made.job_id}"] * 2
-        assert job.job_id in browser.get(f"/jobs/{made.job_id}").text
+        (made,) = (other for other in world.ids() if other != job.job_id)
+        assert places == [f"{UI}/jobs/{made}"] * 2
+        assert job.job_id in browser.get(f"/jobs/{made}").text
 
-    def test_forms_are_held_against_the_same_rates_as_the_api(self, client: FlaskClient, world: World) -> None:
-        browser = signed_in(client, world)
-        browser.post("/submit", pipeline="sleep")
-        sender = world.jobs.senders[-1]
-        assert sender is not None
-        assert sender.principal == f"key:{next(iter(world.keys.keys))}"
+    def test_forms_are_held_against_the_same_rates_as_the_api(self, make_client: MakeClient, world: World) -> None:
+        browser = signed_in(make_client(submit_rate_per_key=0.1), world)
+        assert [browser.post("/submit", pipeline="sleep").status_code for _ in range(2)] == [303, 429]
 
     def test_a_part_is_asked_for_alone_and_ends_with_the_job(self, client: FlaskClient, world: World) -> None:
-        browser, job = signed_in(client, world), put(world)
-        world.jobs.start(job.job_id)
+        browser, job = signed_in(client, world), world.put()
+        world.start(job.job_id)
         running = browser.get(f"/jobs/{job.job_id}", **{"HX-Request": "true"}).text
         assert ("<html" in running, "data-final" in running, 'value="5.0"' in running) == (False, False, True)
-        world.jobs.complete(job.job_id, x=1)
+        world.complete(job.job_id, x=1)
         assert "data-final" in browser.get(f"/jobs/{job.job_id}", **{"HX-Request": "true"}).text
 
     def test_the_page_is_given_a_token_for_this_one_stream(self, client: FlaskClient, world: World) -> None:
-        browser, job = signed_in(client, world, role=Role.READ), put(world)
-        world.events.tell(job, "created", "started")
+        browser, job = signed_in(client, world, role=Role.READ), world.put()
+        world.store.announce("w1", 100, [])
+        world.store.claim(job.job_id, 1, worker="w1", run="r")
         page = browser.get(f"/jobs/{job.job_id}").text
         found = re.search(r'data-events="([^"]+)\?token=([^"&]+)" data-after="2"', page)
         assert found is not None
         assert found[1] == f"/pipeline/jobs/{job.job_id}/events"
-        others = put(world)
+        others = world.put()
         for job_id, status in ((job.job_id, 200), (others.job_id, 404)):
             stream = client.get(f"/pipeline/jobs/{job_id}/events?token={found[2]}", environ_overrides=AWAY)
             assert stream.status_code == status
         assert client.get(f"/pipeline/jobs/{job.job_id}?token={found[2]}", environ_overrides=AWAY).status_code == 401
-        world.jobs.complete(job.job_id)
+        world.complete(job.job_id)
         assert "data-events" not in browser.get(f"/jobs/{job.job_id}").text
-        key_id, key = next(iter(world.keys.keys.items()))
-        assert key_id not in page
+        (key,) = world.keys.list()
+        assert key.key_id not in page
         assert key.hash not in page
 
     def test_pages_follow_the_cursor_with_the_filters(self, client: FlaskClient, world: World) -> None:
-        for _ in range(30):
-            put(world)
+        world.cell.batches.create(NewBatch([NewJob(pipeline="sleep")] * 30, "acme"))
         browser = signed_in(client, world)
         older = re.search(r'href="([^"]+cursor=[^"]+)">Older', browser.get("/jobs?status=queued&tag=").text)
         assert older is not None
@@ -461,7 +455,8 @@ class TestJobs:
         assert browser.get("/jobs?cursor=x").status_code == 422
 
     def test_one_finds_by_workspace_pipeline_or_tag(self, client: FlaskClient, world: World) -> None:
-        job, _ = put(world, workspace_id="blog", tags=("weekly",), pipeline="media"), put(world)
+        weekly = NewJob(pipeline="media", url=URL, tenant_id="acme", workspace_id="blog", tags=("weekly",))
+        job, _ = world.cell.client.submit(weekly), world.put()
         browser = signed_in(client, world)
         for by, value in (("workspace_id", "blog"), ("tag", "weekly"), ("pipeline", "media")):
             for path in (f"/jobs?by={by}&value={value}", f"/jobs?{by}={value}", f"/jobs?by={by}&value={value}&status=queued"):
@@ -470,7 +465,7 @@ class TestJobs:
         assert browser.get("/jobs?by=tag&value=").text.count('<tr id="row-') == 2
 
     def test_a_status_and_what_is_found_by_go_together(self, client: FlaskClient, world: World) -> None:
-        put(world, tags=("weekly",))
+        world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", tags=("weekly",)))
         page = signed_in(client, world).get("/jobs?by=tag&value=weekly&status=queued").text
         links = {link.replace("&amp;", "&") for link in re.findall(r'href="([^"]+)"', page)}
         for status in ("", "failed"):
@@ -478,17 +473,15 @@ class TestJobs:
         assert '<input type="hidden" name="status" value="queued">' in page
         assert page.count('aria-current="true"') == 1
 
-    def test_every_reason_is_said_in_a_sentence(self, client: FlaskClient, world: World) -> None:
-        browser = signed_in(client, world)
+    def test_every_reason_is_said_in_a_sentence(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        browser, job = signed_in(client, world), world.put()
         for reason in Reason:
-            self._is_said(browser, world, reason)
-
-    def _is_said(self, browser: Browser, world: World, reason: Reason) -> None:
-        assert reason in words.REASONS
-        job = put(world, reason=reason.value, queue={"reason": reason.value, "position": 3, "limit": 4, "current": 2, "eta_seconds": 65.0})
-        page = browser.get(f"/jobs/{job.job_id}").text
-        assert words.REASONS[reason].replace("'", "&#39;") in page
-        assert ("Number 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
+            queue = {"reason": reason.value, "position": 3, "limit": 4, "current": 2, "eta_seconds": 65.0}
+            shown = job.evolve(reason=reason.value, queue=queue)
+            monkeypatch.setattr(world.cell.client, "describe", lambda job_id, shown=shown: shown)
+            page = browser.get(f"/jobs/{job.job_id}").text
+            assert words.REASONS[reason].replace("'", "&#39;") in page
+            assert ("Number 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
 
 
 class TestSwitch:
@@ -504,7 +497,7 @@ class TestSwitch:
         assert (answer.status_code, "ENABLE_PIPELINE_JOB_QUEUE" in answer.text) == (404, True)
 
     def test_with_the_store_away_the_page_says_so(self, client: FlaskClient, world: World) -> None:
-        world.jobs.failure = StoreUnavailable("the store cannot be reached")
+        world.lose_store()
         answer = client.get(UI)
         assert (answer.status_code, answer.mimetype, answer.headers["Retry-After"]) == (503, "text/html", "5")
 

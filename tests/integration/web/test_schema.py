@@ -1,7 +1,8 @@
-"""Schemathesis: requests made from the OpenAPI document, good and bad, and every answer held against it. By WSGI, over the fakes."""
+"""Schemathesis: requests made from the OpenAPI document, good and bad, and every answer held against it. By WSGI."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,13 +19,12 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 
-from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.app import create_app
 from tests import contract
+from tests.servers import Server
 
-from .conftest import settings_with
-from .fakes import NOON, World
+from .conftest import fresh_world
+from .world import LateApp, World
 
 #: Left out: `positive_data_acceptance`. What a pipeline takes (its params, its qualities, a url or none) is not in the document.
 CHECKS = [
@@ -38,14 +38,20 @@ CHECKS = [
     use_after_free,
 ]
 
-_world = World.make(settings_with())
-_world.jobs.put(Job("job_1735905600_0000000a", JobStatus.COMPLETED, "media", "acme", "main", NOON, result={"success": True, "data": {}}))
-_app = create_app(_world.parts(), settings_with())
+_late = LateApp()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    for made in fresh_world(server, tmp_path_factory.mktemp("world")):
+        made.put(status=JobStatus.COMPLETED)
+        _late.serve(made)
+        yield made
 
 
 def app_on_loopback(environ: dict[str, Any], start_response: Any) -> Any:
     """Schemathesis calls the app without the other end's address; nobody has a key here, so only loopback is served."""
-    return _app({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
+    return _late.app({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
 
 
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app_on_loopback)
@@ -68,6 +74,6 @@ def test_every_answer_is_as_documented(case: schemathesis.Case[Any]) -> None:
     case.call_and_validate(checks=CHECKS)
 
 
-def test_jobs_were_made_on_the_way() -> None:
-    if len(_world.jobs.jobs) < 2:
+def test_jobs_were_made_on_the_way(world: World) -> None:
+    if len(world.ids()) < 2:
         pytest.fail("no generated request made a job: the document and the code disagree")
