@@ -12,7 +12,7 @@ from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
-from pipeline_jobs.jobs.waits import described
+from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
@@ -187,7 +187,13 @@ class Client:
 
         :raises UnknownJob:
         """
-        return described(self.store, job_id)
+        # Two calls where it waits: one script for both would make the GET of every other job a tenth dearer (Lua copies the record).
+        job = self.store.get(job_id)
+        if job.status is not JobStatus.QUEUED:
+            return job
+        queue = why(self.store, job_id)
+        # Between the two looks it may have started.
+        return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
 
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
         """Change a waiting job's priority (-50..50) or earliest start (Unix milliseconds, 0: now).

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.job import Job
-from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.store import Store
 
 
-def described(store: Store, job_id: str) -> Job:
-    """The record; of a queued job with its reason of now and `queue`. One call. :raises UnknownJob:"""
-    found = store.run("describe", id=job_id)
+def why(store: Store, job_id: str) -> dict[str, Any] | None:
+    """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
+    found = store.run("why", id=job_id)
     if found is None:
-        raise UnknownJob
-    job = Job.from_mapping(mapping(found.record))
-    return job.evolve(queue=_queue(found), reason=found.reason) if found.became == "queued" else job
-
-
-def _queue(found: Any) -> dict[str, Any]:
-    """`{position, reason, limit, current, eta_seconds}` of a reply."""
+        return None
     return {
         "position": int(found.position) or None,
         "reason": found.reason,

@@ -58,7 +58,7 @@ class JobBackend(RedisBackend):
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """A task's meta. A job's has its `record` besides; None: there is no such job, whatever Celery calls its state.
 
-        :param cache: False: as it is now, of a waiting job with why it waits, in one call.
+        :param cache: False: as it is now, of a waiting job with why it waits.
         :raises StoreUnavailable: at once; Celery would try again, for as long as a request may take.
         """
         if cache:

@@ -242,7 +242,7 @@ def test_a_header_that_cannot_be_meant_is_refused(header: str) -> None:
 def test_a_group_of_settings_goes_to_those_who_need_it_only() -> None:
     has = {group: {name for name in NAMES if group in scripts.contract(name).groups} for group in GROUPS}
     assert {"submit", "finish", "progress"} <= has["events"]
-    assert {"submit", "finish", "describe", "set_limits"} <= has["admits"]
+    assert {"submit", "finish", "why", "set_limits"} <= has["admits"]
     assert has["admits"].isdisjoint({"progress", "events", "beat", "schedule_plan"})
 
 

@@ -5,8 +5,8 @@
 --@args highest lowest limit:int budget:int hidden? sizes? statuses? tag? fields:pairs
 --@admits
 --@reply next records*
--- next: where the following page begins, or ''. A record is field, value, ...; `reason` of a job that waits is the one it has now, as `describe`
--- gives it; its position and when it starts are not: those cost too much for a page.
+-- next: where the following page begins, or ''. A record is field, value, ...; `reason` of a job that waits is the one it has now, as `why` gives
+-- it; its position and when it starts are not: those cost too much for a page.
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
 local page, last = {''}, nil

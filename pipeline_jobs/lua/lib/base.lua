@@ -28,15 +28,13 @@ local function load(id)
   return job
 end
 
--- A record as HGETALL gives it, as a table.
-local function table_of(flat)
+-- A whole record as a table.
+local function load_whole(id)
+  local flat = redis.call('HGETALL', K.job(id))
   local record = {}
   for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
   return record
 end
-
--- A whole record as a table.
-local function load_whole(id) return table_of(redis.call('HGETALL', K.job(id))) end
 
 local function count_by(n, ...)
   redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), n)

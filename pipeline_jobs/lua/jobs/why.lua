@@ -1,25 +1,17 @@
 #!lua flags=no-writes
--- A job's record and, of a queued one, why it waits and for how long about.
+-- Why a queued job waits, and for how long about.
 --@args id
 --@admits
---@reply 'record' record
---@reply 'queued' record reason position limit current eta
--- Nothing: there is no such job. record: field, value, ...; one that is damaged is shown as it is.
--- position: this job and those of its tenant that start before it; other tenants are in the estimate only.
+--@reply reason position limit current eta
+-- Nothing: it does not wait. position: this job and those of its tenant that start before it; other tenants are in the estimate only.
 -- limit, current, eta (seconds until it should start) may be ''.
-local record = redis.call('HGETALL', K.job(id))
-if #record == 0 then return {} end
--- Most that are asked for do not wait: those cost a look through the names, and no table.
-local i = 1
-while record[i] and record[i] ~= 'status' do i = i + 2 end
-if record[i + 1] ~= 'queued' then return {'record', record} end
-local job = table_of(record)
-if not (job.tenant_id and job.workspace_id and job.pipeline and job.order) then return {'record', record} end
+local job = load(id)
+if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
 local slots = live_slots()
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
-if not rank then return {'queued', record, job.reason or 'fair_share', '0', '', '', ''} end
+if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 
 -- The workspaces of a tenant take turns: before this one starts, each other one starts about as many, or all it has.
 local ahead = rank
@@ -60,4 +52,4 @@ local function seconds_left()
   if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
   return ms < 1e12 and string.format('%.1f', ms / 1000) or ''
 end
-return {'queued', record, reason, int(ahead + 1), limit, current, seconds_left()}
+return {reason, int(ahead + 1), limit, current, seconds_left()}
