@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline_jobs import cell as cells
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import (
     InvalidInput,
@@ -41,7 +42,6 @@ from pipeline_jobs.schedules.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import StoreGuard
-from pipeline_jobs.store.store import Store, connect
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.stack import ROOT, environment
@@ -710,10 +710,10 @@ class TestMaking:
 
     def test_where_the_broker_is_another_server_the_hints_are_published(self, cell: Settings, clock: pytest.MonkeyPatch) -> None:
         published: list[str] = []
-        base = make_cell(cell)
-        store = Store(connect(cell.redis_url), cell, publish=lambda hints: published.extend(hint.job_id for hint in hints))
-        base.client.store = base.store = store
-        clockwork = Clockwork(base)
+        pipelines = make_cell(cell).client.registry
+        publish = lambda hints: published.extend(hint.job_id for hint in hints)  # noqa: E731
+        base = Cell(cells.Cell.of(cell, publish=publish, pipelines=pipelines))
+        clockwork, store = Clockwork(base), base.store
         store.announce("w1", 3, [])
         made = clockwork.make(MINUTELY)
         (slot,) = clockwork.due(made)
