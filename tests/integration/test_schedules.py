@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_jobs import cell as cells
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import (
     InvalidInput,
@@ -710,13 +709,11 @@ class TestMaking:
 
     def test_where_the_broker_is_another_server_the_hints_are_published(self, cell: Settings, clock: pytest.MonkeyPatch) -> None:
         published: list[str] = []
-        pipelines = make_cell(cell).client.registry
-        publish = lambda hints: published.extend(hint.job_id for hint in hints)  # noqa: E731
-        base = Cell(cells.Cell.of(cell, publish=publish, pipelines=pipelines))
-        clockwork, store = Clockwork(base), base.store
-        store.announce("w1", 3, [])
+        base = make_cell(cell, publish=lambda hints: published.extend(hint.job_id for hint in hints))
+        clockwork = Clockwork(base)
+        base.slots(3)
         made = clockwork.make(MINUTELY)
         (slot,) = clockwork.due(made)
         clockwork.fire()
         assert published == [job_id_of(made.schedule_id, slot)]
-        store.client.close()
+        base.cell.close()
