@@ -34,6 +34,7 @@ FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 BATCHES = "tests/integration/test_batches.py"
+IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 SCRIPTS = "tests/unit/test_scripts.py"
@@ -182,10 +183,13 @@ GUARDS = (
     _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
     # -- tenants
     _lua("lib/accept", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
-    _lua("lib/accept", "a key belongs to one request", "if of ~= fingerprint then return {'differs'} end", "", TENANTS),
+    _lua("lib/accept", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),
     _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
     _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
-    _py("jobs/client", "a key is its sender's own", 'digest(f"{sender.scope if sender else', "digest(f\"{'' if sender else", TENANTS),
+    _py("store/idempotency", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
+    _lua("lib/accept", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
+    _lua("lib/accept", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
+    _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "the present goes back with a clock that was put right", "if now ~= present() then", "if now > present() then", FAIR),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + turn", "now", FAIR),
