@@ -64,6 +64,7 @@ def patterns() -> Iterator[Used]:
                 continue
             assert isinstance(call.args[0], ast.Constant), f"{path}:{call.lineno}: a pattern that is put together cannot be checked here"
             pattern = call.args[0].value
+            assert isinstance(pattern, str | bytes)
             how: How = applied(names.get(id(call))) if verb == "compile" else "fullmatch" if verb == "fullmatch" else "search"
             yield Used(f"{path}:{call.lineno}", pattern, flags_of(call), how)
 
