@@ -6,8 +6,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from functools import cache
-from importlib.metadata import entry_points
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.access_commands import create_key
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.media.pipeline import MEDIA
+from pipeline_jobs.media.pipeline import MEDIA, RESULT
 from pipeline_jobs.operation import metrics
 from pipeline_jobs.pipelines import registry
 from pipeline_jobs.serve import create_api
@@ -265,9 +266,24 @@ def test_every_script_is_called_and_only_those_that_there_are() -> None:
     assert called == set(scripts.places())
 
 
+@pytest.mark.parametrize("file", [file for file in sorted(PACKAGE.rglob("*.py")) if re.search(r"\brun(_each)?\(", file.read_text("utf-8"))])
+def test_a_call_of_a_script_has_the_names_that_the_script_declares(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="run"), args=[ast.Constant(str(script))]) if script in scripts.places():
+                declared = scripts.contract(script)
+                given = [keyword.arg for keyword in node.keywords if keyword.arg not in ("keys", "durably")]
+                assert set(given) - {None} <= set(declared.names), script
+                needed = {one.name for one in declared.fixed if not one.optional} | ({declared.rest.name} if declared.rest else set())
+                assert None in given or needed <= set(given), script
+
+
 # -- pipelines, stages, qualities
 
-BUILT_IN = {point.name: point.value for point in entry_points(group="pipeline_jobs.pipelines") if point.value.startswith("pipeline_jobs.")}
+#: As the package declares them; what is installed may be of yesterday.
+CONFIGURED = ConfigParser(comment_prefixes=("#",))
+CONFIGURED.read(ROOT / "setup.cfg", "utf-8")
+BUILT_IN = dict(re.findall(r"^(\w+) = (\S+)$", CONFIGURED["options.entry_points"]["pipeline_jobs.pipelines"], re.MULTILINE))
 #: Its own proof of life, which is loaded by whoever has a cell.
 CANARY = "pipeline_jobs.operation.canary"
 
@@ -280,6 +296,7 @@ def test_every_pipeline_that_the_package_makes_is_found_by_an_entry_point() -> N
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_pipeline_says_what_it_does_and_is_in_the_documents(name: str) -> None:
+    import_module(BUILT_IN[name])
     pipeline = registry.get(name)
     assert pipeline.description.endswith(".")
     assert re.search(rf"\*\*Pipeline\*\*[^*]*`{name}`", page("glossary.md"))
@@ -297,6 +314,21 @@ def test_every_module_that_is_a_stage_is_in_the_pipeline() -> None:
 def test_a_stage_is_tested_by_itself_and_described(stage: str) -> None:
     assert re.search(rf"from pipeline_jobs\.media import .*\b{stage}\b", text_of(ROOT / "tests/unit/media", "test_*.py"))
     assert re.search(rf"^\| `{stage}` \|", page("api.md"), re.MULTILINE)
+
+
+def given_by(stage: str) -> set[str]:
+    """The keys of what a stage returns."""
+    tree = ast.parse((PACKAGE / f"media/{stage}.py").read_text("utf-8"))
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    given = [node.value for node in ast.walk(run) if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)]
+    return {key.value for one in given for key in one.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+def test_what_a_stage_gives_goes_to_the_client_or_to_a_later_stage(stage: str) -> None:
+    read = set(re.findall(r'data(?:\.get\(|\[)"(\w+)"', text_of(PACKAGE / "media", "*.py")))
+    assert given_by(stage), "what it returns is written as a dict"
+    assert given_by(stage) <= {*RESULT, *read}
 
 
 def test_a_quality_is_one_that_the_stages_understand_and_is_described() -> None:
