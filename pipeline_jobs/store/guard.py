@@ -107,7 +107,7 @@ def _number(memory: Mapping[str, object], name: str) -> int:
 def writes_before_it_answers(store: Store) -> bool:
     """`appendfsync` is `always`: measured to cost nothing at 16 writers, where waiting for `everysec` costs 100 ms each."""
     try:
-        return dict(store.client.config_get("appendfsync")).get("appendfsync") == "always"  # type: ignore[arg-type]
+        return dict(store.client.config_get("appendfsync")).get("appendfsync") == "always"
     except redis.ResponseError:
         # A hosted server that does not tell: wait.
         return False

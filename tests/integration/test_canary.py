@@ -76,8 +76,8 @@ def test_the_api_shows_neither_it_nor_its_pipeline_where_nobody_named_it(jobs: C
     canary.run_once()
     api = create_api(jobs.settings).test_client()
     assert api.get("/pipeline/jobs").json == {"jobs": [], "count": 0, "next_cursor": None}
-    assert [job["pipeline"] for job in api.get(f"/pipeline/jobs?tenant_id={TENANT}").json["jobs"]] == ["canary"]
-    assert "canary" not in {one["name"] for one in api.get("/pipeline/pipelines").json["pipelines"]}
+    assert [job["pipeline"] for job in api.get(f"/pipeline/jobs?tenant_id={TENANT}").get_json()["jobs"]] == ["canary"]
+    assert "canary" not in {one["name"] for one in api.get("/pipeline/pipelines").get_json()["pipelines"]}
     for page in ("/pipeline/ui", "/pipeline/ui/jobs", "/pipeline/ui/submit"):
         text = api.get(page).text
         assert "<h1" in text

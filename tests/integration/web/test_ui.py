@@ -185,7 +185,7 @@ class TestOrigin:
         {"Origin": "http://localhost", "Sec-Fetch-Site": "none"},
         {"Origin": "https://jobs.example"},
     )
-    BAD = (
+    BAD: tuple[dict[str, str], ...] = (
         {},
         {"Origin": "null"},
         {"Origin": ""},
@@ -294,7 +294,7 @@ class TestWhoSeesWhat:
     )
     def test_a_wrong_limit_is_told_at_its_field_and_saves_nothing(self, client: FlaskClient, world: World, bad: dict[str, str]) -> None:
         root = signed_in(client, world, ALL, Role.ADMIN)
-        answer = root.post("/tenants/acme/limits", **bad)
+        answer = root.post("/tenants/acme/limits", headers=None, **bad)
         (name, value), *_ = bad.items()
         assert answer.status_code == 422
         assert f'id="error-{name}"' in answer.text
@@ -365,7 +365,7 @@ class TestJobs:
     def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
         self, client: FlaskClient, world: World, fields: dict[str, str], name: str
     ) -> None:
-        answer = signed_in(client, world).post("/submit", **{"pipeline": "media", "url": URL, "tags": "kept", **fields})
+        answer = signed_in(client, world).post("/submit", headers=None, **{"pipeline": "media", "url": URL, "tags": "kept", **fields})
         assert answer.status_code == 422
         assert f'id="error-{name}"' in answer.text
         assert 'aria-invalid="true"' in answer.text
