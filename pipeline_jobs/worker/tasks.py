@@ -223,7 +223,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     return {
         name: {
-            "task": f"pipeline_jobs.operation.maintenance.{name}",
+            "task": f"pipeline_jobs.maintenance.{name}",
             "schedule": seconds,
             "options": {"queue": MAINTENANCE_QUEUE, "expires": max(seconds, 1.0) * 2},
         }
