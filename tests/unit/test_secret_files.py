@@ -13,7 +13,7 @@ from pipeline_jobs.exceptions import ConfigurationError
 
 DRAW = """
 import pathlib, sys
-from pipeline_jobs.secret_files import kept_secret
+from pipeline_jobs.access.secret_files import kept_secret
 sys.stdin.readline()
 print(kept_secret(pathlib.Path(sys.argv[1])))
 """

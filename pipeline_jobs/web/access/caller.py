@@ -132,7 +132,7 @@ class Caller:
             return named
         if named not in (None, own):
             what = field.removesuffix("_id")
-            raise Refused(403, f"foreign_{what}", f"{field}: your key is of another {what}", field=field)
+            raise Refused(403, f"foreign_{what}", f"{field}: your key belongs to another {what}", field=field)
         return own
 
 

@@ -37,10 +37,14 @@ def install(app: Flask, settings: Settings) -> None:
         environ = request.environ
         host = environ.get("HTTP_HOST")
         if hosts is not None and host is not None and name_of(host) not in hosts:
-            raise Refused(403, "foreign_host", "this API serves its own host only; set PIPELINE_PUBLIC_URL to the address that clients use")
+            raise Refused(
+                403,
+                "foreign_host",
+                "this API accepts requests for its own host only; set PIPELINE_PUBLIC_URL to the address that clients use",
+            )
         site = environ.get("HTTP_SEC_FETCH_SITE")
         if site is not None and site not in _OWN_SITE and environ["REQUEST_METHOD"] not in _READING:
-            raise Refused(403, "cross_site", "a page of another site may not change anything here")
+            raise Refused(403, "cross_site", "write requests from a page of another site are refused")
 
     app.before_request(refuse_strangers)
 
@@ -55,7 +59,7 @@ def refuse_other_origin(settings: Settings) -> None:
         return
     allowed = {request.environ.get("HTTP_HOST", "").lower(), urlsplit(settings.public_url).netloc.lower()} - {""}
     if urlsplit(origin).netloc.lower() not in allowed:
-        raise Refused(403, "cross_site", "a page of another site may not open a WebSocket here")
+        raise Refused(403, "cross_site", "WebSockets from a page of another site are refused")
 
 
 def name_of(host: str) -> str:

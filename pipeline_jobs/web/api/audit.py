@@ -24,15 +24,15 @@ blueprint.before_request(require_queue)
 class AuditRequest(Parameters):
     """Which page."""
 
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most rows on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of rows on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 @blueprint.get(
     "/audit",
     summary="Read the audit log",
-    description="Newest first: keys made and revoked, limits changed, tenants erased; about 50,000 such rows are kept, and about "
-    "10,000 of the daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
+    description="Newest first: keys created and revoked, limits changed, tenants erased. About 50,000 such rows are kept, and about "
+    "10,000 rows of daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
     responses=responses({200: answer("One page.", AuditPage)}, 400, 404, 422, 503),
 )
 @validated

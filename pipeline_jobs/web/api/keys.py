@@ -22,9 +22,7 @@ from pipeline_jobs.web.schemas.requests import Moment, Name
 from pipeline_jobs.web.schemas.tenant_bodies import ApiKey, ApiKeyList, NewApiKey
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint(
-    "keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "Who may use the API."}]
-)
+blueprint = APIBlueprint("keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "API keys."}])
 blueprint.before_request(require_queue)
 
 
@@ -32,14 +30,14 @@ class TenantPath(BaseModel):
     """Whose keys."""
 
     tenant_id: Annotated[str, Field(pattern=rf"^({NAME.pattern}|\*)$")] = Field(
-        description="A tenant; `*` for the keys that are of all tenants.", examples=["acme"]
+        description="A tenant; `*` for the keys for all tenants.", examples=["acme"]
     )
 
 
 class KeyPath(TenantPath):
     """Which key."""
 
-    key_id: str = Field(description="The second part of the key's text.", examples=["0123456789abcdef"])
+    key_id: str = Field(description="The second part of the key.", examples=["0123456789abcdef"])
 
 
 class KeyRequest(BaseModel):
@@ -47,27 +45,31 @@ class KeyRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for, for people.")
+    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="A description for people.")
     role: Literal["admin", "submit", "read"] = Field(
-        description="`read` sees jobs, `submit` makes and ends them too, `admin` makes keys too. An admin key is of a whole tenant."
+        description="`read` can see jobs, `submit` can also create and cancel them, `admin` can also create keys. An admin key is for a "
+        "whole tenant."
     )
-    workspace_id: Name | None = Field(None, description="The only workspace that it reaches. Absent: all of the tenant's.")
-    expires_at: Moment | None = Field(None, description="RFC 3339 date-time from which on it is refused. Absent: never.")
+    workspace_id: Name | None = Field(
+        None, description="The only workspace that the key has access to. Absent: all workspaces of the tenant."
+    )
+    expires_at: Moment | None = Field(None, description="RFC 3339 date-time at which the key expires. Absent: never.")
 
 
 @blueprint.post(
     "/<tenant_id>/keys",
-    summary="Make a key",
-    description="The answer has the key's text (`key`): keep it, nobody can ask for it again. An admin of a tenant makes keys of that "
-    "tenant; an admin of all tenants makes any. The first key is made on the command line: `celery -A celery_app jobs key create`.",
-    responses=responses({201: answer("The key, with its text.", NewApiKey)}, 400, 404, 413, 415, 422, 503),
+    summary="Create a key",
+    description="The answer has the key (`key`): keep it, because it cannot be retrieved again. An admin of a tenant can create keys "
+    "for that tenant; an admin of all tenants can create any key. The first key is created on the command line: `celery -A "
+    "celery_app jobs key create`.",
+    responses=responses({201: answer("The key.", NewApiKey)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def create(path: TenantPath, body: KeyRequest) -> Response:
     who = caller()
     if who.key_id is None:
         # Whoever makes the first key shuts all others out: that takes more than a connection to this port.
-        raise Refused(403, "no_key_yet", "the first key is made on the command line: celery -A celery_app jobs key create")
+        raise Refused(403, "no_key_yet", "the first key must be created on the command line: celery -A celery_app jobs key create")
     key, text = web().parts.keys.create(
         path.tenant_id, Role(body.role), actor=who.actor, name=body.name, workspace_id=body.workspace_id, expires_at=body.expires_at
     )
@@ -77,7 +79,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 @blueprint.get(
     "/<tenant_id>/keys",
     summary="List a tenant's keys",
-    description="Newest first, the revoked and expired ones too; at most 1,000. No secret is shown.",
+    description="Newest first, including revoked and expired keys; at most 1,000. Without the secrets.",
     responses=responses({200: answer("The keys.", ApiKeyList)}, 404, 422, 503),
 )
 @validated
@@ -88,8 +90,8 @@ def list_(path: TenantPath) -> Response:
 @blueprint.delete(
     "/<tenant_id>/keys/<key_id>",
     summary="Revoke a key",
-    description="For good, and everywhere within a second. The key stays listed as revoked. Safe to repeat.",
-    responses=responses({200: answer("The key, revoked.", ApiKey)}, 404, 422, 503),
+    description="Permanent, and effective everywhere within a second. The key stays in the list as revoked. Can be repeated.",
+    responses=responses({200: answer("The revoked key.", ApiKey)}, 404, 422, 503),
 )
 @validated
 def revoke(path: KeyPath) -> Response:

@@ -15,13 +15,13 @@ from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.schemas.bodies import PipelineList
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "What can be run."}])
+blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "Pipelines."}])
 
 
 @blueprint.get(
     "/pipelines",
     summary="List the pipelines",
-    description="Each with its stages, the qualities it takes, and the JSON schema of its `params`.",
+    description="Each with its stages, its qualities and the JSON schema of its `params`.",
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )
 def pipelines() -> Response:

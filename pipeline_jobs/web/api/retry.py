@@ -32,16 +32,16 @@ class RetryRequest(BaseModel):
         None,
         min_length=1,
         max_length=64,
-        description="Run this stage and those after it; of those before it the outputs are used again. Absent: every stage that has "
-        "succeeded is left out, but for the last.",
+        description="Run this stage and all later ones, with the outputs of the earlier ones. Absent: stages that succeeded are "
+        "skipped, except the last.",
     )
 
 
 @blueprint.post(
     "/<job_id>/retry",
-    summary="Run an ended job again",
-    description="Makes a new job with the same input (`retry_of` names the old one, which stays as it is). Stages that succeeded are not "
-    "run again if their outputs are still kept; they are as long as the record of a job that has them.",
+    summary="Retry a job",
+    description="Creates a new job with the same input. `retry_of` names the old job, which does not change. Stages that succeeded are "
+        "not run again if their outputs are still kept; an output is kept as long as the record of a job that has it.",
     responses=responses(
         {201: answer("The new job.", Job, "Location", "ETag", "Retry-After", "Idempotent-Replayed", *RATE_HEADERS)},
         400, 404, 409, 413, 415, 422, 429, 503,

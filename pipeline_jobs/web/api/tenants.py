@@ -32,41 +32,43 @@ class LimitsRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
 
     weight: float | None = Field(
-        None, ge=0.001, le=1000, allow_inf_nan=False, description="Its part of the slots, relative to others' (1)."
+        None, ge=0.001, le=1000, allow_inf_nan=False, description="Share of the slots, relative to other tenants (1)."
     )
-    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Most slots at once.")
-    max_queued: int | None = Field(None, ge=0, le=10**9, description="Most jobs that wait; more are answered 429.")
+    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Maximum number of running jobs.")
+    max_queued: int | None = Field(None, ge=0, le=10**9, description="Maximum number of queued jobs; above it, new jobs get 429.")
     submit_rate: float | None = Field(
-        None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs submitted a second; more are answered 429."
+        None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs submitted per second; above it, new jobs get 429."
     )
-    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs started a second.")
-    paused: bool | None = Field(None, description="Starts nothing; what runs goes on.")
-    max_storage_bytes: int | None = Field(None, ge=0, le=10**15, description="Most bytes kept; at that no new job or upload is taken.")
+    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs started per second.")
+    paused: bool | None = Field(None, description="If true, no job is started; running jobs continue.")
+    max_storage_bytes: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of bytes stored; above it, new jobs and uploads get 429."
+    )
     max_run_seconds: float | None = Field(
         None,
         ge=1,
         le=31_536_000,
         allow_inf_nan=False,
-        description="Longest that a job may run, in seconds, where its pipeline lets it run longer; then it fails, code `run_too_long`.",
+        description="Maximum run time of a job in seconds, if its pipeline permits more; then it fails with the code `run_too_long`.",
     )
 
 
 class UsageRequest(Parameters):
     """How many days."""
 
-    days: Days = Field(DEFAULT_DAYS, description="The last so many days in UTC, today first.")
+    days: Days = Field(DEFAULT_DAYS, description="Number of days in UTC, today first.")
 
 
 class EraseRequest(Parameters):
     """Whether to do it."""
 
-    dry_run: Flag = Field(False, description="`true`: only count what would go.")
+    dry_run: Flag = Field(False, description="`true`: only count what would be deleted.")
 
 
 @blueprint.get(
     "/<tenant_id>/limits",
-    summary="See a tenant's limits",
-    description="Its own; null where it has none and the defaults (tenant `*`) hold.",
+    summary="Get a tenant's limits",
+    description="The tenant's own limits. null: it has none, and the default (tenant `*`) applies.",
     responses=responses({200: answer("The limits.", Limits)}, 400, 404, 422, 503),
 )
 @validated
@@ -77,8 +79,8 @@ def limits(path: TenantPath) -> Response:
 @blueprint.put(
     "/<tenant_id>/limits",
     summary="Set a tenant's limits",
-    description="In the place of those it had. They act on its backlog at once.",
-    responses=responses({200: answer("The limits as they are now.", Limits)}, 400, 404, 413, 415, 422, 503),
+    description="Replaces all limits of the tenant. They apply to its queued jobs immediately.",
+    responses=responses({200: answer("The new limits.", Limits)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
@@ -90,8 +92,8 @@ def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
 
 @blueprint.get(
     "/<tenant_id>/usage",
-    summary="See what a tenant used",
-    description="By day in UTC, today first. Waits are from acceptance to the first start, within an eighth.",
+    summary="Get a tenant's usage",
+    description="By day in UTC, today first. Waiting times are from acceptance to the first start, accurate to an eighth.",
     responses=responses({200: answer("The days.", Usage)}, 400, 404, 422, 503),
 )
 @validated
@@ -103,8 +105,9 @@ def usage(path: TenantPath, query: UsageRequest) -> Response:
 @blueprint.delete(
     "/<tenant_id>",
     summary="Erase a tenant",
-    description="Its jobs, artifacts, figures, limits and keys. Live jobs are asked to end first: ask again until `done` is true.",
-    responses=responses({200: answer("What went, or would go.", Erasure)}, 400, 404, 422, 503),
+    description="Deletes its jobs, artifacts, usage, limits and keys. Jobs that have not ended are cancelled first: repeat the request "
+    "until `done` is true.",
+    responses=responses({200: answer("What was deleted, or would be deleted.", Erasure)}, 400, 404, 422, 503),
 )
 @validated
 def erase(path: TenantPath, query: EraseRequest) -> Response:

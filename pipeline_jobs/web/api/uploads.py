@@ -32,7 +32,7 @@ BUSY_RETRY_SECONDS = 5
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 blueprint = APIBlueprint(
-    "uploads", __name__, url_prefix=_PATH, abp_tags=[{"name": "uploads", "description": "Media of your own, for jobs (tus 1.0)."}]
+    "uploads", __name__, url_prefix=_PATH, abp_tags=[{"name": "uploads", "description": "Uploads of media for jobs (tus 1.0)."}]
 )
 blueprint.before_request(require_queue)
 
@@ -55,28 +55,30 @@ def speak_tus(response: Response) -> Response:
 class UploadScope(Parameters):
     """Whose upload it is."""
 
-    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, else `default`.")
-    workspace_id: Name | None = Field(None, description="Absent: the key's workspace, else `main`. Only its jobs can use the upload.")
+    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, or `default`.")
+    workspace_id: Name | None = Field(
+        None, description="Absent: the key's workspace, or `main`. Only jobs of this workspace can use the upload."
+    )
 
 
 class UploadListRequest(Parameters):
     """Which uploads."""
 
-    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most uploads on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
+    workspace_id: Name | None = Field(None, description="The workspace of the tenant.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of uploads on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 class _TusHeaders(Parameters):
     tus_resumable: str | None = Field(
         None,
         alias="Tus-Resumable",
-        description="The version of tus that you speak; absent is fine.",
+        description="The tus version of the client. Optional.",
         json_schema_extra={"enum": [tus.VERSION]},
     )
     upload_checksum: _Checksum | None = Field(
-        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, the digest of this request's body in Base64.",
+        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, and the digest of this request's body in Base64.",
         examples=["sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="],
     )  # fmt: skip
 
@@ -85,12 +87,15 @@ class BeginHeaders(_TusHeaders):
     """Headers of a request that begins an upload."""
 
     upload_length: _Bytes | None = Field(
-        None, alias="Upload-Length", description="Bytes of the whole upload. Absent: those of this request's body.", examples=["1048576"]
+        None,
+        alias="Upload-Length",
+        description="Size of the whole upload in bytes. Absent: the size of this request's body.",
+        examples=["1048576"],
     )
     upload_metadata: _Metadata | None = Field(
         None,
         alias="Upload-Metadata",
-        description="Pairs of a word and a value in Base64, separated by commas.",
+        description="Pairs of a name and a Base64 value, separated by commas.",
         examples=["filename dGFsay5tcDQ="],
     )
 
@@ -98,14 +103,14 @@ class BeginHeaders(_TusHeaders):
 class AppendHeaders(_TusHeaders):
     """Headers of a request that goes on with one."""
 
-    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Where the bytes of this request begin.", examples=["0"])
+    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Offset of the first byte of this request.", examples=["0"])
 
 
 class TusHeaders(Parameters):
     """Of any request of tus."""
 
     tus_resumable: str | None = Field(
-        None, alias="Tus-Resumable", description="The version of tus that you speak.", json_schema_extra={"enum": [tus.VERSION]}
+        None, alias="Tus-Resumable", description="The tus version of the client.", json_schema_extra={"enum": [tus.VERSION]}
     )
 
 
@@ -117,10 +122,10 @@ class UploadPath(BaseModel):
 
 @blueprint.post(
     "",
-    summary="Begin an upload",
-    description="By tus (`Upload-Length`, then PATCH), or whole in this one request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
-    f"{tus.CONTENT_TYPE}'`. A request that breaks off leaves what came; ask for the offset and go on. The upload's whole length counts "
-    "for the tenant's `max_storage_bytes`.",
+    summary="Start an upload",
+    description="With tus (`Upload-Length`, then PATCH), or as a whole in this request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
+    f"{tus.CONTENT_TYPE}'`. If a request is interrupted, the bytes that arrived are kept: get the offset and continue. The upload's full "
+    "length counts towards the tenant's `max_storage_bytes`.",
     request_body=_BYTES,
     responses=responses(
         {201: answer("The upload.", Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
@@ -133,9 +138,7 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     metadata, checksum = tus.metadata(header.upload_metadata), tus.checksum(header.upload_checksum)
     body = _Body(request.environ)
     if header.upload_length is None and not body.length:
-        raise Refused(
-            400, "malformed_header", "Upload-Length: is required, unless the whole upload is in this request", field="Upload-Length"
-        )
+        raise Refused(400, "malformed_header", "Upload-Length: required, unless the whole upload is in this request", field="Upload-Length")
     length = tus.number("Upload-Length", header.upload_length) if header.upload_length is not None else body.length or 0
     if body.comes:
         body.check_type()
@@ -153,23 +156,23 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
 @blueprint.get(
     "",
     summary="List uploads",
-    description="Of a tenant, newest first: those that are not complete too. With one workspace (a parameter, or the key's) a page may "
-    "hold fewer than `limit` and still have a next one.",
+    description="The uploads of a tenant, newest first, including incomplete ones. With a workspace (the parameter's, or the key's) a "
+    "page may hold fewer than `limit` uploads and still have a next page.",
     responses=responses({200: answer("One page.", UploadList, "Tus-Resumable")}, 400, 404, 422, 503),
 )
 @validated
 def list_(query: UploadListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
+        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
     page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
     return page_reply("uploads", page.uploads, Record.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
     "/<upload_id>",
-    summary="See an upload",
-    description="HEAD gives the same headers: `Upload-Offset` is where to go on.",
+    summary="Get an upload",
+    description="HEAD returns the same headers: `Upload-Offset` is where to continue.",
     responses=responses(
         {200: answer("The upload.", Upload, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")}, 404, 412, 503
     ),
@@ -183,9 +186,10 @@ def get(path: UploadPath, header: TusHeaders) -> Response:
 
 @blueprint.patch(
     "/<upload_id>",
-    summary="Go on with an upload",
-    description="Append this request's body at `Upload-Offset`. 409: the upload is elsewhere (the answer's `Upload-Offset` says where). "
-    "423: another request writes it now. What came before a request broke off is kept, unless it has a checksum.",
+    summary="Continue an upload",
+    description="Appends this request's body at `Upload-Offset`. 409: the upload is at another offset, which `Upload-Offset` in the "
+        "answer gives. 423: another request is writing to it. If a request is interrupted, the bytes that arrived are kept, "
+        "unless it has a checksum.",
     request_body=_BYTES,
     responses=responses(
         {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
@@ -210,9 +214,9 @@ def append(path: UploadPath, header: AppendHeaders) -> Response:
 
 @blueprint.delete(
     "/<upload_id>",
-    summary="Remove an upload",
-    description="409 while a job that has not ended needs it.",
-    responses=responses({204: answer("It is gone.", None, "Tus-Resumable")}, 404, 409, 412, 503),
+    summary="Delete an upload",
+    description="409 while a job that has not ended needs the upload.",
+    responses=responses({204: answer("It was deleted.", None, "Tus-Resumable")}, 404, 409, 412, 503),
 )
 @validated
 def delete(path: UploadPath, header: TusHeaders) -> Response:
@@ -238,23 +242,29 @@ def _append(upload: Record, offset: int, body: _Body, checksum: Checksum | None)
     here = web()
     with here.waiting.place() as admitted:
         if not admitted:
-            raise Refused(503, "busy", "too many long requests are being served", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+            raise Refused(503, "busy", "too many long requests are in progress", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
             return here.parts.uploads.write(upload, offset, body.read, checksum)
         except Interrupted:
             if body.late:
                 raise Refused(
-                    408, "too_slow", "body: it came too slowly; what came is kept: ask for the offset and go on", field="body"
+                    408,
+                    "too_slow",
+                    "body: it arrived too slowly; the bytes that arrived are kept: get the offset and continue",
+                    field="body",
                 ) from None
             raise Refused(
-                400, "incomplete_body", "body: it ended too early; what came is kept: ask for the offset and go on", field="body"
+                400,
+                "incomplete_body",
+                "body: it ended too early; the bytes that arrived are kept: get the offset and continue",
+                field="body",
             ) from None
         except ChecksumMismatch as error:
             raise Refused(tus.CHECKSUM_MISMATCH, error.code, error.message, field="Upload-Checksum") from None
 
 
 def _too_much(length: int) -> Refused:
-    return Refused(413, "upload_too_large", f"body: it goes beyond the upload's length of {length} bytes", field="body")
+    return Refused(413, "upload_too_large", f"body: it exceeds the upload's length of {length} bytes", field="body")
 
 
 class _Body:

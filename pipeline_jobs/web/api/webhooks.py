@@ -24,7 +24,7 @@ from pipeline_jobs.webhooks.targets import MAX_URL
 _PATH = "/pipeline/webhook-endpoints"
 
 blueprint = APIBlueprint(
-    "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Signed callbacks, and what came of them."}]
+    "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Webhook endpoints and deliveries."}]
 )
 blueprint.before_request(require_queue)
 
@@ -45,10 +45,12 @@ class EndpointRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose events. Absent: the key's tenant.")
-    url: Target = Field(description="https, a public address, no user name or password.", examples=["https://hooks.example/pipeline"])
-    events: Events = Field(default_factory=list, description="Types of events that it wants. Absent or empty: all.")
-    description: Description = Field("", description="What it is for, for people.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant whose events are sent. Absent: the key's tenant.")
+    url: Target = Field(
+        description="An https URL with a public address, without a user name or password.", examples=["https://hooks.example/pipeline"]
+    )
+    events: Events = Field(default_factory=list, description="Types of events to send. Absent or empty: all.")
+    description: Description = Field("", description="A description for people.")
 
 
 class EndpointChange(BaseModel):
@@ -56,18 +58,20 @@ class EndpointChange(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    url: Target | None = Field(None, description="Acts on what waits to be sent, too.")
-    events: Events | None = Field(None, description="Types of events; empty: all.")
+    url: Target | None = Field(None, description="Applies to waiting messages, too.")
+    events: Events | None = Field(None, description="Types of events to send; empty: all.")
     description: Description | None = None
-    enabled: bool | None = Field(None, description="Disabled, it gets nothing, and what waits for it is dead when its turn comes.")
+    enabled: bool | None = Field(
+        None, description="A disabled endpoint gets nothing, and its waiting messages become dead when they are due."
+    )
 
 
 class EndpointListRequest(Parameters):
     """Whose endpoints."""
 
-    tenant_id: Name | None = Field(None, description="Those of this tenant. Absent: of the key's; with a key of all tenants all there are.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most endpoints on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    tenant_id: Name | None = Field(None, description="The tenant. Absent: the key's tenant, or all tenants with a key for all tenants.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of endpoints on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 def own(endpoint_id: str) -> Endpoint:
@@ -88,9 +92,9 @@ def _record(action: str, endpoint: Endpoint) -> None:
 
 @blueprint.post(
     "",
-    summary="Make a webhook endpoint",
-    description="From now on the tenant's events are sent there. The answer has its `secret`, by which the receiver checks signatures: "
-    "keep it, nobody can ask for it again.",
+    summary="Create a webhook endpoint",
+    description="From now on the tenant's events are sent to it. The answer has its `secret`, with which the receiver verifies "
+    "signatures: keep it, because it cannot be retrieved again.",
     responses=responses({201: answer("The endpoint, with its secret.", NewWebhookEndpoint, "Location")}, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -104,7 +108,7 @@ def create(body: EndpointRequest) -> Response:
 @blueprint.get(
     "",
     summary="List webhook endpoints",
-    description="Newest first. No secret is shown.",
+    description="Newest first. Without the secrets.",
     responses=responses({200: answer("One page.", WebhookEndpointList)}, 400, 404, 422, 503),
 )
 @validated
@@ -115,7 +119,7 @@ def list_(query: EndpointListRequest) -> Response:
 
 @blueprint.get(
     "/<endpoint_id>",
-    summary="See a webhook endpoint",
+    summary="Get a webhook endpoint",
     description="Without its secret.",
     responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 404, 503),
 )
@@ -127,7 +131,7 @@ def get(path: EndpointPath) -> Response:
 @blueprint.patch(
     "/<endpoint_id>",
     summary="Change a webhook endpoint",
-    description="One that answered 410 is disabled; `enabled: true` lets it get events again.",
+    description="An endpoint that answered 410 is disabled; `enabled: true` enables it again.",
     responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -141,8 +145,8 @@ def change(path: EndpointPath, body: EndpointChange) -> Response:
 @blueprint.delete(
     "/<endpoint_id>",
     summary="Delete a webhook endpoint",
-    description="What waits to be sent to it is dead when its turn comes.",
-    responses=responses({200: answer("It is gone.", WebhookRemoval)}, 404, 503),
+    description="Its waiting messages become dead when they are due.",
+    responses=responses({200: answer("It was deleted.", WebhookRemoval)}, 404, 503),
 )
 @validated
 def delete(path: EndpointPath) -> Response:
@@ -154,8 +158,9 @@ def delete(path: EndpointPath) -> Response:
 
 @blueprint.post(
     "/<endpoint_id>/rotate",
-    summary="Give a webhook endpoint a new secret",
-    description="The answer has it, this once. Until `old_secret_until` each message has two signatures, by the new and by the old secret.",
+    summary="Rotate a webhook endpoint's secret",
+    description="Only this answer has the new secret. Until `old_secret_until` each message has two signatures, with the new and the "
+    "old secret.",
     responses=responses({200: answer("The endpoint, with its new secret.", NewWebhookEndpoint)}, 404, 503),
 )
 @validated
@@ -168,8 +173,9 @@ def rotate(path: EndpointPath) -> Response:
 @blueprint.post(
     "/<endpoint_id>/test",
     summary="Send a webhook endpoint a test event",
-    description="An event `endpoint.test`, whatever types it wants. Look at `GET /pipeline/deliveries/{delivery_id}` for what came of it.",
-    responses=responses({202: answer("The delivery, which will be tried at once.", Delivery, "Location")}, 404, 409, 503),
+    description="Sends an event `endpoint.test`, whatever types the endpoint has. `GET /pipeline/deliveries/{delivery_id}` shows the "
+    "result.",
+    responses=responses({202: answer("The delivery, which will be sent immediately.", Delivery, "Location")}, 404, 409, 503),
 )
 @validated
 def test(path: EndpointPath) -> Response:

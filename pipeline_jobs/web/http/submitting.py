@@ -66,5 +66,5 @@ def _made(route: str, key: str | None, make: Callable[[Sender], Job]) -> tuple[J
         try:
             return parts.results(known.job_id).record(), {REPLAYED: "true"}
         except UnknownJob:
-            raise Refused(409, "job_gone", "the job that this Idempotency-Key made was removed since") from None
+            raise Refused(409, "job_gone", "the job that was created with this Idempotency-Key has been deleted") from None
     return job, rate_headers(sender.rates)

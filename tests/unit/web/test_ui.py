@@ -154,7 +154,7 @@ class TestSession:
         assert client.get(UI).status_code == 200
         assert client.get(UI + "/sign-in").headers["Location"] == UI
         away = client.get(UI, environ_overrides=AWAY)
-        assert (away.status_code, "no API key has been made" in away.text) == (403, True)
+        assert (away.status_code, "no API key has been created" in away.text) == (403, True)
 
     def test_a_part_of_a_page_sends_the_page_to_the_sign_in(self, client: FlaskClient, world: World) -> None:
         world.keys.create("acme", Role.READ, actor="test")
