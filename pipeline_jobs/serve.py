@@ -154,7 +154,7 @@ def _access(keys: KeyStore, settings: Settings) -> dict[str, object]:
         asked = settings.require_keys or keys.required()
     except StoreUnavailable:
         return {"ok": True, "reason": None}
-    return {"ok": True, "reason": None if asked else "no API key has been made: this machine only is served", "keys_required": asked}
+    return {"ok": True, "reason": None if asked else "no API key has been created: only this machine is served", "keys_required": asked}
 
 
 def _broker(celery: Celery) -> str | None:

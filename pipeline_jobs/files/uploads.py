@@ -175,7 +175,7 @@ class Uploads:
         if reply[0] == "many":
             raise TooManyUploads(retry_after=FULL_RETRY_SECONDS)
         if reply[0] == "storage":
-            raise StorageFull("with this upload the tenant would keep more bytes than it may", retry_after=FULL_RETRY_SECONDS)
+            raise StorageFull("with this upload the tenant would exceed its storage limit", retry_after=FULL_RETRY_SECONDS)
         created, expires = int(reply[1]), int(reply[2])
         return Upload(upload_id, tenant_id, workspace_id, length, 0, created, expires, None if length else created, metadata or {})
 
@@ -279,7 +279,7 @@ class Uploads:
                 with self._artifacts().open(f"{folder}/{name}") as file:
                     yield file.read()
             except FileNotFoundError:
-                raise SourceNotFound("the upload was removed") from None
+                raise SourceNotFound("the upload was deleted") from None
             except OSError as error:
                 raise SourceUnavailable("the upload cannot be read now") from error
 
@@ -315,7 +315,7 @@ class _Writer:
         self._lock()
         try:
             if self._count_parts() >= MAX_PARTS:
-                raise InvalidInput(f"the upload has {MAX_PARTS} parts: begin a new one and send larger pieces", field="body")
+                raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
             for data in self._pieces(read):
                 if digest is not None:
@@ -343,7 +343,7 @@ class _Writer:
                 self._interrupted = error
                 piece = b""
             if piece and not left:
-                raise UploadTooLarge(f"more came than the upload's length of {self._upload.length} bytes")
+                raise UploadTooLarge(f"the body exceeds the upload's length of {self._upload.length} bytes")
             buffer += piece
             if not piece or len(buffer) >= PART_BYTES:
                 yield bytes(buffer)
@@ -362,7 +362,7 @@ class _Writer:
         except DiskFull:
             raise
         except PublishError as error:
-            raise StoreUnavailable("the store of artifacts cannot take the upload now") from error
+            raise StoreUnavailable("the artifact store cannot store the upload now") from error
         self._stored += len(data)
         self._waiting.append(name)
 

@@ -105,7 +105,7 @@ class Client:
         if pipeline.needs_url:
             check_url(new.url)
         elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
         if new.quality is None:
             return pipeline, pipeline.qualities[0] if pipeline.qualities else None
         if new.quality not in pipeline.qualities:

@@ -75,7 +75,7 @@ def _canary(store: Store, settings: Settings) -> str | None:
 def _beat(store: Store, settings: Settings) -> str | None:
     last = store.client.get(store.keys("heartbeat", "rescue"))
     if last is None:
-        return "maintenance has not run yet: are beat and the maintenance worker up?"
+        return "maintenance has not run yet: are beat and the maintenance worker running?"
     age = time.time() - int(last) / 1000  # type: ignore[arg-type]
     if age > max(LATE * settings.rescue_seconds, 10):
         return f"maintenance last ran {age:.0f} s ago: are beat and the maintenance worker up?"

@@ -31,8 +31,8 @@ from pipeline_jobs.store.wire import Stored, Wire
 DISK_MS = 5_000
 #: Longest message of a stage that is kept, in characters.
 MAX_MESSAGE = 500
-WORKER_LOST = "the worker process died while it ran the job"
-EXPIRED = "the job did not start before its ttl_seconds had passed"
+WORKER_LOST = "the worker process died while it was running the job"
+EXPIRED = "the job did not start within its ttl_seconds"
 
 
 @dataclass(frozen=True, slots=True)
