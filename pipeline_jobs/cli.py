@@ -49,7 +49,7 @@ def _parts(context: click.Context) -> Any:
     """The parts of the app that `-A` names."""
     parts = getattr(getattr(context.obj, "app", None), "jobs", None)
     if parts is None:
-        raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
+        raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
     return parts
 
 
@@ -59,13 +59,13 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
         return None
     number, unit = value[:-1], value[-1:]
     if not (number.isascii() and number.isdecimal() and len(number) < 7) or unit not in _UNITS or int(number) == 0:
-        raise click.BadParameter("a number above 0 with s, m, h or d, such as 90d")
+        raise click.BadParameter("must be a number above 0 with s, m, h or d, such as 90d")
     return int((time.time() + int(number) * _UNITS[unit]) * 1000)
 
 
 def _tenant_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--all-tenants", is_flag=True, help="Of all tenants.")(command)
-    return click.option("--tenant", metavar="TENANT", help="Of this tenant.")(command)
+    command = click.option("--all-tenants", is_flag=True, help="For all tenants.")(command)
+    return click.option("--tenant", metavar="TENANT", help="For this tenant.")(command)
 
 
 def _table(rows: Sequence[Sequence[str | None]], titles: Sequence[str]) -> None:
@@ -113,7 +113,12 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
         options = (
             click.option("--tenant", metavar="TENANT", help="Jobs of this tenant."),
             click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
-            click.option("--status", multiple=True, type=click.Choice([one.value for one in statuses]), help="May be repeated."),
+            click.option(
+                "--status",
+                multiple=True,
+                type=click.Choice([one.value for one in statuses]),
+                help="Jobs with this status; can be given more than once.",
+            ),
             click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
             click.option("--tag", metavar="TAG", help="Jobs with this tag."),
             click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch."),
@@ -128,7 +133,7 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
 @jobs.command("list")
 @_filters(JobStatus)
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Whole records.")
+@click.option("--json", "as_json", is_flag=True, help="Print whole records as JSON.")
 @click.pass_context
 def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
@@ -154,10 +159,10 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
 @jobs.command("cancel")
 @click.argument("job_id", required=False)
 @_filters((JobStatus.QUEUED, JobStatus.RUNNING))
-@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--dry-run", is_flag=True, help="Only count the jobs.")
 @click.pass_context
 def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
-    """Cancel a job, or all live ones that match the filters."""
+    """Cancel a job, or all queued and running jobs that match the filters."""
     client = _client(context)
     if (job_id is None) is (query == JobQuery()):
         raise click.UsageError("give either a JOB_ID or filters")
@@ -186,10 +191,10 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 
 @jobs.command("retry")
 @click.argument("job_id")
-@click.option("--from-stage", metavar="STAGE", help="Run this stage and those after it; default: what has not succeeded.")
+@click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
 @click.pass_context
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
-    """Run an ended job again: prints the id of the new one."""
+    """Retry a job that has ended; prints the id of the new job."""
     with _errors():
         made: Job = _client(context).retry(job_id, from_stage=from_stage)
         # First the id: without it, whoever cannot write the row would retry once more.
@@ -208,9 +213,9 @@ def batch() -> None:
 
 @batch.command("list")
 @click.option("--tenant", metavar="TENANT", help="Batches of this tenant.")
-@click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; with --tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; requires --tenant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API as JSON.")
 @click.pass_context
 def list_batches(context: click.Context, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
     """List batches, newest first."""
@@ -251,7 +256,7 @@ def cancel_batch(context: click.Context, batch_id: str) -> None:
 
 @jobs.command("audit")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=25, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API as JSON.")
 @click.pass_context
 def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
@@ -269,13 +274,13 @@ def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
 
 @jobs.group("schedules")
 def schedules() -> None:
-    """Schedules: jobs by the clock."""
+    """Schedules: jobs that are created at regular times."""
 
 
 @schedules.command("list")
 @click.option("--tenant", metavar="TENANT", help="Schedules of this tenant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API as JSON.")
 @click.pass_context
 def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
@@ -298,7 +303,7 @@ def list_schedules(context: click.Context, tenant: str | None, limit: int, as_js
 @click.argument("schedule_id")
 @click.pass_context
 def pause_schedule(context: click.Context, schedule_id: str) -> None:
-    """Fire nothing until it is resumed; slots that wait are skipped."""
+    """Pause a schedule: nothing is fired until it is resumed, and waiting slots are skipped."""
     with _errors():
         _note_schedule(context, "paused", Scheduler(_client(context)).pause(schedule_id))
     click.echo(f"Schedule {schedule_id} is paused.")
@@ -308,7 +313,7 @@ def pause_schedule(context: click.Context, schedule_id: str) -> None:
 @click.argument("schedule_id")
 @click.pass_context
 def resume_schedule(context: click.Context, schedule_id: str) -> None:
-    """Go on with the first slot from now on."""
+    """Resume a schedule: it continues with the first slot from now on."""
     with _errors():
         resumed = Scheduler(_client(context)).resume(schedule_id)
         _note_schedule(context, "resumed", resumed)
@@ -319,7 +324,7 @@ def resume_schedule(context: click.Context, schedule_id: str) -> None:
 @click.argument("schedule_id")
 @click.pass_context
 def run_schedule(context: click.Context, schedule_id: str) -> None:
-    """Make its job now, paused or not, and print the job's id."""
+    """Create the schedule's job now, even if it is paused, and print the job's id."""
     with _errors():
         scheduler = Scheduler(_client(context))
         job = scheduler.run_now(schedule_id)
@@ -334,10 +339,10 @@ def _note_schedule(context: click.Context, action: str, schedule: Schedule, **de
 
 @jobs.command()
 @click.argument("job_id", required=False)
-@click.option("--tenant", metavar="TENANT", help="Of this tenant, instead of one job's.")
-@click.option("--status", type=click.Choice(STATUSES), help="With --tenant: only those in this state.")
+@click.option("--tenant", metavar="TENANT", help="Deliveries of this tenant, instead of those of a job.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only deliveries with this status; requires --tenant.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API as JSON.")
 @click.pass_context
 def deliveries(context: click.Context, job_id: str | None, tenant: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """Show the webhooks of a job, or of a tenant, newest first."""
@@ -358,7 +363,7 @@ def deliveries(context: click.Context, job_id: str | None, tenant: str | None, s
 @click.argument("delivery_id")
 @click.pass_context
 def redeliver(context: click.Context, delivery_id: str) -> None:
-    """Send a webhook again now, with the same webhook-id and all its tries anew."""
+    """Send a webhook again now, with the same webhook-id and a new series of retries."""
     with _errors():
         row = _parts(context).webhooks.ledger.redeliver(delivery_id)
         _note(context, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
@@ -367,11 +372,13 @@ def redeliver(context: click.Context, delivery_id: str) -> None:
 
 @jobs.command()
 @click.argument("name", metavar="PIPELINE")
-@click.option("--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Most of its jobs at once, over all workers.")
-@click.option("--declared", is_flag=True, help="As many as the pipeline itself says.")
+@click.option(
+    "--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Maximum number of its running jobs, over all workers."
+)
+@click.option("--declared", is_flag=True, help="Restore the number that the pipeline declares.")
 @click.pass_context
 def pipeline(context: click.Context, name: str, max_concurrent: int | None, declared: bool) -> None:
-    """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
+    """Show or set how many jobs of a pipeline run at once. A change applies to queued jobs immediately."""
     if declared and max_concurrent is not None:
         raise click.UsageError("give either --max-concurrent or --declared")
     client = _client(context)
@@ -392,17 +399,20 @@ def key() -> None:
 
 @key.command("create")
 @_tenant_options
-@click.option("--workspace", metavar="WORKSPACE", help="Only this workspace of the tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Restrict the key to this workspace of the tenant.")
 @click.option(
-    "--role", type=click.Choice([role.value for role in Role]), required=True, help="read: see; submit: make and end; admin: keys."
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    required=True,
+    help="read: see jobs; submit: also create and cancel jobs; admin: also manage keys.",
 )
-@click.option("--name", default="", help="What it is for.")
-@click.option("--expires-in", callback=_duration, metavar="90d", help="Refused from then on: a number with s, m, h or d.")
+@click.option("--name", default="", help="A description of the key.")
+@click.option("--expires-in", callback=_duration, metavar="90d", help="When the key expires: a number with s, m, h or d.")
 @click.pass_context
 def create_key(
     context: click.Context, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None
 ) -> None:
-    """Make a key and print its text, alone on standard output. It is shown this once.
+    """Create a key and print it, as the only text on standard output. It is shown only once.
 
     With the first key the API begins to ask for keys.
     """
@@ -417,10 +427,10 @@ def create_key(
 
 @key.command("list")
 @_tenant_options
-@click.option("--json", "as_json", is_flag=True, help="As the API shows it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer of the API as JSON.")
 @click.pass_context
 def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_json: bool) -> None:
-    """List keys, newest first: all there are, or a tenant's. No secret is shown."""
+    """List all keys, or those of a tenant, newest first. Without the secrets."""
     tenant_id = _tenant(tenant, all_tenants) if tenant is not None or all_tenants else None
     with _errors():
         found = KeyStore(_client(context).store).list(tenant_id)
@@ -435,7 +445,7 @@ def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_
 @click.argument("key_id")
 @click.pass_context
 def revoke_key(context: click.Context, key_id: str) -> None:
-    """End a key for good, everywhere within a second. KEY_ID is the second part of its text."""
+    """Revoke a key permanently, everywhere within a second. KEY_ID is the second part of the key."""
     with _errors():
         keys = KeyStore(_client(context).store)
         found = keys.get(key_id)
