@@ -44,11 +44,11 @@ class BatchRequest(BaseModel):
         min_length=1, max_length=MAX_JOBS, description="As for `POST /pipeline/jobs`, without `tenant_id` and `workspace_id`."
     )
     tenant_id: Name = Field(DEFAULT_TENANT, description="Whose jobs they are.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
     partial: bool = Field(
         False, description="`true`: leave out the jobs that are not as they must be; else one such job refuses the whole batch."
     )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
     def to_new_jobs(self) -> list[NewJob | WrongJob]:
         check_json(self.metadata, "metadata")
@@ -76,7 +76,7 @@ class BatchListRequest(Parameters):
     tenant_id: Name | None = Field(None, description="Batches of this tenant.")
     workspace_id: Name | None = Field(None, description="Batches of this workspace; with `tenant_id`.")
     limit: Limit = Field(DEFAULT_LIMIT, description="Most batches on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 class BulkCancelRequest(BaseModel):

@@ -119,7 +119,7 @@ class WebhookRequest(BaseModel):
         max_length=MAX_URL, description="https, a public address, no user name or password.", examples=["https://hooks.example/x"]
     )
     events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
-        default_factory=list, max_length=20, description="Only of these. Absent or empty: of any end."
+        default_factory=list, max_length=20, description="The events to send. Absent or empty: every end."
     )
 
 
@@ -131,52 +131,52 @@ class JobFields(BaseModel):
     url: str | None = Field(
         None,
         max_length=MAX_URL,
-        description="The media to work on: http or https, without a user name or password; or the `upload://` address of a complete "
-        "upload of this tenant and workspace. Required by pipelines with `needs_url`.",
+        description="The media to process: an http or https URL without a user name or password, or the `upload://` address of a "
+        "complete upload of this tenant and workspace. Required by pipelines with `needs_url`.",
     )
     quality: str | None = Field(
         None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."
     )
-    pipeline: Name = Field("media", description="What to run: a name from `GET /pipeline/pipelines`.")
+    pipeline: Name = Field("media", description="The pipeline to run: a name from `GET /pipeline/pipelines`.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="The pipeline's own parameters; `GET /pipeline/pipelines` has their JSON schema."
+        default_factory=dict, description="Parameters of the pipeline; `GET /pipeline/pipelines` has their JSON schema."
     )
-    priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its tenant only.")
+    priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Jobs with a higher priority start sooner within a workspace.")
     max_attempts: int | None = Field(
         None,
         ge=1,
         le=MAX_ATTEMPTS,
-        description="How often it may be tried when a stage fails with a retryable error. Absent: the pipeline's own limit.",
+        description="Maximum number of attempts if a stage fails with a retryable error. Absent: the pipeline's own maximum.",
     )
     deadline_seconds: float | None = Field(
         None,
         gt=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="Fail the job, wherever it is, when it has not ended so many seconds from now (code `deadline_exceeded`).",
+        description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
     )
     ttl_seconds: float | None = Field(
         None,
         gt=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="Fail the job when it has not started so many seconds from now (code `expired`).",
+        description="If the job has not started after this many seconds, it fails with the code `expired`.",
     )
     run_at: Moment | None = Field(
-        None, description="RFC 3339 date-time before which it does not start. Absent or past: as soon as it is its turn."
+        None, description="RFC 3339 date-time before which the job does not start. Absent or in the past: it starts as soon as possible."
     )
     depends_on: Annotated[list[JobId], AfterValidator(lambda ids: list(dict.fromkeys(ids)))] = Field(
         default_factory=list,
         max_length=MAX_DEPENDENCIES,
-        description="Jobs of the tenant that must have ended before it may start (`reason` is `dependency` until then).",
+        description="Jobs of the tenant that must end before this job starts (`reason` is `dependency` until then).",
     )
     on_dependency_failure: Literal["fail", "cancel", "run"] = Field(
-        "fail", description="What becomes of it when one of them fails or is cancelled: it fails too, is cancelled, or runs all the same."
+        "fail", description="What happens if one of them fails or is cancelled: this job fails, is cancelled, or runs anyway."
     )
     tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
-        default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
+        default_factory=list, max_length=MAX_TAGS, description="Tags for filtering; duplicates are removed."
     )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
     webhook: WebhookRequest | None = Field(
         None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
@@ -219,8 +219,8 @@ class JobRequest(JobFields):
         },
     )
 
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the job.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
 
 
 class RunRequest(JobRequest):
@@ -230,7 +230,7 @@ class RunRequest(JobRequest):
         None,
         ge=0,
         allow_inf_nan=False,
-        description="Longest to wait, in seconds. Default and cap: PIPELINE_RUN_TIMEOUT_SECONDS (60). 0: do not wait.",
+        description="Maximum time to wait, in seconds. Default and maximum: PIPELINE_RUN_TIMEOUT_SECONDS (60). 0: do not wait.",
     )
 
 
@@ -247,15 +247,15 @@ class ListRequest(Parameters):
     workspace_id: Name | None = Field(None, description="Jobs of workspaces with this name.")
     status: list[StatusWord] = Field(
         default_factory=list,
-        description="Jobs in any of these states: `status=queued,running` or `status=queued&status=running`. `canceled` is `cancelled`.",
+        description="Jobs with one of these: `status=queued,running` or `status=queued&status=running`. `canceled` means `cancelled`.",
     )
     pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
     tag: Word | None = Field(None, description="Jobs with this tag.")
     batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most jobs on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of jobs on the page.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
     def to_query(self) -> JobQuery:
         return JobQuery(
@@ -277,8 +277,8 @@ class ChangeRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    priority: int | None = Field(None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its workspace only.")
-    run_at: Moment | None = Field(None, description="Not before; in the past: as soon as it is its turn.")
+    priority: int | None = Field(None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher priorities start sooner in a workspace.")
+    run_at: Moment | None = Field(None, description="The job does not start before this time. In the past: it starts as soon as possible.")
 
 
 class WaitHeaders(Parameters):
@@ -295,8 +295,8 @@ class IdempotencyHeaders(Parameters):
     idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
-        description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one job. The "
-        "repetition is answered with that job (`Idempotent-Replayed: true`), another request with the same key 422.",
+        description="A unique key for this request, valid for 24 hours in your tenant. Requests with the same key create one job. A "
+        "repeated request gets that job (`Idempotent-Replayed: true`), a different request with the same key gets 422.",
     )
 
 
@@ -306,8 +306,8 @@ class ScheduleHeaders(Parameters):
     idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
-        description="A key of yours for this request, good for 24 hours in your tenant: however often it is sent, it makes one schedule. "
-        "The repetition is answered with that schedule (`Idempotent-Replayed: true`), another request with the same key 422.",
+        description="A unique key for this request, valid for 24 hours in your tenant. Requests with the same key create one schedule. "
+        "A repeated request gets that schedule (`Idempotent-Replayed: true`), a different one with the same key gets 422.",
     )
 
 
@@ -321,8 +321,8 @@ class RunHeaders(Parameters):
     idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None = Field(
         None,
         alias="Idempotency-Key",
-        description="A key of yours for this request, good for 24 hours: however often it is sent, it runs one job. While that runs, a "
-        "repetition is answered 409; afterwards with its result (`Idempotent-Replayed: true`).",
+        description="A unique key for this request, valid for 24 hours. Requests with the same key run one job. Until it has ended, a "
+        "repeated request gets 409; afterwards it gets the result (`Idempotent-Replayed: true`).",
     )
 
 
@@ -344,7 +344,7 @@ class StreamRequest(Parameters):
     """What every stream takes."""
 
     token: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
-        None, description="In the place of a key: a token of `POST /pipeline/events/token` for this stream."
+        None, description="Instead of a key: a token from `POST /pipeline/events/token` for this stream."
     )
 
 
@@ -357,16 +357,16 @@ class SocketRequest(StreamRequest):
 class EventsRequest(SocketRequest):
     """Which events of a job."""
 
-    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
 
 
 class FeedRequest(StreamRequest):
     """Which events of a tenant."""
 
-    tenant_id: Name | None = Field(None, description="Whose. Needed by keys of all tenants only.")
-    workspace_id: Name | None = Field(None, description="Only of jobs of this workspace.")
-    after: FeedPlace | None = Field(None, description="Only what came after this id of the feed; `0-0`: everything that is kept.")
-    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+    tenant_id: Name | None = Field(None, description="The tenant. Required only with a key for all tenants.")
+    workspace_id: Name | None = Field(None, description="Only events of jobs of this workspace.")
+    after: FeedPlace | None = Field(None, description="Only events after this id of the feed; `0-0`: all events that are kept.")
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
 
 
 class EventHeaders(Parameters):
@@ -375,7 +375,7 @@ class EventHeaders(Parameters):
     last_event_id: str | None = Field(
         None,
         alias="Last-Event-ID",
-        description="What a browser sends when it comes back: the `id` of the last event it has. Wins over `after`.",
+        description="Sent by a browser that reconnects: the `id` of the last event that it has. Takes precedence over `after`.",
     )
 
 

@@ -72,7 +72,7 @@ class ScheduleRequest(BaseModel):
     catch_up: Literal["none", "last", "all"] = Field("none", description=_CATCH_UP)
     paused: bool = Field(False, description="Fire nothing until it is resumed.")
     tenant_id: Name = Field(DEFAULT_TENANT, description="Whose schedule and jobs they are.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
     job: JobTemplate = Field(description="The job to make at each slot.")
 
     def to_new(self) -> NewSchedule:
@@ -115,7 +115,7 @@ class ScheduleListRequest(Parameters):
     tenant_id: Name | None = Field(None, description="Schedules of this tenant.")
     workspace_id: Name | None = Field(None, description="Of this workspace of it.")
     limit: Limit = Field(DEFAULT_LIMIT, description="Most schedules on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 class ScheduleView(Parameters):
