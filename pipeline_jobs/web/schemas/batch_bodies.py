@@ -69,7 +69,7 @@ class BatchList(BaseModel):
 
     batches: list[Batch]
     count: int = Field(description="How many batches are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class BulkCancel(BaseModel):

@@ -43,11 +43,9 @@ class BatchRequest(BaseModel):
     jobs: list[Annotated[BatchItem, WrapValidator(_keep_errors)]] = Field(
         min_length=1, max_length=MAX_JOBS, description="As for `POST /pipeline/jobs`, without `tenant_id` and `workspace_id`."
     )
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose jobs they are.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the jobs.")
     workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
-    partial: bool = Field(
-        False, description="`true`: leave out the jobs that are not as they must be; else one such job refuses the whole batch."
-    )
+    partial: bool = Field(False, description="`true`: skip invalid jobs. Otherwise one invalid job refuses the whole batch.")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
     def to_new_jobs(self) -> list[NewJob | WrongJob]:
@@ -74,8 +72,8 @@ class BatchListRequest(Parameters):
     """Which batches."""
 
     tenant_id: Name | None = Field(None, description="Batches of this tenant.")
-    workspace_id: Name | None = Field(None, description="Batches of this workspace; with `tenant_id`.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most batches on the page.")
+    workspace_id: Name | None = Field(None, description="Batches of this workspace; requires `tenant_id`.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of batches on the page.")
     cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
@@ -94,8 +92,8 @@ class BulkCancelRequest(BaseModel):
     batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
-    dry_run: bool = Field(False, description="`true`: only count.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the answer before.")
+    dry_run: bool = Field(False, description="`true`: only count the jobs.")
+    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous answer.")
 
     def to_query(self) -> JobQuery:
         """:raises InvalidInput: it names no filter: a request that says nothing must not cancel everything."""

@@ -17,9 +17,9 @@ class StepResult(BaseModel):
 
     model_config = ConfigDict(title="StepResult")
 
-    success: bool = Field(description="False: the job failed or was cancelled.")
+    success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
-    error: str | None = Field(None, description="Why, when `success` is false.")
+    error: str | None = Field(None, description="The error, if `success` is false.")
 
 
 class ErrorDetail(BaseModel):
@@ -28,7 +28,7 @@ class ErrorDetail(BaseModel):
     code: str = Field(examples=["source_not_found"])
     message: str
     stage: str | None = Field(description="The stage that failed.")
-    retryable: bool = Field(description="The same job may well succeed if it is run again.")
+    retryable: bool = Field(description="Whether the same job may succeed if it is run again.")
 
 
 class Urls(BaseModel):
@@ -41,18 +41,20 @@ class Urls(BaseModel):
 class Queue(BaseModel):
     """Why a job waits."""
 
-    position: int | None = Field(description="This job and those of its tenant that start before it; null: it is not in line yet.")
-    reason: str = Field(description="As `reason` of the job.")
-    limit: float | int | None = Field(description="What is full: slots of the tenant, of the pipeline, or of all workers; a rate a second.")
-    current: int | None = Field(description="How many of them are taken.")
-    eta_seconds: float | None = Field(description="About how long until it starts; null: nothing is known.")
+    position: int | None = Field(description="Number of jobs of its tenant that start before it, plus 1. null: it cannot start yet.")
+    reason: str = Field(description="The same as the job's `reason`.")
+    limit: float | int | None = Field(
+        description="The limit that is reached: slots of the tenant, of the pipeline or of all workers, or a rate per second."
+    )
+    current: int | None = Field(description="How many of them are in use.")
+    eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
 
 
 class JobWebhook(BaseModel):
     """Who is told of a job's end."""
 
     url: str
-    events: list[str] = Field(description="Types of events; empty: all.")
+    events: list[str] = Field(description="Types of events to send; empty: all.")
 
 
 class Job(BaseModel):
@@ -62,7 +64,7 @@ class Job(BaseModel):
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
-    reason: str | None = Field(description="Why it waits, while queued: fair_share, no_worker, dispatched, dependency, retry, ...")
+    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, dispatched, dependency, retry, ...")
     url: str | None
     quality: str | None
     pipeline: str
@@ -70,27 +72,27 @@ class Job(BaseModel):
     tenant_id: str
     workspace_id: str
     priority: int
-    attempt: int = Field(description="0 until a worker first takes it.")
+    attempt: int = Field(description="The number of the attempt; 0 until a worker first starts the job.")
     max_attempts: int
-    stage: str | None = Field(description="The stage that runs now.")
-    progress: float = Field(ge=0, le=100, description="Per cent; never falls within an attempt.")
+    stage: str | None = Field(description="The stage that is running.")
+    progress: float = Field(ge=0, le=100, description="Progress in per cent. It never decreases within an attempt.")
     message: str | None
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
     started_at: str | None
     completed_at: str | None
-    expires_at: str | None = Field(description="When an ended job may be removed.")
-    run_at: str | None = Field(description="It was asked not to start before.")
-    queue: Queue | None = Field(description="On a waiting job that was asked for by its id: why it waits and for how long about.")
-    deadline_at: str | None = Field(description="When it is failed if it has not ended (`deadline_seconds`).")
-    result: StepResult | None = Field(description="Of a completed job.")
-    error: str | None = Field(description="Why it failed.")
+    expires_at: str | None = Field(description="When a job that has ended may be deleted.")
+    run_at: str | None = Field(description="The job does not start before this time.")
+    queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
+    deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
+    result: StepResult | None = Field(description="The result of a completed job.")
+    error: str | None = Field(description="The error of a failed job.")
     error_detail: ErrorDetail | None
-    cancel_requested: bool = Field(description="It will end as cancelled.")
-    retry_of: str | None = Field(description="The job that this one runs again.")
-    batch_id: str | None = Field(description="The batch it came in.")
-    depends_on: list[str] = Field(description="Jobs that must have ended before it may start.")
+    cancel_requested: bool = Field(description="True if the job will end as cancelled.")
+    retry_of: str | None = Field(description="The job that this one is a retry of.")
+    batch_id: str | None = Field(description="The batch of the job.")
+    depends_on: list[str] = Field(description="Jobs that must end before this job starts.")
     on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(
-        description="What becomes of it when one of them does not complete; null: it depends on none."
+        description="What happens if one of them does not complete; null: it depends on no job."
     )
     tags: list[str]
     metadata: dict[str, Any]
@@ -102,8 +104,8 @@ class JobList(BaseModel):
     """One page of jobs, newest first."""
 
     jobs: list[Job]
-    count: int = Field(description="How many jobs are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of jobs on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class Removal(BaseModel):
@@ -111,7 +113,8 @@ class Removal(BaseModel):
 
     job_id: str
     status: Literal["cancelled", "deleted"] = Field(
-        description="`cancelled`: it had not ended, it ends now, its record stays. `deleted`: it had ended, its record is gone."
+        description="`cancelled`: the job had not ended and is cancelled; its record is kept. `deleted`: it had ended; its record is "
+        "deleted."
     )
 
 
@@ -127,11 +130,12 @@ class PipelineInfo(BaseModel):
 
     name: str
     description: str
-    needs_url: bool = Field(description="A job of it must have a `url`.")
-    qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
+    needs_url: bool = Field(description="Whether its jobs must have a `url`.")
+    qualities: list[str] = Field(description="Permitted values of `quality`; the first is the default.")
     max_attempts: int
     max_concurrent: int | None = Field(
-        description="Most of its jobs at once, over all workers, as it declares; null: any number. Its `limits` say what holds."
+        description="Maximum number of its running jobs over all workers, as declared; null: no limit. Its `limits` have the number "
+        "that applies."
     )
     stages: list[StageInfo]
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
@@ -146,9 +150,9 @@ class PipelineList(BaseModel):
 class PipelineLimits(BaseModel):
     """How many jobs of a pipeline run at once, over all workers."""
 
-    max_concurrent: int | None = Field(description="Most, as set here; null: what the pipeline declares holds.")
-    declared: int | None = Field(description="Most, as the pipeline declares; null: any number.")
-    current: int = Field(description="How many are dispatched or run.")
+    max_concurrent: int | None = Field(description="Maximum number of running jobs, as set; null: the declared number applies.")
+    declared: int | None = Field(description="Maximum number of running jobs, as declared by the pipeline; null: no limit.")
+    current: int = Field(description="Number of jobs that are dispatched or running.")
 
 
 class Upload(BaseModel):
@@ -157,15 +161,15 @@ class Upload(BaseModel):
     model_config = ConfigDict(title="Upload")
 
     upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
-    url: str = Field(description="What a job of this tenant and workspace takes as `url`, once the upload is complete.")
+    url: str = Field(description="The `url` for jobs of this tenant and workspace, once the upload is complete.")
     tenant_id: str
     workspace_id: str
-    length: int = Field(description="Bytes of the whole.")
-    offset: int = Field(description="Bytes that are stored.")
+    length: int = Field(description="Size of the whole upload in bytes.")
+    offset: int = Field(description="Number of bytes that are stored.")
     complete: bool
     created_at: str
     completed_at: str | None
-    expires_at: str = Field(description="When it may be removed, if no job that has not ended needs it then.")
+    expires_at: str = Field(description="When the upload expires. It is kept longer while a job that has not ended needs it.")
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 
 
@@ -173,8 +177,8 @@ class UploadList(BaseModel):
     """One page of uploads, newest first."""
 
     uploads: list[Upload]
-    count: int = Field(description="How many are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of items on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class EventData(BaseModel):
@@ -184,11 +188,11 @@ class EventData(BaseModel):
     attempt: int
     stage: str | None
     progress: float = Field(ge=0, le=100)
-    message: str | None = Field(None, description="What the stage said. Of most types.")
-    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="Of job.requeued: why.")
-    changes: dict[str, Any] | None = Field(None, description="Of job.updated: `priority`, `run_at` as they are now.")
-    error: str | None = Field(None, description="Of job.failed: why.")
-    error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
+    message: str | None = Field(None, description="The message of the stage. In most types of events.")
+    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="In job.requeued: the reason.")
+    changes: dict[str, Any] | None = Field(None, description="In job.updated: the new `priority` and `run_at`.")
+    error: str | None = Field(None, description="In job.failed: the error.")
+    error_code: str | None = Field(None, description="In job.failed: the code of the error.")
 
 
 class BatchEventCounts(BaseModel):
@@ -209,11 +213,11 @@ class BatchEventData(BaseModel):
 class Event(BaseModel):
     """Something that happened to a job (or that a batch has ended): the same envelope over SSE, WebSocket, webhooks and here."""
 
-    id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
-    seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
+    id: str = Field(description="`{job_id}.{seq}`: the same wherever the event is delivered.", examples=["job_1704326400_abc12345.3"])
+    seq: int = Field(ge=1, description="The number of the event within the job, from 1 without gaps.")
     type: EventType
-    job_id: str | None = Field(description="null: of batch.completed.")
-    batch_id: str | None = Field(None, description="Of batch.completed only.")
+    job_id: str | None = Field(description="null in batch.completed.")
+    batch_id: str | None = Field(None, description="Only in batch.completed.")
     tenant_id: str
     workspace_id: str
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
@@ -224,26 +228,26 @@ class EventPage(BaseModel):
     """One page of a job's events, oldest first."""
 
     events: list[Event]
-    count: int = Field(description="How many events are on this page.")
-    next_after: int | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
-    reached: int = Field(description="Ask with `after=` later for what came after this page.")
-    complete: bool = Field(description="The job has ended and this page has its last event: nothing will follow.")
+    count: int = Field(description="Number of events on this page.")
+    next_after: int | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: int = Field(description="The `after` to continue with later.")
+    complete: bool = Field(description="True if the job has ended and this page has its last event.")
 
 
 class FeedPage(BaseModel):
     """One page of a tenant's events, in the order in which they happened."""
 
     events: list[Event]
-    count: int = Field(description="How many events are on this page.")
-    next_after: str | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
-    reached: str = Field(description="Ask with `after=` later for what came after this page.", examples=["1704326400000-0"])
+    count: int = Field(description="Number of events on this page.")
+    next_after: str | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: str = Field(description="The `after` to continue with later.", examples=["1704326400000-0"])
 
 
 class StreamToken(BaseModel):
     """Opens one stream."""
 
     token: str = Field(description="For `?token=` of the stream.")
-    expires_at: str = Field(description="A stream that is open then goes on.")
+    expires_at: str = Field(description="When the token expires. A stream that is open then continues.")
 
 
 class Live(BaseModel):
@@ -259,7 +263,7 @@ class PartHealth(BaseModel):
 
     ok: bool
     reason: str | None = None
-    warning: str | None = Field(None, description="What is to be mended, although the part works.")
+    warning: str | None = Field(None, description="What should be fixed, although the part works.")
 
 
 class Ready(BaseModel):
@@ -284,12 +288,12 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    instance: str = Field(description="The path that was asked for.")
+    instance: str = Field(description="The path of the request.")
     code: str = Field(examples=["invalid_input"])
-    request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
-    field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20; of a batch those of each job.")
-    parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
+    request_id: str = Field(description="The X-Request-Id of the answer; every log line of this request has it.")
+    field: str | None = Field(None, description="Dotted path of the first wrong field.")
+    errors: list[FieldError] | None = Field(None, description="All wrong fields, at most 20; for a batch those of each job.")
+    parts: dict[str, PartHealth] | None = Field(None, description="Only in /health/ready.")
 
 
 PUBLIC: tuple[type[BaseModel], ...] = (

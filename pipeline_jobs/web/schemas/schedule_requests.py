@@ -65,15 +65,15 @@ class ScheduleRequest(BaseModel):
         },
     )  # fmt: skip
 
-    name: Label = Field("", description="What it is for, for people.")
+    name: Label = Field("", description="A description for people.")
     cron: Expression = Field(description=_CRON, examples=["30 3 * * 1-5"])
     timezone: Zone = Field("UTC", description=_ZONE, examples=["Europe/Berlin"])
     overlap: Literal["skip", "queue", "cancel_running"] = Field("skip", description=_OVERLAP)
     catch_up: Literal["none", "last", "all"] = Field("none", description=_CATCH_UP)
-    paused: bool = Field(False, description="Fire nothing until it is resumed.")
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose schedule and jobs they are.")
+    paused: bool = Field(False, description="Nothing is fired until the schedule is resumed.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the schedule and its jobs.")
     workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
-    job: JobTemplate = Field(description="The job to make at each slot.")
+    job: JobTemplate = Field(description="The job to create at each slot.")
 
     def to_new(self) -> NewSchedule:
         """:raises InvalidInput: names the field."""
@@ -93,12 +93,12 @@ class ScheduleChange(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: Label | None = Field(None, description="What it is for, for people.")
+    name: Label | None = Field(None, description="A description for people.")
     cron: Expression | None = Field(None, description=_CRON)
     timezone: Zone | None = Field(None, description=_ZONE)
     overlap: Literal["skip", "queue", "cancel_running"] | None = Field(None, description=_OVERLAP)
     catch_up: Literal["none", "last", "all"] | None = Field(None, description=_CATCH_UP)
-    job: JobTemplate | None = Field(None, description="The job to make, as a whole.")
+    job: JobTemplate | None = Field(None, description="The job to create; replaces the old one as a whole.")
 
     def to_changes(self) -> dict[str, Any]:
         """:raises InvalidInput: names the field."""
@@ -113,15 +113,15 @@ class ScheduleListRequest(Parameters):
     """Which schedules."""
 
     tenant_id: Name | None = Field(None, description="Schedules of this tenant.")
-    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most schedules on the page.")
+    workspace_id: Name | None = Field(None, description="Schedules of this workspace of the tenant.")
+    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of schedules on the page.")
     cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 class ScheduleView(Parameters):
     """How much of its future."""
 
-    upcoming: Upcoming = Field(DEFAULT_UPCOMING, description="So many of its next slots.")
+    upcoming: Upcoming = Field(DEFAULT_UPCOMING, description="Number of next slots to return.")
 
 
 class SchedulePath(BaseModel):

@@ -12,12 +12,12 @@ class ApiKey(BaseModel):
 
     key_id: str = Field(examples=["0123456789abcdef"])
     name: str
-    tenant_id: str = Field(description="`*`: of all tenants.")
-    workspace_id: str | None = Field(description="null: of all workspaces of the tenant.")
+    tenant_id: str = Field(description="`*`: for all tenants.")
+    workspace_id: str | None = Field(description="null: all workspaces of the tenant.")
     role: Literal["admin", "submit", "read"]
     created_at: str
     expires_at: str | None
-    last_used_at: str | None = Field(description="To the minute; null: never.")
+    last_used_at: str | None = Field(description="Accurate to the minute; null: never.")
     revoked: bool
     revoked_at: str | None
 
@@ -50,8 +50,8 @@ class AuditPage(BaseModel):
     """One page of the audit log, newest first."""
 
     rows: list[AuditRow]
-    count: int = Field(description="How many rows are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of rows on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class Limits(BaseModel):
@@ -75,10 +75,10 @@ class UsageDay(BaseModel):
     completed: int
     failed: int
     cancelled: int
-    slot_seconds: float = Field(description="Slots held, times seconds.")
-    wait_p50_seconds: float | None = Field(description="From acceptance to the first start; null: nothing started.")
+    slot_seconds: float = Field(description="Time that slots were in use, in seconds.")
+    wait_p50_seconds: float | None = Field(description="Time from acceptance to the first start; null: no job started.")
     wait_p95_seconds: float | None
-    failure_rate: float | None = Field(description="Failed of those that completed or failed; null: there were none.")
+    failure_rate: float | None = Field(description="Fraction of the completed and failed jobs that failed; null: there were none.")
 
 
 class Usage(BaseModel):
@@ -92,9 +92,9 @@ class Erasure(BaseModel):
     """What was erased of a tenant, or would be."""
 
     jobs: int
-    still_live: int = Field(description="Jobs that were asked to end; erase again when they have.")
+    still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")
     artifact_bytes: int
-    done: bool = Field(description="Nothing of the tenant is left.")
+    done: bool = Field(description="True if nothing of the tenant is left.")
 
 
 class WebhookEndpoint(BaseModel):
@@ -103,26 +103,26 @@ class WebhookEndpoint(BaseModel):
     endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
     tenant_id: str
     url: str
-    events: list[str] = Field(description="Types of events; empty: all.", examples=[["job.failed"]])
+    events: list[str] = Field(description="Types of events to send; empty: all.", examples=[["job.failed"]])
     description: str
     enabled: bool
-    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or somebody disabled it.")
+    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or was disabled by a request.")
     created_at: str
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too; null: there was none.")
+    old_secret_until: str | None = Field(description="Until this time the previous secret signs too; null: there is none.")
 
 
 class NewWebhookEndpoint(WebhookEndpoint):
     """An endpoint with its secret, this once."""
 
-    secret: str = Field(description="`whsec_...`: what its signatures are made with (Standard Webhooks).")
+    secret: str = Field(description="`whsec_...`: the key of its signatures (Standard Webhooks).")
 
 
 class WebhookEndpointList(BaseModel):
     """One page of endpoints, newest first."""
 
     endpoints: list[WebhookEndpoint]
-    count: int = Field(description="How many endpoints are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of endpoints on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class WebhookRemoval(BaseModel):
@@ -137,33 +137,35 @@ class WebhookSecret(BaseModel):
 
     tenant_id: str
     secret: str = Field(description="`whsec_...` (Standard Webhooks).")
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too.")
+    old_secret_until: str | None = Field(description="Until this time the previous secret signs too.")
 
 
 class DeliveryAttempt(BaseModel):
     """One try."""
 
     ended_at: str
-    status: int | None = Field(description="The receiver's; null: no answer came.")
-    error: str | None = Field(examples=["http_500"], description="null: it was taken.")
-    seconds: float = Field(description="How long it took.")
+    status: int | None = Field(description="The status of the receiver's answer; null: there was none.")
+    error: str | None = Field(examples=["http_500"], description="null: it was delivered.")
+    seconds: float = Field(description="How long the attempt took, in seconds.")
 
 
 class Delivery(BaseModel):
     """One message to one receiver. Times are RFC 3339 in UTC."""
 
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same at each try.")
+    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same in each attempt.")
     event: str = Field(examples=["job.completed"])
     tenant_id: str
-    subject: str = Field(description="Id of the job that it tells of; of `endpoint.test` the endpoint's.")
+    subject: str = Field(description="The id of the job or batch of the event; for `endpoint.test` that of the endpoint.")
     endpoint_id: str | None = Field(description="null: the job's own webhook.")
-    origin: str = Field(examples=["https://hooks.example"], description="Of the receiver's URL; the rest may hold a token of its own.")
-    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last try failed; it can be sent again.")
+    origin: str = Field(
+        examples=["https://hooks.example"], description="Scheme and host of the receiver's URL. The rest may contain a token."
+    )
+    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last attempt failed; it can be sent again.")
     tries: int
     created_at: str
     ended_at: str | None
     next_try_at: str | None
-    error: str | None = Field(description="Of the last try.")
+    error: str | None = Field(description="The error of the last attempt.")
     attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
 
 
@@ -177,7 +179,7 @@ class DeliveryList(BaseModel):
 class DeliveryPage(DeliveryList):
     """One page of deliveries, newest first."""
 
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 BODIES: tuple[type[BaseModel], ...] = (
