@@ -62,7 +62,7 @@ def run(bench: Bench) -> Outcome:
 
 def _purge(jobs: object) -> tuple[int, float]:
     start = time.perf_counter()
-    counts = jobs.purge.run_once()  # type: ignore[attr-defined]
+    counts = jobs.duties["purge"]()  # type: ignore[attr-defined]
     return counts["purged"], time.perf_counter() - start
 
 

@@ -36,7 +36,7 @@ from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
 from tests.servers import Server
 from tests.stack import environment, free_port
 
-#: What must hold, in ms: `performance.md`, figure 13.
+#: What must hold, in ms.
 BARS = {"lag_p99_ms": 100.0, "health_p99_ms": 20.0}
 
 
@@ -141,7 +141,7 @@ def _measure(store: Store, settings: Any, api: subprocess.Popen[bytes], port: in
     store.announce("w", streams, [])
     runs = []
     for number in range(streams):
-        job = store.submit(client.prepare(NewJob(pipeline="sleep", tenant_id=f"t{number % 20}")))
+        job = store.submit(client.prepare(NewJob(pipeline="sleep", tenant_id=f"t{number % 20}"))).job
         claimed = store.claim(job.job_id, job.fence, worker="w", run="r")
         assert not isinstance(claimed, ClaimRefused)
         runs.append((job.job_id, job.fence))

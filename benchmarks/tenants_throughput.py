@@ -78,7 +78,7 @@ def main() -> None:
             }
         )  # fmt: skip
         app = create_celery(settings)
-        stack = Stack(app.jobs.client, settings, Path(folder) / "stack")
+        stack = Stack(app.cell.client, settings, Path(folder) / "stack")
         try:
             worker = stack.worker("jobs", f"--autoscale={chosen.slots},{chosen.slots}")
             sessions = {worker.pid, int(stack.client.store.client.info("server")["process_id"])}

@@ -15,11 +15,13 @@ when it is imported::
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
@@ -88,6 +90,10 @@ class Pipeline:
     #: Longest that its jobs may run, all runs of a job together, in seconds; then a job fails, code `run_too_long`. None: as the setting
     #: `PIPELINE_MAX_RUN_SECONDS` says. A tenant's `max_run_seconds` may be lower.
     max_run_seconds: float | None = None
+    #: Top names of modules that its stages import and that may not be installed: without one of them it is not registered.
+    requires: tuple[str, ...] = ()
+    #: What brings them, as pip is told: `pipeline-jobs[media]`.
+    extra: str = ""
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -125,14 +131,43 @@ class Pipeline:
         return spans
 
 
+def _is_installed(module: str) -> bool:
+    """It could be imported; it is not, since that may take seconds."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A pipeline that is not registered: modules that it needs are not installed."""
+
+    name: str
+    modules: tuple[str, ...]
+    extra: str = ""
+
+    def __str__(self) -> str:
+        hint = f" (pip install '{self.extra}')" if self.extra else ""
+        return f"{self.name} needs {', '.join(self.modules)}{hint}"
+
+
 class Registry:
     """The pipelines of this process, by name."""
 
     def __init__(self) -> None:
         self._pipelines: dict[str, Pipeline] = {}
+        #: Those that are not registered, by name.
+        self.missing: dict[str, Missing] = {}
 
     def register(self, pipeline: Pipeline) -> Pipeline:
-        """:raises ConfigurationError: another pipeline has the name already."""
+        """Make it known, or note in `missing` what it lacks.
+
+        :raises ConfigurationError: another pipeline has the name already.
+        """
+        if lacks := tuple(module for module in pipeline.requires if not _is_installed(module)):
+            self.missing[pipeline.name] = Missing(pipeline.name, lacks, pipeline.extra)
+            return pipeline
         known = self._pipelines.get(pipeline.name)
         if known is not None and known != pipeline:
             raise ConfigurationError(f"two pipelines are named {pipeline.name!r}")
@@ -145,7 +180,8 @@ class Registry:
             return self._pipelines[name]
         except KeyError:
             known = ", ".join(sorted(self._pipelines)) or "none"
-            raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}", field="pipeline") from None
+            lacks = f"; not registered: {self.missing[name]}" if name in self.missing else ""
+            raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}{lacks}", field="pipeline") from None
 
     def longest_runs(self) -> dict[str, float]:
         """The pipelines that say how long their jobs may run, in seconds."""
@@ -154,13 +190,23 @@ class Registry:
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)
 
+    def say(self) -> None:
+        """Write to the log which pipelines this process knows, and which it does not because something is not installed."""
+        logger.info("pipelines", registered=", ".join(sorted(self._pipelines)))
+        for missing in self.missing.values():
+            logger.warning("pipeline_not_registered", pipeline=missing.name, reason=str(missing))
 
+
+logger = structlog.get_logger(__name__)
 registry = Registry()
 register = registry.register
 
 
 def load(modules: Iterable[str]) -> None:
     """Import the modules that register pipelines: those named, and those of installed packages' entry points.
+
+    An entry point whose module imports something that is not installed is noted in `registry.missing`: its package may be there for other
+    reasons.
 
     :raises ConfigurationError: a named module cannot be imported.
     """
@@ -170,7 +216,10 @@ def load(modules: Iterable[str]) -> None:
         except ImportError as error:
             raise ConfigurationError(f"PIPELINE_MODULES: cannot import {module!r}: {error}") from error
     for entry_point in entry_points(group="pipeline_jobs.pipelines"):
-        entry_point.load()
+        try:
+            entry_point.load()
+        except ModuleNotFoundError as error:
+            registry.missing[entry_point.name] = Missing(entry_point.name, (str(error.name),))
 
 
 __all__ = ["InvalidInput", "NoParams", "Pipeline", "Registry", "RetryPolicy", "Stage", "StageFunction", "load", "register", "registry"]

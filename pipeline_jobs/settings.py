@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline_jobs import disk
@@ -20,9 +20,12 @@ _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 #: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
-_OF_SERVICE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 #: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
 _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
+
+
+_Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
 def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
@@ -42,8 +45,8 @@ class Settings(BaseSettings):
     max_concurrent_jobs: int = _setting(
         5,
         "PIPELINE_MAX_CONCURRENT_JOBS",
-        "Maximum number of running jobs over all workers. It is also the autoscale maximum of a worker started with neither "
-        "--autoscale nor -c.",
+        "Maximum number of running jobs over all workers: the worker that started last with this setting decides, and the store "
+        "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )
@@ -51,9 +54,7 @@ class Settings(BaseSettings):
 
     # Where things are
     redis_url: str = _setting(
-        "redis://127.0.0.1:6399/0",
-        "PIPELINE_REDIS_URL",
-        "The store: a Redis or Valkey server with AOF enabled and maxmemory-policy noeviction.",
+        "redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and policy noeviction."
     )
     broker_url_setting: str = _setting(
         "", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step."
@@ -64,23 +65,24 @@ class Settings(BaseSettings):
         "Prefix of every key in the store, so that several installations can share a server.",
         pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
     )
-    artifacts_url: str = _setting(
+    artifacts_url: _Url = _setting(
         "",
         "PIPELINE_ARTIFACTS_URL",
         "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
     )
-    data_dir: Path = _setting(Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything that this installation writes to its own disk.")
+    data_dir: Annotated[Path, AfterValidator(Path.resolve)] = _setting(
+        Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything that this installation writes to its own disk."
+    )
     work_dir_setting: str = _setting(
         "", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder."
     )
-    public_url: str = _setting(
+    public_url: _Url = _setting(
         "", "PIPELINE_PUBLIC_URL", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
         "",
         "PIPELINE_SECRET_KEY",
-        "Key that signs links to artifacts. Empty: a random key is generated once and kept in the store; with the queue off, in the "
-        "data folder (`signing-key`).",
+        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing- key`).",
         repr=False,
     )
     modules: str = _setting("", "PIPELINE_MODULES", "Python modules that register pipelines, imported at startup; separated by commas.")
@@ -119,10 +121,7 @@ class Settings(BaseSettings):
     redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free port.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
     metrics_tenants: int = _setting(
-        100,
-        "PIPELINE_METRICS_TENANTS",
-        "Maximum number of tenants with their own metrics, first come, first served; others are `_other`.",
-        ge=0,
+        100, "PIPELINE_METRICS_TENANTS", "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0
     )
     metrics_workspaces: int = _setting(
         20, "PIPELINE_METRICS_WORKSPACES", "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0
@@ -139,8 +138,7 @@ class Settings(BaseSettings):
     keep_stage_bytes: int = _setting(
         1_073_741_824,
         "PIPELINE_KEEP_STAGE_BYTES",
-        "Maximum size of a stage's output (data and files) that is kept for retries, in bytes. It is deleted with the job's record. "
-        "0: no output is kept.",
+        "Maximum size of a stage's output that is kept for retries, in bytes; it is deleted with the job's record. 0: none is kept.",
         ge=0,
     )
     disk_reserve_bytes: int | None = _setting(
@@ -150,12 +148,8 @@ class Settings(BaseSettings):
         "Empty: 5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )
-    max_body_bytes: int = _setting(
-        1_048_576, "PIPELINE_MAX_BODY_BYTES", "Maximum size of a request body, in bytes; a larger body gets 413.", ge=1024
-    )
-    upload_max_bytes: int = _setting(
-        2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Maximum size of an upload, in bytes; a larger upload gets 413.", ge=1
-    )
+    max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Maximum request body, in bytes; a larger one gets 413.", ge=1024)
+    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Maximum upload size, in bytes; above it: 413.", ge=1)
     upload_ttl_seconds: float = _setting(
         86_400,
         "PIPELINE_UPLOAD_TTL_SECONDS",
@@ -174,10 +168,7 @@ class Settings(BaseSettings):
 
     # Leases and duties
     lease_seconds: float = _setting(
-        60,
-        "PIPELINE_LEASE_SECONDS",
-        "How long a job's lease lasts without a heartbeat of its worker, in seconds; then the job is rescued.",
-        gt=0,
+        60, "PIPELINE_LEASE_SECONDS", "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0
     )
     announce_seconds: float = _setting(
         1, "PIPELINE_ANNOUNCE_SECONDS", "How often a worker announces its slots and renews its leases, in seconds.", gt=0
@@ -186,9 +177,7 @@ class Settings(BaseSettings):
         15, "PIPELINE_HINT_SECONDS", "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0
     )
     rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
-    cleanup_seconds: float = _setting(
-        60, "PIPELINE_CLEANUP_SECONDS", "How often beat deletes jobs whose TTL has expired, in seconds.", gt=0
-    )
+    cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)
     shutdown_grace_seconds: float = _setting(
         5,
         "PIPELINE_SHUTDOWN_GRACE_SECONDS",
@@ -202,8 +191,7 @@ class Settings(BaseSettings):
     schedule_grace_seconds: float = _setting(
         60,
         "PIPELINE_SCHEDULE_GRACE_SECONDS",
-        "How late a schedule's slot may be fired and still count as on time, in seconds. `catch_up` of the schedule decides about "
-        "later ones.",
+        "How late a schedule's slot may be fired as if on time, in seconds. Its `catch_up` decides about later ones.",
         ge=1,
     )
     schedule_catch_up: int = _setting(
@@ -234,8 +222,7 @@ class Settings(BaseSettings):
     submit_rate_per_key: float = _setting(
         0,
         "PIPELINE_SUBMIT_RATE_PER_KEY",
-        "Maximum number of jobs per second that one API key may submit (one address, where no key is required); above it, new jobs "
-        "get 429. 0: no limit.",
+        "Maximum number of jobs per second for one API key (or one address, if no key is required); above it: 429. 0: no limit.",
         ge=0,
         le=1_000_000,
     )
@@ -275,14 +262,12 @@ class Settings(BaseSettings):
     cancel_grace_seconds: float = _setting(
         15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )
-
     job_memory_bytes: int = _setting(
         2 * 1024**3,
         "PIPELINE_JOB_MEMORY_BYTES",
         "Maximum memory of a job's process, in bytes (Linux). Above it, the job fails with the code out_of_memory. 0: no limit.",
         ge=0,
     )
-
     work_bytes: int = _setting(
         20 * 1024**3,
         "PIPELINE_WORK_BYTES",
@@ -296,9 +281,7 @@ class Settings(BaseSettings):
     )
     media_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_MEDIA_MAX_BYTES", "Maximum size of a media file, in bytes.", ge=1)
     media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Maximum duration of media, in seconds.", gt=0)
-    media_max_pixels: int = _setting(
-        7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Maximum size of a picture, in pixels (width x height).", ge=1
-    )
+    media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Maximum picture size, in pixels (width x height).", ge=1)
 
     # Webhooks
     webhook_allow_private: bool = _setting(
@@ -315,8 +298,7 @@ class Settings(BaseSettings):
     webhook_retry_seconds: str = _setting(
         "5,300,1800,7200,18000,36000,50400,72000,86400",
         "PIPELINE_WEBHOOK_RETRY_SECONDS",
-        "Delays after each failed attempt before a webhook is retried, in seconds, separated by commas. There is one attempt more "
-        "than there are numbers.",
+        "Delays before the retries of a webhook, in seconds, separated by commas; there is one attempt more than there are numbers.",
         pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(,[0-9]{1,7}(\.[0-9]{1,3})?){0,29}$",
     )
     webhook_ledger_seconds: float = _setting(
@@ -341,16 +323,6 @@ class Settings(BaseSettings):
         "Maximum number of concurrent webhooks to one host of a tenant, over all senders; half as many while it answers slowly.",
         ge=1,
     )
-
-    @field_validator("public_url", "artifacts_url")
-    @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
-        return value.rstrip("/")
-
-    @field_validator("data_dir")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.resolve()
 
     @property
     def broker_url(self) -> str:
@@ -400,7 +372,7 @@ def env_names() -> dict[str, str]:
 
 
 def _is_of_service(name: str, value: str) -> bool:
-    return bool(_OF_SERVICE.fullmatch(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
+    return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

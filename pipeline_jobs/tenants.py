@@ -15,6 +15,8 @@ DEFAULT_WORKSPACE = "main"
 
 #: Letters, digits, `.`, `_`, `-`; starts with a letter or digit; at most 64. Safe in a key, a path, a header and a label.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+#: The same, or `*`: all tenants.
+NAME_OR_ALL = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Whose jobs the canaries are (`operation/canary.py`), and what they run: in no list, count, chart or label unless asked for by name.
 CANARY_TENANT, CANARY_PIPELINE = "pipeline-jobs", "canary"

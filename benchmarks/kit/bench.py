@@ -80,8 +80,8 @@ class Bench:
         return load_settings(self.environ(fsync, **more))
 
     def _jobs(self, fsync: str = EVERYSEC) -> Any:
-        """Our parts, in this process (`worker.parts.Jobs`)."""
-        return create_celery(self.settings(fsync, PIPELINE_ANNOUNCE_SECONDS="1000")).jobs
+        """Our cell, in this process."""
+        return create_celery(self.settings(fsync, PIPELINE_ANNOUNCE_SECONDS="1000")).cell
 
     # -- submitting sides
 

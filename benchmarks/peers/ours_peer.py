@@ -16,7 +16,7 @@ from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.worker.app import create_celery
 
 app = create_celery(load_settings())
-client, store = app.jobs.client, app.jobs.client.store
+client, store = app.cell.client, app.cell.store
 batches = Batches(client)
 numbers = itertools.count()
 mine = secrets.token_hex(4)

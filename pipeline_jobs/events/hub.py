@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from queue import Empty, SimpleQueue
 
-import redis
 import structlog
 
 from pipeline_jobs.events import log as events
 from pipeline_jobs.events.log import Event, Place
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.channel import Channel
+from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
 
@@ -232,7 +232,7 @@ class Hub:
             try:
                 self._listen()
                 return
-            except (StoreUnavailable, redis.RedisError) as error:
+            except StoreUnavailable as error:
                 logger.warning("events are not heard, will try again", error=str(error))
                 threading.Event().wait(RETRY_SECONDS)
             except Exception:
@@ -242,20 +242,13 @@ class Hub:
 
     def _listen(self) -> None:
         """Until nobody follows anything any more."""
-        with self._store.client.pubsub() as channel, store_errors():  # type: ignore[no-untyped-call]
-            wanted: set[str] = set()
+        with Channel(self._store) as channel:
             heard: set[str] = set()
             asked_at = 0.0
             while topics := self._current():
                 if self._is_stopping():
                     self._stop(topics)
-                channels = {self._store.keys("news", topic.tenant_id) for topic in topics}
-                if channels - wanted:
-                    channel.subscribe(*(channels - wanted))
-                if wanted - channels:
-                    channel.unsubscribe(*(wanted - channels))
-                    heard -= wanted - channels
-                wanted = channels
+                heard -= channel.listen_to({self._store.keys("news", topic.tenant_id) for topic in topics})
                 news = self._news(channel, heard)
                 self._hand_on(self._due(topics, heard, news))
                 if time.monotonic() - asked_at >= GONE_SECONDS:
@@ -269,21 +262,20 @@ class Hub:
                 self._thread = None
             return topics
 
-    def _news(self, channel: redis.client.PubSub, heard: set[str]) -> set[tuple[str, str]]:
+    def _news(self, channel: Channel, heard: set[str]) -> set[tuple[str, str]]:
         """Channels and job ids of which something was heard; waits a tick for the first."""
         news: set[tuple[str, str]] = set()
         timeout = TICK_SECONDS
         for _ in range(1000):
-            message = channel.get_message(timeout=timeout)
-            if message is None:
+            told = channel.next(timeout)
+            if told is None:
                 break
             timeout = 0.0
-            if message["type"] == "subscribe":
-                # At first, and again after a lost connection: whatever was told before then was not heard.
-                heard.add(message["channel"])
-                news.add((message["channel"], EVERYTHING))
-            elif message["type"] == "message":
-                news.add((message["channel"], message["data"]))
+            name, text = told
+            if text is None:
+                # It begins to tell: whatever was told before then was not heard.
+                heard.add(name)
+            news.add((name, EVERYTHING if text is None else text))
         return news
 
     def _due(self, topics: Iterable[Topic], heard: set[str], news: set[tuple[str, str]]) -> list[Topic]:

@@ -16,7 +16,7 @@ from pipeline_jobs.events.event_types import STATUS_OF, TERMINAL_EVENTS, EventTy
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import TERMINAL
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.store import Store
 
 #: Most events that one page has.
 MAX_PAGE = 500
@@ -119,7 +119,7 @@ def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage
 
 def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -> list[LogPage | None]:
     """The same for several (job, number) in one round trip; None for one that does not exist."""
-    replies = store.read_scripts("events", [(job_id, after, limit) for job_id, after in jobs])
+    replies = store.run_each("events", [{"id": job_id, "after": after, "most": limit} for job_id, after in jobs])
     return [_log_page(job_id, reply, after) for (job_id, after), reply in zip(jobs, replies, strict=True)]
 
 
@@ -133,15 +133,17 @@ def feed(store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100
 
 def feed_many(store: Store, feeds: Sequence[tuple[str, str, Place]], limit: int = 100) -> list[FeedPage]:
     """The same for several (tenant, workspace or "", place) in one round trip."""
-    replies = store.read_scripts("feed", [(tenant, workspace, f"{after[0]}-{after[1]}", limit) for tenant, workspace, after in feeds])
+    asked = [
+        {"tenant": tenant, "workspace": workspace, "after": f"{after[0]}-{after[1]}", "most": limit} for tenant, workspace, after in feeds
+    ]
+    replies = store.run_each("feed", asked)
     return [_feed_page(tenant, reply, after, limit) for (tenant, _, after), reply in zip(feeds, replies, strict=True)]
 
 
 def feed_end(store: Store, tenant_id: str) -> str:
     """The place at which only what is still to come follows."""
-    with store_errors():
-        newest = store.client.xrevrange(store.keys("feed", tenant_id), count=1)
-    return str(newest[0][0]) if newest else FEED_START  # type: ignore[index]
+    (newest,) = store.streams(1, [("feed", tenant_id)])
+    return newest[0][0] if newest else FEED_START
 
 
 def feed_place(text: str) -> str:
@@ -158,21 +160,21 @@ def place_of(feed_id: str) -> Place:
     return int(milliseconds), int(number)
 
 
-def _log_page(job_id: str, reply: Sequence[Any], after: int) -> LogPage | None:
-    if not reply:
+def _log_page(job_id: str, found: Any, after: int) -> LogPage | None:
+    if found is None:
         return None
-    status, tenant, workspace, first, last, *lines = reply
-    events = tuple(_event(job_id, int(first) + i, tenant, workspace, line) for i, line in enumerate(lines))
+    tenant, workspace, first, last = found.tenant_id, found.workspace_id, int(found.first), int(found.last)
+    events = tuple(_event(job_id, first + i, tenant, workspace, line) for i, line in enumerate(found.lines))
     reached = events[-1].seq if events else after
-    return LogPage(job_id, tenant, workspace, events, reached, int(last), complete=status in TERMINAL and reached >= int(last))
+    return LogPage(job_id, tenant, workspace, events, reached, last, complete=found.status in TERMINAL and reached >= last)
 
 
-def _feed_page(tenant_id: str, reply: Sequence[Any], after: Place, limit: int) -> FeedPage:
-    newest, looked_at, *entries = reply
-    events = tuple(_of_feed(tenant_id, entries))
-    if entries:
-        return FeedPage(events, entries[-1][0], more=int(looked_at) >= limit and entries[-1][0] != newest)
-    return FeedPage((), newest if after == FAR else f"{after[0]}-{after[1]}", more=False)
+def _feed_page(tenant_id: str, found: Any, after: Place, limit: int) -> FeedPage:
+    events = tuple(_of_feed(tenant_id, found.entries))
+    if found.entries:
+        end = found.entries[-1][0]
+        return FeedPage(events, end, more=found.looked_at >= limit and end != found.newest)
+    return FeedPage((), found.newest if after == FAR else f"{after[0]}-{after[1]}", more=False)
 
 
 def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event]:

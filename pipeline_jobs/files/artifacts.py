@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -50,16 +51,35 @@ class Stat:
 class ArtifactStore:
     """All artifacts of an installation. Paths are relative to its root, with `/`, and never begin with one."""
 
-    def __init__(self, root_url: str, base_url: str, secret: str, reserve: Callable[[Path], int] = disk.reserve) -> None:
+    def __init__(self, root_url: str, base_url: str, secret: Callable[[], str], reserve: Callable[[Path], int] = disk.reserve) -> None:
         """
         :param root_url: fsspec URL of the root (`file:///...`, `s3://bucket/folder`).
         :param base_url: of the API, without a trailing slash: what links begin with.
-        :param secret: signs links; whoever has it can open every artifact.
+        :param secret: gives what signs links, when first needed; whoever has it can open every artifact.
         :param reserve: bytes that must stay free on the disk of a folder, where the root is on a local one.
         """
-        self._fs, self._root = _open_root(root_url)
-        self._base_url, self._reserve = base_url, reserve
-        self._signer = Signer(secret, salt=_SALT)
+        self._root_url, self._base_url, self._secret, self._reserve = root_url, base_url, secret, reserve
+
+    @cached_property
+    def _tree(self) -> tuple[Any, str]:
+        """The file system and the root in it, made when first needed: that of a bucket starts a thread, which no fork survives."""
+        return _open_root(self._root_url)
+
+    @property
+    def _fs(self) -> Any:
+        return self._tree[0]
+
+    @property
+    def _root(self) -> str:
+        return self._tree[1]
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return Signer(self._secret(), salt=_SALT)
+
+    def make_ready(self) -> None:
+        """Make what else is made at the first use. :raises Exception: the root cannot be opened; each fsspec back end has its own."""
+        _ = self._tree, self._signer
 
     def check_room(self, size: int) -> None:
         """Is there room for so many bytes more? A bucket is taken to have it.

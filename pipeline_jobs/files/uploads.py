@@ -1,153 +1,39 @@
-"""Uploads: media that a client sends us, for jobs whose `url` is `upload://{id}`.
-
-The record in the store is the truth: its offset says how many bytes count. The bytes are in the artifact store, as parts that are
-written once: `{tenant}/{workspace}/upload-{id}/{offset}-{size}-{token}`. A part is stored first and counted after (one script), so a
-writer that dies between the two leaves a file that nobody points to, and a client that asks for the offset sends those bytes again.
-Who writes is decided by a token in the record: a second writer is refused, one that lost its lock counts for nothing.
-"""
+"""Uploads: media that a client sends us, for jobs whose `url` is `upload://{id}`. One of them, and how it is written: `upload.py`."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import re
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import structlog
 
 from pipeline_jobs.exceptions import (
-    ChecksumMismatch,
-    DiskFull,
-    InvalidInput,
-    PublishError,
     SourceNotFound,
     SourceUnavailable,
     StorageFull,
     StoreUnavailable,
     TooManyUploads,
     UnknownUpload,
-    UploadConflict,
     UploadInUse,
-    UploadLocked,
     UploadTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Upload, UploadWriter, folder_of
+from pipeline_jobs.job import dumps
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.readable import readable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext
 
-#: What a job's `url` begins with to name an upload.
-SCHEME = "upload://"
-UPLOAD_ID = re.compile(r"[0-9a-f]{24}")
-#: Bytes of a part, and of one look at what comes: a part is kept in memory until it is stored.
-PART_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
-#: Parts of an upload: a sender of tiny pieces must not fill the store.
-MAX_PARTS = 10_000
 #: Uploads of a tenant at once.
 MAX_UPLOADS = 10_000
-#: How long a writer that says nothing keeps its lock, and how often one says that it lives, in seconds.
-LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
 #: Until the next look at an expired upload that a job needs, and how soon a tenant may try again that keeps too much, in seconds.
 KEPT_SECONDS, FULL_RETRY_SECONDS = 60.0, 300
 SWEEP_BATCH = 100
-#: Most records that a page of one workspace looks at, and how many at once.
-LIST_BUDGET, LIST_CHUNK = 1_000, 200
-
-logger = structlog.get_logger(__name__)
-
-
-class Interrupted(Exception):
-    """The sender stopped before its end: what came until then is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checksum:
-    """What a sender says that its bytes hash to."""
-
-    #: A name of `ALGORITHMS`.
-    algorithm: str
-    digest: bytes
-
-
-#: tus asks for SHA-1 at least.
-ALGORITHMS = ("sha1", "sha256")
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """The record of an upload. Times are Unix milliseconds by the server's clock."""
-
-    upload_id: str
-    tenant_id: str
-    workspace_id: str
-    #: Bytes: promised, and here.
-    length: int
-    offset: int
-    created_at: int
-    #: When it may be removed, if no job needs it then.
-    expires_at: int
-    completed_at: int | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """What a job is given."""
-        return SCHEME + self.upload_id
-
-    @property
-    def folder(self) -> str:
-        return folder_of(self.tenant_id, self.workspace_id, self.upload_id)
-
-    @classmethod
-    def from_mapping(cls, flat: Mapping[str, str]) -> Upload:
-        """From what `HGETALL` gave."""
-        numbers = {name: int(flat[name]) for name in ("length", "offset", "created_at", "expires_at")}
-        completed = int(flat["completed_at"]) if "completed_at" in flat else None
-        metadata = json.loads(flat["metadata"])
-        return cls(flat["upload_id"], flat["tenant_id"], flat["workspace_id"], completed_at=completed, metadata=metadata, **numbers)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "upload_id": self.upload_id,
-            "url": self.url,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "length": self.length,
-            "offset": self.offset,
-            "complete": self.completed_at is not None,
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "expires_at": rfc3339(self.expires_at),
-            "metadata": dict(self.metadata),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class UploadPage:
-    """Uploads, newest first, and the cursor of the next page (None: the end)."""
-
-    uploads: tuple[Upload, ...]
-    next_cursor: str | None
-
-
-def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:
-    """Where its parts are in the artifact store."""
-    return f"{tenant_id}/{workspace_id}/upload-{upload_id}"
 
 
 class Uploads:
     """All uploads of a cell."""
 
-    def __init__(self, store: Store, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
-        """:param artifacts: gives the artifact store when first needed."""
+    def __init__(self, store: Store, settings: Settings, artifacts: ArtifactStore) -> None:
         self._store, self._settings, self._artifacts = store, settings, artifacts
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
@@ -166,67 +52,38 @@ class Uploads:
         if length > self.max_bytes:
             raise UploadTooLarge(f"Upload-Length: this server takes at most {self.max_bytes} bytes")
         # Others that have begun may still need that room: each part is checked again as it comes.
-        self._artifacts().check_room(length)
+        self._artifacts.check_room(length)
         upload_id = secrets.token_hex(12)
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
-            "upload_create", upload_id, tenant_id, workspace_id, length, dumps(dict(metadata or {})), folder, self._ttl_ms, MAX_UPLOADS
-        )
-        if reply[0] == "many":
+            "upload_create", id=upload_id, tenant=tenant_id, workspace=workspace_id, length=length, metadata=dumps(dict(metadata or {})),
+            folder=folder, ttl_ms=self._ttl_ms, most=MAX_UPLOADS,
+        )  # fmt: skip
+        if reply.became == "many":
             raise TooManyUploads(retry_after=FULL_RETRY_SECONDS)
-        if reply[0] == "storage":
+        if reply.became == "storage":
             raise StorageFull("with this upload the tenant would exceed its storage limit", retry_after=FULL_RETRY_SECONDS)
-        created, expires = int(reply[1]), int(reply[2])
+        created, expires = int(reply.created_at), int(reply.expires_at)
         return Upload(upload_id, tenant_id, workspace_id, length, 0, created, expires, None if length else created, metadata or {})
 
     def get(self, upload_id: str) -> Upload:
         """:raises UnknownUpload:"""
         if not UPLOAD_ID.fullmatch(upload_id):
             raise UnknownUpload
-        with store_errors():
-            flat: dict[str, str] = self._store.client.hgetall(self._store.keys("upload", upload_id))  # type: ignore[assignment]
+        flat = self._store.record("upload", upload_id)
         if not flat:
             raise UnknownUpload
         return Upload.from_mapping(flat)
 
-    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> UploadPage:
+    def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[Upload]:
         """A tenant's uploads, newest first.
 
         :param workspace_id: only of this one. There is no index of a workspace: others' records are passed over, so that a page may be
             short and still have a next one.
         :raises InvalidInput: the cursor is not one of ours.
         """
-        below = read_cursor(cursor)
-        chunk = limit + 1 if workspace_id is None else LIST_CHUNK
-        found: list[Upload] = []
-        looked_at = 0
-        while True:
-            members = self._below(tenant_id, below, chunk)
-            for order, upload in members:
-                if upload is not None and workspace_id in (None, upload.workspace_id):
-                    if len(found) == limit:
-                        return UploadPage(tuple(found), None if below is None else write_cursor(below))
-                    found.append(upload)
-                below = order
-            looked_at += len(members)
-            if len(members) < chunk:
-                return UploadPage(tuple(found), None)
-            if looked_at >= LIST_BUDGET and below is not None:
-                return UploadPage(tuple(found), write_cursor(below))
-
-    def _below(self, tenant_id: str, order: int | None, most: int) -> list[tuple[int, Upload | None]]:
-        """Of a tenant's list what comes behind this place, each with its own. None: it went between the two looks, or cannot be read."""
-        highest = "+inf" if order is None else f"({order}"
-        with store_errors():
-            members: Any = self._store.client.zrevrangebyscore(
-                self._store.keys("tenant_uploads", tenant_id), highest, "-inf", 0, most, withscores=True
-            )
-            with self._store.client.pipeline(transaction=False) as pipe:
-                for upload_id, _ in members:
-                    pipe.hgetall(self._store.keys("upload", upload_id))
-                records: list[dict[str, str]] = pipe.execute()
-        read = {one.upload_id: one for one in readable(filter(None, records), Upload.from_mapping, kind="upload")}
-        return [(int(order), read.get(upload_id)) for upload_id, order in members]
+        index = self._store.keys("tenant_uploads", tenant_id)
+        return page(self._store, "upload", index, cursor, limit, Upload.from_mapping, workspace_id=workspace_id)
 
     def write(self, upload: Upload, offset: int, read: Callable[[int], bytes], checksum: Checksum | None = None) -> Upload:
         """Append what `read(n)` gives (at most n bytes, `b""` at the end) at this offset.
@@ -241,7 +98,7 @@ class Uploads:
         :raises DiskFull: there is no room for more; the parts before are kept, unless it has a checksum.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
-        _Writer(self._store, self._artifacts(), upload, offset, self._ttl_ms).write(read, checksum)
+        UploadWriter(self._store, self._artifacts, upload, offset, self._ttl_ms).write(read, checksum)
         return self.get(upload.upload_id)
 
     def delete(self, upload_id: str) -> None:
@@ -250,7 +107,7 @@ class Uploads:
         :raises UnknownUpload:
         :raises UploadInUse: a job that has not ended needs it.
         """
-        reply = self._store.run("upload_remove", upload_id)
+        reply = self._store.run("upload_remove", id=upload_id)
         if reply == "used":
             raise UploadInUse
         if reply == "unknown":
@@ -263,8 +120,7 @@ class Uploads:
         """
         try:
             upload = self.get(upload_id)
-            with store_errors():
-                names = list(self._store.client.lrange(self._store.keys("upload_parts", upload_id), 0, -1))  # type: ignore[arg-type]
+            names = self._store.lines("upload_parts", upload_id)
         except UnknownUpload:
             raise SourceNotFound("there is no such upload") from None
         except StoreUnavailable as error:
@@ -276,7 +132,7 @@ class Uploads:
     def _parts(self, folder: str, names: list[str]) -> Iterator[bytes]:
         for name in names:
             try:
-                with self._artifacts().open(f"{folder}/{name}") as file:
+                with self._artifacts.open(f"{folder}/{name}") as file:
                     yield file.read()
             except FileNotFoundError:
                 raise SourceNotFound("the upload was deleted") from None
@@ -285,127 +141,13 @@ class Uploads:
 
     def of_tenant(self, tenant_id: str) -> list[str]:
         """Ids of a tenant's uploads, the oldest first."""
-        with store_errors():
-            return list(self._store.client.zrange(self._store.keys("tenant_uploads", tenant_id), 0, -1))  # type: ignore[arg-type]
+        return self._store.members("tenant_uploads", tenant_id)
 
     def sweep(self) -> int:
         """Remove those past their time that no job needs; the purge deletes their files. :return: how many."""
         swept = 0
         while True:
-            seen, removed = self._store.run("upload_sweep", SWEEP_BATCH, int(KEPT_SECONDS * 1000))
-            swept += int(removed)
-            if int(seen) < SWEEP_BATCH:
+            reply = self._store.run("upload_sweep", limit=SWEEP_BATCH, later_ms=int(KEPT_SECONDS * 1000))
+            swept += int(reply.removed)
+            if reply.looked_at < SWEEP_BATCH:
                 return swept
-
-
-class _Writer:
-    """One request that writes an upload, under its lock."""
-
-    def __init__(self, store: Store, artifacts: ArtifactStore, upload: Upload, offset: int, ttl_ms: int) -> None:
-        self._store, self._artifacts, self._upload, self._ttl_ms = store, artifacts, upload, ttl_ms
-        self._token = secrets.token_hex(8)
-        #: Up to where it counts, and up to where it is stored.
-        self._counted = self._stored = offset
-        #: Parts that are stored and do not count yet.
-        self._waiting: list[str] = []
-        self._interrupted: Interrupted | None = None
-        self._renewed = time.monotonic()
-
-    def write(self, read: Callable[[int], bytes], checksum: Checksum | None) -> None:
-        self._lock()
-        try:
-            if self._count_parts() >= MAX_PARTS:
-                raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
-            digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-            for data in self._pieces(read):
-                if digest is not None:
-                    digest.update(data)
-                self._keep(data)
-                if digest is None:
-                    self._advance()
-            if self._interrupted is not None:
-                raise self._interrupted
-            if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
-                raise ChecksumMismatch
-            self._advance(release=True)
-        except BaseException:
-            self._give_up()
-            raise
-
-    def _pieces(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
-        """What comes, in parts, until it ends or breaks off. Nothing of a part that goes beyond the upload's length."""
-        buffer = bytearray()
-        while True:
-            left = self._upload.length - self._stored - len(buffer)
-            try:
-                piece = read(min(PIECE_BYTES, left) if left else 1)
-            except Interrupted as error:
-                self._interrupted = error
-                piece = b""
-            if piece and not left:
-                raise UploadTooLarge(f"the body exceeds the upload's length of {self._upload.length} bytes")
-            buffer += piece
-            if not piece or len(buffer) >= PART_BYTES:
-                yield bytes(buffer)
-                if not piece:
-                    return
-                buffer.clear()
-            elif time.monotonic() - self._renewed >= RENEW_SECONDS:
-                self._say([], self._counted, LOCK_SECONDS)
-
-    def _keep(self, data: bytes) -> None:
-        if not data:
-            return
-        name = f"{self._stored:015d}-{len(data)}-{self._token}"
-        try:
-            self._artifacts.write(data, f"{self._upload.folder}/{name}")
-        except DiskFull:
-            raise
-        except PublishError as error:
-            raise StoreUnavailable("the artifact store cannot store the upload now") from error
-        self._stored += len(data)
-        self._waiting.append(name)
-
-    def _lock(self) -> None:
-        reply = self._store.run("upload_lock", self._upload.upload_id, self._token, self._counted, int(LOCK_SECONDS * 1000))
-        if reply[0] == "unknown":
-            raise UnknownUpload
-        if reply[0] == "locked":
-            raise UploadLocked
-        if reply[0] == "offset":
-            raise UploadConflict(int(reply[1]))
-
-    def _advance(self, *, release: bool = False) -> None:
-        self._say(self._waiting, self._stored, 0 if release else LOCK_SECONDS)
-        self._counted, self._waiting = self._stored, []
-
-    def _say(self, parts: list[str], offset: int, lock: float) -> None:
-        reply = self._store.run(
-            "upload_advance", self._upload.upload_id, self._token, self._counted, offset, int(lock * 1000), self._ttl_ms, len(parts), *parts
-        )
-        self._renewed = time.monotonic()
-        if reply[0] == "unknown":
-            raise UnknownUpload
-        if reply[0] == "lost":
-            raise UploadLocked
-
-    def _count_parts(self) -> int:
-        with store_errors():
-            return int(self._store.client.llen(self._store.keys("upload_parts", self._upload.upload_id)))  # type: ignore[arg-type]
-
-    def _give_up(self) -> None:
-        """Give the lock back and remove what does not count. If that fails too, the lock ends by itself, the files go with the upload."""
-        try:
-            for name in self._waiting:
-                self._artifacts.delete_prefix(f"{self._upload.folder}/{name}")
-            self._say([], self._counted, 0)
-        except UnknownUpload:
-            # Removed meanwhile: what was written after that has no record that would ever remove it.
-            self._artifacts.delete_prefix(self._upload.folder)
-        except (UploadLocked, StoreUnavailable, PublishError) as error:
-            logger.warning("upload not tidied up", upload_id=self._upload.upload_id, error=str(error))
-
-
-def is_upload_url(url: str) -> bool:
-    """It names an upload, as far as its form goes."""
-    return url.startswith(SCHEME) and UPLOAD_ID.fullmatch(url.removeprefix(SCHEME)) is not None

@@ -6,21 +6,23 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
-from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
-from pipeline_jobs.jobs.client import Client, digest
+from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_text
+from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.jobs.moved import Say, quiet
+from pipeline_jobs.rates import Rate, Sender
+from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.readable import readable
+from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
+from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.refusals import bad_upload, refusal
-from pipeline_jobs.store.store import store_errors
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -55,15 +57,15 @@ class Batch:
     batch_id: str
     tenant_id: str
     workspace_id: str
-    created_at: int
+    created_at: Moment
     #: How many jobs came in it; those that were removed are counted as they ended.
     total: int
-    #: Jobs by status, zeros too; their sum is `total`.
-    counts: Mapping[JobStatus, int]
+    #: Jobs by status, zeros too; their sum is `total`. Stored as a field a status.
+    counts: Mapping[JobStatus, int] = field(metadata=APART)
     #: When the last job ended.
-    completed_at: int | None
-    metadata: Mapping[str, Any]
-    order: int
+    completed_at: Moment | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    order: int = field(default=0, metadata=HIDDEN)
 
     @property
     def status(self) -> JobStatus:
@@ -80,17 +82,7 @@ class Batch:
 
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Batch:
-        return cls(
-            batch_id=flat["batch_id"],
-            tenant_id=flat["tenant_id"],
-            workspace_id=flat["workspace_id"],
-            created_at=int(flat["created_at"]),
-            total=int(flat["total"]),
-            counts={status: int(flat.get(status, 0)) for status in JobStatus},
-            completed_at=int(flat["completed_at"]) if "completed_at" in flat else None,
-            metadata=json.loads(flat["metadata"]) if flat.get("metadata") else {},
-            order=int(flat["order"]),
-        )
+        return cls(**_LAYOUT.read(flat), counts={status: int(flat.get(status, 0)) for status in JobStatus})
 
     def to_body(self, public_url: str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
@@ -103,17 +95,11 @@ class Batch:
 
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
-        return {
-            "batch_id": self.batch_id,
-            "status": self.status.value,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "total": self.total,
-            "counts": {status.value: n for status, n in self.counts.items()},
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "metadata": dict(self.metadata),
-        }
+        counts = {status.value: n for status, n in self.counts.items()}
+        return {**_LAYOUT.show(self), "status": self.status.value, "counts": counts}
+
+
+_LAYOUT = Layout(Batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +113,6 @@ class BatchQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchPage:
-    """Batches, newest first, and the cursor of the next page (None: the end)."""
-
-    batches: tuple[Batch, ...]
-    next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Made:
     """What became of a new batch."""
 
@@ -143,6 +121,8 @@ class Made:
     job_ids: tuple[str | None, ...]
     #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each that was refused.
     errors: tuple[Mapping[str, str], ...] = ()
+    #: Submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
     #: The Idempotency-Key had made it before.
     replayed: bool = False
 
@@ -154,9 +134,9 @@ _Wrong = dict[int, "list[dict[str, str]]"]
 class Batches:
     """Batches, for everybody who is not a worker."""
 
-    def __init__(self, client: Client, ended: Callable[[str], None] = nobody) -> None:
-        """:param ended: as for `bulk.cancel_matching`."""
-        self._client, self._store, self._ended = client, client.store, ended
+    def __init__(self, client: Client, say: Say = quiet) -> None:
+        """:param say: as for `bulk.cancel_matching`."""
+        self._client, self._store, self._say = client, client.store, say
 
     def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
@@ -174,13 +154,10 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
-        idempotency = ("", "")
+        once = None
         if idempotency_key is not None:
-            jobs = [asdict(job) for job in new.jobs]
-            idempotency = (
-                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
-                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
-            )
+            forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
+            once = idempotency(idempotency_key, sender, *forms, what="batch")
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
@@ -189,44 +166,38 @@ class Batches:
             batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
             reply = self._store.run(
                 "submit_batch",
-                batch_id,
-                secrets.token_hex(8),
-                *self._store.queue_caps,
-                self._store.ttl_ms,
-                *idempotency,
-                new.depends_within or "",
-                dumps(dict(new.metadata)) if new.metadata else "",
-                dumps(errors) if errors else "",
-                dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
-                dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
-                *self._store.sent_by(sender),
+                id=batch_id,
+                nonce=secrets.token_hex(8),
+                **self._store.acceptance(once, sender),
+                depends_within=new.depends_within,
+                metadata=dumps(dict(new.metadata)) if new.metadata else None,
+                errors=dumps(errors) if errors else None,
+                common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
                 durably=durably,
             )
-            match reply[0]:
+            match reply.became:
                 case "ok" if depends:
-                    self._store.sent(sender, reply[3], reply[4])
                     # What they need may have ended badly before they came.
-                    self._store.send(self._store.run("settle"))
-                    return self._made(batch_id)
+                    self._store.run("settle")
+                    return replace(self._made(batch_id), rates=Rate.read(reply.rates))
                 case "ok":
-                    self._store.sent(sender, reply[3], reply[4])
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
-                    batch = Batch(
-                        batch_id, new.tenant_id, new.workspace_id, int(reply[1]), len(ids), counts, None, new.metadata, int(reply[2])
-                    )
+                    created_at, order = int(reply.created_at), int(reply.order)
+                    batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
-                    return Made(batch, tuple(placed.values()), tuple(errors))
+                    return Made(batch, tuple(placed.values()), tuple(errors), Rate.read(reply.rates))
                 case "same":
-                    return replace(self._made(reply[1]), replayed=True)
+                    return replace(self._made(reply.id), replayed=True)
                 case "dependency":
-                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
                     for place, n in bad.items():
                         number = packed.numbers[place]
                         wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
                     packed = packed.without(set(bad))
                 case "upload":
-                    bad = dict(zip(reply[1::2], reply[2::2], strict=True))
+                    bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
                     for place, why in bad.items():
                         wrong[packed.numbers[place]] = _errors(packed.numbers[place], bad_upload(why))
                     packed = packed.without(set(bad))
@@ -243,18 +214,15 @@ class Batches:
             raise UnknownBatch
         return Batch.from_mapping(flat)
 
-    def list(self, query: BatchQuery) -> BatchPage:
+    def list(self, query: BatchQuery) -> Page[Batch]:
         """A page of batches, newest first.
 
         :raises InvalidInput: the cursor is not one of ours; a workspace without its tenant.
         """
         if query.workspace_id is not None and query.tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        after = read_cursor(query.cursor)
         index = self._store.keys("batches", query.tenant_id or "*", query.workspace_id or "*")
-        following, *found = self._store.run_on("list_batches", (index,), "+inf" if after is None else f"({after}", query.limit)
-        records = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found)
-        return BatchPage(tuple(readable(records, Batch.from_mapping, kind="batch")), write_cursor(int(following)) if following else None)
+        return page(self._store, "batch", index, query.cursor, query.limit, Batch.from_mapping)
 
     def cancel(self, batch_id: str) -> Cancelled:
         """Ask for the end of all its jobs that have not ended. Safe to repeat.
@@ -262,11 +230,14 @@ class Batches:
         :raises UnknownBatch:
         """
         self.get(batch_id)
-        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, ended=self._ended)
+        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, say=self._say)
 
-    def cancel_matching(self, query: JobQuery, *, dry_run: bool) -> Cancelled:
-        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`)."""
-        return cancel_matching(self._store, query, dry_run=dry_run, ended=self._ended)
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool, actor: str | None = None) -> Cancelled:
+        """Ask for the end of the live jobs of a list (`bulk.cancel_matching`). :param actor: for the audit log."""
+        done = cancel_matching(self._store, query, dry_run=dry_run, say=self._say)
+        if done.matched and not dry_run:
+            audit.record(self._store, actor, "jobs.cancelled", query.tenant_id or "*", {"matched": done.matched, **query.filters()})
+        return done
 
     def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:
         """The good ones for the script, and by their numbers what is wrong with the others."""
@@ -294,8 +265,7 @@ class Batches:
         return _Packed.of(numbers, items, kinds), wrong
 
     def _record(self, batch_id: str) -> dict[str, str]:
-        with store_errors():
-            return dict(self._store.client.hgetall(self._store.keys("batch", batch_id)))  # type: ignore[arg-type]
+        return self._store.record("batch", batch_id)
 
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
@@ -307,10 +277,8 @@ class Batches:
         ids: dict[int, str | None] = dict.fromkeys(range(batch.total + len(left_out)))
         numbers = [number for number in ids if number not in left_out]
         # The orders of its jobs are consecutive.
-        with store_errors():
-            members = self._store.client.zrange(self._store.keys("batch_jobs", batch_id), 0, -1, withscores=True)
-        for job_id, order in members:  # type: ignore[union-attr]
-            ids[numbers[int(order) - batch.order]] = job_id
+        for job_id, order in self._store.members_from(0, "batch_jobs", batch_id).items():
+            ids[numbers[order - batch.order]] = job_id
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 
@@ -339,28 +307,20 @@ class _Packed:
         return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
 
 
+#: What a job of a batch has of its own, with the defaults: all that is asked of a job, but what decides its kind.
+_OWN = tuple((one.name, default_of(one)) for one in fields(Asked) if one.name not in ("quality", "params"))
+
+
 def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
         _NO_TIME if new.ttl_seconds is None else int(new.ttl_seconds * 1000),
     ]
-    if new.url is not None:
-        fields += ("url", new.url)
-    if new.priority:
-        fields += ("priority", str(new.priority))
-    if new.run_at is not None:
-        fields += ("run_at", str(new.run_at))
-    if new.tags:
-        fields += ("tags", dumps(new.tags))
-    if new.metadata:
-        fields += ("metadata", dumps(dict(new.metadata)))
-    if webhook:
-        fields += ("webhook", dumps(webhook))
-    if new.depends_on:
-        fields += ("depends_on", dumps(new.depends_on))
-        if new.on_dependency_failure != "fail":
-            fields += ("on_dependency_failure", new.on_dependency_failure)
+    for name, default in _OWN:
+        value = getattr(new, name)
+        if value is not None and value != default:
+            fields += (name, stored_text(name, webhook if name == "webhook" else value))
     return fields
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_jobs.jobs.listing import JobQuery, select
+from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.store.cursors import write_cursor
 from pipeline_jobs.store.store import Store
 
@@ -17,7 +17,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What was done, or would be."""
+    "What was done, or would be done."
 
     #: Live jobs that matched: the sum of the two.
     matched: int
@@ -29,37 +29,21 @@ class Cancelled:
     next_cursor: str | None
 
 
-def nobody(job_id: str) -> None:
-    """Is told of nothing."""
-
-
-def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, ended: Callable[[str], None] = nobody) -> Cancelled:
+def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, say: Say = quiet) -> Cancelled:
     """Ask for the end of the live jobs that match, newest first. Jobs that come meanwhile are newer than that and are left alone.
 
     :param dry_run: only count.
     :param most: about how many jobs to look at, live or not.
-    :param ended: told of each job that was dispatched before and ended here, where no worker tells of its end.
+    :param say: told of each job that was dispatched before and ended here, where no worker tells of its end.
     :raises InvalidInput: the cursor is not one that a call gave.
     """
     chosen = select(store, query, live=True)
-    highest, cancelled, stopping, looked = chosen.highest, 0, 0, 0
+    cancelled = stopping = looked = 0
     while True:
-        following, waited, ran, hints, heard_of = store.run_on(
-            "cancel_page",
-            chosen.keys,
-            highest,
-            chosen.lowest,
-            PAGE,
-            "1" if dry_run else "",
-            store.ttl_ms,
-            chosen.hidden,
-            chosen.sizes,
-            *chosen.conditions,
-        )
-        store.send(hints)
-        for job_id in heard_of:
-            ended(job_id)
-        cancelled, stopping, looked = cancelled + waited, stopping + ran, looked + PAGE
-        if not following or looked >= most:
-            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(following)) if following else None)
-        highest = f"({following}"
+        reply = store.run("cancel_page", keys=chosen.keys, budget=PAGE, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
+        for job_id in reply.heard_of:
+            say(Moved(job_id, "cancelled"))
+        cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + PAGE
+        if not reply.next or looked >= most:
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)
+        chosen = replace(chosen, highest=f"({reply.next}")

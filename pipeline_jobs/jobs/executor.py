@@ -85,8 +85,7 @@ class Outcome:
 class Executor:
     """Runs attempts in this process."""
 
-    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: Callable[[], ArtifactStore]) -> None:
-        """:param artifacts: gives the artifact store when first needed (its signing key may be in the store)."""
+    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
         self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
         self._uploads = Uploads(store, settings, artifacts)
 
@@ -110,10 +109,10 @@ class Executor:
 
     def _attempt(self, job: Job) -> Outcome:
         try:
-            artifacts = self._artifacts()
+            self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
             return _hand_back(self._store, job, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
-        return _Attempt(job, self._store, self._registry, self._settings, artifacts, self._uploads).run()
+        return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -124,7 +123,7 @@ class Executor:
         if disk.free(folder) < self._settings.disk_reserve(folder):
             raise DiskFull
         pipeline = self._registry.get(job.pipeline)
-        store = self._artifacts()
+        store = self._artifacts
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
         files = RunArtifacts(store, _folder(job))

@@ -7,13 +7,14 @@ page at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.readable import readable
+from pipeline_jobs.store.cursors import read_cursor
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import CANARY_TENANT, is_canary, is_canary_pipeline
 
@@ -38,13 +39,14 @@ class JobQuery:
     #: The only workspace whose jobs the caller may see. It goes with any filter: others' records are passed over.
     within: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """Jobs, newest first, and the cursor of the next page (None: the end)."""
-
-    jobs: tuple[Job, ...]
-    next_cursor: str | None
+    def filters(self) -> dict[str, Any]:
+        """Those that are set, by the names that the API has for them."""
+        named = {
+            "tenant_id": self.tenant_id, "workspace_id": self.workspace_id, "status": list(self.statuses) or None,
+            "pipeline": self.pipeline, "tag": self.tag, "batch_id": self.batch_id,
+            "created_after": self.created_after, "created_before": self.created_before,
+        }  # fmt: skip
+        return {name: value for name, value in named.items() if value is not None}
 
 
 #: A filter and its value, as a script compares it with the record's field of that name.
@@ -63,21 +65,23 @@ class Selection:
     lowest: str
     #: A tenant whose jobs are passed over, or empty.
     hidden: str
-    #: What no index says by itself: statuses, tag, how many fields, and each with its value.
-    conditions: tuple[str | int, ...]
+    #: What no index says by itself, as arguments of a script: statuses, tag, fields with their values.
+    conditions: Mapping[str, Any]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What both scripts that look at jobs are called with."""
+        return {"highest": self.highest, "lowest": self.lowest, "hidden": self.hidden, "sizes": self.sizes, **self.conditions}
 
 
-def page(store: Store, query: JobQuery) -> JobPage:
+def page(store: Store, query: JobQuery) -> Page[Job]:
     """One page, by one script call. It may be short and still have a next one where records are passed over, or cannot be read.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
     chosen = select(store, query)
-    following, *records = store.run_on(
-        "list", chosen.keys, chosen.highest, chosen.lowest, query.limit, BUDGET, chosen.hidden, chosen.sizes, *chosen.conditions
-    )
-    flat = (dict(zip(record[::2], record[1::2], strict=True)) for record in records)
-    return JobPage(tuple(readable(flat, Job.from_mapping, kind="job")), write_cursor(int(following)) if following else None)
+    reply = store.run("list", keys=chosen.keys, limit=query.limit, budget=BUDGET, **chosen.arguments)
+    return Page.of(reply, Job.from_mapping, kind="job")
 
 
 def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
@@ -93,14 +97,17 @@ def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
     said = frozenset.intersection(*(says for _, says in indexes))
     left = [one for one in _filters(query, statuses) if one not in said]
     plain = {name: value for name, value in left if name in ("status", "tag")}
-    fields = [part for name, value in left if name not in plain for part in (name, value)]
     return Selection(
         keys=tuple(key for keys, _ in indexes for key in keys),
         sizes=",".join(str(len(keys)) for keys, _ in indexes) if len(indexes) > 1 else "",
         highest=highest,
         lowest=lowest,
         hidden="" if is_canary(query.tenant_id) or is_canary_pipeline(query.pipeline) else CANARY_TENANT,
-        conditions=(plain.get("status", ""), plain.get("tag", ""), len(fields) // 2, *fields),
+        conditions={
+            "statuses": plain.get("status"),
+            "tag": plain.get("tag"),
+            "fields": [one for one in left if one[0] not in plain],
+        },
     )
 
 

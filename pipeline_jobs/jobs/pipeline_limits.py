@@ -1,13 +1,19 @@
-"""How many jobs of a pipeline run at once, over all workers: what its code declares, and what an admin sets in its place."""
+"""How many jobs run at once, over all workers: of a pipeline what its code declares and an admin sets in its place, and in all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+import structlog
+
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.pipelines import Pipeline
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.store import Store
+
+logger = structlog.get_logger(__name__)
 
 #: More slots than any cell has.
 MOST = 1_000_000
@@ -30,30 +36,44 @@ class PipelineLimits:
 
 def of(store: Store, pipeline: str) -> PipelineLimits:
     """:raises StoreUnavailable:"""
-    with store_errors():
-        cap, own, n = store.client.hmget(store.keys("pipelines"), [f"{field}:{pipeline}" for field in ("cap", "own", "n")])  # type: ignore[misc]
+    cap, own, n = store.fields([f"{field}:{pipeline}" for field in ("cap", "own", "n")], "pipelines")
     return PipelineLimits(_number(cap), _number(own), _number(n) or 0)
 
 
-def set_cap(store: Store, pipeline: str, max_concurrent: int | None) -> PipelineLimits:
+def set_cap(store: Store, pipeline: str, max_concurrent: int | None, *, actor: str | None = None) -> PipelineLimits:
     """Set the cap (None: what is declared holds again). It acts on the backlog at once; what runs goes on.
 
+    :param actor: for the audit log.
     :raises InvalidInput: it is no number of slots.
     """
     if max_concurrent is not None and not 0 <= max_concurrent <= MOST:
         raise InvalidInput(f"max_concurrent must be 0..{MOST}", field="max_concurrent")
     store.set_pipeline_cap(pipeline, max_concurrent)
+    audit.record(store, actor, "pipeline_limits.changed", pipeline, {"max_concurrent": max_concurrent})
     return of(store, pipeline)
 
 
 def declare(store: Store, pipelines: Iterable[Pipeline]) -> None:
     """Make the declared caps known; a worker does, before it announces its first slots."""
-    with store_errors():
-        known = store.client.hgetall(store.keys("pipelines"))
+    known = store.record("pipelines")
     for pipeline in pipelines:
-        if _number(known.get(f"own:{pipeline.name}")) != pipeline.max_concurrent:  # type: ignore[union-attr]
+        if _number(known.get(f"own:{pipeline.name}")) != pipeline.max_concurrent:
             store.set_pipeline_cap(pipeline.name, pipeline.max_concurrent, declared=True)
 
 
-def _number(value: object) -> int | None:
-    return None if value is None else int(str(value))
+def declare_max_concurrent_jobs(store: Store, settings: Settings) -> None:
+    """Set the installation's cap to this worker's `PIPELINE_MAX_CONCURRENT_JOBS`, if it was given one: the default is nobody's wish.
+
+    The worker that starts last decides, so that a new value comes with a restart of the workers. The API and programs that only submit
+    set nothing: they go by what is set, and by their own setting only while nobody has.
+    """
+    if "max_concurrent_jobs" not in settings.model_fields_set:
+        return
+    cap = settings.max_concurrent_jobs
+    before = store.set_max_concurrent_jobs(cap)
+    if before not in (None, cap):
+        logger.warning("the installation's cap is another one now", setting="PIPELINE_MAX_CONCURRENT_JOBS", before=before, now=cap)
+
+
+def _number(value: str | None) -> int | None:
+    return None if value is None else int(value)

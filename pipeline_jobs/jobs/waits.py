@@ -9,14 +9,13 @@ from pipeline_jobs.store.store import Store
 
 def why(store: Store, job_id: str) -> dict[str, Any] | None:
     """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
-    reply = store.run("why", job_id)
-    if not reply:
+    found = store.run("why", id=job_id)
+    if found is None:
         return None
-    reason, position, limit, current, eta = reply
     return {
-        "position": int(position) or None,
-        "reason": reason,
-        "limit": float(limit) if "." in limit else int(limit) if limit else None,
-        "current": int(current) if current else None,
-        "eta_seconds": float(eta) if eta else None,
+        "position": int(found.position) or None,
+        "reason": found.reason,
+        "limit": float(found.limit) if "." in found.limit else int(found.limit) if found.limit else None,
+        "current": int(found.current) if found.current else None,
+        "eta_seconds": float(found.eta) if found.eta else None,
     }

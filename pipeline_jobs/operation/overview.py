@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import Store, store_errors
-from pipeline_jobs.tenants import CANARY_TENANT, is_canary
-
-#: Most canaries that may wait at once.
-MOST_CANARIES = 5
+from pipeline_jobs.store.figures import load
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import is_canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +28,9 @@ def now(store: Store, settings: Settings, tenant_id: str | None = None) -> Now:
 
     :raises StoreUnavailable:
     """
-    keys = store.keys
-
-    def index(status: JobStatus) -> str:
-        return keys("status", status) if tenant_id is None else keys("tenant_status", tenant_id, status)
-
-    with store_errors(), store.client.pipeline(transaction=False) as pipe:
-        pipe.zcard(index(JobStatus.QUEUED))
-        pipe.zcard(index(JobStatus.RUNNING))
-        pipe.zrange(keys("tenant_status", CANARY_TENANT, JobStatus.QUEUED), 0, -1)
-        pipe.zcard(keys("tenant_status", CANARY_TENANT, JobStatus.RUNNING))
-        # One canary is on its way at a time: the oldest job that is none is among the first of these.
-        pipe.zrange(index(JobStatus.QUEUED), 0, MOST_CANARIES, withscores=True)
-        pipe.get(keys("capacity"))
-        pipe.zcount(keys("workers"), time.time() * 1000, "+inf")
-        queued, running, canaries, singing, first, capacity, workers = pipe.execute()
-    if tenant_id is None:
-        queued, running = queued - len(canaries), running - singing
-        first = [one for one in first if one[0] not in canaries]
-    oldest = first[:1]
-    slots = min(int(capacity or 0), settings.max_concurrent_jobs) if workers else 0
-    age = max(0.0, time.time() - oldest[0][1] / 1_000_000) if oldest else None
-    return Now(queued, running, slots, age)
+    found = load(store, tenant_id)
+    cap = settings.max_concurrent_jobs if found.max_concurrent_jobs is None else found.max_concurrent_jobs
+    return Now(found.queued, found.running, min(found.capacity, cap) if found.workers else 0, found.oldest_seconds)
 
 
 def tenants(store: Store, most: int) -> list[str]:
@@ -65,14 +41,12 @@ def tenants(store: Store, most: int) -> list[str]:
     :raises StoreUnavailable:
     """
     made: Counter[str] = Counter()
-    with store_errors():
-        # Who had jobs only before the index of tenants was kept is found by its counters.
-        for field, value in store.client.hscan_iter(store.keys("counters"), match="created|*", count=1000):
-            made[field.split("|")[1]] += int(value)
-        # One more, for the canary's.
-        ranked: Any = store.client.zrevrange(store.keys("tenants"), 0, most, withscores=True)
-        for tenant, jobs in ranked:
-            made[tenant] = max(made[tenant], int(jobs))
+    # Who had jobs only before the index of tenants was kept is found by its counters.
+    for field, value in store.fields_like("created|*", "counters"):
+        made[field.split("|")[1]] += int(value)
+    # One more, for the canary's.
+    for tenant, jobs in store.top(most + 1, "tenants").items():
+        made[tenant] = max(made[tenant], jobs)
     for tenant in ("_other", *filter(is_canary, list(made))):
         del made[tenant]
     return [tenant for tenant, _ in made.most_common(most)]

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import redis
-
-from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store.store import Store
 
-#: Waits are counted in steps of a quarter (as in `lua/claim.lua`): a quantile is off by an eighth at most.
+#: Waits are counted in steps of a quarter (as in `lua/jobs/claim.lua`): a quantile is off by an eighth at most.
 STEP = 1.25
 SECONDS_A_DAY = 86_400
 
@@ -56,13 +53,7 @@ def of_tenant(store: Store, tenant_id: str, days: int, today: datetime | None = 
     """The last so many days, today first; days without anything are there with zeros."""
     now = today or datetime.now(UTC)
     dates = [now - timedelta(days=n) for n in range(days)]
-    try:
-        with store.client.pipeline(transaction=False) as pipe:
-            for date in dates:
-                pipe.hgetall(store.keys("usage_day", tenant_id, str(int(date.timestamp() // SECONDS_A_DAY))))
-            found = pipe.execute()
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable("the store cannot be reached") from error
+    found = store.records("usage_day", [(tenant_id, str(int(date.timestamp() // SECONDS_A_DAY))) for date in dates])
     return [_day(date.date().isoformat(), flat) for date, flat in zip(dates, found, strict=True)]
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline_jobs.exceptions import AlreadyScheduled, KeyReused
+from pipeline_jobs.exceptions import KeyReused
 from pipeline_jobs.job import Job
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
-from pipeline_jobs.store.readable import readable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.idempotency import Idempotency
+from pipeline_jobs.store.pages import Page, page
+from pipeline_jobs.store.store import Store, accepted_fields, ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,15 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What a firing came to: `fired`, `skipped`, `waits`, `stale`, `gone`, `taken` or `refused` (see `lua/schedule_fire.lua`)."""
+    """What a firing came to: `fired`, `skipped`, `waits`, `stale`, `gone`, `taken` or `refused` (see `lua/schedules/schedule_fire.lua`)."""
 
     became: str
     reason: str = ""
-    job: Job | None = field(default=None)
+    job: Job | None = None
+    #: By hand only: submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
     #: By hand only: what `store.refusal` makes an error of.
-    refusal: Sequence[str] = ()
+    refusal: Any = None
 
 
 @dataclass(slots=True)
@@ -41,90 +44,67 @@ class ScheduleStore:
 
     def now(self) -> int:
         """The server's clock, in ms."""
-        with store_errors():
-            seconds, micros = self.store.client.time()  # type: ignore[misc]
-        return int(seconds) * 1000 + int(micros) // 1000
+        return self.store.now()
 
     def put(
-        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
-    ) -> str:
+        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: Idempotency | None = None
+    ) -> tuple[str, str]:
         """Make a schedule, or (`before`: its revision) change one.
 
-        :param idempotency: of a new one: the tenant's key for this request, and a fingerprint of the request.
-        :return: `ok`, or why not, as `lua/schedule_put.lua` says.
-        :raises AlreadyScheduled: the key made this schedule before; `KeyReused`: it made another.
+        :param idempotency: of a new one: the tenant's key for this request.
+        :return: `ok`, or why not, as `lua/schedules/schedule_put.lua` says; and the id of the schedule that the key made before (`same`).
+        :raises KeyReused: the key made the schedule of another request.
         """
-        flat = schedule.to_mapping()
-        following = "=" if keep_next else "" if schedule.next_run_at is None else schedule.next_run_at
-        pairs = [part for pair in flat.items() for part in pair]
-        paused = "1" if schedule.paused else ""
-        became, *made = self.store.run(
-            "schedule_put", schedule.schedule_id, schedule.revision, before, most, paused, following, *(idempotency or ("", "")),
-            len(flat), *pairs,
+        following = "=" if keep_next else "" if schedule.next_run_at is None else str(schedule.next_run_at)
+        key, fingerprint = idempotency or (None, None)
+        reply = self.store.run(
+            "schedule_put", id=schedule.schedule_id, revision=schedule.revision, before=before, most=most, paused=schedule.paused,
+            following=following, idempotency=key, fingerprint=fingerprint, fields=schedule.to_mapping(),
         )  # fmt: skip
-        if became == "same":
-            raise AlreadyScheduled(made[0])
-        if became == "differs":
+        if reply.became == "differs":
             raise KeyReused
-        return str(became)
+        return str(reply.became), str(reply.id) if reply.became == "same" else schedule.schedule_id
 
     def get(self, schedule_id: str) -> Schedule | None:
-        with store_errors():
-            flat: Any = self.store.client.hgetall(self.store.keys("schedule", schedule_id))
+        flat = self.store.record("schedule", schedule_id)
         return Schedule.from_mapping(flat) if flat else None
 
     def log(self, schedule_id: str, limit: int) -> list[Outcome]:
         """What became of the last slots, newest first."""
-        with store_errors():
-            lines: Any = self.store.client.lrange(self.store.keys("schedule_log", schedule_id), 0, limit - 1)
-        return [Outcome.from_line(line) for line in lines]
+        return [Outcome.from_line(line) for line in self.store.lines("schedule_log", schedule_id, most=limit)] if limit else []
 
     def waiting(self, schedule_id: str) -> list[int]:
         """Slots that are to be fired, oldest first."""
-        with store_errors():
-            slots: Any = self.store.client.zrange(self.store.keys("schedule_slots", schedule_id), 0, -1)
-        return [int(slot) for slot in slots]
+        return [int(slot) for slot in self.store.members("schedule_slots", schedule_id)]
 
-    def page(self, tenant_id: str | None, workspace_id: str | None, below: int | None, limit: int) -> tuple[list[Schedule], int | None]:
-        """Schedules, newest first, with an `order` below this one. :return: them, and the `order` below which there are more."""
+    def page(self, tenant_id: str | None, workspace_id: str | None, cursor: str | None, limit: int) -> Page[Schedule]:
+        """Schedules, newest first."""
         if tenant_id is None:
             index = self.store.keys("schedules")
         elif workspace_id is None:
             index = self.store.keys("tenant_schedules", tenant_id)
         else:
             index = self.store.keys("workspace_schedules", tenant_id, workspace_id)
-        highest = "+inf" if below is None else f"({below}"
-        with store_errors():
-            members: Any = self.store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1, withscores=True)
-            with self.store.client.pipeline(transaction=False) as pipe:
-                for schedule_id, _ in members[:limit]:
-                    pipe.hgetall(self.store.keys("schedule", schedule_id))
-                found: Sequence[Mapping[str, str]] = pipe.execute()
-        schedules = list(readable(filter(None, found), Schedule.from_mapping, kind="schedule"))
-        return schedules, int(members[limit - 1][1]) if len(members) > limit else None
+        return page(self.store, "schedule", index, cursor, limit, Schedule.from_mapping)
 
     def remove(self, schedule_id: str) -> bool:
         """:return: False: there is none."""
-        return bool(self.store.run("schedule_remove", schedule_id))
+        return bool(self.store.run("schedule_remove", id=schedule_id))
 
     def erase(self, tenant_id: str) -> int:
         """Remove every schedule of a tenant. :return: how many there were."""
-        with store_errors():
-            ids: Any = self.store.client.zrange(self.store.keys("tenant_schedules", tenant_id), 0, -1)
-        return sum(self.remove(schedule_id) for schedule_id in ids)
+        return sum(self.remove(schedule_id) for schedule_id in self.store.members("tenant_schedules", tenant_id))
 
     def due(self, limit: int) -> list[str]:
         """Schedules that have to be looked at now, the latest first."""
-        with store_errors():
-            ids: Any = self.store.client.zrangebyscore(self.store.keys("schedules_due"), "-inf", self.now(), 0, limit)
-        return list(ids)
+        return self.store.due(self.now(), limit, "schedules_due")
 
     def plan(self, schedule: Schedule, fire: Sequence[int], skip: Skip, following: int | None, most_waiting: int) -> bool:
         """Say what becomes of the slots from `next_run_at` until before `following`. :return: False: somebody else has."""
-        ends = (skip.slots[0], skip.slots[-1]) if skip.slots else ("", "")
+        first, last = (skip.slots[0], skip.slots[-1]) if skip.slots else (None, None)
         reply = self.store.run(
-            "schedule_plan", schedule.schedule_id, schedule.revision, schedule.next_run_at, "" if following is None else following,
-            most_waiting, len(fire), *fire, len(skip.slots), skip.reason, *ends,
+            "schedule_plan", id=schedule.schedule_id, revision=schedule.revision, now=schedule.next_run_at, following=following,
+            most=most_waiting, skipped=len(skip.slots), reason=skip.reason, first=first, last=last, slots=fire,
         )  # fmt: skip
         return bool(reply == "ok")
 
@@ -138,29 +118,26 @@ class ScheduleStore:
         skip: str = "",
         poll_seconds: float = 0,
         durably: bool = False,
-        idempotency: tuple[str, str] | None = None,
+        idempotency: Idempotency | None = None,
         sender: Sender | None = None,
     ) -> Fired:
         """Make the job of a slot (None: by hand), or skip the slot for this reason.
 
-        :param idempotency: by hand: the tenant's key for this request, and a fingerprint of the request.
-        :param sender: by hand: whose rate counts besides the tenant's; its `rates` are filled in.
+        :param idempotency: by hand: the tenant's key for this request.
+        :param sender: by hand: whose rate counts besides the tenant's.
         """
-        flat = {} if job is None else job.to_mapping()
-        for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"):
-            flat.pop(name, None)
         new = schedule.template
-        became, one, two, hints, *rates = self.store.run(
-            "schedule_fire", schedule.schedule_id, schedule.revision, "" if slot is None else slot, skip, job.job_id if job else "", nonce,
-            self.store.ttl_ms, int(poll_seconds * 1000), *self.store.queue_caps, _ms(new.deadline_seconds), _ms(new.ttl_seconds),
-            *(idempotency or ("", "")), *self.store.sent_by(sender), len(flat),
-            *(part for pair in flat.items() for part in pair), durably=durably,
+        reply = self.store.run(
+            "schedule_fire", id=schedule.schedule_id, revision=schedule.revision, slot=slot, why=skip, job_id=job.job_id if job else None,
+            nonce=nonce, poll_ms=ms(poll_seconds), deadline=ms(new.deadline_seconds), wait=ms(new.ttl_seconds),
+            **self.store.acceptance(idempotency, sender), fields=accepted_fields(job) if job else {}, durably=durably,
         )  # fmt: skip
-        self.store.sent(sender, rates[0] if rates else (), hints)
-        if became == "fired" and job is not None:
-            return Fired(became, job=job.evolve(created_at=int(one), order=int(two)))
-        return Fired(became, refusal=one) if became == "refused" else Fired(became, reason=one)
-
-
-def _ms(seconds: float | None) -> int | str:
-    return "" if seconds is None else int(seconds * 1000)
+        match reply.became:
+            case "fired" if job is not None:
+                made = job.evolve(created_at=int(reply.created_at), order=int(reply.order))
+                return Fired("fired", job=made, rates=Rate.read(reply.rates))
+            case "skipped":
+                return Fired("skipped", reason=reply.reason)
+            case "waits" | "stale" | "gone" | "taken" as became:
+                return Fired(became)
+        return Fired("refused", refusal=reply)

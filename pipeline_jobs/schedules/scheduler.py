@@ -5,18 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
+from pipeline_jobs.access import audit
+from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
-from pipeline_jobs.jobs.client import MAX_TAGS, Client, digest
+from pipeline_jobs.jobs.client import MAX_TAGS, Client
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
-from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.idempotency import Accepted, forms_of_schedule, idempotency
+from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.refusals import refusal
 
 MAX_NAME = 64
@@ -37,23 +39,34 @@ class NewSchedule:
     paused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule that a request made."""
+
+    schedule: Schedule
+    #: Its Idempotency-Key had made it before.
+    replayed: bool = False
+
+
 class Scheduler:
-    """Schedules, for everybody who is not the duty that fires them."""
+    """Schedules, for everybody who is not the duty that fires them; `actor` is for the audit log."""
 
     def __init__(self, client: Client, kept: ScheduleStore | None = None) -> None:
         self.client = client
         self.kept = kept or ScheduleStore(client.store)
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+    def create(
+        self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Planned:
         """A schedule; its first slot is the first one from now on.
 
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
         :param sender: who sends it: where the key is one of a kind.
         :raises InvalidInput: names the field (`cron`, `job.params.seconds`); `TooManySchedules` is one.
-        :raises AlreadyScheduled: the key has made this schedule before (`schedule_id`); `KeyReused`: it has made another.
+        :raises KeyReused: the key has made the schedule of another request; `ScheduleGone`: its schedule was removed since.
         """
         self.client.guard.check()
-        idempotency = _idempotency("schedule", idempotency_key, sender, asdict(new))
+        once = idempotency(idempotency_key, sender, *forms_of_schedule(new), what="schedule") if idempotency_key is not None else None
         cron = Cron.parse(new.cron, new.timezone)
         while True:
             schedule = Schedule(
@@ -61,11 +74,21 @@ class Scheduler:
                 revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
             )  # fmt: skip
             self.check(schedule)
-            became = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=idempotency)
+            became, made = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=once)
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
             if became == "ok":
-                return self.get(schedule.schedule_id)
+                planned = Planned(self.get(made))
+                self._noted(actor, "created", planned.schedule, cron=cron.expression, timezone=cron.timezone)
+                return planned
+            if became == "same":
+                return self._made_before(made)
+
+    def _made_before(self, schedule_id: str) -> Planned:
+        try:
+            return Planned(self.get(schedule_id), replayed=True)
+        except UnknownSchedule:
+            raise ScheduleGone from None
 
     def get(self, schedule_id: str) -> Schedule:
         """:raises UnknownSchedule:"""
@@ -76,15 +99,14 @@ class Scheduler:
 
     def list(
         self, *, tenant_id: str | None = None, workspace_id: str | None = None, cursor: str | None = None, limit: int = 25
-    ) -> tuple[Sequence[Schedule], str | None]:
-        """Schedules, newest first, and the cursor of the next page (None: the end). A workspace is asked for with its tenant.
+    ) -> Page[Schedule]:
+        """Schedules, newest first. A workspace is asked for with its tenant.
 
         :raises InvalidInput: the cursor is not one of ours, or a workspace has no tenant.
         """
         if workspace_id is not None and tenant_id is None:
             raise InvalidInput("workspace_id needs tenant_id", field="workspace_id")
-        found, following = self.kept.page(tenant_id, workspace_id, read_cursor(cursor), limit)
-        return found, None if following is None else write_cursor(following)
+        return self.kept.page(tenant_id, workspace_id, cursor, limit)
 
     def log(self, schedule_id: str, limit: int = 20) -> Sequence[Outcome]:
         """What became of its last slots, newest first."""
@@ -106,6 +128,7 @@ class Scheduler:
         overlap: Overlap | None = None,
         catch_up: CatchUp | None = None,
         job: NewJob | None = None,
+        actor: str | None = None,
     ) -> Schedule:
         """Change what is given. It stays its tenant's and workspace's; a slot that is due by now is skipped if the cron changes.
 
@@ -123,39 +146,48 @@ class Scheduler:
             self.check(made)
             return made
 
-        return self._update(schedule_id, changed, "changed")
+        given = {"cron": cron, "timezone": timezone, "name": name, "overlap": overlap, "catch_up": catch_up, "job": job}
+        fields = sorted(field for field, value in given.items() if value is not None)
+        return self._noted(actor, "changed", self._update(schedule_id, changed, "changed"), fields=fields)
 
-    def pause(self, schedule_id: str) -> Schedule:
+    def pause(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Fire nothing until it is resumed. Slots that are due or wait are skipped; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=True), "paused")
+        return self._noted(actor, "paused", self._update(schedule_id, lambda known: known.evolve(paused=True), "paused"))
 
-    def resume(self, schedule_id: str) -> Schedule:
+    def resume(self, schedule_id: str, *, actor: str | None = None) -> Schedule:
         """Go on with the first slot from now on; safe to repeat. :raises UnknownSchedule:"""
-        return self._update(schedule_id, lambda known: known.evolve(paused=False), "paused")
+        return self._noted(actor, "resumed", self._update(schedule_id, lambda known: known.evolve(paused=False), "paused"))
 
-    def delete(self, schedule_id: str) -> None:
+    def delete(self, schedule_id: str, *, actor: str | None = None) -> None:
         """Its jobs go on. :raises UnknownSchedule:"""
+        gone = self.get(schedule_id)
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
+        self._noted(actor, "deleted", gone)
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def run_now(
+        self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None
+    ) -> Accepted:
         """Make its job now, paused or not, whatever else runs.
 
         :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
         :param sender: likewise.
         :raises UnknownSchedule:
-        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another schedule's.
+        :raises KeyReused: the key has made another schedule's; `JobGone`: its job was removed since.
         :raises TryLater: a limit is in the way, as at `client.submit`.
         """
         durably = self.client.guard.check()
         nonce = secrets.token_hex(8)
-        idempotency = _idempotency("schedule run", idempotency_key, sender, schedule_id)
+        once = idempotency(idempotency_key, sender, dumps(schedule_id), what="schedule run")
         while True:
             schedule = self.get(schedule_id)
             job = self.job_of(schedule, new_job_id())
-            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=idempotency, sender=sender)
+            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
-                return fired.job
+                self._noted(actor, "run", schedule, job_id=fired.job.job_id)
+                return Accepted(fired.job, fired.rates)
+            if fired.became == "refused" and fired.refusal.became == "same":
+                return self.client.store.made_before(fired.refusal.id)
             if fired.became == "refused":
                 raise refusal(fired.refusal)
 
@@ -197,13 +229,13 @@ class Scheduler:
             following = None if made.paused else made.cron.next(now)
             made = made.evolve(revision=secrets.token_hex(8), next_run_at=following)
             # Whoever was quicker (a change, the duty that fires) is seen at the next look.
-            if self.kept.put(made, before=known.revision, keep_next=same_slots) == "ok":
+            if self.kept.put(made, before=known.revision, keep_next=same_slots)[0] == "ok":
                 return self.get(schedule_id)
 
-
-def _idempotency(what: str, key: str | None, sender: Sender | None, request: Any) -> tuple[str, str] | None:
-    """The key as the store keeps it, and the fingerprint of its request; as at `client.submit`."""
-    return None if key is None else (digest(f"{what}\n{sender.scope if sender else ''}\n{key}"), digest(dumps(request)))
+    def _noted(self, actor: str | None, action: str, schedule: Schedule, **detail: Any) -> Schedule:
+        whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
+        audit.record(self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+        return schedule
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

@@ -70,12 +70,10 @@ class StoreGuard:
                 trusted = self._unsafe or self.settings.allow_unsafe_store
                 self._must_wait = not trusted and not writes_before_it_answers(self.store)
                 self._safety_at = now
-            memory: Mapping[str, object] = self.store.client.info("memory")  # type: ignore[assignment]
+            memory = self.store.info("memory")
             self._full = used_share(memory) > self.settings.memory_watermark
             self._memory_at = now
             self._warn(unbounded(memory))
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise StoreUnavailable("the store cannot be reached") from error
         finally:
             self._lock.release()
 
@@ -123,10 +121,7 @@ def unsafe(store: Store) -> str | None:
 
     :raises StoreUnavailable: it cannot be asked.
     """
-    try:
-        memory, persistence, replication = (dict(store.client.info(section)) for section in ("memory", "persistence", "replication"))  # type: ignore[arg-type]
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise StoreUnavailable("the store cannot be reached") from error
+    memory, persistence, replication = (store.info(section) for section in ("memory", "persistence", "replication"))
     if persistence.get("loading"):
         return "the server is loading its data"
     if replication.get("role") != "master":

@@ -90,6 +90,7 @@ KEYS: dict[str, Key] = {
     "running": Key("running", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity", "int", "Sum of `slots`."),
     "stranded": Key("stranded", "int", "Leases held by workers that are no longer live: they fill no slot of a live worker."),
+    "max_concurrent_jobs": Key("max_concurrent_jobs", "int", "The installation's cap. Set as a process starts that has the setting."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
@@ -132,6 +133,12 @@ KEYS: dict[str, Key] = {
     "webhook_wake": Key("webhook_wake", "zset ms->tenant host", "Lanes outside the ring, and when their next delivery is due."),
     "webhook_leases": Key("webhook_leases", "zset ms->lease", "Deliveries that are being sent (`id fence tenant host slow`), until when."),
     "webhook_health": Key("webhook_health", "hash tenant host->int", "Slow answers of a host in a row. A quick one ends it."),
+    "api_key": Key("api_key:{}", "hash", "An API key. Written by key_create, revoke, touch; goes by key_erase, or for a newer one."),
+    "api_keys": Key("api_keys", "zset ms->key_id", "All API keys and when they were made. A member goes with its key."),
+    "tenant_api_keys": Key("api_keys:{}", "zset ms->key_id", "Those of a tenant, or of `*`."),
+    "api_keys_on": Key("api_keys_on", "string 1", "A key was made once: from then on the API asks for one. Never goes."),
+    "audit": Key("audit", "stream actor, action, target, detail", "The audit log: keys, limits, webhooks, erasures. About 50,000 rows."),
+    "audit_work": Key("audit:work", "stream, likewise", "The audit log: schedules, jobs, batches, deliveries. About 10,000 rows."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }
 

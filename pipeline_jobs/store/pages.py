@@ -1,13 +1,24 @@
-"""Pages of an index by `order`, newest first, with an opaque cursor."""
+"""Pages by cursor, newest first: the one way in which lists are read, whatever is in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import heapq
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.readable import readable
+from pipeline_jobs.store.reader import Reader, mapping
+from pipeline_jobs.store.runner import Runner
+
+#: A cursor of a stream: the id of an entry.
+_STREAM_CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+#: Maximum number of records that one page looks at where some are passed over; it may be short for that and still have a next one.
+BUDGET = 1_000
 
 Item = TypeVar("Item")
 
@@ -19,12 +30,58 @@ class Page(Generic[Item]):
     items: tuple[Item, ...]
     next_cursor: str | None
 
+    @classmethod
+    def of(cls, reply: Any, make: Callable[[Mapping[str, str]], Item], *, kind: str) -> Page[Item]:
+        """Of what a script replied: `next`, the order where the next page begins, and `records`. Those that cannot be read are left out.
 
-def page(store: Store, index: str, cursor: str | None, limit: int, load: Callable[[Sequence[str]], Sequence[Item]]) -> Page[Item]:
-    """:raises InvalidInput: the cursor is not one of ours."""
+        :param kind: what they are (`job`), for the log.
+        """
+        items = tuple(readable(map(mapping, reply.records), make, kind=kind))
+        return cls(items, write_cursor(int(reply.next)) if reply.next else None)
+
+
+def highest_order(cursor: str | None) -> str:
+    """Where a page begins, as a script takes it. :raises InvalidInput: the cursor is not one of ours."""
     below = read_cursor(cursor)
-    highest = "+inf" if below is None else f"({below}"
-    with store_errors():
-        members: Any = store.client.zrevrangebyscore(index, highest, "-inf", 0, limit + 1, withscores=True)
-    items = load([name for name, _ in members[:limit]])
-    return Page(tuple(items), write_cursor(int(members[limit - 1][1])) if len(members) > limit else None)
+    return "+inf" if below is None else f"({below}"
+
+
+def page(
+    store: Runner,
+    kind: str,
+    index: str,
+    cursor: str | None,
+    limit: int,
+    make: Callable[[Mapping[str, str]], Item],
+    *,
+    workspace_id: str | None = None,
+) -> Page[Item]:
+    """Records of an index of orders.
+
+    :param kind: the name of their key, which has one part.
+    :param make: of a record.
+    :param workspace_id: only those of this one, where its index is not the workspace's own: others are passed over.
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    reply = store.run(
+        "page", keys=[index], highest=highest_order(cursor), limit=limit, budget=BUDGET, record=store.keys(kind, ""), workspace=workspace_id
+    )
+    return Page.of(reply, make, kind=kind)
+
+
+def stream_page(
+    store: Reader, keys: Sequence[str], cursor: str | None, limit: int, make: Callable[[tuple[str, Mapping[str, str]]], Item], *, kind: str
+) -> Page[Item]:
+    """Entries of streams that are read as one, each made of its id and its fields.
+
+    :raises InvalidInput: the cursor is not one of ours.
+    """
+    if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
+        raise InvalidInput("cursor is not one that a list gave", field="cursor")
+    streams = store.streams(limit + 1, [(key,) for key in keys], before=cursor)
+    found = list(islice(heapq.merge(*streams, key=_place, reverse=True), limit + 1))
+    return Page(tuple(readable(found[:limit], make, kind=kind)), found[limit - 1][0] if len(found) > limit else None)
+
+
+def _place(entry: tuple[str, object]) -> tuple[int, ...]:
+    return tuple(map(int, entry[0].split("-")))

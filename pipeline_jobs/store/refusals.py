@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from pipeline_jobs.exceptions import (
-    AlreadySubmitted,
     IdTaken,
     InvalidInput,
     KeyReused,
@@ -24,22 +22,19 @@ def bad_upload(why: str) -> InvalidInput:
     return InvalidInput(f"url: {'there is no such upload' if why == 'unknown' else 'the upload is not complete'}", field="url")
 
 
-def refusal(reply: Sequence[Any]) -> PipelineJobsError:
-    """Why a submit was refused."""
-    match reply[0]:
+def refusal(reply: Any) -> PipelineJobsError:
+    """Why a submit was refused: one of the replies that `lua/lib/accept.lua` declares, or `taken`."""
+    match reply.became:
         case "dependency":
-            field = f"depends_on.{reply[2]}"
+            field = f"depends_on.{reply.places[1]}"
             return InvalidInput(f"{field}: there is no such job", field=field)
         case "full":
-            return {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply[1], StoreFull)(
-                retry_after=int(reply[2])
-            )
+            full = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply.what, StoreFull)
+            return full(retry_after=int(reply.retry_after))
         case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply[3]) // 1000)), limit=float(reply[2]), whose=reply[1])
+            return RateLimited(retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)
         case "upload":
-            return bad_upload(reply[2])
-        case "same":
-            return AlreadySubmitted(reply[1])
+            return bad_upload(reply.places[1])
         case "differs":
             return KeyReused()
     return IdTaken()

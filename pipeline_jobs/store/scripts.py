@@ -1,4 +1,8 @@
-"""The Lua scripts: each is its own file; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
+"""The Lua scripts: each is its own file in its domain's folder; behind its `#!lua` line goes what it needs of `lua/lib/`, and no more.
+
+What a script is called with and what it replies stands in its header (`store/contract.py`). The message of a hint is the same for all jobs
+but for a few names, and a kilobyte: it does not travel with each call, it stands in the text of the scripts that push it. So processes
+whose messages differ (another version of Celery, another queue) have scripts of their own, side by side, as two versions of a script are.
 
 Each is made in two forms that do the same. As a *script* (EVALSHA) its whole text runs at each call: every shared function costs a
 fifth of a microsecond even if nobody calls it, so only the definitions that it refers to are put before it, and keys are built in
@@ -14,23 +18,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
+from pipeline_jobs.store.contract import GROUPS, Contract
 from pipeline_jobs.store.keys import built_in_place
 
-NAMES = (
-    "submit", "claim", "progress", "finish", "cancel", "requeue", "announce", "rescue", "reconcile", "delete", "purge", "list",
-    "tick", "beat", "why", "set_limits", "set_pipeline_cap", "change", "submit_batch", "cancel_page", "list_batches", "settle",
-    "upload_create", "upload_lock", "upload_advance", "upload_remove", "upload_sweep",
-    "keep_outputs", "events", "feed",
-    "schedule_put", "schedule_plan", "schedule_fire", "schedule_remove",
-    "webhooks_claim", "webhooks_settle", "webhooks_redeliver", "webhooks_purge", "webhooks_erase",
-    "webhooks_create", "webhooks_update", "webhooks_rotate", "webhooks_test",
-)  # fmt: skip
+#: Where the scripts are: a folder for each domain, and `lib` with what they share. A script is known by its file's name, which stands once.
+LUA = files("pipeline_jobs") / "lua"
+
+#: Where a message is pushed, and which, in the scripts that push it.
+_TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
     "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
-    "rates", "pace", "dependencies", "hints", "queue", "ending", "admission", "settling", "accept", "schedules",
+    "rates", "pace", "dependencies", "hints", "queue", "ending", "admission", "settling", "accept", "schedules", "audit",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
@@ -52,36 +54,77 @@ class Function:
     library: str
 
 
+@dataclass(frozen=True, slots=True)
+class HintTemplate:
+    """How the scripts push a hint themselves."""
+
+    #: Redis list that the broker's queue is.
+    queue: str
+    #: The whole message as kombu writes it, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ to fill in.
+    message: str
+
+
+#: A broker that is another server: the scripts return the hints.
+NO_TEMPLATE = HintTemplate("", "")
+
+
 @cache
-def source(name: str) -> str:
+def source(name: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """The whole text of a script: its `#!lua` line first, then the shared definitions it needs and its own body."""
-    return compose(*_texts(name))
+    return compose(*_texts(name), template)
 
 
 @cache
-def function(name: str) -> Function:
+def function(name: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """The same as a function."""
-    return compose_function(name, *_texts(name))
+    return compose_function(name, *_texts(name), template)
+
+
+@cache
+def contract(name: str) -> Contract:
+    """What the script's header declares. :raises ValueError: it is no header, or says something that the script does not keep to."""
+    made = Contract(name, places()[name].read_text("utf-8"), (LUA / "lib" / "accept.lua").read_text("utf-8"))
+    defined = {word for text in _library() for _, names, _ in _parsed(text) for word in names}
+    if defined.intersection(made.names):
+        raise ValueError(f"{name}: an argument has the name of a shared definition: {defined.intersection(made.names)}")
+    return made
+
+
+@cache
+def places() -> dict[str, Traversable]:
+    """The file of each script, by the script's name."""
+    found = [file for folder in LUA.iterdir() if folder.is_dir() and folder.name != "lib" for file in folder.iterdir()]
+    return {file.name.removesuffix(".lua"): file for file in sorted(found, key=lambda file: file.name)}
 
 
 def _texts(name: str) -> tuple[str, list[str], str]:
-    folder = files("pipeline_jobs") / "lua"
-    shebang, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-    return shebang, _library(), body
+    """Its `#!lua` line, the definitions that it may refer to, and its body."""
+    declared = contract(name)
+    shebang, _, body = places()[name].read_text("utf-8").partition("\n")
+    shared = [declared.groups_text(), *_library()]
+    if "admits" in declared.groups:
+        shared.insert(0, _TEMPLATE)
+    body = declared.arguments_line() + _COMMENT.sub("", body)
+    # A name that nothing defines would be found out by the first call that comes to it.
+    words = {word for definition in _needed(shared, body) for word in _WORD.findall(definition)} | set(_WORD.findall(body))
+    needed = {group for group, names in (*GROUPS.items(), ("admits", ("TEMPLATE",))) if words.intersection(names)}
+    if needed != set(declared.groups):
+        raise ValueError(f"{name}: its header must declare of the groups: {sorted(needed)}")
+    return shebang, shared, body
 
 
 @cache
 def _library() -> list[str]:
-    return [(files("pipeline_jobs") / "lua" / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
+    return [(LUA / "lib" / f"{part}.lua").read_text("utf-8") for part in LIBRARY]
 
 
-def compose(shebang: str, shared: list[str], body: str) -> str:
+def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
     parts = [*_needed(shared, body), _COMMENT.sub("", body)]
-    return "\n".join([shebang, "local P = KEYS[1]", *map(built_in_place, parts)])
+    return _filled("\n".join([shebang, "local P = KEYS[1]", *map(built_in_place, parts)]), template)
 
 
-def compose_function(name: str, shebang: str, shared: list[str], body: str) -> Function:
+def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
     made, set_anew = [], []
     for definition in _needed(shared, body):
@@ -101,10 +144,20 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str) -> F
         _COMMENT.sub("", body),
         "end",
     ]
-    text = "\n".join(map(built_in_place, parts))
+    text = _filled("\n".join(map(built_in_place, parts)), template)
     unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
     register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
+
+
+def _filled(text: str, template: HintTemplate) -> str:
+    """With the template as constants."""
+    return text.replace("'@QUEUE@'", _quoted(template.queue)).replace("'@TEMPLATE@'", _quoted(template.message))
+
+
+def _quoted(text: str) -> str:
+    """As Lua writes a string."""
+    return "'" + re.sub(r"[\\'\x00-\x1f]", lambda found: f"\\{ord(found[0]):03d}", text) + "'"
 
 
 def _is_constant(value: str) -> bool:

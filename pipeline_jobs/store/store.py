@@ -1,8 +1,8 @@
 """The one door to state: each method is one atomic script (see `lua/`), safe to send twice.
 
 redis-py re-sends a command when a reply was lost, so every script must give the second sending the first one's answer.
-Each script ends with the admission, which may dispatch jobs: where the broker is the store's own server it pushes their hints
-itself, elsewhere it returns them and `publish` sends them (the rescue covers a crash between the two).
+Each script that frees a slot or brings a job ends with the admission, which may dispatch jobs: where the broker is the store's own server
+it pushes their hints itself, elsewhere it returns them and `run` sends them by `publish` (the rescue covers a crash between the two).
 """
 
 from __future__ import annotations
@@ -14,48 +14,26 @@ from typing import Any
 
 import redis
 
-from pipeline_jobs import failpoints
-from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
+from pipeline_jobs.exceptions import JobGone, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import scripts
-from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these two
-from pipeline_jobs.store.connection import store_errors as store_errors
-from pipeline_jobs.store.keys import Keys
+from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
+from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.idempotency import Accepted, Idempotency
+from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
-from pipeline_jobs.store.wire import Stored, Wire
+from pipeline_jobs.store.runner import Hint as Hint
+from pipeline_jobs.store.runner import Runner
+from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 
-#: Longest wait for the server's disk at a submit, in ms.
-DISK_MS = 5_000
 #: Longest message of a stage that is kept, in characters.
 MAX_MESSAGE = 500
+#: Fields of a record that only the scripts write.
+OWN_FIELDS = ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at")
 WORKER_LOST = "the worker process died while it was running the job"
 EXPIRED = "the job did not start within its ttl_seconds"
-
-
-@dataclass(frozen=True, slots=True)
-class Hint:
-    """A message for the broker: this job may start now, with this fence."""
-
-    job_id: str
-    fence: int
-    tenant_id: str
-    workspace_id: str
-    pipeline: str
-    #: The job's own message (it came with callbacks or a chain), or None for the common template.
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HintTemplate:
-    """How the scripts push a hint themselves."""
-
-    #: Redis list that the broker's queue is.
-    queue: str
-    #: The whole message as kombu writes it, with @ID@, @FENCE@, @TAG@, @TENANT@, @WORKSPACE@ and @PIPELINE@ to fill in.
-    message: str
 
 
 #: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
@@ -77,7 +55,7 @@ class Rescued:
     became: str
 
 
-class Store:
+class Store(Runner):
     """The records of all jobs of a cell."""
 
     def __init__(
@@ -89,9 +67,7 @@ class Store:
         publish: Callable[[Sequence[Hint]], None] | None = None,
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
-        self.client, self.wire = client, Wire(client)
-        self.keys = Keys(settings.key_prefix)
-        self._publish = publish
+        super().__init__(client, settings, template, publish)
         self.ttl_ms = settings.job_ttl_seconds * 1000
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
@@ -99,19 +75,7 @@ class Store:
         self._run_ms = _ms(settings.max_run_seconds)
         self._max_crashes = settings.max_crashes
         self._sender_rate = settings.submit_rate_per_key
-        self.queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
-        self._admission = (
-            settings.metrics_tenants,
-            settings.metrics_workspaces,
-            settings.max_storage_bytes_per_tenant,
-            settings.events_per_job,
-            settings.events_per_tenant,
-            settings.max_concurrent_jobs,
-            _ms(settings.hint_seconds),
-            template.queue if template else "",
-            template.message if template else "",
-        )
-        self._stored: dict[str, Stored] = {}
+        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
 
     # -- in
 
@@ -119,73 +83,80 @@ class Store:
         self,
         job: Job,
         *,
-        deadline_seconds: float | None = None,
-        ttl_seconds: float | None = None,
         nonce: str | None = None,
         message: str | None = None,
         adopt: bool = False,
         durably: bool = False,
-        idempotency: tuple[str, str] | None = None,
+        idempotency: Idempotency | None = None,
         depends_within: str | None = None,
         sender: Sender | None = None,
-    ) -> Job:
+    ) -> Accepted:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
-        :param deadline_seconds: from now; then the job fails wherever it is, code `deadline_exceeded`.
-        :param ttl_seconds: from now; then the job fails if it has not started, code `expired`.
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
-        :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param idempotency: the tenant's key for this request.
         :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
-        :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
+        :param sender: whose rate counts besides the tenant's.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
-        :return: the job with the server's `created_at` and `order`.
+        :return: the job with the server's `created_at` and `order`; or the one that the key made before.
         :raises IdTaken: another job has the id: draw again.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
         :raises InvalidInput: it depends on a job that is none of the tenant's, or its url names an upload that is not its
             workspace's or not complete.
-        :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
+        :raises KeyReused: the key made the job of another request; `JobGone`: its job was removed since.
         """
-        flat = job.to_mapping()
-        for name in ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"):
-            flat.pop(name, None)
+        fields = accepted_fields(job)
         if message is not None:
-            flat["celery"] = message
-        fields = [part for pair in flat.items() for part in pair]
+            fields["celery"] = message
         reply = self.run(
             "submit",
-            job.job_id,
-            nonce or secrets.token_hex(8),
-            "1" if adopt else "",
-            *self.queue_caps,
-            "" if deadline_seconds is None else _ms(deadline_seconds),
-            "" if ttl_seconds is None else _ms(ttl_seconds),
-            self.ttl_ms,
-            *(idempotency or ("", "")),
-            depends_within or "",
-            *self.sent_by(sender),
-            len(flat),
-            *fields,
+            id=job.job_id,
+            nonce=nonce or secrets.token_hex(8),
+            adopt=adopt,
+            deadline=ms(job.deadline_seconds),
+            wait=ms(job.ttl_seconds),
+            **self.acceptance(idempotency, sender),
+            depends_within=depends_within,
+            fields=fields,
             durably=durably,
         )
-        if reply[0] != "ok":
+        if reply.became == "same":
+            return self.made_before(reply.id)
+        if reply.became != "ok":
             raise refusal(reply)
-        _, created_at, order, reason, fence, deadline_at, rates, hints = reply
-        self.sent(sender, rates, hints)
+        rates = Rate.read(reply.rates)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
-            self.send(self.run("settle"))
-            return self.get(job.job_id)
-        return job.evolve(
-            created_at=int(created_at),
-            order=int(order),
-            reason=reason or None,
-            fence=int(fence),
-            deadline_at=int(deadline_at) if deadline_at else None,
+            self.run("settle")
+            return Accepted(self.get(job.job_id), rates)
+        made = job.evolve(
+            created_at=int(reply.created_at),
+            order=int(reply.order),
+            reason=reply.reason or None,
+            fence=int(reply.fence),
+            deadline_at=int(reply.deadline_at) if reply.deadline_at else None,
         )
+        return Accepted(made, rates)
+
+    def made_before(self, job_id: str) -> Accepted:
+        """The job that an Idempotency-Key made before, as it is by now. :raises JobGone:"""
+        try:
+            return Accepted(self.get(job_id), replayed=True)
+        except UnknownJob:
+            raise JobGone from None
+
+    def acceptance(self, idempotency: Idempotency | None, sender: Sender | None) -> dict[str, Any]:
+        """What every script that accepts jobs is given: limits, the request's key, whose rate counts."""
+        key, fingerprint = idempotency or (None, None)
+        of_tenant, of_all = self._queue_caps
+        return {
+            "most_of_tenant": of_tenant, "most_of_all": of_all, "ttl_ms": self.ttl_ms, "idempotency": key, "fingerprint": fingerprint,
+            "sender": sender.principal if sender else None, "sender_rate": self._sender_rate,
+        }  # fmt: skip
 
     # -- a run
 
@@ -194,11 +165,13 @@ class Store:
 
         :param longest: pipelines whose runs may take another time than `max_run_seconds`, and that time in seconds.
         """
-        others = [part for name, seconds in (longest or {}).items() for part in (name, _ms(seconds))]
-        reply = self.run("claim", job_id, fence, worker, run, self._lease_ms, SCHEMA, self._run_ms, len(others) // 2, *others)
-        if reply[0] != "ok":
-            return ClaimRefused(reply[1])
-        return Job.from_mapping(_mapping(reply[1:]))
+        reply = self.run(
+            "claim", id=job_id, fence=fence, worker=worker, run=run, lease_ms=self._lease_ms, schema=SCHEMA, run_ms=self._run_ms,
+            pipelines=[(name, _ms(seconds)) for name, seconds in (longest or {}).items()],
+        )  # fmt: skip
+        if reply.became != "ok":
+            return ClaimRefused(reply.why)
+        return Job.from_mapping(mapping(reply.record))
 
     def progress(
         self,
@@ -214,7 +187,7 @@ class Store:
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self.run("progress", job_id, fence, *_told(percent, stage, message, passed)))
+        return str(self.run("progress", id=job_id, fence=fence, **_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -240,11 +213,11 @@ class Store:
         meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
         detail = dumps(error_detail) if error_detail else "{}"
         told = _told(*last) if last else _told(None)
-        status, hints = self.run(
-            "finish", job_id, fence, outcome.value, encoded, error, detail, artifacts, artifact_bytes, meta, self.ttl_ms, *outputs, *told
-        )
-        self.send(hints)
-        return None if status == "fenced" else JobStatus(status)
+        reply = self.run(
+            "finish", id=job_id, fence=fence, outcome=outcome.value, result=encoded, error=error, detail=detail, folder=artifacts,
+            bytes=artifact_bytes, meta=meta, ttl_ms=self.ttl_ms, outputs=outputs[0], blobs=outputs[1], **told,
+        )  # fmt: skip
+        return _ended(reply.status)
 
     def requeue(
         self,
@@ -262,20 +235,21 @@ class Store:
         :return: its status now, or None: this run has no say.
         """
         detail = error_detail or _worker_lost_detail(error)
-        status, hints = self.run("requeue", job_id, fence, why, _ms(delay_seconds), self._max_crashes, error, dumps(detail), self.ttl_ms)
-        self.send(hints)
-        return None if status == "fenced" else JobStatus(status)
+        reply = self.run(
+            "requeue", id=job_id, fence=fence, why=why, delay=_ms(delay_seconds), max_crashes=self._max_crashes, error=error,
+            detail=dumps(detail), ttl_ms=self.ttl_ms,
+        )  # fmt: skip
+        return _ended(reply.status)
 
     def keep_outputs(self, job_id: str, fence: int, outputs: str, blobs: str) -> bool:
         """Note what a run's stages have given so far. :return: False: this run has no say."""
-        return bool(self.run("keep_outputs", job_id, fence, outputs, blobs))
+        return bool(self.run("keep_outputs", id=job_id, fence=fence, outputs=outputs, blobs=blobs))
 
     # -- from outside
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status, hints = self.run("cancel", job_id, self.ttl_ms)
-        self.send(hints)
+        status = self.run("cancel", id=job_id, ttl_ms=self.ttl_ms).status
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)
@@ -286,33 +260,35 @@ class Store:
         :return: False: it does not wait any more.
         :raises UnknownJob:
         """
-        reply, hints = self.run("change", job_id, "" if priority is None else priority, "" if run_at is None else run_at)
-        self.send(hints)
-        if reply == "unknown":
+        became = self.run("change", id=job_id, priority=priority, start=run_at).became
+        if became == "unknown":
             raise UnknownJob
-        return bool(reply == "ok")
+        return bool(became == "ok")
 
     def set_limits(self, tenant_id: str, limits: Mapping[str, float | int | bool | None]) -> None:
         """Change limits of a tenant (`*`: the defaults of all); None takes one away. They act on the backlog at once."""
-        flat = [part for name, value in limits.items() for part in (name, "" if value is None else str(float(value)))]
-        self.send(self.run("set_limits", tenant_id, len(limits), *flat))
+        self.run("set_limits", tenant=tenant_id, changes={name: "" if value is None else float(value) for name, value in limits.items()})
 
     def limits(self, tenant_id: str) -> dict[str, float]:
         """A tenant's own limits (`*`: the defaults), those that are set."""
-        with store_errors():
-            kept = self.client.hget(self.keys("limits"), tenant_id)
-        return {name: float(value) for name, _, value in (one.partition("=") for one in str(kept or "").split(";") if one)}
+        (kept,) = self.fields([tenant_id], "limits")
+        return {name: float(value) for name, _, value in (one.partition("=") for one in (kept or "").split(";") if one)}
 
     def set_pipeline_cap(self, pipeline: str, cap: int | None, *, declared: bool = False) -> None:
         """Most jobs of a pipeline that run at once (None: no cap). It acts on the backlog at once.
 
         :param declared: it is what the pipeline's code says; one that was set outranks it.
         """
-        self.send(self.run("set_pipeline_cap", pipeline, "" if cap is None else cap, "own" if declared else "cap"))
+        self.run("set_pipeline_cap", pipeline=pipeline, most=cap, which="own" if declared else "cap")
+
+    def set_max_concurrent_jobs(self, cap: int) -> int | None:
+        """Set the installation's cap. It acts on the backlog at once; what runs goes on. :return: what it was; None: nobody had set it."""
+        before = self.run("set_max_concurrent_jobs", most=cap).before
+        return int(before) if before else None
 
     def delete(self, job_id: str) -> bool:
         """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
-        reply = self.run("delete", job_id)
+        reply = self.run("delete", id=job_id)
         if reply == "unknown":
             raise UnknownJob
         return bool(reply == "deleted")
@@ -321,153 +297,94 @@ class Store:
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
         """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
-        pairs = [part for pair in jobs for part in pair]
-        replies, hints = self.run("announce", worker, slots, 0 if leaving else self._announce_ms, self._lease_ms, len(jobs), *pairs)
-        self.send(hints)
-        return list(replies)
+        alive = 0 if leaving else self._announce_ms
+        return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, jobs=jobs).replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
-        with store_errors():
+        reply = self.run(
+            "rescue", limit=limit, max_crashes=self._max_crashes, lost=WORKER_LOST, waited=EXPIRED, ttl_ms=self.ttl_ms,
             # A server that was restarted has another run id: the script then gives every lease its time once more.
-            server = str(dict(self.client.info("server"))["run_id"])  # type: ignore[arg-type]
-        *done, hints = self.run("rescue", limit, self._max_crashes, WORKER_LOST, EXPIRED, self.ttl_ms, server, self._lease_ms)
-        self.send(hints)
-        return [Rescued(job_id, became) for job_id, became in done]
+            server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms,
+        )  # fmt: skip
+        return [Rescued(job_id, became) for job_id, became in reply.done]
 
     def reconcile(self, after: int = 0, limit: int = 1000) -> tuple[int, int, int | None]:
         """Recount what is counted and look at up to `limit` live jobs from `after` on.
 
         :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
         """
-        counters, jobs, following, hints = self.run("reconcile", after, limit, self.ttl_ms)
-        self.send(hints)
-        return int(counters), int(jobs), int(following) if following else None
+        reply = self.run("reconcile", after=after, limit=limit, ttl_ms=self.ttl_ms)
+        return int(reply.counters), int(reply.jobs), int(reply.next) if reply.next else None
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
-        return int(self.run("purge", limit))
+        return int(self.run("purge", limit=limit))
 
     def tick(self, queue: str, message: str, most: int) -> bool:
         """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""
-        with store_errors():
-            return bool(self.wire.run(self._script("tick"), [self.keys.prefix, queue], (message, most, *self._admission)))
-
-    def clear_functions(self) -> int:
-        """Remove the functions that other versions left on the server. One of them that still runs loads its own again.
-
-        :return: how many.
-        """
-        own = {scripts.function(name).name for name in scripts.NAMES}
-        try:
-            with store_errors():
-                listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
-                others = {row[row.index("library_name") + 1] for row in listed} - own
-                for name in others:
-                    self.wire.call("FUNCTION", "DELETE", name)
-        except redis.ResponseError:
-            # The server takes no functions, or another maintenance worker has removed it.
-            return 0
-        return len(others)
+        return bool(self.run("tick", keys=[queue], message=message, most=most))
 
     def beat(self, duty: str) -> None:
         """Note that a duty of maintenance ran now."""
-        self.run("beat", duty)
+        self.run("beat", duty=duty)
 
     # -- reading
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
-        with store_errors():
-            flat = self.wire.call("HGETALL", self.keys("job", job_id))
+        flat = self.record("job", job_id)
         if not flat:
             raise UnknownJob
-        return Job.from_mapping(_mapping(flat))
+        return Job.from_mapping(flat)
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
-        with store_errors():
-            self.client.set(self.keys("secret"), secrets.token_urlsafe(32), nx=True)
-            return str(self.client.get(self.keys("secret")))
+        self.set_text(secrets.token_urlsafe(32), "secret", once=True)
+        return str(self.text("secret"))
 
     def take_trash(self, limit: int = 100) -> list[str]:
         """Folders of artifacts to delete; call `drop_trash` when they are gone."""
-        with store_errors():
-            return list(self.client.lrange(self.keys("trash"), 0, limit - 1))  # type: ignore[arg-type]
+        return self.lines("trash", most=limit)
 
     def drop_trash(self, folders: Iterable[str]) -> None:
+        for folder in folders:
+            self.drop_line(folder, "trash")
+
+    def forget_tenant(self, tenant_id: str) -> None:
+        """Remove a tenant's figures, rates, keys of requests and limits: what has no record of its own."""
         with store_errors():
-            for folder in folders:
-                self.client.lrem(self.keys("trash"), 1, folder)
+            patterns = [self.keys(name, tenant_id, "*") for name in ("usage_day", "idempotency")]
+            found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
+            self.client.delete(*found, *(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
+            self.client.hdel(self.keys("limits"), tenant_id)
+            self.client.zrem(self.keys("tenants"), tenant_id)
 
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""
-        with store_errors():
-            kept: list[Any] = self.client.hmget(self.keys("usage", tenant_id), ["artifact_bytes", "output_bytes", "upload_bytes"])  # type: ignore[assignment]
-        return sum(int(value or 0) for value in kept)
-
-    # -- for the modules beside this one
-
-    def run(self, name: str, *arguments: Any, durably: bool = False) -> Any:
-        """A script by its name. :param durably: wait until the server has its writes on its disk, as in `submit`."""
-        if not durably:
-            with store_errors():
-                return self.wire.run(self._script(name), [self.keys.prefix], (*arguments, *self._admission))
-        with store_errors(), self.client.pipeline(transaction=False) as pipe:
-            # WAITAOF speaks of the writes of its own connection: both must go the same way.
-            self._script(name).script(keys=[self.keys.prefix], args=[*arguments, *self._admission], client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
-            reply, (on_disk, _) = pipe.execute()
-        if on_disk < 1:
-            raise StoreUnavailable("the server did not write the job to its disk in time")
-        return reply
-
-    def run_on(self, name: str, indexes: Sequence[str], *arguments: Any) -> Any:
-        """A script that reads indexes of jobs."""
-        with store_errors():
-            return self.wire.run(self._script(name), [self.keys.prefix, *indexes], (*arguments, *self._admission))
-
-    def read_scripts(self, name: str, calls: Sequence[Sequence[Any]]) -> list[Any]:
-        """Run a script that only reads, once with each of these arguments, in one round trip."""
-        if not calls:
-            return []
-        stored = self._script(name)
-        with store_errors():
-            if len(calls) == 1:
-                return [self.wire.run(stored, [self.keys.prefix], tuple(calls[0]))]
-            with self.client.pipeline(transaction=False) as pipe:
-                for arguments in calls:
-                    stored.script(keys=[self.keys.prefix], args=arguments, client=pipe)
-                return list(pipe.execute())
-
-    def _script(self, name: str) -> Stored:
-        """Made when it is first asked for: a process uses few of them."""
-        found = self._stored.get(name)
-        if found is None:
-            found = self._stored[name] = Stored(self.client.register_script(scripts.source(name)), scripts.function(name))
-        return found
-
-    def sent_by(self, sender: Sender | None) -> tuple[str, float]:
-        """What the submitting scripts ask of a sender."""
-        return sender.principal if sender else "", self._sender_rate
-
-    def sent(self, sender: Sender | None, rates: Sequence[str], hints: Sequence[Sequence[str]]) -> None:
-        """What they answer: the rates are noted, the hints sent."""
-        if sender is not None:
-            sender.note(rates)
-        self.send(hints)
-
-    def send(self, hints: Sequence[Sequence[str]]) -> None:
-        """Publish what a script returned, where the broker is another server."""
-        if hints and self._publish is not None:
-            failpoints.reach("submit.before_publish")
-            self._publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
+        return sum(int(value or 0) for value in self.fields(["artifact_bytes", "output_bytes", "upload_bytes"], "usage", tenant_id))
 
 
-def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> list[Any]:
+def accepted_fields(job: Job) -> dict[str, str]:
+    """The fields of a new job's record that the scripts do not write themselves."""
+    fields = job.to_mapping()
+    for name in OWN_FIELDS:
+        fields.pop(name, None)
+    return fields
+
+
+def ms(seconds: float | None) -> int | None:
+    """Whole milliseconds."""
+    return None if seconds is None else _ms(seconds)
+
+
+def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
-    flat = [part for pair in passed for part in pair]
-    return ["" if percent is None else percent, stage, (message or "")[:MAX_MESSAGE], len(passed), *flat]
+    return {"percent": percent, "stage": stage, "message": (message or "")[:MAX_MESSAGE], "passed": passed}
+
+
+def _ended(status: str) -> JobStatus | None:
+    return None if status == "fenced" else JobStatus(status)
 
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
@@ -476,7 +393,3 @@ def _worker_lost_detail(error: str) -> dict[str, Any]:
 
 def _ms(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _mapping(flat: Sequence[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ class Wire:
             # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
             return own.connection.retry.call_with_retry(lambda: self._once(own, command), lambda _: own.connection.disconnect())
 
-    def run(self, stored: Stored, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+    def run(self, stored: Stored, keys: list[str], arguments: Sequence[Any]) -> Any:
         """Run a script, as a function where the server takes functions."""
         if time.monotonic() >= self._refused_until:
             command = ("FCALL", stored.function.name, len(keys), *keys, *arguments)
@@ -92,7 +93,7 @@ class Wire:
         self._refused_until = time.monotonic() + REFUSED_SECONDS
         return False
 
-    def script(self, script: Script, keys: list[str], arguments: tuple[Any, ...]) -> Any:
+    def script(self, script: Script, keys: list[str], arguments: Sequence[Any]) -> Any:
         """Run a script, loading it if the server does not have it."""
         try:
             return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)

@@ -1,5 +1,9 @@
-"""`python -m pipeline_jobs.up [--once]`"""
+"""`python -m pipeline_jobs.up [--once]`, and the command `pipeline-jobs`."""
 
-from pipeline_jobs.up.main import main
+try:
+    from pipeline_jobs.up.main import main
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error.name} is not installed: pip install 'pipeline-jobs[media,local]'") from None
 
-raise SystemExit(main())
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""`create_app(parts, settings)`: the Flask app of the HTTP face. Nothing is asked of any part before the first request."""
+"""`create_app(cell)`: the Flask app of the HTTP face. Nothing is asked of the store before the first request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
 from pipeline_jobs import __version__
-from pipeline_jobs.settings import Settings
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.web import problems, ui
 from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
@@ -40,16 +40,14 @@ from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
-from pipeline_jobs.web.ports import Parts
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.web.state import EXTENSION, Web
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
 
 Errors are `application/problem+json` documents (RFC 9457); programs should check `code`. Times are RFC 3339 in UTC.
 `X-Request-Id` is taken from the request or generated, and returned in the answer.
-Send an API key as `Authorization: Bearer pjk_...`. Until the first key is created, none is required, and the API
-serves its own machine only."""
+Send an API key as `Authorization: Bearer pjk_...`. Until the first one is created, none is required, and only this machine is served."""
 
 
 class Api(OpenAPI):
@@ -59,8 +57,9 @@ class Api(OpenAPI):
         return func
 
 
-def create_app(parts: Parts, settings: Settings) -> Flask:
+def create_app(cell: Cell) -> Flask:
     """The WSGI app: every endpoint of `docs/api.md`."""
+    settings = cell.settings
     app = Api(
         __name__,
         info=Info(title="pipeline-jobs", version=__version__, description=_DESCRIPTION),
@@ -74,9 +73,9 @@ def create_app(parts: Parts, settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(parts.keys, settings, parts.stream_tokens, parts.secret)
+    access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret)
     app.extensions[EXTENSION] = Web(
-        parts,
+        cell,
         settings,
         WaitingRoom(max(1, settings.http_threads - 4)),
         access,

@@ -33,8 +33,11 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let streams end with the worker, and say whether keys are asked for: on the side, a store that is down must not hold up the start."""
-    worker.wsgi.extensions[EXTENSION].parts.events.stop_when(lambda: not worker.alive)
+    """Let streams end with the worker; say which pipelines there are, and whether keys are asked for (on the side: a store that is down
+    must not hold up the start)."""
+    cell = worker.wsgi.extensions[EXTENSION].cell
+    cell.events.stop_when(lambda: not worker.alive)
+    cell.pipelines.say()
     threading.Thread(target=_say_access, args=(worker,), name="access", daemon=True).start()
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
-from pipeline_jobs.web.ports import Parts
 
 if TYPE_CHECKING:
     from pipeline_jobs.web.access.auth import Access
@@ -20,9 +20,9 @@ EXTENSION = "pipeline_jobs"
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The parts, the settings, the places for requests that wait, who tells callers apart, and the places for streams."""
+    """The cell, its settings, the places for requests that wait, who tells callers apart, and the places for streams."""
 
-    parts: Parts
+    cell: Cell
     settings: Settings
     waiting: WaitingRoom
     access: Access

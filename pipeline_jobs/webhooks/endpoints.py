@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
-from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.job import dumps
+from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.store.readable import readable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.webhooks.signing import Draw, Signer
 from pipeline_jobs.webhooks.targets import check_target
@@ -38,24 +38,17 @@ class Endpoint:
     enabled: bool
     #: `gone`: it answered 410. None while enabled, or if somebody disabled it.
     disabled_reason: str | None
-    created_at: int
-    order: int
+    created_at: Moment
+    order: int = field(metadata=HIDDEN)
     #: The secret before the present one signs too until then.
-    old_secret_until: int | None
+    old_secret_until: Moment | None = field(default=None, metadata={"stored": "old_until"})
 
     def to_dict(self) -> dict[str, Any]:
         """As the API shows it: no secret."""
-        return {
-            "endpoint_id": self.endpoint_id,
-            "tenant_id": self.tenant_id,
-            "url": self.url,
-            "events": list(self.events),
-            "description": self.description,
-            "enabled": self.enabled,
-            "disabled_reason": self.disabled_reason,
-            "created_at": rfc3339(self.created_at),
-            "old_secret_until": rfc3339(self.old_secret_until),
-        }
+        return _LAYOUT.show(self)
+
+
+_LAYOUT = Layout(Endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +61,16 @@ class TenantSecret:
 
 
 class Endpoints:
-    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked."""
+    """The endpoints of a cell. Every method raises `StoreUnavailable` when the store cannot be asked; `actor` is for the audit log."""
 
     def __init__(self, store: Store, settings: Settings, signer: Signer) -> None:
         self._store, self._signer = store, signer
         self._allow_private = settings.webhook_allow_private
         self._overlap_ms = int(settings.webhook_rotation_seconds * 1000)
 
-    def create(self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "") -> tuple[Endpoint, str]:
+    def create(
+        self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "", *, actor: str | None = None
+    ) -> tuple[Endpoint, str]:
         """A new endpoint, and its secret, which nobody can ask for again.
 
         :raises InvalidInput: names the field.
@@ -85,20 +80,22 @@ class Endpoints:
         fields = self._checked(url=url, events=events, description=description, enabled=True)
         draw = self._signer.draw()
         fields["check"] = draw.check
-        flat = [part for pair in fields.items() for part in pair]
         while True:
             endpoint_id = f"whep_{secrets.token_hex(8)}"
-            became, *_ = self._store.run("webhooks_create", endpoint_id, tenant_id, MAX_ENDPOINTS, draw.nonce, len(fields), *flat)
+            became = self._store.run(
+                "webhooks_create", id=endpoint_id, tenant=tenant_id, limit=MAX_ENDPOINTS, nonce=draw.nonce, fields=fields
+            )
             if became == "full":
                 raise InvalidInput(f"there are {MAX_ENDPOINTS} endpoints already: delete one", field="tenant_id")
             if became == "ok":
-                return self.get(endpoint_id), self._signer.reveal(draw)
+                return self._noted(actor, "created", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def get(self, endpoint_id: str) -> Endpoint:
         """:raises UnknownEndpoint:"""
         if ENDPOINT_ID.fullmatch(endpoint_id):
-            for endpoint in self._load([endpoint_id]):
-                return endpoint
+            flat = self._store.record("endpoint", endpoint_id)
+            if flat:
+                return _endpoint(flat)
         raise UnknownEndpoint
 
     def list(self, tenant_id: str | None, cursor: str | None, limit: int) -> Page[Endpoint]:
@@ -108,9 +105,9 @@ class Endpoints:
         """
         keys = self._store.keys
         index = keys("endpoints") if tenant_id is None else keys("tenant_endpoints", tenant_id)
-        return page(self._store, index, cursor, limit, lambda ids: list(self._load(ids)))
+        return page(self._store, "endpoint", index, cursor, limit, _endpoint)
 
-    def update(self, endpoint_id: str, **changes: Any) -> Endpoint:
+    def update(self, endpoint_id: str, *, actor: str | None = None, **changes: Any) -> Endpoint:
         """Change `url`, `events`, `description`, `enabled`; what is None stays. Acts on what waits to be sent, too.
 
         :raises InvalidInput: names the field.
@@ -122,25 +119,26 @@ class Endpoints:
             return old
         known = {"url": old.url, "events": old.events, "description": old.description, "enabled": old.enabled}
         checked = self._checked(**{**known, **given})
-        flat = [part for name in given for part in (name, checked[name])]
-        if not self._store.run("webhooks_update", endpoint_id, len(given), *flat):
+        if not self._store.run("webhooks_update", id=endpoint_id, fields={name: checked[name] for name in given}):
             raise UnknownEndpoint
-        return self.get(endpoint_id)
+        return self._noted(actor, "changed", self.get(endpoint_id))
 
-    def delete(self, endpoint_id: str) -> None:
+    def delete(self, endpoint_id: str, *, actor: str | None = None) -> None:
         """:raises UnknownEndpoint:"""
-        if not ENDPOINT_ID.fullmatch(endpoint_id) or not self._store.run("webhooks_update", endpoint_id, 0):
+        gone = self.get(endpoint_id)
+        if not self._store.run("webhooks_update", id=endpoint_id, fields={}):
             raise UnknownEndpoint
+        self._noted(actor, "deleted", gone)
 
-    def rotate(self, endpoint_id: str) -> tuple[Endpoint, str]:
+    def rotate(self, endpoint_id: str, *, actor: str | None = None) -> tuple[Endpoint, str]:
         """A new secret; the old one signs too for `PIPELINE_WEBHOOK_ROTATION_SECONDS`.
 
         :raises UnknownEndpoint:
         """
         draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
-        if not self._store.run("webhooks_rotate", "endpoint", known, draw.nonce, draw.check, self._overlap_ms):
+        if self._rotated("endpoint", known, draw, self._overlap_ms) is None:
             raise UnknownEndpoint
-        return self.get(endpoint_id), self._signer.reveal(draw)
+        return self._noted(actor, "rotated", self.get(endpoint_id)), self._signer.reveal(draw)
 
     def test(self, endpoint_id: str) -> str:
         """Send it an event `endpoint.test`. :return: the delivery's id.
@@ -148,17 +146,25 @@ class Endpoints:
         :raises UnknownEndpoint:
         :raises EndpointDisabled:
         """
-        became, *rest = self._store.run("webhooks_test", self.get(endpoint_id).endpoint_id, secrets.token_hex(8))
-        if became == "ok":
-            return str(rest[0])
-        raise EndpointDisabled if became == "disabled" else UnknownEndpoint
+        reply = self._store.run("webhooks_test", id=self.get(endpoint_id).endpoint_id, nonce=secrets.token_hex(8))
+        if reply.became == "ok":
+            return str(reply.delivery_id)
+        raise EndpointDisabled if reply.became == "disabled" else UnknownEndpoint
 
-    def tenant_secret(self, tenant_id: str, *, rotate: bool = False) -> TenantSecret:
+    def tenant_secret(self, tenant_id: str, *, rotate: bool = False, actor: str | None = None) -> TenantSecret:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
-        draw = self._signer.draw()
-        overlap = self._overlap_ms if rotate else ""
-        nonce, check, _, _, until = self._store.run("webhooks_rotate", "tenant", tenant_id, draw.nonce, draw.check, overlap)
-        return TenantSecret(tenant_id, Draw(nonce, check), int(until) if until else None)
+        found = self._rotated("tenant", tenant_id, self._signer.draw(), self._overlap_ms if rotate else None)
+        if rotate:
+            audit.record(self._store, actor, "webhook_secret.rotated", tenant_id)
+        return TenantSecret(tenant_id, Draw(found.nonce, found.check), int(found.old_until) if found.old_until else None)
+
+    def _rotated(self, what: str, whose: str, draw: Draw, overlap: int | None) -> Any:
+        return self._store.run("webhooks_rotate", what=what, id=whose, nonce=draw.nonce, check=draw.check, overlap=overlap)
+
+    def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:
+        """In the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
+        audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": endpoint.tenant_id})
+        return endpoint
 
     def _checked(self, *, url: str, events: Sequence[str], description: str, enabled: bool) -> dict[str, str]:
         check_target(url, events, allow_private=self._allow_private)
@@ -171,24 +177,6 @@ class Endpoints:
             "enabled": "1" if enabled else "",
         }
 
-    def _load(self, ids: Sequence[str]) -> Iterator[Endpoint]:
-        with store_errors(), self._store.client.pipeline(transaction=False) as pipe:
-            for endpoint_id in ids:
-                pipe.hgetall(self._store.keys("endpoint", endpoint_id))
-            found: list[Mapping[str, str]] = pipe.execute()
-        return readable(filter(None, found), _endpoint, kind="endpoint")
-
 
 def _endpoint(flat: Mapping[str, str]) -> Endpoint:
-    return Endpoint(
-        endpoint_id=flat["endpoint_id"],
-        tenant_id=flat["tenant_id"],
-        url=flat["url"],
-        events=tuple(json.loads(flat["events"])),
-        description=flat["description"],
-        enabled=flat["enabled"] == "1",
-        disabled_reason=flat.get("disabled_reason"),
-        created_at=int(flat["created_at"]),
-        order=int(flat["order"]),
-        old_secret_until=int(flat["old_until"]) if "old_until" in flat else None,
-    )
+    return Endpoint(**_LAYOUT.read(flat))

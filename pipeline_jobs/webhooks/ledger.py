@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.readable import readable
-from pipeline_jobs.store.store import Store, store_errors
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.urls import origin
 from pipeline_jobs.webhooks.signing import Draw
-from pipeline_jobs.webhooks.targets import origin
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.
 LEASE_MS = 10_000
@@ -97,36 +97,37 @@ class Ledger:
 
     def take(self, quick: int, slow: int, renew: Sequence[str]) -> list[Taken]:
         """Take at most so many for quick hosts, and so many for slow ones, and renew these leases."""
-        settings = self._settings
-        caps = (settings.webhook_tenant_concurrency, settings.webhook_host_concurrency)
-        reply = self._store.run("webhooks_claim", quick, LEASE_MS, *caps, slow, self._ttl_ms, len(renew), *renew)
-        return [_taken(row) for row in reply]
+        rows = self._store.run(
+            "webhooks_claim", quick=quick, slow=slow, lease_ms=LEASE_MS, tenant_cap=self._settings.webhook_tenant_concurrency,
+            host_cap=self._settings.webhook_host_concurrency, ttl_ms=self._ttl_ms, renew=renew,
+        )  # fmt: skip
+        return [_taken(row) for row in rows]
 
     def snapshot(self, event_id: str) -> dict[str, str]:
         """What the payload of an event is made of; empty if it is gone."""
-        with store_errors():
-            return dict(self._store.client.hgetall(self._store.keys("webhook_event", event_id)))  # type: ignore[arg-type]
+        return self._store.record("webhook_event", event_id)
 
     def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool) -> str:
         """Say what came of a try. :return: the status afterwards, or `lost`: another sender has it."""
         reply = self._store.run(
-            "webhooks_settle", lease, outcome, dumps(dict(attempt)), error, int(delay * 1000), "1" if slow else "", self._ttl_ms
-        )
+            "webhooks_settle", lease=lease, outcome=outcome, attempt=dumps(dict(attempt)), error=error, delay=int(delay * 1000), slow=slow,
+            ttl_ms=self._ttl_ms,
+        )  # fmt: skip
         return str(reply)
 
     # -- everybody's
 
     def get(self, delivery_id: str) -> Delivery:
         """:raises UnknownDelivery:"""
-        for row in self._rows([delivery_id] if DELIVERY_ID.fullmatch(delivery_id) else []):
-            return row
-        raise UnknownDelivery
+        flat = self._store.record("delivery", delivery_id) if DELIVERY_ID.fullmatch(delivery_id) else {}
+        if not flat:
+            raise UnknownDelivery
+        return _delivery(flat, self._store.lines("delivery_attempts", delivery_id))
 
     def of_subject(self, subject: str) -> list[Delivery]:
         """The deliveries that tell of a job (or batch), oldest first."""
-        with store_errors():
-            ids: Any = self._store.client.zrange(self._store.keys("subject_deliveries", subject), 0, -1)
-        return list(self._rows(ids))
+        ids = self._store.members("subject_deliveries", subject)
+        return [*self._rows(self._store.records("delivery", [(one,) for one in ids]))]
 
     def list(self, tenant_id: str, status: str | None, cursor: str | None, limit: int) -> Page[Delivery]:
         """A tenant's, newest first.
@@ -135,11 +136,12 @@ class Ledger:
         """
         keys = self._store.keys
         index = keys("deliveries_in", tenant_id, status) if status else keys("deliveries", tenant_id)
-        return page(self._store, index, cursor, limit, lambda ids: list(self._rows(ids)))
+        found = page(self._store, "delivery", index, cursor, limit, dict)
+        return Page(self._rows(found.items), found.next_cursor)
 
     def redeliver(self, delivery_id: str) -> Delivery:
         """Send it (again) now. :raises UnknownDelivery:"""
-        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", delivery_id) == "unknown":
+        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", id=delivery_id) == "unknown":
             raise UnknownDelivery
         return self.get(delivery_id)
 
@@ -147,25 +149,21 @@ class Ledger:
         """Remove the rows past their time. :return: how many."""
         removed = 0
         while True:
-            count = int(self._store.run("webhooks_purge", PAGE))
+            count = int(self._store.run("webhooks_purge", limit=PAGE))
             removed += count
             if count < PAGE:
                 return removed
 
-    def _rows(self, ids: Sequence[str]) -> Iterator[Delivery]:
-        keys = self._store.keys
-        with store_errors(), self._store.client.pipeline(transaction=False) as pipe:
-            for delivery_id in ids:
-                pipe.hgetall(keys("delivery", delivery_id))
-                pipe.lrange(keys("delivery_attempts", delivery_id), 0, -1)
-            found = pipe.execute()
-        rows = ((flat, attempts) for flat, attempts in zip(found[::2], found[1::2], strict=True) if flat)
-        yield from readable(rows, lambda row: _delivery(*row), kind="delivery")
+    def _rows(self, records: Iterable[Mapping[str, str]]) -> tuple[Delivery, ...]:
+        """With their tries; those that are gone are left out."""
+        there = [flat for flat in records if flat]
+        attempts = self._store.lists("delivery_attempts", [flat.get("delivery_id", "") for flat in there])
+        return tuple(readable(zip(there, attempts, strict=True), lambda row: _delivery(*row), kind="delivery"))
 
 
 def erase(store: Store, tenant_id: str) -> None:
     """Remove a tenant's endpoints, secrets and deliveries."""
-    while int(store.run("webhooks_erase", tenant_id, PAGE)) == PAGE:
+    while int(store.run("webhooks_erase", tenant=tenant_id, limit=PAGE)) == PAGE:
         pass
 
 

@@ -21,13 +21,13 @@ import structlog
 from pipeline_jobs import __version__, failpoints
 from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.urls import webhook_policy
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import SHAPES, Shape, body
 from pipeline_jobs.webhooks.post import Answer, post
 from pipeline_jobs.webhooks.retries import SLOW_SECONDS, verdict
 from pipeline_jobs.webhooks.signing import Signer
-from pipeline_jobs.webhooks.targets import policy
 
 logger = structlog.get_logger(__name__)
 
@@ -149,7 +149,7 @@ class Sender:
             taken.url,
             text.encode(),
             {**_HEADERS, **headers},
-            policy=policy(self._settings.webhook_allow_private),
+            policy=webhook_policy(self._settings.webhook_allow_private),
             timeout=self._settings.webhook_timeout_seconds,
         )
 

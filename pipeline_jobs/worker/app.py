@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from pipeline_jobs import logs, pipelines
-from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.files.uploads import Uploads
-from pipeline_jobs.jobs.batches import Batch
-from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.executor import Executor
-from pipeline_jobs.operation.canary import Canary
-from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue
-from pipeline_jobs.schedules.fire import Fire
-from pipeline_jobs.schedules.scheduler import Scheduler
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.store import Store, connect
-from pipeline_jobs.webhooks.parts import Webhooks
 from pipeline_jobs.worker import control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
-from pipeline_jobs.worker.lease import LeaseKeeperStep
-from pipeline_jobs.worker.parts import Jobs
+from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
 from pipeline_jobs.worker.rescuer import RescuerStep
+from pipeline_jobs.worker.task_events import TaskEvents
 
 #: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
 STAGES_QUEUE = "stages"
@@ -35,9 +27,13 @@ BUILT_IN = "pipeline_jobs.media.pipeline"
 
 
 class JobsCelery(Celery):
-    """A Celery app whose results of jobs are their records. `app.jobs` holds the parts."""
+    """A Celery app whose results of jobs are their records. `app.cell` is what it works with."""
 
-    jobs: Jobs
+    cell: Cell
+    #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
+    worker_id = "none"
+    #: In a worker's main process: who renews the leases.
+    keeper: LeaseKeeper | None = None
 
     @cached_property
     def AsyncResult(self) -> Any:
@@ -53,7 +49,9 @@ def create_celery(settings: Settings) -> JobsCelery:
     pipelines.load((BUILT_IN, *settings.module_list))
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)
-    app.jobs = _parts(app, settings)
+    own = settings.broker_is_store
+    cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
+    app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app))
     tasks.register(app)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
@@ -76,7 +74,8 @@ def _configure(app: Celery, settings: Settings) -> None:
         result_serializer="json",
         # no_ack on Redis: our lease brings lost work back, not the visibility timeout; it saves two commands a job, and a full server
         # cannot kill the worker at its write to `unacked`. On AMQP it would lift the prefetch limit.
-        task_queues=[Queue(JOBS_QUEUE, no_ack=on_redis)],
+        # Its own exchange and key: by default it would be bound to those of `stages` too, and what is sent there would run twice.
+        task_queues=[Queue(JOBS_QUEUE, Exchange(JOBS_QUEUE), routing_key=JOBS_QUEUE, no_ack=on_redis)],
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
         worker_pool="pipeline_jobs.worker.prefork:TaskPool",
@@ -101,33 +100,11 @@ def _configure(app: Celery, settings: Settings) -> None:
         app.conf.broker_transport_options = {"confirm_publish": True}
 
 
-def _parts(app: JobsCelery, settings: Settings) -> Jobs:
-    own = settings.broker_is_store
-    store = Store(connect(settings.redis_url), settings, template=template(app) if own else None, publish=None if own else publisher(app))
-
-    @cache
-    def key() -> str:
-        return settings.secret_key or store.secret()
-
-    @cache
-    def artifacts() -> ArtifactStore:
-        return ArtifactStore(settings.artifacts_root, settings.base_url, key(), settings.disk_reserve)
-
-    registry = pipelines.registry
-    client = Client(store, registry, settings)
-    jobs = Jobs(
-        app=app,
-        settings=settings,
-        client=client,
-        executor=Executor(store, registry, settings, artifacts),
-        purge=Purge(store, artifacts),
-        rescue=Rescue(store, settings),
-        reconcile=Reconcile(store),
-        canary=Canary(client, settings.canary_seconds),
-        uploads=Uploads(store, settings, artifacts),
-        fire=Fire(Scheduler(client)),
-        webhooks=Webhooks.of(store, settings, key, {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}),
-        artifacts=artifacts,
-    )
-    jobs.rescue.moved = jobs.say_rescued
-    return jobs
+def _broker(app: Celery) -> str | None:
+    """Why the broker cannot be reached, or None."""
+    try:
+        with app.connection_for_write(connect_timeout=2) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+    except (OperationalError, OSError):
+        return "the broker cannot be reached"
+    return None

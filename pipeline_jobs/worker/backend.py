@@ -14,6 +14,7 @@ from celery import states
 from celery.backends.redis import RedisBackend, ResultConsumer
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import JOB_ID, ErrorDetail, Job
 from pipeline_jobs.states import JobStatus
@@ -45,7 +46,7 @@ class JobBackend(RedisBackend):
             if meta["status"] != states.PENDING:
                 return meta
         try:
-            return job_meta(self._jobs.client.get(task_id))
+            return job_meta(self._cell.client.get(task_id))
         except UnknownJob:
             return {"status": states.PENDING, "result": None}
 
@@ -62,7 +63,7 @@ class JobBackend(RedisBackend):
         **_: Any,
     ) -> Any:
         """For a job: wait on its record with a connection of one's own, so that any number of threads may."""
-        if not self._jobs.is_job(result.id):
+        if not self._cell.client.is_job(result.id):
             return super().wait_for_pending(
                 result, timeout=timeout, interval=interval, no_ack=no_ack, on_message=on_message,
                 on_interval=on_interval, callback=callback, propagate=propagate,
@@ -70,7 +71,7 @@ class JobBackend(RedisBackend):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = 60.0 if deadline is None else max(0.0, deadline - time.monotonic())
-            job = self._jobs.client.wait(result.id, min(left, interval) if on_interval else left)
+            job = self._cell.client.wait(result.id, min(left, interval) if on_interval else left)
             if job.ended:
                 break
             if on_interval:
@@ -94,7 +95,7 @@ class JobBackend(RedisBackend):
         if not self._is_job(task_id, request):
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         fence = getattr(request, FENCE_HEADER, None)
-        store = self._jobs.client.store
+        store = self._cell.store
         if state == states.REVOKED:
             self._cancel(task_id)
         elif fence is None:
@@ -111,25 +112,25 @@ class JobBackend(RedisBackend):
 
     def _cancel(self, job_id: str) -> None:
         try:
-            self._jobs.client.store.cancel(job_id)
+            self._cell.store.cancel(job_id)
         except UnknownJob:
             # Revoking what does not exist must not make it exist.
             pass
 
     def _forget(self, task_id: str) -> None:
         """For a job: delete its record. :raises JobNotEnded: it is still live."""
-        if self._jobs.is_job(task_id):
-            self._jobs.client.delete(task_id)
+        if self._cell.client.is_job(task_id):
+            self._cell.client.delete(task_id)
         else:
             super()._forget(task_id)
 
     def _is_job(self, task_id: str, request: Any) -> bool:
         task = getattr(request, "task", None)
-        return bool(task == JOB_TASK if task else self._jobs.is_job(task_id))
+        return bool(task == JOB_TASK if task else self._cell.client.is_job(task_id))
 
     @property
-    def _jobs(self) -> Any:
-        return self.app.jobs
+    def _cell(self) -> Cell:
+        return self.app.cell  # type: ignore[no-any-return]
 
     def _strip_prefix(self, key: Any) -> str:
         text = key.decode() if isinstance(key, bytes) else key

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
 from typing import Any
 
 from celery.app.control import Control
@@ -17,8 +16,10 @@ from celery.worker import control as celery_control
 from celery.worker.control import Panel, control_command
 
 from pipeline_jobs.access import audit
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
 
@@ -32,18 +33,18 @@ class JobControl(Control):
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Any:
         """Write the cancel of each job among the ids, then tell the workers as Celery does."""
         if command in ("revoke", "terminate") and arguments:
-            jobs = self.app.jobs
+            cell: Cell = self.app.cell
             for task_id in maybe_list(arguments.get("task_id")) or ():
-                if jobs.is_job(task_id) and _cancel(jobs, task_id):
-                    audit.record(jobs.client.store, audit.process_actor(), "job.cancelled", task_id, {"command": command})
+                if cell.client.is_job(task_id) and _cancel(cell, task_id):
+                    audit.record(cell.store, None, "job.cancelled", task_id, {"command": command})
         if command == "tenant_limits" and arguments:
-            set_limits(self.app.jobs, arguments["tenant"], arguments["limits"])
+            set_limits(self.app.cell, arguments["tenant"], arguments["limits"])
         if command == "pipeline_limit" and arguments:
-            set_pipeline_limit(self.app.jobs, arguments["pipeline"], arguments["most"])
+            set_pipeline_limit(self.app.cell, arguments["pipeline"], arguments["most"])
         return super().broadcast(command, arguments, *args, **kwargs)
 
 
-def set_limits(jobs: Any, tenant: str, limits: str) -> TenantLimits:
+def set_limits(cell: Cell, tenant: str, limits: str) -> TenantLimits:
     """Put a tenant's limits, given as JSON, in the place of those it had.
 
     :raises InvalidInput: no JSON object, an unknown limit, or a value that cannot be.
@@ -52,62 +53,58 @@ def set_limits(jobs: Any, tenant: str, limits: str) -> TenantLimits:
         wanted = TenantLimits(**json.loads(limits))
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"limits: {error}", field="limits") from None
-    now: TenantLimits = jobs.client.set_limits(tenant, wanted)
-    audit.record(jobs.client.store, audit.process_actor(), "limits.changed", tenant, asdict(wanted))
-    return now
+    return cell.client.set_limits(tenant, wanted)
 
 
-def set_pipeline_limit(jobs: Any, pipeline: str, most: str) -> PipelineLimits:
+def set_pipeline_limit(cell: Cell, pipeline: str, most: str) -> PipelineLimits:
     """Set how many jobs of a pipeline run at once: a number, or `declared` for what the pipeline itself says.
 
     :raises InvalidInput: there is no such pipeline, or it is no such number.
     """
-    jobs.client.registry.get(pipeline)
+    cell.pipelines.get(pipeline)
     if not re.fullmatch(r"declared|[0-9]{1,7}", most, re.ASCII):
         raise InvalidInput("most: a number of jobs, or `declared`", field="most")
     cap = None if most == "declared" else int(most)
-    now = pipeline_limits.set_cap(jobs.client.store, pipeline, cap)
-    audit.record(jobs.client.store, audit.process_actor(), "pipeline_limits.changed", pipeline, {"max_concurrent": cap})
-    return now
+    return pipeline_limits.set_cap(cell.store, pipeline, cap)
 
 
 @control_command(args=[("pipeline", str), ("most", str)], signature="<pipeline> <most jobs at once, or declared>")
 def pipeline_limit(state: Any, pipeline: str, most: str, **kwargs: Any) -> Any:
     """Set how many jobs of a pipeline run at once, over all workers; `declared`: the number that the pipeline declares."""
     # Written by the sender, as for tenant_limits.
-    return {"ok": pipeline_limits.of(state.app.jobs.client.store, pipeline).to_dict()}
+    return {"ok": pipeline_limits.of(state.app.cell.store, pipeline).to_dict()}
 
 
 @control_command(args=[("tenant", str), ("limits", str)], signature="<tenant or *> <limits as JSON>")
 def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
     """Set a tenant's limits, for example: acme '{"weight": 2, "max_concurrent": 4}'. They apply to its queued jobs immediately."""
     # Written by whoever sent the command (`JobControl.broadcast`), so that it holds with no worker alive; each worker answers what it sees.
-    return {"ok": state.app.jobs.client.limits(tenant).to_dict()}
+    return {"ok": state.app.cell.client.limits(tenant).to_dict()}
 
 
-def _cancel(jobs: Any, job_id: str) -> bool:
+def _cancel(cell: Cell, job_id: str) -> bool:
     """:return: there was something to cancel."""
     try:
-        before = jobs.client.get(job_id)
-        job = jobs.client.cancel(job_id)
+        before = cell.client.get(job_id)
+        job = cell.client.cancel(job_id)
     except UnknownJob:
         return False
     if job.ended and not before.ended:
-        jobs.say_revoked(job)
+        cell.say(Moved(job_id, "cancelled", job=job))
     return not before.ended
 
 
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None = None, **kwargs: Any) -> Any:
     """Cancel jobs and revoke other tasks, by id (or list of ids)."""
-    jobs = state.app.jobs
+    app = state.app
     ids = list(maybe_list(task_id) or ())
-    ours = [one for one in ids if jobs.is_job(one)]
+    ours = [one for one in ids if app.cell.client.is_job(one)]
     others = [one for one in ids if one not in ours]
     for job_id in ours:
-        _cancel(jobs, job_id)
-        if terminate and jobs.keeper:
+        _cancel(app.cell, job_id)
+        if terminate and app.keeper:
             kill_now = str(signal or "").upper() in ("KILL", "SIGKILL", "9")
-            jobs.keeper.hurry(job_id, 0.0 if kill_now else TERMINATE_SECONDS)
+            app.keeper.hurry(job_id, 0.0 if kill_now else TERMINATE_SECONDS)
     if others:
         reply = celery_control.revoke(state, others, terminate=terminate, signal=signal, **kwargs)
         if not ours:

@@ -23,6 +23,8 @@ JOBS_QUEUE = "jobs"
 MAINTENANCE_QUEUE = "maintenance"
 FENCE_HEADER = "fence"
 
+#: Header `origin` of each hint.
+ORIGIN = "pipeline_jobs"
 #: What Flower shows for each job; no url, no params: those may hold secrets, and a message carries ids only.
 KWARGS_REPR = "{'tenant': '@TENANT@', 'workspace': '@WORKSPACE@', 'pipeline': '@PIPELINE@'}"
 _HEADERS = {"tenant": "@TENANT@", "workspace": "@WORKSPACE@", "pipeline": "@PIPELINE@", FENCE_HEADER: "@FENCE@"}
@@ -42,6 +44,8 @@ def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: 
         "@ID@",
         JOB_TASK,
         argsrepr="()",
+        # Celery's default names this process, and each one's scripts would be others. So any process can take back what another one pushed.
+        origin=ORIGIN,
         kwargsrepr=KWARGS_REPR,
         callbacks=maybe_list(link),
         errbacks=maybe_list(link_error),

@@ -14,8 +14,10 @@ from celery import bootsteps
 from celery.worker import state
 from celery.worker.components import Pool
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.store.store import Rescued
+from pipeline_jobs.jobs.moved import Moved
+from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from pipeline_jobs.worker.request import JobRequest, LostRun
 
@@ -34,11 +36,11 @@ class LeaseKeeper:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        self._jobs = worker.app.jobs
-        self._interval: float = self._jobs.settings.announce_seconds
-        self._grace: float = self._jobs.settings.cancel_grace_seconds
-        self._lease: float = self._jobs.settings.lease_seconds
-        self._shutdown_grace: float = self._jobs.settings.shutdown_grace_seconds
+        self._cell: Cell = worker.app.cell
+        self._interval: float = self._cell.settings.announce_seconds
+        self._grace: float = self._cell.settings.cancel_grace_seconds
+        self._lease: float = self._cell.settings.lease_seconds
+        self._shutdown_grace: float = self._cell.settings.shutdown_grace_seconds
         #: When the leases were last known to be good, and when this worker was told to stop (monotonic seconds).
         self._renewed = time.monotonic()
         self._told_to_stop: float | None = None
@@ -105,12 +107,14 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         if not self._declared:
-            # Before the first slots: no more jobs of a pipeline than it says may be dispatched to them.
-            self._jobs.declare_pipelines()
+            # Before the first slots: no more jobs, of a pipeline and in all, than it says may be dispatched to them.
+            self._cell.declare_pipelines()
+            if self.slots():
+                declare_max_concurrent_jobs(self._cell.store, self._cell.settings)
             self._declared = True
         requests = _running()
         keys = [(request.id, request.fence or 1) for request in requests]
-        replies = self._jobs.client.store.announce(self._jobs.worker_id, self.slots(), keys, leaving=self._leaving)
+        replies = self._cell.store.announce(self._worker.app.worker_id, self.slots(), keys, leaving=self._leaving)
         now = self._renewed = time.monotonic()
         self._say_what_is_owed()
         if _stopping():
@@ -133,10 +137,10 @@ class LeaseKeeper:
         if now - self._told_to_stop < self._shutdown_grace:
             return
         for request in requests:
-            became = self._jobs.client.store.requeue(request.id, request.fence or 1, "handback")
+            became = self._cell.store.requeue(request.id, request.fence or 1, "handback")
             logger.info("job handed back", job_id=request.id, became=became)
             if became is not None:
-                self._jobs.say_rescued(Rescued(request.id, became.value))
+                self._cell.say(Moved(request.id, became.value, ran=True))
 
     def _end_if_hung(self) -> None:
         """A worker that was told to stop and has handed its jobs back must end.
@@ -162,10 +166,10 @@ class LeaseKeeper:
     def _say_what_is_owed(self) -> None:
         while self._owed:
             lost = self._owed[0]
-            became = self._jobs.client.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
+            became = self._cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
             self._owed.popleft()
             if became is not None:
-                self._jobs.say_rescued(Rescued(lost.job_id, became.value))
+                self._cell.say(Moved(lost.job_id, became.value, ran=True))
         if not _running():
             self._gave_up.clear()
 
@@ -205,7 +209,7 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
         self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
     def start(self, worker: Any) -> None:
-        self._keeper = worker.app.jobs.keeper = LeaseKeeper(worker)
+        self._keeper = worker.app.keeper = LeaseKeeper(worker)
         self._keeper.start()
 
     def stop(self, worker: Any) -> None:

@@ -91,18 +91,18 @@ class JobRequest(Request):
 
     def _worker_lost(self, error: BaseException) -> None:
         """The pool child died with the job. What the record becomes is the script's decision; the event tells it."""
-        jobs, fence = self.app.jobs, self.fence or 1
+        app, fence = self.app, self.fence or 1
         message = f"the worker process died: {error}"[:300]
         detail = {"code": "worker_lost", "message": message, "stage": None, "retryable": True, "host": self.hostname}
-        why = "handback" if jobs.keeper and jobs.keeper.gave_up(self.id, fence) else "crash"
+        why = "handback" if app.keeper and app.keeper.gave_up(self.id, fence) else "crash"
         lost = LostRun(self.id, fence, why, message, detail)
         became = None
         try:
-            became = jobs.client.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
+            became = app.cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
         except StoreUnavailable:
             logger.warning("job %s lost its process and the store is away: said when it is back", self.id)
-            if jobs.keeper:
-                jobs.keeper.owe(lost)
+            if app.keeper:
+                app.keeper.owe(lost)
         if became is JobStatus.CANCELLED:
             self._ended_as("task-revoked", terminated=True, signum=None, expired=False)
         elif became is JobStatus.FAILED:
@@ -112,8 +112,8 @@ class JobRequest(Request):
 
     def _given_up(self, error: JobGivenUpSignal) -> None:
         """Not the job's fault: it is handed back as soon as the store is there, before its lease ends and a crash is counted."""
-        if self.app.jobs.keeper:
-            self.app.jobs.keeper.owe(LostRun(self.id, self.fence or 1, "fault", "", {}))
+        if self.app.keeper:
+            self.app.keeper.owe(LostRun(self.id, self.fence or 1, "fault", "", {}))
         self._ended_as("task-retried", exception=str(error), traceback="")
 
     def _ended_as(self, event: str, **fields: Any) -> None:

@@ -10,6 +10,7 @@ import structlog
 from celery import bootsteps
 from celery.worker.components import Pool
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 
@@ -23,8 +24,8 @@ class Rescuer:
     by one script.
     """
 
-    def __init__(self, jobs: Any) -> None:
-        self._jobs = jobs
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="rescuer", daemon=True)
 
@@ -35,11 +36,11 @@ class Rescuer:
         self._stop.set()
 
     def _loop(self) -> None:
-        interval = self._jobs.settings.rescue_seconds
+        interval = self._cell.settings.rescue_seconds
         # Not all workers at the same moment.
         while not self._stop.wait(interval * random.uniform(0.8, 1.2)):  # noqa: S311
             try:
-                self._jobs.rescue.look()
+                self._cell.rescue.look()
             except StoreUnavailable as error:
                 logger.warning("the store is away: no rescue", error=str(error))
             except Exception:
@@ -56,7 +57,7 @@ class RescuerStep(bootsteps.StartStopStep):
         self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
     def start(self, worker: Any) -> None:
-        self._rescuer = Rescuer(worker.app.jobs)
+        self._rescuer = Rescuer(worker.app.cell)
         self._rescuer.start()
 
     def stop(self, worker: Any) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from celery.result import AsyncResult
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.job import Job
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.jobs.handle import JobHandle
 
 
 class JobFailed(Exception):
@@ -22,7 +23,7 @@ class JobResult(AsyncResult):
 
     def record(self) -> Job:
         """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
-        return self._jobs.client.describe(self.id)  # type: ignore[no-any-return]
+        return self._cell.client.describe(self.id)
 
     def revoke(
         self, connection: Any = None, terminate: bool = False, signal: Any = None, wait: bool = False, timeout: float | None = None
@@ -34,20 +35,17 @@ class JobResult(AsyncResult):
 
         :raises UnknownJob: the id looks like a job's and there is none.
         """
-        jobs = self._jobs
-        if not jobs.is_job(self.id):
+        if not self._cell.client.is_job(self.id):
             super().revoke(connection=connection, terminate=terminate, signal=signal, wait=wait, timeout=timeout)
             return None
-        job: Job = jobs.client.cancel(self.id)
-        if job.status is JobStatus.CANCELLED:
-            jobs.say_revoked(job)
-        elif terminate and not job.ended:
+        job = JobHandle(self._cell.client, self._cell.say, self.id).revoke()
+        if terminate and not job.ended:
             super().revoke(connection=connection, terminate=True, signal=signal, wait=wait, timeout=timeout)
         return job
 
     def until_ended(self, timeout: float) -> Job:
         """Wait at most `timeout` seconds for the end; the record as it is then. :raises UnknownJob:"""
-        return self._jobs.client.wait(self.id, timeout)  # type: ignore[no-any-return]
+        return self._cell.client.wait(self.id, timeout)
 
     @property
     def tenant_id(self) -> str | None:
@@ -61,5 +59,5 @@ class JobResult(AsyncResult):
         return workspace
 
     @property
-    def _jobs(self) -> Any:
-        return self.app.jobs
+    def _cell(self) -> Cell:
+        return self.app.cell  # type: ignore[no-any-return]

@@ -12,45 +12,46 @@ from billiard.util import set_pdeathsig
 from celery import current_app
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
-from pipeline_jobs.worker.parts import Jobs
 
 
 def name_worker(sender: Any, **_: Any) -> None:
     """`worker_init`: an identity that a restarted worker of the same name does not share; leases are held under it."""
-    jobs = getattr(sender.app, "jobs", None)
-    if jobs is None:
+    cell = getattr(sender.app, "cell", None)
+    if cell is None:
         return
-    _refuse_unsafe(jobs)
-    _refuse_wrong_artifacts(jobs)
-    jobs.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
+    _refuse_unsafe(cell)
+    _refuse_wrong_artifacts(cell)
+    cell.pipelines.say()
+    sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
         ticks.no_ack = True
     options = sender.options
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
-        options["autoscale"] = [jobs.settings.max_concurrent_jobs, 1]
+        options["autoscale"] = [cell.settings.max_concurrent_jobs, 1]
 
 
-def _refuse_unsafe(jobs: Jobs) -> None:
+def _refuse_unsafe(cell: Cell) -> None:
     """:raises SystemExit: the server could lose what it was given, in one clear line. A server that is away is waited for."""
     try:
-        reason = unsafe(jobs.client.store)
+        reason = unsafe(cell.store)
     except StoreUnavailable:
         return
-    if reason and not jobs.settings.allow_unsafe_store:
+    if reason and not cell.settings.allow_unsafe_store:
         raise SystemExit(f"this worker does not start: {reason} (PIPELINE_ALLOW_UNSAFE_STORE=1 overrides)")
 
 
-def _refuse_wrong_artifacts(jobs: Jobs) -> None:
+def _refuse_wrong_artifacts(cell: Cell) -> None:
     """:raises SystemExit: no artifact could ever be stored: each job would fail or wait, and nobody would know why."""
     try:
-        check_root(jobs.settings.artifacts_root)
+        check_root(cell.settings.artifacts_root)
     except ConfigurationError as error:
         raise SystemExit(f"this worker does not start: {error}") from None
 
@@ -58,22 +59,22 @@ def _refuse_wrong_artifacts(jobs: Jobs) -> None:
 def child_started(**_: Any) -> None:
     """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
-    limit = current_app.jobs.settings.job_memory_bytes
+    limit = current_app.cell.settings.job_memory_bytes
     if limit and sys.platform == "linux":
         # Of private memory, not of addresses: libraries reserve many of those and use few.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
-    jobs = getattr(current_app, "jobs", None)
-    if jobs is not None and jobs.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
+    cell = getattr(current_app, "cell", None)
+    if cell is not None and cell.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
         # In the place of one that died: the next tick of beat may be seconds away.
-        jobs.webhooks.sender.run_once()
+        cell.webhooks.sender.run_once()
 
 
 def child_stops(**_: Any) -> None:
     """`worker_process_shutdown`: webhooks that are being sent get a moment, so that they need not be sent twice."""
-    jobs = getattr(current_app, "jobs", None)
-    if jobs is not None:
-        jobs.webhooks.sender.stop(jobs.settings.shutdown_grace_seconds)
+    cell = getattr(current_app, "cell", None)
+    if cell is not None:
+        cell.webhooks.sender.stop(cell.settings.shutdown_grace_seconds)
 
 
 def install() -> None:

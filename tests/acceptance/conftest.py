@@ -28,7 +28,7 @@ def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]
     def make(**changes: Any) -> Stack:
         settings = cell.model_copy(update={**QUICK, **changes})
         app = create_celery(settings)
-        stack = Stack(app.jobs.client, settings, tmp_path / f"stack{len(stacks)}")
+        stack = Stack(app.cell.client, settings, tmp_path / f"stack{len(stacks)}")
         stack.app = app
         stacks.append(stack)
         return stack

@@ -70,7 +70,7 @@ class Raw:
 def stack(make_stack: MakeStack) -> Iterator[Stack]:
     stack = make_stack()
     yield stack
-    assert not stack.client.list(JobQuery()).jobs, "a refused request made a job"
+    assert not stack.client.list(JobQuery()).items, "a refused request made a job"
 
 
 def test_flower_wants_a_login_and_has_one(stack: Stack) -> None:

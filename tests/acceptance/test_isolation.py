@@ -217,12 +217,12 @@ class World:
         self.app, self.settings = app, settings
         self.client = app.test_client(use_cookies=False)
         self.declared = Declared(app)
-        parts = create_celery(settings).jobs
-        self.jobs, self.endpoints = parts.client, parts.webhooks.endpoints
+        cell = create_celery(settings).cell
+        self.jobs, self.endpoints = cell.client, cell.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
-        self.artifacts = ArtifactStore(settings.artifacts_root, "", settings.secret_key)
-        self.uploads = Uploads(self.store, settings, lambda: self.artifacts)
+        self.artifacts = ArtifactStore(settings.artifacts_root, "", lambda: settings.secret_key)
+        self.uploads = Uploads(self.store, settings, self.artifacts)
         self._addresses = count()
         self.texts: dict[str, str | None] = {"no key": None}
         self.sessions: dict[str, str] = {}
@@ -442,7 +442,7 @@ def test_a_foreign_upload_is_an_unknown_one_byte_for_byte(world: World, caller: 
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel")])
 def test_a_foreign_batch_is_an_unknown_one_byte_for_byte(world: World, caller: str, method: str, tail: str) -> None:
     batch_id = world.batch("foreign")
-    job = world.jobs.list(JobQuery(batch_id=batch_id)).jobs[0]
+    job = world.jobs.get(world.jobs.list(JobQuery(batch_id=batch_id)).items[0].job_id)
     foreign = world.ask(method, f"/pipeline/batches/{batch_id}{tail}", caller, **{"X-Request-Id": "same"})
     assert world.jobs.get(job.job_id) == job
     world.jobs.cancel(job.job_id)
@@ -626,7 +626,7 @@ def test_what_admins_did_is_in_the_audit_log_without_a_secret(world: World) -> N
     older = world.ask("GET", f"/pipeline/audit?limit=1&cursor={page.get_json()['next_cursor']}", "global admin")
     assert older.status_code == 200
     secrets = [text.split("_", 2)[2] for text in [*world.texts.values(), made["key"]] if text]
-    everything = str([row.to_dict() for row in audit.page(world.store, limit=10_000)[0]])
+    everything = str([row.to_dict() for row in audit.page(world.store, limit=10_000).items])
     assert not [secret for secret in secrets if secret in everything]
 
 

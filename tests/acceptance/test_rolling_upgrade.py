@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tarfile
 from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
 
 from pipeline_jobs.job import SCHEMA, Job, NewJob
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import scripts
+from pipeline_jobs.worker.hints import template
 from tests.integration.recount import differences
-from tests.stack import Stack
+from tests.stack import ROOT, Stack
 from tests.waiting import until
 
 #: The module that makes a process the next version; named, not imported: this process is of this version.
@@ -17,7 +26,7 @@ NEWER = "tests.acceptance.newer"
 def submit_newer(stack: Stack) -> Job:
     """A job as an API of the next version writes it."""
     job = stack.client.prepare(NewJob(pipeline="sleep"))
-    return stack.client.store.submit(job.evolve(schema=SCHEMA + 1))
+    return stack.client.store.submit(job.evolve(schema=SCHEMA + 1)).job
 
 
 def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_stack: Callable[..., Stack]) -> None:
@@ -44,3 +53,60 @@ def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_s
     ran_on = {(stack.until_status(job_id, JobStatus.COMPLETED).worker or "").split("/")[0] for job_id in common}
     assert ran_on == {"old@test", "new@test"}
     assert differences(stack.client.store) == []
+
+
+#: The last commit whose scripts have arguments by position: its worker runs beside the API of this one in a deploy.
+BEFORE = "10ed297"
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """The tree of that commit."""
+    packed = subprocess.run(
+        ["git", "archive", BEFORE, "pipeline_jobs", "examples", "tests", "celery_app.py"], cwd=ROOT, capture_output=True, check=False
+    )
+    if packed.returncode:
+        pytest.skip(f"the history of this tree does not reach back to {BEFORE}")
+    with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
+        archive.extractall(tmp_path / "before", filter="data")
+    return tmp_path / "before"
+
+
+def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: Callable[..., Stack], before: Path) -> None:
+    stack = make_stack(max_concurrent_jobs=3)
+    stack.maintenance()
+    # From its own folder, and without this tree in its path.
+    stack.run(
+        "old", sys.executable, "-m", "celery", "--workdir", str(before), "-A", "celery_app", "worker", "-n", "old@test", "--autoscale=3,3",
+        "--loglevel=INFO", PYTHONPATH=str(before), PYTHONSAFEPATH="1",
+    )  # fmt: skip
+    store = stack.client.store
+    until(lambda: store.client.zcard(store.keys("workers")), "the old worker")
+    done = [stack.submit(params={"seconds": 0.2}) for _ in range(8)]
+    for job in done:
+        ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+        assert (ended.worker or "").startswith("old@test/")
+        assert (ended.attempt, ended.crashes) == (1, 0)
+    long = stack.submit(params={"seconds": 600})
+    stack.until_status(long.job_id, JobStatus.RUNNING)
+    stack.client.cancel(long.job_id)
+    stack.until_status(long.job_id, JobStatus.CANCELLED)
+
+    claims = {name for name in functions(stack) if "_claim_" in name and "webhooks" not in name}
+    assert len(claims) == 1
+    assert claims.isdisjoint({scripts.function("claim", template(stack.app)).name}), "its scripts are its own"
+    stack.worker("new", "--autoscale=3,3")
+    ran_on = set()
+    for _ in range(10):
+        common = [stack.submit(params={"seconds": 0.3}).job_id for _ in range(6)]
+        ran_on |= {(stack.until_status(job_id, JobStatus.COMPLETED).worker or "").split("/")[0] for job_id in common}
+        if len(ran_on) == 2:
+            break
+    assert ran_on == {"old@test", "new@test"}
+    assert differences(store) == []
+
+
+def functions(stack: Stack) -> set[str]:
+    """What the server keeps of each version."""
+    listed = stack.client.store.client.execute_command("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
+    return {row[row.index("library_name") + 1] for row in listed}

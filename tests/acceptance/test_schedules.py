@@ -49,7 +49,7 @@ def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callabl
     assert "is next at" in stack.celery("jobs", "schedules", "resume", schedule_id).stdout
     unknown = stack.celery("jobs", "schedules", "pause", "sch_1_00000000")
     assert (unknown.returncode, "There is no schedule" in unknown.stderr) == (1, True)
-    actions = [row.action for row in audit.page(store)[0]]
+    actions = [row.action for row in audit.page(store).items]
     assert actions == ["schedule.resumed", "schedule.run", "schedule.paused", "schedule.created"]
 
 
@@ -75,4 +75,4 @@ def test_many_requests_with_one_key_make_one_schedule_and_one_run_and_runs_keep_
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 990 <= int(refused.headers["Retry-After"]) <= 1000
     assert refused.headers["RateLimit"].startswith('"address";r=0;t=')
-    assert [row.action for row in audit.page(stack.client.store)[0]] == ["schedule.run", "schedule.created"]
+    assert [row.action for row in audit.page(stack.client.store).items] == ["schedule.run", "schedule.created"]

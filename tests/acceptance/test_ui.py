@@ -263,7 +263,7 @@ def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, 
     job = stack.client.submit(NewJob(url="https://media.example/x.mp4", tenant_id="acme"))
     claimed = store.claim(job.job_id, stack.client.get(job.job_id).fence, worker="w", run="r")
     assert not isinstance(claimed, ClaimRefused)
-    run = RunArtifacts(stack.app.jobs.artifacts(), f"acme/main/{job.job_id}/{claimed.fence}")
+    run = RunArtifacts(stack.app.cell.artifacts, f"acme/main/{job.job_id}/{claimed.fence}")
     (tmp_path / "transcript.txt").write_text("A harbor in the morning.\n")
     # The links name the host of the settings, not the one that the browser asked for.
     links = {

@@ -117,7 +117,7 @@ def test_an_api_that_is_killed_while_it_receives_loses_nothing_that_it_answered(
     assert 0 < offset <= 10_000_000
     assert append(api, path, offset, data[offset:]).status_code == 204
     upload_id = path.rpartition("/")[2]
-    size, parts = stack.app.jobs.uploads.open("default", "main", upload_id)
+    size, parts = stack.app.cell.uploads.open("default", "main", upload_id)
     assert (size, b"".join(parts)) == (len(data), data)
 
 

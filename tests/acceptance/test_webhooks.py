@@ -90,7 +90,7 @@ def test_a_sender_that_dies_before_it_can_write_the_answer_sends_the_message_aga
         jobs = [stack.submit(webhook={"url": receiver.url()}) for _ in range(5)]
         for job in jobs:
             stack.until_status(job.job_id, JobStatus.COMPLETED)
-        ledger = stack.app.jobs.webhooks.ledger
+        ledger = stack.app.cell.webhooks.ledger
         until(lambda: all(row.status == "delivered" for job in jobs for row in ledger.of_subject(job.job_id)), "all five", 120)
         if place == "webhook.after_post":
             assert len(receiver.ids()) > 5, "none was sent twice: nobody died"

@@ -77,13 +77,13 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
     app = create_celery(settings)
     journal, witness = ClientJournal(folder / "client.log"), Witness(server.url)
     try:
-        load = Load(plan.jobs, app.jobs.client, settings.base_url, journal)
-        slots = Slots(app.jobs.client)
-        return _Run(plan, folder, settings, server, processes, app.jobs.client.store, journal, witness, slots, say, purge_some).go(load)
+        load = Load(plan.jobs, app.cell.client, settings.base_url, journal)
+        slots = Slots(app.cell.client)
+        return _Run(plan, folder, settings, server, processes, app.cell.store, journal, witness, slots, say, purge_some).go(load)
     finally:
         witness.stop()
         processes.clear()
-        app.jobs.client.store.client.close()
+        app.cell.store.client.close()
         app.close()
         journal.close()
         server.stop()

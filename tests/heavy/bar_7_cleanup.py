@@ -19,7 +19,7 @@ def cleanup(settings: Settings, folder: Path, records: int) -> CleanupFigures:
     server = Server(folder).start()
     try:
         cell = make_cell(settings.model_copy(update={"redis_url": server.url}))
-        artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", "k")
+        artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", lambda: "k")
         patterns = Patterns(ended(cell), lambda: cell.submit(tenant_id="acme").job_id)
         figures = run_cleanup(cell.store, artifacts, patterns, expired=EXPIRED, records=records, live=LIVE)
         cell.store.client.close()

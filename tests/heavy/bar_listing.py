@@ -31,7 +31,7 @@ def filled(settings: Settings, folder: Path, records: int) -> tuple[Server, Cell
     cell = make_cell(settings.model_copy(update={"redis_url": server.url, "allow_unsafe_store": True, "announce_seconds": 1000.0}))
     populate(cell.store, cell.client, records, [NewJob(pipeline="sleep", tenant_id=f"t{n}", tags=("x", f"y{n % 5}")) for n in range(100)])
     batch = Batches(cell.client).create(NewBatch([NewJob(pipeline="sleep", tags=("rare",))] * 100, "t7"))
-    created_at = cell.client.list(JobQuery(tenant_id="t7", statuses=(JobStatus.COMPLETED,), limit=60)).jobs[-1].created_at
+    created_at = cell.client.list(JobQuery(tenant_id="t7", statuses=(JobStatus.COMPLETED,), limit=60)).items[-1].created_at
     return server, cell, {
         "tenant": JobQuery(tenant_id="t7", limit=50),
         "status": JobQuery(tenant_id="t7", statuses=(JobStatus.COMPLETED,), limit=50),
@@ -62,7 +62,7 @@ def test_a_page_costs_the_same_among_a_million(cell: Settings, tmp_path: Path) -
     try:
         found: dict[str, dict[str, float]] = {}
         for name in small[2]:
-            sizes = [len(one[1].client.list(one[2][name]).jobs) for one in (small, large)]
+            sizes = [len(one[1].client.list(one[2][name]).items) for one in (small, large)]
             assert sizes[0] == sizes[1] > 0, name
             # In turn: what drifts on the machine hits both alike.
             rounds = [[median_us(own, queries[name]) for _, own, queries in (small, large)] for _ in range(5)]

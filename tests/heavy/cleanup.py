@@ -94,7 +94,7 @@ def run_cleanup(store: Store, artifacts: ArtifactStore, patterns: Patterns, *, e
     _same(figures, "jobs before", _jobs(store), records + len(own))
     with _Watcher(store, living[0]) as watcher:
         began = time.monotonic()
-        figures.purged = Purge(store, lambda: artifacts).run_once()["purged"]
+        figures.purged = Purge(store, artifacts).run_once()["purged"]
         figures.seconds = round(time.monotonic() - began, 3)
     figures.meanwhile = quantiles(watcher.waits)
     _same(figures, "purged", figures.purged, expired)

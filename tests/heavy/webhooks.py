@@ -129,8 +129,8 @@ class Run:
     def __init__(self, stack: Stack, seed: int, failing: Receiver, dead: Receiver, well: Receiver) -> None:
         self.stack, self.chance = stack, random.Random(seed)
         self.failing, self.dead, self.well = failing, dead, well
-        self.endpoints = stack.app.jobs.webhooks.endpoints
-        self.ledger = stack.app.jobs.webhooks.ledger
+        self.endpoints = stack.app.cell.webhooks.endpoints
+        self.ledger = stack.app.cell.webhooks.ledger
         #: By job: when it ended (this machine's clock), and its tenant.
         self.ended: dict[str, tuple[float, str]] = {}
         #: By tenant.
@@ -146,7 +146,7 @@ class Run:
             _, self.secrets[f"well{number}"] = self.endpoints.create(f"well{number}", self.well.url())
 
     def _by_job(self, tenant: str) -> None:
-        self.secrets[tenant] = self.stack.app.jobs.webhooks.signer.reveal(self.endpoints.tenant_secret(tenant).current)
+        self.secrets[tenant] = self.stack.app.cell.webhooks.signer.reveal(self.endpoints.tenant_secret(tenant).current)
 
     def end(self, tenant: str) -> None:
         """A job of this tenant comes to its end."""

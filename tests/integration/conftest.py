@@ -8,22 +8,33 @@ from dataclasses import dataclass
 import pytest
 
 from examples.demo_pipelines import SLEEP
+from pipeline_jobs import cell as cells
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store, connect
+from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store
 
 TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
 
 
 @dataclass
 class Cell:
-    """A client and its store, and a pretended worker."""
+    """A cell, and a pretended worker."""
 
-    client: Client
-    store: Store
-    settings: Settings
+    cell: cells.Cell
+
+    @property
+    def client(self) -> Client:
+        return self.cell.client
+
+    @property
+    def store(self) -> Store:
+        return self.cell.store
+
+    @property
+    def settings(self) -> Settings:
+        return self.cell.settings
 
     def with_settings(self, **changes: object) -> Cell:
         """The same cell as another process with other settings sees it."""
@@ -60,12 +71,11 @@ class Cell:
 def make_cell(settings: Settings) -> Cell:
     registry = Registry()
     registry.register(SLEEP)
-    store = Store(connect(settings.redis_url), settings, template=TEMPLATE)
-    return Cell(Client(store, registry, settings), store, settings)
+    return Cell(cells.Cell.of(settings, template=TEMPLATE, pipelines=registry))
 
 
 @pytest.fixture
 def jobs(cell: Settings) -> Iterator[Cell]:
     made = make_cell(cell)
     yield made
-    made.store.client.close()
+    made.cell.close()

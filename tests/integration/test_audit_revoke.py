@@ -9,13 +9,14 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import create_celery
+from pipeline_jobs.worker.task_events import TaskEvents
 
 
 @pytest.mark.parametrize("command", ["revoke", "terminate"])
 def test_a_cancel_by_an_operator_is_written_down_once(cell: Settings, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/opt/bin/celery", "-A", "celery_app", "flower"])
     app = create_celery(cell)
-    client = app.jobs.client
+    client = app.cell.client
     job = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     for _ in range(2):
         if command == "revoke":
@@ -23,16 +24,16 @@ def test_a_cancel_by_an_operator_is_written_down_once(cell: Settings, command: s
         else:
             app.control.terminate([job.job_id])
     assert client.get(job.job_id).status is JobStatus.CANCELLED
-    (row,) = audit.page(client.store)[0]
+    (row,) = audit.page(client.store).items
     assert (row.action, row.target, row.actor.partition(":")[0]) == ("job.cancelled", job.job_id, "flower")
     app.close()
 
 
 def test_only_a_job_that_is_cancelled_is_told_as_revoked(cell: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     app = create_celery(cell)
-    client = app.jobs.client
+    client = app.cell.client
     said: list[str] = []
-    monkeypatch.setattr(type(app.jobs), "say_revoked", lambda parts, job: said.append(job.job_id))
+    monkeypatch.setattr(TaskEvents, "__call__", lambda events, moved: said.append(moved.job_id))
     client.store.announce("w", 1, [])
     done = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     client.store.claim(done.job_id, 1, worker="w", run="r")

@@ -105,7 +105,7 @@ def test_an_atomic_batch_with_one_wrong_job_makes_none_and_names_each(jobs: Cell
     with pytest.raises(InvalidItems) as refused:
         batches.create(of(SLEEP, replace(SLEEP, depends_on=("job_1_00000000",)), SLEEP, replace(SLEEP, depends_on=("job_1_00000001",))))
     assert [error["field"] for error in refused.value.errors] == ["jobs.1.depends_on.0", "jobs.3.depends_on.0"]
-    assert jobs.client.list(JobQuery()).jobs == ()
+    assert jobs.client.list(JobQuery()).items == ()
     assert differences(jobs.store) == []
 
 
@@ -115,7 +115,7 @@ def test_a_partial_batch_leaves_out_the_wrong_ones_and_says_which(jobs: Cell, ba
     assert [error["field"] for error in made.errors] == ["jobs.0.params.seconds", "jobs.2.depends_on.0"]
     assert [job_id is None for job_id in made.job_ids] == [True, False, True, False]
     assert made.batch.total == 2
-    assert [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id)).jobs] == [made.job_ids[3], made.job_ids[1]]
+    assert [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id)).items] == [made.job_ids[3], made.job_ids[1]]
     with pytest.raises(InvalidItems):
         batches.create(of(BAD, BAD), partial=True)
     assert differences(jobs.store) == []
@@ -139,7 +139,7 @@ def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkey
     drawn = iter([[known.job_id, "job_1_00000001"], ["job_1_00000002", "job_1_00000003"]])
     monkeypatch.setattr("pipeline_jobs.jobs.batches._draw_ids", lambda n: next(drawn))
     assert batches.create(of(SLEEP, SLEEP)).job_ids == ("job_1_00000002", "job_1_00000003")
-    assert len(jobs.client.list(JobQuery()).jobs) == 3
+    assert len(jobs.client.list(JobQuery()).items) == 3
 
 
 def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
@@ -147,15 +147,14 @@ def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
     items = json.dumps([["job_1_00000001", -1, -1]])
 
     def send(nonce: str) -> list[object]:
-        return list(
-            jobs.store.run("submit_batch", "batch_1_00000001", nonce, 100, 100, jobs.store.ttl_ms, "", "", "", "", "", common, items, "", 0)
-        )
+        accepted = jobs.store.acceptance(None, None)
+        return list(jobs.store.run("submit_batch", id="batch_1_00000001", nonce=nonce, common=common, jobs=items, **accepted))
 
     first = send("same")
     assert first[0] == "ok"
     assert send("same") == first
     assert send("other") == ["taken"]
-    assert len(jobs.client.list(JobQuery()).jobs) == 1
+    assert len(jobs.client.list(JobQuery()).items) == 1
     assert differences(jobs.store) == []
 
 
@@ -171,7 +170,7 @@ def test_an_idempotency_key_makes_one_batch_and_the_repetition_has_the_same_answ
     # Of single jobs and of other tenants the key is another one.
     jobs.client.submit(replace(SLEEP, tenant_id="acme"), idempotency_key="k")
     batches.create(replace(of(SLEEP), tenant_id="other"), idempotency_key="k")
-    for job in jobs.client.list(JobQuery(batch_id=first.batch.batch_id)).jobs:
+    for job in jobs.client.list(JobQuery(batch_id=first.batch.batch_id)).items:
         jobs.client.cancel(job.job_id)
         jobs.client.delete(job.job_id)
     with pytest.raises(UnknownBatch):
@@ -269,7 +268,7 @@ def test_lists_of_batches(jobs: Cell, batches: Batches) -> None:
         found, cursor = [], None
         while True:
             page = batches.list(BatchQuery(**query, cursor=cursor))  # type: ignore[arg-type]
-            found += [batch.batch_id for batch in page.batches]
+            found += [batch.batch_id for batch in page.items]
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -287,8 +286,8 @@ def test_lists_of_batches(jobs: Cell, batches: Batches) -> None:
 def test_a_batchs_jobs_are_listed_by_status_too(jobs: Cell, batches: Batches) -> None:
     made = batches.create(of(*[SLEEP] * 5))
     jobs.client.cancel(str(made.job_ids[2]))
-    ids = [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id, statuses=(JobStatus.CANCELLED,))).jobs]
+    ids = [job.job_id for job in jobs.client.list(JobQuery(batch_id=made.batch.batch_id, statuses=(JobStatus.CANCELLED,))).items]
     assert ids == [made.job_ids[2]]
     # Of another tenant it is an unknown one: an empty page.
-    assert jobs.client.list(JobQuery(tenant_id="other", batch_id=made.batch.batch_id)).jobs == ()
-    assert jobs.client.list(JobQuery(batch_id=made.batch.batch_id, within="other")).jobs == ()
+    assert jobs.client.list(JobQuery(tenant_id="other", batch_id=made.batch.batch_id)).items == ()
+    assert jobs.client.list(JobQuery(batch_id=made.batch.batch_id, within="other")).items == ()

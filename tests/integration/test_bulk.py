@@ -43,9 +43,9 @@ def test_the_end_of_jobs_that_celery_has_heard_of_is_told(jobs: Cell) -> None:
     jobs.submit(tenant_id="acme")
     told: list[str] = []
     query = JobQuery(tenant_id="acme")
-    assert cancel_matching(jobs.store, query, dry_run=True, ended=told.append).cancelled == 2
+    assert cancel_matching(jobs.store, query, dry_run=True, say=lambda moved: told.append(moved.job_id)).cancelled == 2
     assert told == []
-    assert cancel_matching(jobs.store, query, dry_run=False, ended=told.append).cancelled == 2
+    assert cancel_matching(jobs.store, query, dry_run=False, say=lambda moved: told.append(moved.job_id)).cancelled == 2
     assert told == [again.job_id]
 
 

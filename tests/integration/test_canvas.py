@@ -31,7 +31,7 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
     app.conf.worker_hijack_root_logger = False
     add_tasks(app)
     yield app
-    app.jobs.client.store.client.close()
+    app.cell.store.client.close()
     app.backend.result_consumer.stop()
     app.backend.client.connection_pool.disconnect()
     app.close()
@@ -131,7 +131,7 @@ class TestPlainTasks:
 
     def test_plain_tasks_leave_no_job_behind(self, app: JobsCelery) -> None:
         app.tasks["t.add"].delay(1, 2).get(timeout=60)
-        assert app.jobs.client.list(JobQuery()).jobs == ()
+        assert app.cell.client.list(JobQuery()).items == ()
 
     def test_the_tenant_travels_in_the_headers_and_ends_with_the_task(self, app: JobsCelery) -> None:
         whose = app.tasks["t.whose"]
@@ -196,9 +196,9 @@ class TestJobsInACanvas:
         app.backend.mark_as_revoked(job.id, "late", request=request)
         app.backend.store_result(job.id, {"progress": 1}, "PROGRESS", request=request)
         assert job.record() == before
-        assert differences(app.jobs.client.store) == []
+        assert differences(app.cell.store) == []
 
     def test_a_revoke_of_an_unknown_job_makes_no_ghost(self, app: JobsCelery) -> None:
         app.backend.mark_as_revoked("job_1_00000000", "revoked")
         assert app.AsyncResult("job_1_00000000").state == "PENDING"
-        assert not app.jobs.client.store.client.keys("*job_1_00000000*")
+        assert not app.cell.store.client.keys("*job_1_00000000*")

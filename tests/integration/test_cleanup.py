@@ -39,7 +39,7 @@ def test_the_copies_are_as_the_real_ones(own: Cell) -> None:
 
 
 def test_cleanup_takes_the_expired_leaves_all_others_and_holds_nobody_up(own: Cell, tmp_path: Path) -> None:
-    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
     patterns = Patterns(ended(own), lambda: own.submit(tenant_id="acme").job_id)
     figures = run_cleanup(own.store, artifacts, patterns, expired=2_000, records=20_000, live=200)
     assert figures.wrong == []

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
-from pipeline_jobs import cli
+from pipeline_jobs import cell as cells
+from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.states import JobStatus
-from tests.integration.conftest import Cell
+from tests.integration.conftest import TEMPLATE, Cell
 
 Run = Callable[..., Result]
 
@@ -28,8 +30,8 @@ def said() -> list[str]:
 
 @pytest.fixture
 def run(jobs: Cell, said: list[str]) -> Run:
-    parts = SimpleNamespace(client=jobs.client, say_cancelled=said.append, say_revoked=lambda job: said.append(job.job_id))
-    app = SimpleNamespace(jobs=parts)
+    cell = cells.Cell.of(jobs.settings, template=TEMPLATE, say=lambda moved: said.append(moved.job_id), pipelines=jobs.cell.pipelines)
+    app = SimpleNamespace(cell=cell)
     return lambda *arguments: CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=app))
 
 
@@ -52,8 +54,8 @@ def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run:
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
     assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
-    row = audit.page(jobs.store)[0][0]
-    assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3})
+    row = audit.page(jobs.store).items[0]
+    assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3, "tenant_id": "acme", "tag": "x"})
 
 
 def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
@@ -62,7 +64,7 @@ def test_cancel_of_one_job(jobs: Cell, run: Run, said: list[str]) -> None:
     running = jobs.running()
     assert run("cancel", running.job_id).output == f"{running.job_id} is being stopped.\n"
     assert run("cancel", job.job_id, "--dry-run").output == run("cancel", job.job_id).output, "it has ended: nothing more to cancel"
-    rows = audit.page(jobs.store)[0]
+    rows = audit.page(jobs.store).items
     assert [(row.action, row.target, row.actor.partition(":")[0]) for row in rows] == [
         ("job.cancelled", running.job_id, "cli"), ("job.cancelled", job.job_id, "cli"),
     ]  # fmt: skip
@@ -76,9 +78,9 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     job = jobs.submit()
     assert "has not ended" in run("retry", job.job_id).output
     jobs.client.cancel(job.job_id)
-    made = run("retry", job.job_id, "--from-stage", "answer").output.strip()
+    made = run("retry", job.job_id, "--from-stage", "answer").stdout.strip()
     assert jobs.client.get(made).retry_of == job.job_id
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})
 
 
@@ -91,7 +93,15 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
     assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
-    (row,) = audit.page(jobs.store)[0]
+    (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)
+
+
+def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    assert run("list").exit_code == 0
+    structlog.get_logger("a").warning("the store has no limit of memory")
+    said = capsys.readouterr()
+    assert ("no limit" in said.err, said.out) == (True, "")

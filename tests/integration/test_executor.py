@@ -30,9 +30,9 @@ class Bench:
 
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell, self.folder = cell, folder
-        self.artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", "k")
+        self.artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", lambda: "k")
         self.registry = Registry()
-        self.executor = Executor(cell.store, self.registry, cell.settings, lambda: self.artifacts)
+        self.executor = Executor(cell.store, self.registry, cell.settings, self.artifacts)
 
     def dispatched(self, *stages: StageFunction, max_attempts: int = 1) -> Job:
         pipeline = Pipeline("p", tuple(Stage(f"s{i}", stage) for i, stage in enumerate(stages)), NoParams, needs_url=False)
@@ -74,6 +74,11 @@ def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(ben
     assert job.result == outcome.result == {"success": True, "data": {"n": 2, "stage": "s1"}}
     assert not list(bench.cell.settings.work_dir.iterdir())
     assert current_tenant() is None
+
+
+def test_a_run_that_asks_for_no_folder_makes_none(bench: Bench) -> None:
+    job, _ = bench.run(lambda context: {"n": 1}, lambda context: {"folders": len(list(bench.cell.settings.work_dir.glob("*")))})
+    assert job.result == {"success": True, "data": {"n": 1, "folders": 0}}
 
 
 def test_artifacts_are_pointed_to_counted_and_kept_apart_by_fence(bench: Bench) -> None:

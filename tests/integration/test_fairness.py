@@ -358,7 +358,7 @@ def test_a_list_says_why_each_job_waits_as_the_job_itself_does(cell: Cell) -> No
     cell.store.set_limits("paused", {"paused": True})
     cell.store.set_limits("slow", {"start_rate": 0.001})
     no_worker = cell.submit(tenant_id="early", pipeline="nap")
-    assert [job.reason for job in cell.client.list(JobQuery()).jobs] == ["no_worker"]
+    assert [job.reason for job in cell.client.list(JobQuery()).items] == ["no_worker"]
     cell.client.cancel(no_worker.job_id)
     cell.store.set_pipeline_cap("sleep", 4)
     cell.slots(5)
@@ -372,7 +372,7 @@ def test_a_list_says_why_each_job_waits_as_the_job_itself_does(cell: Cell) -> No
     cell.slots(2)
     cell.store.set_pipeline_cap("sleep", 5)
     flood(cell, 1, tenant_id="last")
-    listed = [job for job in cell.client.list(JobQuery(limit=100)).jobs if not job.ended]
+    listed = [job for job in cell.client.list(JobQuery(limit=100)).items if not job.ended]
     assert {job.job_id: job.reason for job in listed} == {job.job_id: cell.client.describe(job.job_id).reason for job in listed}
     assert {job.reason for job in listed} >= {
         "tenant_concurrency", "tenant_paused", "tenant_rate", "pipeline_concurrency", "dependency", "scheduled", "dispatched", "fair_share",

@@ -44,7 +44,7 @@ def unwritable(jobs: Cell, tmp_path: Path) -> Bench:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A disk with one byte less than the reserve; called, room again."""
     monkeypatch.setattr(disk, "free", lambda path: disk.reserve(path) - 1)
-    return lambda: monkeypatch.setattr(disk, "free", disk.reserve)
+    return lambda: monkeypatch.setattr(disk, "free", lambda path: 2 * disk.reserve(path))
 
 
 def failing(error: Exception) -> Stage:
@@ -64,7 +64,7 @@ def again(bench: Bench, job: Job) -> Job:
     """The same job on a machine that is well, when its time has come."""
     bench.cell.store.client.zadd(bench.cell.store.keys("delayed"), {job.job_id: 1})
     bench.cell.slots(5)
-    Executor(bench.cell.store, bench.registry, bench.cell.settings, lambda: bench.artifacts).run(job.job_id, job.fence + 1, "w2")
+    Executor(bench.cell.store, bench.registry, bench.cell.settings, bench.artifacts).run(job.job_id, job.fence + 1, "w2")
     return bench.cell.client.get(job.job_id)
 
 
@@ -115,7 +115,7 @@ def test_on_a_full_disk_no_error_counts_and_the_job_completes_when_there_is_room
             raise fails.pop()
         return {"n": 1}
 
-    job, outcome = bench.run(publish, stage)
+    job, outcome = bench.run(stage, publish)
     waits_uncounted(bench, job, outcome)
     full_disk()
     assert again(bench, job).status is JobStatus.COMPLETED
@@ -243,10 +243,11 @@ def test_a_folder_is_as_large_as_what_it_takes_on_the_disk(tmp_path: Path) -> No
 
 
 def test_an_artifact_store_that_cannot_be_opened_fails_no_job(bench: Bench) -> None:
-    def missing() -> ArtifactStore:
+    def missing() -> str:
         raise ImportError("Install s3fs to access S3")
 
-    bench.executor = Executor(bench.cell.store, bench.registry, bench.cell.settings, missing)
+    artifacts = ArtifactStore((bench.folder / "artifacts").as_uri(), "http://x", missing)
+    bench.executor = Executor(bench.cell.store, bench.registry, bench.cell.settings, artifacts)
     job, outcome = bench.run(lambda context: None)
     waits_uncounted(bench, job, outcome)
     assert "s3fs" in (outcome.error or "")

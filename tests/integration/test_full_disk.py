@@ -15,7 +15,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.tus import CONTENT_TYPE
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from tests.declared import Declared
 
 #: More than any disk has free.
@@ -73,11 +73,11 @@ def test_a_run_in_the_api_is_refused_before_it_begins(api: Callable[..., FlaskCl
 def test_an_artifact_is_not_published(tmp_path: Path) -> None:
     root, local = tmp_path / "artifacts", tmp_path / "a.txt"
     local.write_text("x" * 1000)
-    full = ArtifactStore(root.as_uri(), "http://x", "k", lambda _: FULL)
+    full = ArtifactStore(root.as_uri(), "http://x", lambda: "k", lambda _: FULL)
     for store in (lambda: full.put(local, "acme/main/job_1/1/a.txt"), lambda: full.write(b"x", "acme/main/job_1/1/b.txt")):
         with pytest.raises(DiskFull) as error:
             store()
         assert error.value.retryable
     assert not root.exists()
     # It is another machine's disk that a bucket is on.
-    ArtifactStore("memory://full-disk", "http://x", "k", lambda _: FULL).write(b"x", "acme/main/job_1/1/b.txt")
+    ArtifactStore("memory://full-disk", "http://x", lambda: "k", lambda _: FULL).write(b"x", "acme/main/job_1/1/b.txt")

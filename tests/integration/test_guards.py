@@ -13,7 +13,7 @@ from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.operation.maintenance import Reconcile
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import store as store_module
+from pipeline_jobs.store import runner
 from pipeline_jobs.store.store import ClaimRefused, Hint, Store, connect
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -176,7 +176,7 @@ def test_on_a_full_server_jobs_are_handed_back_rescued_deleted_and_purged(full: 
 
 
 def test_what_the_servers_disk_did_not_take_in_time_is_not_accepted(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "DISK_MS", 1)
+    monkeypatch.setattr(runner, "DISK_MS", 1)
     jobs.store.client.config_set("appendfsync", "no")
     try:
         with pytest.raises(StoreUnavailable, match="disk"):

@@ -19,7 +19,7 @@ Q, R, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED
 
 
 def listed(jobs: Cell, query: JobQuery) -> list[Job]:
-    return list(jobs.client.list(query).jobs)
+    return list(jobs.client.list(query).items)
 
 
 def all_pages(jobs: Cell, **query: object) -> list[str]:
@@ -27,7 +27,7 @@ def all_pages(jobs: Cell, **query: object) -> list[str]:
     cursor = None
     while True:
         page = jobs.client.list(JobQuery(**{"limit": 7, **query}, cursor=cursor))  # type: ignore[arg-type]
-        seen += [job.job_id for job in page.jobs]
+        seen += [job.job_id for job in page.items]
         cursor = page.next_cursor
         if cursor is None:
             return seen
@@ -56,7 +56,7 @@ def test_a_job_that_is_made_or_moved_between_two_pages_makes_no_gap(jobs: Cell) 
     jobs.client.cancel(made[3])
     jobs.client.cancel(made[7])
     rest = jobs.client.list(JobQuery(tenant_id="acme", limit=5, cursor=page.next_cursor))
-    assert [job.job_id for job in (*page.jobs, *rest.jobs)] == made[::-1]
+    assert [job.job_id for job in (*page.items, *rest.items)] == made[::-1]
     assert rest.next_cursor is None
 
 
@@ -115,10 +115,10 @@ def test_a_page_over_another_workspaces_jobs_is_short_and_goes_on(jobs: Cell) ->
     for index in (jobs.store.keys("tag", "acme", "x"), jobs.store.keys("workspace", "acme", "mine")):
         jobs.store.client.zadd(index, {f"job_1_{n:08x}": mine.order + 1 + n for n in range(BUDGET)})
     page = jobs.client.list(JobQuery(tenant_id="acme", tag="x", within="mine"))
-    assert page.jobs == ()
+    assert page.items == ()
     assert page.next_cursor is not None
     page = jobs.client.list(JobQuery(tenant_id="acme", tag="x", within="mine", cursor=page.next_cursor))
-    assert [job.job_id for job in page.jobs] == [mine.job_id]
+    assert [job.job_id for job in page.items] == [mine.job_id]
     assert page.next_cursor is None
 
 
@@ -149,12 +149,12 @@ def test_a_page_by_one_filter_is_one_script_call_that_reads_its_records_and_no_o
     query = replace(query, batch_id=query.batch_id and batch.batch_id)
     jobs.client.list(query)
     jobs.store.client.config_resetstat()
-    assert len(jobs.client.list(query).jobs) == 25
+    assert len(jobs.client.list(query).items) == 25
     stats = jobs.store.client.info("commandstats")
     calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items() if name != "cmdstat_config|resetstat"}
     # A script is called in either form.
     assert calls.pop("evalsha", 0) + calls.pop("fcall", 0) == 1
     assert calls.pop("hgetall") == 25
     # Why they wait: whether each is in its lane, and once for all of a tenant and a pipeline their limits; the workers.
-    assert [calls.pop(name) for name in ("zscore", "hmget", "get", "zcount")] == [25, 2, 1, 1]
+    assert [calls.pop(name) for name in ("zscore", "hmget", "mget", "zcount")] == [25, 2, 1, 1]
     assert set(calls) == {"zrevrangebyscore", "time"}

@@ -9,16 +9,16 @@ import pytest
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.operation.maintenance import Purge, Rescue, sweep_workdirs
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import Rescued
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    return ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
 
 
 def finished(jobs: Cell, artifacts: ArtifactStore, tmp_path: Path) -> str:
@@ -35,7 +35,7 @@ def test_artifacts_go_with_their_job_by_delete_and_by_purge(jobs: Cell, artifact
     deleted, purged, kept = (finished(jobs, artifacts, tmp_path) for _ in range(3))
     jobs.client.delete(deleted)
     jobs.store.client.zadd(jobs.store.keys("ended"), {purged: 1})
-    assert Purge(jobs.store, lambda: artifacts).run_once() == {"purged": 1, "folders": 2}
+    assert Purge(jobs.store, artifacts).run_once() == {"purged": 1, "folders": 2}
     assert [path.parents[1].name for path in (tmp_path / "artifacts").rglob("a.txt")] == [kept]
     assert jobs.store.tenant_bytes("acme") == 5
     with pytest.raises(UnknownJob):
@@ -50,7 +50,7 @@ def test_many_expired_jobs_go_in_one_run_and_two_purges_at_once_do_no_harm(jobs:
     for job_id in jobs.store.client.zrange(jobs.store.keys("ended"), 0, -1):
         jobs.store.client.zadd(jobs.store.keys("ended"), {job_id: 1})
     counts: list[dict[str, int]] = []
-    threads = [threading.Thread(target=lambda: counts.append(Purge(jobs.store, lambda: artifacts).run_once())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: counts.append(Purge(jobs.store, artifacts).run_once())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -64,7 +64,7 @@ def test_a_rescue_tells_what_became_of_each_and_two_at_once_count_one_crash(jobs
     run, cancelled = jobs.running(), jobs.running()
     jobs.client.cancel(cancelled.job_id)
     jobs.let_leases_end()
-    told: list[Rescued] = []
+    told: list[Moved] = []
     duties = [Rescue(jobs.store, jobs.settings, told.append) for _ in range(2)]
     first, second = (duty.run_once() for duty in duties)
     assert first == {"queued": 1, "failed": 0, "cancelled": 1, "hint": 0, "stopping": 0}

@@ -83,8 +83,8 @@ def matches(job: Job, query: JobQuery) -> bool:
 def pages(cell: Cell, query: JobQuery) -> Iterator[list[str]]:
     while True:
         page = cell.client.list(query)
-        assert len(page.jobs) <= query.limit
-        yield [job.job_id for job in page.jobs]
+        assert len(page.items) <= query.limit
+        yield [job.job_id for job in page.items]
         if page.next_cursor is None:
             return
         assert page.next_cursor != query.cursor
@@ -243,7 +243,7 @@ def test_the_index_with_the_fewest_is_walked(jobs: Cell, query: JobQuery, crowde
     jobs.client.list(query)
     jobs.store.client.config_resetstat()
     page = jobs.client.list(query)
-    assert [one.job_id for one in page.jobs] == [job.job_id]
+    assert [one.job_id for one in page.items] == [job.job_id]
     assert page.next_cursor is None
     stats = jobs.store.client.info("commandstats")
     assert sum(stats[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_fcall") if name in stats) == 1
@@ -263,9 +263,9 @@ def test_a_page_looks_at_no_more_than_the_budget_and_goes_on(jobs: Cell) -> None
     crowd(jobs, "status", "queued")
     jobs.store.client.config_resetstat()
     first = jobs.client.list(JobQuery(tag="x"))
-    assert first.jobs == ()
+    assert first.items == ()
     assert first.next_cursor is not None
     assert jobs.store.client.info("commandstats")["cmdstat_hmget"]["calls"] == BUDGET
     rest = jobs.client.list(JobQuery(tag="x", cursor=first.next_cursor))
-    assert [one.job_id for one in rest.jobs] == [job.job_id]
+    assert [one.job_id for one in rest.items] == [job.job_id]
     assert rest.next_cursor is None

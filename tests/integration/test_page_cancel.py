@@ -36,8 +36,8 @@ def test_a_celery_task_that_is_no_job_is_an_unknown_job(cell: Settings, method: 
 
 def test_the_page_cancels_a_job(cell: Settings) -> None:
     app = create_celery(cell)
-    job = app.jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
+    job = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     api = create_api(cell).test_client()
     assert api.post(f"/pipeline/ui/jobs/{job.job_id}/cancel", headers={"Origin": "http://localhost"}).status_code == 303
-    assert app.jobs.client.get(job.job_id).status == "cancelled"
+    assert app.cell.client.get(job.job_id).status == "cancelled"
     app.close()

@@ -42,7 +42,7 @@ class Api:
     """The API over a real store, asked with a key of an admin."""
 
     def __init__(self, settings: Settings) -> None:
-        self.jobs = create_celery(settings).jobs
+        self.jobs = create_celery(settings).cell
         self.store: Store = self.jobs.client.store
         _, text = KeyStore(self.store).create(ALL, Role.ADMIN, actor="test")
         self._headers = {"Authorization": f"Bearer {text}"}
@@ -222,7 +222,7 @@ def test_a_damaged_record_is_left_out_and_the_others_are_shown(api: Api, what: s
 @pytest.mark.parametrize("make", [_job, _ended, _failed])
 def test_the_page_for_people_leaves_it_out_too(cell: Settings, make: Callable[[Any], str]) -> None:
     # Without a key: the page is open to this machine.
-    jobs = create_celery(cell).jobs
+    jobs = create_celery(cell).cell
     page: FlaskClient = create_api(cell).test_client()
     first, damaged, last = (make(SimpleNamespace(jobs=jobs)) for _ in range(3))
     store = jobs.client.store

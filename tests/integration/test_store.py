@@ -281,6 +281,17 @@ def test_no_key_of_a_job_has_an_expiry(jobs: Cell) -> None:
     assert all(jobs.store.client.ttl(key) == -1 for key in jobs.store.client.keys("*") if key not in of_tenant)
 
 
+def test_a_tenants_day_that_a_start_begins_goes_in_the_end_too(jobs: Cell) -> None:
+    jobs.slots(1)
+    waiting = jobs.submit()
+    days = jobs.store.keys("usage_day", "default", "*")
+    # As if midnight had passed between its acceptance and its start.
+    jobs.store.client.delete(*jobs.store.client.keys(days))
+    jobs.start(waiting.job_id)
+    (day,) = jobs.store.client.keys(days)
+    assert jobs.store.client.ttl(day) > 399 * 86_400
+
+
 def test_a_full_server_refuses_new_jobs_but_lets_running_ones_end(jobs: Cell) -> None:
     first, second = jobs.running(), jobs.running()
     jobs.store.client.config_set("maxmemory", "1mb")
@@ -357,3 +368,27 @@ def test_a_process_that_dies_after_its_run_has_finished_keeps_the_artifacts(jobs
     jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=1)
     assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
     assert jobs.store.take_trash() == []
+
+
+def test_the_first_start_stays_and_the_last_one_is_that_of_the_attempt(jobs: Cell) -> None:
+    first = jobs.running()
+    assert first.started_at == first.attempt_started_at is not None
+    jobs.store.client.hset(jobs.store.keys("job", first.job_id), mapping={"first_started_at": 5, "started_at": 6})
+    assert jobs.store.requeue(first.job_id, first.fence, "handback") is JobStatus.QUEUED
+    again = jobs.start(jobs.client.get(first.job_id).job_id, run="second")
+    assert again.started_at == 5
+    assert (again.attempt_started_at or 0) > 6
+    assert jobs.client.get(first.job_id) == again
+
+
+def test_a_job_that_a_worker_of_the_release_before_started_keeps_that_start_as_the_first(jobs: Cell) -> None:
+    job = jobs.running()
+    key = jobs.store.keys("job", job.job_id)
+    # What that worker leaves: the one field, the start of its own run.
+    jobs.store.client.hdel(key, "first_started_at")
+    jobs.store.client.hset(key, "started_at", 7)
+    assert (jobs.client.get(job.job_id).started_at, jobs.client.get(job.job_id).attempt_started_at) == (7, 7)
+    jobs.store.requeue(job.job_id, job.fence, "handback")
+    again = jobs.start(job.job_id, run="second")
+    assert again.started_at == 7
+    assert (again.attempt_started_at or 0) > 7

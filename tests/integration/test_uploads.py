@@ -25,12 +25,15 @@ from pipeline_jobs.exceptions import (
     UploadLocked,
     UploadTooLarge,
 )
-from pipeline_jobs.files import uploads as module
+from pipeline_jobs.files import upload as module
+from pipeline_jobs.files import uploads
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.files.uploads import Checksum, Interrupted, Upload, Uploads
+from pipeline_jobs.files.upload import Checksum, Interrupted, Upload
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import pages
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 
@@ -41,8 +44,8 @@ class Bench:
     def __init__(self, cell: Cell, folder: Path) -> None:
         self.cell = cell
         self.folder = folder
-        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", "k")
-        self.uploads = Uploads(cell.store, cell.settings, lambda: self.artifacts)
+        self.artifacts = ArtifactStore(folder.as_uri(), "http://x", lambda: "k")
+        self.uploads = Uploads(cell.store, cell.settings, self.artifacts)
 
     def begin(self, length: int = len(DATA), tenant_id: str = "acme", workspace_id: str = "main") -> Upload:
         return self.uploads.create(tenant_id, workspace_id, length)
@@ -67,7 +70,7 @@ class Bench:
 
     def sweep(self) -> int:
         swept = self.uploads.sweep()
-        Purge(self.cell.store, lambda: self.artifacts).run_once()
+        Purge(self.cell.store, self.artifacts).run_once()
         return swept
 
     def let_expire(self) -> None:
@@ -132,8 +135,8 @@ def test_a_writer_that_dies_between_storing_and_counting_has_changed_nothing(ben
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Writer, "_advance", die)
-        patch.setattr(module._Writer, "_give_up", lambda self: None)
+        patch.setattr(module.UploadWriter, "_advance", die)
+        patch.setattr(module.UploadWriter, "_give_up", lambda self: None)
         with pytest.raises(Killed):
             bench.send(upload, DATA)
     assert len(bench.files()) == 1
@@ -186,9 +189,10 @@ def test_a_writer_that_lost_its_lock_counts_for_nothing(bench: Bench) -> None:
 def test_an_advance_that_is_sent_twice_counts_once(bench: Bench) -> None:
     upload = bench.begin()
     store = bench.cell.store
-    assert store.run("upload_lock", upload.upload_id, "t", 0, 60_000) == ["ok"]
-    assert store.run("upload_lock", upload.upload_id, "t", 0, 60_000) == ["ok"]
-    replies = [store.run("upload_advance", upload.upload_id, "t", 0, 10, 0, 1000, 1, "a")[0] for _ in range(2)]
+    assert store.run("upload_lock", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
+    assert store.run("upload_lock", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
+    advance = {"id": upload.upload_id, "token": "t", "before": 0, "lock_ms": 0, "ttl_ms": 1000}
+    replies = [store.run("upload_advance", **advance, now=10, parts=["a"]).became for _ in range(2)]
     assert replies == ["ok", "ok"]
     assert store.client.lrange(store.keys("upload_parts", upload.upload_id), 0, -1) == ["a"]
 
@@ -254,7 +258,7 @@ def test_a_tenants_storage_counts_what_is_promised_until_it_goes(bench: Bench) -
 
 
 def test_a_tenant_has_a_bounded_number_of_uploads(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_UPLOADS", 2)
+    monkeypatch.setattr(uploads, "MAX_UPLOADS", 2)
     for _ in range(2):
         bench.begin()
     with pytest.raises(TooManyUploads):
@@ -321,10 +325,10 @@ def test_an_upload_stays_as_long_as_a_live_job_needs_it_and_then_goes(bench: Ben
 
 def test_one_that_is_being_written_is_not_swept(bench: Bench) -> None:
     upload = bench.begin()
-    bench.cell.store.run("upload_lock", upload.upload_id, "t", 0, 60_000)
+    bench.cell.store.run("upload_lock", id=upload.upload_id, token="t", offset=0, lock_ms=60_000)
     bench.let_expire()
     assert bench.sweep() == 0
-    bench.cell.store.run("upload_advance", upload.upload_id, "t", 0, 0, 0, 1000, 0)
+    bench.cell.store.run("upload_advance", id=upload.upload_id, token="t", before=0, now=0, lock_ms=0, ttl_ms=1000, parts=[])
     bench.let_expire()
     assert bench.sweep() == 1
 
@@ -371,7 +375,7 @@ def listed(bench: Bench, tenant_id: str = "acme", workspace_id: str | None = Non
     while True:
         page = bench.uploads.page(tenant_id, workspace_id, cursor=cursor, limit=limit)
         pages += 1
-        found += page.uploads
+        found += page.items
         if page.next_cursor is None:
             return found, pages
         cursor = page.next_cursor
@@ -396,7 +400,7 @@ def test_a_page_goes_on_behind_the_last_one_whatever_came_and_went_meanwhile(ben
     for gone in (made[4], made[3]):
         bench.uploads.delete(gone.upload_id)
     second = bench.uploads.page("acme", cursor=first.next_cursor, limit=2)
-    assert ([*first.uploads], [*second.uploads]) == ([made[5], made[4]], [made[2], made[1]])
+    assert ([*first.items], [*second.items]) == ([made[5], made[4]], [made[2], made[1]])
     assert listed(bench)[0] == [newer, made[5], *made[2::-1]]
     # Its record went, and not yet its place.
     bench.cell.store.client.delete(bench.cell.store.keys("upload", made[2].upload_id))
@@ -407,10 +411,9 @@ def test_a_page_goes_on_behind_the_last_one_whatever_came_and_went_meanwhile(ben
 
 
 def test_a_page_of_one_workspace_looks_at_so_many_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIST_CHUNK", 2)
-    monkeypatch.setattr(module, "LIST_BUDGET", 4)
+    monkeypatch.setattr(pages, "BUDGET", 4)
     mine = [bench.begin(workspace_id="w1") for _ in range(2)]
     for _ in range(9):
         bench.begin(workspace_id="w2")
-    assert bench.uploads.page("acme", "w1").uploads == ()
+    assert bench.uploads.page("acme", "w1").items == ()
     assert listed(bench, workspace_id="w1") == (mine[::-1], 3)

@@ -13,16 +13,16 @@ from typing import cast
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from pipeline_jobs.cell import Webhooks
 from pipeline_jobs.events import log as events
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, KeyChanged, UnknownDelivery, UnknownEndpoint, WebhooksFull
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.jobs.batches import Batch, Batches, NewBatch
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.webhooks.parts import Webhooks
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.receiver import Answer, Receiver
@@ -37,8 +37,7 @@ class Hooks:
 
     def __init__(self, cell: Cell, key: str = KEY) -> None:
         self.cell = cell
-        shapes = {"batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}
-        self.parts = Webhooks.of(cell.store, cell.settings, lambda: key, shapes)
+        self.parts = Webhooks.of(cell.store, cell.settings, lambda: key)
         self.endpoints, self.ledger, self.sender = self.parts.endpoints, self.parts.ledger, self.parts.sender
 
     def end(self, outcome: JobStatus = JobStatus.COMPLETED, **fields: object) -> Job:
@@ -270,7 +269,7 @@ def test_the_last_end_of_a_batch_is_told_once_with_the_batch_as_it_is(hooks: Hoo
         _, secret = hooks.endpoints.create("acme", receiver.url(), ["batch.completed"])
         batches = Batches(hooks.cell.client)
         batch = batches.create(NewBatch([NewJob(pipeline="sleep")] * 3, tenant_id="acme"))
-        for job in hooks.cell.client.list(JobQuery(tenant_id="acme")).jobs:
+        for job in hooks.cell.client.list(JobQuery(tenant_id="acme")).items:
             assert receiver.hits == []
             hooks.cell.client.cancel(job.job_id)
         hooks.sender.run_once()
@@ -471,7 +470,7 @@ def test_ended_rows_go_with_their_time_and_the_payload_with_the_last_of_them(hoo
 
 
 def test_erasing_a_tenant_takes_its_webhooks_too(hooks: Hooks, tmp_path: Path) -> None:
-    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", "k")
+    artifacts = ArtifactStore((tmp_path / "artifacts").as_uri(), "http://x", lambda: "k")
     for tenant in ("gone", "kept"):
         hooks.endpoints.create(tenant, "http://127.0.0.1:9/all")
         hooks.endpoints.tenant_secret(tenant)

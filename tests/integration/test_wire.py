@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from pipeline_jobs.store import scripts
 from pipeline_jobs.store.scripts import compose, compose_function
 from pipeline_jobs.store.store import connect
 from pipeline_jobs.store.wire import Stored, Wire
@@ -154,3 +155,12 @@ def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:
             assert wire.call("GET", "k") == "v"
     finally:
         own.stop()
+
+
+@pytest.mark.parametrize("name", sorted(scripts.places()))
+def test_the_server_takes_each_script_in_both_forms(jobs: Cell, name: str) -> None:
+    # Lua allows 60 names of the outer text in a function, and says so at the load.
+    template = scripts.HintTemplate("jobs", '{"it\'s": "@ID@\\n"}')
+    assert jobs.store.client.script_load(scripts.source(name, template))
+    made = scripts.function(name, template)
+    assert jobs.store.client.execute_command("FUNCTION", "LOAD", "REPLACE", made.library) == made.name

@@ -6,6 +6,9 @@ A guard is found by its text, which must stand exactly once in its file: one tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
 BATCHES = "tests/integration/test_batches.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
+CAP = "tests/integration/test_max_concurrent_jobs.py"
+SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 SCHEDULES = "tests/integration/test_schedules.py"
@@ -39,9 +44,9 @@ EVENTS = "tests/integration/test_events.py"
 MIXES = "tests/integration/test_mixes.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
-STREAMS = "tests/unit/web/test_events.py"
-PAGE = "tests/unit/web/test_ui.py"
-PAGE_TEXT = "tests/unit/web/test_ui_text.py"
+STREAMS = "tests/integration/web/test_events.py"
+PAGE = "tests/integration/web/test_ui.py"
+PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -50,7 +55,9 @@ SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
 def _lua(script: str, name: str, old: str, new: str, *tests: str) -> Guard:
-    return Guard(f"{script}: {name}", f"pipeline_jobs/lua/{script}.lua", old, new, tests or (STORE, GUARDED))
+    """:param script: its file's name, which stands once in `lua/`; of a shared one with `lib/` before it."""
+    (file,) = ROOT.glob(f"pipeline_jobs/lua/**/{script}.lua")
+    return Guard(f"{script}: {name}", str(file.relative_to(ROOT)), old, new, tests or (STORE, GUARDED))
 
 
 def _py(module: str, name: str, old: str, new: str, *tests: str) -> Guard:
@@ -70,7 +77,7 @@ GUARDS = (
     _lua("claim", "only a dispatched job", "if job.fence ~= fence or job.reason ~= 'dispatched' then", "if job.fence ~= fence then"),
     _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
     _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
-    _lua("claim", "the record's schema", "> tonumber(ARGV[6]) then", "> 1e9 then"),
+    _lua("claim", "the record's schema", "> schema then", "> 1e9 then"),
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
@@ -116,7 +123,7 @@ GUARDS = (
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
     _lua("lib/accept", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
-    _lua("lib/accept", "the cap of all", "+ n > tonumber(most_of_all) then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/accept", "the cap of all", "+ n > most_of_all then", "+ n > 1e9 then", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "store/guard",
@@ -125,10 +132,21 @@ GUARDS = (
         "if False:",
         BACKPRESSURE,
     ),
-    _py("store/store", "waits for the disk", "if not durably:", "if True:", BACKPRESSURE),
-    _py("store/store", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
+    _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
+    _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib/admission", "the cap over all workers", "CAP - running)", "1e9)"),
+    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - running)", "1e9)"),
+    _lua("lib/admission", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
+    _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
+    _py(
+        "jobs/pipeline_limits",
+        "the default is nobody's wish",
+        'if "max_concurrent_jobs" not in settings.model_fields_set:',
+        "if False:",
+        CAP,
+    ),
+    _py("store/contract", "an unknown argument is refused", "        if given:\n", "        if False:\n", SCRIPTS),
+    _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
     _lua("lib/admission", "hints on the broker fill slots", ") - hinted", ")"),
     _lua("lib/admission", "leases of dead workers fill no slot", "(running - stranded)", "running"),
     _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
@@ -220,7 +238,7 @@ GUARDS = (
     _no_oom_flag("tick"),
     _no_oom_flag("beat"),
     # -- schedules
-    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= ARGV[3] then", " then", SCHEDULES),
+    _lua("schedule_plan", "a slot is planned once", " or schedule.next_run_at ~= now then", " then", SCHEDULES),
     _lua("schedule_fire", "a slot is fired once", "redis.call('ZSCORE', K.schedule_slots(id), slot)", "true", SCHEDULES),
     _lua(
         "schedule_fire",
@@ -232,7 +250,7 @@ GUARDS = (
     _lua(
         "schedule_fire",
         "no template but the newest",
-        "if schedule.revision ~= ARGV[2] then return {'stale', '', '', {}} end",
+        "if schedule.revision ~= revision then return {'stale'} end",
         "",
         SCHEDULES,
     ),
@@ -255,7 +273,7 @@ GUARDS = (
         "no_room",
         SCHEDULES,
     ),
-    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused == '1' then", "if false then", SCHEDULES),
+    _lua("schedule_put", "slots that wait are skipped by a pause", "if paused then", "if false then", SCHEDULES),
     _no_oom_flag("cancel"),
     _no_oom_flag("announce"),
     _no_oom_flag("requeue"),
@@ -268,7 +286,13 @@ GUARDS = (
     _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
     _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
-    _lua("webhooks_claim", "a cap for each tenant", "(by_tenant[tenant] or 0) < tenant_cap and serve(tenant)", "serve(tenant)", WEBHOOKS),
+    _lua(
+        "webhooks_claim",
+        "a cap for each tenant",
+        "(by_tenant[tenant] or 0) < tenant_cap and serve_tenant(tenant)",
+        "serve_tenant(tenant)",
+        WEBHOOKS,
+    ),
     _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
     _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
     _lua("webhooks_claim", "whoever was served goes to the back", "'XX', next_turn(), tenant)", "'XX', 0, tenant)", WEBHOOKS),
@@ -356,10 +380,10 @@ GUARDS = (
     _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
     _py("events/hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
     _py("events/hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
-    _py("events/hub", "a lost connection is made up for", 'news.add((message["channel"], EVERYTHING))', "pass", HUB),
+    _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
-    _py("web/api/events", "another's job is unknown", "if not who.sees_of(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/api/events", "another's job is unknown", "if not who.reaches(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- lists and cancels by filter
@@ -378,7 +402,7 @@ GUARDS = (
     _py("jobs/listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- the page
-    _py("web/ui/origin", "a form from elsewhere", 'if not told or site not in (None, "same-origin", "none"):', "if False:", PAGE),
+    _py("web/access/origin", "a form from elsewhere", "if not told or (site is not None and site not in _OWN_SITE):", "if False:", PAGE),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/access/sessions", "the session's own key", " and hmac.compare_digest(session_mark(key), str(mark))", "", PAGE),
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),

@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path) -> ArtifactStore:
-    return ArtifactStore(root.as_uri(), "http://127.0.0.1:8000", "a secret")
+    return ArtifactStore(root.as_uri(), "http://127.0.0.1:8000", lambda: "a secret")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_link_opens_its_own_path_only(store: ArtifactStore) -> None:
     assert not store.verify(path, signature[:-1] + ("A" if signature[-1] != "A" else "B"))
     assert not store.verify(path, "")
     assert not store.verify(path, "ü")
-    assert not ArtifactStore("memory://", "http://127.0.0.1:8000", "another secret").verify(path, signature)
+    assert not ArtifactStore("memory://", "http://127.0.0.1:8000", lambda: "another secret").verify(path, signature)
 
 
 def test_a_link_escapes_odd_names(store: ArtifactStore) -> None:
@@ -152,7 +152,7 @@ def test_a_run_publishes_under_its_prefix_and_counts(store: ArtifactStore, local
 
 
 def test_other_file_systems_work(local: Path) -> None:
-    store = ArtifactStore("memory://artifacts", "http://127.0.0.1:8000", "a secret")
+    store = ArtifactStore("memory://artifacts", "http://127.0.0.1:8000", lambda: "a secret")
     store.put(local, PATH)
     assert store.stat(PATH).size == 5
     with store.open(PATH) as file:
@@ -185,7 +185,7 @@ def test_putting_and_deleting_neighbours_at_once_loses_nothing(store: ArtifactSt
 
 
 def test_folders_that_no_record_speaks_for_go_when_they_are_old(tmp_path: Path) -> None:
-    store = ArtifactStore((tmp_path / "root").as_uri(), "http://x", "secret")
+    store = ArtifactStore((tmp_path / "root").as_uri(), "http://x", lambda: "secret")
     local = tmp_path / "a.txt"
     local.write_text("a")
     for path in ("acme/main/old/0/a.txt", "acme/main/new/0/a.txt", "acme/main/old/1/a.txt"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,14 @@ from pipeline_jobs.settings_doc import render
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-NAMED = re.compile(r"`((?:docs|tests|examples|pipeline_jobs|benchmarks|requirements)/[\w/.-]*\w/?)(?:::\w+)?`")
+FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+PAGES = [name for name in FILES if name.endswith(".md")]
+#: In code, what may name a file of ours: a comment, or a text between backticks.
+SAYS = re.compile(r"`([^`]*)`|(?:#|--) (.*)")
+#: A link of a page: its path, its anchor.
 LINK = re.compile(r"\]\(([^)#:\s]*)(#[^)\s]+)?\)")
+#: A file that a text names.
+NAMED = re.compile(r"(?<![\w/.-])[\w./-]*\w\.(?:py|lua|md|yaml|cfg|lock|sh|mjs)\b")
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
@@ -38,6 +44,24 @@ def test_a_setting_is_shown_with_its_default_and_limits() -> None:
     assert rows["CELERY_BROKER_URL"][1] == "empty"
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".md", ".py", ".lua"))])
+def test_every_file_that_a_text_names_is_there(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    said = lines if name in PAGES else ["".join(found) for line in lines for found in SAYS.findall(line)]
+    named = {found[0] for line in said for found in NAMED.finditer(line)}
+    ends = {"/" + file for file in FILES}
+    assert {one for one in named if not any(end.endswith("/" + re.sub(r"^(\.\.?/)+", "", one)) for end in ends)} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_and_target_that_a_page_names_is_one(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+    elsewhere = {"PIPELINE_API_KEY", "PIPELINE_FAILPOINTS"}
+    assert set(re.findall(r"\b(?:ENABLE_)?PIPELINE_[A-Z_]*[A-Z]\b(?!_)", text)) <= {*env_names(), *elsewhere}
+
+
 def test_the_readme_has_settings_that_there_are_with_their_defaults() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(rows) > 3
@@ -59,15 +83,10 @@ def anchors(page: Path) -> set[str]:
     return {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_to_pages_and_headings_that_there_are(page: Path) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_pages_and_headings_that_there_are(name: str) -> None:
+    page = ROOT / name
     for path, anchor in LINK.findall(page.read_text("utf-8")):
         there = page.parent / path if path else page
         assert there.exists(), f"{path} of {page.name}"
         assert not anchor or anchor in anchors(there), f"{path}{anchor} of {page.name}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_files_that_a_page_names_are_there(page: Path) -> None:
-    for name in NAMED.findall(page.read_text("utf-8")):
-        assert (ROOT / name).exists(), f"{name} of {page.name}"

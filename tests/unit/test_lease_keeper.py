@@ -65,15 +65,13 @@ class Bench:
         self._running: list[Running] = []
         monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(lease, "os", SimpleNamespace(getpid=lambda: 1, kill=lambda pid, number: self.killed.append((pid, number))))
-        settings = SimpleNamespace(announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0)
-        jobs = SimpleNamespace(
-            settings=settings, client=SimpleNamespace(store=self.store), worker_id="w", say_rescued=lambda rescued: None,
-            declare_pipelines=lambda: None,
-        )  # fmt: skip
-        amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.keeper = jobs.keeper = LeaseKeeper(
-            SimpleNamespace(app=SimpleNamespace(jobs=jobs, amqp=amqp), autoscaler=SimpleNamespace(max_concurrency=4), pool=None)
+        settings = SimpleNamespace(
+            announce_seconds=1.0, cancel_grace_seconds=15.0, lease_seconds=60.0, shutdown_grace_seconds=5.0, model_fields_set=set()
         )
+        cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
+        amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w")
+        self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:
         """A child accepts a job."""
@@ -165,7 +163,7 @@ def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(be
 
 def lose(bench: Bench, request: Running) -> None:
     """Celery's main process finds that the child has died."""
-    request._app, request._hostname = SimpleNamespace(jobs=bench.keeper._jobs), "w@host"
+    request._app, request._hostname = bench.app, "w@host"
     request._ended_as = lambda event, **fields: state.active_requests.discard(request)
     request._worker_lost(WorkerLostError("signal 9"))
 
@@ -196,7 +194,7 @@ def test_a_child_that_dies_while_the_store_is_away_is_a_crash_when_it_is_back(be
 def test_a_run_that_gave_up_because_the_store_was_away_is_handed_back_uncounted_when_it_is_back(bench: Bench) -> None:
     request = bench.run("a", 11)
     bench.store.away = True
-    request._app, said = SimpleNamespace(jobs=bench.keeper._jobs), []
+    request._app, said = bench.app, []
     request._ended_as = lambda event, **fields: said.append(event)
     request.on_failure(SimpleNamespace(exception=JobGivenUpSignal("the store cannot be reached")))
     bench.beat(1.0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import configparser
 import re
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+
+from pipeline_jobs.media.pipeline import MEDIA
+from tests.unit.test_layers import IMPORTS, begins
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("run", "test", "exporter")
@@ -45,8 +48,9 @@ def test_a_lock_file_holds_pins_with_hashes_and_names_no_index(lock: str) -> Non
 
 def test_the_lock_files_have_everything_that_is_asked_for() -> None:
     configured = configuration()
-    assert names(configured["options"]["install_requires"]) - pins("run").keys() == set()
-    assert names(configured["options.extras_require"]["test"]) - pins("test").keys() == set()
+    extras = configured["options.extras_require"]
+    assert names(configured["options"]["install_requires"] + extras["media"] + extras["local"]) - pins("run").keys() == set()
+    assert names(extras["test"]) - pins("test").keys() == set()
 
 
 def test_tests_use_the_versions_that_run() -> None:
@@ -57,3 +61,48 @@ def test_tests_use_the_versions_that_run() -> None:
 def test_the_built_in_pipeline_is_found_by_its_entry_point() -> None:
     found = {entry_point.name: entry_point.value for entry_point in entry_points(group="pipeline_jobs.pipelines")}
     assert found["media"] == "pipeline_jobs.media.pipeline"
+
+
+#: Where modules may import what an extra brings.
+PLACES_OF_EXTRAS = {"media": ("media",), "whisper": ("media",), "local": ("up", "operation.flower_guard")}
+
+
+def test_only_the_built_in_pipeline_and_the_local_stack_import_what_an_extra_brings() -> None:
+    configured = configuration()
+    base, extras = configured["options"]["install_requires"], configured["options.extras_require"]
+    installed = with_what_they_need(names(base))
+    for name, (_, libraries) in IMPORTS.items():
+        allowed = set(installed)
+        for extra, places in PLACES_OF_EXTRAS.items():
+            if any(begins(name, place) for place in places):
+                allowed |= with_what_they_need(names(extras[extra]))
+        assert {library for library in libraries if not projects(library) & allowed} == set(), name
+
+
+def projects(module: str) -> set[str]:
+    """What brings a module: a project of its name, where it is not installed."""
+    return {project.lower().replace("_", "-") for project in packages_distributions().get(module, (module,))}
+
+
+def with_what_they_need(asked: set[str]) -> set[str]:
+    """These projects, and all that come with them."""
+    found: set[str] = set()
+    while asked:
+        found |= asked
+        asked = {name for project in asked if project in INSTALLED for name in names("\n".join(needs(project)))} - found
+    return found
+
+
+INSTALLED = {name.lower().replace("_", "-") for all_of in packages_distributions().values() for name in all_of}
+
+
+def needs(project: str) -> list[str]:
+    return [one for one in requires(project) or () if "extra ==" not in one]
+
+
+def test_the_media_pipeline_looks_for_what_its_stages_import() -> None:
+    extras = configuration()["options.extras_require"]
+    imported = {library for name, (_, libraries) in IMPORTS.items() if begins(name, "media") for library in libraries}
+    brought = {library for library in imported if projects(library) & names(extras["media"])}
+    # Either speech model will do; lxml_html_clean is what sumy's parser imports.
+    assert set(MEDIA.requires) == brought - {"moonshine_voice"} | {"lxml_html_clean"}

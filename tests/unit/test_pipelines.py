@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,24 @@ def test_modules_from_outside_are_imported_and_a_missing_one_is_named(tmp_path: 
     assert "somebodys_pipelines" in sys.modules
     with pytest.raises(ConfigurationError, match="no_such_module"):
         pipelines.load(["no_such_module"])
+
+
+def test_a_pipeline_whose_modules_are_not_installed_is_not_registered_and_it_is_said_what_is_missing() -> None:
+    registry = Registry()
+    registry.register(ONE)
+    registry.register(Pipeline("two", (Stage("a", nothing),), requires=("sys", "no_such_module"), extra="somebodys[two]"))
+    assert [pipeline.name for pipeline in registry.all()] == ["one"]
+    assert registry.missing["two"].modules == ("no_such_module",)
+    with pytest.raises(UnknownPipeline, match=r"known: one; not registered: two needs no_such_module \(pip install 'somebodys\[two\]'\)"):
+        registry.get("two")
+
+
+def test_a_package_whose_pipelines_cannot_be_imported_for_want_of_a_module_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lacking_pipelines.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(pipelines, "registry", Registry())
+    monkeypatch.setattr(pipelines, "entry_points", lambda group: [EntryPoint("lacking", "lacking_pipelines", group)])
+    pipelines.load([])
+    assert pipelines.registry.missing["lacking"].modules == ("no_such_module",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError, ResponseError
 
-from pipeline_jobs.store.store import Rescued
-from pipeline_jobs.worker.parts import Jobs
+from pipeline_jobs.jobs.moved import Moved
+from pipeline_jobs.worker.task_events import TaskEvents
 
 
 class Breaks:
@@ -31,18 +30,17 @@ class Breaks:
         raise self.error
 
 
-def jobs_that_meet(error: Exception) -> Jobs:
+def events_that_meet(error: Exception) -> TaskEvents:
     broker = Celery(broker="redis://127.0.0.1:1/0", set_as_current=False)
     app = SimpleNamespace(events=Breaks(error), connection_for_write=broker.connection_for_write)
-    others = {one.name: None for one in fields(Jobs) if one.name != "app"}
-    return Jobs(app=app, **others)  # type: ignore[arg-type]
+    return TaskEvents(app)
 
 
 @pytest.mark.parametrize("error", [ConnectionError("reset"), ResponseError("OOM"), OperationalError("away"), OSError("gone")])
 def test_a_broker_that_breaks_off_is_only_logged(error: Exception) -> None:
-    jobs_that_meet(error).say_rescued(Rescued("job_1_00000000", "queued"))
+    events_that_meet(error)(Moved("job_1_00000000", "queued", ran=True))
 
 
 def test_a_mistake_of_ours_is_not_hidden() -> None:
     with pytest.raises(TypeError):
-        jobs_that_meet(TypeError("uuid")).say_rescued(Rescued("job_1_00000000", "queued"))
+        events_that_meet(TypeError("uuid"))(Moved("job_1_00000000", "queued", ran=True))

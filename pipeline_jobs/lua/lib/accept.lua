@@ -1,18 +1,30 @@
 -- How jobs are accepted, one or many in a call: what refuses them, their records, indexes, counters and places in the queue.
+-- What refuses them (a script whose header says `--@refuses` may reply so):
+--@reply 'same' id
+--@reply 'differs'
+--@reply 'dependency' places*
+--@reply 'upload' places*
+--@reply 'full' what retry_after
+--@reply 'rate' whose rate retry_after_ms
+-- 'same': the id of what this Idempotency-Key made; 'differs': it was another request's. 'dependency': number of a job (from 0), place in its
+-- depends_on, ...: no job of the tenant has this id. 'upload': number of a job, 'unknown' | 'incomplete', ...: its url names one that it cannot use.
+-- 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and seconds after which to try again.
+--
 -- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
 -- deadline and wait = ms from now or nil, adopt}.
 
--- Reply for an Idempotency-Key that was used before, or nil.
+-- Reply for an Idempotency-Key that was used before, or nil. `fingerprint`: of its request, in one form or, separated by a space, in several:
+-- any of them is good, the first one is remembered.
 local function made_before(tenant, key, fingerprint)
   local made = redis.call('GET', K.idempotency(tenant, key))
   if not made then return nil end
   local id, of = string.match(made, '^(%S*) (%S*)$')
-  if of ~= fingerprint then return {'differs'} end
+  if not (of and string.find(' ' .. fingerprint .. ' ', ' ' .. of .. ' ', 1, true)) then return {'differs'} end
   return {'same', id}
 end
 
 local function remember_key(tenant, key, fingerprint, id)
-  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. fingerprint, 'EX', 86400)
+  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. string.match(fingerprint, '^%S*'), 'EX', 86400)
 end
 
 -- Reply that says why so many more jobs of a tenant are not taken now, or nil. `sender` may send `sender_rate` jobs a second (0: any number).
@@ -25,12 +37,13 @@ local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_ra
     wait = no_token(kind, K.sender_rate(sender), sender_rate)
     if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
   end
-  if limits.max_storage_bytes and kept_bytes(tenant) >= limits.max_storage_bytes then return {'full', 'storage', 300}
+  local bytes = max_storage_of(tenant)
+  if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300}
   end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
-  local most = limits.max_queued or tonumber(most_of_tenant)
+  local most = limits.max_queued or most_of_tenant
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
-  if redis.call('ZCARD', K.status('queued')) + n > tonumber(most_of_all) then return {'full', 'all', retry_after(pace_of_all(), n)} end
+  if redis.call('ZCARD', K.status('queued')) + n > most_of_all then return {'full', 'all', retry_after(pace_of_all(), n)} end
 end
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.

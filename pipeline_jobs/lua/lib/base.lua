@@ -1,12 +1,13 @@
 -- Shared by every script that writes. No user text ever reaches an error message of these.
--- The last nine arguments of each script are the admission's: most tenants that have metrics by name, most workspaces of each, most bytes that a
--- tenant without a limit of its own keeps (0: any number), most events that a job's log and a tenant's feed keep, cap over all workers, hint
--- time (ms), broker list, hint template.
-local N = #ARGV
-local NAMED_TENANTS, NAMED_WORKSPACES = tonumber(ARGV[N - 8]), tonumber(ARGV[N - 7])
-local STORAGE_MOST = tonumber(ARGV[N - 6])
-local LOG_MOST, FEED_MOST = tonumber(ARGV[N - 5]), tonumber(ARGV[N - 4])
-local CAP, HINT_MS, QUEUE, TEMPLATE = tonumber(ARGV[N - 3]), tonumber(ARGV[N - 2]), ARGV[N - 1], ARGV[N]
+-- A script's arguments and the settings of its groups are declared in its header (store/contract.py).
+
+-- The arguments from `first` on, as a list. Lua hands over some thousand at once.
+local function rest(first)
+  if #ARGV - first < 4000 then return {unpack(ARGV, first)} end
+  local list = {}
+  for i = first, #ARGV do list[i - first + 1] = ARGV[i] end
+  return list
+end
 
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)

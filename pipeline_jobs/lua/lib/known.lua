@@ -7,18 +7,20 @@ local function read_limits(text, limits)
 end
 
 local seen = {}
--- A tenant's limits with the defaults of all (`*`), and behind those the installation's settings; numbers, nil where there is none.
+-- A tenant's limits with the defaults of all (`*`) behind them; numbers, nil where there is none.
 local function limits_of(tenant)
   local limits = seen[tenant]
   if limits then return limits end
   local known = redis.call('HMGET', K.limits(), '*', tenant)
   limits = {weight = 1}
-  if STORAGE_MOST and STORAGE_MOST > 0 then limits.max_storage_bytes = STORAGE_MOST end
   if known[1] then read_limits(known[1], limits) end
   if known[2] then read_limits(known[2], limits) end
   seen[tenant] = limits
   return limits
 end
+
+-- Most bytes that a tenant keeps: as its limits say, else as the installation's settings do; nil: any number.
+local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
 -- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end;
 -- under `w:X` the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).

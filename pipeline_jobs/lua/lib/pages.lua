@@ -48,19 +48,17 @@ local function fewest(sizes)
   return best
 end
 
--- What a record must have, in ARGV from `at` on: statuses (comma separated or ''), a tag or '', how many fields, and each with its value.
--- nil: nothing.
-local function conditions(at)
-  local words, tag, n = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  if words == '' and tag == '' and n == 0 then return nil end
+-- What a record must have: statuses (comma separated or ''), a tag or '', and fields, each with its value. nil: nothing.
+local function conditions(statuses, tag, fields)
+  if statuses == '' and tag == '' and #fields == 0 then return nil end
   local needs = {fields = {'status', 'tenant_id'}, values = {}}
   if tag ~= '' then needs.tag = tag end
-  for word in string.gmatch(words, '[^,]+') do
+  for word in string.gmatch(statuses, '[^,]+') do
     needs.statuses = needs.statuses or {}
     needs.statuses[word] = true
   end
-  for i = 1, n do
-    needs.fields[i + 2], needs.values[i] = ARGV[at + 1 + 2 * i], ARGV[at + 2 + 2 * i]
+  for i = 1, #fields, 2 do
+    needs.fields[#needs.fields + 1], needs.values[#needs.values + 1] = fields[i], fields[i + 1]
   end
   return needs
 end

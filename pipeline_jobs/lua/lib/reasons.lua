@@ -4,7 +4,8 @@
 local SLOTS
 local function live_slots()
   if not SLOTS then
-    SLOTS = math.min(tonumber(redis.call('GET', K.capacity()) or '0'), CAP)
+    local known = redis.call('MGET', K.capacity(), K.max_concurrent_jobs())
+    SLOTS = math.min(tonumber(known[1] or '0'), tonumber(known[2] or CAP))
     if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then SLOTS = 0 end
   end
   return SLOTS
@@ -28,7 +29,9 @@ local function tell_reason(id, record)
     job[record[i]] = record[i + 1]
     if record[i] == 'reason' then at = i + 1 end
   end
-  if job.status == 'queued' and at and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
+  -- A damaged record may lack any field: it is shown as it is.
+  local whole = at and job.tenant_id and job.workspace_id and job.pipeline and job.order
+  if whole and job.status == 'queued' and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
     record[at] = why_waits(job.tenant_id, job.pipeline)
   end
   return job

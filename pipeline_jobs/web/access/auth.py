@@ -16,7 +16,7 @@ import structlog
 from flask import Flask, request
 from structlog.contextvars import bind_contextvars
 
-from pipeline_jobs.access.api_keys import ApiKey, Role
+from pipeline_jobs.access.api_keys import ApiKey, KeyStore, Role
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.access import origin, policy
@@ -25,7 +25,6 @@ from pipeline_jobs.web.access.key_cache import CACHE_SECONDS, KeyRing
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.sessions import COOKIE, Sessions
 from pipeline_jobs.web.access.throttle import Failures
-from pipeline_jobs.web.ports import ApiKeys
 from pipeline_jobs.web.problems import Refused
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: ApiKeys, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
+    def __init__(self, keys: KeyStore, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
         """:param secret: gives the key that signs the page's sessions."""
         self._keys, self._tokens = keys, tokens
         self._ring, self._failures = KeyRing(keys), Failures()

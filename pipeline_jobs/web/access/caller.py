@@ -10,10 +10,10 @@ from flask import request
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.web.access.throttle import group
-from pipeline_jobs.web.ports import JobHandle
 from pipeline_jobs.web.problems import Refused
 
 _KEY = "pipeline_jobs.caller"
@@ -58,7 +58,7 @@ class Caller:
 
     def sees(self, thing: Owned) -> bool:
         """The job, schedule, ... is this caller's."""
-        return self.sees_of(thing.tenant_id, thing.workspace_id)
+        return self.reaches(thing.tenant_id, thing.workspace_id)
 
     def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
         """The tenant and workspace of a list, narrowed to what this caller may see.
@@ -66,10 +66,6 @@ class Caller:
         :raises Refused: 403, they are not the key's.
         """
         return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
-
-    def sees_of(self, tenant_id: str, workspace_id: str) -> bool:
-        """What is of this tenant and workspace is this caller's."""
-        return self.tenant_id in (ALL, tenant_id) and self.workspace_id in (None, workspace_id)
 
     def opens(self, scope: str) -> bool:
         """No token narrows it to another stream."""
@@ -118,13 +114,6 @@ class Caller:
         """
         self._own("workspace_id", query.workspace_id)
         return replace(query, tenant_id=self._own("tenant_id", query.tenant_id), within=self.workspace_id)
-
-    def scope_of(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
-        """The tenant and workspace that a request is about: the key's, else those it names; None: all.
-
-        :raises Refused: 403, it names one that is not the key's.
-        """
-        return self._own("tenant_id", tenant_id), self._own("workspace_id", workspace_id)
 
     def _own(self, field: str, named: str | None) -> str | None:
         own = {"tenant_id": None if self.tenant_id == ALL else self.tenant_id, "workspace_id": self.workspace_id}[field]
@@ -185,3 +174,7 @@ class OwnHandle:
         if not self.who.sees(job):
             raise UnknownJob
         return job
+
+
+#: A job's handle as a view gets it.
+Handle = JobHandle | OwnHandle

@@ -21,9 +21,9 @@ from pipeline_jobs.exceptions import (
     UnknownSchedule,
     UnknownUpload,
 )
-from pipeline_jobs.files.uploads import UPLOAD_ID
+from pipeline_jobs.files.upload import UPLOAD_ID
 from pipeline_jobs.job import ANY_ID, BATCH_ID
-from pipeline_jobs.tenants import NAME
+from pipeline_jobs.tenants import NAME, NAME_OR_ALL
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.webhooks.endpoints import ENDPOINT_ID
 from pipeline_jobs.webhooks.ledger import DELIVERY_ID
@@ -47,7 +47,7 @@ IDS: Mapping[str, tuple[re.Pattern[str], Callable[[], Exception]]] = {
     "delivery_id": (DELIVERY_ID, UnknownDelivery),
     "key_id": (KEY_ID, unknown_key),
     # `*` are all tenants; routes of one tenant refuse it themselves.
-    "tenant_id": (re.compile(rf"{NAME.pattern}|\*"), _no_name("tenant_id")),
+    "tenant_id": (NAME_OR_ALL, _no_name("tenant_id")),
     "pipeline": (NAME, _no_name("pipeline")),
 }
 #: Variables that are paths of files and no ids: their routes check them.

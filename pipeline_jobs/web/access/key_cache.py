@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from pipeline_jobs.access.api_keys import USED_MS, ApiKey, split
+from pipeline_jobs.access.api_keys import USED_MS, ApiKey, KeyStore, split
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.ports import ApiKeys
 
 #: How old an answer of the store may be, in seconds. Below 1 by the time that a request may take on its way: a revocation holds within 1 s.
 CACHE_SECONDS = 0.9
@@ -27,7 +26,7 @@ class _Seen:
 class KeyRing:
     """Finds the key of a text. Texts are kept as digests only, and only those of keys that were good."""
 
-    def __init__(self, keys: ApiKeys, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, keys: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys, self._clock = keys, clock
         self._seen: dict[bytes, _Seen] = {}
         self._lock = threading.Lock()

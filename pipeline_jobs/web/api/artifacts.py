@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
@@ -17,7 +16,7 @@ from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.web.http.openapi import file_answer, responses
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import ArtifactPath, RangeHeaders
+from pipeline_jobs.web.schemas.artifacts import ArtifactPath, RangeHeaders, SignatureQuery
 from pipeline_jobs.web.state import web
 
 #: What a browser may show. Anything else (HTML, SVG, ...) is a download of unknown bytes: an artifact must never run as a page of ours.
@@ -50,14 +49,6 @@ blueprint = APIBlueprint(
 )
 
 
-class SignatureQuery(BaseModel):
-    """What makes a link ours."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    signature: str = Field("", max_length=1024, description="As in the link.")
-
-
 @blueprint.get(
     "/<path:path>",
     summary="Download a file",
@@ -75,7 +66,7 @@ class SignatureQuery(BaseModel):
 @validated
 def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
     name = path.path
-    if not _is_plain(name) or not web().parts.artifacts.verify(name, query.signature) or not _is_current(name):
+    if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature) or not _is_current(name):
         raise _unknown()
     return _send(name, header.range)
 
@@ -101,15 +92,15 @@ def _is_current(path: str) -> bool:
     if not ANY_ID.fullmatch(job_id):
         return False
     try:
-        return web().parts.results(job_id).record().artifacts == "/".join(folders)
+        return web().cell.results(job_id).record().artifacts == "/".join(folders)
     except UnknownJob:
         return False
 
 
 def _send(path: str, wanted: str | None) -> Response:
-    store = web().parts.artifacts
+    store = web().cell.artifacts
     try:
-        size = store.size(path)
+        size = store.stat(path).size
         file = store.open(path)
     except FileNotFoundError:
         raise _unknown() from None

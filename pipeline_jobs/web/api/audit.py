@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import Field
 
-from pipeline_jobs.access.audit import Row
+from pipeline_jobs.access.audit import Row, page
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import AuditPage
+from pipeline_jobs.web.schemas.audit import AuditPage, AuditRequest
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("audit", __name__, url_prefix="/pipeline", abp_tags=[{"name": "operation"}])
 blueprint.before_request(require_queue)
-
-
-class AuditRequest(Parameters):
-    """Which page."""
-
-    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of rows on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 @blueprint.get(
@@ -37,5 +26,5 @@ class AuditRequest(Parameters):
 )
 @validated
 def audit(query: AuditRequest) -> Response:
-    rows, following = web().parts.audit.page(query.cursor, query.limit)
-    return page_reply("rows", rows, Row.to_dict, next_cursor=following)
+    found = page(web().cell.store, query.cursor, query.limit)
+    return page_reply("rows", found.items, Row.to_dict, next_cursor=found.next_cursor)

@@ -17,9 +17,9 @@ from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas import batch_bodies as bodies
-from pipeline_jobs.web.schemas.batch_requests import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders
+from pipeline_jobs.web.schemas import batches as bodies
+from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"
@@ -35,7 +35,7 @@ blueprint.before_request(require_queue)
 
 def _own(batch_id: str) -> Batch:
     """:raises UnknownBatch: there is none, or it is another's."""
-    batch = web().parts.batches.get(batch_id)
+    batch = web().cell.batches.get(batch_id)
     if not caller().sees(batch):
         raise UnknownBatch
     return batch
@@ -69,14 +69,13 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     here, who = web(), caller()
     tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
-    sender = who.sender("batches")
-    made = here.parts.batches.create(
+    made = here.cell.batches.create(
         NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
         partial=body.partial,
         idempotency_key=check_key(header.idempotency_key),
-        sender=sender,
+        sender=who.sender("batches"),
     )
-    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(sender.rates))}
+    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(made.rates))}
     return reply({**_body(made.batch), "job_ids": list(made.job_ids), "errors": list(made.errors)}, 201, headers)
 
 
@@ -89,8 +88,8 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 @validated
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    page = web().parts.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
-    return page_reply("batches", page.batches, _body, next_cursor=page.next_cursor)
+    page = web().cell.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
+    return page_reply("batches", page.items, _body, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
@@ -119,7 +118,7 @@ def get(path: BatchPath) -> Response:
 @validated
 def cancel(path: BatchPath) -> Response:
     batch = _own(path.batch_id)
-    done = web().parts.batches.cancel(batch.batch_id)
+    done = web().cell.batches.cancel(batch.batch_id)
     return reply(_done(done), 202 if done.stopping else 200)
 
 
@@ -132,10 +131,7 @@ def cancel(path: BatchPath) -> Response:
 )
 @validated
 def cancel_jobs(body: BulkCancelRequest) -> Response:
-    here, who = web(), caller()
+    who = caller()
     query = who.query(body.to_query())
-    done = here.parts.batches.cancel_matching(query, dry_run=body.dry_run)
-    if not body.dry_run and done.matched:
-        filters = body.model_dump(mode="json", exclude_unset=True, exclude={"dry_run", "cursor"})
-        here.parts.audit.record(who.actor, "jobs.cancelled", query.tenant_id or "*", {"matched": done.matched, **filters})
+    done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, actor=who.actor)
     return reply(_done(done, dry_run=body.dry_run))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, Field
 
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.web.access.caller import caller
@@ -16,8 +13,8 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, JobPath, Limit, Name, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import Delivery, DeliveryList, DeliveryPage
+from pipeline_jobs.web.schemas.jobs import JobPath
+from pipeline_jobs.web.schemas.webhooks import Delivery, DeliveryList, DeliveryListRequest, DeliveryPage, DeliveryPath
 from pipeline_jobs.web.state import web
 from pipeline_jobs.webhooks import ledger
 
@@ -25,29 +22,12 @@ blueprint = APIBlueprint("deliveries", __name__, url_prefix="/pipeline", abp_tag
 blueprint.before_request(require_queue)
 
 
-class DeliveryPath(BaseModel):
-    """Which delivery."""
-
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"])
-
-
-class DeliveryListRequest(Parameters):
-    """Which deliveries."""
-
-    tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
-    status: Literal["pending", "delivered", "dead"] | None = Field(
-        None, description="Only deliveries with this status; `dead`: the last attempt failed."
-    )
-    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of deliveries on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
-
-
 def _own(delivery_id: str) -> ledger.Delivery:
     """A delivery of the caller's; another's is an unknown one.
 
     :raises UnknownDelivery:
     """
-    found = web().parts.webhooks.ledger.get(delivery_id)
+    found = web().cell.webhooks.ledger.get(delivery_id)
     if not caller().reaches(found.tenant_id, found.workspace_id):
         raise UnknownDelivery
     return found
@@ -63,7 +43,7 @@ def _own(delivery_id: str) -> ledger.Delivery:
 def of_job(path: JobPath) -> Response:
     handle_of(path.job_id).record()
     who = caller()
-    found = (one for one in web().parts.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id))
+    found = (one for one in web().cell.webhooks.ledger.of_subject(path.job_id) if who.reaches(one.tenant_id, one.workspace_id))
     return page_reply("deliveries", found, ledger.Delivery.to_dict)
 
 
@@ -82,7 +62,7 @@ def list_(query: DeliveryListRequest) -> Response:
     tenant_id = who.tenant(query.tenant_id)
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
-    page = web().parts.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
+    page = web().cell.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
     return page_reply("deliveries", page.items, ledger.Delivery.to_dict, next_cursor=page.next_cursor)
 
 
@@ -106,4 +86,4 @@ def get(path: DeliveryPath) -> Response:
 )
 @validated
 def redeliver(path: DeliveryPath) -> Response:
-    return reply(web().parts.webhooks.ledger.redeliver(_own(path.delivery_id).delivery_id).to_dict(), 202)
+    return reply(web().cell.webhooks.ledger.redeliver(_own(path.delivery_id).delivery_id).to_dict(), 202)

@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.events.log import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.events.tokens import StreamToken, feed_scope, job_scope
@@ -21,23 +20,15 @@ from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.streams import EventStream, reader_gone, still_allowed
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas import bodies
-from pipeline_jobs.web.schemas.requests import EventHeaders, EventsRequest, FeedRequest, JobPath, Name
+from pipeline_jobs.web.schemas import events as bodies
+from pipeline_jobs.web.schemas.events import EventHeaders, EventsRequest, FeedRequest, TokenRequest
+from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
 
 _SSE = "text/event-stream"
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events", "description": "Live events of jobs."}])
 blueprint.before_request(require_queue)
-
-
-class TokenRequest(BaseModel):
-    """Which stream a token should open."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    job_id: str | None = Field(None, description="The job whose events are followed. Absent: the feed of the tenant.")
-    tenant_id: Name | None = Field(None, description="The tenant of the feed; required only with a key for all tenants.")
 
 
 def log_of(job_id: str, after: int, limit: int) -> LogPage:
@@ -48,8 +39,8 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
-    page = web().parts.events.page(job_id, after, limit)
-    if not who.sees_of(page.tenant_id, page.workspace_id):
+    page = web().cell.events.page(job_id, after, limit)
+    if not who.reaches(page.tenant_id, page.workspace_id):
         raise UnknownJob
     return page
 
@@ -86,7 +77,7 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
         return Response(status=204)
     here = web()
     place = here.streams.take(page.tenant_id)
-    follower = here.parts.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
+    follower = here.cell.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed()))
 
 
@@ -106,11 +97,11 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token is for another stream")
     if not wants_stream():
-        page = here.parts.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
+        page = here.cell.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
-    after = _last_place(header.last_event_id) or query.after or here.parts.events.feed_end(tenant_id)
+    after = _last_place(header.last_event_id) or query.after or here.cell.events.feed_end(tenant_id)
     place = here.streams.take(tenant_id)
-    follower = here.parts.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
+    follower = here.cell.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed(), first_id=after))
 
 
@@ -131,7 +122,7 @@ def token(body: TokenRequest) -> Response:
     else:
         handle_of(body.job_id).record()
         scope = job_scope(body.job_id)
-    text, until = web().parts.stream_tokens.make(StreamToken(who.key_id or "", scope))
+    text, until = web().cell.stream_tokens.make(StreamToken(who.key_id or "", scope))
     return reply({"token": text, "expires_at": rfc3339(until)}, 201)
 
 
@@ -143,7 +134,7 @@ def wants_stream() -> bool:
 
 def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str | None]:
     """Whose feed: tenant and workspace. :raises Refused: 403; InvalidInput: it must be named."""
-    tenant_id, workspace_id = caller().scope_of(tenant, workspace)
+    tenant_id, workspace_id = caller().narrowed(tenant, workspace)
     if tenant_id is None:
         raise InvalidInput("tenant_id: required, because you have access to all tenants", field="tenant_id")
     return tenant_id, workspace_id

@@ -5,10 +5,13 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.operation import health
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Live, Ready
+from pipeline_jobs.web.schemas.health import Live, Ready
 from pipeline_jobs.web.state import web
 
 #: Before a prober asks again, in seconds.
@@ -34,8 +37,18 @@ def live() -> Response:
     responses=responses({200: answer("Yes.", Ready)}, 503),
 )
 def ready() -> Response:
-    parts = {name: dict(part) for name, part in web().parts.readiness().items()}
+    cell = web().cell
+    parts = {**health.check(cell.store, cell.settings, cell.broker), "access": _access(cell)}
     failing = [f"{name}: {part.get('reason') or 'not ok'}" for name, part in parts.items() if not part.get("ok")]
     if failing:
         raise Refused(503, "not_ready", "; ".join(failing), headers={"Retry-After": str(RETRY_SECONDS)}, parts=parts)
     return reply({"status": "ready", "parts": parts})
+
+
+def _access(cell: Cell) -> dict[str, object]:
+    """Who is served; never a reason to be not ready."""
+    try:
+        asked = cell.settings.require_keys or cell.keys.required()
+    except StoreUnavailable:
+        return {"ok": True, "reason": None}
+    return {"ok": True, "reason": None if asked else "no API key has been created: only this machine is served", "keys_required": asked}

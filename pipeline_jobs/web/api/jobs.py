@@ -9,30 +9,28 @@ from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.access.caller import OwnHandle, caller
+from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
-from pipeline_jobs.web.ports import JobHandle
-from pipeline_jobs.web.schemas.bodies import Job, JobList, Removal
-from pipeline_jobs.web.schemas.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
+from pipeline_jobs.web.schemas.jobs import ChangeRequest, CreateHeaders, GetHeaders, Job, JobList, JobPath, JobRequest, ListRequest, Removal
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])
 blueprint.before_request(require_queue)
 
 
-def handle_of(job_id: str) -> JobHandle:
+def handle_of(job_id: str) -> Handle:
     """The handle of a job of the caller's; the store is not asked yet. Another's job is an unknown one.
 
     :raises UnknownJob: nothing can have this id.
     """
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    return OwnHandle(web().parts.results(job_id), caller())
+    return OwnHandle(web().cell.results(job_id), caller())
 
 
 @blueprint.post(
@@ -59,7 +57,7 @@ def create(body: JobRequest, header: CreateHeaders) -> Response:
     headers["Location"] = job_path(job)
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is not None:
-        job, waited = wait_for_end(here.waiting, here.parts.results(job.job_id), job, wait)
+        job, waited = wait_for_end(here.waiting, here.cell.results(job.job_id), job, wait)
         if waited:
             headers["Preference-Applied"] = f"wait={wait:g}"
     return job_reply(job, 201, headers)
@@ -89,7 +87,7 @@ def get(path: JobPath, header: GetHeaders) -> Response:
         if not admitted:
             return job_reply_if_changed(job)
         if header.if_none_match is not None:
-            job = wait_for_change(handle, here.parts.events, job, wait, is_known)
+            job = wait_for_change(handle, here.cell.events, job, wait, is_known)
         elif not job.ended:
             job = handle.until_ended(wait)
     return job_reply_if_changed(job, {"Preference-Applied": f"wait={wait:g}"})
@@ -104,7 +102,7 @@ def get(path: JobPath, header: GetHeaders) -> Response:
 @validated
 def change(path: JobPath, body: ChangeRequest) -> Response:
     handle_of(path.job_id).record()
-    return job_reply(web().parts.client.change(path.job_id, priority=body.priority, run_at=body.run_at), 200)
+    return job_reply(web().cell.client.change(path.job_id, priority=body.priority, run_at=body.run_at), 200)
 
 
 @blueprint.delete(
@@ -144,5 +142,5 @@ def delete(path: JobPath) -> Response:
 )
 @validated
 def list_(query: ListRequest) -> Response:
-    page = web().parts.client.list(caller().query(query.to_query()))
-    return page_reply("jobs", page.jobs, job_body, next_cursor=page.next_cursor)
+    page = web().cell.client.list(caller().query(query.to_query()))
+    return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.access.api_keys import MAX_NAME, Role
 from pipeline_jobs.access.api_keys import ApiKey as Record
-from pipeline_jobs.tenants import NAME
+from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.access.ids import unknown_key
@@ -18,42 +14,12 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import Moment, Name
-from pipeline_jobs.web.schemas.tenant_bodies import ApiKey, ApiKeyList, NewApiKey
+from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, KeyPath, KeyRequest, NewApiKey
+from pipeline_jobs.web.schemas.tenants import TenantPath
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "API keys."}])
 blueprint.before_request(require_queue)
-
-
-class TenantPath(BaseModel):
-    """Whose keys."""
-
-    tenant_id: Annotated[str, Field(pattern=rf"^({NAME.pattern}|\*)$")] = Field(
-        description="A tenant; `*` for the keys for all tenants.", examples=["acme"]
-    )
-
-
-class KeyPath(TenantPath):
-    """Which key."""
-
-    key_id: str = Field(description="The second part of the key.", examples=["0123456789abcdef"])
-
-
-class KeyRequest(BaseModel):
-    """A key to be made."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="A description for people.")
-    role: Literal["admin", "submit", "read"] = Field(
-        description="`read` can see jobs, `submit` can also create and cancel them, `admin` can also create keys. An admin key is for a "
-        "whole tenant."
-    )
-    workspace_id: Name | None = Field(
-        None, description="The only workspace that the key has access to. Absent: all workspaces of the tenant."
-    )
-    expires_at: Moment | None = Field(None, description="RFC 3339 date-time at which the key expires. Absent: never.")
 
 
 @blueprint.post(
@@ -70,7 +36,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
     if who.key_id is None:
         # Whoever makes the first key shuts all others out: that takes more than a connection to this port.
         raise Refused(403, "no_key_yet", "the first key must be created on the command line: celery -A celery_app jobs key create")
-    key, text = web().parts.keys.create(
+    key, text = web().cell.keys.create(
         path.tenant_id, Role(body.role), actor=who.actor, name=body.name, workspace_id=body.workspace_id, expires_at=body.expires_at
     )
     return reply({**key.to_dict(), "key": text}, 201)
@@ -84,7 +50,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 )
 @validated
 def list_(path: TenantPath) -> Response:
-    return page_reply("keys", web().parts.keys.list(path.tenant_id), Record.to_dict)
+    return page_reply("keys", web().cell.keys.list(path.tenant_id), Record.to_dict)
 
 
 @blueprint.delete(
@@ -95,7 +61,7 @@ def list_(path: TenantPath) -> Response:
 )
 @validated
 def revoke(path: KeyPath) -> Response:
-    key = web().parts.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
+    key = web().cell.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
     if key is None:
         raise unknown_key()
     return reply(key.to_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.operation.metrics import CONTENT_TYPE
+from pipeline_jobs.operation.metrics import CONTENT_TYPE, render
 from pipeline_jobs.web.http.openapi import file_answer, responses
 from pipeline_jobs.web.state import web
 
@@ -19,4 +19,5 @@ blueprint = APIBlueprint("metrics", __name__, abp_tags=[{"name": "operation", "d
     responses=responses({200: file_answer("The metrics.", media_type="text/plain", binary=False)}, 503),
 )
 def metrics() -> Response:
-    return Response(web().parts.metrics(), content_type=CONTENT_TYPE)
+    cell = web().cell
+    return Response(render(cell.store, cell.settings.metrics_workspaces), content_type=CONTENT_TYPE)

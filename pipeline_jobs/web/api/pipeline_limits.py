@@ -4,41 +4,22 @@ from __future__ import annotations
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownPipeline
+from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import PipelineLimits
-from pipeline_jobs.web.schemas.requests import Name
+from pipeline_jobs.web.schemas.pipelines import PipelineLimits, PipelineLimitsRequest, PipelinePath
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint(
     "pipeline_limits", __name__, url_prefix="/pipeline/pipelines", abp_tags=[{"name": "pipelines", "description": "Pipelines."}]
 )
 blueprint.before_request(require_queue)
-
-
-class PipelinePath(BaseModel):
-    """Which pipeline."""
-
-    pipeline: Name = Field(description="A name from `GET /pipeline/pipelines`.")
-
-
-class PipelineLimitsRequest(BaseModel):
-    """The limits of a pipeline."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"max_concurrent": 1}]})
-
-    max_concurrent: int | None = Field(
-        ge=0,
-        le=1_000_000,
-        description="Maximum number of its running jobs over all workers; 0: none. null: the number that the pipeline declares.",
-    )
 
 
 @blueprint.get(
@@ -49,7 +30,7 @@ class PipelineLimitsRequest(BaseModel):
 )
 @validated
 def limits(path: PipelinePath) -> Response:
-    return reply(web().parts.pipeline_limits.of(_known(path.pipeline)).to_dict())
+    return reply(pipeline_limits.of(web().cell.store, _known(path.pipeline)).to_dict())
 
 
 @blueprint.put(
@@ -61,14 +42,12 @@ def limits(path: PipelinePath) -> Response:
 )
 @validated
 def set_limits(path: PipelinePath, body: PipelineLimitsRequest) -> Response:
-    here = web()
-    now = here.parts.pipeline_limits.set(_known(path.pipeline), body.max_concurrent)
-    here.parts.audit.record(caller().actor, "pipeline_limits.changed", path.pipeline, {"max_concurrent": body.max_concurrent})
+    now = pipeline_limits.set_cap(web().cell.store, _known(path.pipeline), body.max_concurrent, actor=caller().actor)
     return reply(now.to_dict())
 
 
 def _known(pipeline: str) -> str:
     try:
-        return web().parts.pipelines.get(pipeline).name
+        return web().cell.pipelines.get(pipeline).name
     except UnknownPipeline as error:
         raise Refused(404, error.code, error.message, field="pipeline") from None

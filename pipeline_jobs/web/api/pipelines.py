@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
-from pipeline_jobs.web.schemas.bodies import PipelineList
+from pipeline_jobs.web.schemas.pipelines import PipelineList
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "Pipelines."}])
@@ -21,11 +22,14 @@ blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags
 @blueprint.get(
     "/pipelines",
     summary="List the pipelines",
-    description="Each with its stages, its qualities and the JSON schema of its `params`.",
+    description="Each with its stages, its qualities and the JSON schema of its `params`. `missing` has those that this process "
+    "would know if what they need were installed.",
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )
 def pipelines() -> Response:
-    return reply({"pipelines": [_body(pipeline) for pipeline in web().parts.pipelines.all() if not is_canary_pipeline(pipeline.name)]})
+    registry = web().cell.pipelines
+    known = [_body(pipeline) for pipeline in registry.all() if not is_canary_pipeline(pipeline.name)]
+    return reply({"pipelines": known, "missing": [asdict(missing) for missing in registry.missing.values()]})
 
 
 @lru_cache(maxsize=256)

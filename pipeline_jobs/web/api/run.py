@@ -16,8 +16,9 @@ from pipeline_jobs.web.http.submitting import REPLAYED, submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import wait_for_end
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas import bodies
-from pipeline_jobs.web.schemas.requests import RunHeaders, RunRequest
+from pipeline_jobs.web.schemas.jobs import Job as JobAnswer
+from pipeline_jobs.web.schemas.jobs import StepResult as ResultAnswer
+from pipeline_jobs.web.schemas.run import RunHeaders, RunRequest
 from pipeline_jobs.web.state import Web, web
 
 #: Before a client tries again that found every place for waiting requests taken, in seconds.
@@ -37,9 +38,9 @@ blueprint.before_request(require_run_api)
     responses=responses(
         {
             200: answer(
-                "The result; `success` is false if the job failed or was cancelled.", bodies.StepResult, REPLAYED, *RATE_HEADERS
+                "The result; `success` is false if the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS
             ),
-            202: answer("The job has not ended in time. It continues.", bodies.Job, "Location", "ETag", "Retry-After", *RATE_HEADERS),
+            202: answer("The job has not ended in time. It continues.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
         },
         400, 404, 409, 413, 415, 422, 429, 503, 507,
     ),
@@ -57,7 +58,7 @@ def run(body: RunRequest, header: RunHeaders) -> Response:
         return _replayed(job, headers)
     cap = here.settings.run_timeout_seconds
     timeout = cap if body.timeout is None else min(body.timeout, cap)
-    job, _ = wait_for_end(here.waiting, here.parts.results(job.job_id), job, timeout)
+    job, _ = wait_for_end(here.waiting, here.cell.results(job.job_id), job, timeout)
     if not job.ended:
         return job_reply(job, 202, {"Location": job_path(job), **headers})
     return reply(_result(job), headers=headers)
@@ -80,7 +81,7 @@ def _in_process(here: Web, new: NewJob) -> StepResult:
         if not admitted:
             raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
-            return here.parts.run_in_process(new)
+            return here.cell.run_in_process(new)
         except DiskFull:
             raise
         except StageError as error:

@@ -9,25 +9,27 @@ from typing import Any
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import AlreadyScheduled, UnknownSchedule
+from pipeline_jobs.exceptions import UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
+from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.ports import Schedules
-from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Job
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders, ScheduleHeaders
-from pipeline_jobs.web.schemas.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
-from pipeline_jobs.web.schemas.schedule_requests import (
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
+from pipeline_jobs.web.schemas.jobs import Job
+from pipeline_jobs.web.schemas.schedules import (
     DEFAULT_UPCOMING,
     ScheduleChange,
+    ScheduleDetail,
+    ScheduleHeaders,
+    ScheduleList,
     ScheduleListRequest,
     SchedulePath,
+    ScheduleRemoval,
     ScheduleRequest,
     ScheduleView,
 )
@@ -45,8 +47,8 @@ blueprint = APIBlueprint(
 blueprint.before_request(require_queue)
 
 
-def _kept() -> Schedules:
-    return web().parts.schedules
+def _kept() -> Scheduler:
+    return web().cell.schedules
 
 
 def _own(schedule_id: str) -> Schedule:
@@ -62,28 +64,13 @@ def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, A
     return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in _kept().log(schedule.schedule_id, RECENT)]}
 
 
-def _made_before(schedule_id: str) -> Schedule:
-    """:raises Refused: 409, it was removed since."""
-    try:
-        return _kept().get(schedule_id)
-    except UnknownSchedule:
-        raise Refused(409, "schedule_gone", "the schedule that was created with this Idempotency-Key has been deleted") from None
-
-
 def _created(made: Schedule, **headers: str) -> Response:
     return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
 
 
-def _note(action: str, schedule: Schedule, **detail: Any) -> None:
-    whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-    web().parts.audit.record(caller().actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
-
-
-def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule], **detail: Any) -> Response:
-    """Change a schedule of the caller's, note it, and show it as it is then. Another's is not even looked at by `change`."""
-    changed = change(_own(path.schedule_id).schedule_id)
-    _note(action, changed, **detail)
-    return reply(_detail(changed))
+def _changed(path: SchedulePath, change: Callable[..., Schedule], **changes: Any) -> Response:
+    """Change a schedule of the caller's, and show it as it is then. Another's is not even looked at by `change`."""
+    return reply(_detail(change(_own(path.schedule_id).schedule_id, **changes, actor=caller().actor)))
 
 
 @blueprint.post(
@@ -97,11 +84,10 @@ def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule],
 def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
     who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
     new = replace(new, job=who.new_job(new.job, body.model_fields_set))
-    try:
-        made = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
-    except AlreadyScheduled as known:
-        return _created(_made_before(known.schedule_id), **{REPLAYED: "true"})
-    _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
+    planned = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"), actor=who.actor)
+    made = planned.schedule
+    if planned.replayed:
+        return _created(made, **{REPLAYED: "true"})
     return _created(made)
 
 
@@ -114,8 +100,8 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 @validated
 def list_(query: ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    found, following = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
-    return page_reply("schedules", found, Schedule.to_dict, next_cursor=following)
+    page = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
+    return page_reply("schedules", page.items, Schedule.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
@@ -137,8 +123,7 @@ def get(path: SchedulePath, query: ScheduleView) -> Response:
 )
 @validated
 def change(path: SchedulePath, body: ScheduleChange) -> Response:
-    fields = sorted(body.model_dump(exclude_none=True))
-    return _changed(path, "changed", lambda schedule_id: _kept().change(schedule_id, **body.to_changes()), fields=fields)
+    return _changed(path, _kept().change, **body.to_changes())
 
 
 @blueprint.delete(
@@ -150,8 +135,7 @@ def change(path: SchedulePath, body: ScheduleChange) -> Response:
 @validated
 def delete(path: SchedulePath) -> Response:
     gone = _own(path.schedule_id)
-    _kept().delete(path.schedule_id)
-    _note("deleted", gone)
+    _kept().delete(path.schedule_id, actor=caller().actor)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
 
@@ -163,7 +147,7 @@ def delete(path: SchedulePath) -> Response:
 )
 @validated
 def pause(path: SchedulePath) -> Response:
-    return _changed(path, "paused", _kept().pause)
+    return _changed(path, _kept().pause)
 
 
 @blueprint.post(
@@ -174,7 +158,7 @@ def pause(path: SchedulePath) -> Response:
 )
 @validated
 def resume(path: SchedulePath) -> Response:
-    return _changed(path, "resumed", _kept().resume)
+    return _changed(path, _kept().resume)
 
 
 @blueprint.post(
@@ -188,8 +172,5 @@ def resume(path: SchedulePath) -> Response:
 )
 @validated
 def run(path: SchedulePath, header: IdempotencyHeaders) -> Response:
-    schedule = _own(path.schedule_id)
-    job, headers = run_schedule(path.schedule_id, header.idempotency_key)
-    if REPLAYED not in headers:
-        _note("run", schedule, job_id=job.job_id)
+    job, headers = run_schedule(_own(path.schedule_id).schedule_id, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

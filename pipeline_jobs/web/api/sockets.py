@@ -21,7 +21,8 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.streams import PING_SECONDS, still_allowed
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import JobPath, SocketRequest
+from pipeline_jobs.web.schemas.events import SocketRequest
+from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
     place = here.streams.take(page.tenant_id)
     try:
         connection = _accept()
-        with here.parts.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
+        with here.cell.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
             _send_all(connection, follower)
         _hang_up(connection)
     finally:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.request_body import RequestBody
-from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
-from pipeline_jobs.files.uploads import UPLOAD_ID, Checksum, Interrupted
-from pipeline_jobs.files.uploads import Upload as Record
+from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Interrupted
+from pipeline_jobs.files.upload import Upload as Record
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
@@ -21,8 +20,16 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Upload, UploadList
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Parameters
+from pipeline_jobs.web.schemas.uploads import (
+    AppendHeaders,
+    BeginHeaders,
+    TusHeaders,
+    Upload,
+    UploadList,
+    UploadListRequest,
+    UploadPath,
+    UploadScope,
+)
 from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 
@@ -38,9 +45,6 @@ blueprint.before_request(require_queue)
 
 _CONTENT = {tus.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _BYTES = RequestBody.model_validate({"description": "The bytes.", "content": _CONTENT, "required": False})
-_Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
-_Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]
-_Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}$"})]
 
 
 @blueprint.after_request
@@ -48,76 +52,8 @@ def speak_tus(response: Response) -> Response:
     headers = response.headers
     headers["Tus-Resumable"] = tus.VERSION
     if request.method == "OPTIONS":
-        headers.update(tus.capabilities(web().parts.uploads.max_bytes))
+        headers.update(tus.capabilities(web().cell.uploads.max_bytes))
     return response
-
-
-class UploadScope(Parameters):
-    """Whose upload it is."""
-
-    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, or `default`.")
-    workspace_id: Name | None = Field(
-        None, description="Absent: the key's workspace, or `main`. Only jobs of this workspace can use the upload."
-    )
-
-
-class UploadListRequest(Parameters):
-    """Which uploads."""
-
-    tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
-    workspace_id: Name | None = Field(None, description="The workspace of the tenant.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of uploads on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
-
-
-class _TusHeaders(Parameters):
-    tus_resumable: str | None = Field(
-        None,
-        alias="Tus-Resumable",
-        description="The tus version of the client. Optional.",
-        json_schema_extra={"enum": [tus.VERSION]},
-    )
-    upload_checksum: _Checksum | None = Field(
-        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, and the digest of this request's body in Base64.",
-        examples=["sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="],
-    )  # fmt: skip
-
-
-class BeginHeaders(_TusHeaders):
-    """Headers of a request that begins an upload."""
-
-    upload_length: _Bytes | None = Field(
-        None,
-        alias="Upload-Length",
-        description="Size of the whole upload in bytes. Absent: the size of this request's body.",
-        examples=["1048576"],
-    )
-    upload_metadata: _Metadata | None = Field(
-        None,
-        alias="Upload-Metadata",
-        description="Pairs of a name and a Base64 value, separated by commas.",
-        examples=["filename dGFsay5tcDQ="],
-    )
-
-
-class AppendHeaders(_TusHeaders):
-    """Headers of a request that goes on with one."""
-
-    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Offset of the first byte of this request.", examples=["0"])
-
-
-class TusHeaders(Parameters):
-    """Of any request of tus."""
-
-    tus_resumable: str | None = Field(
-        None, alias="Tus-Resumable", description="The tus version of the client.", json_schema_extra={"enum": [tus.VERSION]}
-    )
-
-
-class UploadPath(BaseModel):
-    """Which upload."""
-
-    upload_id: str = Field(description="24 hex digits.", examples=["3f9ac21b0d4e5f603f9ac21b"])
 
 
 @blueprint.post(
@@ -147,7 +83,7 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     )
     if body.length is not None and body.length > length:
         raise _too_much(length)
-    upload = web().parts.uploads.create(tenant_id, workspace_id, length, metadata)
+    upload = web().cell.uploads.create(tenant_id, workspace_id, length, metadata)
     if body.comes:
         upload = _append(upload, 0, body, checksum)
     return reply(upload.to_dict(), 201, {**tus.headers(upload), "Location": f"{_PATH}/{upload.upload_id}"})
@@ -165,8 +101,8 @@ def list_(query: UploadListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     if tenant_id is None:
         raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
-    page = web().parts.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
-    return page_reply("uploads", page.uploads, Record.to_dict, next_cursor=page.next_cursor)
+    page = web().cell.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
+    return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
@@ -221,7 +157,7 @@ def append(path: UploadPath, header: AppendHeaders) -> Response:
 @validated
 def delete(path: UploadPath, header: TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
-    web().parts.uploads.delete(_own(path.upload_id).upload_id)
+    web().cell.uploads.delete(_own(path.upload_id).upload_id)
     response = reply(None, 204)
     response.set_data(b"")
     response.headers.remove("Content-Type")
@@ -232,8 +168,8 @@ def _own(upload_id: str) -> Record:
     """:raises UnknownUpload: there is none, or it is another's."""
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
-    upload = web().parts.uploads.get(upload_id)
-    if not caller().sees_of(upload.tenant_id, upload.workspace_id):
+    upload = web().cell.uploads.get(upload_id)
+    if not caller().reaches(upload.tenant_id, upload.workspace_id):
         raise UnknownUpload
     return upload
 
@@ -244,7 +180,7 @@ def _append(upload: Record, offset: int, body: _Body, checksum: Checksum | None)
         if not admitted:
             raise Refused(503, "busy", "too many long requests are in progress", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
-            return here.parts.uploads.write(upload, offset, body.read, checksum)
+            return here.cell.uploads.write(upload, offset, body.read, checksum)
         except Interrupted:
             if body.late:
                 raise Refused(

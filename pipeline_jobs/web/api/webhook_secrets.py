@@ -8,12 +8,12 @@ from flask_openapi.blueprint import APIBlueprint
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.api.keys import TenantPath
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.tenant_bodies import WebhookSecret
+from pipeline_jobs.web.schemas.tenants import TenantPath
+from pipeline_jobs.web.schemas.webhooks import WebhookSecret
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("webhook_secrets", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "webhooks"}])
@@ -23,11 +23,10 @@ blueprint.before_request(require_queue)
 def _answer(tenant_id: str, *, rotate: bool) -> Response:
     if tenant_id == "*":
         raise Refused(422, "invalid_input", "tenant_id: `*` is not a tenant", field="tenant_id")
-    webhooks = web().parts.webhooks
-    found = webhooks.endpoints.tenant_secret(tenant_id, rotate=rotate)
-    if rotate:
-        web().parts.audit.record(caller().actor, "webhook_secret.rotated", tenant_id)
-    return reply({"tenant_id": tenant_id, "secret": webhooks.reveal(found.current), "old_secret_until": rfc3339(found.old_secret_until)})
+    webhooks = web().cell.webhooks
+    found = webhooks.endpoints.tenant_secret(tenant_id, rotate=rotate, actor=caller().actor)
+    secret = webhooks.signer.reveal(found.current)
+    return reply({"tenant_id": tenant_id, "secret": secret, "old_secret_until": rfc3339(found.old_secret_until)})
 
 
 @blueprint.get(

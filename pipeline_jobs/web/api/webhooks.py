@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownEndpoint
-from pipeline_jobs.tenants import DEFAULT_TENANT
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
+from pipeline_jobs.web.schemas.webhooks import (
+    Delivery,
+    EndpointChange,
+    EndpointListRequest,
+    EndpointPath,
+    EndpointRequest,
+    NewWebhookEndpoint,
+    WebhookEndpoint,
+    WebhookEndpointList,
+    WebhookRemoval,
+)
 from pipeline_jobs.web.state import web
-from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION, Endpoint
-from pipeline_jobs.webhooks.targets import MAX_URL
+from pipeline_jobs.webhooks.endpoints import Endpoint
 
 _PATH = "/pipeline/webhook-endpoints"
 
@@ -28,66 +32,16 @@ blueprint = APIBlueprint(
 )
 blueprint.before_request(require_queue)
 
-Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
-Events = Annotated[list[Event], Field(max_length=20)]
-Description = Annotated[str, Field(max_length=MAX_DESCRIPTION, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Target = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
-
-
-class EndpointPath(BaseModel):
-    """Which endpoint."""
-
-    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
-
-
-class EndpointRequest(BaseModel):
-    """An endpoint to be made."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant whose events are sent. Absent: the key's tenant.")
-    url: Target = Field(
-        description="An https URL with a public address, without a user name or password.", examples=["https://hooks.example/pipeline"]
-    )
-    events: Events = Field(default_factory=list, description="Types of events to send. Absent or empty: all.")
-    description: Description = Field("", description="A description for people.")
-
-
-class EndpointChange(BaseModel):
-    """What to change; what is absent or null stays."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    url: Target | None = Field(None, description="Applies to waiting messages, too.")
-    events: Events | None = Field(None, description="Types of events to send; empty: all.")
-    description: Description | None = None
-    enabled: bool | None = Field(
-        None, description="A disabled endpoint gets nothing, and its waiting messages become dead when they are due."
-    )
-
-
-class EndpointListRequest(Parameters):
-    """Whose endpoints."""
-
-    tenant_id: Name | None = Field(None, description="The tenant. Absent: the key's tenant, or all tenants with a key for all tenants.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of endpoints on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the previous page.")
-
 
 def own(endpoint_id: str) -> Endpoint:
     """An endpoint of the caller's; another's is an unknown one.
 
     :raises UnknownEndpoint:
     """
-    endpoint = web().parts.webhooks.endpoints.get(endpoint_id)
+    endpoint = web().cell.webhooks.endpoints.get(endpoint_id)
     if not caller().reaches(endpoint.tenant_id):
         raise UnknownEndpoint
     return endpoint
-
-
-def _record(action: str, endpoint: Endpoint) -> None:
-    """In the audit log. Of the URL it says nothing: that may hold a token of the receiver's."""
-    web().parts.audit.record(caller().actor, action, endpoint.endpoint_id, {"tenant_id": endpoint.tenant_id})
 
 
 @blueprint.post(
@@ -100,8 +54,7 @@ def _record(action: str, endpoint: Endpoint) -> None:
 @validated
 def create(body: EndpointRequest) -> Response:
     tenant_id = caller().tenant(body.tenant_id if "tenant_id" in body.model_fields_set else None) or body.tenant_id
-    made, secret = web().parts.webhooks.endpoints.create(tenant_id, body.url, body.events, body.description)
-    _record("webhook_endpoint.created", made)
+    made, secret = web().cell.webhooks.endpoints.create(tenant_id, body.url, body.events, body.description, actor=caller().actor)
     return reply({**made.to_dict(), "secret": secret}, 201, {"Location": f"{_PATH}/{made.endpoint_id}"})
 
 
@@ -113,7 +66,7 @@ def create(body: EndpointRequest) -> Response:
 )
 @validated
 def list_(query: EndpointListRequest) -> Response:
-    page = web().parts.webhooks.endpoints.list(caller().tenant(query.tenant_id), query.cursor, query.limit)
+    page = web().cell.webhooks.endpoints.list(caller().tenant(query.tenant_id), query.cursor, query.limit)
     return page_reply("endpoints", page.items, Endpoint.to_dict, next_cursor=page.next_cursor)
 
 
@@ -137,8 +90,7 @@ def get(path: EndpointPath) -> Response:
 @validated
 def change(path: EndpointPath, body: EndpointChange) -> Response:
     endpoint_id = own(path.endpoint_id).endpoint_id
-    changed = web().parts.webhooks.endpoints.update(endpoint_id, **body.model_dump())
-    _record("webhook_endpoint.changed", changed)
+    changed = web().cell.webhooks.endpoints.update(endpoint_id, actor=caller().actor, **body.model_dump())
     return reply(changed.to_dict())
 
 
@@ -151,8 +103,7 @@ def change(path: EndpointPath, body: EndpointChange) -> Response:
 @validated
 def delete(path: EndpointPath) -> Response:
     endpoint = own(path.endpoint_id)
-    web().parts.webhooks.endpoints.delete(endpoint.endpoint_id)
-    _record("webhook_endpoint.deleted", endpoint)
+    web().cell.webhooks.endpoints.delete(endpoint.endpoint_id, actor=caller().actor)
     return reply({"endpoint_id": endpoint.endpoint_id, "status": "deleted"})
 
 
@@ -165,8 +116,7 @@ def delete(path: EndpointPath) -> Response:
 )
 @validated
 def rotate(path: EndpointPath) -> Response:
-    endpoint, secret = web().parts.webhooks.endpoints.rotate(own(path.endpoint_id).endpoint_id)
-    _record("webhook_endpoint.rotated", endpoint)
+    endpoint, secret = web().cell.webhooks.endpoints.rotate(own(path.endpoint_id).endpoint_id, actor=caller().actor)
     return reply({**endpoint.to_dict(), "secret": secret})
 
 
@@ -179,6 +129,6 @@ def rotate(path: EndpointPath) -> Response:
 )
 @validated
 def test(path: EndpointPath) -> Response:
-    webhooks = web().parts.webhooks
+    webhooks = web().cell.webhooks
     delivery_id = webhooks.endpoints.test(own(path.endpoint_id).endpoint_id)
     return reply(webhooks.ledger.get(delivery_id).to_dict(), 202, {"Location": f"/pipeline/deliveries/{delivery_id}"})

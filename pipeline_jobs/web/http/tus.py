@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from email.utils import formatdate
 
-from pipeline_jobs.files.uploads import ALGORITHMS, Checksum, Upload
+from pipeline_jobs.files.upload import ALGORITHMS, Checksum, Upload
 from pipeline_jobs.web.problems import Refused
 
 VERSION = "1.0.0"

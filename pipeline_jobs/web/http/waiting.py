@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
+from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.log import MAX_NUMBER
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job
-from pipeline_jobs.web.ports import Events, JobHandle
+from pipeline_jobs.web.access.caller import Handle
 
 #: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
 CHANGE_INTERVAL = 1.0
@@ -52,7 +53,7 @@ class WaitingRoom:
                 self._places.release()
 
 
-def wait_for_end(room: WaitingRoom, handle: JobHandle, job: Job, seconds: float) -> tuple[Job, bool]:
+def wait_for_end(room: WaitingRoom, handle: Handle, job: Job, seconds: float) -> tuple[Job, bool]:
     """The job that was just accepted, after at most `seconds`, and whether we waited.
 
     The job *is* accepted: when the store goes away meanwhile, or someone deletes the job, we give what we know instead of an error.
@@ -66,7 +67,7 @@ def wait_for_end(room: WaitingRoom, handle: JobHandle, job: Job, seconds: float)
             return job, False
 
 
-def wait_for_change(handle: JobHandle, events: Events, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
+def wait_for_change(handle: Handle, events: Hub, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
     """The job when `same(job)` is false or it has ended, or as it is after `seconds`. It is looked at whenever it has a new event."""
     if job.ended or seconds <= 0 or not same(job):
         return job

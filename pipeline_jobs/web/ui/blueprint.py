@@ -13,8 +13,9 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.flags import require_queue, require_ui
+from pipeline_jobs.web.access.origin import refuse_other_form
+from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
-from pipeline_jobs.web.ui.origin import check_origin
 
 _HERE = Path(__file__).parent
 #: No inline script or style runs, and nothing comes from elsewhere. Pico draws its arrows from data: URLs.
@@ -33,7 +34,7 @@ blueprint = Blueprint(
 )
 blueprint.before_request(require_ui)
 blueprint.before_request(require_queue)
-blueprint.before_request(check_origin)
+blueprint.before_request(lambda: refuse_other_form(web().settings))
 for _filter in words.FILTERS:
     blueprint.add_app_template_filter(_filter)
 

@@ -25,10 +25,10 @@ blueprint.add_app_template_filter(safe_link)
 @blueprint.get("/jobs")
 def jobs() -> Response:
     who, found = caller(), filters()
-    listed = web().parts.client.list(who.query(read_query(found)))
+    listed = web().cell.client.list(who.query(read_query(found)))
     return page(
         "jobs",
-        jobs=listed.jobs,
+        jobs=listed.items,
         next_cursor=listed.next_cursor,
         filters=found,
         # What stays when another status is chosen.
@@ -84,16 +84,16 @@ def _stream(record: Job) -> dict[str, Any]:
     """
     if record.ended or is_fragment():
         return {}
-    who, parts = caller(), web().parts
-    after = parts.events.page(record.job_id, 0, 1).last
-    token = parts.stream_tokens.make(StreamToken(who.key_id, job_scope(record.job_id)))[0] if who.key_id else None
+    who, cell = caller(), web().cell
+    after = cell.events.page(record.job_id, 0, 1).last
+    token = cell.stream_tokens.make(StreamToken(who.key_id, job_scope(record.job_id)))[0] if who.key_id else None
     return {"events": url_for("events.history", job_id=record.job_id, token=token), "after": after}
 
 
 def steps(record: Job) -> list[dict[str, Any]]:
     """The pipeline's stages, each `done`, `now`, `failed` or `todo`; none if the pipeline is no longer known."""
     try:
-        names = [stage.name for stage in web().parts.pipelines.get(record.pipeline).stages]
+        names = [stage.name for stage in web().cell.pipelines.get(record.pipeline).stages]
     except UnknownPipeline:
         return []
     at = names.index(record.stage) if record.stage in names else -1
@@ -105,6 +105,6 @@ def steps(record: Job) -> list[dict[str, Any]]:
 
 def took(record: Job) -> float | None:
     """Seconds since the job began to run, or that it ran."""
-    if record.started_at is None:
+    if record.attempt_started_at is None:
         return None
-    return max(0.0, (record.completed_at or time.time() * 1000) - record.started_at) / 1000
+    return max(0.0, (record.completed_at or time.time() * 1000) - record.attempt_started_at) / 1000

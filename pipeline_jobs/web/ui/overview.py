@@ -9,8 +9,10 @@ from typing import Any
 from flask import Response, request
 
 from pipeline_jobs.access.api_keys import Role
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.operation.usage import Day
+from pipeline_jobs.operation.overview import now, tenants
+from pipeline_jobs.operation.usage import Day, of_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.state import web
@@ -51,33 +53,33 @@ def overview() -> Response:
 
 
 def _figures(tenant: str | None) -> Figures:
-    who, parts = caller(), web().parts
+    who, cell = caller(), web().cell
     if who.workspace_id is not None:
         # No index knows how many jobs of a workspace wait: they are looked at, up to a limit.
         waits, runs = (JobQuery(statuses=(status,), limit=MOST_COUNTED) for status in (JobStatus.QUEUED, JobStatus.RUNNING))
-        queued, running = parts.client.list(who.query(waits)), parts.client.list(who.query(runs))
-        return Figures(len(queued.jobs), len(running.jobs), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
-    now = parts.overview.now(tenant)
+        queued, running = cell.client.list(who.query(waits)), cell.client.list(who.query(runs))
+        return Figures(len(queued.items), len(running.items), more_queued=bool(queued.next_cursor), more_running=bool(running.next_cursor))
+    all_now = now(cell.store, cell.settings, tenant)
     # How many slots there are is the installation's business; a tenant's own limit is on its page.
-    return Figures(now.queued, now.running, slots=now.slots if who.sees_all else None, oldest_seconds=now.oldest_seconds)
+    return Figures(all_now.queued, all_now.running, slots=all_now.slots if who.sees_all else None, oldest_seconds=all_now.oldest_seconds)
 
 
-def _latest(tenant: str | None) -> Sequence[Any]:
-    return web().parts.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).jobs
+def _latest(tenant: str | None) -> Sequence[Job]:
+    return web().cell.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).items
 
 
 def _usage(tenant: str | None) -> dict[str, Any]:
     """Figures by day, for whom the API would tell them too: admins."""
-    who, parts = caller(), web().parts
+    who, cell = caller(), web().cell
     if who.role is not Role.ADMIN or who.workspace_id is not None:
         return {}
     if tenant is not None:
-        days = parts.tenants.usage(tenant, DAYS)
+        days = of_tenant(cell.store, tenant, DAYS)
         return {"days": days, "chart": chart(days)}
-    tenants = parts.overview.tenants(MOST_TENANTS)
-    used = {name: parts.tenants.usage(name, DAYS) for name in tenants}
+    names = tenants(cell.store, MOST_TENANTS)
+    used = {name: of_tenant(cell.store, name, DAYS) for name in names}
     days = [summed(same_day) for same_day in zip(*used.values(), strict=True)]
-    return {"days": days, "chart": chart(days), "tenants": [(name, used[name][0]) for name in tenants], "most_tenants": MOST_TENANTS}
+    return {"days": days, "chart": chart(days), "tenants": [(name, used[name][0]) for name in names], "most_tenants": MOST_TENANTS}
 
 
 def summed(days: Sequence[Day]) -> Day:

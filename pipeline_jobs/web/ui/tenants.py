@@ -9,11 +9,12 @@ from flask import Response, request
 
 from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.operation.usage import of_tenant
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.tenants import LimitsRequest
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused, answer
+from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 from pipeline_jobs.web.ui.listing import checked_name
@@ -39,15 +40,14 @@ def tenant(tenant_id: str) -> Response:
 
 @blueprint.post("/tenants/<tenant_id>/limits")
 def set_limits(tenant_id: str) -> Response:
-    here, values = web(), request.form.to_dict()
+    values = request.form.to_dict()
     _checked(tenant_id)
     try:
         body = check(LimitsRequest, read_limits(values))
-        here.parts.tenants.set_limits(tenant_id, TenantLimits(**body.model_dump()))
+        web().cell.client.set_limits(tenant_id, TenantLimits(**body.model_dump()), actor=caller().actor)
     except (Refused, InvalidInput) as error:
         told = answer(error)
         return _page(tenant_id, values, {one["field"]: one["message"] for one in told.get_json()["errors"]}, told.status_code)
-    here.parts.audit.record(caller().actor, "limits.changed", tenant_id, body.model_dump(exclude_none=True))
     return see_other("ui.tenant", tenant_id=tenant_id, saved=1)
 
 
@@ -60,17 +60,17 @@ def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
-    parts = web().parts
+    cell = web().cell
     _checked(tenant_id)
-    own = parts.tenants.limits(tenant_id).to_dict()
-    days = parts.tenants.usage(tenant_id, DAYS) if tenant_id != ALL else []
+    own = cell.client.limits(tenant_id).to_dict()
+    days = of_tenant(cell.store, tenant_id, DAYS) if tenant_id != ALL else []
     return page(
         "tenant",
         status,
         tenant_id=tenant_id,
         limits=LIMITS,
         own=own,
-        defaults=parts.tenants.limits(ALL).to_dict() if caller().sees_all else {},
+        defaults=cell.client.limits(ALL).to_dict() if caller().sees_all else {},
         values=values if values is not None else {name: "" if value is None else f"{value:.15g}" for name, value in own.items()},
         errors=errors or {},
         days=days,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.web.test_bad_requests import BODIES, QUERIES, RAW, TYPES
+from tests.integration.web.test_bad_requests import BODIES, QUERIES, RAW, TYPES
 
 JSON = "application/json"
 TUS = "application/offset+octet-stream"

@@ -13,14 +13,13 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
-from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
 from tests.declared import PAGE, UNDOCUMENTED, Declared
@@ -39,9 +38,8 @@ class World:
         self.client = app.test_client()
         self.declared = Declared(app)
         self.key = ""
-        jobs = create_celery(settings).jobs
-        self.jobs, self.store = jobs.client, jobs.client.store
-        uploads: Uploads = jobs.uploads
+        cell = create_celery(settings).cell
+        self.jobs, self.store, uploads = cell.client, cell.store, cell.uploads
         whole = [uploads.create("default", "main", 1) for _ in range(2)]
         for upload in whole:
             uploads.write(upload, 0, io.BytesIO(b"x").read)
@@ -55,7 +53,7 @@ class World:
         self._make(other + "/run", None, "used before")
         scheduler = Scheduler(self.jobs)
         scheduler.delete(self._make("/pipeline/schedules", json.loads(HOURLY), "its schedule is gone").rpartition("/")[2])
-        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule_id
+        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule.schedule_id
         gone = self._make(f"/pipeline/schedules/{schedule_id}/run", None, "its job is gone").rpartition("/")[2]
         self.jobs.cancel(gone)
         self.jobs.delete(gone)
@@ -63,7 +61,7 @@ class World:
             "{job}": self.jobs.submit(NewJob(pipeline="sleep")).job_id,
             "{ended}": ended[0],
             "{running}": running[0],
-            "{hook}": jobs.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
+            "{hook}": cell.webhooks.endpoints.create("acme", "https://hooks.example/x")[0].endpoint_id,
             "{schedule}": schedule_id,
             "{used}": whole[0].upload_id,
             "{upload}": uploads.create("default", "main", 10).upload_id,

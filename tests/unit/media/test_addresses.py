@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_jobs.media.source_policy import policy
+from pipeline_jobs.urls import source_policy
 
 ALWAYS_CLOSED = [
     "169.254.169.254", "168.63.129.16", "224.0.0.1", "255.255.255.255", "0.0.0.0", "fe80::1", "ff02::1", "64:ff9b::7f00:1",
@@ -16,15 +16,15 @@ PUBLIC = ["93.184.216.34", "8.8.8.8", "2606:4700::1111"]
 @pytest.mark.parametrize("address", ALWAYS_CLOSED)
 @pytest.mark.parametrize("allow_private", [False, True])
 def test_these_are_closed_whatever_is_allowed(address: str, allow_private: bool) -> None:
-    assert not policy(allow_private).permits_address(address)
+    assert not source_policy(allow_private).permits_address(address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_open_only_by_the_setting(address: str) -> None:
-    assert not policy(False).permits_address(address)
-    assert policy(True).permits_address(address)
+    assert not source_policy(False).permits_address(address)
+    assert source_policy(True).permits_address(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_open(address: str) -> None:
-    assert policy(False).permits_address(address)
+    assert source_policy(False).permits_address(address)

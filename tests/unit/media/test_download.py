@@ -251,7 +251,7 @@ def test_a_name_that_points_inside_is_refused_before_it_is_connected(
     site: FakeSite, make_context: MakeContext, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = int(site.url("").rsplit(":", 1)[1])
-    monkeypatch.setattr(download, "policy", lambda allow: Policy(allowed_ports=frozenset({port})))
+    monkeypatch.setattr(download, "source_policy", lambda allow: Policy(allowed_ports=frozenset({port})))
     with pytest.raises(SourceForbidden):
         download.download(make_context(PIPELINE_ALLOW_PRIVATE_URLS="0"), f"http://localhost:{port}/a.mp4", target)
     assert site.requests == []
@@ -260,7 +260,7 @@ def test_a_name_that_points_inside_is_refused_before_it_is_connected(
 def test_a_redirect_inside_is_refused(site: FakeSite, make_context: MakeContext, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """127.0.0.1 plays the public server, 127.0.0.2 the one inside."""
     outside = Policy(allowed_networks=("127.0.0.1/32",), allowed_ports=frozenset(range(1, 65536)))  # type: ignore[arg-type]
-    monkeypatch.setattr(download, "policy", lambda allow: outside)
+    monkeypatch.setattr(download, "source_policy", lambda allow: outside)
     inside = FakeSite("127.0.0.2")
     try:
         secret = inside.file("/secret.mp4", BODY)

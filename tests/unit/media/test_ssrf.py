@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.exceptions import InvalidInput, StageError
-from pipeline_jobs.jobs.client import check_url
 from pipeline_jobs.media import download, fetch
-from pipeline_jobs.media.source_policy import policy
+from pipeline_jobs.urls import check_source, source_policy
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeSite, reply
@@ -91,13 +90,13 @@ def test_a_url_is_refused_as_it_comes_in_or_when_it_is_fetched(
 ) -> None:
     url = urls(port_of(canary))[number]
     try:
-        check_url(url)
+        check_source(url)
     except InvalidInput:
         return
     name_server(monkeypatch)
-    strict = policy(False)
+    strict = source_policy(False)
     # The canary's port is open here: only the table of addresses stands between.
-    monkeypatch.setattr(download, "policy", lambda allow: replace(strict, allowed_ports=strict.allowed_ports | {port_of(canary)}))
+    monkeypatch.setattr(download, "source_policy", lambda allow: replace(strict, allowed_ports=strict.allowed_ports | {port_of(canary)}))
     assert code_of(make_context(url, PIPELINE_ALLOW_PRIVATE_URLS="0")) in CLOSED
     assert (connects, canary.requests) == ([], [])
 
@@ -126,9 +125,9 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_connected_to(
 def test_a_redirect_inside_is_refused(number: int, canary: FakeSite, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """127.9.9.9 plays the public server."""
     public = FakeSite("127.9.9.9")
-    strict = policy(False)
+    strict = source_policy(False)
     mine = replace(strict, allowed_networks=("127.9.9.9/32",), allowed_ports=frozenset(range(1, 65536)))  # type: ignore[arg-type]
-    monkeypatch.setattr(download, "policy", lambda allow: mine)
+    monkeypatch.setattr(download, "source_policy", lambda allow: mine)
     try:
         to = redirects(port_of(canary))[number]
         url = public.answer("/a.mp4", lambda handler: reply(handler, b"", status=302, Location=to))

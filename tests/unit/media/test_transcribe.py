@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import BadParameters, JobCancelled
-from pipeline_jobs.media import speech, transcribe, voice
+from pipeline_jobs.media import analyse, speech, transcribe, voice
 from pipeline_jobs.media.speech import Phrase, Samples
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import SAMPLES, FakeReporter, word_share
@@ -82,9 +82,9 @@ def silence(seconds: float) -> Samples:
     return np.zeros(int(seconds * RATE), dtype=np.float32)
 
 
-def espeak(path: Path, text: str, language: str = "en-us") -> Samples:
+def espeak(path: Path, text: str, language: str = "en-us", speed: int = 150) -> Samples:
     """The text by a synthetic voice, at the rate of the model (each second sample of 22 kHz would squeak: resampled by lines)."""
-    subprocess.run(["espeak-ng", "-v", language, "-s", "150", "-w", str(path), text], check=True)
+    subprocess.run(["espeak-ng", "-v", language, "-s", str(speed), "-w", str(path), text], check=True)
     with wave.open(str(path)) as wav:
         sound = np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(np.float32) / 32768
         moments = np.arange(0, len(sound) / wav.getframerate(), 1 / RATE)
@@ -216,3 +216,50 @@ def test_a_language_that_the_model_does_not_know_is_refused(make_context: MakeCo
     context = with_sound(make_context, silence(1), params={"language": "de"})
     with pytest.raises(BadParameters, match=r"params\.language.*en"):
         transcribe.run(context)
+
+
+#: What is said in four languages; the model knows English.
+SAID = {
+    "en-us": (
+        "The river rises in the hills and runs for eighty miles before it meets the sea. In the last century a ferry carried people from "
+        "one bank to the other. Then the bridge was built, and the ferry stopped. The old pier is still there. Children jump from it in "
+        "summer, and in winter the waves break over it. Every few years somebody wants to pull it down, and every time the people of the "
+        "town say no."
+    ),
+    "es": (
+        "El río nace en las montañas y corre durante ochenta kilómetros antes de llegar al mar. En el siglo pasado un barco llevaba a la "
+        "gente de una orilla a la otra. Después se construyó el puente y el barco dejó de funcionar. El viejo muelle sigue allí. Los "
+        "niños saltan desde él en verano y en invierno las olas lo cubren. Un buen pan necesita harina, agua, sal y tiempo. Mezcla todo "
+        "en un recipiente grande y deja reposar la masa una hora. Dóblala varias veces y espera hasta que doble su tamaño. Calienta el "
+        "horno con una olla pesada dentro. Cuando la olla esté caliente, pon la masa y la tapa. El consejo se reunió el martes por la "
+        "tarde para hablar de la nueva biblioteca. El arquitecto mostró un modelo de madera y papel. Algunos miembros preguntaron por el "
+        "precio, otros por los árboles que habría que cortar. Una maestra dijo que la escuela esperaba desde hacía diez años."
+    ),
+    "fr": (
+        "La rivière naît dans les collines et coule pendant quatre-vingts kilomètres avant de rejoindre la mer. Au siècle dernier un bac "
+        "portait les gens d'une rive à l'autre. Puis le pont fut construit et le bac s'arrêta. Le vieux quai est toujours là. Les enfants"
+        " y sautent en été. Un bon pain demande de la farine, de l'eau, du sel et du temps. Mélangez le tout dans un grand bol et laissez"
+        " reposer la pâte une heure. Pliez-la plusieurs fois et attendez qu'elle double de volume. Chauffez le four avec une lourde "
+        "marmite à l'intérieur."
+    ),
+    "it": (
+        "Il fiume nasce sulle colline e scorre per ottanta chilometri prima di arrivare al mare. Nel secolo scorso un traghetto portava "
+        "la gente da una riva all'altra. Poi fu costruito il ponte e il traghetto si fermò. Il vecchio molo è ancora lì. I bambini "
+        "saltano da lì in estate. Un buon pane ha bisogno di farina, acqua, sale e tempo. Mescola tutto in una grande ciotola e lascia "
+        "riposare la pasta per un'ora. Piegala alcune volte e aspetta che raddoppi. Scalda il forno con una pentola pesante dentro."
+    ),
+}
+
+
+def test_speech_in_other_languages_is_mostly_told_and_english_is_never_doubted(make_context: MakeContext, tmp_path: Path) -> None:
+    """A sign and no proof (see `analyse.is_uncertain`): with another release of the voices one of the three may pass unnoticed."""
+    found = {}
+    for language, text in SAID.items():
+        context = with_sound(make_context, espeak(tmp_path / "voice.wav", text, language, speed=175))
+        context.data.update(transcribe.run(context))
+        found[language] = analyse.run(context)
+    told = {language for language, said in found.items() if any(text.startswith("language_uncertain") for text in said["warnings"])}
+    assert "en-us" not in told
+    assert len(told) >= 2
+    for language, said in found.items():
+        assert (said["language"], bool(said["summary"])) == ((None, False) if language in told else ("en", True))

@@ -10,8 +10,9 @@ import pytest
 from ssrfguard import Policy
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.urls import webhook_policy
 from pipeline_jobs.webhooks.post import post
-from pipeline_jobs.webhooks.targets import check_target, policy
+from pipeline_jobs.webhooks.targets import check_target
 from tests.receiver import Receiver
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 
@@ -57,7 +58,7 @@ def connects(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def any_port(port: int) -> Policy:
     """The policy with the canary's port and http allowed: only the table of addresses stands between."""
-    strict = policy(False)
+    strict = webhook_policy(False)
     return replace(strict, allowed_ports=strict.allowed_ports | {port, 80}, allowed_schemes=frozenset({"http", "https"}))
 
 
@@ -67,7 +68,7 @@ def test_the_corpus_is_as_large_as_promised() -> None:
 
 
 def test_the_canary_sings_when_it_is_reached(canary: Receiver) -> None:
-    answer = post(canary.url(), b"{}", {"webhook-id": "x"}, policy=policy(True), timeout=5)
+    answer = post(canary.url(), b"{}", {"webhook-id": "x"}, policy=webhook_policy(True), timeout=5)
     assert (answer.status, len(canary.hits)) == (200, 1)
     canary.hits.clear()
 
@@ -84,7 +85,7 @@ def test_a_url_is_refused_as_it_comes_in_or_where_it_connects(index: int, canary
     except InvalidInput:
         pass
     else:
-        assert post(usual, b"{}", {}, policy=policy(False), timeout=5, resolver=hostile).error == "address_forbidden"
+        assert post(usual, b"{}", {}, policy=webhook_policy(False), timeout=5, resolver=hostile).error == "address_forbidden"
         assert (connects, [letter for letter in usual[8:] if letter.isalpha()] != []) == ([], True)
 
 
@@ -92,7 +93,7 @@ def test_a_url_is_refused_as_it_comes_in_or_where_it_connects(index: int, canary
 def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(name: str, connects: list[object]) -> None:
     url = f"https://{name}/hook"
     check_target(url, (), allow_private=False)
-    answer = post(url, b"{}", {}, policy=policy(False), timeout=5, resolver=hostile)
+    answer = post(url, b"{}", {}, policy=webhook_policy(False), timeout=5, resolver=hostile)
     assert (answer.status, answer.error, connects) == (None, "address_forbidden", [])
 
 
@@ -105,26 +106,26 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_what_is_connected_to(n
         asked.append(host)
         return answers(second if len(asked) > 1 else first, port)
 
-    assert post(f"https://{name}/hook", b"{}", {}, policy=policy(False), timeout=5, resolver=resolver).status is None
+    assert post(f"https://{name}/hook", b"{}", {}, policy=webhook_policy(False), timeout=5, resolver=resolver).status is None
     assert asked == [name]
     assert {address[0] for address in connects} == set(first)  # type: ignore[index]
     # The next try looks again, and is refused.
     connects.clear()
-    assert post(f"https://{name}/hook", b"{}", {}, policy=policy(False), timeout=5, resolver=resolver).error == "address_forbidden"
+    assert post(f"https://{name}/hook", b"{}", {}, policy=webhook_policy(False), timeout=5, resolver=resolver).error == "address_forbidden"
     assert connects == []
 
 
 def test_no_redirect_is_followed_wherever_it_leads(canary: Receiver) -> None:
     for location in redirects(canary.port):
         with Receiver(lambda hit, to=location: (307, {"Location": to})) as harmless:  # type: ignore[misc]
-            answer = post(harmless.url(), b"{}", {}, policy=policy(True), timeout=5)
+            answer = post(harmless.url(), b"{}", {}, policy=webhook_policy(True), timeout=5)
             assert (answer.status, answer.error, len(harmless.hits)) == (307, "redirect", 1)
     assert canary.hits == []
 
 
 def test_metadata_services_stay_closed_even_where_private_addresses_are_allowed(connects: list[object]) -> None:
     for host in ("169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "168.63.129.16", "2852039166"):
-        assert post(f"http://{host}/", b"{}", {}, policy=policy(True), timeout=5, resolver=hostile).status is None
+        assert post(f"http://{host}/", b"{}", {}, policy=webhook_policy(True), timeout=5, resolver=hostile).status is None
         with pytest.raises(InvalidInput):
             check_target(f"http://{host}/", (), allow_private=True)
     assert connects == []
@@ -132,5 +133,5 @@ def test_metadata_services_stay_closed_even_where_private_addresses_are_allowed(
 
 def test_the_time_for_the_whole_holds_whatever_drips_in() -> None:
     with Receiver(lambda hit: "drip") as receiver:
-        answer = post(receiver.url(), b"{}", {}, policy=policy(True), timeout=0.5)
+        answer = post(receiver.url(), b"{}", {}, policy=webhook_policy(True), timeout=0.5)
         assert (answer.status, answer.error) == (None, "timeout")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.webhooks.targets import EVENTS, check_own, check_target, origin
+from pipeline_jobs.urls import origin
+from pipeline_jobs.webhooks.targets import EVENTS, check_own, check_target
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""Everything of one installation in this process. Both faces are given it; it knows neither Celery nor Flask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+
+from pipeline_jobs.access.api_keys import KeyStore
+from pipeline_jobs.events.hub import Hub
+from pipeline_jobs.events.tokens import StreamTokens
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.batches import Batch, Batches
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.executor import Executor
+from pipeline_jobs.jobs.handle import JobHandle
+from pipeline_jobs.jobs.moved import Say, quiet
+from pipeline_jobs.operation.canary import Canary
+from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue, sweep_workdirs
+from pipeline_jobs.pipelines import Registry, registry
+from pipeline_jobs.schedules.fire import Fire
+from pipeline_jobs.schedules.scheduler import Scheduler
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.store import Hint, HintTemplate, Store, connect
+from pipeline_jobs.webhooks.endpoints import Endpoints
+from pipeline_jobs.webhooks.ledger import Ledger
+from pipeline_jobs.webhooks.payload import SHAPES
+from pipeline_jobs.webhooks.sender import Sender
+from pipeline_jobs.webhooks.signing import Signer
+
+#: A duty of maintenance: does what is to be done now, and says how much that was.
+Duty = Callable[[], dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Endpoints, secrets and deliveries of a cell, and the loop that sends."""
+
+    signer: Signer
+    endpoints: Endpoints
+    ledger: Ledger
+    sender: Sender
+
+    @classmethod
+    def of(cls, store: Store, settings: Settings, secret: Callable[[], str]) -> Webhooks:
+        """:param secret: gives the key of the installation, from which secrets are derived."""
+        signer = Signer(secret)
+        endpoints, ledger = Endpoints(store, settings, signer), Ledger(store, settings)
+        shapes = {**SHAPES, "batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}
+        return cls(signer, endpoints, ledger, Sender(ledger, endpoints, signer, settings, shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What there is to work with. To make one connects nothing and starts no thread: a process may fork afterwards."""
+
+    settings: Settings
+    store: Store
+    client: Client
+    batches: Batches
+    schedules: Scheduler
+    uploads: Uploads
+    artifacts: ArtifactStore
+    keys: KeyStore
+    webhooks: Webhooks
+    events: Hub
+    stream_tokens: StreamTokens
+    executor: Executor
+    rescue: Rescue
+    #: By their names, as beat ticks them.
+    duties: dict[str, Duty]
+    #: The key of the installation, which signs links, tokens and sessions; asked for when first needed.
+    secret: Callable[[], str]
+    #: Is told of jobs that were moved where no worker tells of it.
+    say: Say
+    #: The handle of a job, by its id.
+    results: Callable[[str], JobHandle]
+    #: Why the broker cannot be reached, or None.
+    broker: Callable[[], str | None] = lambda: None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        template: HintTemplate | None = None,
+        publish: Callable[[Sequence[Hint]], None] | None = None,
+        say: Say = quiet,
+        pipelines: Registry = registry,
+    ) -> Cell:
+        """The cell that these settings name.
+
+        :param template: how the scripts push a hint, where the broker is the store's own server; elsewhere `publish` gets the hints.
+            With neither, jobs are dispatched to no queue.
+        :param pipelines: those that can be run.
+        """
+        store = Store(connect(settings.redis_url), settings, template=template, publish=publish)
+
+        @cache
+        def secret() -> str:
+            return settings.secret_key or store.secret()
+
+        client = Client(store, pipelines, settings)
+        artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
+        uploads, scheduler, rescue = Uploads(store, settings, artifacts), Scheduler(client), Rescue(store, settings, say)
+        webhooks, purge = Webhooks.of(store, settings, secret), Purge(store, artifacts)
+
+        def tidy() -> dict[str, int]:
+            # First the uploads past their time: the purge deletes their files with the other trash.
+            swept, rows = uploads.sweep(), webhooks.ledger.purge()
+            return {**purge.run_once(), "uploads": swept, "deliveries": rows, "workdirs": sweep_workdirs(store, settings)}
+
+        return cls(
+            settings=settings,
+            store=store,
+            client=client,
+            batches=Batches(client, say),
+            schedules=scheduler,
+            uploads=uploads,
+            artifacts=artifacts,
+            keys=KeyStore(store),
+            webhooks=webhooks,
+            events=Hub(store),
+            stream_tokens=StreamTokens(secret),
+            executor=Executor(store, pipelines, settings, artifacts),
+            rescue=rescue,
+            duties={
+                "purge": tidy,
+                "rescue": rescue.run_once,
+                "reconcile": Reconcile(store).run_once,
+                "canary": Canary(client, settings.canary_seconds).run_once,
+                "fire": Fire(scheduler).run_once,
+                "webhooks": webhooks.sender.run_once,
+            },
+            secret=secret,
+            say=say,
+            results=partial(JobHandle, client, say),
+        )
+
+    @property
+    def pipelines(self) -> Registry:
+        """Those that can be run."""
+        return self.client.registry
+
+    def run_in_process(self, new: NewJob) -> StepResult:
+        """Run a pipeline in this process, with no record and no cancel (the queue is off).
+
+        :raises InvalidInput: names the field.
+        :raises StageError: as a job would have failed.
+        """
+        return self.executor.run_in_process(self.client.prepare(new))
+
+    def declare_pipelines(self) -> None:
+        """Make known how many jobs of each pipeline may run at once. :raises StoreUnavailable:"""
+        pipeline_limits.declare(self.store, self.pipelines.all())
+
+    def close(self) -> None:
+        """Give the connections back; used again it connects anew."""
+        self.store.client.close()

@@ -1,0 +1,25 @@
+"""`celery -A celery_app jobs ...`: keys, jobs, schedules and the audit log for those who have the installation's environment.
+
+Who may run it has the store's address, so it asks for no key; what it changes is in the audit log under the user's name.
+"""
+
+from __future__ import annotations
+
+import click
+
+from pipeline_jobs import logs
+from pipeline_jobs.cli.access_commands import key, show_audit
+from pipeline_jobs.cli.batch_commands import batch
+from pipeline_jobs.cli.job_commands import cancel_jobs, list_jobs, pipeline, retry_job, show, submit_job
+from pipeline_jobs.cli.schedule_commands import schedules
+from pipeline_jobs.cli.webhook_commands import deliveries, redeliver
+
+
+@click.group()
+def jobs() -> None:
+    """Jobs, schedules, API keys and the audit log of this installation."""
+    logs.to_stderr()
+
+
+for command in (show, list_jobs, submit_job, cancel_jobs, retry_job, batch, show_audit, schedules, deliveries, redeliver, pipeline, key):
+    jobs.add_command(command)

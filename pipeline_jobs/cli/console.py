@@ -1,0 +1,66 @@
+"""What the commands share: the app that `-A` names, its errors, tables and JSON, and the row in the audit log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from pipeline_jobs.access import audit
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.exceptions import PipelineJobsError
+
+_NONE = "-"
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Say an error of ours in one line, without a traceback."""
+    try:
+        yield
+    except PipelineJobsError as error:
+        raise click.ClickException(error.message) from None
+
+
+def cell_of(context: click.Context) -> Cell:
+    """The cell of the app that `-A` names."""
+    cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+    if cell is None:
+        raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
+    return cell
+
+
+def user() -> str:
+    """Who this is, for the audit log."""
+    return audit.process_actor("cli")
+
+
+def note(context: click.Context, action: str, target: str, **detail: Any) -> None:
+    """Write a row of the audit log: the user did this."""
+    audit.record(cell_of(context).store, user(), action, target, detail)
+
+
+def json_option(text: str = "Print the answer of the API as JSON.") -> Callable[[Any], Any]:
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def limit_option(most: int = 1000) -> Callable[[Any], Any]:
+    return click.option("--limit", type=click.IntRange(1, most), default=25, show_default=True)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: Callable[[Any], Sequence[object]]) -> None:
+    """A table with a row for each, or all of them as JSON."""
+    if as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    cells = [list(titles), *([_NONE if cell in (None, "") else str(cell) for cell in row(one)] for one in found)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

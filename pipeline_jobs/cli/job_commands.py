@@ -1,0 +1,178 @@
+"""`jobs show`, `list`, `cancel` and `retry`; `jobs pipeline`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_json, print_list, user
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs.bulk import Cancelled
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
+
+
+@click.command()
+@click.argument("job_id")
+@click.pass_context
+def show(context: click.Context, job_id: str) -> None:
+    """Show a job as JSON."""
+    with errors():
+        job = cell_of(context).client.describe(job_id)
+    print_json(job.to_dict())
+
+
+def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The filters of a list, as options; the command gets a `JobQuery`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def filtered(*, tenant: str | None, workspace: str | None, status: Sequence[str], batch: str | None, **values: Any) -> Any:
+            query = JobQuery(
+                tenant_id=tenant,
+                workspace_id=workspace,
+                statuses=tuple(map(JobStatus, status)),
+                pipeline=values.pop("pipeline"),
+                tag=values.pop("tag"),
+                batch_id=batch,
+            )
+            return command(query=query, **values)
+
+        options = (
+            click.option("--tenant", metavar="TENANT", help="Jobs of this tenant."),
+            click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
+            click.option(
+                "--status",
+                multiple=True,
+                type=click.Choice([one.value for one in statuses]),
+                help="Jobs with this status; can be given more than once.",
+            ),
+            click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
+            click.option("--tag", metavar="TAG", help="Jobs with this tag."),
+            click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch."),
+        )
+        for option in reversed(options):
+            filtered = option(filtered)
+        return filtered
+
+    return decorate
+
+
+_TITLES = ("JOB", "STATUS", "REASON/STAGE", "DONE", "TENANT", "WORKSPACE", "PIPELINE")
+
+
+def _row(job: Job) -> tuple[str | None, ...]:
+    return (
+        job.job_id, job.status.value, job.reason or job.stage, f"{job.progress:.0f}%", job.tenant_id, job.workspace_id, job.pipeline,
+    )  # fmt: skip
+
+
+@click.command("list")
+@_filters(JobStatus)
+@limit_option()
+@json_option("Print whole records as JSON.")
+@click.pass_context
+def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool) -> None:
+    """List jobs, newest first."""
+    found: list[Job] = []
+    with errors():
+        while True:
+            page = cell_of(context).client.list(replace(query, limit=limit - len(found)))
+            found += page.items
+            # Where filters are mixed a page may be short and still not the last.
+            if page.next_cursor is None or len(found) == limit:
+                break
+            query = replace(query, cursor=page.next_cursor)
+    print_list(found, as_json, _TITLES, _row)
+
+
+@click.command("cancel")
+@click.argument("job_id", required=False)
+@_filters((JobStatus.QUEUED, JobStatus.RUNNING))
+@click.option("--dry-run", is_flag=True, help="Only count the jobs.")
+@click.pass_context
+def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
+    """Cancel a job, or all queued and running jobs that match the filters."""
+    if (job_id is None) is (query == JobQuery()):
+        raise click.UsageError("give either a JOB_ID or filters")
+    with errors():
+        if job_id is not None:
+            _cancel_one(context, job_id, dry_run)
+        else:
+            _cancel_matching(context, query, dry_run)
+
+
+def _cancel_one(context: click.Context, job_id: str, dry_run: bool) -> None:
+    job = cell_of(context).client.get(job_id)
+    if not (dry_run or job.ended):
+        job = cell_of(context).results(job_id).revoke()
+        note(context, "job.cancelled", job_id, tenant_id=job.tenant_id)
+    click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
+
+
+def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> None:
+    total = Cancelled(0, 0, 0, None)
+    while True:
+        done = cell_of(context).batches.cancel_matching(query, dry_run=dry_run, actor=user())
+        total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
+        if done.next_cursor is None:
+            break
+        query = replace(query, cursor=done.next_cursor)
+    would = "would be " if dry_run else ""
+    click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
+
+
+@click.command("submit")
+@click.argument("fields", metavar="JSON")
+@click.pass_context
+def submit_job(context: click.Context, fields: str) -> None:
+    """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
+    `run_at` is in Unix milliseconds."""
+    try:
+        values = json.loads(fields)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise click.UsageError("the fields of a job are a JSON object")
+    with errors():
+        click.echo(cell_of(context).client.submit(NewJob.of(values)).job_id)
+
+
+@click.command("retry")
+@click.argument("job_id")
+@click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
+@click.pass_context
+def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
+    """Retry a job that has ended; prints the id of the new job."""
+    with errors():
+        made = cell_of(context).client.retry(job_id, from_stage=from_stage).job
+        # First the id: without it, whoever cannot write the row would retry once more.
+        click.echo(made.job_id)
+        note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
+
+
+@click.command()
+@click.argument("name", metavar="PIPELINE")
+@click.option(
+    "--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Maximum number of its running jobs, over all workers."
+)
+@click.option("--declared", is_flag=True, help="Restore the number that the pipeline declares.")
+@click.pass_context
+def pipeline(context: click.Context, name: str, max_concurrent: int | None, declared: bool) -> None:
+    """Show or set how many jobs of a pipeline run at once. A change applies to queued jobs immediately."""
+    if declared and max_concurrent is not None:
+        raise click.UsageError("give either --max-concurrent or --declared")
+    client = cell_of(context).client
+    with errors():
+        client.registry.get(name)
+        if declared or max_concurrent is not None:
+            now = pipeline_limits.set_cap(client.store, name, max_concurrent, actor=user())
+        else:
+            now = pipeline_limits.of(client.store, name)
+    print_json(now.to_dict())

@@ -1,0 +1,219 @@
+"""One upload: its record, and who writes its bytes.
+
+The record in the store is the truth: its offset says how many bytes count. The bytes are in the artifact store, as parts that are
+written once: `{tenant}/{workspace}/upload-{id}/{offset}-{size}-{token}`. A part is stored first and counted after (one script), so a
+writer that dies between the two leaves a file that nobody points to, and a client that asks for the offset sends those bytes again.
+Who writes is decided by a token in the record: a second writer is refused, one that lost its lock counts for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from pipeline_jobs.exceptions import (
+    ChecksumMismatch,
+    DiskFull,
+    InvalidInput,
+    PublishError,
+    StoreUnavailable,
+    UnknownUpload,
+    UploadConflict,
+    UploadLocked,
+    UploadTooLarge,
+)
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.records import Layout, Moment
+from pipeline_jobs.store.store import Store
+
+#: What a job's `url` begins with to name an upload.
+SCHEME = "upload://"
+UPLOAD_ID = re.compile(r"[0-9a-f]{24}")
+#: Bytes of a part, and of one look at what comes: a part is kept in memory until it is stored.
+PART_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
+#: Parts of an upload: a sender of tiny pieces must not fill the store.
+MAX_PARTS = 10_000
+#: How long a writer that says nothing keeps its lock, and how often one says that it lives, in seconds.
+LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
+logger = structlog.get_logger(__name__)
+
+
+class Interrupted(Exception):
+    """The sender stopped before its end: what came until then is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a sender says that its bytes hash to."""
+
+    #: A name of `ALGORITHMS`.
+    algorithm: str
+    digest: bytes
+
+
+#: tus asks for SHA-1 at least.
+ALGORITHMS = ("sha1", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The record of an upload. Times are Unix milliseconds by the server's clock."""
+
+    upload_id: str
+    tenant_id: str
+    workspace_id: str
+    #: Bytes: promised, and here.
+    length: int
+    offset: int
+    created_at: Moment
+    #: When it may be removed, if no job needs it then.
+    expires_at: Moment
+    completed_at: Moment | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """What a job is given."""
+        return SCHEME + self.upload_id
+
+    @property
+    def folder(self) -> str:
+        return folder_of(self.tenant_id, self.workspace_id, self.upload_id)
+
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str]) -> Upload:
+        """From what `HGETALL` gave."""
+        return cls(**_LAYOUT.read(flat))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**_LAYOUT.show(self), "url": self.url, "complete": self.completed_at is not None}
+
+
+_LAYOUT = Layout(Upload)
+
+
+def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:
+    """Where its parts are in the artifact store."""
+    return f"{tenant_id}/{workspace_id}/upload-{upload_id}"
+
+
+class UploadWriter:
+    """One request that writes an upload, under its lock."""
+
+    def __init__(self, store: Store, artifacts: ArtifactStore, upload: Upload, offset: int, ttl_ms: int) -> None:
+        self._store, self._artifacts, self._upload, self._ttl_ms = store, artifacts, upload, ttl_ms
+        self._token = secrets.token_hex(8)
+        #: Up to where it counts, and up to where it is stored.
+        self._counted = self._stored = offset
+        #: Parts that are stored and do not count yet.
+        self._waiting: list[str] = []
+        self._interrupted: Interrupted | None = None
+        self._renewed = time.monotonic()
+
+    def write(self, read: Callable[[int], bytes], checksum: Checksum | None) -> None:
+        self._lock()
+        try:
+            if self._count_parts() >= MAX_PARTS:
+                raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
+            digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+            for data in self._pieces(read):
+                if digest is not None:
+                    digest.update(data)
+                self._keep(data)
+                if digest is None:
+                    self._advance()
+            if self._interrupted is not None:
+                raise self._interrupted
+            if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
+                raise ChecksumMismatch
+            self._advance(release=True)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _pieces(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
+        """What comes, in parts, until it ends or breaks off. Nothing of a part that goes beyond the upload's length."""
+        buffer = bytearray()
+        while True:
+            left = self._upload.length - self._stored - len(buffer)
+            try:
+                piece = read(min(PIECE_BYTES, left) if left else 1)
+            except Interrupted as error:
+                self._interrupted = error
+                piece = b""
+            if piece and not left:
+                raise UploadTooLarge(f"the body exceeds the upload's length of {self._upload.length} bytes")
+            buffer += piece
+            if not piece or len(buffer) >= PART_BYTES:
+                yield bytes(buffer)
+                if not piece:
+                    return
+                buffer.clear()
+            elif time.monotonic() - self._renewed >= RENEW_SECONDS:
+                self._say([], self._counted, LOCK_SECONDS)
+
+    def _keep(self, data: bytes) -> None:
+        if not data:
+            return
+        name = f"{self._stored:015d}-{len(data)}-{self._token}"
+        try:
+            self._artifacts.write(data, f"{self._upload.folder}/{name}")
+        except DiskFull:
+            raise
+        except PublishError as error:
+            raise StoreUnavailable("the artifact store cannot store the upload now") from error
+        self._stored += len(data)
+        self._waiting.append(name)
+
+    def _lock(self) -> None:
+        lock_ms = int(LOCK_SECONDS * 1000)
+        reply = self._store.run("upload_lock", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms)
+        if reply.became == "unknown":
+            raise UnknownUpload
+        if reply.became == "locked":
+            raise UploadLocked
+        if reply.became == "offset":
+            raise UploadConflict(int(reply.offset))
+
+    def _advance(self, *, release: bool = False) -> None:
+        self._say(self._waiting, self._stored, 0 if release else LOCK_SECONDS)
+        self._counted, self._waiting = self._stored, []
+
+    def _say(self, parts: list[str], offset: int, lock: float) -> None:
+        reply = self._store.run(
+            "upload_advance", id=self._upload.upload_id, token=self._token, before=self._counted, now=offset, lock_ms=int(lock * 1000),
+            ttl_ms=self._ttl_ms, parts=parts,
+        )  # fmt: skip
+        self._renewed = time.monotonic()
+        if reply.became == "unknown":
+            raise UnknownUpload
+        if reply.became == "lost":
+            raise UploadLocked
+
+    def _count_parts(self) -> int:
+        return self._store.length("upload_parts", self._upload.upload_id)
+
+    def _give_up(self) -> None:
+        """Give the lock back and remove what does not count. If that fails too, the lock ends by itself, the files go with the upload."""
+        try:
+            for name in self._waiting:
+                self._artifacts.delete_prefix(f"{self._upload.folder}/{name}")
+            self._say([], self._counted, 0)
+        except UnknownUpload:
+            # Removed meanwhile: what was written after that has no record that would ever remove it.
+            self._artifacts.delete_prefix(self._upload.folder)
+        except (UploadLocked, StoreUnavailable, PublishError) as error:
+            logger.warning("upload not tidied up", upload_id=self._upload.upload_id, error=str(error))
+
+
+def is_upload_url(url: str) -> bool:
+    """It names an upload, as far as its form goes."""
+    return url.startswith(SCHEME) and UPLOAD_ID.fullmatch(url.removeprefix(SCHEME)) is not None

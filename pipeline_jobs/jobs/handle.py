@@ -1,0 +1,45 @@
+"""A job by its id: the four operations that the API has on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.moved import Moved, Say
+from pipeline_jobs.states import JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """Asks the store nothing until it is used. Every method raises `StoreUnavailable` when the store cannot be asked."""
+
+    client: Client
+    say: Say
+    job_id: str
+
+    def record(self) -> Job:
+        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
+        return self.client.describe(self.job_id)
+
+    def revoke(self) -> Job:
+        """Cancel. The record after it: `cancelled`, or `running` with `cancel_requested`, or unchanged if it had ended.
+
+        :raises UnknownJob:
+        """
+        job = self.client.cancel(self.job_id)
+        if job.status is JobStatus.CANCELLED:
+            self.say(Moved(job.job_id, "cancelled", job=job))
+        return job
+
+    def forget(self) -> None:
+        """Delete an ended job with its artifacts.
+
+        :raises UnknownJob:
+        :raises JobNotEnded: cancel it first.
+        """
+        self.client.delete(self.job_id)
+
+    def until_ended(self, timeout: float) -> Job:
+        """The record when the job has ended, or as it is after `timeout` seconds. :raises UnknownJob:"""
+        return self.client.wait(self.job_id, timeout)

@@ -1,0 +1,60 @@
+#!lua
+-- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON;
+-- common: fields that all jobs have (JSON: [field, value, ...]);
+-- jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]). The rest is as for submit.
+--@args id nonce most_of_tenant:int most_of_all:int ttl_ms:int idempotency? fingerprint? depends_within? metadata? errors? common jobs
+--@args sender? sender_rate:real
+--@events
+--@admits
+--@names
+--@storage
+--@reply 'ok' created_at order rates hints
+--@reply 'taken'
+--@refuses
+-- order: of its first job, the others' follow. 'taken': there is such a batch, or such a job: draw again. Sent again: the same 'ok', one batch.
+local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
+if known[2] then
+  if known[1] ~= nonce then return {'taken'} end
+  return {'ok', known[2], known[3], {}, admit()}
+end
+local flat, items = cjson.decode(common), cjson.decode(jobs)
+local shared = {}
+for i = 1, #flat, 2 do shared[flat[i]] = flat[i + 1] end
+-- What a job does not have itself it has from all.
+local from_all = {__index = shared}
+local tenant, workspace = shared.tenant_id, shared.workspace_id
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
+if refused then return refused end
+
+local asked, keys, n = {}, {}, #flat
+for i = 1, #items do
+  local item = items[i]
+  -- With room for what accept fills in: tables grow by steps, each of which costs as much as the rest.
+  local job, fields = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), flat
+  if #item > 3 then
+    fields = {unpack(flat)}
+    for j = 4, #item, 2 do
+      local field, value = item[j], item[j + 1]
+      job[field] = value
+      fields[n + j - 3], fields[n + j - 2] = field, value
+    end
+  end
+  local key = K.job(item[1])
+  keys[i] = key
+  asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
+end
+if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
+refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, most_of_tenant, most_of_all, sender, sender_rate)
+if refused then return refused end
+local rates = take_tokens(#asked)
+if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
+accept(asked, ttl_ms)
+local order, now = asked[1].job.order, int(NOW)
+redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', now, 'order', order,
+  'total', #asked)
+if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
+if errors ~= '' then redis.call('HSET', K.batch(id), 'errors', errors) end
+-- The jobs are there, the counts are not yet: no script comes between.
+redis.call('HINCRBY', K.batch(id), 'queued', #asked)
+for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end
+return {'ok', now, order, rates, ENTERED and admit() or {}}

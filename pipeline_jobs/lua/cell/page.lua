@@ -1,0 +1,28 @@
+#!lua flags=no-writes
+-- A page of records, newest first, in one call. highest: an order ('(' in front: exclusive, or '+inf'). budget: most records to look at.
+-- record: what their keys begin with. workspace: only those of this one, the others are passed over.
+--@keys index (a sorted set of order->id)
+--@args highest limit:int budget:int record workspace?
+--@reply next records*
+-- next: where the following page begins, or ''. A record is field, value, ...
+local following = newest_first({KEYS[2]}, highest, '-inf', workspace == '' and limit + 1 or math.max(limit + 1, 100))
+local page, last = {''}, nil
+
+-- A record that is wanted, or nil.
+local function wanted(id)
+  local flat = redis.call('HGETALL', record .. id)
+  for i = 1, #flat, 2 do
+    if workspace == '' or (flat[i] == 'workspace_id' and flat[i + 1] == workspace) then return flat end
+  end
+end
+
+while true do
+  local id, order = following()
+  if not id then return page end
+  if #page > limit or budget == 0 then
+    page[1] = last
+    return page
+  end
+  budget, last = budget - 1, order
+  page[#page + 1] = wanted(id)
+end

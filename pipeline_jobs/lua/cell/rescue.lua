@@ -1,0 +1,72 @@
+#!lua flags=allow-oom
+-- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
+-- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
+--@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int
+--@events
+--@admits
+--@names
+--@reply done hints
+-- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
+local done = {}
+
+-- The server was restarted: while it was down nobody could renew. Every lease is longer by that time (at most, since the last rescue), and
+-- every hint is given its time once more; nothing expires now.
+local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
+redis.call('SET', K.server(), server .. ' ' .. int(NOW))
+if before ~= server then
+  if before then
+    local down = NOW - (tonumber(seen) or 0)
+    local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
+    for i = 1, #leases, 2 do
+      redis.call('ZADD', K.leases(), 'GT', int(math.min(leases[i + 1] + down, NOW + lease_ms)), leases[i])
+    end
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW + HINT_MS))) do
+      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
+    end
+    return {{}, {}}
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  local job = load(id)
+  if job and job.status == 'running' then
+    count('leases_expired')
+    -- Its last renewal, if the server was not restarted since.
+    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - lease_ms)
+    local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
+    done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, lost, detail)}
+  else
+    redis.call('ZREM', K.leases(), id)
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  local job = load(id)
+  if not job then redis.call('ZREM', K.hints(), id) end
+  if job then unhint(id, job) end
+  if job and job.status == 'queued' then
+    redis.call('HSET', K.job(id), 'reason', 'fair_share')
+    make_ready(id, job)
+    done[#done + 1] = {id, 'hint'}
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  redis.call('ZREM', K.deadlines(), id)
+  local job = load(id)
+  if job and (job.status == 'queued' or job.status == 'running') then
+    -- Which of the two it was: the job's own deadline, or the longest that a run may take.
+    local run = job.run_until and tonumber(job.run_until) < (tonumber(job.deadline_at) or math.huge)
+    job.deadline_passed = run and 'run' or '1'
+    redis.call('HSET', K.job(id), 'deadline_passed', job.deadline_passed)
+    -- A running one is stopped by its worker, as for a cancel.
+    done[#done + 1] = {id, job.status == 'queued' and stopped(id, job, ttl_ms) or 'stopping'}
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  redis.call('ZREM', K.waits(), id)
+  local job = load(id)
+  if job and job.status == 'queued' then
+    end_failed(id, job, ttl_ms, waited, cjson.encode({code = 'expired', message = waited, stage = cjson.null, retryable = true}))
+    done[#done + 1] = {id, 'failed'}
+  end
+end
+wake()
+return {done, settle_and_admit()}

@@ -1,0 +1,23 @@
+#!lua
+-- Change a tenant's limits; they act on its backlog in this very call.
+-- tenant: or '*', the default of all that have none of their own. changes: field, value or '' (none of its own), ...
+--@args tenant changes:pairs
+--@admits
+--@reply hints
+local limits = read_limits(redis.call('HGET', K.limits(), tenant) or '', {})
+for i = 1, #changes, 2 do limits[changes[i]] = tonumber(changes[i + 1]) end
+local kept = {}
+for name, value in pairs(limits) do kept[#kept + 1] = name .. '=' .. string.format('%.17g', value) end
+if kept[1] then
+  redis.call('HSET', K.limits(), tenant, table.concat(kept, ';'))
+else
+  redis.call('HDEL', K.limits(), tenant)
+end
+if tenant ~= '*' then
+  redis.call('ZREM', K.parked(), tenant)
+  enter_ring(tenant)
+else
+  -- A default may concern everybody who waits outside the ring.
+  for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do enter_ring(other) end
+end
+return {admit()}

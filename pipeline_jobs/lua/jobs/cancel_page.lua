@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- Ask for the end of the live jobs among the next so many (`budget`) of a list, newest first. dry: only count. The rest is as for list.
+--@keys indexes (sorted sets of order->id)
+--@args highest lowest budget:int dry:flag ttl_ms:int hidden? sizes? statuses? tag? fields:pairs
+--@events
+--@admits
+--@names
+--@reply next cancelled stopping hints heard_of
+-- next: an order, or '' (all were looked at). cancelled: how many wait and end (or would) in this call; stopping: how many run and are asked to end.
+-- heard_of: ids of those that ended in this call and were dispatched before: Celery has heard of them.
+local needs = conditions(statuses, tag, fields)
+local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
+local found, last, waiting, running, heard_of = {}, '', 0, 0, {}
+while true do
+  local id, order = following()
+  if not id then
+    last = ''
+    break
+  end
+  if budget == 0 then break end
+  budget, last = budget - 1, order
+  found[#found + 1] = id
+end
+-- Read first, then written: an end moves its job from one of the indexes that are read.
+for _, id in ipairs(found) do
+  local job = (not needs or meets(id, needs)) and load(id)
+  if job and job.tenant_id ~= hidden and (job.status == 'queued' or job.status == 'running') then
+    if job.status == 'queued' then waiting = waiting + 1 else running = running + 1 end
+    if not dry then
+      if job.status == 'queued' and tonumber(job.fence or '0') > 0 then heard_of[#heard_of + 1] = id end
+      ask_to_end(id, job, ttl_ms)
+    end
+  end
+end
+return {last, waiting, running, settle_and_admit(), heard_of}

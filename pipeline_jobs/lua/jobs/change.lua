@@ -1,0 +1,47 @@
+#!lua
+-- Change the priority or the earliest start (Unix ms; 0: now) of a job that waits.
+--@args id priority:digits? start:digits?
+--@events
+--@admits
+--@reply became hints
+-- became: 'ok' | 'unknown' | 'late' (it is dispatched, runs, or has ended: nothing is changed).
+local job = load(id)
+if not job then return {'unknown', {}} end
+if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
+local delayed = redis.call('ZSCORE', K.delayed(), id)
+local old_priority = tonumber(job.priority or '0')
+-- Its earliest start as it was and is now; 0: none. What changes nothing (it is sent again) is no event.
+local function tell(was, later)
+  local changes = {}
+  if priority ~= '' and tonumber(priority) ~= old_priority then changes[1] = '"priority":' .. priority end
+  if start ~= '' and later ~= was then changes[#changes + 1] = '"run_at":' .. (later > 0 and int(later) or 'null') end
+  if changes[1] then event(id, job, 'updated', '{' .. table.concat(changes, ',') .. '}') end
+end
+if job.reason == 'dependency' then
+  -- It stays where it is; what it waits for lets it go by these.
+  tell(tonumber(redis.call('HGET', K.job(id), 'run_at') or '0'), tonumber(start) or 0)
+  if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end
+  if start ~= '' then redis.call('HSET', K.job(id), 'run_at', int(tonumber(start))) end
+  return {'ok', admit()}
+end
+local was = tonumber(delayed or '0')
+if delayed then redis.call('ZREM', K.delayed(), id) else take_ready(id, job) end
+if priority ~= '' then
+  job.priority = priority
+  redis.call('HSET', K.job(id), 'priority', priority)
+end
+if start ~= '' then
+  delayed = tonumber(start)
+  job.reason = 'scheduled'
+end
+if delayed and tonumber(delayed) > NOW then
+  redis.call('HSET', K.job(id), 'reason', job.reason, 'run_at', int(tonumber(delayed)))
+  redis.call('ZADD', K.delayed(), int(tonumber(delayed)), id)
+  redis.call('ZREM', K.ready_since(), id)
+  tell(was, tonumber(delayed))
+else
+  redis.call('HSET', K.job(id), 'reason', 'fair_share')
+  make_ready(id, job)
+  tell(was, 0)
+end
+return {'ok', admit()}

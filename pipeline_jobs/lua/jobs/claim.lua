@@ -1,0 +1,67 @@
+#!lua
+-- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
+-- run_ms: longest that a run may take; pipelines that have another one, each with its own.
+--@args id fence:digits worker run lease_ms:int schema:int run_ms:int pipelines:pairs
+--@events
+--@admits
+--@names
+--@reply 'ok' record*
+--@reply 'no' why
+-- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema.
+-- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
+local job = load_whole(id)
+local function answer()
+  local flat = {'ok'}
+  for name, value in pairs(job) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  return flat
+end
+if not job.status then return {'no', 'unknown'} end
+if job.status == 'running' and job.fence == fence and job.run == run then return answer() end
+if job.status ~= 'queued' then return {'no', job.status} end
+if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
+if tonumber(job.schema or '1') > schema then
+  -- Its hint is used up. It gives its slot back at once and waits apart, not at the head of the queue: what this version can run goes first.
+  unhint(id, job)
+  redis.call('HSET', K.job(id), 'reason', 'retry')
+  redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
+  redis.call('ZREM', K.ready_since(), id)
+  return {'no', 'schema'}
+end
+
+if not job.started_at then
+  local waited = NOW - tonumber(job.created_at)
+  observe('wait', job, waited)
+  -- Steps of a quarter: a quantile read from them is off by an eighth at most.
+  local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
+  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
+  if redis.call('HINCRBY', day, 'wait:' .. step, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
+end
+-- The first start has a field of its own: workers of the release before write every start into started_at.
+job.first_started_at = job.first_started_at or job.started_at or int(NOW)
+if job.new_attempt then
+  job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
+end
+redis.call('ZREM', K.hints(), id)
+redis.call('ZREM', K.waits(), id)
+redis.call('ZREM', K.ready_since(), id)
+redis.call('ZADD', K.leases(), NOW + lease_ms, id)
+redis.call('HINCRBY', K.running(), worker, 1)
+if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
+-- Time of earlier runs counts, time in a queue does not. It is ended as a job whose deadline has passed is.
+local longest = run_ms
+for i = 1, #pipelines, 2 do
+  if pipelines[i] == job.pipeline then longest = tonumber(pipelines[i + 1]) end
+end
+longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge))
+local run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
+redis.call('ZADD', K.deadlines(), 'LT', run_until, id)
+move(id, job, 'running')
+job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
+redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
+  'progress', job.progress or '0', 'run_until', run_until)
+redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
+event(id, job, 'started')
+return answer()

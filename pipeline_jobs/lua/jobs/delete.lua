@@ -1,0 +1,9 @@
+#!lua flags=allow-oom
+-- Remove the record of an ended job with all its traces; its artifacts go to the trash.
+--@args id
+-- Returns 'deleted' | 'unknown' | 'live' (not ended: nothing is done).
+local job = load(id)
+if not job then return 'unknown' end
+if job.status == 'queued' or job.status == 'running' then return 'live' end
+remove(id, job)
+return 'deleted'

@@ -1,0 +1,32 @@
+#!lua flags=no-writes
+-- A page of a tenant's feed: the events that its jobs' logs have, and the ends of its batches. Those of a job or batch that is gone are gone.
+-- after: id of the entry after which to begin. most: entries to look at.
+--@args tenant workspace? after most:int
+--@reply newest looked_at entries*
+-- newest: id of the newest entry. An entry is {id, job, number, workspace, line}.
+local newest = redis.call('XREVRANGE', K.feed(tenant), '+', '-', 'COUNT', 1)
+local entries = redis.call('XRANGE', K.feed(tenant), '(' .. after, '+', 'COUNT', most)
+-- The one event of a batch is made of its record: ["batch", ms, total, completed, failed, cancelled].
+local function of_batch(id)
+  local batch = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'completed_at', 'total', 'completed', 'failed', 'cancelled')
+  if batch[1] ~= tenant or not batch[3] or (workspace ~= '' and workspace ~= batch[2]) then return batch[2], false end
+  local numbers = {}
+  for i = 3, 7 do numbers[i - 2] = batch[i] or '0' end
+  return batch[2], '["batch",' .. table.concat(numbers, ',') .. ']'
+end
+local page = {newest[1] and newest[1][1] or '0-0', #entries}
+for i, entry in ipairs(entries) do
+  local id, number = string.match(entry[2][2], '^(.*):(%d+)$')
+  local whose, line = nil, false
+  if string.sub(id, 1, 6) == 'batch_' then
+    whose, line = of_batch(id)
+  else
+    local job = redis.call('HMGET', K.job(id), 'tenant_id', 'workspace_id', 'events_cut')
+    local at = tonumber(number) - tonumber(job[3] or '0') - 1
+    whose = job[2]
+    if job[1] == tenant and at >= 0 and (workspace == '' or workspace == whose) then line = redis.call('LINDEX', K.events(id), at) end
+  end
+  -- The last one looked at is told in any case: the next page begins after it.
+  if line or i == #entries then page[#page + 1] = {entry[1], id, number, whose or '', line or ''} end
+end
+return page

@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+-- A run gives its job up without an end: it goes back to the queue. why: crash (counted, at most so many), retry (a new attempt; the caller has
+-- checked max_attempts), handback (counted without a limit) or fault (the worker's machine is at fault: nothing is counted, and it waits 1 s, twice
+-- as long each further time, 5 min at most). A requested cancel or a passed deadline ends it instead.
+--@args id fence:digits why delay:ms max_crashes:int error detail ttl_ms:int
+--@events
+--@admits
+--@names
+--@reply status hints
+-- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).
+local job = load(id)
+if not job then return {'fenced', {}} end
+if job.status ~= 'running' or job.fence ~= fence then
+  -- Others have taken the job from it, and threw away what it had published then; this is what it published since.
+  discard(id, job, fence)
+  return {'fenced', {}}
+end
+local became = 'queued'
+if why == 'crash' then
+  became = crashed(id, job, max_crashes, ttl_ms, error, detail)
+else
+  -- It removes its folder itself, if it lives so long.
+  discard(id, job, fence)
+  local ended = stopped(id, job, ttl_ms)
+  if ended then return {ended, settle_and_admit()} end
+end
+if why == 'retry' then
+  redis.call('HSET', K.job(id), 'new_attempt', '1')
+  redis.call('HDEL', K.job(id), 'faults')
+  back_to_queue(id, job, 'retry', delay, why)
+elseif why == 'handback' then
+  redis.call('HINCRBY', K.job(id), 'handbacks', 1)
+  back_to_queue(id, job, 'fair_share', 0, why)
+elseif why == 'fault' then
+  local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
+  back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why)
+end
+return {became, settle_and_admit()}

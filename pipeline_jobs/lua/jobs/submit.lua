@@ -1,0 +1,32 @@
+#!lua
+-- Accept a job: record, indexes, counter, and a hint if a slot is free.
+-- adopt: its message is at a worker already. wait: longest wait for a start. depends_within: the only workspace whose jobs it may depend on.
+-- sender: who sends it (`key:X`, `address:X`), and how many jobs a second they may send (0: any).
+--@args id nonce adopt:flag most_of_tenant:int most_of_all:int deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
+--@args sender? sender_rate:real fields:pairs
+--@events
+--@admits
+--@names
+--@storage
+--@reply 'ok' created_at order reason fence deadline_at rates hints
+--@reply 'taken'
+--@refuses
+-- 'taken': another job has the id. `rates`: those that it was held against (see lib/rates). Sent again: the same 'ok', one job.
+local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
+if known[2] then
+  if known[1] ~= nonce then return {'taken'} end
+  return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
+end
+local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
+for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
+local tenant = job.tenant_id
+local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt, deadline = deadline, wait = wait}
+local asked = {new}
+local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, depends_within) or bad_upload(asked)
+  or not adopt and no_room(tenant, 1, most_of_tenant, most_of_all, sender, sender_rate)
+if refused then return refused end
+local rates = take_tokens(1)
+if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
+accept(asked, ttl_ms)
+local hints = ENTERED and admit() or {}
+return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rates, hints}

@@ -1,0 +1,55 @@
+#!lua flags=no-writes
+-- Why a queued job waits, and for how long about.
+--@args id
+--@admits
+--@reply reason position limit current eta
+-- Nothing: it does not wait. position: this job and those of its tenant that start before it; other tenants are in the estimate only.
+-- limit, current, eta (seconds until it should start) may be ''.
+local job = load(id)
+if not job or job.status ~= 'queued' then return {} end
+local tenant, workspace = job.tenant_id, job.workspace_id
+local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
+local slots = live_slots()
+local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
+if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
+
+-- The workspaces of a tenant take turns: before this one starts, each other one starts about as many, or all it has.
+local ahead = rank
+for i, other in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 49)) do
+  for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, other), 0, -1)) do
+    if other ~= workspace or pipeline ~= job.pipeline then
+      ahead = ahead + math.min(redis.call('ZCARD', K.ready(tenant, other, pipeline)), rank + 1)
+    end
+  end
+end
+
+local limits = limits_of(tenant)
+local reason, limit, current = why_waits(tenant, job.pipeline)
+if reason == 'fair_share' then current = int(running + hinted) end
+
+-- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves its clock
+-- to `turn`; whoever is behind that is served until it is there too, or has nothing left. Of many such tenants some are looked at.
+local SAMPLE = 30
+local takes = estimate(job)
+local own = ahead * takes
+local turn = share_of(tenant).time + own / limits.weight
+local others, looked_at = 0, 0
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', K.ring(), '-inf', turn, 'LIMIT', 0, SAMPLE)) do
+  looked_at = looked_at + 1
+  if other ~= tenant then
+    local theirs = redis.call('ZCARD', K.tenant_status(other, 'queued')) * estimate({tenant_id = other, pipeline = job.pipeline})
+    others = others + math.min(theirs, limits_of(other).weight * math.max(0, turn - share_of(other).time))
+  end
+end
+if looked_at == SAMPLE then others = others * redis.call('ZCOUNT', K.ring(), '-inf', turn) / SAMPLE end
+local function seconds_left()
+  if reason == 'tenant_paused' or slots == 0 then return '' end
+  local pipe = pipe_of(job.pipeline)
+  -- What is dispatched now must end first, too: a slot becomes free after about one part in `slots` of a run.
+  local ms = (own + others + (pipe.ms or takes)) / slots
+  if limits.max_concurrent then ms = math.max(ms, limits.max_concurrent > 0 and (own + takes) / limits.max_concurrent or 1e15) end
+  if limits.start_rate then ms = math.max(ms, limits.start_rate > 0 and ahead / limits.start_rate * 1000 or 1e15) end
+  if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
+  return ms < 1e12 and string.format('%.1f', ms / 1000) or ''
+end
+return {reason, int(ahead + 1), limit, current, seconds_left()}

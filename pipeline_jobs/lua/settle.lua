@@ -1,6 +1,0 @@
-#!lua flags=allow-oom
--- Serve those who wait for jobs that have ended: sent after a job came that depends on one that had ended badly before.
--- KEYS: prefix
--- ARGV: admission
--- Returns hints.
-return settle_and_admit()

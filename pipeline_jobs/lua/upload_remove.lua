@@ -1,8 +1,0 @@
-#!lua flags=allow-oom
--- Remove an upload; its files go to the trash. A writer finds it gone.
--- KEYS: prefix
--- ARGV: id, admission
--- Returns 'removed' | 'unknown' | 'used' (a live job needs it: nothing is done).
-local id = ARGV[1]
-if redis.call('SCARD', K.upload_jobs(id)) > 0 then return 'used' end
-return drop_upload(id) and 'removed' or 'unknown'

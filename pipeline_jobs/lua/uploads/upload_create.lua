@@ -1,0 +1,24 @@
+#!lua
+-- Begin an upload: its record, and its whole length counted for the tenant. metadata: JSON. most: uploads of a tenant.
+--@args id tenant workspace length:int metadata folder ttl_ms:int most:int
+--@storage
+--@reply 'ok' created_at expires_at
+--@reply 'many'
+--@reply 'storage'
+-- 'storage': the tenant keeps as much as it may. Sent again: the same 'ok', one upload.
+local known = redis.call('HMGET', K.upload(id), 'created_at', 'expires_at')
+if known[1] then return {'ok', known[1], known[2]} end
+if redis.call('ZCARD', K.tenant_uploads(tenant)) >= most then return {'many'} end
+local bytes = max_storage_of(tenant)
+if bytes and kept_bytes(tenant) + length > bytes then return {'storage'} end
+local expires = int(NOW + ttl_ms)
+redis.call('HSET', K.upload(id), 'upload_id', id, 'tenant_id', tenant, 'workspace_id', workspace, 'length', int(length), 'offset', '0', 'metadata', metadata,
+  'folder', folder, 'created_at', int(NOW), 'expires_at', expires)
+if length == 0 then redis.call('HSET', K.upload(id), 'completed_at', int(NOW)) end
+redis.call('ZADD', K.uploads(), expires, id)
+-- No two of a tenant have one place in its list: a page goes on behind the last one's.
+local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
+redis.call('SET', K.order(), int(order))
+redis.call('ZADD', K.tenant_uploads(tenant), int(order), id)
+redis.call('HINCRBY', K.usage(tenant), 'upload_bytes', int(length))
+return {'ok', int(NOW), expires}

@@ -1,0 +1,15 @@
+#!lua
+-- Become the one writer of an upload, for a while. token: of the writer. offset: where it writes from.
+--@args id token offset:digits lock_ms:int
+--@reply 'ok'
+--@reply 'unknown'
+--@reply 'locked' left_ms
+--@reply 'offset' offset
+-- 'offset': the right one.
+local known = redis.call('HMGET', K.upload(id), 'offset', 'token', 'lock_until')
+if not known[1] then return {'unknown'} end
+local left = tonumber(known[3] or '0') - NOW
+if left > 0 and known[2] ~= token then return {'locked', int(left)} end
+if known[1] ~= offset then return {'offset', known[1]} end
+redis.call('HSET', K.upload(id), 'token', token, 'lock_until', int(NOW + lock_ms))
+return {'ok'}

@@ -1,0 +1,33 @@
+#!lua flags=allow-oom
+-- What came of a try. Only who holds the lease may say. outcome: delivered | retry | dead | gone. attempt: JSON. slow: the host was. ttl_ms: of the ledger.
+--@args lease outcome attempt error? delay:ms slow:flag ttl_ms:int
+-- Returns the status afterwards | 'lost': the lease was not held any more, and nothing was written. Sent again: the same status.
+-- 'gone' (410): the receiver wants no more, so its endpoint is disabled.
+local id, fence, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
+local row = load_delivery(id)
+if not row then return 'lost' end
+if redis.call('ZREM', K.webhook_leases(), lease) == 0 then
+  return redis.call('HGET', K.delivery(id), 'settled') == fence and row.status or 'lost'
+end
+redis.call('HSET', K.delivery(id), 'settled', fence)
+redis.call('HDEL', K.delivery(id), 'lease')
+redis.call('HINCRBY', K.delivery(id), 'tries', 1)
+redis.call('RPUSH', K.delivery_attempts(id), int(NOW) .. ' ' .. attempt)
+redis.call('LTRIM', K.delivery_attempts(id), -50, -1)
+if slow then
+  redis.call('HINCRBY', K.webhook_health(), tenant .. ' ' .. host, 1)
+else
+  redis.call('HDEL', K.webhook_health(), tenant .. ' ' .. host)
+end
+if outcome == 'retry' then
+  redis.call('HSET', K.delivery(id), 'error', error, 'next_try_at', int(NOW + delay))
+  await_turn(id, tenant, host, NOW + delay)
+  count('webhook_deliveries', 'retried')
+  return 'pending'
+end
+end_delivery(id, row, outcome == 'delivered' and 'delivered' or 'dead', error, ttl_ms)
+count('webhook_deliveries', outcome)
+if outcome == 'gone' and row.endpoint_id ~= '' and redis.call('EXISTS', K.endpoint(row.endpoint_id)) == 1 then
+  redis.call('HSET', K.endpoint(row.endpoint_id), 'enabled', '', 'disabled_reason', 'gone')
+end
+return row.status

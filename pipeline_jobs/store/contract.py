@@ -1,0 +1,186 @@
+"""What the header of a script declares: its arguments by name, the settings that it is given besides, the shape of its replies.
+
+`--@args id adopt:flag deadline:ms? fields:pairs` names what the script is called with, in order. From it Lua gets the line that gives the
+arguments their names, and Python the names to call it by. A type says what Python gives, and what Lua gets:
+
+- none: text; `flag`: a bool; `int`, `ms`: a whole number; `real`: any number;
+- `digits`, `decimal`: a whole number, any number, which Lua gets as text, to be compared with a record's field or written into one;
+- `list`, `pairs` (of a mapping, or of pairs): a flat list. There is at most one, the last of all.
+
+An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
+
+`--@events`, `--@admits`, `--@names`, `--@storage` are groups of settings (`GROUPS`). `--@keys` says that the script is called with keys
+besides the prefix.
+
+`--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
+(`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
+without such a line replies with one word, number or list. `--@refuses`: it may reply what `lua/lib/accept.lua` declares.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Of each type: what Python gives, and how Lua reads it from its place.
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "text": ((str,), "{}"),
+    "flag": ((bool,), "{} == '1'"),
+    "int": ((int,), "tonumber({})"),
+    "ms": ((int,), "tonumber({})"),
+    "real": ((float, int), "tonumber({})"),
+    "digits": ((int,), "{}"),
+    "decimal": ((float, int), "{}"),
+}
+LISTS = ("list", "pairs")
+
+#: Settings that some scripts are given, and what Lua calls them, in order.
+GROUPS: dict[str, tuple[str, ...]] = {
+    # The maximum number of events that a job's log and that a tenant's feed keep.
+    "events": ("LOG_MOST", "FEED_MOST"),
+    # How long a hint may lie unclaimed, and the cap over all workers where the store has none.
+    "admits": ("HINT_MS", "CAP"),
+    # The maximum number of tenants that have metrics by name, and of workspaces of each.
+    "names": ("NAMED_TENANTS", "NAMED_WORKSPACES"),
+    # The maximum number of bytes that a tenant without a limit of its own keeps (0: any).
+    "storage": ("STORAGE_MOST",),
+}
+
+_DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)
+_ARGUMENT = re.compile(r"(\w+)(?::(\w+))?(\?)?")
+
+#: Makes a reply with names of what the server sent.
+Shape = Callable[[Sequence[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a script."""
+
+    script: str
+    name: str
+    kind: str
+    optional: bool
+
+    @classmethod
+    def parse(cls, script: str, text: str) -> Argument:
+        """:raises ValueError: it is no argument."""
+        found = _ARGUMENT.fullmatch(text)
+        kind = found[2] or "text" if found else ""
+        if found is None or (kind not in TYPES and (kind not in LISTS or found[3])):
+            raise ValueError(f"{script}: {text} is no argument")
+        return cls(script, found[1], kind, bool(found[3]))
+
+    @property
+    def plain(self) -> type | None:
+        """Values of this very type are sent as they are; None: none are."""
+        return None if self.kind == "flag" else TYPES[self.kind][0][0]
+
+    def written(self, value: Any) -> Any:
+        """A value that is not plain as it is sent. :raises TypeError: it is missing, or of another type."""
+        if value is None:
+            raise TypeError(f"{self.script}: the argument {self.name} is missing")
+        if self.kind == "flag" and isinstance(value, bool):
+            return "1" if value else ""
+        if isinstance(value, bool) or not isinstance(value, TYPES[self.kind][0]):
+            raise TypeError(f"{self.script}: the argument {self.name} is {self.kind}, not {type(value).__name__}")
+        return value
+
+    def flat(self, value: Any) -> Sequence[Any]:
+        """The same of a list."""
+        if value is None or isinstance(value, str):
+            raise TypeError(f"{self.script}: the argument {self.name} is {'missing' if value is None else 'no list'}")
+        if self.kind == "list":
+            return list(value)
+        return [part for pair in (value.items() if isinstance(value, Mapping) else value) for part in pair]
+
+
+class Contract:
+    """A header, read. `encode` and `decode` are what a call costs, so what they need is made once."""
+
+    def __init__(self, name: str, header: str, refusals: str = "") -> None:
+        """:param refusals: the header that declares what a script may reply that refuses. :raises ValueError: it is no header."""
+        self.name = name
+        declared = _DECLARED.findall(header)
+        words = {word for word, _ in declared}
+        if words - {"args", "reply", "keys", "refuses", *GROUPS}:
+            raise ValueError(f"{name}: unknown in a header: {', '.join(sorted(words))}")
+        arguments = [Argument.parse(name, text) for word, line in declared if word == "args" for text in line.split()]
+        self.names = tuple(one.name for one in arguments)
+        self.rest = arguments.pop() if arguments and arguments[-1].kind in LISTS else None
+        if any(one.kind in LISTS for one in arguments) or len(set(self.names)) != len(self.names):
+            raise ValueError(f"{name}: one list, the last of all; each name once")
+        self.fixed = tuple(arguments)
+        self.groups = tuple(group for group in GROUPS if group in words)
+        self.takes_keys = "keys" in words
+        replies = [line for word, line in declared if word == "reply"]
+        if "refuses" in words:
+            replies += [line for word, line in _DECLARED.findall(refusals) if word == "reply"]
+        self.gives_hints = any("hints" in line.split() for line in replies)
+        self._written = tuple((one.name, one.plain, one.optional, one.written) for one in arguments)
+        self._shapes = dict(_shape(name, line) for line in replies)
+        self._only = self._shapes.get(None)
+
+    # -- for Lua
+
+    def groups_text(self) -> str:
+        """Definitions of the groups' settings, as a file of the library would have them."""
+        place, lines = len(self.fixed), []
+        for group in self.groups:
+            names = GROUPS[group]
+            lines.append(f"local {', '.join(names)} = {', '.join(f'tonumber(ARGV[{place + i + 1}])' for i in range(len(names)))}\n")
+            place += len(names)
+        return "".join(lines)
+
+    def arguments_line(self) -> str:
+        """`local id, adopt, fields = ARGV[1], ARGV[2] == '1', rest(5)`; empty: there are none."""
+        if not self.names:
+            return ""
+        values = [TYPES[one.kind][1].format(f"ARGV[{i + 1}]") for i, one in enumerate(self.fixed)]
+        if self.rest:
+            values.append(f"rest({len(self.fixed) + sum(len(GROUPS[group]) for group in self.groups) + 1})")
+        return f"local {', '.join(self.names)} = {', '.join(values)}\n"
+
+    # -- for Python
+
+    def encode(self, given: dict[str, Any], settings: Sequence[int]) -> list[Any]:
+        """The arguments as they are sent. Takes `given` apart.
+
+        :param settings: the values of the groups.
+        :raises TypeError: one is missing, unknown or of another type; names the script and the argument.
+        """
+        take = given.pop
+        sent = [
+            value if type(value := take(name, None)) is plain else "" if optional and value is None else written(value)
+            for name, plain, optional, written in self._written
+        ]
+        sent += settings
+        if self.rest is not None:
+            sent += self.rest.flat(take(self.rest.name, None))
+        if given:
+            raise TypeError(f"{self.name}: there is no argument {min(given)}")
+        return sent
+
+    def decode(self, reply: Any) -> Any:
+        """A reply with names."""
+        if not self._shapes:
+            return reply
+        if not reply:
+            return None
+        shape = self._only or self._shapes[reply[0]]
+        return shape(reply)
+
+
+def _shape(script: str, line: str) -> tuple[str | None, Shape]:
+    """The word by which a form of a reply is known (None: it is the only one), and what makes a reply of it."""
+    first, *names = line.split()
+    known_by = first.strip("'") if first.startswith("'") else None
+    names = ["became", *names] if known_by else [first, *names]
+    made: Any = namedtuple(f"{script}_{known_by or 'reply'}", [name.rstrip("*") for name in names])  # type: ignore[misc]
+    if not names[-1].endswith("*"):
+        return known_by, made._make
+    n = len(names) - 1
+    return known_by, lambda reply: made._make((*reply[:n], reply[n:]))

@@ -1,0 +1,138 @@
+"""Plain commands by the names of the table of keys: what needs no script, because it reads, or because it may be lost or doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import redis
+
+from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.keys import Keys
+from pipeline_jobs.store.wire import Wire
+
+#: Members of a large set that are asked for at once.
+CHUNK = 500
+
+
+class Reader:
+    """Looks into the store of a cell. Every method raises `StoreUnavailable` when the server cannot be asked."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client, self.wire, self.keys = client, Wire(client), Keys(prefix)
+
+    def now(self) -> int:
+        """The server's clock, in ms."""
+        seconds, micros = self._call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def exists(self, key: str, *parts: str) -> bool:
+        return bool(self._call("EXISTS", self.keys(key, *parts)))
+
+    def text(self, key: str, *parts: str) -> str | None:
+        """A string; None: it is not set."""
+        found = self._call("GET", self.keys(key, *parts))
+        return None if found is None else str(found)
+
+    def set_text(self, value: str, key: str, *parts: str, once: bool = False) -> None:
+        """:param once: only if it is not set yet."""
+        self._call("SET", self.keys(key, *parts), value, *(("NX",) if once else ()))
+
+    def record(self, key: str, *parts: str) -> dict[str, str]:
+        """A hash; empty: there is none."""
+        return mapping(self._call("HGETALL", self.keys(key, *parts)))
+
+    def records(self, key: str, ids: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+        """Several, each by the parts of its key, in one round trip; empty where there is none."""
+        return self._together([("HGETALL", self.keys(key, *parts)) for parts in ids])
+
+    def fields(self, names: Sequence[str], key: str, *parts: str) -> list[str | None]:
+        """Some fields of a hash."""
+        return list(self._call("HMGET", self.keys(key, *parts), *names))
+
+    def fields_like(self, pattern: str, key: str, *parts: str) -> Iterator[tuple[str, str]]:
+        """The fields of a large hash whose names match, bit by bit: others come between."""
+        with store_errors():
+            yield from self.client.hscan_iter(self.keys(key, *parts), match=pattern, count=1000)
+
+    def lines(self, key: str, *parts: str, most: int = 0) -> list[str]:
+        """A list from its beginning. :param most: so many; 0: all."""
+        return list(self._call("LRANGE", self.keys(key, *parts), 0, most - 1))
+
+    def drop_line(self, line: str, key: str, *parts: str) -> None:
+        """Take the first line that is this one out of a list."""
+        self._call("LREM", self.keys(key, *parts), 1, line)
+
+    def lists(self, key: str, ids: Iterable[str]) -> list[list[str]]:
+        """Several, in one round trip."""
+        return self._together([("LRANGE", self.keys(key, one), 0, -1) for one in ids])
+
+    def length(self, key: str, *parts: str) -> int:
+        """Of a list."""
+        return int(self._call("LLEN", self.keys(key, *parts)))
+
+    def members(self, key: str, *parts: str) -> list[str]:
+        """A sorted set, the lowest score first."""
+        return list(self._call("ZRANGE", self.keys(key, *parts), 0, -1))
+
+    def members_from(self, lowest: float, key: str, *parts: str) -> dict[str, int]:
+        """The members of a sorted set from a score on, the lowest first, each with its score."""
+        flat = self._call("ZRANGEBYSCORE", self.keys(key, *parts), f"{lowest:.0f}", "+inf", "WITHSCORES")
+        return {member: int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
+
+    def top(self, most: int, key: str, *parts: str) -> dict[str, int]:
+        """The members of a sorted set with the highest scores, the highest first."""
+        flat = self._call("ZREVRANGE", self.keys(key, *parts), 0, most - 1, "WITHSCORES")
+        return {member: int(float(score)) for member, score in zip(flat[::2], flat[1::2], strict=True)}
+
+    def due(self, now: int, most: int, key: str, *parts: str) -> list[str]:
+        """The members of a sorted set of times (ms) whose time has come."""
+        return list(self._call("ZRANGEBYSCORE", self.keys(key, *parts), "-inf", now, "LIMIT", 0, most))
+
+    def walk(self, key: str, *parts: str) -> Iterator[str]:
+        """The members of a sorted set of orders, the lowest first, chunk by chunk; it may change meanwhile."""
+        after = "-inf"
+        while flat := self._call("ZRANGEBYSCORE", self.keys(key, *parts), after, "+inf", "WITHSCORES", "LIMIT", 0, CHUNK):
+            yield from flat[::2]
+            after = f"({float(flat[-1]):.0f}"
+
+    def sizes(self, indexes: Sequence[Sequence[str]]) -> list[int]:
+        """How many members sorted sets have, each by the name and the parts of its key."""
+        return self._together([("ZCARD", self.keys(*index)) for index in indexes])
+
+    def names(self, key: str, *parts: str) -> set[str]:
+        """A set."""
+        return set(self._call("SMEMBERS", self.keys(key, *parts)))
+
+    def add_names(self, names: Iterable[str], key: str, *parts: str) -> None:
+        """Put more into it."""
+        self._call("SADD", self.keys(key, *parts), *names)
+
+    def streams(self, most: int, indexes: Sequence[Sequence[str]], *, before: str | None = None) -> list[list[tuple[str, dict[str, str]]]]:
+        """The newest entries of streams, each by the name and the parts of its key, the newest first.
+
+        :param before: those before this id.
+        """
+        highest = "+" if before is None else f"({before}"
+        return self._together([("XREVRANGE", self.keys(*index), highest, "-", "COUNT", most) for index in indexes])
+
+    def info(self, section: str) -> dict[str, Any]:
+        """What the server says of itself."""
+        with store_errors():
+            return dict(self.client.info(section))  # type: ignore[arg-type]
+
+    def _call(self, *command: Any) -> Any:
+        with store_errors():
+            return self.wire.call(*command)
+
+    def _together(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """In one round trip."""
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            return list(pipe.execute())
+
+
+def mapping(flat: Sequence[str]) -> dict[str, str]:
+    """Field, value, field, value, ... as a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))

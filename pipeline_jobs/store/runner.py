@@ -1,0 +1,138 @@
+"""Runs the scripts by their names, with arguments by theirs, and sends the hints that they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from pipeline_jobs import failpoints
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import scripts
+from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.contract import Contract
+from pipeline_jobs.store.reader import Reader
+from pipeline_jobs.store.scripts import NO_TEMPLATE, HintTemplate
+from pipeline_jobs.store.wire import Stored
+
+#: Longest wait for the server's disk at a submit, in ms.
+DISK_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A message for the broker: this job may start now, with this fence."""
+
+    job_id: str
+    fence: int
+    tenant_id: str
+    workspace_id: str
+    pipeline: str
+    #: The job's own message (it came with callbacks or a chain), or None for the common template.
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What each call of a script needs."""
+
+    stored: Stored
+    contract: Contract
+    #: The values of its groups.
+    settings: tuple[int, ...]
+
+
+class Runner(Reader):
+    """The scripts of a cell."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        settings: Settings,
+        template: HintTemplate | None,
+        publish: Callable[[Sequence[Hint]], None] | None,
+    ) -> None:
+        super().__init__(client, settings.key_prefix)
+        self._template, self._publish = template or NO_TEMPLATE, publish
+        self._groups = {
+            "events": (settings.events_per_job, settings.events_per_tenant),
+            "admits": (int(settings.hint_seconds * 1000), settings.max_concurrent_jobs),
+            "names": (settings.metrics_tenants, settings.metrics_workspaces),
+            "storage": (settings.max_storage_bytes_per_tenant,),
+        }
+        self._calls: dict[str, _Call] = {}
+
+    def run(self, script: str, /, *, keys: Sequence[str] = (), durably: bool = False, **arguments: Any) -> Any:
+        """A script by its name (`lua/*/{name}.lua`), whose header says what it is called with and what it replies.
+
+        :param keys: besides the prefix, where the header says `--@keys`.
+        :param durably: wait until the server has its writes on its disk.
+        :raises TypeError: an argument is missing, unknown or of the wrong type.
+        """
+        call = self._calls.get(script) or self._call_of(script)
+        sent = call.contract.encode(arguments, call.settings)
+        if keys and not call.contract.takes_keys:
+            raise TypeError(f"{script} is called without keys")
+        if durably:
+            reply = call.contract.decode(self._run_durably(call, sent))
+        else:
+            with store_errors():
+                reply = call.contract.decode(self.wire.run(call.stored, [self.keys.prefix, *keys], sent))
+        if self._publish is not None and call.contract.gives_hints:
+            self._send(self._publish, getattr(reply, "hints", ()))
+        return reply
+
+    def run_each(self, script: str, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """A script that only reads, once with each of these arguments, in one round trip."""
+        if len(calls) < 2:
+            return [self.run(script, **arguments) for arguments in calls]
+        call = self._calls.get(script) or self._call_of(script)
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
+            for arguments in calls:
+                call.stored.script(keys=[self.keys.prefix], args=call.contract.encode(dict(arguments), call.settings), client=pipe)
+            return [call.contract.decode(reply) for reply in pipe.execute()]
+
+    def clear_functions(self) -> int:
+        """Remove the functions that other versions left on the server. One of them that still runs loads its own again.
+
+        :return: how many.
+        """
+        own = {scripts.function(name, self._template).name for name in scripts.places()}
+        try:
+            with store_errors():
+                listed: Any = self.wire.call("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
+                others = {row[row.index("library_name") + 1] for row in listed} - own
+                for name in others:
+                    self.wire.call("FUNCTION", "DELETE", name)
+        except redis.ResponseError:
+            # The server takes no functions, or another maintenance worker has removed it.
+            return 0
+        return len(others)
+
+    def _call_of(self, script: str) -> _Call:
+        """Made when it is first asked for: a process uses few of them."""
+        contract = scripts.contract(script)
+        stored = Stored(self.client.register_script(scripts.source(script, self._template)), scripts.function(script, self._template))
+        call = _Call(stored, contract, tuple(value for group in contract.groups for value in self._groups[group]))
+        self._calls[script] = call
+        return call
+
+    def _run_durably(self, call: _Call, sent: Sequence[Any]) -> Any:
+        with store_errors(), self.client.pipeline(transaction=False) as pipe:
+            # WAITAOF speaks of the writes of its own connection: both must go the same way.
+            call.stored.script(keys=[self.keys.prefix], args=sent, client=pipe)
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
+            reply, (on_disk, _) = pipe.execute()
+        if on_disk < 1:
+            raise StoreUnavailable("the server did not write the job to its disk in time")
+        return reply
+
+    @staticmethod
+    def _send(publish: Callable[[Sequence[Hint]], None], hints: Sequence[Sequence[str]]) -> None:
+        """Publish what a script returned: the broker is another server."""
+        if hints:
+            failpoints.reach("submit.before_publish")
+            publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])

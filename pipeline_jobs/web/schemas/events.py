@@ -1,0 +1,145 @@
+"""The events of jobs and tenants, as pages and as streams."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from pipeline_jobs.events.event_types import EventType
+from pipeline_jobs.events.log import MAX_PAGE, feed_place
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.schemas.fields import Name, Parameters, integer
+
+After = Annotated[int, *integer(0, 10**15 - 1, 0)]
+EventLimit = Annotated[int, *integer(1, MAX_PAGE, 100)]
+
+
+def _feed_place(text: str) -> str:
+    try:
+        return feed_place(text)
+    except InvalidInput as error:
+        raise ValueError(error.message) from None
+
+
+FeedPlace = Annotated[
+    str, BeforeValidator(_feed_place), WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,15}$", "examples": ["0-0"]})
+]
+
+
+class StreamRequest(Parameters):
+    """What every stream takes."""
+
+    token: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        None, description="Instead of a key: a token from `POST /pipeline/events/token` for this stream."
+    )
+
+
+class SocketRequest(StreamRequest):
+    """Where a WebSocket begins."""
+
+    after: After = Field(0, description="Only events with a higher number.")
+
+
+class EventsRequest(SocketRequest):
+    """Which events of a job."""
+
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
+
+
+class FeedRequest(StreamRequest):
+    """Which events of a tenant."""
+
+    tenant_id: Name | None = Field(None, description="The tenant. Required only with a key for all tenants.")
+    workspace_id: Name | None = Field(None, description="Only events of jobs of this workspace.")
+    after: FeedPlace | None = Field(None, description="Only events after this id of the feed; `0-0`: all events that are kept.")
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
+
+
+class EventHeaders(Parameters):
+    """Headers of a request for a stream."""
+
+    last_event_id: str | None = Field(
+        None,
+        alias="Last-Event-ID",
+        description="Sent by a browser that reconnects: the `id` of the last event that it has. Takes precedence over `after`.",
+    )
+
+
+class TokenRequest(BaseModel):
+    """Which stream a token should open."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    job_id: str | None = Field(None, description="The job whose events are followed. Absent: the feed of the tenant.")
+    tenant_id: Name | None = Field(None, description="The tenant of the feed; required only with a key for all tenants.")
+
+
+class EventData(BaseModel):
+    """What an event says of its job, as it was then."""
+
+    status: JobStatus
+    attempt: int
+    stage: str | None
+    progress: float = Field(ge=0, le=100)
+    message: str | None = Field(None, description="The message of the stage. In most types of events.")
+    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="In job.requeued: the reason.")
+    changes: dict[str, Any] | None = Field(None, description="In job.updated: the new `priority` and `run_at`.")
+    error: str | None = Field(None, description="In job.failed: the error.")
+    error_code: str | None = Field(None, description="In job.failed: the code of the error.")
+
+
+class BatchEventCounts(BaseModel):
+    """Jobs of the batch by how they ended."""
+
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class BatchEventData(BaseModel):
+    """What batch.completed says of its batch."""
+
+    total: int
+    counts: BatchEventCounts
+
+
+class Event(BaseModel):
+    """Something that happened to a job (or that a batch has ended): the same envelope over SSE, WebSocket, webhooks and here."""
+
+    id: str = Field(description="`{job_id}.{seq}`: the same wherever the event is delivered.", examples=["job_1704326400_abc12345.3"])
+    seq: int = Field(ge=1, description="The number of the event within the job, from 1 without gaps.")
+    type: EventType
+    job_id: str | None = Field(description="null in batch.completed.")
+    batch_id: str | None = Field(None, description="Only in batch.completed.")
+    tenant_id: str
+    workspace_id: str
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    data: EventData | BatchEventData
+
+
+class EventPage(BaseModel):
+    """One page of a job's events, oldest first."""
+
+    events: list[Event]
+    count: int = Field(description="Number of events on this page.")
+    next_after: int | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: int = Field(description="The `after` to continue with later.")
+    complete: bool = Field(description="True if the job has ended and this page has its last event.")
+
+
+class FeedPage(BaseModel):
+    """One page of a tenant's events, in the order in which they happened."""
+
+    events: list[Event]
+    count: int = Field(description="Number of events on this page.")
+    next_after: str | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: str = Field(description="The `after` to continue with later.", examples=["1704326400000-0"])
+
+
+class StreamToken(BaseModel):
+    """Opens one stream."""
+
+    token: str = Field(description="For `?token=` of the stream.")
+    expires_at: str = Field(description="When the token expires. A stream that is open then continues.")

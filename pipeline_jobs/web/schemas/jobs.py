@@ -1,0 +1,303 @@
+"""`/pipeline/jobs`: what requests bring and what we answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
+from pipeline_jobs.urls import MAX_URL
+from pipeline_jobs.web.http.validation import check_json
+from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId, Moment, Name, PageRequest, Parameters, StatusWord, Word
+
+
+class WebhookRequest(BaseModel):
+    """Who is to be told of a job's end."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: str = Field(
+        max_length=MAX_URL,
+        description="An https URL with a public address, without a user name or password.",
+        examples=["https://hooks.example/x"],
+    )
+    events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
+        default_factory=list, max_length=20, description="The events to send. Absent or empty: every end."
+    )
+
+
+class JobFields(BaseModel):
+    """What to run and how, for whomever."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    url: str | None = Field(
+        None,
+        max_length=MAX_URL,
+        description="The media to process: an http or https URL without a user name or password, or the `upload://` address of a "
+        "complete upload of this tenant and workspace. Required by pipelines with `needs_url`.",
+    )
+    quality: str | None = Field(
+        None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."
+    )
+    pipeline: Name = Field("media", description="The pipeline to run: a name from `GET /pipeline/pipelines`.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Parameters of the pipeline; `GET /pipeline/pipelines` has their JSON schema."
+    )
+    priority: int = Field(
+        0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
+    )
+    max_attempts: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_ATTEMPTS,
+        description="Maximum number of attempts if a stage fails with a retryable error. Absent: the pipeline's own maximum.",
+    )
+    deadline_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
+    )
+    ttl_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="If the job has not started after this many seconds, it fails with the code `expired`.",
+    )
+    run_at: Moment | None = Field(
+        None, description="RFC 3339 date-time before which the job does not start. Absent or in the past: it starts as soon as possible."
+    )
+    depends_on: Annotated[list[JobId], AfterValidator(lambda ids: list(dict.fromkeys(ids)))] = Field(
+        default_factory=list,
+        max_length=MAX_DEPENDENCIES,
+        description="Jobs of the tenant that must end before this job starts (`reason` is `dependency` until then).",
+    )
+    on_dependency_failure: Literal["fail", "cancel", "run"] = Field(
+        "fail", description="What happens if one of them fails or is cancelled: this job fails, is cancelled, or runs anyway."
+    )
+    tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
+        default_factory=list, max_length=MAX_TAGS, description="Tags for filtering; duplicates are removed."
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
+
+    webhook: WebhookRequest | None = Field(
+        None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
+    )
+
+    def to_new_job(self) -> NewJob:
+        """Of the default tenant and workspace, unless it says more.
+
+        :raises InvalidInput: `params` or `metadata` hold a value that no store keeps (names the path)."""
+        check_json(self.params, "params")
+        check_json(self.metadata, "metadata")
+        own = vars(self)
+        given = {name: own[name] for name in self.model_fields_set if name in ACCEPTED}
+        if self.webhook is not None:
+            given["webhook"] = self.webhook.model_dump()
+        return NewJob.of(given)
+
+
+class JobRequest(JobFields):
+    """A job to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"url": "https://youtube.com/watch?v=xtFiJ8AVdW0", "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
+            ]
+        },
+    )
+
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the job.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
+
+
+class Filters(BaseModel):
+    """What a list of jobs, or a cancel of many, is narrowed to."""
+
+    tenant_id: Name | None = Field(None, description="Jobs of this tenant.")
+    workspace_id: Name | None = Field(None, description="Jobs of workspaces with this name.")
+    pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
+    tag: Word | None = Field(None, description="Jobs with this tag.")
+    batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
+    created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
+    created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
+
+    def narrowed(self, statuses: Iterable[str], **page: Any) -> JobQuery:
+        """The query of these filters. :param statuses: words; doubled ones count once."""
+        filters = {name: getattr(self, name) for name in Filters.model_fields}
+        return JobQuery(**filters, statuses=tuple(map(JobStatus, dict.fromkeys(statuses))), **page)
+
+
+class ListRequest(Filters, PageRequest):
+    """The filters of a list. An unknown one is refused."""
+
+    status: list[StatusWord] = Field(
+        default_factory=list,
+        description="Jobs with any of these statuses: `status=queued,running` or `status=queued&status=running`. `canceled` is accepted "
+        "for `cancelled`.",
+    )
+
+    def to_query(self) -> JobQuery:
+        return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
+
+
+class ChangeRequest(BaseModel):
+    """What to change of a waiting job; what is absent stays."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    priority: int | None = Field(
+        None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
+    )
+    run_at: Moment | None = Field(None, description="The job does not start before this time. In the past: it starts as soon as possible.")
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    job_id: str = Field(description="`job_{unix seconds}_{8 hex}`; the Celery task id too.", examples=["job_1704326400_abc12345"])
+
+
+class WaitHeaders(Parameters):
+    """Headers of a request that may wait."""
+
+    prefer: str | None = Field(
+        None, alias="Prefer", description="`wait=10`: answer when the job has ended, or after 10 s.", examples=["wait=10"]
+    )
+
+
+class CreateHeaders(WaitHeaders, IdempotencyHeaders):
+    """Headers of a request that makes a job."""
+
+
+class GetHeaders(WaitHeaders):
+    """Headers of a request for one job."""
+
+    prefer: str | None = Field(
+        None,
+        alias="Prefer",
+        description="`wait=10`: answer when the job has ended (with If-None-Match: when it has changed), or after 10 s.",
+        examples=["wait=10"],
+    )
+    if_none_match: str | None = Field(
+        None, alias="If-None-Match", description="The `ETag` of an earlier answer: 304 if nothing has changed."
+    )
+
+
+class StepResult(BaseModel):
+    """What a pipeline gives back."""
+
+    model_config = ConfigDict(title="StepResult")
+
+    success: bool = Field(description="False if the job failed or was cancelled.")
+    data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
+    error: str | None = Field(None, description="The error, if `success` is false.")
+
+
+class ErrorDetail(BaseModel):
+    """Why a job failed, for programs."""
+
+    code: str = Field(examples=["source_not_found"])
+    message: str
+    stage: str | None = Field(description="The stage that failed.")
+    retryable: bool = Field(description="Whether the same job may succeed if it is run again.")
+
+
+class Urls(BaseModel):
+    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+
+    self: str
+    cancel: str
+
+
+class Queue(BaseModel):
+    """Why a job waits."""
+
+    position: int | None = Field(description="Number of jobs of its tenant that start before it, plus 1. null: it cannot start yet.")
+    reason: str = Field(description="The same as the job's `reason`.")
+    limit: float | int | None = Field(
+        description="The limit that is reached: slots of the tenant, of the pipeline or of all workers, or a rate per second."
+    )
+    current: int | None = Field(description="How many of them are in use.")
+    eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
+
+
+class JobWebhook(BaseModel):
+    """Who is told of a job's end."""
+
+    url: str
+    events: list[str] = Field(description="Types of events to send; empty: all.")
+
+
+class Job(BaseModel):
+    """One request of a tenant. Times are RFC 3339 in UTC."""
+
+    model_config = ConfigDict(title="Job")
+
+    job_id: str = Field(examples=["job_1704326400_abc12345"])
+    status: JobStatus
+    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, dispatched, dependency, retry, ...")
+    url: str | None
+    quality: str | None
+    pipeline: str
+    params: dict[str, Any]
+    tenant_id: str
+    workspace_id: str
+    priority: int
+    attempt: int = Field(description="The number of the attempt; 0 until a worker first starts the job.")
+    max_attempts: int
+    stage: str | None = Field(description="The stage that is running.")
+    progress: float = Field(ge=0, le=100, description="Progress in per cent. It never decreases within an attempt.")
+    message: str | None
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    started_at: str | None = Field(description="Its first start; null: it has not started.")
+    attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
+    completed_at: str | None
+    expires_at: str | None = Field(description="When a job that has ended may be deleted.")
+    run_at: str | None = Field(description="The job does not start before this time.")
+    queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
+    deadline_seconds: float | None = Field(description="As it was asked for.")
+    ttl_seconds: float | None = Field(description="As it was asked for.")
+    deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
+    result: StepResult | None = Field(description="The result of a completed job.")
+    error: str | None = Field(description="The error of a failed job.")
+    error_detail: ErrorDetail | None
+    cancel_requested: bool = Field(description="True if the job will end as cancelled.")
+    retry_of: str | None = Field(description="The job that this one is a retry of.")
+    batch_id: str | None = Field(description="The batch of the job.")
+    depends_on: list[str] = Field(description="Jobs that must end before this job starts.")
+    on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(
+        description="What happens if one of them does not complete; null: it depends on no job."
+    )
+    tags: list[str]
+    metadata: dict[str, Any]
+    webhook: JobWebhook | None
+    urls: Urls
+
+
+class JobList(BaseModel):
+    """One page of jobs, newest first."""
+
+    jobs: list[Job]
+    count: int = Field(description="Number of jobs on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+
+
+class Removal(BaseModel):
+    """What DELETE did."""
+
+    job_id: str
+    status: Literal["cancelled", "deleted"] = Field(
+        description="`cancelled`: the job had not ended and is cancelled; its record is kept. `deleted`: it had ended; its record is "
+        "deleted."
+    )

@@ -1,0 +1,73 @@
+"""`/pipeline/pipelines` and a pipeline's limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.web.schemas.fields import Name
+
+
+class PipelinePath(BaseModel):
+    """Which pipeline."""
+
+    pipeline: Name = Field(description="A name from `GET /pipeline/pipelines`.")
+
+
+class PipelineLimitsRequest(BaseModel):
+    """The limits of a pipeline."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"max_concurrent": 1}]})
+
+    max_concurrent: int | None = Field(
+        ge=0,
+        le=1_000_000,
+        description="Maximum number of its running jobs over all workers; 0: none. null: the number that the pipeline declares.",
+    )
+
+
+class StageInfo(BaseModel):
+    """One stage of a pipeline."""
+
+    name: str
+    weight: float = Field(description="Its share of the progress, relative to the others.")
+
+
+class PipelineInfo(BaseModel):
+    "Pipelines."
+
+    name: str
+    description: str
+    needs_url: bool = Field(description="Whether its jobs must have a `url`.")
+    qualities: list[str] = Field(description="Permitted values of `quality`; the first is the default.")
+    max_attempts: int
+    max_concurrent: int | None = Field(
+        description="Maximum number of its running jobs over all workers, as declared; null: no limit. Its `limits` have the number "
+        "that applies."
+    )
+    stages: list[StageInfo]
+    params: dict[str, Any] = Field(description="JSON schema of `params`.")
+
+
+class MissingPipeline(BaseModel):
+    """A pipeline that cannot be run: what it needs is not installed."""
+
+    name: str
+    modules: list[str] = Field(description="Python modules that are not there.")
+    extra: str = Field(description="What brings them, as pip is told; empty: not known.")
+
+
+class PipelineList(BaseModel):
+    """All pipelines, by name."""
+
+    pipelines: list[PipelineInfo]
+    missing: list[MissingPipeline]
+
+
+class PipelineLimits(BaseModel):
+    """How many jobs of a pipeline run at once, over all workers."""
+
+    max_concurrent: int | None = Field(description="Maximum number of running jobs, as set; null: the declared number applies.")
+    declared: int | None = Field(description="Maximum number of running jobs, as declared by the pipeline; null: no limit.")
+    current: int = Field(description="Number of jobs that are dispatched or running.")

@@ -1,0 +1,105 @@
+"""`/pipeline/tenants/{tenant_id}`: limits, usage, erasure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline_jobs.tenants import NAME
+from pipeline_jobs.web.schemas.fields import Flag, Parameters, integer
+
+DEFAULT_DAYS = 7
+
+
+class TenantPath(BaseModel):
+    """Whose keys."""
+
+    tenant_id: Annotated[str, Field(pattern=rf"^({NAME.pattern}|\*)$")] = Field(
+        description="A tenant; `*` for the keys for all tenants.", examples=["acme"]
+    )
+
+
+class LimitsRequest(BaseModel):
+    """All limits of a tenant; what is absent or null is not set (the defaults, tenant `*`, hold)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
+
+    weight: float | None = Field(
+        None, ge=0.001, le=1000, allow_inf_nan=False, description="Share of the slots, relative to other tenants (1)."
+    )
+    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Maximum number of running jobs.")
+    max_queued: int | None = Field(None, ge=0, le=10**9, description="Maximum number of queued jobs; above it, new jobs get 429.")
+    submit_rate: float | None = Field(
+        None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs submitted per second; above it, new jobs get 429."
+    )
+    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs started per second.")
+    paused: bool | None = Field(None, description="If true, no job is started; running jobs continue.")
+    max_storage_bytes: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of bytes stored; above it, new jobs and uploads get 429."
+    )
+    max_run_seconds: float | None = Field(
+        None,
+        ge=1,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="Maximum run time of a job in seconds, if its pipeline permits more; then it fails with the code `run_too_long`.",
+    )
+
+
+Days = Annotated[int, *integer(1, 400, DEFAULT_DAYS)]
+
+
+class UsageRequest(Parameters):
+    """How many days."""
+
+    days: Days = Field(DEFAULT_DAYS, description="Number of days in UTC, today first.")
+
+
+class EraseRequest(Parameters):
+    """Whether to do it."""
+
+    dry_run: Flag = Field(False, description="`true`: only count what would be deleted.")
+
+
+class Limits(BaseModel):
+    """A tenant's own limits; null: the default of the installation holds, or there is none."""
+
+    weight: float | None
+    max_concurrent: int | None
+    max_queued: int | None
+    submit_rate: float | None
+    start_rate: float | None
+    paused: bool | None
+    max_storage_bytes: int | None
+    max_run_seconds: float | None
+
+
+class UsageDay(BaseModel):
+    """A tenant's figures of one day in UTC."""
+
+    date: str = Field(examples=["2026-11-24"])
+    created: int
+    completed: int
+    failed: int
+    cancelled: int
+    slot_seconds: float = Field(description="Time that slots were in use, in seconds.")
+    wait_p50_seconds: float | None = Field(description="Time from acceptance to the first start; null: no job started.")
+    wait_p95_seconds: float | None
+    failure_rate: float | None = Field(description="Fraction of the completed and failed jobs that failed; null: there were none.")
+
+
+class Usage(BaseModel):
+    """What a tenant used, by day, today first."""
+
+    tenant_id: str
+    days: list[UsageDay]
+
+
+class Erasure(BaseModel):
+    """What was erased of a tenant, or would be."""
+
+    jobs: int
+    still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")
+    artifact_bytes: int
+    done: bool = Field(description="True if nothing of the tenant is left.")

@@ -1,0 +1,49 @@
+"""The app on the session's server, with both of the brief's flags on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.servers import Server
+
+from .world import World, settings_with
+
+#: A client of a process with other settings: `make_client(enable_job_queue=False)`.
+MakeClient = Callable[..., FlaskClient]
+
+
+def fresh_world(server: Server, folder: Path) -> Iterator[World]:
+    """An empty one on the server, until the generator is closed."""
+    with server.client() as client:
+        client.flushall()
+    made = World(settings_with(server.url, str(folder / "data")))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> Iterator[World]:
+    yield from fresh_world(server, tmp_path)
+
+
+@pytest.fixture
+def make_client(world: World) -> MakeClient:
+    return world.make_client
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> FlaskClient:
+    return make_client()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Schemathesis gives the tests of all operations one id, and pytest-xdist runs one test of each id: the rest were left out unsaid."""
+    for item in items:
+        label = getattr(item, "operation_label", None)
+        if label is not None:
+            item._id = dataclasses.replace(item._id, params=label)

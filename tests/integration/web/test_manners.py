@@ -1,0 +1,157 @@
+"""Every answer: request ids, headers, browsers, errors that nobody foresaw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+from flask.testing import FlaskClient
+from structlog.testing import capture_logs
+
+from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.exceptions import ConfigurationError, IdTaken, JobNotEnded, StoreError
+
+from .checks import problem_of
+from .conftest import MakeClient
+from .world import World
+
+URL = "https://media.example/clip.mp4"
+
+
+@pytest.fixture
+def fail(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], None]:
+    """Every look at jobs breaks in this way."""
+
+    def with_error(error: Exception) -> None:
+        def broken(*args: object) -> Any:
+            raise error
+
+        for name in ("list", "describe"):
+            monkeypatch.setattr(world.cell.client, name, broken)
+
+    return with_error
+
+
+class TestRequestId:
+    def test_is_given_back(self, client: FlaskClient) -> None:
+        for path in ("/health/live", "/nowhere"):
+            assert client.get(path, headers={"X-Request-Id": "abc-1.2:3"}).headers["X-Request-Id"] == "abc-1.2:3"
+
+    @pytest.mark.parametrize("odd", ["", "a b", "a\tb", "<script>", "x" * 129, "é", '"', "a,b", "a;b"])
+    def test_an_odd_one_is_replaced(self, client: FlaskClient, odd: str) -> None:
+        environ = {"HTTP_X_REQUEST_ID": odd}
+        found = client.get("/health/live", environ_overrides=environ).headers["X-Request-Id"]
+        assert found != odd
+        assert found.isalnum()
+
+    @pytest.mark.parametrize("odd", ["a\r\nSet-Cookie: x=1", "a\nb", "a\n"])
+    def test_cannot_add_a_header(self, client: FlaskClient, odd: str) -> None:
+        response = client.get("/health/live", environ_overrides={"HTTP_X_REQUEST_ID": odd})
+        assert response.headers["X-Request-Id"].isalnum()
+        assert "Set-Cookie" not in response.headers
+
+    def test_a_new_one_each_time(self, client: FlaskClient) -> None:
+        assert len({client.get("/health/live").headers["X-Request-Id"] for _ in range(20)}) == 20
+
+    def test_is_in_every_log_line(self, make_client: MakeClient, world: World) -> None:
+        seen: list[dict[str, Any]] = []
+        world.stage = lambda context: seen.append(structlog.contextvars.get_contextvars())
+        client = make_client(enable_job_queue=False)
+        client.post("/pipeline/run", json={"url": URL}, headers={"X-Request-Id": "mine"})
+        assert seen == [{"request_id": "mine"}]
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("path", ["/health/live", "/nowhere", "/pipeline/jobs", "/docs", "/openapi.json"])
+    def test_every_answer_is_guarded(self, client: FlaskClient, path: str) -> None:
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "Cache-Control" in headers
+        assert "Set-Cookie" not in headers
+        assert not [name for name, _ in headers if name.startswith("Access-Control")]
+
+
+class TestBrowsers:
+    @pytest.mark.parametrize("site", ["cross-site", "same-site", "odd"])
+    def test_a_page_of_another_site_changes_nothing(self, client: FlaskClient, world: World, site: str) -> None:
+        problem_of(client.post("/pipeline/jobs", json={"url": URL}, headers={"Sec-Fetch-Site": site}), 403, "cross_site")
+        assert world.ids() == []
+
+    @pytest.mark.parametrize("site", ["same-origin", "none"])
+    def test_our_own_may(self, client: FlaskClient, site: str) -> None:
+        assert client.post("/pipeline/jobs", json={"url": URL}, headers={"Sec-Fetch-Site": site}).status_code == 201
+
+    def test_a_link_may_be_followed_from_anywhere(self, client: FlaskClient) -> None:
+        assert client.get("/docs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+    @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[::2]:80"])
+    def test_on_loopback_a_rebound_name_reaches_nothing(self, client: FlaskClient, host: str) -> None:
+        problem_of(client.get("/pipeline/jobs", environ_overrides={"HTTP_HOST": host}), 403, "foreign_host")
+
+    @pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1:8000", "[::1]:8000"])
+    def test_our_own_names_do(self, client: FlaskClient, host: str) -> None:
+        assert client.get("/pipeline/jobs", environ_overrides={"HTTP_HOST": host}).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("host", "changes"), [("jobs.example", {"public_url": "https://jobs.example"}), ("api:8000", {"http_host": "0.0.0.0"})]
+    )
+    def test_so_does_the_public_one_and_beyond_loopback_any_for_who_has_a_key(
+        self, make_client: MakeClient, world: World, host: str, changes: dict[str, str]
+    ) -> None:
+        client = make_client(**changes)
+        # Whoever asks for such a name need not be on this machine, wherever the connection comes from.
+        problem_of(client.get("/pipeline/jobs", environ_overrides={"HTTP_HOST": host}), 403, "loopback_only")
+        _, text = world.keys.create(ALL, Role.READ, actor="test")
+        headers = {"Authorization": f"Bearer {text}"}
+        assert client.get("/pipeline/jobs", environ_overrides={"HTTP_HOST": host}, headers=headers).status_code == 200
+
+
+class TestErrors:
+    def test_an_unknown_route_is_404(self, client: FlaskClient) -> None:
+        body = problem_of(client.get("/pipeline/nothing?x=1"), 404, "not_found")
+        assert body["instance"] == "/pipeline/nothing"
+
+    @pytest.mark.parametrize("path", ["/pipeline/jobs/", "/pipeline//jobs", "/%00", "/%ff", "/" + "a" * 5000])
+    def test_an_odd_route_is_404(self, client: FlaskClient, path: str) -> None:
+        problem_of(client.open(path=path), 404)
+
+    @pytest.mark.parametrize(
+        ("method", "path", "allowed"),
+        [
+            ("PUT", "/pipeline/jobs", {"GET", "POST"}),
+            ("PUT", "/pipeline/jobs/job_1_00000000", {"GET", "DELETE", "PATCH"}),
+            ("GET", "/pipeline/run", {"POST"}),
+            ("GET", "/pipeline/jobs/job_1_00000000/cancel", {"POST"}),
+            ("POST", "/metrics", {"GET"}),
+        ],
+    )
+    def test_a_wrong_method_is_405_and_says_which_are_right(self, client: FlaskClient, method: str, path: str, allowed: set[str]) -> None:
+        response = client.open(path, method=method)
+        problem_of(response, 405, "method_not_allowed")
+        assert allowed <= set(response.headers["Allow"].split(", "))
+
+    def test_a_surprise_is_a_500_that_tells_nothing_but_is_logged(self, client: FlaskClient, fail: Callable[[Exception], None]) -> None:
+        fail(ZeroDivisionError("the secret"))
+        with capture_logs() as logs:
+            body = problem_of(client.get("/pipeline/jobs"), 500, "internal_error")
+        assert "secret" not in str(body)
+        failures = [line for line in logs if line["log_level"] == "error"]
+        assert [(line["event"], line["path"], str(line["exc_info"])) for line in failures] == [
+            ("request_failed", "/pipeline/jobs", "the secret")
+        ]
+
+    @pytest.mark.parametrize(
+        ("error", "status"),
+        [(JobNotEnded(), 409), (IdTaken(), 503), (StoreError("secret"), 500), (ConfigurationError("secret"), 500)],
+    )
+    def test_every_known_error_has_its_status(
+        self, client: FlaskClient, fail: Callable[[Exception], None], error: Exception, status: int
+    ) -> None:
+        fail(error)
+        body = problem_of(client.get("/pipeline/jobs/job_1_00000000"), status)
+        assert "secret" not in str(body)

@@ -1,0 +1,116 @@
+"""Health, metrics, the list of pipelines, the documentation."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from pipeline_jobs.web.schemas import health, pipelines
+
+from .checks import problem_of
+from .world import World
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+class TestHealth:
+    def test_live_asks_nobody(self, client: FlaskClient, world: World) -> None:
+        world.lose_store()
+        assert client.get("/health/live").get_json() == {"status": "ok"}
+
+    def test_ready_shows_every_part(self, client: FlaskClient, world: World) -> None:
+        world.store.announce("w1", 1, [])
+        world.store.beat("rescue")
+        response = client.get("/health/ready")
+        health.Ready.model_validate(response.get_json())
+        assert response.status_code == 200, response.text
+        assert set(response.get_json()["parts"]) == {"store", "broker", "workers", "beat", "access"}
+
+    def test_not_ready_names_the_part_and_why(self, client: FlaskClient, world: World) -> None:
+        world.store.beat("rescue")
+        response = client.get("/health/ready")
+        body = problem_of(response, 503, "not_ready")
+        assert body["detail"] == "workers: no live worker consumes the queue `jobs`"
+        assert (body["parts"]["store"]["ok"], body["parts"]["workers"]["ok"]) == (True, False)
+        assert "Retry-After" in response.headers
+
+
+class TestMetrics:
+    def test_are_prometheus_text(self, client: FlaskClient) -> None:
+        response = client.get("/metrics")
+        assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+        assert "\npipeline_jobs_queued" in response.text
+
+    def test_without_the_store_are_503(self, client: FlaskClient, world: World) -> None:
+        world.lose_store()
+        problem_of(client.get("/metrics"), 503, "store_unavailable")
+
+
+def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClient) -> None:
+    response = client.get("/pipeline/pipelines")
+    pipelines.PipelineList.model_validate(response.get_json())
+    media, sleep = response.get_json()["pipelines"]
+    assert (media["name"], media["needs_url"], media["qualities"]) == ("media", True, ["720p", "1080p"])
+    assert media["stages"] == [{"name": "fetch", "weight": 2}, {"name": "publish", "weight": 1.0}]
+    assert sleep["params"]["properties"]["seconds"]["maximum"] == 3600
+    assert sleep["params"]["additionalProperties"] is False
+    assert response.get_json()["missing"] == []
+
+
+class TestDocument:
+    def test_is_valid_openapi_3_1(self, client: FlaskClient) -> None:
+        document = client.get("/openapi.json").get_json()
+        assert document["openapi"] == "3.1.0"
+        assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+
+    def test_has_every_route(self, client: FlaskClient) -> None:
+        document = client.get("/openapi.json").get_json()
+        documented = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+        served = {
+            (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
+            for rule in client.application.url_map.iter_rules()
+            if not rule.endpoint.startswith(("docs.", "swagger.", "ui."))
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        }
+        assert documented == served
+
+    def test_every_operation_has_its_errors_as_problems(self, client: FlaskClient) -> None:
+        for path, item in client.get("/openapi.json").get_json()["paths"].items():
+            for method, operation in item.items():
+                errors = {status: body for status, body in operation["responses"].items() if status >= "400"}
+                assert {"403", "500"} <= set(errors), f"{method} {path}"
+                assert all(body["content"] == PROBLEM and body["description"] for body in errors.values()), f"{method} {path}"
+                assert operation["summary"]
+                assert operation["description"]
+
+    def test_every_reference_leads_somewhere(self, client: FlaskClient) -> None:
+        response = client.get("/openapi.json")
+        names = set(re.findall(r'"#/components/schemas/([^"]+)"', response.text))
+        assert names <= set(response.get_json()["components"]["schemas"])
+        assert "Problem" in names
+
+
+class TestPage:
+    def test_everything_it_needs_is_served_from_here(self, client: FlaskClient) -> None:
+        page = client.get("/docs")
+        assert page.content_type.startswith("text/html")
+        links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert "openapi.json" in links
+        assert len(links) >= 5
+        for link in links:
+            assert "//" not in link
+            response = client.get(f"/{link}")
+            assert (response.status_code, bool(response.data)) == (200, True), link
+            response.close()
+
+    def test_runs_no_script_of_its_own_text(self, client: FlaskClient) -> None:
+        page = client.get("/docs")
+        assert "script-src 'self';" in page.headers["Content-Security-Policy"]
+        assert re.findall(r"<script(?![^>]*src=)", page.text) == []
+
+    @pytest.mark.parametrize("path", ["/docs/static/missing.js", "/docs/static/../app.py", "/docs/swagger/..%2f__init__.py"])
+    def test_serves_nothing_else(self, client: FlaskClient, path: str) -> None:
+        problem_of(client.get(path), 404)

@@ -1,0 +1,190 @@
+"""Text of clients and pipelines on the page: shown as text, whatever is in it, and linked only where a link can do no harm."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import product
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.ui import words
+from pipeline_jobs.web.ui.results import MAX_SEGMENTS, result_view, safe_link
+
+from .world import NOON, World
+
+UI = "/pipeline/ui"
+PAYLOADS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' autofocus onfocus='alert(1)",
+    "{{ 7919 * 7907 }}{% raw %}",
+    "</textarea></title><svg onload=alert(1)>",
+    "javascript:alert(1)",
+)
+
+
+class Reader(HTMLParser):
+    """What a browser would make of a page: tags, and what their attributes are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def tags(page: str) -> Iterator[tuple[str, dict[str, str | None]]]:
+    reader = Reader()
+    reader.feed(page)
+    yield from reader.tags
+
+
+def harmless(page: str) -> None:
+    for tag, attributes in tags(page):
+        assert tag not in {"svg", "iframe", "style", "object"}
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
+        assert tag != "script" or (attributes.get("src") or "").startswith(UI + "/static/")
+        for name in ("href", "src", "action", "hx-get"):
+            assert re.match(r"/|https?://|#", attributes.get(name) or "/"), (tag, attributes)
+    assert str(7919 * 7907) not in page
+
+
+def fields_of(text: str, status: JobStatus) -> dict[str, Any]:
+    data = dict.fromkeys(("transcript", "summary", "drive_url", "title", "language", "speech_model"), text) | {
+        "keywords": [text, 5, None], "warnings": [text], "segments": [{"start": 1, "text": text}, {"start": text}, text, None],
+        "artifacts": {text: text, "ok": f"https://x.example/?q={text}"}, "media": {"video": {"width": text}}, text: {text: [text]},
+    }  # fmt: skip
+    return {
+        "status": status, "pipeline": text, "url": text, "quality": text, "stage": text, "message": text,
+        "reason": text, "error": text, "error_detail": {"code": text, "message": text, "stage": text}, "tags": (text,),
+        "metadata": {text: text}, "params": {text: text}, "progress": 5.0, "started_at": NOON, "completed_at": NOON, "retry_of": text,
+        "result": {"success": True, "data": data},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PAYLOADS)
+def test_a_job_s_texts_stay_texts(client: FlaskClient, world: World, text: str) -> None:
+    job = world.put()
+    for status, path in product(JobStatus, (f"/jobs/{job.job_id}", "/jobs", "")):
+        world.write(job.job_id, **fields_of(text, status))
+        answer = client.get(UI + path)
+        assert answer.status_code == 200
+        harmless(answer.text)
+
+
+@pytest.mark.parametrize("text", PAYLOADS)
+def test_what_was_typed_stays_text(client: FlaskClient, text: str) -> None:
+    fields = dict.fromkeys(("url", "quality", "tenant_id", "workspace_id", "priority", "tags", "params", "token"), text)
+    answer = client.post(UI + "/submit", data={"pipeline": "media", **fields}, headers={"Origin": "http://localhost"})
+    assert answer.status_code == 422
+    harmless(answer.text)
+    for path in (
+        "/jobs?tenant_id={}",
+        "/jobs?status={}",
+        "/jobs?tag={}",
+        "?tenant_id={}",
+        "/submit?pipeline={}",
+        "/submit?workspace_id={}",
+        "/jobs/{}",
+    ):
+        answer = client.get(UI + path.format(text))
+        # An id with a slash is no route of the page.
+        if answer.mimetype != "application/problem+json":
+            harmless(answer.text)
+    answer = client.post(UI + "/tenants/acme/limits", data={"weight": text}, headers={"Origin": "http://localhost"})
+    assert answer.status_code == 422
+    harmless(answer.text)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        5,
+        "x",
+        [],
+        {},
+        {"data": None},
+        {"data": []},
+        {"success": True, "data": {}},
+        {"data": {"artifacts": [1], "segments": {}, "media": 5}},
+    ],
+)
+def test_any_result_can_be_shown(client: FlaskClient, world: World, result: Any) -> None:
+    job = world.write(world.put(status=JobStatus.COMPLETED).job_id, pipeline="gone", result=result)
+    assert client.get(f"{UI}/jobs/{job.job_id}").status_code == 200
+
+
+def test_links_lead_to_our_files_or_the_web(client: FlaskClient) -> None:
+    with client.application.test_request_context():
+        ours = "/pipeline/artifacts/acme/main/job_1_00000000/1/video.mp4?signature=x"
+        assert safe_link("http://127.0.0.1:8000" + ours) == ours
+        assert safe_link(ours) == ours
+        assert safe_link("https://bucket.example/video.mp4") == "https://bucket.example/video.mp4"
+        bad = (
+            "javascript:alert(1)",
+            " javascript:alert(1)",
+            "java\nscript:x",
+            "data:text/html,x",
+            "//x.example",
+            "/etc",
+            "http://",
+            "http://[",
+            "",
+            5,
+        )
+        assert [safe_link(address) for address in bad] == [None] * len(bad)
+
+
+def test_media_of_ours_is_played_and_a_long_transcript_is_cut(client: FlaskClient) -> None:
+    ours = "/pipeline/artifacts/acme/main/job_1_00000000/1/"
+    data = {
+        "segments": [{"start": n, "text": "x"} for n in range(MAX_SEGMENTS + 7)],
+        "artifacts": {"media": ours + "video.mp4?signature=x", "captions": ours + "captions.vtt?signature=x"},
+        "drive_url": "https://elsewhere.example/video.mp4",
+    }
+    job = Job("job_1_00000000", JobStatus.COMPLETED, "media", "acme", "main", NOON, result={"data": data})
+    with client.application.test_request_context():
+        view = result_view(job)
+    assert view is not None
+    assert view.media is not None
+    assert (view.media.href, view.media.player) == (ours + "video.mp4?signature=x", "video")
+    assert view.captions is not None
+    assert (len(view.segments), view.more_segments) == (MAX_SEGMENTS, 7)
+    assert [link.player for link in view.links] == ["video", None, None]
+
+
+def test_times_and_sizes_in_words() -> None:
+    assert [words.span(s) for s in (None, 0.04, 0.4, 3.0, 12.3, 59.9, 80, 3600, 7500, 273_600)] == [
+        "-", "0 s", "0.4 s", "3 s", "12 s", "1 min", "1 min 20 s", "1 h", "2 h 5 min", "3 d 4 h",
+    ]  # fmt: skip
+    assert [words.size(n) for n in (None, 0, 512, 1500, 150_000, 2e9, 9e15)] == [
+        "-",
+        "0 B",
+        "512 B",
+        "1.5 kB",
+        "150 kB",
+        "2.0 GB",
+        "9000 TB",
+    ]
+    assert [words.clock(s) for s in (7.9, 67, 3723, -1, "x", None, float("inf"))] == [
+        "0:07",
+        "1:07",
+        "1:02:03",
+        "0:00",
+        "0:00",
+        "0:00",
+        "0:00",
+    ]
+    assert words.utc(NOON) == "2025-01-03 12:00:00 UTC"
+    assert words.ago(NOON).endswith(" ago")
+    assert [words.sentence(text) for text in ("", "a GPU", "Z")] == ["", "A GPU", "Z"]
+    assert words.reason("brand_new") == "Brand new."
+    assert [words.number(n) for n in (None, 12345, 0.5, 2.0)] == ["-", "12,345", "0.5", "2"]
