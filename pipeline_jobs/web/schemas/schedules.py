@@ -35,8 +35,8 @@ Expression = Annotated[str, Field(max_length=MAX_EXPRESSION)]
 Zone = Annotated[str, Field(min_length=1, max_length=64)]
 _CRON = "Five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday; SUN-SAT); `*`, lists, ranges, steps, `L`, `MON#2`."
 _ZONE = "IANA name of the time zone in which `cron` is read."
-_OVERLAP = "What becomes of a slot while a job of this schedule has not ended: it is skipped, waits for it, or has it cancelled first."
-_CATCH_UP = "Which of the slots that passed while nothing could be fired are fired late: none, the last one, or all (up to a limit)."
+_OVERLAP = "What happens to a slot while a job of this schedule has not ended: it is skipped, waits, or cancels the job first."
+_CATCH_UP = "Which slots that passed while nothing could be fired are fired late: none, the last one, or all (up to a limit)."
 
 
 class ScheduleRequest(BaseModel):
