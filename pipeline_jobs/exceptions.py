@@ -240,7 +240,9 @@ class RateLimited(TryLater):
     """This tenant has reached its rate limit for submitting jobs: try again later."""
 
     def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0, whose: str = "tenant") -> None:
-        super().__init__(message or f"This {whose} has reached its rate limit for submitting jobs: try again later.", retry_after=retry_after)
+        super().__init__(
+            message or f"This {whose} has reached its rate limit for submitting jobs: try again later.", retry_after=retry_after
+        )
         #: Jobs a second; and of whom: `tenant`, `key` or `address`.
         self.limit, self.whose = limit, whose
 

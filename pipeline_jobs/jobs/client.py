@@ -1,4 +1,4 @@
-"""The only way in: what the HTTP API, the Celery face and a team's own code call to make, see and end jobs."""
+"""The entry point: what the HTTP API, the Celery face and your own code call to create, get and end jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which moments a cron expression names in a time zone. `cronsim` does the arithmetic; it keeps to Debian's cron, at clock changes too.
+"""Which times a cron expression names in a time zone. `cronsim` does the arithmetic; it keeps to Debian's cron, at clock changes too.
 
 An expression with fixed hours and minutes names a time of day: one that the clocks jump over in spring is the moment after the gap, one
 that comes twice in autumn is the first of the two. One with a `*` at the start of its minute or hour goes by elapsed time: an hour that is

@@ -1,4 +1,4 @@
-"""Is the server fit to be trusted with a job? Asked before each submit, looked up at most once a second."""
+"""Whether the server is safe to store jobs in. Checked before each submit, at most once a second."""
 
 from __future__ import annotations
 

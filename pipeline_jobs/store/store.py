@@ -1,4 +1,4 @@
-"""The one door to state: each method is one atomic script (see `lua/`), safe to send twice.
+"""All access to the stored state: each method is one atomic script (see `lua/`), safe to send twice.
 
 redis-py re-sends a command when a reply was lost, so every script must give the second sending the first one's answer.
 Each script that frees a slot or brings a job ends with the admission, which may dispatch jobs: where the broker is the store's own server

@@ -1,4 +1,4 @@
-"""Before each request: whose key is it, and may they?
+"""Before each request: authenticates its key and checks its permissions.
 
 Until a key was made the API serves this machine only, and asks nobody. From then on, or with PIPELINE_REQUIRE_KEYS=1, every route
 asks for a key as `policy` says. See `docs/security.md`.

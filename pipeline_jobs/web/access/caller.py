@@ -1,4 +1,4 @@
-"""Who makes the request that is being answered, and what is theirs."""
+"""The caller of the current request, and what belongs to it."""
 
 from __future__ import annotations
 

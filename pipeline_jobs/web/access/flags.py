@@ -1,4 +1,4 @@
-"""The brief's feature flags: what is switched off answers 404 and names its flag."""
+"""The feature flags: an endpoint that is off returns 404 and names its flag."""
 
 from __future__ import annotations
 

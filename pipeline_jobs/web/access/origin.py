@@ -1,4 +1,4 @@
-"""Requests that a browser must not be used for: by a rebound name (DNS rebinding), and writes from other sites."""
+"""Refuses requests that a browser was tricked into: DNS rebinding, and writes from pages of other sites."""
 
 from __future__ import annotations
 

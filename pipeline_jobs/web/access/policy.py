@@ -1,4 +1,4 @@
-"""Who may: the policy of every route, in one table. A route that is not in it is answered to nobody (and fails a test)."""
+"""The policy of every route, in one table. A route that is not in it is forbidden to everybody (and fails a test)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/batches`: many jobs as one, and `/pipeline/jobs/cancel`: cancel by the filters of a list."""
+"""`/pipeline/batches`: jobs created together, and `/pipeline/jobs/cancel`: cancel by the filters of a list."""
 
 from __future__ import annotations
 

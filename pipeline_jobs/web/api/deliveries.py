@@ -1,4 +1,4 @@
-"""What came of webhooks: `/pipeline/jobs/{id}/deliveries` and `/pipeline/deliveries`."""
+"""Webhook deliveries: `/pipeline/jobs/{id}/deliveries` and `/pipeline/deliveries`."""
 
 from __future__ import annotations
 

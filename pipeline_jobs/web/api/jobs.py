@@ -1,4 +1,4 @@
-"""`/pipeline/jobs`: make, see, list and remove jobs. Each endpoint is an operation on the client or on the job's AsyncResult."""
+"""`/pipeline/jobs`: create, get, list and delete jobs. Each endpoint is an operation on the client or on the job's AsyncResult."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/tenants/{tenant_id}/keys`: make, list and revoke API keys."""
+"""`/pipeline/tenants/{tenant_id}/keys`: create, list and revoke API keys."""
 
 from __future__ import annotations
 

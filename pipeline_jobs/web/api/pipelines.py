@@ -1,4 +1,4 @@
-"""`GET /pipeline/pipelines`: what can be run."""
+"""`GET /pipeline/pipelines`: the pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /pipeline/jobs/{id}/retry`: run an ended job again, from where it failed."""
+"""`POST /pipeline/jobs/{id}/retry`: run an ended job again, from the stage that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/schedules`: make, see, change, pause and remove schedules, and run one now."""
+"""`/pipeline/schedules`: create, get, change, pause and delete schedules, and run one now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/tenants/{tenant_id}`: a tenant's limits and usage, and its end."""
+"""`/pipeline/tenants/{tenant_id}`: a tenant's limits, usage and erasure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/uploads`: send media of your own, by tus 1.0 or in one request; a job takes the upload's `url`."""
+"""`/pipeline/uploads`: upload media, with tus 1.0 or in one request, for jobs that name the upload's `url`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/pipeline/webhook-endpoints`: where a tenant wants its events."""
+"""`/pipeline/webhook-endpoints`: URLs that get a tenant's events."""
 
 from __future__ import annotations
 

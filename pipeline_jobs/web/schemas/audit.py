@@ -14,7 +14,7 @@ class AuditRequest(PageRequest):
 
 
 class AuditRow(BaseModel):
-    """One thing that was done."""
+    """One action in the audit log."""
 
     id: str
     at: str = Field(examples=["2025-01-03T12:00:00.000Z"])

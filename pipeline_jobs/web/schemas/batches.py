@@ -19,7 +19,7 @@ from pipeline_jobs.web.schemas.jobs import Filters, JobFields
 
 
 class BatchItem(JobFields):
-    """A job of a batch: as a job of its own, but whose it is the batch says."""
+    """A job of a batch: the fields of a job without its tenant and workspace."""
 
 
 def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -31,7 +31,7 @@ def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 class BatchRequest(BaseModel):
-    """A batch to be made."""
+    """A batch to create."""
 
     model_config = ConfigDict(
         strict=True,
@@ -77,7 +77,7 @@ class BatchListRequest(PageRequest):
 
 
 class BulkCancelRequest(Filters):
-    """Which jobs to cancel: the filters of a list, at least one of them."""
+    """The jobs to cancel: the filters of a list, at least one of them."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", json_schema_extra={"examples": [{"tenant_id": "acme", "tag": "trial", "dry_run": True}]}
@@ -95,7 +95,7 @@ class BulkCancelRequest(Filters):
 
 
 class BatchUrls(BaseModel):
-    """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+    """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
     self: str
     jobs: str
@@ -103,7 +103,7 @@ class BatchUrls(BaseModel):
 
 
 class BatchCounts(BaseModel):
-    """Jobs by status; their sum is `total`. A job that was removed stays counted as it ended."""
+    """Number of jobs by status; their sum is `total`. A deleted job stays counted as it ended."""
 
     queued: int
     running: int
@@ -113,7 +113,7 @@ class BatchCounts(BaseModel):
 
 
 class Batch(BaseModel):
-    """Jobs that came in one call. Times are RFC 3339 in UTC."""
+    """Jobs that were created in one request. Times are RFC 3339 in UTC."""
 
     model_config = ConfigDict(title="Batch")
 
@@ -141,7 +141,7 @@ class ItemError(BaseModel):
 
 
 class NewBatch(Batch):
-    """A batch that was made, with the ids of its jobs, this once."""
+    """A new batch, with the ids of its jobs. Only this answer has them."""
 
     model_config = ConfigDict(title="NewBatch")
 
@@ -158,7 +158,7 @@ class BatchList(BaseModel):
 
 
 class BulkCancel(BaseModel):
-    """What was done to many jobs, or would be."""
+    """How many jobs were cancelled, or would be."""
 
     dry_run: bool
     matched: int = Field(description="Jobs that match and have not ended: the sum of the next two.")

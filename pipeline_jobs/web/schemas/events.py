@@ -29,7 +29,7 @@ FeedPlace = Annotated[
 
 
 class StreamRequest(Parameters):
-    """What every stream takes."""
+    """Parameters of every stream."""
 
     token: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
         None, description="Instead of a key: a token from `POST /pipeline/events/token` for this stream."
@@ -77,7 +77,7 @@ class TokenRequest(BaseModel):
 
 
 class EventData(BaseModel):
-    """What an event says of its job, as it was then."""
+    """The job at the time of the event."""
 
     status: JobStatus
     attempt: int
@@ -99,7 +99,7 @@ class BatchEventCounts(BaseModel):
 
 
 class BatchEventData(BaseModel):
-    """What batch.completed says of its batch."""
+    """The batch at the time of batch.completed."""
 
     total: int
     counts: BatchEventCounts
@@ -139,7 +139,7 @@ class FeedPage(BaseModel):
 
 
 class StreamToken(BaseModel):
-    """Opens one stream."""
+    """A token that opens one stream."""
 
     token: str = Field(description="For `?token=` of the stream.")
     expires_at: str = Field(description="When the token expires. A stream that is open then continues.")

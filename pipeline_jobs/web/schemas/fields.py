@@ -108,6 +108,6 @@ def idempotency_key(does: str, repeated: str = "A repeated request gets it (`Ide
 
 
 class IdempotencyHeaders(Parameters):
-    """Headers of a request that makes something."""
+    """Headers of a request that creates something."""
 
     idempotency_key: IdempotencyKey = idempotency_key("create one job")

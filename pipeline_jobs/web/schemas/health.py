@@ -14,7 +14,7 @@ class Live(BaseModel):
 
 
 class PartHealth(BaseModel):
-    """One part that the service stands on."""
+    """The health of one part of the service."""
 
     model_config = ConfigDict(extra="allow")
 

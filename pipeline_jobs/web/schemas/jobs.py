@@ -1,4 +1,4 @@
-"""`/pipeline/jobs`: what requests bring and what we answer."""
+"""`/pipeline/jobs`: models of requests and answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId,
 
 
 class WebhookRequest(BaseModel):
-    """Who is to be told of a job's end."""
+    """The webhook of a job."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class WebhookRequest(BaseModel):
 
 
 class JobFields(BaseModel):
-    """What to run and how, for whomever."""
+    """The job to run, without its tenant and workspace."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -107,7 +107,7 @@ class JobFields(BaseModel):
 
 
 class JobRequest(JobFields):
-    """A job to be made."""
+    """A job to create."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -152,7 +152,7 @@ class ListRequest(Filters, PageRequest):
 
 
 class ChangeRequest(BaseModel):
-    """What to change of a waiting job; what is absent stays."""
+    """Changes to a queued job. Fields that are absent do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -177,7 +177,7 @@ class WaitHeaders(Parameters):
 
 
 class CreateHeaders(WaitHeaders, IdempotencyHeaders):
-    """Headers of a request that makes a job."""
+    """Headers of a request that creates a job."""
 
 
 class GetHeaders(WaitHeaders):
@@ -195,7 +195,7 @@ class GetHeaders(WaitHeaders):
 
 
 class StepResult(BaseModel):
-    """What a pipeline gives back."""
+    """The result of a pipeline."""
 
     model_config = ConfigDict(title="StepResult")
 
@@ -214,7 +214,7 @@ class ErrorDetail(BaseModel):
 
 
 class Urls(BaseModel):
-    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
     self: str
     cancel: str
@@ -233,7 +233,7 @@ class Queue(BaseModel):
 
 
 class JobWebhook(BaseModel):
-    """Who is told of a job's end."""
+    """The webhook of a job."""
 
     url: str
     events: list[str] = Field(description="Types of events to send; empty: all.")
@@ -294,7 +294,7 @@ class JobList(BaseModel):
 
 
 class Removal(BaseModel):
-    """What DELETE did."""
+    """The result of DELETE."""
 
     job_id: str
     status: Literal["cancelled", "deleted"] = Field(

@@ -18,7 +18,7 @@ class KeyPath(TenantPath):
 
 
 class KeyRequest(BaseModel):
-    """A key to be made."""
+    """A key to create."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -34,7 +34,7 @@ class KeyRequest(BaseModel):
 
 
 class ApiKey(BaseModel):
-    """An API key without its text. Times are RFC 3339 in UTC."""
+    """An API key without its secret. Times are RFC 3339 in UTC."""
 
     key_id: str = Field(examples=["0123456789abcdef"])
     name: str
@@ -49,7 +49,7 @@ class ApiKey(BaseModel):
 
 
 class NewApiKey(ApiKey):
-    """An API key with its text, this once."""
+    """A new API key with its secret. Only this answer has it."""
 
     key: str = Field(description="`pjk_{key_id}_{secret}`, for `Authorization: Bearer`.")
 

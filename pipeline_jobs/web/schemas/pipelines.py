@@ -51,7 +51,7 @@ class PipelineInfo(BaseModel):
 
 
 class MissingPipeline(BaseModel):
-    """A pipeline that cannot be run: what it needs is not installed."""
+    """A pipeline that cannot be run because a module that it requires is not installed."""
 
     name: str
     modules: list[str] = Field(description="Python modules that are not there.")

@@ -1,4 +1,4 @@
-"""What every refusal answers (RFC 9457)."""
+"""Error answers (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). Programs switch on `code`."""
+    """An error (RFC 9457). Programs should check `code`."""
 
     type: str = Field(examples=["urn:pipeline-jobs:problem:invalid_input"])
     title: str

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetryRequest(BaseModel):
-    """How to run it again. The body may be left out."""
+    """How to retry a job. The body is optional."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"from_stage": "transcribe"}]})
     #: Looked at by `validated` and `openapi`.

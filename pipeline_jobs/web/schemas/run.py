@@ -9,7 +9,7 @@ from pipeline_jobs.web.schemas.jobs import JobRequest
 
 
 class RunRequest(JobRequest):
-    """A job to be made and waited for."""
+    """A job to create and wait for."""
 
     timeout: float | None = Field(
         None,

@@ -40,7 +40,7 @@ _CATCH_UP = "Which slots that passed while nothing could be fired are fired late
 
 
 class ScheduleRequest(BaseModel):
-    """A schedule to be made."""
+    """A schedule to create."""
 
     model_config = ConfigDict(
         strict=True,
@@ -73,7 +73,7 @@ class ScheduleRequest(BaseModel):
 
 
 class ScheduleChange(BaseModel):
-    """What to change of a schedule; what is absent stays."""
+    """Changes to a schedule. Fields that are absent do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -101,7 +101,7 @@ class ScheduleListRequest(PageRequest):
 
 
 class ScheduleView(Parameters):
-    """How much of its future."""
+    """How many next slots to return."""
 
     upcoming: Upcoming = Field(DEFAULT_UPCOMING, description="Number of next slots to return.")
 
@@ -113,7 +113,7 @@ class SchedulePath(BaseModel):
 
 
 class ScheduleHeaders(Parameters):
-    """Headers of a request that makes a schedule."""
+    """Headers of a request that creates a schedule."""
 
     idempotency_key: IdempotencyKey = idempotency_key("create one schedule")
 
@@ -125,7 +125,7 @@ def _new_job(template: JobTemplate, **whose: Any) -> NewJob:
 
 
 class Schedule(BaseModel):
-    """When which job is made."""
+    """A schedule: when to create which job."""
 
     schedule_id: str = Field(examples=["sch_1704326400_abc12345"])
     tenant_id: str
@@ -152,7 +152,7 @@ class Schedule(BaseModel):
 
 
 class SlotOutcome(BaseModel):
-    """What became of a slot, or of several in a row that were skipped together."""
+    """The outcome of a slot, or of several consecutive slots that were skipped together."""
 
     outcome: str = Field(description="`fired`, `manual` (a requested run), or the reason why it was skipped.")
     at: str
@@ -163,7 +163,7 @@ class SlotOutcome(BaseModel):
 
 
 class ScheduleDetail(Schedule):
-    """A schedule with its past and its future."""
+    """A schedule with its last and next slots."""
 
     upcoming: list[str] = Field(description="The next slots; none while the schedule is paused.")
     recent: list[SlotOutcome] = Field(description="The outcomes of the last slots, newest first, at most 20.")

@@ -21,7 +21,7 @@ class TenantPath(BaseModel):
 
 
 class LimitsRequest(BaseModel):
-    """All limits of a tenant; what is absent or null is not set (the defaults, tenant `*`, hold)."""
+    """All limits of a tenant. A limit that is absent or null is not set, and the default (tenant `*`) applies."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
 
@@ -63,7 +63,7 @@ class EraseRequest(Parameters):
 
 
 class Limits(BaseModel):
-    """A tenant's own limits; null: the default of the installation holds, or there is none."""
+    """A tenant's own limits. null: the default of the installation applies, or there is no limit."""
 
     weight: float | None
     max_concurrent: int | None
@@ -76,7 +76,7 @@ class Limits(BaseModel):
 
 
 class UsageDay(BaseModel):
-    """A tenant's figures of one day in UTC."""
+    """The usage of a tenant on one day in UTC."""
 
     date: str = Field(examples=["2026-11-24"])
     created: int
@@ -90,14 +90,14 @@ class UsageDay(BaseModel):
 
 
 class Usage(BaseModel):
-    """What a tenant used, by day, today first."""
+    """The usage of a tenant by day, today first."""
 
     tenant_id: str
     days: list[UsageDay]
 
 
 class Erasure(BaseModel):
-    """What was erased of a tenant, or would be."""
+    """What was deleted of a tenant, or would be."""
 
     jobs: int
     still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")

@@ -15,7 +15,7 @@ _Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,1
 
 
 class UploadScope(Parameters):
-    """Whose upload it is."""
+    """The owner of an upload."""
 
     tenant_id: Name | None = Field(None, description="Absent: the key's tenant, or `default`.")
     workspace_id: Name | None = Field(
@@ -44,7 +44,7 @@ class _TusHeaders(Parameters):
 
 
 class BeginHeaders(_TusHeaders):
-    """Headers of a request that begins an upload."""
+    """Headers of a request that starts an upload."""
 
     upload_length: _Bytes | None = Field(
         None,
@@ -61,13 +61,13 @@ class BeginHeaders(_TusHeaders):
 
 
 class AppendHeaders(_TusHeaders):
-    """Headers of a request that goes on with one."""
+    """Headers of a request that continues an upload."""
 
     upload_offset: _Bytes = Field(alias="Upload-Offset", description="Offset of the first byte of this request.", examples=["0"])
 
 
 class TusHeaders(Parameters):
-    """Of any request of tus."""
+    """Headers of every tus request."""
 
     tus_resumable: str | None = Field(
         None, alias="Tus-Resumable", description="The tus version of the client.", json_schema_extra={"enum": [tus.VERSION]}
@@ -81,7 +81,7 @@ class UploadPath(BaseModel):
 
 
 class Upload(BaseModel):
-    """Media of a client's own. Times are RFC 3339 in UTC."""
+    """Media that a client uploads. Times are RFC 3339 in UTC."""
 
     model_config = ConfigDict(title="Upload")
 

@@ -24,7 +24,7 @@ class EndpointPath(BaseModel):
 
 
 class EndpointRequest(BaseModel):
-    """An endpoint to be made."""
+    """An endpoint to create."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class EndpointRequest(BaseModel):
 
 
 class EndpointChange(BaseModel):
-    """What to change; what is absent or null stays."""
+    """Changes. Fields that are absent or null do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -71,7 +71,7 @@ class DeliveryListRequest(PageRequest):
 
 
 class WebhookEndpoint(BaseModel):
-    """Where a tenant wants its events. Times are RFC 3339 in UTC."""
+    """A URL that gets a tenant's events. Times are RFC 3339 in UTC."""
 
     endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
     tenant_id: str
@@ -85,7 +85,7 @@ class WebhookEndpoint(BaseModel):
 
 
 class NewWebhookEndpoint(WebhookEndpoint):
-    """An endpoint with its secret, this once."""
+    """An endpoint with its secret. Only this answer has it."""
 
     secret: str = Field(description="`whsec_...`: the key of its signatures (Standard Webhooks).")
 
@@ -99,14 +99,14 @@ class WebhookEndpointList(BaseModel):
 
 
 class WebhookRemoval(BaseModel):
-    """An endpoint that is gone."""
+    """An endpoint that was deleted."""
 
     endpoint_id: str
     status: Literal["deleted"]
 
 
 class WebhookSecret(BaseModel):
-    """What signs the webhooks of a tenant's jobs (those that were made with a `webhook` of their own)."""
+    """The secret that signs the webhooks of a tenant's jobs (those created with their own `webhook`)."""
 
     tenant_id: str
     secret: str = Field(description="`whsec_...` (Standard Webhooks).")
@@ -114,7 +114,7 @@ class WebhookSecret(BaseModel):
 
 
 class DeliveryAttempt(BaseModel):
-    """One try."""
+    """One attempt."""
 
     ended_at: str
     status: int | None = Field(description="The status of the receiver's answer; null: there was none.")

@@ -1,4 +1,4 @@
-"""How things are said on the page: times, lengths, sizes, reasons."""
+"""How the page formats times, durations, sizes and reasons."""
 
 from __future__ import annotations
 
