@@ -122,14 +122,14 @@ class NewJob(Asked):
     def of(cls, values: Mapping[str, Any]) -> NewJob:
         """From the fields by name as JSON has them: an array is a tuple, null is the default.
 
-        :raises InvalidInput: there is no such field.
+        :raises InvalidInput: there is no such field, or its value is of another type.
         """
         given: dict[str, Any] = {}
         for name, value in values.items():
             if name not in ACCEPTED:
                 raise InvalidInput(f"unknown field {name!r}", field=name)
             if value is not None:
-                given[name] = tuple(value) if isinstance(value, list) else value
+                given[name] = _taken(name, value)
         return cls(**given)
 
 
@@ -137,6 +137,24 @@ class NewJob(Asked):
 ACCEPTED: Mapping[str, str] = {f.name: str(f.type) for f in fields(NewJob) if f.metadata.get("accepted", True)}
 #: Those of them that say when or after what it starts.
 STARTS = frozenset(f.name for f in fields(NewJob) if f.metadata.get("starts"))
+#: What a field may be given as, by its type, and the words for it.
+_GIVEN: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("str", "str | None"), ((str,), "a string")),
+    **dict.fromkeys(("int", "int | None", "Moment | None"), ((int,), "an integer")),
+    "float | None": ((int, float), "a number"),
+    "tuple[str, ...]": ((list, tuple), "a list of strings"),
+    **dict.fromkeys(("Mapping[str, Any]", "Mapping[str, Any] | None"), ((dict, Mapping), "an object")),
+}
+_TAKEN = {name: _GIVEN[kind] for name, kind in ACCEPTED.items()}
+
+
+def _taken(name: str, value: Any) -> Any:
+    types, words = _TAKEN[name]
+    items: Any = value if isinstance(value, list | tuple) else ()
+    # True is an integer to Python, and to nobody else.
+    if not isinstance(value, types) or isinstance(value, bool) or not all(isinstance(item, str) for item in items):
+        raise InvalidInput(f"{name} must be {words}", field=name)
+    return tuple(value) if isinstance(value, list) else value
 
 
 # Without slots: an instance then is the dict of what it was given (`Job.of`), and the fields need not be set one by one for each.

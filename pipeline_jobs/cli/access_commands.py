@@ -10,7 +10,8 @@ import click
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
-from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, print_list, user
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, print_list, user, with_cell
 from pipeline_jobs.job import rfc3339
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -47,19 +48,16 @@ def key() -> None:
 )
 @click.option("--name", default="", help="A description of the key.")
 @click.option("--expires-in", callback=_duration, metavar="90d", help="When the key expires: a number with s, m, h or d.")
-@click.pass_context
+@with_cell
 def create_key(
-    context: click.Context, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None
+    cell: Cell, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None
 ) -> None:
     """Create a key and print it, as the only text on standard output. It is shown only once.
 
     With the first key the API begins to ask for keys.
     """
     tenant_id = _tenant(tenant, all_tenants)
-    with errors():
-        made, text = cell_of(context).keys.create(
-            tenant_id, Role(role), actor=user(), name=name, workspace_id=workspace, expires_at=expires_in
-        )
+    made, text = cell.keys.create(tenant_id, Role(role), actor=user(), name=name, workspace_id=workspace, expires_at=expires_in)
     click.echo(f"Key {made.key_id}: {_scope(made)}, role {made.role.value}, until {rfc3339(made.expires_at) or 'it is revoked'}.", err=True)
     click.echo(text)
 
@@ -67,26 +65,24 @@ def create_key(
 @key.command("list")
 @_tenant_options
 @json_option()
-@click.pass_context
-def list_keys(context: click.Context, tenant: str | None, all_tenants: bool, as_json: bool) -> None:
+@with_cell
+def list_keys(cell: Cell, tenant: str | None, all_tenants: bool, as_json: bool) -> None:
     """List all keys, or those of a tenant, newest first. Without the secrets."""
     tenant_id = _tenant(tenant, all_tenants) if tenant is not None or all_tenants else None
-    with errors():
-        found = cell_of(context).keys.list(tenant_id)
+    found = cell.keys.list(tenant_id)
     print_list(found, as_json, ("KEY", "ROLE", "OF", "NAME", "STATE", "LAST USED"), _key_row)
 
 
 @key.command("revoke")
 @click.argument("key_id")
-@click.pass_context
-def revoke_key(context: click.Context, key_id: str) -> None:
+@with_cell
+def revoke_key(cell: Cell, key_id: str) -> None:
     """Revoke a key permanently, everywhere within a second. KEY_ID is the second part of the key."""
-    with errors():
-        keys = cell_of(context).keys
-        found = keys.get(key_id)
-        if found is None or keys.revoke(found.tenant_id, key_id, actor=user()) is None:
-            # What was given is not said again: it may be a whole key.
-            raise click.ClickException("there is no key with this id")
+    keys = cell.keys
+    found = keys.get(key_id)
+    if found is None or keys.revoke(found.tenant_id, key_id, actor=user()) is None:
+        # What was given is not said again: it may be a whole key.
+        raise click.ClickException("there is no key with this id")
     click.echo(f"Key {found.key_id} is revoked.")
 
 
@@ -113,11 +109,10 @@ def _state(one: ApiKey) -> str:
 @click.command("audit")
 @limit_option(10_000)
 @json_option()
-@click.pass_context
-def show_audit(context: click.Context, limit: int, as_json: bool) -> None:
+@with_cell
+def show_audit(cell: Cell, limit: int, as_json: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
-    with errors():
-        rows = audit.page(cell_of(context).store, limit=limit).items
+    rows = audit.page(cell.store, limit=limit).items
     print_list(rows, as_json, ("AT", "WHO", "WHAT", "TO", "DETAIL"), _audit_row)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -16,21 +16,21 @@ from pipeline_jobs.exceptions import PipelineJobsError
 _NONE = "-"
 
 
-@contextmanager
-def errors() -> Iterator[None]:
-    """Say an error of ours in one line, without a traceback."""
-    try:
-        yield
-    except PipelineJobsError as error:
-        raise click.ClickException(error.message) from None
+def with_cell(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the cell of the app that `-A` names; an error of ours is said in one line, without a traceback."""
 
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(context: click.Context, /, **values: Any) -> None:
+        cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+        if cell is None:
+            raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
+        try:
+            command(cell, **values)
+        except PipelineJobsError as error:
+            raise click.ClickException(error.message) from None
 
-def cell_of(context: click.Context) -> Cell:
-    """The cell of the app that `-A` names."""
-    cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
-    if cell is None:
-        raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
-    return cell
+    return wrapped
 
 
 def user() -> str:
@@ -38,9 +38,9 @@ def user() -> str:
     return audit.process_actor("cli")
 
 
-def note(context: click.Context, action: str, target: str, **detail: Any) -> None:
+def note(cell: Cell, action: str, target: str, **detail: Any) -> None:
     """Write a row of the audit log: the user did this."""
-    audit.record(cell_of(context).store, user(), action, target, detail)
+    audit.record(cell.store, user(), action, target, detail)
 
 
 def json_option(text: str = "Print the answer of the API as JSON.") -> Callable[[Any], Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_json, print_list, user
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, user, with_cell
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.bulk import Cancelled
@@ -20,11 +21,10 @@ from pipeline_jobs.states import JobStatus
 
 @click.command()
 @click.argument("job_id")
-@click.pass_context
-def show(context: click.Context, job_id: str) -> None:
+@with_cell
+def show(cell: Cell, job_id: str) -> None:
     """Show a job as JSON."""
-    with errors():
-        job = cell_of(context).client.describe(job_id)
+    job = cell.client.describe(job_id)
     print_json(job.to_dict())
 
 
@@ -77,18 +77,17 @@ def _row(job: Job) -> tuple[str | None, ...]:
 @_filters(JobStatus)
 @limit_option()
 @json_option("Print whole records as JSON.")
-@click.pass_context
-def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool) -> None:
+@with_cell
+def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
     found: list[Job] = []
-    with errors():
-        while True:
-            page = cell_of(context).client.list(replace(query, limit=limit - len(found)))
-            found += page.items
-            # Where filters are mixed a page may be short and still not the last.
-            if page.next_cursor is None or len(found) == limit:
-                break
-            query = replace(query, cursor=page.next_cursor)
+    while True:
+        page = cell.client.list(replace(query, limit=limit - len(found)))
+        found += page.items
+        # Where filters are mixed a page may be short and still not the last.
+        if page.next_cursor is None or len(found) == limit:
+            break
+        query = replace(query, cursor=page.next_cursor)
     print_list(found, as_json, _TITLES, _row)
 
 
@@ -96,30 +95,29 @@ def list_jobs(context: click.Context, query: JobQuery, limit: int, as_json: bool
 @click.argument("job_id", required=False)
 @_filters((JobStatus.QUEUED, JobStatus.RUNNING))
 @click.option("--dry-run", is_flag=True, help="Only count the jobs.")
-@click.pass_context
-def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
+@with_cell
+def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
     """Cancel a job, or all queued and running jobs that match the filters."""
     if (job_id is None) is (query == JobQuery()):
         raise click.UsageError("give either a JOB_ID or filters")
-    with errors():
-        if job_id is not None:
-            _cancel_one(context, job_id, dry_run)
-        else:
-            _cancel_matching(context, query, dry_run)
+    if job_id is not None:
+        _cancel_one(cell, job_id, dry_run)
+    else:
+        _cancel_matching(cell, query, dry_run)
 
 
-def _cancel_one(context: click.Context, job_id: str, dry_run: bool) -> None:
-    job = cell_of(context).client.get(job_id)
+def _cancel_one(cell: Cell, job_id: str, dry_run: bool) -> None:
+    job = cell.client.get(job_id)
     if not (dry_run or job.ended):
-        job = cell_of(context).results(job_id).revoke()
-        note(context, "job.cancelled", job_id, tenant_id=job.tenant_id)
+        job = cell.results(job_id).revoke()
+        note(cell, "job.cancelled", job_id, tenant_id=job.tenant_id)
     click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
 
 
-def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> None:
+def _cancel_matching(cell: Cell, query: JobQuery, dry_run: bool) -> None:
     total = Cancelled(0, 0, 0, None)
     while True:
-        done = cell_of(context).batches.cancel_matching(query, dry_run=dry_run, actor=user())
+        done = cell.batches.cancel_matching(query, dry_run=dry_run, actor=user())
         total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
         if done.next_cursor is None:
             break
@@ -130,8 +128,8 @@ def _cancel_matching(context: click.Context, query: JobQuery, dry_run: bool) -> 
 
 @click.command("submit")
 @click.argument("fields", metavar="JSON")
-@click.pass_context
-def submit_job(context: click.Context, fields: str) -> None:
+@with_cell
+def submit_job(cell: Cell, fields: str) -> None:
     """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
     `run_at` is in Unix milliseconds."""
     try:
@@ -140,21 +138,19 @@ def submit_job(context: click.Context, fields: str) -> None:
         raise click.UsageError(f"this is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise click.UsageError("the fields of a job are a JSON object")
-    with errors():
-        click.echo(cell_of(context).client.submit(NewJob.of(values)).job_id)
+    click.echo(cell.client.submit(NewJob.of(values)).job_id)
 
 
 @click.command("retry")
 @click.argument("job_id")
 @click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
-@click.pass_context
-def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
+@with_cell
+def retry_job(cell: Cell, job_id: str, from_stage: str | None) -> None:
     """Retry a job that has ended; prints the id of the new job."""
-    with errors():
-        made = cell_of(context).client.retry(job_id, from_stage=from_stage).job
-        # First the id: without it, whoever cannot write the row would retry once more.
-        click.echo(made.job_id)
-        note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
+    made = cell.client.retry(job_id, from_stage=from_stage).job
+    # First the id: without it, whoever cannot write the row would retry once more.
+    click.echo(made.job_id)
+    note(cell, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
 
 
 @click.command()
@@ -163,16 +159,15 @@ def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> No
     "--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Maximum number of its running jobs, over all workers."
 )
 @click.option("--declared", is_flag=True, help="Restore the number that the pipeline declares.")
-@click.pass_context
-def pipeline(context: click.Context, name: str, max_concurrent: int | None, declared: bool) -> None:
+@with_cell
+def pipeline(cell: Cell, name: str, max_concurrent: int | None, declared: bool) -> None:
     """Show or set how many jobs of a pipeline run at once. A change applies to queued jobs immediately."""
     if declared and max_concurrent is not None:
         raise click.UsageError("give either --max-concurrent or --declared")
-    client = cell_of(context).client
-    with errors():
-        client.registry.get(name)
-        if declared or max_concurrent is not None:
-            now = pipeline_limits.set_cap(client.store, name, max_concurrent, actor=user())
-        else:
-            now = pipeline_limits.of(client.store, name)
+    client = cell.client
+    client.registry.get(name)
+    if declared or max_concurrent is not None:
+        now = pipeline_limits.set_cap(client.store, name, max_concurrent, actor=user())
+    else:
+        now = pipeline_limits.of(client.store, name)
     print_json(now.to_dict())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, print_list, user
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, print_list, user, with_cell
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
 
@@ -28,39 +29,35 @@ def _row(one: Schedule) -> tuple[str | None, ...]:
 @click.option("--tenant", metavar="TENANT", help="Schedules of this tenant.")
 @limit_option()
 @json_option()
-@click.pass_context
-def list_schedules(context: click.Context, tenant: str | None, limit: int, as_json: bool) -> None:
+@with_cell
+def list_schedules(cell: Cell, tenant: str | None, limit: int, as_json: bool) -> None:
     """List schedules, newest first."""
-    with errors():
-        found = cell_of(context).schedules.list(tenant_id=tenant, limit=limit).items
+    found = cell.schedules.list(tenant_id=tenant, limit=limit).items
     print_list(found, as_json, _TITLES, _row)
 
 
 @schedules.command("pause")
 @click.argument("schedule_id")
-@click.pass_context
-def pause_schedule(context: click.Context, schedule_id: str) -> None:
+@with_cell
+def pause_schedule(cell: Cell, schedule_id: str) -> None:
     """Pause a schedule: nothing is fired until it is resumed, and waiting slots are skipped."""
-    with errors():
-        cell_of(context).schedules.pause(schedule_id, actor=user())
+    cell.schedules.pause(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is paused.")
 
 
 @schedules.command("resume")
 @click.argument("schedule_id")
-@click.pass_context
-def resume_schedule(context: click.Context, schedule_id: str) -> None:
+@with_cell
+def resume_schedule(cell: Cell, schedule_id: str) -> None:
     """Resume a schedule: it continues with the first slot from now on."""
-    with errors():
-        resumed = cell_of(context).schedules.resume(schedule_id, actor=user())
+    resumed = cell.schedules.resume(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
 @schedules.command("run")
 @click.argument("schedule_id")
-@click.pass_context
-def run_schedule(context: click.Context, schedule_id: str) -> None:
+@with_cell
+def run_schedule(cell: Cell, schedule_id: str) -> None:
     """Create the schedule's job now, even if it is paused, and print the job's id."""
-    with errors():
-        job = cell_of(context).schedules.run_now(schedule_id, actor=user()).job
+    job = cell.schedules.run_now(schedule_id, actor=user()).job
     click.echo(job.job_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs.cli.console import cell_of, errors, json_option, limit_option, note, print_list
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_list, with_cell
 from pipeline_jobs.webhooks.ledger import STATUSES
 
 _FIELDS = ("delivery_id", "event", "subject", "origin", "status", "tries", "next_try_at", "error")
@@ -16,23 +17,21 @@ _FIELDS = ("delivery_id", "event", "subject", "origin", "status", "tries", "next
 @click.option("--status", type=click.Choice(STATUSES), help="Only deliveries with this status; requires --tenant.")
 @limit_option()
 @json_option()
-@click.pass_context
-def deliveries(context: click.Context, job_id: str | None, tenant: str | None, status: str | None, limit: int, as_json: bool) -> None:
+@with_cell
+def deliveries(cell: Cell, job_id: str | None, tenant: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """Show the webhooks of a job, or of a tenant, newest first."""
     if (job_id is None) == (tenant is None):
         raise click.UsageError("give either JOB_ID or --tenant TENANT")
-    ledger = cell_of(context).webhooks.ledger
-    with errors():
-        rows = ledger.list(tenant, status, None, limit).items if tenant is not None else ledger.of_subject(str(job_id))
+    ledger = cell.webhooks.ledger
+    rows = ledger.list(tenant, status, None, limit).items if tenant is not None else ledger.of_subject(str(job_id))
     print_list(rows, as_json, [name.upper() for name in _FIELDS], lambda row: [row.to_dict()[name] for name in _FIELDS])
 
 
 @click.command()
 @click.argument("delivery_id")
-@click.pass_context
-def redeliver(context: click.Context, delivery_id: str) -> None:
+@with_cell
+def redeliver(cell: Cell, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and a new series of retries."""
-    with errors():
-        row = cell_of(context).webhooks.ledger.redeliver(delivery_id)
-        note(context, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
+    row = cell.webhooks.ledger.redeliver(delivery_id)
+    note(cell, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")

@@ -18,8 +18,6 @@ from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, M
 from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
 
-#: The names of the tasks of maintenance begin so.
-MAINTENANCE = "pipeline_jobs.maintenance."
 #: Ticks that may wait: more would only say the same again.
 MOST_TICKS = 100
 
@@ -153,6 +151,11 @@ def _new_job(args: Any, kwargs: Any) -> NewJob:
     return NewJob.of(values)
 
 
+def task_of(duty: str) -> str:
+    """The name of a task of maintenance."""
+    return f"pipeline_jobs.maintenance.{duty}"
+
+
 def register(app: Celery) -> None:
     """Put the tasks on an app that `create_celery` made."""
     app.register_task(JobTask())
@@ -162,7 +165,7 @@ def register(app: Celery) -> None:
 
 def _register_duty(app: Celery, name: str, duty: Duty) -> None:
     # shared=False: a shared task would be put on every later app of the process, with this app's cell.
-    @app.task(name=MAINTENANCE + name, base=Tick, ignore_result=True, shared=False)
+    @app.task(name=task_of(name), base=Tick, ignore_result=True, shared=False)
     def run() -> dict[str, int]:
         return duty()
 
@@ -179,7 +182,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     return {
         name: {
-            "task": MAINTENANCE + name,
+            "task": task_of(name),
             "schedule": seconds,
             "options": {"queue": MAINTENANCE_QUEUE, "expires": max(seconds, 1.0) * 2},
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -13,7 +13,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.store import ClaimRefused, HintTemplate, Store
+from pipeline_jobs.store.store import ClaimRefused, Hint, HintTemplate, Store
 
 TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
 
@@ -68,10 +68,11 @@ class Cell:
                 self.store.client.zadd(key, {member: 1})
 
 
-def make_cell(settings: Settings) -> Cell:
+def make_cell(settings: Settings, publish: Callable[[Sequence[Hint]], None] | None = None) -> Cell:
+    """:param publish: gets the hints, as where the broker is another server."""
     registry = Registry()
     registry.register(SLEEP)
-    return Cell(cells.Cell.of(settings, template=TEMPLATE, pipelines=registry))
+    return Cell(cells.Cell.of(settings, template=None if publish else TEMPLATE, publish=publish, pipelines=registry))
 
 
 @pytest.fixture

@@ -41,7 +41,6 @@ from pipeline_jobs.schedules.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import StoreGuard
-from pipeline_jobs.store.store import Store, connect
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.stack import ROOT, environment
@@ -710,13 +709,11 @@ class TestMaking:
 
     def test_where_the_broker_is_another_server_the_hints_are_published(self, cell: Settings, clock: pytest.MonkeyPatch) -> None:
         published: list[str] = []
-        base = make_cell(cell)
-        store = Store(connect(cell.redis_url), cell, publish=lambda hints: published.extend(hint.job_id for hint in hints))
-        base.client.store = base.store = store
+        base = make_cell(cell, publish=lambda hints: published.extend(hint.job_id for hint in hints))
         clockwork = Clockwork(base)
-        store.announce("w1", 3, [])
+        base.slots(3)
         made = clockwork.make(MINUTELY)
         (slot,) = clockwork.due(made)
         clockwork.fire()
         assert published == [job_id_of(made.schedule_id, slot)]
-        store.client.close()
+        base.cell.close()

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline_jobs.access.api_keys import ApiKey, Role
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.files.uploads import Upload
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob, rfc3339
 from pipeline_jobs.jobs.batches import Batch, NewBatch
@@ -123,3 +124,15 @@ def test_a_batch_and_a_schedule_take_what_they_declare(new: type[Any], request_:
 def test_a_type_that_nobody_described_stops_the_program_as_it_starts() -> None:
     with pytest.raises(KeyError, match="Overlap"):
         Layout(Schedule)
+
+
+@pytest.mark.parametrize("name", sorted(ACCEPTED))
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(name: str) -> None:
+    odd = [object(), True, [1]] + ([] if ACCEPTED[name].startswith("str") else ["text"])
+    for value in odd:
+        with pytest.raises(InvalidInput, match=f"{name} must be an? ") as refused:
+            NewJob.of({name: value})
+        assert refused.value.field == name
+    assert NewJob.of({name: None}) == NewJob()
+    with pytest.raises(InvalidInput, match="unknown field 'depends_within'"):
+        NewJob.of({"depends_within": "w"})
