@@ -187,6 +187,7 @@ class Client:
 
         :raises UnknownJob:
         """
+        # Two calls where it waits: one script for both would make the GET of every other job a tenth dearer (Lua copies the record).
         job = self.store.get(job_id)
         if job.status is not JobStatus.QUEUED:
             return job
