@@ -106,7 +106,7 @@ def measure(server: Server, tenants: int, calls: int) -> dict[str, Took]:
     for first in range(2, calls + 2, PIPELINE):
         with raw.pipeline(transaction=False) as pipe:
             for slots in range(first, first + PIPELINE):
-                pipe.execute_command("FCALL", function, 1, store.keys.prefix, worker, slots, *rest)  # type: ignore[no-untyped-call]
+                pipe.execute_command("FCALL", function, 1, store.keys.prefix, worker, slots, *rest)
             before = _on_cpu(pid)
             pipe.execute()
             found["announce"].on_cpu += [(_on_cpu(pid) - before) / PIPELINE] * PIPELINE

@@ -99,7 +99,7 @@ def measure(server: Server, shape: Shape) -> Figures:
             popped = store.client.brpop(["jobs"], timeout=1)
             if popped is None:
                 continue
-            hint = json.loads(str(popped[1]))  # type: ignore[index]
+            hint = json.loads(str(popped[1]))
             job = store.claim(hint["id"], hint["fence"], worker="w", run=hint["id"])
             if isinstance(job, ClaimRefused):
                 continue

@@ -82,16 +82,16 @@ def _scan(bench: Bench, size: int) -> float:
         '{"status": "SUCCESS", "result": {"at": 1795531908.123456}, "traceback": null, "children": [], "date_done": "2026-11-24T14:51:48", '
         + ('"task_id": "00000000-0000-4000-8000-000000000000"}')
     )
-    have = int(client.dbsize())  # type: ignore[arg-type]
+    have = int(client.dbsize())
     for start in range(have, size, 10_000):
         keys = {f"celery-task-meta-{number:08x}-0000-4000-8000-000000000000": value for number in range(start, min(start + 10_000, size))}
         client.mset(keys)
     began = time.perf_counter()
     cursor, seen = 0, 0
     while True:
-        cursor, names = client.scan(cursor, match="celery-task-meta-*", count=1000)  # type: ignore[misc]
+        cursor, names = client.scan(cursor, match="celery-task-meta-*", count=1000)
         if names:
-            seen += len(client.mget(names))  # type: ignore[arg-type]
+            seen += len(client.mget(names))
         if not cursor:
             break
     took = (time.perf_counter() - began) * 1000

@@ -56,7 +56,7 @@ def _used(bench: Bench, flush: int | None) -> int:
     if flush is not None:
         bench.flush(flush)
     with bench.server().client() as client:
-        return int(client.info("memory")["used_memory"])  # type: ignore[index]
+        return int(client.info("memory")["used_memory"])
 
 
 FIGURE = Figure("memory", "Memory of an ended job", run, quick=True)

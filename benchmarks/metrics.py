@@ -58,7 +58,7 @@ def _all(bench: Bench, store: Store, tenants: int) -> None:
 def _write(store: Store, tenants: int, fields: tuple[str, ...]) -> None:
     for tenant in range(tenants):
         flat = {field.format(f"t{tenant}|w{workspace}"): 1 for workspace in range(WORKSPACES) for field in fields}
-        store.client.hset(store.keys("counters"), mapping=flat)  # type: ignore[arg-type]
+        store.client.hset(store.keys("counters"), mapping=flat)
 
 
 FIGURE = Figure("metrics", "A scrape of the metrics", run)

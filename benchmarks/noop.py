@@ -162,8 +162,8 @@ def peer(bench: Bench, name: str, fsync: str) -> Iterator[Contender]:
         environ["BENCH_RESULTS"] = bench.url(8, fsync)
     ended = {
         "dramatiq": redis.Redis.from_url(environ.get("BENCH_RESULTS", environ["BENCH_BROKER"])).dbsize,
-        "huey": lambda: int(broker.hlen("huey.results.peer")),  # type: ignore[arg-type]
-        "rq": lambda: int(broker.zcard("rq:finished:default")),  # type: ignore[arg-type]
+        "huey": lambda: int(broker.hlen("huey.results.peer")),
+        "rq": lambda: int(broker.zcard("rq:finished:default")),
     }[name]
     with bench.process(f"{name}-worker", [python_of(name), *arguments], environ, lambda: True) as worker:
         submitting = bench.peer(name, fsync)

@@ -14,7 +14,8 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import ClaimRefused, Store, store_errors
+from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.store import ClaimRefused, Store
 from tests.sse import SseClient
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ TENANT = "acme"
 STEPS = 7
 
 
-def patiently(call: Callable[[], T]) -> T:
+def patiently(call: Callable[..., T]) -> T:
     """Repeat while the server is away, as workers do."""
     while True:
         try:

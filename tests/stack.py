@@ -159,7 +159,7 @@ class Stack:
             job = self.client.get(job_id)
             return job if job.status in statuses else None
 
-        return until(reached, f"{job_id} to be {statuses}", seconds)  # type: ignore[return-value]
+        return until(reached, f"{job_id} to be {statuses}", seconds)
 
     def running(self) -> int:
         return int(self.client.store.client.zcard(self.client.store.keys("leases")))

@@ -14,7 +14,7 @@ class Channel:
     """A connection that listens; not to be shared by threads. Every method raises `StoreUnavailable` when the server cannot be heard."""
 
     def __init__(self, store: Reader) -> None:
-        self._listener: Any = store.client.pubsub()  # type: ignore[no-untyped-call]
+        self._listener: Any = store.client.pubsub()
         self._wanted: set[str] = set()
 
     def __enter__(self) -> Channel:

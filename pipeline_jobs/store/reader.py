@@ -119,7 +119,7 @@ class Reader:
     def info(self, section: str) -> dict[str, Any]:
         """What the server says of itself."""
         with store_errors():
-            return dict(self.client.info(section))  # type: ignore[arg-type]
+            return dict(self.client.info(section))
 
     def _call(self, *command: Any) -> Any:
         with store_errors():
@@ -129,7 +129,7 @@ class Reader:
         """In one round trip."""
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             for command in commands:
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+                pipe.execute_command(*command)
             return list(pipe.execute())
 
 

@@ -124,7 +124,7 @@ class Runner(Reader):
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
             call.stored.script(keys=[self.keys.prefix], args=sent, client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)  # type: ignore[no-untyped-call]
+            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)
             reply, (on_disk, _) = pipe.execute()
         if on_disk < 1:
             raise StoreUnavailable("the server did not write the job to its disk in time")

@@ -1,4 +1,4 @@
-"""Sends what is due: a loop that takes deliveries as threads get free, and a thread for each that is being sent.
+"""Sends the deliveries that are due: a loop takes them as threads get free, and a thread sends each of them.
 
 It runs in the processes of maintenance workers, from their start on; beat's tick sees to it. A slow receiver holds up a thread and not the
 duties of that worker. A thread that waits costs little: what is limited is how many begin at once; those that wait for slow receivers are
@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 import structlog
 
 from pipeline_jobs import __version__, failpoints
+from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.urls import webhook_policy
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import SHAPES, Shape, body

@@ -1,4 +1,4 @@
-"""Celery's result backend over the job record: one truth, two ways to ask.
+"""Celery's result backend, on top of the job record.
 
 A job's state is changed by the store's scripts alone; of what Celery writes about a job only a revoke, progress and the failure of a
 run that never reached its own finish are more than an echo. Tasks that are no jobs are kept as the stock Redis backend keeps them.

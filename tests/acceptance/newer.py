@@ -9,4 +9,4 @@ MODULE = "tests.acceptance.newer"
 NEXT_SCHEMA = SCHEMA + 1
 
 if __name__ == MODULE:
-    store.SCHEMA = NEXT_SCHEMA
+    vars(store)["SCHEMA"] = NEXT_SCHEMA

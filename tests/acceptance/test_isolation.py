@@ -285,7 +285,7 @@ class World:
     def schedule(self, target: str) -> str:
         if target in ("own", "foreign"):
             job = NewJob(pipeline="sleep", tenant_id=TENANTS[target])
-            return Scheduler(self.jobs).create(NewSchedule("0 * * * *", job)).schedule_id
+            return Scheduler(self.jobs).create(NewSchedule("0 * * * *", job)).schedule.schedule_id
         return "sch_1_00000000" if target == "unknown" else "-bad%20id%00"
 
     def key(self, target: str) -> str:
@@ -308,7 +308,7 @@ class World:
             return self.endpoints.test(self.hook(target))
         return f"msg_{'f' * 32}" if target == "unknown" else "-bad%00"
 
-    def ask(self, method: str, path: str, caller: str, body: dict[str, Any] | None = None, **headers: str) -> TestResponse:
+    def ask(self, method: str, path: str, caller: str, body: dict[str, Any] | None = None, /, **headers: str) -> TestResponse:
         """From an address of its own each time, elsewhere: the wrong keys of one cell must not shut out the next."""
         number = next(self._addresses)
         text = self.texts[caller]
@@ -322,7 +322,7 @@ class World:
 
     def cell(self, method: str, rule: str, target: str, caller: str) -> TestResponse:
         route = ROUTES[method, rule]
-        words = {
+        words: dict[str, Callable[[], str]] = {
             "{job}": lambda: self.job(target),
             "{ended}": lambda: self.job(target, ended=True),
             "{batch}": lambda: self.batch(target),
@@ -503,7 +503,7 @@ def test_a_foreign_schedule_is_an_unknown_one_byte_for_byte(world: World, method
 def test_a_key_of_a_workspace_sees_the_schedules_of_no_other(world: World) -> None:
     _, world.texts["workspace"] = world.keys.create("acme", Role.SUBMIT, actor="test", workspace_id="w1")
     job = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="w2")
-    other = Scheduler(world.jobs).create(NewSchedule("0 * * * *", job))
+    other = Scheduler(world.jobs).create(NewSchedule("0 * * * *", job)).schedule
     mine = world.ask("POST", "/pipeline/schedules", "workspace", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}).get_json()
     assert (mine["tenant_id"], mine["workspace_id"]) == ("acme", "w1")
     listed = world.ask("GET", "/pipeline/schedules", "workspace").get_json()["schedules"]
@@ -638,7 +638,7 @@ def test_a_key_from_the_command_line_to_its_revocation_over_real_processes(make_
     first, second = stack.api(), stack.api()
     assert first.get("/pipeline/jobs").status_code == 200
     until(lambda: "no_api_key_so_loopback_only" in stack.log("api"), "the API to say that it serves loopback only")
-    assert "no API key has been made" in first.get("/health/ready").text
+    assert "no API key has been created" in first.get("/health/ready").text
 
     done = stack.celery("jobs", "key", "create", "--all-tenants", "--role", "admin", "--name", "first")
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -122,7 +123,7 @@ def test_no_text_of_a_client_begins_a_line_of_a_log(make_stack: MakeStack) -> No
         assert api.post("/pipeline/jobs", {"pipeline": "sleep", "tenant_id": text}).status_code == 422
         assert api.post("/pipeline/jobs", {"pipeline": text}).status_code == 422
         api.get("/pipeline/jobs", params={"tenant_id": text, "tag": text})
-        api.get(f"/pipeline/jobs/{requests.utils.quote(text)}")
+        api.get(f"/pipeline/jobs/{quote(text)}")
     for name in ("api", "jobs"):
         lines = re.split(r"[\r\n\u2028]", stack.log(name))
         assert [line for line in lines if line.startswith((FORGED, "2026-11-24 00:00:00"))] == []

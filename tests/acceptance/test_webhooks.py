@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -45,14 +46,15 @@ def test_a_job_made_over_http_is_told_to_its_webhook_and_to_the_tenants_endpoint
         for hit in endpoint.hits:
             assert Webhook(hook["secret"]).verify(hit.body, dict(hit.headers))["data"] == shown
 
-        def deliveries() -> list[dict[str, object]]:
-            return api.get(f"/pipeline/jobs/{job['job_id']}/deliveries").json()["deliveries"]
+        def deliveries() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = api.get(f"/pipeline/jobs/{job['job_id']}/deliveries").json()["deliveries"]
+            return found
 
         until(lambda: {one["status"] for one in deliveries()} == {"delivered"}, "the ledger")
         by_endpoint = {one["endpoint_id"]: one for one in deliveries()}
         assert set(by_endpoint) == {None, hook["endpoint_id"]}
         attempts = by_endpoint[hook["endpoint_id"]]["attempts"]
-        assert [attempt["status"] for attempt in attempts] == [500, 500, 200]  # type: ignore[attr-defined]
+        assert [attempt["status"] for attempt in attempts] == [500, 500, 200]
 
         again = api.post(f"/pipeline/deliveries/{by_endpoint[None]['delivery_id']}/redeliver", None)
         assert again.status_code == 202

@@ -59,7 +59,7 @@ class Faults:
         self.done: list[Done] = []
         self.outages = Outages()
         #: What to do later: (Unix seconds, what).
-        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._later: list[tuple[float, Callable[[], object]]] = []
         self._rolling: list[str] = []
         self._server_down = False
 

@@ -108,7 +108,7 @@ def run_cleanup(store: Store, artifacts: ArtifactStore, patterns: Patterns, *, e
 
 
 def _jobs(store: Store) -> int:
-    return sum(int(store.client.zcard(store.keys("status", status))) for status in JobStatus)  # type: ignore[arg-type]
+    return sum(int(store.client.zcard(store.keys("status", status))) for status in JobStatus)
 
 
 def _same(figures: CleanupFigures, what: str, actual: int, expected: int) -> None:
@@ -129,7 +129,7 @@ def _unlogged(client: redis.Redis) -> Any:
 
 
 def _rewriting(client: redis.Redis) -> bool:
-    persistence: dict[str, Any] = client.info("persistence")  # type: ignore[assignment]
+    persistence: dict[str, Any] = client.info("persistence")
     return bool(persistence["aof_rewrite_in_progress"] or persistence["aof_rewrite_scheduled"] or persistence["loading"])
 
 

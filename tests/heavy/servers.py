@@ -53,7 +53,7 @@ class ServerFigures:
         """No process of the stack may end for the server's sake: workers, maintenance, beat, API."""
         for process in stack._processes:
             if process.poll() is not None:
-                self.wrong.append(f"{' '.join(map(str, process.args))[-80:]} ended with {process.returncode} {when}")
+                self.wrong.append(f"{str(process.args)[-80:]} ended with {process.returncode} {when}")
 
     def post(self, api: Api, times: int) -> None:
         """Ask for jobs and note what was answered."""

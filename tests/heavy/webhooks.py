@@ -118,7 +118,8 @@ class Senders:
 
     def _children(self, worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
         try:
-            return psutil.Process(worker.pid).children()
+            children: list[psutil.Process] = psutil.Process(worker.pid).children()
+            return children
         except psutil.NoSuchProcess:
             return []
 
@@ -246,7 +247,8 @@ def _judge(run: Run, figures: WebhookFigures) -> list[tuple[str, Hit]]:
     figures.answers = dict(
         Counter(str(hit.answer if not isinstance(hit.answer, tuple) else hit.answer[0]) for one in hits.values() for hit in one)
     )
-    well, failing = [], []
+    well: list[float] = []
+    failing: list[float] = []
     signed_hits: list[tuple[str, Hit]] = []
     for tenant, secret in run.secrets.items():
         rows = run.rows(tenant)

@@ -96,7 +96,7 @@ class TestKeys:
 
     def test_a_repeated_create_is_one(self, keys: KeyStore) -> None:
         fields = {"name": "", "role": "read"}
-        arguments = {"id": "0" * 16, "tenant": "acme", "limit": 10, "actor": "test", "detail": "{}", "fields": fields}
+        arguments: dict[str, Any] = {"id": "0" * 16, "tenant": "acme", "limit": 10, "actor": "test", "detail": "{}", "fields": fields}
         first, again = (keys._store.run("key_create", **arguments, hash=digest("s")) for _ in range(2))
         assert first == again
         assert first.became == "ok"

@@ -67,7 +67,7 @@ def test_the_order_holds_as_the_servers_clock_goes_back(jobs: Cell) -> None:
     """As after a failover to a machine whose clock is behind: the newest rows are from the future."""
     ahead = 9_999_999_999_999
     fields = {"actor": "test", "action": "schedule.run", "target": "ahead", "detail": "{}"}
-    jobs.store.client.xadd(jobs.store.keys("audit_work"), fields, id=f"{ahead}-7")  # type: ignore[arg-type]
+    jobs.store.client.xadd(jobs.store.keys("audit_work"), fields, id=f"{ahead}-7")
     for target, action in enumerate(("limits.changed", "schedule.paused", "tenant.erased")):
         audit.record(jobs.store, "test", action, str(target))
     assert [(row.target, row.row_id) for row in everything(jobs, 2)] == [

@@ -65,10 +65,10 @@ def test_it_is_in_no_list_count_or_chart_that_does_not_ask_for_it_by_name(jobs: 
     assert (overview.now(store, settings).running, overview.now(store, settings, TENANT).running) == (0, 1)
     assert overview.tenants(store, 10) == ["acme"]
     for query in (JobQuery(), JobQuery(statuses=tuple(JobStatus)), JobQuery(pipeline="sleep"), JobQuery(limit=1)):
-        assert [job.job_id for job in jobs.client.list(query).jobs] == [mine.job_id]
+        assert [job.job_id for job in jobs.client.list(query).items] == [mine.job_id]
         assert cancel_matching(store, query, dry_run=True).matched == 1
     for named in (tenant, JobQuery(pipeline=PIPELINE.name)):
-        assert [job.job_id for job in jobs.client.list(named).jobs] == [canary_id]
+        assert [job.job_id for job in jobs.client.list(named).items] == [canary_id]
         assert cancel_matching(store, named, dry_run=True).matched == 1
 
 
@@ -76,8 +76,8 @@ def test_the_api_shows_neither_it_nor_its_pipeline_where_nobody_named_it(jobs: C
     canary.run_once()
     api = create_api(jobs.settings).test_client()
     assert api.get("/pipeline/jobs").json == {"jobs": [], "count": 0, "next_cursor": None}
-    assert [job["pipeline"] for job in api.get(f"/pipeline/jobs?tenant_id={TENANT}").json["jobs"]] == ["canary"]
-    assert "canary" not in {one["name"] for one in api.get("/pipeline/pipelines").json["pipelines"]}
+    assert [job["pipeline"] for job in api.get(f"/pipeline/jobs?tenant_id={TENANT}").get_json()["jobs"]] == ["canary"]
+    assert "canary" not in {one["name"] for one in api.get("/pipeline/pipelines").get_json()["pipelines"]}
     for page in ("/pipeline/ui", "/pipeline/ui/jobs", "/pipeline/ui/submit"):
         text = api.get(page).text
         assert "<h1" in text

@@ -140,7 +140,10 @@ def test_a_cancel_reaches_the_stage_and_its_artifacts_go(bench: Bench) -> None:
 
 
 def test_a_finish_after_a_cancel_ends_cancelled_and_the_artifacts_go(bench: Bench) -> None:
-    job, outcome = bench.run(publish, lambda context: bench.cell.client.cancel(context.job_id) and None)
+    def cancel(context: JobContext) -> None:
+        bench.cell.client.cancel(context.job_id)
+
+    job, outcome = bench.run(publish, cancel)
     assert (outcome.ending, job.status, job.result) == (Ending.CANCELLED, JobStatus.CANCELLED, None)
     assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/1"]
 

@@ -226,7 +226,8 @@ class History(RuleBasedStateMachine):
         return sum(one.tenant == tenant for one in self.hinted.values()) + sum(job.tenant_id == tenant for job in self.running.values())
 
     def slots_of_pipeline(self, pipeline: str) -> int:
-        return [one.pipeline for one in (*self.hinted.values(), *self.running.values())].count(pipeline)
+        hinted, running = self.hinted.values(), self.running.values()
+        return [*(place.pipeline for place in hinted), *(job.pipeline for job in running)].count(pipeline)
 
     def could_start(self, tenant: str) -> bool:
         limits = self.limits.get(tenant, {})

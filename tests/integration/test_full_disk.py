@@ -34,7 +34,7 @@ def refused(client: FlaskClient, method: str, path: str, **request: Any) -> dict
     answer: TestResponse = client.open(path, method=method, **request)
     assert answer.status_code == 507, answer.text
     assert int(answer.headers["Retry-After"]) > 0
-    assert Declared(client.application).problem_with(method, path, answer) is None  # type: ignore[arg-type]
+    assert Declared(client.application).problem_with(method, path, answer) is None
     body: dict[str, Any] = answer.get_json()
     Problem.model_validate(body)
     assert body["code"] == "disk_full"

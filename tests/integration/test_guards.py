@@ -76,7 +76,7 @@ def test_a_run_that_ends_after_its_deadline_has_failed(jobs: Cell) -> None:
 def run_until(jobs: Cell, job_id: str) -> tuple[int, int | None]:
     """How long the run may take from its start on in ms, and what the index of deadlines says of it."""
     keys, client = jobs.store.keys, jobs.store.client
-    until, started = client.hmget(keys("job", job_id), "run_until", "started_at")  # type: ignore[misc]
+    until, started = client.hmget(keys("job", job_id), "run_until", "started_at")
     due = client.zscore(keys("deadlines"), job_id)
     return int(until) - int(started), None if due is None else int(due) - int(started)
 
@@ -128,7 +128,7 @@ def test_time_of_earlier_runs_counts_and_time_in_a_queue_does_not(jobs: Cell, wh
     jobs.store.client.zadd(jobs.store.keys("delayed"), {run.job_id: 1}, xx=True)
     jobs.store.rescue()
     jobs.start(run.job_id)
-    ran = int(jobs.store.client.hget(key, "ran_ms") or 0)  # type: ignore[arg-type]
+    ran = int(jobs.store.client.hget(key, "ran_ms") or 0)
     assert ran - ran % 3_600_000 == (3_600_000 if counts else 0)
     assert run_until(jobs, run.job_id)[0] == 21_600_000 - ran
     assert differences(jobs.store) == []

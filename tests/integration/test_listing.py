@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,8 @@ def test_a_range_of_creation_times_goes_with_every_filter(jobs: Cell) -> None:
     between = 1_500_000_000
     acme = JobQuery(tenant_id="acme")
     for query in (JobQuery(), acme, replace(acme, tag="x"), replace(acme, pipeline="sleep")):
-        for change, job in (({"created_after": between}, second), ({"created_before": between}, first)):
+        changes: tuple[tuple[dict[str, Any], Job], ...] = (({"created_after": between}, second), ({"created_before": between}, first))
+        for change, job in changes:
             # The reason is the one of now: no worker is there.
             assert listed(jobs, replace(query, **change)) == [jobs.client.get(job.job_id).evolve(reason="no_worker")]
         assert listed(jobs, replace(query, created_after=between, created_before=between + 1)) == []

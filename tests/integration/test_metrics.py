@@ -132,7 +132,7 @@ class TestWaiting:
         jobs.store.change(scheduled.job_id, run_at=0)
         assert self.values(jobs) == (1, 1, 1)
         ready = jobs.store.client.zscore(jobs.store.keys("ready_since"), scheduled.job_id)
-        monkeypatch.setattr(metrics.time, "time", lambda: ready / 1000 + 299)
+        monkeypatch.setattr(time, "time", lambda: ready / 1000 + 299)
         assert self.age_of(jobs) == 299
 
     def test_a_retry_waits_for_its_time_a_dispatched_job_for_its_worker(self, jobs: Cell) -> None:

@@ -227,7 +227,7 @@ def test_the_page_for_people_leaves_it_out_too(cell: Settings, make: Callable[[A
     first, damaged, last = (make(SimpleNamespace(jobs=jobs)) for _ in range(3))
     store = jobs.client.store
     key = store.keys("job", damaged)
-    whole: dict[str, str] = store.client.hgetall(key)  # type: ignore[assignment]
+    whole: dict[str, str] = store.client.hgetall(key)
     for field in whole:
         for value in DAMAGED:
             store.client.hdel(key, field) if value is None else store.client.hset(key, field, value)
@@ -247,6 +247,7 @@ def test_a_result_of_many_levels_is_shown(api: Api) -> None:
     api.store.announce("w", 1, [])
     job = api.jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     claimed = api.store.claim(job.job_id, api.jobs.client.get(job.job_id).fence, worker="w", run="r")
+    assert not isinstance(claimed, ClaimRefused)
     assert api.store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {"deep": deep}})
     for path in (f"/pipeline/jobs/{job.job_id}", "/pipeline/jobs"):
         assert api.get(path).status_code == 200

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -58,8 +59,8 @@ class Clockwork:
         self.scheduler = Scheduler(cell.client)
         self.kept = self.scheduler.kept
 
-    def make(self, new: NewSchedule = HOURLY, **changes: object) -> Schedule:
-        return self.scheduler.create(replace(new, **changes)).schedule  # type: ignore[arg-type]
+    def make(self, new: NewSchedule = HOURLY, /, **changes: Any) -> Schedule:
+        return self.scheduler.create(replace(new, **changes)).schedule
 
     def get(self, schedule: Schedule) -> Schedule:
         return self.scheduler.get(schedule.schedule_id)
@@ -639,7 +640,7 @@ class TestAnIdempotencyKey:
         clockwork.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), idempotency_key="k")
         for changes in ({"name": "x"}, {"paused": True}, {"cron": "1 * * * *"}, {"overlap": Overlap.QUEUE}):
             with pytest.raises(KeyReused):
-                clockwork.scheduler.create(replace(HOURLY, **changes), idempotency_key="k")  # type: ignore[arg-type]
+                clockwork.scheduler.create(replace(HOURLY, **changes), idempotency_key="k")
         again = clockwork.scheduler.create(HOURLY, idempotency_key="k")
         assert (again.schedule.schedule_id, again.replayed) == (first.schedule_id, True)
         assert 86_000 < clockwork.store.client.ttl(next(clockwork.store.client.scan_iter("*idempotency:other:*"))) <= 86_400

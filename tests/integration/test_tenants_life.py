@@ -93,7 +93,7 @@ def test_limits_are_kept_replaced_and_checked(jobs: Cell) -> None:
         jobs.submit(tenant_id="acme")
     for wrong in ({"weight": 0}, {"max_concurrent": -1}, {"submit_rate": float("nan")}):
         with pytest.raises(InvalidInput):
-            TenantLimits(**wrong)  # type: ignore[arg-type]
+            TenantLimits(**wrong)
 
 
 def test_a_submit_rate_refuses_with_the_time_after_which_to_come_again(jobs: Cell) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,7 +174,7 @@ def test_two_writers_at_once_are_one_writer_and_one_refusal(bench: Bench) -> Non
 def test_a_writer_that_lost_its_lock_counts_for_nothing(bench: Bench) -> None:
     upload = bench.begin()
     source = io.BytesIO(b"x" * len(DATA))
-    stolen = []
+    stolen: list[Upload] = []
 
     def read(size: int) -> bytes:
         if not stolen:
@@ -191,7 +192,7 @@ def test_an_advance_that_is_sent_twice_counts_once(bench: Bench) -> None:
     store = bench.cell.store
     assert store.run("upload_lock", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
     assert store.run("upload_lock", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
-    advance = {"id": upload.upload_id, "token": "t", "before": 0, "lock_ms": 0, "ttl_ms": 1000}
+    advance: dict[str, Any] = {"id": upload.upload_id, "token": "t", "before": 0, "lock_ms": 0, "ttl_ms": 1000}
     replies = [store.run("upload_advance", **advance, now=10, parts=["a"]).became for _ in range(2)]
     assert replies == ["ok", "ok"]
     assert store.client.lrange(store.keys("upload_parts", upload.upload_id), 0, -1) == ["a"]

@@ -35,7 +35,7 @@ def stored(client: redis.Redis) -> Stored:
 
 
 def calls(client: redis.Redis, command: str) -> int:
-    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])  # type: ignore[union-attr]
+    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
 
 
 def test_a_function_runs_as_the_script_does_and_keeps_nothing_from_one_call_to_the_next(server: Server) -> None:

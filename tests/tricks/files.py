@@ -128,6 +128,7 @@ def picture_in_film(folder: Path, picture: bytes, codec: str, container: str) ->
     path = folder / f"bomb.{container}"
     with av.open(str(path), "w") as output:
         video = output.add_stream(codec, rate=10)
+        assert isinstance(video, av.VideoStream)
         video.width, video.height, video.pix_fmt = 64, 48, "rgb24" if codec == "png" else "yuvj420p"
         sound = output.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for number in range(10):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 from tests.tricks import answers, files
 from tests.tricks.files import FTYP, box, clip, film, picture_in_film, wav
-from tests.unit.media.fakes import Answer, FakeSite
+from tests.unit.media.fakes import Answer, FakeSite, reply
 
 DAMAGED, NOT_MEDIA, TOO_LARGE, NO_AUDIO = {"media_damaged"}, {"not_media"}, {"media_too_large"}, {"no_audio"}
 BIG, AWAY, SLOW, FAILED = {"source_too_large"}, {"source_unavailable"}, {"source_too_slow"}, {"source_failed"}
@@ -84,7 +86,7 @@ FILES: tuple[Trick, ...] = (
     file("a page without a film", NOT_MEDIA, b"<!DOCTYPE html><html><body>nothing</body></html>"),
     file("xml with an entity", NOT_MEDIA, XML),
     file("a zip bomb", NOT_MEDIA, lambda _: zipped("a", "b")),
-    file("a film in gzip", NOT_MEDIA, lambda _: answers.gzip.compress(clip())),
+    file("a film in gzip", NOT_MEDIA, lambda _: gzip.compress(clip())),
     file("a picture", NOT_MEDIA, lambda _: files.png(64, 64)),
     file("a picture of 65535x65535", NOT_MEDIA, lambda _: files.png(65_535, 65_535)),
     file("a gif", NOT_MEDIA, b"GIF89a\xff\xff\xff\xff\0\0\0" + b"\0" * 100),
@@ -180,7 +182,7 @@ SERVERS: tuple[Trick, ...] = (
     dripping("a dripping body", SLOW, answers.a_beginning, b"x"),
     dripping("dripping headers", SLOW | AWAY, answers.half_a_head, b"x"),
     dripping("nothing after the headers", AWAY | SLOW, answers.head, b""),
-    *(server(f"status {status}", codes, lambda handler, status=status: answers.reply(handler, b"no", status=status)) for status, codes in (
+    *(server(f"status {status}", codes, partial(reply, body=b"no", status=status)) for status, codes in (
         (204, {"source_empty"}), (304, FAILED), (401, FAILED), (403, FAILED), (404, {"source_not_found"}), (410, {"source_not_found"}),
         (451, FAILED), (500, AWAY), (503, AWAY), (599, AWAY),
     )),

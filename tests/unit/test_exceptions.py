@@ -21,7 +21,7 @@ upload_in_use upload_locked upload_offset_conflict upload_too_large webhook_key_
 def test_no_code_was_renamed_and_a_new_one_is_written_down_here() -> None:
     roots = (exceptions.PipelineJobsError, StopRun)
     classes = [one for _, one in inspect.getmembers(exceptions, inspect.isclass) if issubclass(one, roots)]
-    assert {one.code for one in classes} == set(CODES.split())  # type: ignore[attr-defined]
+    assert {one.code for one in classes} == set(CODES.split())
 
 
 def test_an_error_of_another_package_has_the_code_of_its_base_or_its_own() -> None:

@@ -161,7 +161,7 @@ def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(be
     assert bench.killed == [(11, signal.SIGKILL)]
 
 
-def lose(bench: Bench, request: Running) -> None:
+def lose(bench: Bench, request: Any) -> None:
     """Celery's main process finds that the child has died."""
     request._app, request._hostname = bench.app, "w@host"
     request._ended_as = lambda event, **fields: state.active_requests.discard(request)
@@ -192,7 +192,7 @@ def test_a_child_that_dies_while_the_store_is_away_is_a_crash_when_it_is_back(be
 
 
 def test_a_run_that_gave_up_because_the_store_was_away_is_handed_back_uncounted_when_it_is_back(bench: Bench) -> None:
-    request = bench.run("a", 11)
+    request: Any = bench.run("a", 11)
     bench.store.away = True
     request._app, said = bench.app, []
     request._ended_as = lambda event, **fields: said.append(event)

@@ -29,7 +29,7 @@ def is_agpl(text: str) -> bool:
 def says_agpl(found: metadata.Distribution) -> bool:
     """By its metadata, or by a licence file: a package's metadata may call AGPL what it likes (YAKE's said LGPL)."""
     facts = found.metadata
-    stated = [facts.get("License") or "", facts.get("License-Expression") or "", *(facts.get_all("Classifier") or [])]
+    stated = [text for name in ("License", "License-Expression", "Classifier") for text in facts.get_all(name) or []]
     files = [file for file in found.files or [] if re.match(r"(?i)licen[cs]e|copying", file.name) and ".dist-info" in str(file)]
     texts = [Path(str(file.locate())).read_text("utf-8", "replace") for file in files]
     return any(AGPL.search(line) for line in stated) or any(map(is_agpl, texts))

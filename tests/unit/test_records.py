@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pipeline_jobs.access.api_keys import ApiKey, Role
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.files.uploads import Upload
+from pipeline_jobs.files.upload import Upload
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob, rfc3339
 from pipeline_jobs.jobs.batches import Batch, NewBatch
 from pipeline_jobs.records import APART, Layout

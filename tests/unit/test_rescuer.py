@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.worker.rescuer import Rescuer
@@ -25,7 +26,8 @@ class Rescue:
 
 def test_it_looks_again_and_again_whatever_happens_until_it_is_stopped() -> None:
     rescue = Rescue()
-    rescuer = Rescuer(SimpleNamespace(settings=SimpleNamespace(rescue_seconds=0.01), rescue=rescue))
+    cell: Any = SimpleNamespace(settings=SimpleNamespace(rescue_seconds=0.01), rescue=rescue)
+    rescuer = Rescuer(cell)
     rescuer.start()
     until(lambda: rescue.looks > 3, "more looks")
     rescuer.stop()

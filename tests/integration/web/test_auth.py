@@ -361,7 +361,8 @@ class TestRoles:
         for method, path in (("GET", "keys"), ("POST", "keys"), ("DELETE", f"keys/{key.key_id}")):
             problem_of(Caller(client, text)(method, f"/pipeline/tenants/acme/{path}", json={"role": "read"}), 403, "forbidden")
         assert len(world.keys.list()) == 1
-        assert not world.keys.get(key.key_id).to_dict()["revoked"]
+        assert (kept := world.keys.get(key.key_id)) is not None
+        assert not kept.to_dict()["revoked"]
 
     def test_only_admins_of_all_tenants_read_the_audit_log(self, client: FlaskClient, world: World) -> None:
         audit.record(world.store, "cli:me@here", "key.created", "k", {"role": "read"})
@@ -437,7 +438,8 @@ class TestKeyRoutes:
         other, _ = world.key("other")
         for key_id in (other.key_id, "00000000000000ff", "x", "%00"):
             problem_of(admin("DELETE", f"/pipeline/tenants/acme/keys/{key_id}"), 404, "unknown_key")
-        assert not world.keys.get(other.key_id).to_dict()["revoked"]
+        assert (kept := world.keys.get(other.key_id)) is not None
+        assert not kept.to_dict()["revoked"]
 
 
 class TestPolicies:

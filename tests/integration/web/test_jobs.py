@@ -160,7 +160,7 @@ class TestGet:
 
     def test_shows_why_a_job_failed(self, client: FlaskClient, world: World) -> None:
         job_id = created(client)
-        detail = {"code": "no_audio", "message": "no audio", "stage": "transcribe", "retryable": False}
+        detail: dict[str, Any] = {"code": "no_audio", "message": "no audio", "stage": "transcribe", "retryable": False}
         world.fail(job_id, **detail)
         body = client.get(f"/pipeline/jobs/{job_id}").get_json()
         bodies.Job.model_validate(body)

@@ -41,7 +41,7 @@ def stored(world: World, upload_id: str) -> bytes:
 
 
 def test_an_upload_by_tus(client: FlaskClient, world: World) -> None:
-    made = begin(client, 10, **{"Upload-Metadata": "filename dGFsay5tcDQ=,private"})
+    made = begin(client, 10, None, **{"Upload-Metadata": "filename dGFsay5tcDQ=,private"})
     assert (made.status_code, made.headers["Tus-Resumable"], made.headers["Upload-Offset"]) == (201, "1.0.0", "0")
     body = made.get_json()
     Upload.model_validate(body)

@@ -45,7 +45,7 @@ class FakeReporter:
         return [percent for name, percent, _ in self.reports if name == stage]
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
 class FakeSite:
@@ -64,7 +64,7 @@ class FakeSite:
             def do_GET(self) -> None:
                 site.requests.append((self.path, dict(self.headers)))
                 self.close_connection = True
-                answer = site.answers.get(self.path, lambda handler: reply(handler, b"", status=404))
+                answer: Answer = site.answers.get(self.path, lambda handler: reply(handler, b"", status=404))
                 try:
                     answer(self)
                 except (BrokenPipeError, ConnectionResetError):
@@ -81,7 +81,7 @@ class FakeSite:
         self._thread.start()
 
     def url(self, path: str) -> str:
-        host, port = self._server.server_address[:2]
+        host, port = map(str, self._server.server_address[:2])
         return f"http://{host}:{port}{path}"
 
     def answer(self, path: str, answer: Answer) -> str:
@@ -89,7 +89,7 @@ class FakeSite:
         return self.url(path)
 
     def file(self, path: str, body: bytes, content_type: str = "application/octet-stream", **headers: str) -> str:
-        return self.answer(path, lambda handler: reply(handler, body, content_type=content_type, **headers))
+        return self.answer(path, lambda handler: reply(handler, body, status=200, content_type=content_type, **headers))
 
     def close(self) -> None:
         self.closing.set()
@@ -122,14 +122,19 @@ def make_film(
 ) -> Path:
     """A small film with a beep, or only one of the two."""
     with av.open(str(path), "w", format=format) as output:
-        picture = sound = None
+        picture: av.VideoStream | None = None
+        sound: av.AudioStream | None = None
         if size is not None:
-            picture = output.add_stream(codec, rate=10)
+            made = output.add_stream(codec, rate=10)
+            assert isinstance(made, av.VideoStream)
+            picture = made
             picture.width, picture.height, picture.pix_fmt = *size, "rgb24" if codec == "png" else "yuv420p"
             if rotation:
                 picture.set_display_rotation(rotation)
         if audio:
-            sound = output.add_stream(audio_codec, rate=rate, layout=layout)
+            beeps = output.add_stream(audio_codec, rate=rate, layout=layout)
+            assert isinstance(beeps, av.AudioStream)
+            sound = beeps
         for number in range(int(seconds * 10)):
             if picture is not None and size is not None:
                 image = np.zeros((size[1], size[0], 3), dtype=np.uint8)

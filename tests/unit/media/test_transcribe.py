@@ -50,7 +50,7 @@ def write(path: Path, samples: Samples) -> Path:
 
 def read(name: str) -> Samples:
     with wave.open(str(SAMPLES / name)) as wav:
-        return np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(np.float32) / 32767
+        return np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(np.float32) / np.float32(32767)
 
 
 HARBOR = read("harbor.wav")
@@ -69,7 +69,8 @@ def noise(seconds: float, level: float = 0.2) -> Samples:
 
 
 def tone(seconds: float, hertz: float = 440.0) -> Samples:
-    return (0.3 * np.sin(np.arange(int(seconds * RATE)) * (2 * np.pi * hertz / RATE))).astype(np.float32)
+    made: Samples = (0.3 * np.sin(np.arange(int(seconds * RATE)) * (2 * np.pi * hertz / RATE))).astype(np.float32)
+    return made
 
 
 def chord(seconds: float) -> Samples:
@@ -88,7 +89,8 @@ def espeak(path: Path, text: str, language: str = "en-us", speed: int = 150) -> 
     with wave.open(str(path)) as wav:
         sound = np.frombuffer(wav.readframes(wav.getnframes()), dtype=np.int16).astype(np.float32) / 32768
         moments = np.arange(0, len(sound) / wav.getframerate(), 1 / RATE)
-        return np.interp(moments * wav.getframerate(), np.arange(len(sound)), sound).astype(np.float32)
+        spoken: Samples = np.interp(moments * wav.getframerate(), np.arange(len(sound)), sound).astype(np.float32)
+        return spoken
 
 
 def test_the_spoken_words_are_found_with_their_times(make_context: MakeContext) -> None:

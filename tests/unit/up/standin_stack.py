@@ -63,7 +63,7 @@ def serve(name: str, port: str) -> None:
     ThreadingHTTPServer(("127.0.0.1", int(port)), Api).serve_forever()
 
 
-def processes(settings: Settings) -> list[Command]:
+def processes(settings: Settings, root: Path = stack.ROOT) -> list[Command]:
     ports = {"api": settings.http_port, "flower": settings.flower_port}
     return [Command(name, (sys.executable, __file__, name, str(port))) for name, port in ports.items()]
 

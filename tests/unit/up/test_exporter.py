@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_installed_it_becomes_the_exporter_on_loopback(monkeypatch: pytest.Monke
     (tmp_path / "installed").write_text(hashlib.sha256(exporter.LOCK.read_bytes()).hexdigest())
     became: list[list[str]] = []
     monkeypatch.setattr(exporter.install, "__defaults__", (tmp_path, exporter.LOCK))
-    monkeypatch.setattr(exporter.os, "execv", lambda path, argv: became.append([path, *argv]))
+    monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
     exporter.main(["redis://127.0.0.1:1/0", "9808"])
     python = str(tmp_path / "bin" / "python")
     assert became[0][:3] == [python, python, "-P"]

@@ -33,7 +33,7 @@ def test_there_are_ten_tries_over_about_75_hours() -> None:
 def test_jitter_stretches_and_shortens_each_wait_by_a_tenth() -> None:
     for tries in range(1, 10):
         least, most = (verdict(NO_ANSWER, tries, TABLE, lambda value=value: value).delay for value in (0.0, 1.0))  # type: ignore[misc]
-        assert (least, most) == (pytest.approx(TABLE[tries - 1] * 0.9), pytest.approx(TABLE[tries - 1] * 1.1))
+        assert [least, most] == pytest.approx([TABLE[tries - 1] * 0.9, TABLE[tries - 1] * 1.1])
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
