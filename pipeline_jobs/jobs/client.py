@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline_jobs.access import audit
+from pipeline_jobs.addresses import check_source
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
@@ -23,7 +24,6 @@ from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
-from pipeline_jobs.urls import check_source
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_ATTEMPTS = 10

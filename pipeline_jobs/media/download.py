@@ -18,6 +18,7 @@ import urllib3
 from ssrfguard import SSRFGuardError, TooManyRedirectsError
 from ssrfguard.requests import Session
 
+from pipeline_jobs.addresses import source_policy
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import (
     NotMedia,
@@ -31,7 +32,6 @@ from pipeline_jobs.exceptions import (
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
 from pipeline_jobs.media.speed import Speed
-from pipeline_jobs.urls import source_policy
 
 #: Seconds to connect, and between two pieces of the body.
 TIMEOUT = (10.0, 30.0)

@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from ssrfguard import BlockedAddressError
 
-from pipeline_jobs.urls import source_policy
+from pipeline_jobs.addresses import source_policy
 
 # yt-dlp takes it where it is installed, and it connects from C, where no audit hook sees it.
 sys.modules["curl_cffi"] = None  # type: ignore[assignment]

@@ -32,7 +32,8 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
     "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
-    "rates", "pace", "dependencies", "hints", "queue", "ending", "admission", "settling", "accept", "schedules", "audit",
+    "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "admission", "dependents", "limits", "idempotency", "accept",
+    "schedules", "audit",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

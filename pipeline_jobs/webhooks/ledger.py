@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_jobs.addresses import origin
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.urls import origin
 from pipeline_jobs.webhooks.signing import Draw
 
 #: How long a delivery is a sender's without a sign of life, in ms. Renewed while it sends.

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 import structlog
 
 from pipeline_jobs import __version__, failpoints
+from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.urls import webhook_policy
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import SHAPES, Shape, body

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline_jobs import urls
+from pipeline_jobs import addresses
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.states import TERMINAL
 
@@ -20,7 +20,7 @@ def check_target(url: object, events: Sequence[str], *, allow_private: bool, fie
     :param field: where both stand in the request (`webhook.` before `url` and `events`).
     :raises InvalidInput: names the field.
     """
-    urls.check_webhook(url, allow_private=allow_private, field=f"{field}url")
+    addresses.check_webhook(url, allow_private=allow_private, field=f"{field}url")
     for event in events:
         if event not in known:
             raise InvalidInput(f"{field}events must be among: {', '.join(known)}", field=f"{field}events")

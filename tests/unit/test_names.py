@@ -38,7 +38,7 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 #: Where every mention counts; in code all but its imports.
 PAGES = re.compile(r".*\.(md|cfg|toml|yaml|lua)|Makefile|docker/.*|examples/.*|[a-z]+\.py|celery_app\.py|\.ci/run")
 CODE = re.compile(r"pipeline_jobs/.*\.py")
-NAME = re.compile(r"(?<![\w/.-])pipeline_jobs(?:\.[A-Za-z_]\w*)+(?::\w+)?(?![\w{]|\.[{*])")
+NAME = re.compile(r"""(?<![\w/.-])pipeline_jobs(?:\.[A-Za-z_]\w*)+(?::\w+)?(?![\w{]|\.[{*"])""")
 #: Checked by being imported.
 IMPORTS = re.compile(r"^\s*(?:from|import) .*$", re.MULTILINE)
 IMPORTED = re.compile(r"^\s*from (pipeline_jobs[\w.]*) import ([\w, ]+)$", re.MULTILINE)

@@ -1,7 +1,7 @@
 -- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids it waits for, `dependents:{id}` those who wait for it; both
 -- go as they are served.
 --
--- Whoever ends a job notes it here, and `settle` (settling.lua), at the end of the same script, serves the dependents.
+-- Whoever ends a job notes it here, and `settle` (dependents.lua), at the end of the same script, serves the dependents.
 
 local just_ended = {}
 

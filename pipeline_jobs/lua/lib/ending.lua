@@ -8,13 +8,6 @@ local function exception_meta(id, state, kind, module, text)
     .. '","exc_module":"' .. module .. '","exc_message":[' .. cjson.encode(text) .. ']}}'
 end
 
--- Figures of a tenant's day: jobs by status, slot-ms.
-local function record_usage(job, to, used)
-  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  if redis.call('HINCRBY', day, to, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
-  if used > 0 then redis.call('HINCRBY', day, 'slot_ms', int(used)) end
-end
-
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)

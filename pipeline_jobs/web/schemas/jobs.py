@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pipeline_jobs.addresses import MAX_URL
 from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
 from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
-from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId, Moment, Name, PageRequest, Parameters, StatusWord, Word
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_jobs.addresses import MAX_URL
 from pipeline_jobs.tenants import DEFAULT_TENANT
-from pipeline_jobs.urls import MAX_URL
 from pipeline_jobs.web.schemas.fields import Name, PageRequest
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION
 

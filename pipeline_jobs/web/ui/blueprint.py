@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request, url_for
 
 from pipeline_jobs import __version__
-from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.flags import require_queue, require_ui
 from pipeline_jobs.web.access.origin import refuse_other_form
+from pipeline_jobs.web.access.policy import Policy
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
 
@@ -61,8 +61,8 @@ def _everywhere() -> dict[str, Any]:
     tenant = chosen_tenant()
     return {
         "who": who,
-        "may_submit": who is not None and who.role in (Role.SUBMIT, Role.ADMIN),
-        "is_admin": who is not None and who.role is Role.ADMIN,
+        "may_submit": who is not None and who.role in Policy.SUBMIT.roles,
+        "is_admin": who is not None and who.role in Policy.ADMIN.roles,
         "tenant": tenant,
         # For links: only a key of all tenants has to name one.
         "about": {"tenant_id": tenant} if tenant is not None and who is not None and who.sees_all else {},

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_jobs.urls import source_policy
+from pipeline_jobs.addresses import source_policy
 
 ALWAYS_CLOSED = [
     "169.254.169.254", "168.63.129.16", "224.0.0.1", "255.255.255.255", "0.0.0.0", "fe80::1", "ff02::1", "64:ff9b::7f00:1",

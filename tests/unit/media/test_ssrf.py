@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipeline_jobs.addresses import check_source, source_policy
 from pipeline_jobs.exceptions import InvalidInput, StageError
 from pipeline_jobs.media import download, fetch
-from pipeline_jobs.urls import check_source, source_policy
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeSite, reply

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from ssrfguard import Policy
 
+from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.urls import webhook_policy
 from pipeline_jobs.webhooks.post import post
 from pipeline_jobs.webhooks.targets import check_target
 from tests.receiver import Receiver

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pipeline_jobs.addresses import origin
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.urls import origin
 from pipeline_jobs.webhooks.targets import EVENTS, check_own, check_target
 
 
