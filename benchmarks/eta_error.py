@@ -19,7 +19,6 @@ from pathlib import Path
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.states import JobStatus
@@ -120,7 +119,7 @@ def measure(server: Server, shape: Shape) -> Figures:
         if later and time.monotonic() - begin >= later[0]:
             send(later.pop(0))
         one = chance.choice(ids)
-        queue = why(store, one)
+        queue = client.describe(one).queue
         if queue and queue["eta_seconds"] is not None:
             asked.append((one, time.time(), queue["eta_seconds"]))
         ended.wait(0.2)

@@ -74,7 +74,7 @@ def before(tmp_path: Path) -> Path:
 
 def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: Callable[..., Stack], before: Path) -> None:
     stack = make_stack(max_concurrent_jobs=3)
-    # The server is the session's, and what other tests have loaded outlives FLUSHALL.
+    # The tests of a file share a server, and emptying it leaves the functions that another test's workers loaded.
     stack.client.store.client.execute_command("FUNCTION", "FLUSH")
     stack.maintenance()
     # From its own folder, and without this tree in its path.

@@ -6,8 +6,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 from functools import cache
-from importlib.metadata import entry_points
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.access_commands import create_key
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.media.pipeline import MEDIA
+from pipeline_jobs.media.pipeline import MEDIA, RESULT
 from pipeline_jobs.operation import metrics
 from pipeline_jobs.pipelines import registry
 from pipeline_jobs.serve import create_api
@@ -96,8 +97,12 @@ def test_a_limit_that_cannot_be_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_a_limit_is_looked_at_by_a_script_and_described(name: str) -> None:
+def test_a_limit_is_looked_at_by_a_script(name: str) -> None:
     assert re.search(rf"\.{name}\b", lua()), f"no script asks for {name}"
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_described(name: str) -> None:
     assert re.search(rf"`{name}`", page("fairness.md"))
 
 
@@ -116,9 +121,12 @@ def test_a_script_tells_each_type_of_event_and_no_other() -> None:
     assert told | set(JOB_EVENTS) == {*EVENTS, TEST_EVENT}
 
 
-def test_a_type_of_event_has_a_shape_and_is_described() -> None:
+def test_a_type_of_event_has_a_shape() -> None:
     shapes = Cell.of(Settings()).webhooks.sender._shapes
     assert {event.partition(".")[0] for event in (*EVENTS, TEST_EVENT)} == set(shapes)
+
+
+def test_a_type_of_event_is_described() -> None:
     assert [event for event in (*EVENTS, TEST_EVENT) if f"`{event}`" not in page("webhooks.md")] == []
 
 
@@ -155,8 +163,12 @@ def test_the_page_lists_every_command_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS)
-def test_a_command_says_what_it_does_and_a_test_gives_it(path: str) -> None:
+def test_a_command_says_what_it_does(path: str) -> None:
     assert COMMANDS[path].get_short_help_str(200).endswith(".")
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_a_test_gives_each_command(path: str) -> None:
     given = r",\s*".join(f'"{word}"' for word in path.split())
     tests = text_of(ROOT / "tests/integration", "*.py") + text_of(ROOT / "tests/acceptance", "*.py")
     assert re.search(rf'(run\(|"jobs",\s*|jobs, \[){given}', tests), f"no test gives `jobs {path}`"
@@ -219,9 +231,12 @@ def test_every_module_of_the_page_is_served() -> None:
     assert with_routes == {module.__name__.rpartition(".")[2] for module in ui.ROUTES}
 
 
-def test_a_page_is_described_and_linked_from_another(app: Flask) -> None:
+def test_every_page_is_described(app: Flask) -> None:
     described = set(re.findall(r"^\| `(/pipeline/ui[^`]*)`", page("ui.md"), re.MULTILINE))
     assert {re.sub(r"\{\w+\}", "{}", path) for path in described} == set(pages(app).values()) - {"/pipeline/ui/sign-in"}
+
+
+def test_a_page_is_linked_from_another(app: Flask) -> None:
     links = text_of(UI, "*.html") + text_of(UI, "*.py")
     assert [endpoint for endpoint in pages(app) if not re.search(rf"['\"]{re.escape(endpoint)}['\"]", links)] == []
 
@@ -249,9 +264,13 @@ def test_a_policy_says_which_roles_it_lets_in() -> None:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_role_may_something_and_is_described(role: Role) -> None:
-    assert role in Policy.READ.roles, "a role that sees nothing"
+def test_a_role_is_described(role: Role) -> None:
+    assert role in Policy.READ.roles, "every role may read"
     assert re.search(rf"^\| `{role.value}` \|", page("security.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_command_line_says_what_a_role_may(role: Role) -> None:
     option = next(one for one in create_key.params if one.name == "role")
     assert isinstance(option, click.Option)
     assert f"{role.value}: " in (option.help or "")
@@ -265,9 +284,30 @@ def test_every_script_is_called_and_only_those_that_there_are() -> None:
     assert called == set(scripts.places())
 
 
+@pytest.mark.parametrize("name", sorted(scripts.places()))
+def test_every_script_can_be_made(name: str) -> None:
+    """Its header is one, and its keys and what it refers to are there."""
+    assert scripts.source(name).startswith("#!lua")
+
+
+@pytest.mark.parametrize("file", [file for file in sorted(PACKAGE.rglob("*.py")) if re.search(r"\brun(_each)?\(", file.read_text("utf-8"))])
+def test_a_call_of_a_script_has_the_names_that_the_script_declares(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="run"), args=[ast.Constant(str(script))]) if script in scripts.places():
+                declared = scripts.contract(script)
+                given = [keyword.arg for keyword in node.keywords if keyword.arg not in ("keys", "durably")]
+                assert set(given) - {None} <= set(declared.names), script
+                needed = {one.name for one in declared.fixed if not one.optional} | ({declared.rest.name} if declared.rest else set())
+                assert None in given or needed <= set(given), script
+
+
 # -- pipelines, stages, qualities
 
-BUILT_IN = {point.name: point.value for point in entry_points(group="pipeline_jobs.pipelines") if point.value.startswith("pipeline_jobs.")}
+#: As the package declares them; what is installed may be of yesterday.
+CONFIGURED = ConfigParser(comment_prefixes=("#",))
+CONFIGURED.read(ROOT / "setup.cfg", "utf-8")
+BUILT_IN = dict(re.findall(r"^(\w+) = (\S+)$", CONFIGURED["options.entry_points"]["pipeline_jobs.pipelines"], re.MULTILINE))
 #: Its own proof of life, which is loaded by whoever has a cell.
 CANARY = "pipeline_jobs.operation.canary"
 
@@ -279,11 +319,16 @@ def test_every_pipeline_that_the_package_makes_is_found_by_an_entry_point() -> N
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_pipeline_says_what_it_does_and_is_in_the_documents(name: str) -> None:
+def test_a_built_in_pipeline_says_what_it_does(name: str) -> None:
+    import_module(BUILT_IN[name])
     pipeline = registry.get(name)
     assert pipeline.description.endswith(".")
-    assert re.search(rf"\*\*Pipeline\*\*[^*]*`{name}`", page("glossary.md"))
     assert [param for param, about in pipeline.params.model_fields.items() if not about.description] == []
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_pipeline_is_in_the_glossary(name: str) -> None:
+    assert re.search(rf"\*\*Pipeline\*\*[^*]*`{name}`", page("glossary.md"))
 
 
 def test_every_module_that_is_a_stage_is_in_the_pipeline() -> None:
@@ -294,9 +339,28 @@ def test_every_module_that_is_a_stage_is_in_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
-def test_a_stage_is_tested_by_itself_and_described(stage: str) -> None:
+def test_a_stage_is_tested_by_itself(stage: str) -> None:
     assert re.search(rf"from pipeline_jobs\.media import .*\b{stage}\b", text_of(ROOT / "tests/unit/media", "test_*.py"))
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+def test_a_stage_is_described(stage: str) -> None:
     assert re.search(rf"^\| `{stage}` \|", page("api.md"), re.MULTILINE)
+
+
+def given_by(stage: str) -> set[str]:
+    """The keys of what a stage returns."""
+    tree = ast.parse((PACKAGE / f"media/{stage}.py").read_text("utf-8"))
+    run = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "run")
+    given = [node.value for node in ast.walk(run) if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)]
+    return {key.value for one in given for key in one.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
+@pytest.mark.parametrize("stage", [stage.name for stage in MEDIA.stages])
+def test_what_a_stage_gives_goes_to_the_client_or_to_a_later_stage(stage: str) -> None:
+    read = set(re.findall(r'data(?:\.get\(|\[)"(\w+)"', text_of(PACKAGE / "media", "*.py")))
+    assert given_by(stage), "what it returns is written as a dict"
+    assert given_by(stage) <= {*RESULT, *read}
 
 
 def test_a_quality_is_one_that_the_stages_understand_and_is_described() -> None:
