@@ -119,7 +119,7 @@ def measure(server: Server, shape: Shape) -> Figures:
         if later and time.monotonic() - begin >= later[0]:
             send(later.pop(0))
         one = chance.choice(ids)
-        queue = store.why(one)
+        queue = client.describe(one).queue
         if queue and queue["eta_seconds"] is not None:
             asked.append((one, time.time(), queue["eta_seconds"]))
         ended.wait(0.2)

@@ -1,4 +1,4 @@
-"""Which addresses others may make us talk to: as sources of media, and as targets of webhooks.
+"""Which addresses users may make us connect to: as sources of media and as targets of webhooks.
 
 What is written in a request is checked as it comes in (`check_source`, `check_webhook`). What a name stands for is checked when it is
 connected to, with the very address: ssrfguard asks the policy for every connection of a download and of a webhook, and the child that

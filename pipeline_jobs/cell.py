@@ -16,7 +16,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.batches import Batch, Batches
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.executor import Executor
-from pipeline_jobs.jobs.handle import JobHandle
+from pipeline_jobs.jobs.handle import JobHandle, Submit, submitter
 from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.operation.canary import Canary
 from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue, sweep_workdirs
@@ -76,6 +76,8 @@ class Cell:
     secret: Callable[[], str]
     #: Is told of jobs that were moved where no worker tells of it.
     say: Say
+    #: Makes a job. In an app that `create_celery` made it is `run_job.apply_async`, and `results` is the app's AsyncResult.
+    submit: Submit
     #: The handle of a job, by its id.
     results: Callable[[str], JobHandle]
     #: Why the broker cannot be reached, or None.
@@ -137,6 +139,7 @@ class Cell:
             },
             secret=secret,
             say=say,
+            submit=submitter(client, say),
             results=partial(JobHandle, client, say),
         )
 

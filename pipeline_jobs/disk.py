@@ -1,4 +1,4 @@
-"""How full a disk is, and how much of it is kept free: a full one ends the store, whoever filled it."""
+"""How full a disk is, and how much of it is kept free: a full disk stops the store, whoever filled it."""
 
 from __future__ import annotations
 

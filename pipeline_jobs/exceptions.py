@@ -96,7 +96,7 @@ class RequestError(PipelineJobsError):
 
 
 class InvalidInput(RequestError):
-    """A field has a value that is not allowed."""
+    """The value of a field is not permitted."""
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -105,11 +105,11 @@ class InvalidInput(RequestError):
 
 
 class UnknownPipeline(InvalidInput):
-    """There is no pipeline of this name."""
+    """There is no pipeline with this name."""
 
 
 class TooManySchedules(InvalidInput):
-    """This tenant has as many schedules as it may."""
+    """This tenant has the maximum number of schedules."""
 
 
 class UnknownSchedule(RequestError):
@@ -117,7 +117,7 @@ class UnknownSchedule(RequestError):
 
 
 class InvalidItems(InvalidInput):
-    """Some jobs of the batch are not as they must be."""
+    """Some jobs of the batch are not valid."""
 
     code = InvalidInput.code
 
@@ -140,7 +140,7 @@ class JobNotEnded(RequestError):
 
 
 class JobNotWaiting(RequestError):
-    """The job does not wait any more: only a waiting one can be changed."""
+    """The job is not waiting any more: only a queued job can be changed."""
 
 
 class UnknownUpload(RequestError):
@@ -158,7 +158,7 @@ class UploadConflict(RequestError):
 
 
 class UploadLocked(RequestError):
-    """Another request writes this upload now."""
+    "Another request is writing to this upload."
 
 
 class UploadInUse(RequestError):
@@ -166,11 +166,11 @@ class UploadInUse(RequestError):
 
 
 class UploadTooLarge(RequestError):
-    """The upload is larger than this server takes."""
+    """The upload is larger than this server permits."""
 
 
 class ChecksumMismatch(RequestError):
-    """Upload-Checksum: the bytes that came have another checksum; none of them was kept."""
+    """Upload-Checksum: the body has another checksum; nothing of it was kept."""
 
 
 class UnknownEndpoint(RequestError):
@@ -186,7 +186,7 @@ class UnknownDelivery(RequestError):
 
 
 class KeyChanged(RequestError):
-    """PIPELINE_SECRET_KEY is not the one that this webhook secret was made with: put it back, or rotate the secret."""
+    """PIPELINE_SECRET_KEY is not the one that this webhook secret was created with: restore it, or rotate the secret."""
 
     code = "webhook_key_changed"
 
@@ -198,11 +198,11 @@ class KeyReused(RequestError):
 
 
 class JobGone(RequestError):
-    """The job that this Idempotency-Key made was removed since."""
+    """The job that was created with this Idempotency-Key has been deleted."""
 
 
 class ScheduleGone(RequestError):
-    """The schedule that this Idempotency-Key made was removed since."""
+    """The schedule that was created with this Idempotency-Key has been deleted."""
 
 
 class QueueDisabled(RequestError):
@@ -221,15 +221,15 @@ class TryLater(PipelineJobsError):
 
 
 class QueueFull(TryLater):
-    """This tenant has as many jobs waiting as it may: try again later."""
+    """This tenant has the maximum number of queued jobs: try again later."""
 
 
 class TooManyUploads(TryLater):
-    """This tenant keeps as many uploads as it may: delete some, or try again later."""
+    """This tenant has the maximum number of uploads: delete some, or try again later."""
 
 
 class StorageFull(TryLater):
-    """This tenant keeps as many bytes of artifacts as it may: delete jobs, or try again later."""
+    """This tenant has reached its storage limit: delete jobs, or try again later."""
 
 
 class WebhooksFull(TryLater):
@@ -237,16 +237,18 @@ class WebhooksFull(TryLater):
 
 
 class RateLimited(TryLater):
-    """This tenant submits jobs faster than it may: try again later."""
+    """This tenant has reached its rate limit for submitting jobs: try again later."""
 
     def __init__(self, message: str | None = None, *, retry_after: int = 1, limit: float = 0, whose: str = "tenant") -> None:
-        super().__init__(message or f"This {whose} submits jobs faster than it may: try again later.", retry_after=retry_after)
+        super().__init__(
+            message or f"This {whose} has reached its rate limit for submitting jobs: try again later.", retry_after=retry_after
+        )
         #: Jobs a second; and of whom: `tenant`, `key` or `address`.
         self.limit, self.whose = limit, whose
 
 
 class StoreFull(TryLater):
-    """This installation has as many jobs waiting as it takes: try again later."""
+    """This installation has the maximum number of queued jobs: try again later."""
 
 
 class StoreError(PipelineJobsError):
@@ -284,7 +286,7 @@ class SourceError(StageError):
 
 
 class SourceForbidden(SourceError):
-    """The address of the source may not be fetched."""
+    """The address of the source is not permitted."""
 
 
 class SourceNotFound(SourceError):

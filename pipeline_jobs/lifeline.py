@@ -1,4 +1,4 @@
-"""Die with one's parent: no process outlives the one that has it in hand."""
+"""Ends a process when its parent dies, so that no process outlives its supervisor."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ class Layout:
         return values
 
     def show(self, one: Any) -> dict[str, Any]:
-        """As the API shows it."""
+        "Print the answer of the API as JSON."
         body = dict(zip(self._seen, self._values(one), strict=True))
         for name, show in self._shows:
             if (value := body[name]) is not None:

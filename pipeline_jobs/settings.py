@@ -39,136 +39,136 @@ class Settings(BaseSettings):
 
     # The brief's flags
     enable_job_queue: bool = _setting(
-        False, "ENABLE_PIPELINE_JOB_QUEUE", "Serve the job endpoints. Off: they answer 404 and name this flag."
+        False, "ENABLE_PIPELINE_JOB_QUEUE", "Serve the job endpoints. If off, they return 404 and name this flag."
     )
     enable_run_api: bool = _setting(False, "ENABLE_PIPELINE_RUN_API", "Serve POST /pipeline/run.")
     max_concurrent_jobs: int = _setting(
         5,
         "PIPELINE_MAX_CONCURRENT_JOBS",
-        "Maximum number of jobs that run at once, over all workers: the worker that started last with this setting decides, and the store "
+        "Maximum number of running jobs over all workers: the worker that started last with this setting decides, and the store "
         "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )
-    job_ttl_seconds: int = _setting(3600, "PIPELINE_JOB_TTL_SECONDS", "How long an ended job is kept, in seconds.", ge=1)
+    job_ttl_seconds: int = _setting(3600, "PIPELINE_JOB_TTL_SECONDS", "How long a job that has ended is kept, in seconds.", ge=1)
 
     # Where things are
     redis_url: str = _setting(
-        "redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and noeviction."
+        "redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and policy noeviction."
     )
     broker_url_setting: str = _setting(
-        "", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's own server, which makes accept + enqueue one step."
+        "", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step."
     )
     key_prefix: str = _setting(
         "pj:",
         "PIPELINE_KEY_PREFIX",
-        "Put before every key of the store, so that several installations can share a server.",
+        "Prefix of every key in the store, so that several installations can share a server.",
         pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
     )
     artifacts_url: _Url = _setting(
         "",
         "PIPELINE_ARTIFACTS_URL",
-        "Where artifacts are published, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
+        "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
     )
     data_dir: Annotated[Path, AfterValidator(Path.resolve)] = _setting(
-        Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything this installation writes on its own disk."
+        Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything that this installation writes to its own disk."
     )
     work_dir_setting: str = _setting(
         "", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder."
     )
     public_url: _Url = _setting(
-        "", "PIPELINE_PUBLIC_URL", "Address under which clients reach the API, for links. Empty: http://{host}:{port} of the API."
+        "", "PIPELINE_PUBLIC_URL", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API."
     )
     secret_key: str = _setting(
         "",
         "PIPELINE_SECRET_KEY",
-        "Signs links to artifacts. Empty: one is drawn once and kept in the store; with the queue off, in the data folder (`signing-key`).",
+        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing- key`).",
         repr=False,
     )
-    modules: str = _setting("", "PIPELINE_MODULES", "Python modules to import at start that register pipelines, separated by commas.")
+    modules: str = _setting("", "PIPELINE_MODULES", "Python modules that register pipelines, imported at startup; separated by commas.")
 
     # HTTP
-    http_host: str = _setting("127.0.0.1", "PIPELINE_HTTP_HOST", "Address the API listens on.")
-    http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API. 0: any free one (make run).", ge=0, le=65535)
-    http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Processes of the API (make run).", ge=1)
-    http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each process of the API; a waiting request holds one.", ge=1)
+    http_host: str = _setting("127.0.0.1", "PIPELINE_HTTP_HOST", "Address that the API listens on.")
+    http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API (make run). 0: any free port.", ge=0, le=65535)
+    http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Number of API processes (make run).", ge=1)
+    http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each API process; a waiting request occupies one.", ge=1)
     http_streams: int = _setting(
         200,
         "PIPELINE_HTTP_STREAMS",
-        "Most event streams (SSE, WebSocket) that each process of the API holds open; more are answered 503. Each has a thread of its own, "
-        "besides PIPELINE_HTTP_THREADS.",
+        "Maximum number of open event streams (SSE, WebSocket) of each API process; above it, new streams get 503. Each stream has "
+        "its own thread, in addition to PIPELINE_HTTP_THREADS.",
         ge=1,
         le=5000,
     )
     http_streams_per_tenant: int = _setting(
-        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Most of them that follow jobs of one tenant; more are answered 429.", ge=1
+        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Maximum number of them for one tenant; above it, new ones get 429.", ge=1
     )
-    flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free one.", ge=0, le=65535)
+    flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free port.", ge=0, le=65535)
     flower_password: str = _setting(
         "",
         "PIPELINE_FLOWER_PASSWORD",
-        "Password of Flower's login, whose name is `flower`; FLOWER_BASIC_AUTH and FLOWER_AUTH go before it. Empty: one is drawn once and "
-        "kept in the data folder, in `flower-password`.",
+        "Password of Flower's user `flower`. FLOWER_BASIC_AUTH and FLOWER_AUTH take precedence. Empty: a random password is "
+        "generated once and kept in the data folder, in `flower-password`.",
         pattern=r"^([!-~]{12,200})?$",
         repr=False,
     )
     flower_hosts: str = _setting(
         "",
         "PIPELINE_FLOWER_HOSTS",
-        "Host names under which Flower may be asked, separated by commas, besides its address and those of loopback; others are "
-        "answered 403.",
+        "Host names for which Flower accepts requests, separated by commas, in addition to its address and the loopback names. "
+        "Requests for other hosts get 403.",
     )
-    redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free one.", ge=0, le=65535)
-    exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free one.", ge=0, le=65535)
+    redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free port.", ge=0, le=65535)
+    exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
     metrics_tenants: int = _setting(
-        100, "PIPELINE_METRICS_TENANTS", "Most tenants that have metrics by name, first come, first served; the rest are `_other`.", ge=0
+        100, "PIPELINE_METRICS_TENANTS", "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0
     )
     metrics_workspaces: int = _setting(
-        20, "PIPELINE_METRICS_WORKSPACES", "Most workspaces of each tenant that have metrics by name; the rest are `_other`.", ge=0
+        20, "PIPELINE_METRICS_WORKSPACES", "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0
     )
     require_keys: bool = _setting(
         False,
         "PIPELINE_REQUIRE_KEYS",
-        "Ask for an API key even while none has been made (the first: `celery -A celery_app jobs key create`).",
+        "Require an API key even before the first one is created (`celery -A celery_app jobs key create`).",
     )
-    ui: bool = _setting(True, "PIPELINE_UI", "Serve the page for people at /pipeline/ui. Off: it answers 404 and names this setting.")
+    ui: bool = _setting(True, "PIPELINE_UI", "Serve the web page at /pipeline/ui. If off, it returns 404 and names this setting.")
     ui_session_seconds: int = _setting(
-        14_400, "PIPELINE_UI_SESSION_SECONDS", "How long a sign-in on the page lasts, in seconds; revoking its key ends it at once.", ge=60
+        14_400, "PIPELINE_UI_SESSION_SECONDS", "Lifetime of a session of the web page, in seconds; revoking its key ends it at once.", ge=60
     )
     keep_stage_bytes: int = _setting(
         1_073_741_824,
         "PIPELINE_KEEP_STAGE_BYTES",
-        "Largest output of a stage (data and files) that is kept for a retry, in bytes; it goes with the job's record. 0: none is kept.",
+        "Maximum size of a stage's output that is kept for retries, in bytes; it is deleted with the job's record. 0: none is kept.",
         ge=0,
     )
     disk_reserve_bytes: int | None = _setting(
         None,
         "PIPELINE_DISK_RESERVE_BYTES",
-        "What uploads, artifacts and working folders leave free on their disk, in bytes: with less, new ones are refused with 507. Empty: "
-        "5 % of the disk, at least 2 GiB, at most 50 GiB.",
+        "Free space that uploads, artifacts and working folders leave on their disk, in bytes; if there is less, new ones get 507. "
+        "Empty: 5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )
-    max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Largest request body, in bytes; larger is answered 413.", ge=1024)
-    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Largest upload, in bytes; larger is answered 413.", ge=1)
+    max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Maximum request body, in bytes; a larger one gets 413.", ge=1024)
+    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Maximum upload size, in bytes; above it: 413.", ge=1)
     upload_ttl_seconds: float = _setting(
         86_400,
         "PIPELINE_UPLOAD_TTL_SECONDS",
-        "How long an upload is kept after its last byte came, in seconds; longer while a job that has not ended needs it.",
+        "How long an upload is kept after its last byte arrived, in seconds. It is kept longer while a job that has not ended needs it.",
         gt=0,
     )
     request_seconds: float = _setting(
         30,
         "PIPELINE_REQUEST_SECONDS",
-        "Longest that the headers of a request, its body of JSON, or 64 KiB of an upload may take to come, in seconds.",
+        "Time in which the headers of a request, its JSON body, or 64 KiB of an upload must arrive, in seconds.",
         gt=0,
     )
     run_timeout_seconds: float = _setting(
-        60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Longest that a request may wait for a job, in seconds.", gt=0
+        60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Maximum time that a request waits for a job, in seconds.", gt=0
     )
 
     # Leases and duties
     lease_seconds: float = _setting(
-        60, "PIPELINE_LEASE_SECONDS", "How long a job stays its worker's without a sign of life, in seconds; then it is rescued.", gt=0
+        60, "PIPELINE_LEASE_SECONDS", "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0
     )
     announce_seconds: float = _setting(
         1, "PIPELINE_ANNOUNCE_SECONDS", "How often a worker announces its slots and renews its leases, in seconds.", gt=0
@@ -176,86 +176,86 @@ class Settings(BaseSettings):
     hint_seconds: float = _setting(
         15, "PIPELINE_HINT_SECONDS", "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0
     )
-    rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat asks for dead workers' jobs, in seconds.", gt=0)
-    cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat removes ended jobs past their TTL, in seconds.", gt=0)
+    rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
+    cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)
     shutdown_grace_seconds: float = _setting(
         5,
         "PIPELINE_SHUTDOWN_GRACE_SECONDS",
-        "How long a worker that was told to stop (SIGTERM) lets its jobs run on before it hands them back, in seconds.",
+        "How long the jobs of a worker may continue after it was told to stop (SIGTERM), before it hands them back, in seconds.",
         ge=0,
     )
     canary_seconds: float = _setting(
-        60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds; 0: never.", ge=0
+        60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds. 0: never.", ge=0
     )
-    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat asks for schedules that are due, in seconds.", gt=0)
+    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat looks for schedules that are due, in seconds.", gt=0)
     schedule_grace_seconds: float = _setting(
         60,
         "PIPELINE_SCHEDULE_GRACE_SECONDS",
-        "How late a schedule's slot may be fired as if on time, in seconds; what becomes of later ones says its `catch_up`.",
+        "How late a schedule's slot may be fired as if on time, in seconds. Its `catch_up` decides about later ones.",
         ge=1,
     )
     schedule_catch_up: int = _setting(
         100,
         "PIPELINE_SCHEDULE_CATCH_UP",
-        "Most slots of a schedule that wait to be fired: missed ones (catch_up `all`) and those behind a running job (overlap `queue`). "
-        "More are skipped.",
+        "Maximum number of slots of a schedule that wait to be fired: missed slots (catch_up `all`) and slots that wait for a "
+        "running job (overlap `queue`). Further slots are skipped.",
         ge=1,
         le=1000,
     )
     max_schedules_per_tenant: int = _setting(
-        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Most schedules of a tenant; more are answered 422.", ge=0
+        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Maximum number of schedules of a tenant; above it: 422.", ge=0
     )
     max_queued: int = _setting(
-        1_000_000, "PIPELINE_MAX_QUEUED", "Most jobs that wait in the whole installation; more are answered 503.", ge=1
+        1_000_000, "PIPELINE_MAX_QUEUED", "Maximum number of queued jobs in the installation; above it, new jobs get 503.", ge=1
     )
     max_queued_per_tenant: int = _setting(
-        100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Most jobs of a tenant that wait; more are answered 429.", ge=1
+        100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Maximum number of queued jobs of a tenant; above it, new jobs get 429.", ge=1
     )
     max_storage_bytes_per_tenant: int = _setting(
         50 * 1024**3,
         "PIPELINE_MAX_STORAGE_BYTES_PER_TENANT",
-        "Most bytes that a tenant keeps (artifacts, kept outputs, uploads), unless its limits say otherwise; at that its new jobs and "
-        "uploads are answered 429. 0: any number.",
+        "Maximum size of a tenant's artifacts, kept outputs and uploads in total, in bytes, unless its limits set another value; "
+        "above it, new jobs and uploads get 429. 0: no limit.",
         ge=0,
         le=10**15,
     )
     submit_rate_per_key: float = _setting(
         0,
         "PIPELINE_SUBMIT_RATE_PER_KEY",
-        "Most jobs a second that one API key may submit (where no key is asked for: one address); more are answered 429. 0: any number.",
+        "Maximum number of jobs per second for one API key (or one address, if no key is required); above it: 429. 0: no limit.",
         ge=0,
         le=1_000_000,
     )
     events_per_job: int = _setting(
-        1000, "PIPELINE_EVENTS_PER_JOB", "Most events that a job's log keeps, the newest; about 60 bytes each.", ge=10, le=7000
+        1000, "PIPELINE_EVENTS_PER_JOB", "Maximum number of events in a job's log, the newest; about 60 bytes each.", ge=10, le=7000
     )
     events_per_tenant: int = _setting(
         10_000,
         "PIPELINE_EVENTS_PER_TENANT",
-        "About how many events a tenant's feed (`GET /pipeline/events`) reaches back; about 40 bytes each. 0: no feed.",
+        "Approximate number of events in a tenant's feed (`GET /pipeline/events`); about 40 bytes each. 0: no feed.",
         ge=0,
     )
     memory_watermark: float = _setting(
         0.75,
         "PIPELINE_MEMORY_WATERMARK",
-        "Share of the server's maxmemory (of its machine's memory, where that is 0) above which new jobs are answered 503.",
+        "Memory usage above which new jobs get 503, as a fraction of the server's maxmemory (if that is 0, of its machine's memory).",
         gt=0,
         le=1,
     )
     allow_unsafe_store: bool = _setting(
         False,
         "PIPELINE_ALLOW_UNSAFE_STORE",
-        "Accept jobs on a server that may lose or evict them (no AOF, another maxmemory-policy), and do not wait for its disk where "
-        "appendfsync is not always. Shown in /health/ready.",
+        "Accept jobs on a server that may lose or evict them (no AOF, or another maxmemory-policy), and do not wait for its disk if "
+        "appendfsync is not `always`. /health/ready shows this.",
     )
     max_crashes: int = _setting(
-        3, "PIPELINE_MAX_CRASHES", "After so many deaths of its worker a job ends as failed, code worker_lost.", ge=1
+        3, "PIPELINE_MAX_CRASHES", "After this number of crashes of its worker a job fails with the code worker_lost.", ge=1
     )
     max_run_seconds: float = _setting(
         21_600,
         "PIPELINE_MAX_RUN_SECONDS",
-        "Longest that a job may run, all its runs together, in seconds, unless its pipeline says otherwise (`max_run_seconds`); then it "
-        "fails, code run_too_long. A tenant's limit may be lower.",
+        "Maximum run time of a job over all its runs, in seconds, unless its pipeline sets another value (`max_run_seconds`). Then "
+        "the job fails with the code run_too_long. A tenant's limit may be lower.",
         gt=0,
         le=31_536_000,
     )
@@ -265,62 +265,62 @@ class Settings(BaseSettings):
     job_memory_bytes: int = _setting(
         2 * 1024**3,
         "PIPELINE_JOB_MEMORY_BYTES",
-        "Most memory that the process of a job may take, in bytes (Linux); beyond it the job fails, code out_of_memory. 0: no limit.",
+        "Maximum memory of a job's process, in bytes (Linux). Above it, the job fails with the code out_of_memory. 0: no limit.",
         ge=0,
     )
     work_bytes: int = _setting(
         20 * 1024**3,
         "PIPELINE_WORK_BYTES",
-        "Most that the working folder of a run may hold, in bytes; a run that goes beyond it fails, code work_too_large. 0: no limit.",
+        "Maximum size of a run's working folder, in bytes. Above it, the run fails with the code work_too_large. 0: no limit.",
         ge=0,
     )
 
     # Media
     allow_private_urls: bool = _setting(
-        False, "PIPELINE_ALLOW_PRIVATE_URLS", "Fetch media from private and loopback addresses too. For a trusted network only."
+        False, "PIPELINE_ALLOW_PRIVATE_URLS", "Permit media from private and loopback addresses. For trusted networks only."
     )
-    media_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_MEDIA_MAX_BYTES", "Largest media file, in bytes.", ge=1)
-    media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Longest media, in seconds of play time.", gt=0)
-    media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Largest picture, in pixels (width x height).", ge=1)
+    media_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_MEDIA_MAX_BYTES", "Maximum size of a media file, in bytes.", ge=1)
+    media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Maximum duration of media, in seconds.", gt=0)
+    media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Maximum picture size, in pixels (width x height).", ge=1)
 
     # Webhooks
     webhook_allow_private: bool = _setting(
         False,
         "PIPELINE_WEBHOOK_ALLOW_PRIVATE",
-        "Send webhooks to private and loopback addresses, to any port and over http too. For a trusted network only.",
+        "Permit webhooks to private and loopback addresses, to any port and over http. Use this in a trusted network only.",
     )
     webhook_seconds: float = _setting(
-        5, "PIPELINE_WEBHOOK_SECONDS", "How often beat sees to it that a webhook sender runs, in seconds; 0: never.", ge=0
+        5, "PIPELINE_WEBHOOK_SECONDS", "How often beat checks that a webhook sender is running, in seconds. 0: never.", ge=0
     )
     webhook_timeout_seconds: float = _setting(
-        15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "How long a receiver of webhooks may take in all, in seconds.", gt=0, le=120
+        15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "Maximum time for a webhook request in total, in seconds.", gt=0, le=120
     )
     webhook_retry_seconds: str = _setting(
         "5,300,1800,7200,18000,36000,50400,72000,86400",
         "PIPELINE_WEBHOOK_RETRY_SECONDS",
-        "How long after each failed try a webhook is tried again, in seconds, separated by commas; one more try than there are numbers.",
+        "Delays before the retries of a webhook, in seconds, separated by commas; there is one attempt more than there are numbers.",
         pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(,[0-9]{1,7}(\.[0-9]{1,3})?){0,29}$",
     )
     webhook_ledger_seconds: float = _setting(
-        604_800, "PIPELINE_WEBHOOK_LEDGER_SECONDS", "How long a delivered or dead webhook can be seen and sent again, in seconds.", ge=1
+        604_800, "PIPELINE_WEBHOOK_LEDGER_SECONDS", "How long a delivered or dead webhook is kept and can be sent again, in seconds.", ge=1
     )
     webhook_rotation_seconds: float = _setting(
-        86_400, "PIPELINE_WEBHOOK_ROTATION_SECONDS", "How long the old secret signs too after a rotation, in seconds.", ge=0
+        86_400, "PIPELINE_WEBHOOK_ROTATION_SECONDS", "How long the old secret also signs after a rotation, in seconds.", ge=0
     )
     webhook_threads: int = _setting(
         32,
         "PIPELINE_WEBHOOK_THREADS",
-        "Most webhooks that a sender begins to send at once; four times as many more may wait for slow receivers.",
+        "Maximum number of webhooks that a sender starts at once; four times as many more may wait for slow receivers.",
         ge=2,
         le=256,
     )
     webhook_tenant_concurrency: int = _setting(
-        8, "PIPELINE_WEBHOOK_TENANT_CONCURRENCY", "Most webhooks of a tenant that are sent at once, by all senders.", ge=1
+        8, "PIPELINE_WEBHOOK_TENANT_CONCURRENCY", "Maximum number of concurrent webhooks of a tenant, over all senders.", ge=1
     )
     webhook_host_concurrency: int = _setting(
         4,
         "PIPELINE_WEBHOOK_HOST_CONCURRENCY",
-        "Most webhooks that are sent at once to one host of a tenant, by all senders; half as many while it answers slowly.",
+        "Maximum number of concurrent webhooks to one host of a tenant, over all senders; half as many while it answers slowly.",
         ge=1,
     )
 

@@ -1,4 +1,4 @@
-"""Whose job it is: tenant and workspace, as a value, as the current context, and in message headers."""
+"""The owner of a job: tenant and workspace, as a value, as the current context, and in message headers."""
 
 from __future__ import annotations
 

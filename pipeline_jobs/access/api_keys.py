@@ -101,9 +101,9 @@ def check_scope(tenant_id: str, workspace_id: str | None, role: Role) -> None:
     if tenant_id != ALL:
         TenantContext(tenant_id, workspace_id if workspace_id is not None else tenant_id)
     elif workspace_id is not None:
-        raise InvalidInput("a key of all tenants has no workspace", field="workspace_id")
+        raise InvalidInput("a key for all tenants has no workspace", field="workspace_id")
     if role is Role.ADMIN and workspace_id is not None:
-        raise InvalidInput("an admin key is of a whole tenant", field="workspace_id")
+        raise InvalidInput("an admin key is for a whole tenant", field="workspace_id")
 
 
 class KeyStore:

@@ -31,7 +31,7 @@ _SECRET = re.compile(r"(pjk_[0-9a-f]{16})_[A-Za-z0-9_-]{16,}")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was done."""
+    """One action in the audit log."""
 
     #: The stream's own id, `{ms}-{n}`: the order of the rows and the cursor of a page.
     row_id: str

@@ -1,4 +1,4 @@
-"""Secrets that are drawn here once and kept in a file: Flower's password, the key that signs links where there is no store."""
+"""Secrets that are generated once and kept in a file: Flower's password, the key that signs links if there is no store."""
 
 from __future__ import annotations
 

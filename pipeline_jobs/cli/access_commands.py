@@ -23,13 +23,13 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
         return None
     number, unit = value[:-1], value[-1:]
     if not (number.isascii() and number.isdecimal() and len(number) < 7) or unit not in _UNITS or int(number) == 0:
-        raise click.BadParameter("a number above 0 with s, m, h or d, such as 90d")
+        raise click.BadParameter("must be a number above 0 with s, m, h or d, such as 90d")
     return int((time.time() + int(number) * _UNITS[unit]) * 1000)
 
 
 def _tenant_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--all-tenants", is_flag=True, help="Of all tenants.")(command)
-    return click.option("--tenant", metavar="TENANT", help="Of this tenant.")(command)
+    command = click.option("--all-tenants", is_flag=True, help="For all tenants.")(command)
+    return click.option("--tenant", metavar="TENANT", help="For this tenant.")(command)
 
 
 @click.group()
@@ -39,17 +39,20 @@ def key() -> None:
 
 @key.command("create")
 @_tenant_options
-@click.option("--workspace", metavar="WORKSPACE", help="Only this workspace of the tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Restrict the key to this workspace of the tenant.")
 @click.option(
-    "--role", type=click.Choice([role.value for role in Role]), required=True, help="read: see; submit: make and end; admin: keys."
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    required=True,
+    help="read: see jobs; submit: also create and cancel jobs; admin: also manage keys.",
 )
-@click.option("--name", default="", help="What it is for.")
-@click.option("--expires-in", callback=_duration, metavar="90d", help="Refused from then on: a number with s, m, h or d.")
+@click.option("--name", default="", help="A description of the key.")
+@click.option("--expires-in", callback=_duration, metavar="90d", help="When the key expires: a number with s, m, h or d.")
 @with_cell
 def create_key(
     cell: Cell, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None
 ) -> None:
-    """Make a key and print its text, alone on standard output. It is shown this once.
+    """Create a key and print it, as the only text on standard output. It is shown only once.
 
     With the first key the API begins to ask for keys.
     """
@@ -64,7 +67,7 @@ def create_key(
 @json_option()
 @with_cell
 def list_keys(cell: Cell, tenant: str | None, all_tenants: bool, as_json: bool) -> None:
-    """List keys, newest first: all there are, or a tenant's. No secret is shown."""
+    """List all keys, or those of a tenant, newest first. Without the secrets."""
     tenant_id = _tenant(tenant, all_tenants) if tenant is not None or all_tenants else None
     found = cell.keys.list(tenant_id)
     print_list(found, as_json, ("KEY", "ROLE", "OF", "NAME", "STATE", "LAST USED"), _key_row)
@@ -74,7 +77,7 @@ def list_keys(cell: Cell, tenant: str | None, all_tenants: bool, as_json: bool) 
 @click.argument("key_id")
 @with_cell
 def revoke_key(cell: Cell, key_id: str) -> None:
-    """End a key for good, everywhere within a second. KEY_ID is the second part of its text."""
+    """Revoke a key permanently, everywhere within a second. KEY_ID is the second part of the key."""
     keys = cell.keys
     found = keys.get(key_id)
     if found is None or keys.revoke(found.tenant_id, key_id, actor=user()) is None:

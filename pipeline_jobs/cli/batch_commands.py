@@ -17,7 +17,7 @@ def batch() -> None:
 
 @batch.command("list")
 @click.option("--tenant", metavar="TENANT", help="Batches of this tenant.")
-@click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; with --tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Batches of this workspace; requires --tenant.")
 @limit_option()
 @json_option()
 @with_cell

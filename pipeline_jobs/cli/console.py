@@ -24,7 +24,7 @@ def with_cell(command: Callable[..., None]) -> Callable[..., None]:
     def wrapped(context: click.Context, /, **values: Any) -> None:
         cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
         if cell is None:
-            raise click.ClickException("name the app of this installation: celery -A celery_app jobs ...")
+            raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
         try:
             command(cell, **values)
         except PipelineJobsError as error:
@@ -43,7 +43,7 @@ def note(cell: Cell, action: str, target: str, **detail: Any) -> None:
     audit.record(cell.store, user(), action, target, detail)
 
 
-def json_option(text: str = "As the API shows it.") -> Callable[[Any], Any]:
+def json_option(text: str = "Print the answer of the API as JSON.") -> Callable[[Any], Any]:
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 

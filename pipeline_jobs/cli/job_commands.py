@@ -47,7 +47,12 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
         options = (
             click.option("--tenant", metavar="TENANT", help="Jobs of this tenant."),
             click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
-            click.option("--status", multiple=True, type=click.Choice([one.value for one in statuses]), help="May be repeated."),
+            click.option(
+                "--status",
+                multiple=True,
+                type=click.Choice([one.value for one in statuses]),
+                help="Jobs with this status; can be given more than once.",
+            ),
             click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
             click.option("--tag", metavar="TAG", help="Jobs with this tag."),
             click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch."),
@@ -71,7 +76,7 @@ def _row(job: Job) -> tuple[str | None, ...]:
 @click.command("list")
 @_filters(JobStatus)
 @limit_option()
-@json_option("Whole records.")
+@json_option("Print whole records as JSON.")
 @with_cell
 def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
@@ -89,10 +94,10 @@ def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
 @click.command("cancel")
 @click.argument("job_id", required=False)
 @_filters((JobStatus.QUEUED, JobStatus.RUNNING))
-@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option("--dry-run", is_flag=True, help="Only count the jobs.")
 @with_cell
 def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
-    """Cancel a job, or all live ones that match the filters."""
+    """Cancel a job, or all queued and running jobs that match the filters."""
     if (job_id is None) is (query == JobQuery()):
         raise click.UsageError("give either a JOB_ID or filters")
     if job_id is not None:
@@ -138,10 +143,10 @@ def submit_job(cell: Cell, fields: str) -> None:
 
 @click.command("retry")
 @click.argument("job_id")
-@click.option("--from-stage", metavar="STAGE", help="Run this stage and those after it; default: what has not succeeded.")
+@click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
 @with_cell
 def retry_job(cell: Cell, job_id: str, from_stage: str | None) -> None:
-    """Run an ended job again: prints the id of the new one."""
+    """Retry a job that has ended; prints the id of the new job."""
     made = cell.client.retry(job_id, from_stage=from_stage).job
     # First the id: without it, whoever cannot write the row would retry once more.
     click.echo(made.job_id)
@@ -150,11 +155,13 @@ def retry_job(cell: Cell, job_id: str, from_stage: str | None) -> None:
 
 @click.command()
 @click.argument("name", metavar="PIPELINE")
-@click.option("--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Most of its jobs at once, over all workers.")
-@click.option("--declared", is_flag=True, help="As many as the pipeline itself says.")
+@click.option(
+    "--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Maximum number of its running jobs, over all workers."
+)
+@click.option("--declared", is_flag=True, help="Restore the number that the pipeline declares.")
 @with_cell
 def pipeline(cell: Cell, name: str, max_concurrent: int | None, declared: bool) -> None:
-    """Show, or set, how many jobs of a pipeline run at once. It acts on the backlog at once."""
+    """Show or set how many jobs of a pipeline run at once. A change applies to queued jobs immediately."""
     if declared and max_concurrent is not None:
         raise click.UsageError("give either --max-concurrent or --declared")
     client = cell.client

@@ -12,7 +12,7 @@ from pipeline_jobs.schedules.schedule import Schedule
 
 @click.group("schedules")
 def schedules() -> None:
-    """Schedules: jobs by the clock."""
+    """Schedules: jobs that are created at regular times."""
 
 
 _TITLES = ("SCHEDULE", "TENANT", "WORKSPACE", "NAME", "CRON", "TIME ZONE", "NEXT", "LAST JOB", "LAST SKIPPED")
@@ -40,7 +40,7 @@ def list_schedules(cell: Cell, tenant: str | None, limit: int, as_json: bool) ->
 @click.argument("schedule_id")
 @with_cell
 def pause_schedule(cell: Cell, schedule_id: str) -> None:
-    """Fire nothing until it is resumed; slots that wait are skipped."""
+    """Pause a schedule: nothing is fired until it is resumed, and waiting slots are skipped."""
     cell.schedules.pause(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is paused.")
 
@@ -49,7 +49,7 @@ def pause_schedule(cell: Cell, schedule_id: str) -> None:
 @click.argument("schedule_id")
 @with_cell
 def resume_schedule(cell: Cell, schedule_id: str) -> None:
-    """Go on with the first slot from now on."""
+    """Resume a schedule: it continues with the first slot from now on."""
     resumed = cell.schedules.resume(schedule_id, actor=user())
     click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
@@ -58,6 +58,6 @@ def resume_schedule(cell: Cell, schedule_id: str) -> None:
 @click.argument("schedule_id")
 @with_cell
 def run_schedule(cell: Cell, schedule_id: str) -> None:
-    """Make its job now, paused or not, and print the job's id."""
+    """Create the schedule's job now, even if it is paused, and print the job's id."""
     job = cell.schedules.run_now(schedule_id, actor=user()).job
     click.echo(job.job_id)

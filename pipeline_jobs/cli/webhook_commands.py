@@ -13,8 +13,8 @@ _FIELDS = ("delivery_id", "event", "subject", "origin", "status", "tries", "next
 
 @click.command()
 @click.argument("job_id", required=False)
-@click.option("--tenant", metavar="TENANT", help="Of this tenant, instead of one job's.")
-@click.option("--status", type=click.Choice(STATUSES), help="With --tenant: only those in this state.")
+@click.option("--tenant", metavar="TENANT", help="Deliveries of this tenant, instead of those of a job.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only deliveries with this status; requires --tenant.")
 @limit_option()
 @json_option()
 @with_cell
@@ -31,7 +31,7 @@ def deliveries(cell: Cell, job_id: str | None, tenant: str | None, status: str |
 @click.argument("delivery_id")
 @with_cell
 def redeliver(cell: Cell, delivery_id: str) -> None:
-    """Send a webhook again now, with the same webhook-id and all its tries anew."""
+    """Send a webhook again now, with the same webhook-id and a new series of retries."""
     row = cell.webhooks.ledger.redeliver(delivery_id)
     note(cell, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")

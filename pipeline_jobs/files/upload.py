@@ -122,7 +122,7 @@ class UploadWriter:
         self._lock()
         try:
             if self._count_parts() >= MAX_PARTS:
-                raise InvalidInput(f"the upload has {MAX_PARTS} parts: begin a new one and send larger pieces", field="body")
+                raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
             for data in self._pieces(read):
                 if digest is not None:
@@ -150,7 +150,7 @@ class UploadWriter:
                 self._interrupted = error
                 piece = b""
             if piece and not left:
-                raise UploadTooLarge(f"more came than the upload's length of {self._upload.length} bytes")
+                raise UploadTooLarge(f"the body exceeds the upload's length of {self._upload.length} bytes")
             buffer += piece
             if not piece or len(buffer) >= PART_BYTES:
                 yield bytes(buffer)
@@ -169,7 +169,7 @@ class UploadWriter:
         except DiskFull:
             raise
         except PublishError as error:
-            raise StoreUnavailable("the store of artifacts cannot take the upload now") from error
+            raise StoreUnavailable("the artifact store cannot store the upload now") from error
         self._stored += len(data)
         self._waiting.append(name)
 

@@ -62,7 +62,7 @@ class Uploads:
         if reply.became == "many":
             raise TooManyUploads(retry_after=FULL_RETRY_SECONDS)
         if reply.became == "storage":
-            raise StorageFull("with this upload the tenant would keep more bytes than it may", retry_after=FULL_RETRY_SECONDS)
+            raise StorageFull("with this upload the tenant would exceed its storage limit", retry_after=FULL_RETRY_SECONDS)
         created, expires = int(reply.created_at), int(reply.expires_at)
         return Upload(upload_id, tenant_id, workspace_id, length, 0, created, expires, None if length else created, metadata or {})
 
@@ -135,7 +135,7 @@ class Uploads:
                 with self._artifacts.open(f"{folder}/{name}") as file:
                     yield file.read()
             except FileNotFoundError:
-                raise SourceNotFound("the upload was removed") from None
+                raise SourceNotFound("the upload was deleted") from None
             except OSError as error:
                 raise SourceUnavailable("the upload cannot be read now") from error
 

@@ -17,7 +17,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What was done, or would be."""
+    "What was done, or would be done."
 
     #: Live jobs that matched: the sum of the two.
     matched: int

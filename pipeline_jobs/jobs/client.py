@@ -1,4 +1,4 @@
-"""The only way in: what the HTTP API, the Celery face and a team's own code call to make, see and end jobs."""
+"""The entry point: what the HTTP API, the Celery face and your own code call to create, get and end jobs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Client:
             if not is_upload_url(new.url or ""):
                 check_source(new.url)
         elif new.url is not None:
-            raise InvalidInput(f"pipeline {pipeline.name!r} takes no url", field="url")
+            raise InvalidInput(f"pipeline {pipeline.name!r} does not use a url", field="url")
         if new.quality is None:
             return pipeline, pipeline.qualities[0] if pipeline.qualities else None
         if new.quality not in pipeline.qualities:
@@ -187,6 +187,7 @@ class Client:
 
         :raises UnknownJob:
         """
+        # Two calls where it waits: one script for both would make the GET of every other job a tenth dearer (Lua copies the record).
         job = self.store.get(job_id)
         if job.status is not JobStatus.QUEUED:
             return job

@@ -35,7 +35,7 @@ from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
-from pipeline_jobs.jobs.run import Run
+from pipeline_jobs.jobs.run import ProgressStore, Run
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -89,10 +89,11 @@ class Executor:
         self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
         self._uploads = Uploads(store, settings, artifacts)
 
-    def run(self, job_id: str, fence: int, worker: str) -> Outcome:
+    def run(self, job_id: str, fence: int, worker: str, progress: ProgressStore | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
 
         :param worker: whose lease it will be; `worker.lease` renews it.
+        :param progress: where the run writes its progress; None: to the store.
         """
         run, longest = secrets.token_hex(8), self._registry.longest_runs()
         try:
@@ -103,16 +104,16 @@ class Executor:
             failpoints.reach("run.after_claim")
             tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
             with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-                return self._attempt(claimed)
+                return self._attempt(claimed, progress or self._store)
         except StoreUnavailable as error:
             return Outcome(Ending.GAVE_UP, error=error.message)
 
-    def _attempt(self, job: Job) -> Outcome:
+    def _attempt(self, job: Job, progress: ProgressStore) -> Outcome:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
             return _hand_back(self._store, job, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
-        return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads).run()
+        return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads, progress).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -135,9 +136,18 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(self, job: Job, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore, uploads: Uploads) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        artifacts: ArtifactStore,
+        uploads: Uploads,
+        progress: ProgressStore,
+    ) -> None:
         self._job, self._store, self._registry, self._settings = job, store, registry, settings
-        self._artifacts = artifacts
+        self._artifacts, self._progress = artifacts, progress
         self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)
         self._files = RunArtifacts(artifacts, _folder(job))
         self._keeper: Keeper | None = None
@@ -149,7 +159,7 @@ class _Attempt:
             pipeline = self._registry.get(job.pipeline)
             workdir = _workdir(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
-            with _Workdir(workdir), Run(self._store, job.job_id, job.fence, judge.look) as run:
+            with _Workdir(workdir), Run(self._progress, job.job_id, job.fence, judge.look) as run:
                 context = _context(job, workdir, self._settings, run, self._files.publish)
                 context.open_upload = self._open_upload
                 if len(pipeline.stages) > 1:

@@ -1,4 +1,4 @@
-"""A run failed: is it the job's doing, or this machine's?
+"""After a failed run: was the job or this machine at fault?
 
 An error decides nothing. Of damaged media FFmpeg says PermissionError and MemoryError, and on a full disk sound media look damaged. So the
 machine is asked, at that moment and before the run's files go: can it write to its disk and open files?

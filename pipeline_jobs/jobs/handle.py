@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from pipeline_jobs.job import Job
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.moved import Moved, Say
+from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.idempotency import Accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,26 @@ class JobHandle:
     def until_ended(self, timeout: float) -> Job:
         """The record when the job has ended, or as it is after `timeout` seconds. :raises UnknownJob:"""
         return self.client.wait(self.job_id, timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob(JobHandle):
+    """The handle of a job that a request made, now or before."""
+
+    accepted: Accepted
+
+
+class Submit(Protocol):
+    """Accepts a job, as `Client.accept` does: when it returns, the job is in the store. It raises what that raises."""
+
+    def __call__(self, *, job: NewJob, idempotency_key: str | None = None, sender: Sender | None = None) -> SubmittedJob: ...
+
+
+def submitter(client: Client, say: Say) -> Submit:
+    """For a process that has no Celery app; the others submit by the task `run_job`."""
+
+    def submit(*, job: NewJob, idempotency_key: str | None = None, sender: Sender | None = None) -> SubmittedJob:
+        accepted = client.accept(job, idempotency_key=idempotency_key, sender=sender)
+        return SubmittedJob(client, say, accepted.job.job_id, accepted)
+
+    return submit

@@ -1,4 +1,4 @@
-"""What becomes of a job where no worker tells of it, for those who watch Celery's events."""
+"""Changes of a job that no worker reports, for those who watch Celery's events."""
 
 from __future__ import annotations
 

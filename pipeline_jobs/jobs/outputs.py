@@ -1,4 +1,4 @@
-"""What the stages of a run gave, kept until the job's record goes: a retry begins where the run before it failed.
+"""Outputs of the stages of a run, kept with the job's record: a retry starts where the previous run failed.
 
 An output is the data of a stage and the files that it made or changed in the run's working folder. Small data lies in the record;
 files, and data that is not small, lie under `{tenant}/_outputs/{sha256}-{bytes}`: by their content, once for all jobs of a tenant. The

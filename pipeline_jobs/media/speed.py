@@ -1,4 +1,4 @@
-"""Gives up on a source that sends next to nothing: however patient each single read is, a drip would hold a slot for ever."""
+"""Gives up on a source that is too slow: a trickle passes the timeout of each read and would hold a slot for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that does nothing, sent through the queue `jobs` now and then: the proof of life that a ping is not.
+"""The canary: a job that does nothing, sent through the queue `jobs` at intervals, to prove that jobs are executed.
 
 A worker answers `celery inspect ping` even when it consumes nothing; a canary that completes went the whole way: admission, broker,
 claim, run, finish. (The maintenance queue has its own proof: beat's ticks, which write `heartbeat:rescue`.)

@@ -73,7 +73,7 @@ def _canary(store: Store, settings: Settings, *, busy: bool) -> str | None:
 def _beat(store: Store, settings: Settings) -> str | None:
     last = store.text("heartbeat", "rescue")
     if last is None:
-        return "maintenance has not run yet: are beat and the maintenance worker up?"
+        return "maintenance has not run yet: are beat and the maintenance worker running?"
     age = time.time() - int(last) / 1000
     if age > max(LATE * settings.rescue_seconds, 10):
         return f"maintenance last ran {age:.0f} s ago: are beat and the maintenance worker up?"

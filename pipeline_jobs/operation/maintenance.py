@@ -1,4 +1,4 @@
-"""The duties that keep a cell tidy. Each is `run_once() -> counts`, safe with any number of runners at once.
+"""The maintenance tasks of a cell. Each is `run_once() -> counts`, safe with any number of concurrent runners.
 
 Beat ticks, the maintenance worker runs them; what they do is decided by scripts, so two at once do not do a thing twice.
 """

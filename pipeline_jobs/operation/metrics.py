@@ -29,22 +29,26 @@ _BOUNDS = (*((str(bound), f"{bound / 1000:g}") for bound in BUCKETS_MS), ("inf",
 _TENANT = ("tenant", "workspace")
 _COUNTERS = {
     "created": ("pipeline_jobs_created", "Jobs accepted.", _TENANT),
-    "completed": ("pipeline_jobs_completed", "Jobs ended, by the status they ended in.", (*_TENANT, "status")),
-    "crashes": ("pipeline_job_crashes", "Times a worker died with a job.", ()),
-    "schedule_slots": ("pipeline_schedule_slots", "Slots of schedules: fired, manual, or why they were skipped.", (*_TENANT, "outcome")),
-    "leases_expired": ("pipeline_leases_expired", "Leases that ended without a sign of life.", ()),
+    "completed": ("pipeline_jobs_completed", "Jobs that ended, by status.", (*_TENANT, "status")),
+    "crashes": ("pipeline_job_crashes", "Crashes: times that a worker died with a job.", ()),
+    "schedule_slots": (
+        "pipeline_schedule_slots",
+        "Slots of schedules by outcome: fired, manual, or the reason why they were skipped.",
+        (*_TENANT, "outcome"),
+    ),
+    "leases_expired": ("pipeline_leases_expired", "Leases that expired without a heartbeat.", ()),
     "webhook_deliveries": (
         "pipeline_webhook_deliveries",
-        "Tries of webhooks by outcome: delivered, retried, dead (it was the last), gone (410), sender_lost (it comes again).",
+        "Webhook attempts by outcome: delivered, retried, dead (it was the last), gone (410), sender_lost (it is sent again).",
         ("outcome",),
     ),
-    "canary_created": ("pipeline_canary_jobs_created", "Canary jobs sent; they are counted for no tenant.", ()),
-    "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs ended, by the status they ended in.", ("status",)),
+    "canary_created": ("pipeline_canary_jobs_created", "Canary jobs sent. They are not counted for a tenant.", ()),
+    "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs that ended, by status.", ("status",)),
 }
 _HISTOGRAMS = {
     "duration": ("pipeline_job_duration_seconds", "From the start of a job's last run (attempt_started_at) to its end."),
-    "schedule_lag": ("pipeline_schedule_lag_seconds", "From a schedule's slot to the acceptance of its job."),
-    "wait": ("pipeline_job_wait_seconds", "From acceptance to the first start."),
+    "schedule_lag": ("pipeline_schedule_lag_seconds", "Time from a schedule's slot to the acceptance of its job."),
+    "wait": ("pipeline_job_wait_seconds", "Time from the acceptance of a job to its first start."),
 }
 
 _ENDS = tuple(status.value for status in JobStatus if status in TERMINAL)
@@ -79,16 +83,16 @@ def render(store: Store, workspaces: int = 20) -> bytes:
 
 def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
     """Name, meaning and value of each."""
-    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Those that could not start yet are counted apart.", now.ready
-    yield "pipeline_jobs_scheduled", "Jobs that wait for their time: their `run_at`, or the next attempt.", now.delayed
-    yield "pipeline_jobs_dependent", "Jobs that wait for others to end.", max(0, now.queued - now.ready - now.delayed)
-    yield "pipeline_jobs_running", "Jobs whose lease a worker holds.", now.leases
-    yield "pipeline_slots", "Slots of the live workers on the queue `jobs`.", now.capacity
-    yield "pipeline_oldest_queued_age_seconds", "Of the jobs that wait for a slot: how long the first has waited for it.", now.ready_seconds
-    late = "How long the schedule that is due for longest has not been looked at."
+    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Jobs that cannot start yet are counted separately.", now.ready
+    yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", now.delayed
+    yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, now.queued - now.ready - now.delayed)
+    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", now.leases
+    yield "pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", now.capacity
+    yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", now.ready_seconds
+    late = "How long the most overdue schedule has been due."
     yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
     if now.canary_seconds is not None:
-        yield "pipeline_canary_age_seconds", "How long ago a canary job came back.", now.canary_seconds
+        yield "pipeline_canary_age_seconds", "Time since the last canary job completed.", now.canary_seconds
     if now.max_concurrent_jobs is not None:
         yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
 

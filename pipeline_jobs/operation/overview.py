@@ -1,4 +1,4 @@
-"""How much waits and runs now, in all or of one tenant: for people who look. Reads only, and never more than counts."""
+"""How many jobs are queued and running, in all or for one tenant, for the web page. Reads counts only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tenant used, by day: from figures that the transitions themselves count."""
+"""The usage of a tenant by day, from counters that the transitions update."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A tenant's figures of one day in UTC."""
+    """The usage of a tenant on one day in UTC."""
 
     date: str
     created: int

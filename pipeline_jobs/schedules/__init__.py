@@ -1,1 +1,1 @@
-"""Jobs by the clock."""
+"Jobs that are created at regular times."

@@ -1,4 +1,4 @@
-"""Which moments a cron expression names in a time zone. `cronsim` does the arithmetic; it keeps to Debian's cron, at clock changes too.
+"""Which times a cron expression names in a time zone. `cronsim` does the arithmetic; it keeps to Debian's cron, at clock changes too.
 
 An expression with fixed hours and minutes names a time of day: one that the clocks jump over in spring is the moment after the gap, one
 that comes twice in autumn is the first of the two. One with a `*` at the start of its minute or hour goes by elapsed time: an hour that is
@@ -53,7 +53,7 @@ class Cron:
         except CronSimError as error:
             raise InvalidInput(_reason(str(error)), field="cron") from None
         if first is None:
-            raise InvalidInput("cron names no moment within 50 years", field="cron")
+            raise InvalidInput("cron names no time within 50 years", field="cron")
         return cls(expression, timezone)
 
     def after(self, moment: int) -> Iterator[int]:

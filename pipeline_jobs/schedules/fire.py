@@ -1,4 +1,4 @@
-"""The duty that fires schedules: `run_once() -> counts`, safe with any number of runners at once.
+"""The maintenance task that fires schedules: `run_once() -> counts`, safe with any number of concurrent runners.
 
 First one script says what becomes of the slots that are due (it compares `next_run_at`, so a slot is planned once), then one script for
 each slot makes its job (it takes the slot out of those that wait, so it is made once). Whoever dies between the two leaves slots that

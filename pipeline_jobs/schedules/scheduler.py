@@ -1,4 +1,4 @@
-"""Make, see, change and pause schedules: the only way in for the API and the command line. `fire` carries them out."""
+"""Create, get, change and pause schedules: the entry point for the API and the command line. `fire` carries them out."""
 
 from __future__ import annotations
 

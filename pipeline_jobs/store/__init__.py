@@ -1,1 +1,1 @@
-"""The door to state: connection, keys, scripts, pages."""
+"""All access to the stored state: connection, keys, scripts, pages."""

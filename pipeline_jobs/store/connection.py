@@ -1,4 +1,4 @@
-"""The connection to the server, and what its trouble is called here."""
+"""The connection to the server, and the errors that its failures become."""
 
 from __future__ import annotations
 

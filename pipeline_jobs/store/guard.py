@@ -1,4 +1,4 @@
-"""Is the server fit to be trusted with a job? Asked before each submit, looked up at most once a second."""
+"""Whether the server is safe to store jobs in. Checked before each submit, at most once a second."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class StoreGuard:
     def _warn(self, warning: str | None) -> None:
         """Once, until it changes."""
         if warning and warning != self._warned:
-            logger.warning("the store has no limit of memory", hint=warning)
+            logger.warning("the store has no memory limit", hint=warning)
         self._warned = warning
 
 
@@ -95,8 +95,8 @@ def unbounded(memory: Mapping[str, object]) -> str | None:
     if _number(memory, "maxmemory"):
         return None
     return (
-        "maxmemory is 0, so the machine's memory is the limit, and beyond it the kernel ends the server: set maxmemory to what it may "
-        "have, half of its machine or container at most"
+        "maxmemory is 0, so the server can use all memory of the machine until the kernel kills it: set maxmemory to at most "
+        "half of the memory of its machine or container"
     )
 
 
@@ -127,7 +127,7 @@ def unsafe(store: Store) -> str | None:
     if replication.get("role") != "master":
         return "the server is a replica"
     if memory.get("maxmemory_policy") != "noeviction":
-        return "maxmemory-policy must be noeviction: another one throws jobs away"
+        return "maxmemory-policy must be noeviction: any other policy deletes jobs"
     if not persistence.get("aof_enabled"):
         return "appendonly must be yes: accepted jobs would not survive a restart of the server"
     if persistence.get("aof_last_write_status") != "ok":

@@ -1,4 +1,4 @@
-"""The one door to state: each method is one atomic script (see `lua/`), safe to send twice.
+"""All access to the stored state: each method is one atomic script (see `lua/`), safe to send twice.
 
 redis-py re-sends a command when a reply was lost, so every script must give the second sending the first one's answer.
 Each script that frees a slot or brings a job ends with the admission, which may dispatch jobs: where the broker is the store's own server
@@ -32,8 +32,8 @@ from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 MAX_MESSAGE = 500
 #: Fields of a record that only the scripts write.
 OWN_FIELDS = ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at")
-WORKER_LOST = "the worker process died while it ran the job"
-EXPIRED = "the job did not start before its ttl_seconds had passed"
+WORKER_LOST = "the worker process died while it was running the job"
+EXPIRED = "the job did not start within its ttl_seconds"
 
 
 #: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.

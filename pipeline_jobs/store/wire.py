@@ -1,4 +1,4 @@
-"""The short way to the server for the calls that every request and every job make.
+"""The fast path to the server, for the calls that every request and every job make.
 
 redis-py's `execute_command` takes a connection out of its pool and puts it back: locks, a look whether something unread is on the socket
 (three system calls that let another thread have the interpreter), figures for observability. That takes as long as the rest of a call.

@@ -1,4 +1,4 @@
-"""What a person sees: steps of the start, a live bar for the sample job (plain lines where there is no terminal), its result."""
+"""The terminal output: steps of the start, a progress bar for the sample job (plain lines without a terminal), its result."""
 
 from __future__ import annotations
 

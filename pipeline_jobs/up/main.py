@@ -74,7 +74,7 @@ def run(environ: Mapping[str, str], console: Console, *, once: bool) -> int:
         supervisor = Supervisor(settings.data_dir / "logs", stack.ROOT, env)
         with stopping(supervisor, console):
             start(supervisor, settings, console, embedded=embedded)
-            say(console, f"Jobs are accepted after {time.monotonic() - began:.1f} s; media from private and loopback addresses too, here.")
+            say(console, f"Jobs are accepted after {time.monotonic() - began:.1f} s; including media from private and loopback addresses.")
             with sample.serve(clip.parent) as clips:
                 completed = run_sample(supervisor, settings, console, f"{clips}/{clip.name}")
                 say(console, f"The first job ended after {time.monotonic() - began:.1f} s.")

@@ -45,9 +45,9 @@ from pipeline_jobs.web.state import EXTENSION, Web
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
 
-Errors are `application/problem+json` (RFC 9457); programs switch on `code`. Times are RFC 3339 in UTC.
-`X-Request-Id` is taken from the request or made, and given back.
-API keys go into `Authorization: Bearer pjk_...`; until one was made, the API serves its own machine only and asks for none."""
+Errors are `application/problem+json` documents (RFC 9457); programs should check `code`. Times are RFC 3339 in UTC.
+`X-Request-Id` is taken from the request or generated, and returned in the answer.
+Send an API key as `Authorization: Bearer pjk_...`. Until the first one is created, none is required, and only this machine is served."""
 
 
 class Api(OpenAPI):

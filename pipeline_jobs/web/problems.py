@@ -110,8 +110,8 @@ _PHRASES: Mapping[int, str] = {460: "Checksum Mismatch"}
 #: Refused by the server itself, before any route.
 _BEFORE: Mapping[int, str] = {
     414: "the request line (method, path and query) is longer than 8190 bytes",
-    431: "the headers are larger than this server takes: 8190 bytes each, 100 of them",
-    417: "Expect: nothing but 100-continue",
+    431: "the headers are too large: at most 100 headers of 8190 bytes each are permitted",
+    417: "Expect: only 100-continue is supported",
 }
 
 _MESSAGES: Mapping[str, str] = {
@@ -269,4 +269,4 @@ def _detail(status: int, error: HTTPException) -> str:
 
 def _unexpected(error: Exception) -> Response:
     logger.error("request_failed", method=request.method, path=request.path, exc_info=error)
-    return problem(500, "internal_error", "the server failed to answer; its log has the details under this request_id")
+    return problem(500, "internal_error", "an error occurred in the server; its log has the details under this request_id")

@@ -1,4 +1,4 @@
-"""Sends what is due: a loop that takes deliveries as threads get free, and a thread for each that is being sent.
+"""Sends the deliveries that are due: a loop takes them as threads get free, and a thread sends each of them.
 
 It runs in the processes of maintenance workers, from their start on; beat's tick sees to it. A slow receiver holds up a thread and not the
 duties of that worker. A thread that waits costs little: what is limited is how many begin at once; those that wait for slow receivers are

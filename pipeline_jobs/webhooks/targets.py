@@ -1,4 +1,4 @@
-"""Where webhooks may go, and about what: the rules that an endpoint or a job's own webhook is checked by as it comes in."""
+"""Which URLs and events webhooks may have: the rules for endpoints and for the webhooks of jobs."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     own = settings.broker_is_store
     cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
     app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app))
-    tasks.register(app)
+    app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
     app.steps["consumer"].add(EventFlushStep)

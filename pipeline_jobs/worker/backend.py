@@ -1,4 +1,4 @@
-"""Celery's result backend over the job record: one truth, two ways to ask.
+"""Celery's result backend, on top of the job record.
 
 A job's state is changed by the store's scripts alone; of what Celery writes about a job only a revoke, progress and the failure of a
 run that never reached its own finish are more than an echo. Tasks that are no jobs are kept as the stock Redis backend keeps them.
@@ -7,7 +7,7 @@ run that never reached its own finish are more than an echo. Tasks that are no j
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from celery import states
@@ -18,7 +18,12 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import JOB_ID, ErrorDetail, Job
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
+from pipeline_jobs.worker.progress import progress_of
+
+#: The meta of a job that is not there.
+UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
 
 
 class JobResultConsumer(ResultConsumer):
@@ -48,7 +53,25 @@ class JobBackend(RedisBackend):
         try:
             return job_meta(self._cell.client.get(task_id))
         except UnknownJob:
-            return {"status": states.PENDING, "result": None}
+            return dict(UNKNOWN)
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+        """A task's meta. A job's has its `record` besides; None: there is no such job, whatever Celery calls its state.
+
+        :param cache: False: as it is now, of a waiting job with why it waits.
+        :raises StoreUnavailable: at once; Celery would try again, for as long as a request may take.
+        """
+        if cache:
+            return super().get_task_meta(task_id)  # type: ignore[no-any-return]
+        try:
+            return job_meta(self._cell.client.describe(task_id))
+        except UnknownJob:
+            return dict(UNKNOWN) if JOB_ID.fullmatch(task_id) else self._stock_meta(task_id)
+
+    def _stock_meta(self, task_id: str) -> dict[str, Any]:
+        """Of a task that is no job."""
+        with store_errors():
+            return super()._get_task_meta_for(task_id)  # type: ignore[no-any-return]
 
     def wait_for_pending(
         self,
@@ -91,7 +114,10 @@ class JobBackend(RedisBackend):
     # -- writing
 
     def store_result(self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any) -> Any:
-        """A state of a task. For a job: see the module's docstring; never makes a record."""
+        """A state of a task. For a job: see the module's docstring; never makes a record.
+
+        :return: of a job's progress what the store answered (`ok`, `cancel`, `fenced`), of its other states None; else as Celery.
+        """
         if not self._is_job(task_id, request):
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         fence = getattr(request, FENCE_HEADER, None)
@@ -100,15 +126,14 @@ class JobBackend(RedisBackend):
             self._cancel(task_id)
         elif fence is None:
             # Somebody outside the run writes: what he says of it is no more than an opinion.
-            return result
+            return None
         elif state == states.FAILURE:
             # The run's own finish came before and wins; this is for a run that died on the way there.
             error = ErrorDetail("internal_error", f"{type(result).__name__}: {result}"[:500])
             store.finish(task_id, fence, JobStatus.FAILED, error=error.message, error_detail=error.to_dict())
         elif state not in (states.SUCCESS, states.RETRY, states.STARTED, states.PENDING, states.RECEIVED):
-            percent, stage, message = progress_of(result)
-            store.progress(task_id, fence, percent, stage, message)
-        return result
+            return store.progress(task_id, fence, *progress_of(result), passed=kwargs.get("passed", ()))
+        return None
 
     def _cancel(self, job_id: str) -> None:
         try:
@@ -137,27 +162,6 @@ class JobBackend(RedisBackend):
         prefix = self.get_key_for_task("")
         prefix = prefix.decode() if isinstance(prefix, bytes) else prefix
         return str(text.removeprefix(prefix))
-
-
-def progress_of(meta: Any) -> tuple[float | None, str, str | None]:
-    """Percent, stage and message out of what `update_state(state="PROGRESS", meta=...)` was given.
-
-    Understood: `progress` or `percent` (0-100), or `current` and `total`; `stage`; `message` or `status`.
-    """
-    if not isinstance(meta, Mapping):
-        return None, "", None
-    percent: float | None = None
-    try:
-        if "current" in meta and meta.get("total"):
-            percent = 100.0 * float(meta["current"]) / float(meta["total"])
-        elif (value := meta.get("progress", meta.get("percent"))) is not None:
-            percent = float(value)
-    except (TypeError, ValueError):
-        percent = None
-    if percent is not None:
-        percent = round(min(max(percent, 0.0), 100.0), 1)
-    message = meta.get("message", meta.get("status"))
-    return percent, str(meta.get("stage") or ""), None if message is None else str(message)
 
 
 def job_meta(job: Job) -> dict[str, Any]:
@@ -192,6 +196,7 @@ def job_meta(job: Job) -> dict[str, Any]:
         "pipeline": job.pipeline,
         "name": JOB_TASK,
         "worker": job.worker,
+        "record": job,
     }
 
 

@@ -70,14 +70,14 @@ def set_pipeline_limit(cell: Cell, pipeline: str, most: str) -> PipelineLimits:
 
 @control_command(args=[("pipeline", str), ("most", str)], signature="<pipeline> <most jobs at once, or declared>")
 def pipeline_limit(state: Any, pipeline: str, most: str, **kwargs: Any) -> Any:
-    """Set how many jobs of a pipeline run at once, over all workers; `declared`: as many as the pipeline itself says."""
+    """Set how many jobs of a pipeline run at once, over all workers; `declared`: the number that the pipeline declares."""
     # Written by the sender, as for tenant_limits.
     return {"ok": pipeline_limits.of(state.app.cell.store, pipeline).to_dict()}
 
 
 @control_command(args=[("tenant", str), ("limits", str)], signature="<tenant or *> <limits as JSON>")
 def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
-    """Set a tenant's limits, for example: acme '{"weight": 2, "max_concurrent": 4}'. They act on its backlog at once."""
+    """Set a tenant's limits, for example: acme '{"weight": 2, "max_concurrent": 4}'. They apply to its queued jobs immediately."""
     # Written by whoever sent the command (`JobControl.broadcast`), so that it holds with no worker alive; each worker answers what it sees.
     return {"ok": state.app.cell.client.limits(tenant).to_dict()}
 

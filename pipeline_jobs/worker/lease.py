@@ -1,4 +1,4 @@
-"""The worker's beat, from its main process: its slots, its leases, and what must stop."""
+"""The worker's heartbeat, from its main process: announces slots, renews leases, learns what must stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Celery's prefork pool without two traps that a child's death around the loss of the broker's connection leads into.
+"""Celery's prefork pool with fixes for two bugs: a child that dies around the loss of the broker's connection.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump.
 """

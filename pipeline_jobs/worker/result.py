@@ -7,8 +7,10 @@ from typing import Any
 from celery.result import AsyncResult
 
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.handle import JobHandle
+from pipeline_jobs.store.idempotency import Accepted
 
 
 class JobFailed(Exception):
@@ -21,9 +23,15 @@ class JobResult(AsyncResult):
     `GET /pipeline/jobs/{id}` is `record()`, `DELETE` of a live one `revoke()`, of an ended one `forget()`, waiting `until_ended()`.
     """
 
+    #: What a submit gave: the job as it was accepted, the rates, and whether an Idempotency-Key had made it before. Else None.
+    accepted: Accepted | None = None
+
     def record(self) -> Job:
         """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
-        return self._cell.client.describe(self.id)
+        job: Job | None = self.backend.get_task_meta(self.id, cache=False).get("record")
+        if job is None:
+            raise UnknownJob
+        return job
 
     def revoke(
         self, connection: Any = None, terminate: bool = False, signal: Any = None, wait: bool = False, timeout: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery, Task
@@ -12,9 +13,11 @@ from pipeline_jobs.exceptions import IdTaken, InvalidInput
 from pipeline_jobs.job import NewJob, new_job_id
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
 
@@ -60,27 +63,50 @@ class JobTask(Task):
         link: Any = None,
         link_error: Any = None,
         shadow: str | None = None,
+        *,
+        job: NewJob | None = None,
+        idempotency_key: str | None = None,
+        sender: Sender | None = None,
         **options: Any,
     ) -> Any:
         """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups.
 
-        :return: its `AsyncResult`.
+        :param job: ready, in the place of `args` and `kwargs`: a request's fields are not taken apart and put together again.
+        :param idempotency_key: as at `Client.accept`; `sender` likewise.
+        :return: its `JobResult`, with `accepted`.
         :raises InvalidInput: a field is wrong, or `eta`, `countdown` or `expires` is given: a Celery ETA would wait in a worker's memory.
+            And whatever else `Client.accept` raises.
         """
-        for option in ("eta", "countdown", "expires"):
-            if options.get(option) is not None:
-                raise InvalidInput(f"{option} is not for jobs: they wait in the store, not in a worker's memory", field=option)
+        _refuse_times(options)
+        if job is not None and (args or kwargs):
+            raise TypeError("a job has all its fields: give either it, or args and kwargs")
         app = self.app
-        if app.conf.task_always_eager:
+        if job is None and app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
-        canvas = {name: options[name] for name in CANVAS_OPTIONS if options.get(name) is not None}
-        own = message(app, link=link, link_error=link_error, **canvas) if canvas or link or link_error else None
-        job = app.cell.client.submit(_new_job(args, kwargs), job_id=task_id, message=own)
-        result = app.AsyncResult(job.job_id)
+        own = _own_message(app, link, link_error, options) if link or link_error or options else None
+        accepted = app.cell.client.accept(
+            job or _new_job(args, kwargs), job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
+        )
+        result = app.AsyncResult(accepted.job.job_id)
+        result.accepted = accepted
         parent = app.current_worker_task
-        if options.get("add_to_parent", True) and parent:
+        if parent and options.get("add_to_parent", True):
             parent.add_trail(result)
         return result
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, *, request: Any = None, **kwargs: Any
+    ) -> Any:
+        """Write a run's progress: `update_state(state="PROGRESS", meta={"current": 3, "total": 10})`.
+
+        :param meta: see `progress_of`.
+        :param request: the run's own. From another thread than the run's it must be given: Celery has none there, and nothing is written.
+        :return: what the store answered: `ok`, `cancel` (stop: it was asked for) or `fenced` (stop: another run has the job); None: it was
+            not asked, because the request is no run's or the state says nothing of progress.
+        :raises StoreUnavailable:
+        """
+        request = self.request if request is None else request
+        return self.backend.store_result(task_id or request.id, meta, state, request=request, **kwargs)
 
     def run(self, *args: Any, **fields: Any) -> dict[str, Any]:
         """In a worker: run the job whose hint this is. The arguments are the fields of a new job (`NewJob`), by name; a hint has none.
@@ -96,7 +122,7 @@ class JobTask(Task):
         fence = getattr(request, FENCE_HEADER, None)
         if fence is None:
             fence = self._adopt(cell.client)
-        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id)
+        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store))
         if outcome.ending is Ending.COMPLETED:
             return dict(outcome.result or {})
         if outcome.ending is Ending.FAILED:
@@ -128,12 +154,26 @@ class JobTask(Task):
         )
         if waits:
             raise Ignore("it waits in the store for its time or for other jobs")
+        # From here on it is a run like any other, also to the backend.
+        setattr(request, FENCE_HEADER, 1)
         return 1
 
     def _leave_canvas(self) -> None:
         """A cancelled member of a chord must be counted, or its body would wait for ever."""
         if self.request.chord:
             self.backend.on_chord_part_return(self.request, "REVOKED", JobFailed("cancelled"))
+
+
+def _refuse_times(options: Mapping[str, Any]) -> None:
+    for option in ("eta", "countdown", "expires"):
+        if options.get(option) is not None:
+            raise InvalidInput(f"{option} is not for jobs: they wait in the store, not in a worker's memory", field=option)
+
+
+def _own_message(app: Celery, link: Any, link_error: Any, options: Mapping[str, Any]) -> str | None:
+    """A message that says where the job stands in a canvas, and what is called back; None: the common one does."""
+    canvas = {name: options[name] for name in CANVAS_OPTIONS if options.get(name) is not None}
+    return message(app, link=link, link_error=link_error, **canvas) if canvas or link or link_error else None
 
 
 #: The fields that `run_job` takes by position. Messages have them so: the order stays, and a later field is given by name only.
@@ -156,11 +196,13 @@ def task_of(duty: str) -> str:
     return f"pipeline_jobs.maintenance.{duty}"
 
 
-def register(app: Celery) -> None:
-    """Put the tasks on an app that `create_celery` made."""
-    app.register_task(JobTask())
+def register(app: Celery) -> JobTask:
+    """Put the tasks on an app that `create_celery` made. :return: the one that runs jobs."""
+    task = JobTask()
+    app.register_task(task)
     for name, duty in app.cell.duties.items():
         _register_duty(app, name, duty)
+    return task
 
 
 def _register_duty(app: Celery, name: str, duty: Duty) -> None:

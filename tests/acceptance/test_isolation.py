@@ -638,7 +638,7 @@ def test_a_key_from_the_command_line_to_its_revocation_over_real_processes(make_
     first, second = stack.api(), stack.api()
     assert first.get("/pipeline/jobs").status_code == 200
     until(lambda: "no_api_key_so_loopback_only" in stack.log("api"), "the API to say that it serves loopback only")
-    assert "no API key has been made" in first.get("/health/ready").text
+    assert "no API key has been created" in first.get("/health/ready").text
 
     done = stack.celery("jobs", "key", "create", "--all-tenants", "--role", "admin", "--name", "first")
     assert done.returncode == 0, done.stderr

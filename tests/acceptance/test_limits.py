@@ -54,4 +54,4 @@ def test_a_tenants_cap_is_raised_by_the_api_and_it_is_paused_by_the_command_line
     usage = api.get("/pipeline/tenants/a/usage?days=1").json()
     assert usage["days"][0]["created"] == 8
     actions = [row["action"] for row in api.get("/pipeline/audit").json()["rows"]]
-    assert actions == [*["pipeline_limits.changed"] * 2, "limits.changed", "pipeline_limits.changed", *["limits.changed"] * 2]
+    assert actions == [*["pipeline_limits.changed"] * 2, "limits.changed", "pipeline_limits.changed", *["limits.changed"] * 3]

@@ -137,8 +137,8 @@ def test_what_others_wrote_runs_nothing_in_a_reader_s_browser(make_stack: MakeSt
             page = browser.page
             page.locator("form.card").evaluate("form => form.noValidate = true")
             page.locator("form.card details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
-            for name in ("As JSON", "Tenant", "Workspace", "Tags"):
-                page.get_by_label(name).fill(payload)
+            for name in ("params", "tenant_id", "workspace_id", "tags"):
+                page.locator(f"form.card [name={name}]").fill(payload)
             page.get_by_role("button", name="Submit").click()
             expect(page.locator("[aria-invalid=true]").first).to_be_visible()
             assert page.evaluate("window.pwned") is None

@@ -116,7 +116,7 @@ def test_without_a_limit_the_watermark_is_of_the_machines_memory_and_health_warn
                 fresh.submit()
                 fresh.client.guard._memory_at = float("-inf")
                 fresh.submit()
-            warned.append([line["log_level"] for line in logs if "no limit of memory" in line["event"]])
+            warned.append([line["log_level"] for line in logs if "no memory limit" in line["event"]])
     # Each process says it once.
     assert warned == [["warning"], ["warning"] * 2]
     store = check(jobs.store, jobs.settings, lambda: None)["store"]

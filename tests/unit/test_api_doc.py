@@ -196,9 +196,7 @@ def test_every_code_of_a_failed_job_is_told_and_no_other() -> None:
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row[0])} == why_jobs_fail()
 
 
-@pytest.mark.parametrize(
-    ("heading", "schema"), [("Make a job", "JobRequest"), ("Batches", "BatchRequest"), ("Tenants: limits", "LimitsRequest")]
-)
+@pytest.mark.parametrize(("heading", "schema"), [("Create a job", "JobRequest"), ("Batches", "BatchRequest"), ("Tenants", "LimitsRequest")])
 def test_a_table_of_fields_has_those_of_the_document_and_no_other(heading: str, schema: str) -> None:
     told = {name for row in table(section(heading), "field") for name in re.findall(r"`(\w+)`", row[0])}
     assert told == set(document()["components"]["schemas"][schema]["properties"])

@@ -17,6 +17,8 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 PAGES = [name for name in FILES if name.endswith(".md")]
 #: In code, what may name a file of ours: a comment, or a text between backticks.
 SAYS = re.compile(r"`([^`]*)`|(?:#|--) (.*)")
+#: A link of a page: its path, its anchor.
+LINK = re.compile(r"\]\(([^)#:\s]*)(#[^)\s]+)?\)")
 #: A file that a text names.
 NAMED = re.compile(r"(?<![\w/.-])[\w./-]*\w\.(?:py|lua|md|yaml|cfg|lock|sh|mjs)\b")
 
@@ -58,3 +60,33 @@ def test_every_setting_and_target_that_a_page_names_is_one(page: str) -> None:
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
     elsewhere = {"PIPELINE_API_KEY", "PIPELINE_FAILPOINTS"}
     assert set(re.findall(r"\b(?:ENABLE_)?PIPELINE_[A-Z_]*[A-Z]\b(?!_)", text)) <= {*env_names(), *elsewhere}
+
+
+def test_the_readme_has_settings_that_there_are_with_their_defaults() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) > 3
+    for name, default in rows:
+        assert f"| `{name}` | `{default}` |" in render()
+
+
+def test_the_readme_has_metrics_that_there_are() -> None:
+    section = (ROOT / "README.md").read_text().split("## Metrics")[1].split("\n## ")[0]
+    code = (ROOT / "pipeline_jobs/operation/metrics.py").read_text()
+    names = set(re.findall(r"`(pipeline_\w+?)(?:_total)?[`{]", section))
+    assert {"pipeline_jobs_created", "pipeline_jobs_completed", "pipeline_job_duration_seconds"} < names
+    assert not {name for name in names if f'"{name}"' not in code}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_pages_and_headings_that_there_are(name: str) -> None:
+    page = ROOT / name
+    for path, anchor in LINK.findall(page.read_text("utf-8")):
+        there = page.parent / path if path else page
+        assert there.exists(), f"{path} of {page.name}"
+        assert not anchor or anchor in anchors(there), f"{path}{anchor} of {page.name}"

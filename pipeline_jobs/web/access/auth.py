@@ -1,4 +1,4 @@
-"""Before each request: whose key is it, and may they?
+"""Before each request: authenticates its key and checks its permissions.
 
 Until a key was made the API serves this machine only, and asks nobody. From then on, or with PIPELINE_REQUIRE_KEYS=1, every route
 asks for a key as `policy` says. See `docs/security.md`.
@@ -100,8 +100,8 @@ class Access:
             raise Refused(
                 403,
                 "loopback_only",
-                "no API key has been made, so this API serves its own machine only; "
-                "make one there: celery -A celery_app jobs key create --all-tenants --role admin",
+                "no API key has been created, so this API serves its own machine only; create one there: celery -A celery_app "
+                "jobs key create --all-tenants --role admin",
             )
         raise _unauthorized()
 
@@ -183,7 +183,7 @@ def install(app: Flask, access: Access) -> None:
         needs = POLICIES.get(request.endpoint)
         if needs is None:
             logger.error("route_without_policy", endpoint=request.endpoint)
-            raise Refused(403, "forbidden", "nobody may use this route")
+            raise Refused(403, "forbidden", "no key gives access to this endpoint")
         if needs is Policy.PUBLIC:
             return
         token = request.args.get("token") if request.endpoint in policy.STREAMS else None
@@ -204,7 +204,7 @@ def _unauthorized() -> Refused:
     return Refused(
         401,
         "unauthorized",
-        "this needs a good API key: Authorization: Bearer pjk_...",
+        "a valid API key is required: Authorization: Bearer pjk_...",
         headers={"WWW-Authenticate": 'Bearer realm="pipeline-jobs"'},
     )
 

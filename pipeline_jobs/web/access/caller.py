@@ -1,4 +1,4 @@
-"""Who makes the request that is being answered, and what is theirs."""
+"""The caller of the current request, and what belongs to it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Caller:
             return named
         if named not in (None, own):
             what = field.removesuffix("_id")
-            raise Refused(403, f"foreign_{what}", f"{field}: your key is of another {what}", field=field)
+            raise Refused(403, f"foreign_{what}", f"{field}: your key belongs to another {what}", field=field)
         return own
 
 

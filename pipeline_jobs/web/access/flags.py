@@ -1,4 +1,4 @@
-"""The brief's feature flags: what is switched off answers 404 and names its flag."""
+"""The feature flags: an endpoint that is off returns 404 and names its flag."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def require_run_api() -> None:
 def require_ui() -> None:
     """:raises QueueDisabled:"""
     if not web().settings.ui:
-        raise QueueDisabled("the page is off: set PIPELINE_UI=1 to serve it")
+        raise QueueDisabled("the web page is off: set PIPELINE_UI=1 to serve it")

@@ -1,4 +1,4 @@
-"""The API keys that this process has seen lately: a good one costs the store one look a second, however many requests show it."""
+"""A cache of valid API keys: a key costs the store one lookup a second, however many requests use it."""
 
 from __future__ import annotations
 

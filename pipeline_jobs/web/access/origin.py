@@ -1,4 +1,4 @@
-"""Requests that a browser must not be used for: by a rebound name (DNS rebinding), and writes from other sites."""
+"""Refuses requests that a browser was tricked into: DNS rebinding, and writes from pages of other sites."""
 
 from __future__ import annotations
 
@@ -37,10 +37,14 @@ def install(app: Flask, settings: Settings) -> None:
         environ = request.environ
         host = environ.get("HTTP_HOST")
         if hosts is not None and host is not None and name_of(host) not in hosts:
-            raise Refused(403, "foreign_host", "this API serves its own host only; set PIPELINE_PUBLIC_URL to the address that clients use")
+            raise Refused(
+                403,
+                "foreign_host",
+                "this API accepts requests for its own host only; set PIPELINE_PUBLIC_URL to the address that clients use",
+            )
         site = environ.get("HTTP_SEC_FETCH_SITE")
         if site is not None and site not in _OWN_SITE and environ["REQUEST_METHOD"] not in _READING:
-            raise Refused(403, "cross_site", "a page of another site may not change anything here")
+            raise Refused(403, "cross_site", "write requests from a page of another site are refused")
 
     app.before_request(refuse_strangers)
 
@@ -52,7 +56,7 @@ def refuse_other_origin(settings: Settings) -> None:
     """
     origin = request.headers.get("Origin")
     if origin is not None and not is_ours(origin, settings):
-        raise Refused(403, "cross_site", "a page of another site may not open a WebSocket here")
+        raise Refused(403, "cross_site", "WebSockets from a page of another site are refused")
 
 
 def refuse_other_form(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Who may: the policy of every route, in one table. A route that is not in it is answered to nobody (and fails a test)."""
+"""The policy of every route, in one table. A route that is not in it is forbidden to everybody (and fails a test)."""
 
 from __future__ import annotations
 
@@ -130,11 +130,11 @@ def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:
     """
     if caller.role not in policy.roles:
         allowed = " or ".join(role.value for role in Role if role in policy.roles)
-        raise Refused(403, "forbidden", f"this needs a key of role {allowed}; yours is of role {caller.role.value}")
+        raise Refused(403, "forbidden", f"this requires a key with the role {allowed}; yours has the role {caller.role.value}")
     if policy.all_tenants and caller.tenant_id != ALL:
-        raise Refused(403, "forbidden", "this needs a key of all tenants")
+        raise Refused(403, "forbidden", "this requires a key for all tenants")
     if "tenant_id" in path:
         if caller.tenant_id not in (ALL, path["tenant_id"]):
-            raise Refused(403, "foreign_tenant", "tenant_id: your key is of another tenant", field="tenant_id")
+            raise Refused(403, "foreign_tenant", "tenant_id: your key belongs to another tenant", field="tenant_id")
         if caller.workspace_id is not None:
-            raise Refused(403, "forbidden", "this needs a key of the whole tenant; yours is of one workspace")
+            raise Refused(403, "forbidden", "this requires a key for the whole tenant; yours is for one workspace")

@@ -1,4 +1,4 @@
-"""How often an address may show a wrong key: to save the store's time, not the keys. In this process only, in bounded memory."""
+"""Limits how many wrong keys an address may send, to protect the store. In this process only, in bounded memory."""
 
 from __future__ import annotations
 

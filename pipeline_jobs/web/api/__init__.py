@@ -1,1 +1,1 @@
-"""The routes, a file a thing."""
+"""The routes, one file for each resource."""

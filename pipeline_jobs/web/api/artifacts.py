@@ -51,14 +51,14 @@ blueprint = APIBlueprint(
 
 @blueprint.get(
     "/<path:path>",
-    summary="Open a file",
-    description="One range of bytes can be asked for (`Range`, `If-Range`). 404 unless the signature is good and the job still exists "
-    "and points at the file: a removed job's files, and those of a run that lost its lease, cannot be opened.",
+    summary="Download a file",
+    description="One byte range is supported (`Range`, `If-Range`). 404 unless the signature is valid, the job still exists and its "
+        "record refers to the file: the files of a deleted job, and those of a run that lost its lease, cannot be downloaded.",
     responses=responses(
         {
             200: file_answer("The file.", "ETag", "Accept-Ranges"),
             206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range"),
-            304: {"description": "The client has it."},
+            304: {"description": "The client already has this version."},
         },
         400, 404, 416, 422, 503,
     ),
@@ -73,7 +73,7 @@ def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) ->
 
 def _unknown() -> Refused:
     # One answer for all causes: a stranger learns nothing about which jobs and files there are.
-    return Refused(404, "unknown_artifact", "there is no such file, or its job is gone, or the link is not one of ours")
+    return Refused(404, "unknown_artifact", "there is no such file, its job was deleted, or the signature of the link is not valid")
 
 
 def _is_plain(path: str) -> bool:

@@ -20,8 +20,8 @@ blueprint.before_request(require_queue)
 @blueprint.get(
     "/audit",
     summary="Read the audit log",
-    description="Newest first: keys made and revoked, limits changed, tenants erased; about 50,000 such rows are kept, and about "
-    "10,000 of the daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
+    description="Newest first: keys created and revoked, limits changed, tenants erased. About 50,000 such rows are kept, and about "
+    "10,000 rows of daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
     responses=responses({200: answer("One page.", AuditPage)}, 400, 404, 422, 503),
 )
 @validated

@@ -1,4 +1,4 @@
-"""`/pipeline/batches`: many jobs as one, and `/pipeline/jobs/cancel`: cancel by the filters of a list."""
+"""`/pipeline/batches`: jobs created together, and `/pipeline/jobs/cancel`: cancel by the filters of a list."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"
 
-blueprint = APIBlueprint("batches", __name__, url_prefix="/pipeline", abp_tags=[{"name": "batches", "description": "Many jobs as one."}])
+blueprint = APIBlueprint(
+    "batches",
+    __name__,
+    url_prefix="/pipeline",
+    abp_tags=[{"name": "batches", "description": "Jobs that are created and managed together."}],
+)
 blueprint.before_request(require_queue)
 
 
@@ -52,8 +57,9 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
 
 @blueprint.post(
     "/batches",
-    summary="Make a batch",
-    description="Up to 1,000 jobs in one call: all of them are accepted, durably, or none (see `partial`). Limits count each job.",
+    summary="Create a batch",
+    description="Creates up to 1,000 jobs in one request: all of them are accepted and stored, or none (see `partial`). Limits count "
+        "each job.",
     responses=responses(
         {201: answer("The batch.", bodies.NewBatch, "Location", REPLAYED, *RATE_HEADERS)},
         400, 404, 413, 415, 422, 429, 503,
@@ -76,7 +82,7 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
 @blueprint.get(
     "/batches",
     summary="List batches",
-    description="Newest first, of the key's tenant and workspace. A batch is there as long as one of its jobs is.",
+    description="Newest first, for the key's tenant and workspace. A batch is kept as long as one of its jobs.",
     responses=responses({200: answer("One page.", bodies.BatchList)}, 400, 404, 422, 503),
 )
 @validated
@@ -88,8 +94,8 @@ def list_(query: BatchListRequest) -> Response:
 
 @blueprint.get(
     "/batches/<batch_id>",
-    summary="See a batch",
-    description="Its jobs are listed by `GET /pipeline/jobs?batch_id=`, which takes `status` too.",
+    summary="Get a batch",
+    description="`GET /pipeline/jobs?batch_id=` lists its jobs; it takes `status` too.",
     responses=responses({200: answer("The batch.", bodies.Batch)}, 404, 503),
 )
 @validated
@@ -100,11 +106,11 @@ def get(path: BatchPath) -> Response:
 @blueprint.post(
     "/batches/<batch_id>/cancel",
     summary="Cancel a batch",
-    description="All of its jobs that have not ended. Safe to repeat.",
+    description="Cancels all of its jobs that have not ended. Can be repeated.",
     responses=responses(
         {
-            200: answer("None of its jobs runs: those that waited are cancelled now.", bodies.BulkCancel),
-            202: answer("Some run and are being stopped.", bodies.BulkCancel),
+            200: answer("None of its jobs is running; the queued ones are cancelled.", bodies.BulkCancel),
+            202: answer("Some jobs are running and are being stopped.", bodies.BulkCancel),
         },
         404, 503,
     ),
@@ -119,9 +125,9 @@ def cancel(path: BatchPath) -> Response:
 @blueprint.post(
     "/jobs/cancel",
     summary="Cancel jobs by filter",
-    description="The live jobs that match, newest first, with the filters of `GET /pipeline/jobs` (at least one). A request looks at about "
-    "10,000 jobs; `next_cursor` says where to go on. Start with `dry_run`.",
-    responses=responses({200: answer("What was done, or would be.", bodies.BulkCancel)}, 400, 404, 413, 415, 422, 503),
+    description="Cancels the queued and running jobs that match the filters of `GET /pipeline/jobs` (at least one filter is required), "
+    "newest first. A request looks at about 10,000 jobs; `next_cursor` says where to continue. Start with `dry_run`.",
+    responses=responses({200: answer("What was done, or would be done.", bodies.BulkCancel)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def cancel_jobs(body: BulkCancelRequest) -> Response:

@@ -19,11 +19,11 @@ blueprint.before_request(require_queue)
 @blueprint.post(
     "/<job_id>/cancel",
     summary="Cancel a job",
-    description="Safe to repeat. A job that has ended before stays as it is: look at the `status` of the answer.",
+    description="Can be repeated. A job that has already ended does not change: check the `status` in the answer.",
     responses=responses(
         {
-            200: answer("The job has ended: cancelled, or as it ended before.", Job, "ETag"),
-            202: answer("It is being stopped: `running` with `cancel_requested`.", Job, "ETag", "Retry-After"),
+            200: answer("The job has ended: it was cancelled, or had ended before.", Job, "ETag"),
+            202: answer("The job is being stopped: its status is `running`, with `cancel_requested`.", Job, "ETag", "Retry-After"),
         },
         404, 503,
     ),

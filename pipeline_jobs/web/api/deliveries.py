@@ -1,4 +1,4 @@
-"""What came of webhooks: `/pipeline/jobs/{id}/deliveries` and `/pipeline/deliveries`."""
+"""Webhook deliveries: `/pipeline/jobs/{id}/deliveries` and `/pipeline/deliveries`."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _own(delivery_id: str) -> ledger.Delivery:
 
 @blueprint.get(
     "/jobs/<job_id>/deliveries",
-    summary="See a job's webhooks",
-    description="Each message that was made of its end, with every try, oldest first.",
+    summary="List a job's webhook deliveries",
+    description="Every message about the end of the job, with every attempt, oldest first.",
     responses=responses({200: answer("The deliveries.", DeliveryList)}, 404, 503),
 )
 @validated
@@ -50,25 +50,26 @@ def of_job(path: JobPath) -> Response:
 @blueprint.get(
     "/deliveries",
     summary="List deliveries",
-    description="Of a tenant, newest first; also of jobs whose records are gone. Kept for PIPELINE_WEBHOOK_LEDGER_SECONDS after their end.",
+    description="The deliveries of a tenant, newest first, including those of deleted jobs. They are kept for "
+    "PIPELINE_WEBHOOK_LEDGER_SECONDS after their end.",
     responses=responses({200: answer("One page.", DeliveryPage)}, 400, 404, 422, 503),
 )
 @validated
 def list_(query: DeliveryListRequest) -> Response:
     who = caller()
     if who.workspace_id is not None:
-        raise Refused(403, "forbidden", "this needs a key of the whole tenant; yours is of one workspace")
+        raise Refused(403, "forbidden", "this requires a key for the whole tenant; yours is for one workspace")
     tenant_id = who.tenant(query.tenant_id)
     if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
+        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
     page = web().cell.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
     return page_reply("deliveries", page.items, ledger.Delivery.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
     "/deliveries/<delivery_id>",
-    summary="See a delivery",
-    description="With every try.",
+    summary="Get a delivery",
+    description="With every attempt.",
     responses=responses({200: answer("The delivery.", Delivery)}, 404, 503),
 )
 @validated
@@ -79,8 +80,8 @@ def get(path: DeliveryPath) -> Response:
 @blueprint.post(
     "/deliveries/<delivery_id>/redeliver",
     summary="Send a webhook again",
-    description="At once, with the same `webhook-id`: one that has ended gets all its tries anew, one that waits need not wait any longer. "
-    "One that is being sent just now is left alone.",
+    description="Sends it immediately, with the same `webhook-id`. A delivery that has ended gets a new series of retries; one that "
+    "waits for its next attempt is sent now. A delivery that is being sent at the moment does not change.",
     responses=responses({202: answer("The delivery.", Delivery)}, 404, 503),
 )
 @validated

@@ -27,9 +27,7 @@ from pipeline_jobs.web.state import web
 
 _SSE = "text/event-stream"
 
-blueprint = APIBlueprint(
-    "events", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events", "description": "What happens to jobs, as it happens."}]
-)
+blueprint = APIBlueprint("events", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events", "description": "Live events of jobs."}])
 blueprint.before_request(require_queue)
 
 
@@ -59,11 +57,11 @@ def number(text: str | None) -> int | None:
 @blueprint.get(
     "/jobs/<job_id>/events",
     summary="Follow a job",
-    description="With `Accept: text/event-stream` a live stream (SSE): the events after `Last-Event-ID` or `after`, then those that come, "
-    "each once and in order; `id` is the event's number, `data` its envelope. It ends after the job's last event; 204 then stops a browser "
-    "from coming back. Else a page of the log as JSON.",
+    description="With `Accept: text/event-stream` the answer is a live stream (SSE): the events after `Last-Event-ID` or `after`, then "
+        "new events, each once and in order. `id` is the event's number, `data` its envelope. The stream ends after the job's "
+        "last event; a browser that reconnects gets 204, which stops it. Otherwise the answer is a page of the log as JSON.",
     responses=responses(
-        {200: stream_answer("The events.", bodies.EventPage), 204: answer("As a stream: the job has ended, and all was told.", None)},
+        {200: stream_answer("The events.", bodies.EventPage), 204: answer("For a stream: the job has ended.", None)},
         400, 404, 422, 503,
     ),
 )  # fmt: skip
@@ -86,9 +84,10 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
 @blueprint.get(
     "/events",
     summary="Follow a tenant",
-    description="The events of all jobs of the tenant (of the key's workspace, if it has one), in the order in which they happened. As a "
-    "stream: those after `Last-Event-ID` or `after`, or only new ones; `id` is the feed's own (`{ms}-{n}`). As JSON: pages from the oldest "
-    "that is kept on. About the newest PIPELINE_EVENTS_PER_TENANT are kept; those of a removed job are gone.",
+    description="The events of all jobs of the tenant (of the key's workspace, if it has one), in the order in which they happened. A "
+    "stream has the events after `Last-Event-ID` or `after`, or only new events; `id` is the feed's own (`{ms}-{n}`). JSON "
+    "pages start with the oldest event that is kept. About the newest PIPELINE_EVENTS_PER_TENANT events are kept; the "
+    "events of a deleted job are deleted.",
     responses=responses({200: stream_answer("The events.", bodies.FeedPage)}, 400, 404, 422, 503),
 )
 @validated
@@ -96,7 +95,7 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     here = web()
     tenant_id, workspace_id = _whose(query.tenant_id, query.workspace_id)
     if not caller().opens(feed_scope(tenant_id)):
-        raise Refused(403, "forbidden", "this token opens another stream")
+        raise Refused(403, "forbidden", "this token is for another stream")
     if not wants_stream():
         page = here.cell.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
@@ -108,9 +107,9 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
 
 @blueprint.post(
     "/events/token",
-    summary="Make a token for a stream",
-    description="For a browser's EventSource and WebSocket, which cannot send an Authorization header: `?token=...`. It opens this one "
-    "stream, for reading, for an hour and as long as the key is good.",
+    summary="Create a token for a stream",
+    description="For a browser's EventSource and WebSocket, which cannot send an Authorization header: `?token=...`. It opens only this "
+    "stream, for reading, for an hour and as long as the key is valid.",
     responses=responses({201: answer("The token.", bodies.StreamToken)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -119,7 +118,7 @@ def token(body: TokenRequest) -> Response:
     if body.job_id is None:
         scope = feed_scope(_whose(body.tenant_id)[0])
     elif body.tenant_id is not None:
-        raise InvalidInput("tenant_id: a job is named by its job_id alone", field="tenant_id")
+        raise InvalidInput("tenant_id: not permitted together with job_id", field="tenant_id")
     else:
         handle_of(body.job_id).record()
         scope = job_scope(body.job_id)
@@ -137,7 +136,7 @@ def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str |
     """Whose feed: tenant and workspace. :raises Refused: 403; InvalidInput: it must be named."""
     tenant_id, workspace_id = caller().narrowed(tenant, workspace)
     if tenant_id is None:
-        raise InvalidInput("tenant_id: required, since you may see all tenants", field="tenant_id")
+        raise InvalidInput("tenant_id: required, because you have access to all tenants", field="tenant_id")
     return tenant_id, workspace_id
 
 
@@ -147,7 +146,7 @@ def _last_place(text: str | None) -> str | None:
     try:
         return feed_place(text)
     except InvalidInput:
-        raise Refused(422, "invalid_input", "Last-Event-ID must be an id that the feed gave", field="Last-Event-ID") from None
+        raise Refused(422, "invalid_input", "Last-Event-ID must be an id from the feed", field="Last-Event-ID") from None
 
 
 def _page(events: Sequence[Event], reached: int | str, more: bool, **members: Any) -> Response:

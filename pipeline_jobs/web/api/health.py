@@ -22,8 +22,8 @@ blueprint = APIBlueprint("health", __name__, url_prefix="/health", abp_tags=[{"n
 
 @blueprint.get(
     "/live",
-    summary="Is the process alive?",
-    description="Asks nothing of anyone. Restart the process when it does not answer.",
+    summary="Check that the process is alive",
+    description="Does not check any other part. Restart the process if it does not answer.",
     responses=responses({200: answer("Yes.", Live)}),
 )
 def live() -> Response:
@@ -32,8 +32,8 @@ def live() -> Response:
 
 @blueprint.get(
     "/ready",
-    summary="Does every part work?",
-    description="The store, the broker, the workers and beat. 503 names those that do not and says why (`parts`).",
+    summary="Check that every part works",
+    description="Checks the store, the broker, the workers and beat. 503 says which of them do not work, and why (`parts`).",
     responses=responses({200: answer("Yes.", Ready)}, 503),
 )
 def ready() -> Response:
@@ -51,4 +51,4 @@ def _access(cell: Cell) -> dict[str, object]:
         asked = cell.settings.require_keys or cell.keys.required()
     except StoreUnavailable:
         return {"ok": True, "reason": None}
-    return {"ok": True, "reason": None if asked else "no API key has been made: this machine only is served", "keys_required": asked}
+    return {"ok": True, "reason": None if asked else "no API key has been created: only this machine is served", "keys_required": asked}

@@ -1,4 +1,4 @@
-"""`/pipeline/jobs`: make, see, list and remove jobs. Each endpoint is an operation on the client or on the job's AsyncResult."""
+"""`/pipeline/jobs`: create, get, list and delete jobs. Each endpoint is an operation on the client or on the job's AsyncResult."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def handle_of(job_id: str) -> Handle:
 
 @blueprint.post(
     "",
-    summary="Make a job",
-    description="The job is accepted, durably, when this answers 201. It runs when a worker has a free slot.",
+    summary="Create a job",
+    description="201 means that the job is accepted and stored. It runs when a worker has a free slot.",
     responses=responses(
         {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *RATE_HEADERS)},
         400,
@@ -65,12 +65,12 @@ def create(body: JobRequest, header: CreateHeaders) -> Response:
 
 @blueprint.get(
     "/<job_id>",
-    summary="See a job",
-    description="Poll no faster than `Retry-After` says, or let the request wait with `Prefer: wait=n`.",
+    summary="Get a job",
+    description="Poll no more often than `Retry-After` says, or let the request wait with `Prefer: wait=n`.",
     responses=responses(
         {
             200: answer("The job.", Job, "ETag", "Retry-After", "Preference-Applied"),
-            304: answer("It is as it was at the `ETag` in `If-None-Match`.", None, "ETag", "Retry-After", "Preference-Applied"),
+            304: answer("The job has not changed since the `ETag` in `If-None-Match`.", None, "ETag", "Retry-After", "Preference-Applied"),
         },
         404, 503,
     ),
@@ -95,8 +95,8 @@ def get(path: JobPath, header: GetHeaders) -> Response:
 
 @blueprint.patch(
     "/<job_id>",
-    summary="Change a waiting job",
-    description="Its priority or its earliest start. A job that was dispatched, runs or has ended is answered 409.",
+    summary="Change a queued job",
+    description="Changes its priority or its start time. A job that was dispatched, is running or has ended gets 409.",
     responses=responses({200: answer("The job.", Job, "ETag", "Retry-After")}, 400, 404, 409, 413, 415, 422, 503),
 )
 @validated
@@ -107,12 +107,12 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
 
 @blueprint.delete(
     "/<job_id>",
-    summary="Cancel or remove a job",
-    description="A job that has not ended is cancelled and keeps its record; one that has ended is removed with its artifacts.",
+    summary="Cancel or delete a job",
+    description="A job that has not ended is cancelled, and its record is kept. A job that has ended is deleted with its artifacts.",
     responses=responses(
         {
-            200: answer("It was waiting and is cancelled now, or it had ended and is removed.", Removal),
-            202: answer("It was running and is being stopped. It will end as cancelled; until then its status is `running`.", Removal),
+            200: answer("The job was queued and is cancelled now, or it had ended and is deleted.", Removal),
+            202: answer("The job was running and is being stopped. It will end as cancelled; until then its status is `running`.", Removal),
         },
         404, 503,
     ),
@@ -135,9 +135,9 @@ def delete(path: JobPath) -> Response:
 @blueprint.get(
     "",
     summary="List jobs",
-    description="Newest first, of the key's tenant and workspace: the jobs that meet all filters, in any mix. By one filter of a tenant "
-    "all pages but the last are full. Where filters are mixed, or one of a tenant's is asked for without `tenant_id`, a page looks at "
-    f"{BUDGET:,} jobs at most: it may hold fewer than `limit`, even none, and still have a next one. Go on until `next_cursor` is null.",
+    description="The jobs of the key's tenant and workspace that match all filters, newest first. With one filter of a tenant all pages "
+    "except the last are full. With more filters, or with a filter of a tenant but without `tenant_id`, a page looks at at most "
+    f"{BUDGET:,} jobs: it may hold fewer than `limit`, or none, and still have a next page. Continue until `next_cursor` is null.",
     responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
 )
 @validated

@@ -1,4 +1,4 @@
-"""`/pipeline/tenants/{tenant_id}/keys`: make, list and revoke API keys."""
+"""`/pipeline/tenants/{tenant_id}/keys`: create, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, KeyPath, KeyReque
 from pipeline_jobs.web.schemas.tenants import TenantPath
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint(
-    "keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "Who may use the API."}]
-)
+blueprint = APIBlueprint("keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "API keys."}])
 blueprint.before_request(require_queue)
 
 
 @blueprint.post(
     "/<tenant_id>/keys",
-    summary="Make a key",
-    description="The answer has the key's text (`key`): keep it, nobody can ask for it again. An admin of a tenant makes keys of that "
-    "tenant; an admin of all tenants makes any. The first key is made on the command line: `celery -A celery_app jobs key create`.",
-    responses=responses({201: answer("The key, with its text.", NewApiKey)}, 400, 404, 413, 415, 422, 503),
+    summary="Create a key",
+    description="The answer has the key (`key`): keep it, because it cannot be retrieved again. An admin of a tenant can create keys "
+    "for that tenant; an admin of all tenants can create any key. The first key is created on the command line: `celery -A "
+    "celery_app jobs key create`.",
+    responses=responses({201: answer("The key.", NewApiKey)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def create(path: TenantPath, body: KeyRequest) -> Response:
     who = caller()
     if who.key_id is None:
         # Whoever makes the first key shuts all others out: that takes more than a connection to this port.
-        raise Refused(403, "no_key_yet", "the first key is made on the command line: celery -A celery_app jobs key create")
+        raise Refused(403, "no_key_yet", "the first key must be created on the command line: celery -A celery_app jobs key create")
     key, text = web().cell.keys.create(
         path.tenant_id, Role(body.role), actor=who.actor, name=body.name, workspace_id=body.workspace_id, expires_at=body.expires_at
     )
@@ -46,7 +45,7 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
 @blueprint.get(
     "/<tenant_id>/keys",
     summary="List a tenant's keys",
-    description="Newest first, the revoked and expired ones too; at most 1,000. No secret is shown.",
+    description="Newest first, including revoked and expired keys; at most 1,000. Without the secrets.",
     responses=responses({200: answer("The keys.", ApiKeyList)}, 404, 422, 503),
 )
 @validated
@@ -57,8 +56,8 @@ def list_(path: TenantPath) -> Response:
 @blueprint.delete(
     "/<tenant_id>/keys/<key_id>",
     summary="Revoke a key",
-    description="For good, and everywhere within a second. The key stays listed as revoked. Safe to repeat.",
-    responses=responses({200: answer("The key, revoked.", ApiKey)}, 404, 422, 503),
+    description="Permanent, and effective everywhere within a second. The key stays in the list as revoked. Can be repeated.",
+    responses=responses({200: answer("The revoked key.", ApiKey)}, 404, 422, 503),
 )
 @validated
 def revoke(path: KeyPath) -> Response:

@@ -17,15 +17,15 @@ from pipeline_jobs.web.schemas.pipelines import PipelineLimits, PipelineLimitsRe
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint(
-    "pipeline_limits", __name__, url_prefix="/pipeline/pipelines", abp_tags=[{"name": "pipelines", "description": "What can be run."}]
+    "pipeline_limits", __name__, url_prefix="/pipeline/pipelines", abp_tags=[{"name": "pipelines", "description": "Pipelines."}]
 )
 blueprint.before_request(require_queue)
 
 
 @blueprint.get(
     "/<pipeline>/limits",
-    summary="See a pipeline's limits",
-    description="How many of its jobs run at once, and how many may.",
+    summary="Get a pipeline's limits",
+    description="How many of its jobs are running, and the maximum.",
     responses=responses({200: answer("The limits.", PipelineLimits)}, 400, 404, 422, 503),
 )
 @validated
@@ -36,8 +36,9 @@ def limits(path: PipelinePath) -> Response:
 @blueprint.put(
     "/<pipeline>/limits",
     summary="Set a pipeline's limits",
-    description="They act on the backlog at once; jobs that run go on. Jobs of other pipelines go past those that wait for this one.",
-    responses=responses({200: answer("The limits as they are now.", PipelineLimits)}, 400, 404, 413, 415, 422, 503),
+    description="They apply to queued jobs immediately; running jobs continue. Jobs of other pipelines overtake those that wait for "
+    "this one.",
+    responses=responses({200: answer("The new limits.", PipelineLimits)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def set_limits(path: PipelinePath, body: PipelineLimitsRequest) -> Response:

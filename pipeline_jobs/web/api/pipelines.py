@@ -1,4 +1,4 @@
-"""`GET /pipeline/pipelines`: what can be run."""
+"""`GET /pipeline/pipelines`: the pipelines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.schemas.pipelines import PipelineList
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "What can be run."}])
+blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "Pipelines."}])
 
 
 @blueprint.get(
     "/pipelines",
     summary="List the pipelines",
-    description="Each with its stages, the qualities it takes, and the JSON schema of its `params`. `missing` has those that this process "
+    description="Each with its stages, its qualities and the JSON schema of its `params`. `missing` has those that this process "
     "would know if what they need were installed.",
     responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
 )

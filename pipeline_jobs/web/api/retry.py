@@ -1,4 +1,4 @@
-"""`POST /pipeline/jobs/{id}/retry`: run an ended job again, from where it failed."""
+"""`POST /pipeline/jobs/{id}/retry`: run an ended job again, from the stage that failed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ blueprint.before_request(require_queue)
 
 @blueprint.post(
     "/<job_id>/retry",
-    summary="Run an ended job again",
-    description="Makes a new job with the same input (`retry_of` names the old one, which stays as it is). Stages that succeeded are not "
-    "run again if their outputs are still kept; they are as long as the record of a job that has them.",
+    summary="Retry a job",
+    description="Creates a new job with the same input. `retry_of` names the old job, which does not change. Stages that succeeded are "
+        "not run again if their outputs are still kept; an output is kept as long as the record of a job that has it.",
     responses=responses(
         {201: answer("The new job.", Job, "Location", "ETag", "Retry-After", "Idempotent-Replayed", *RATE_HEADERS)},
         400, 404, 409, 413, 415, 422, 429, 503,

@@ -24,21 +24,23 @@ from pipeline_jobs.web.state import Web, web
 #: Before a client tries again that found every place for waiting requests taken, in seconds.
 BUSY_RETRY_SECONDS = 5
 
-blueprint = APIBlueprint("run", __name__, url_prefix="/pipeline", abp_tags=[{"name": "run", "description": "Run and wait."}])
+blueprint = APIBlueprint(
+    "run", __name__, url_prefix="/pipeline", abp_tags=[{"name": "run", "description": "Run a job and wait for its result."}]
+)
 blueprint.before_request(require_run_api)
 
 
 @blueprint.post(
     "/run",
-    summary="Run a pipeline and wait",
-    description="With the queue on this makes a job and waits for it; a job that takes longer than `timeout` goes on. "
-    "With the queue off (ENABLE_PIPELINE_JOB_QUEUE) the pipeline runs in the API's own process, to its end.",
+    summary="Run a pipeline and wait for its result",
+    description="With the queue on, this creates a job and waits for it; a job that takes longer than `timeout` continues. With the "
+        "queue off (ENABLE_PIPELINE_JOB_QUEUE), the pipeline runs in the API's own process until it has ended.",
     responses=responses(
         {
             200: answer(
-                "The result; `success` is false when the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS
+                "The result; `success` is false if the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS
             ),
-            202: answer("Not done in time: the job, which goes on.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
+            202: answer("The job has not ended in time. It continues.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
         },
         400, 404, 409, 413, 415, 422, 429, 503, 507,
     ),
@@ -49,7 +51,7 @@ def run(body: RunRequest, header: RunHeaders) -> Response:
     new = caller().new_job(body.to_new_job(), body.model_fields_set)
     if not here.settings.enable_job_queue:
         if header.idempotency_key is not None:
-            raise Refused(422, "invalid_input", "Idempotency-Key needs the job queue, which is off", field="Idempotency-Key")
+            raise Refused(422, "invalid_input", "Idempotency-Key requires the job queue, which is off", field="Idempotency-Key")
         return reply(_in_process(here, new).to_dict())
     job, headers = submit(new, "run", header.idempotency_key)
     if REPLAYED in headers:
@@ -68,7 +70,7 @@ def _replayed(job: Job, headers: dict[str, str]) -> Response:
         raise Refused(
             409,
             "request_in_flight",
-            "the request with this Idempotency-Key is being worked on; its job is at Location",
+            "the job of this Idempotency-Key has not ended yet; see Location",
             headers={"Location": job_path(job), "Retry-After": str(retry_after(job))},
         )
     return reply(_result(job), headers=headers)

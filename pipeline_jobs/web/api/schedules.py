@@ -1,4 +1,4 @@
-"""`/pipeline/schedules`: make, see, change, pause and remove schedules, and run one now."""
+"""`/pipeline/schedules`: create, get, change, pause and delete schedules, and run one now."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ RECENT = 20
 _SEEN = {200: answer("The schedule.", ScheduleDetail)}
 
 blueprint = APIBlueprint(
-    "schedules", __name__, url_prefix="/pipeline/schedules", abp_tags=[{"name": "schedules", "description": "Jobs by the clock."}]
+    "schedules",
+    __name__,
+    url_prefix="/pipeline/schedules",
+    abp_tags=[{"name": "schedules", "description": "Jobs that are created at regular times."}],
 )
 blueprint.before_request(require_queue)
 
@@ -72,8 +75,9 @@ def _changed(path: SchedulePath, change: Callable[..., Schedule], **changes: Any
 
 @blueprint.post(
     "",
-    summary="Make a schedule",
-    description="At each moment that `cron` names in `timezone` a job is made. A slot is fired once, or the schedule says why not.",
+    summary="Create a schedule",
+    description="A job is created at each time that `cron` names in `timezone`. Each such slot is fired once, or the schedule says why "
+    "it was skipped.",
     responses=responses({201: answer("The schedule.", ScheduleDetail, "Location", REPLAYED)}, 400, 404, 409, 413, 415, 422, 429, 503),
 )
 @validated
@@ -90,7 +94,7 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
 @blueprint.get(
     "",
     summary="List schedules",
-    description="Newest first, of the key's tenant and workspace.",
+    description="Newest first, for the key's tenant and workspace.",
     responses=responses({200: answer("One page.", ScheduleList)}, 400, 404, 422, 503),
 )
 @validated
@@ -102,8 +106,8 @@ def list_(query: ScheduleListRequest) -> Response:
 
 @blueprint.get(
     "/<schedule_id>",
-    summary="See a schedule",
-    description="With its next slots, and what became of the last ones.",
+    summary="Get a schedule",
+    description="With its next slots and the outcomes of its last slots.",
     responses=responses(_SEEN, 400, 404, 422, 503),
 )
 @validated
@@ -114,7 +118,7 @@ def get(path: SchedulePath, query: ScheduleView) -> Response:
 @blueprint.patch(
     "/<schedule_id>",
     summary="Change a schedule",
-    description="What is absent stays. With another `cron` or `timezone` the next slot is the first one from now on.",
+    description="Fields that are absent do not change. After a change of `cron` or `timezone` the next slot is the first one from now on.",
     responses=responses(_SEEN, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -124,9 +128,9 @@ def change(path: SchedulePath, body: ScheduleChange) -> Response:
 
 @blueprint.delete(
     "/<schedule_id>",
-    summary="Remove a schedule",
-    description="The jobs that it has made go on.",
-    responses=responses({200: answer("It is gone.", ScheduleRemoval)}, 404, 503),
+    summary="Delete a schedule",
+    description="Jobs that it has created continue.",
+    responses=responses({200: answer("It was deleted.", ScheduleRemoval)}, 404, 503),
 )
 @validated
 def delete(path: SchedulePath) -> Response:
@@ -138,7 +142,7 @@ def delete(path: SchedulePath) -> Response:
 @blueprint.post(
     "/<schedule_id>/pause",
     summary="Pause a schedule",
-    description="Nothing is fired until it is resumed; slots that wait are skipped. Safe to repeat.",
+    description="Nothing is fired until the schedule is resumed; waiting slots are skipped. Can be repeated.",
     responses=responses(_SEEN, 404, 503),
 )
 @validated
@@ -149,7 +153,7 @@ def pause(path: SchedulePath) -> Response:
 @blueprint.post(
     "/<schedule_id>/resume",
     summary="Resume a schedule",
-    description="It goes on with the first slot from now on; nothing is caught up. Safe to repeat.",
+    description="The schedule continues with the first slot from now on; missed slots are not fired. Can be repeated.",
     responses=responses(_SEEN, 404, 503),
 )
 @validated
@@ -160,7 +164,8 @@ def resume(path: SchedulePath) -> Response:
 @blueprint.post(
     "/<schedule_id>/run",
     summary="Run a schedule now",
-    description="Makes its job at once, paused or not, whatever `overlap` says. Its slots stay as they are. The limits of a new job hold.",
+    description="Creates its job immediately, even if the schedule is paused and whatever `overlap` says. Its slots do not change. The "
+    "limits for new jobs apply.",
     responses=responses(
         {201: answer("The job.", Job, "Location", "ETag", "Retry-After", REPLAYED, *RATE_HEADERS)}, 404, 409, 422, 429, 503
     ),

@@ -65,10 +65,10 @@ class _Unheard(list[Any]):
 @blueprint.get(
     "/jobs/<job_id>/ws",
     summary="Follow a job over a WebSocket",
-    description="Each message is an event's envelope, from the event after `after` on. Closed with 1000 after the job's last event, 1001 "
-    "when the server stops (come back with `after`), 4404 when the job was removed, 4401 when the key is good no more. A page must be of "
-    "the API's own origin, and takes a `token`.",
-    responses=responses({101: answer("A WebSocket from here on.", None)}, 400, 404, 422, 426, 503),
+    description="Each message is the envelope of an event, starting after the event `after`. Closed with 1000 after the job's last "
+    "event, 1001 when the server shuts down (reconnect with `after`), 4404 when the job was deleted, 4401 when the key is "
+    "not valid any more. A web page must have the API's own origin, and uses a `token`.",
+    responses=responses({101: answer("The connection is a WebSocket now.", None)}, 400, 404, 422, 426, 503),
 )
 @validated
 def follow(path: JobPath, query: SocketRequest) -> Response:
@@ -76,7 +76,9 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
     page = log_of(path.job_id, query.after, 1)
     refuse_other_origin(here.settings)
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        raise Refused(426, "upgrade_required", "this is a WebSocket: connect to it with one", headers={"Upgrade": "websocket"})
+        raise Refused(
+            426, "upgrade_required", "this is the address of a WebSocket: connect with a WebSocket client", headers={"Upgrade": "websocket"}
+        )
     place = here.streams.take(page.tenant_id)
     try:
         connection = _accept()
@@ -103,7 +105,7 @@ def _accept() -> Server:
     try:
         connection = Server.accept(request.environ, ping_interval=PING_SECONDS, max_message_size=MAX_MESSAGE, thread_class=listener)
     except (ProtocolError, RuntimeError) as error:
-        raise Refused(400, "bad_handshake", "this is no proper handshake of a WebSocket") from error
+        raise Refused(400, "bad_handshake", "the WebSocket handshake is not valid") from error
     connection.input_buffer = _Unheard()
     return connection
 

@@ -1,4 +1,4 @@
-"""`/pipeline/tenants/{tenant_id}`: a tenant's limits and usage, and its end."""
+"""`/pipeline/tenants/{tenant_id}`: a tenant's limits, usage and erasure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ blueprint.before_request(require_queue)
 
 @blueprint.get(
     "/<tenant_id>/limits",
-    summary="See a tenant's limits",
-    description="Its own; null where it has none and the defaults (tenant `*`) hold.",
+    summary="Get a tenant's limits",
+    description="The tenant's own limits. null: it has none, and the default (tenant `*`) applies.",
     responses=responses({200: answer("The limits.", Limits)}, 400, 404, 422, 503),
 )
 @validated
@@ -45,8 +45,8 @@ def limits(path: TenantPath) -> Response:
 @blueprint.put(
     "/<tenant_id>/limits",
     summary="Set a tenant's limits",
-    description="In the place of those it had. They act on its backlog at once.",
-    responses=responses({200: answer("The limits as they are now.", Limits)}, 400, 404, 413, 415, 422, 503),
+    description="Replaces all limits of the tenant. They apply to its queued jobs immediately.",
+    responses=responses({200: answer("The new limits.", Limits)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
 def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
@@ -56,8 +56,8 @@ def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
 
 @blueprint.get(
     "/<tenant_id>/usage",
-    summary="See what a tenant used",
-    description="By day in UTC, today first. Waits are from acceptance to the first start, within an eighth.",
+    summary="Get a tenant's usage",
+    description="By day in UTC, today first. Waiting times are from acceptance to the first start, accurate to an eighth.",
     responses=responses({200: answer("The days.", Usage)}, 400, 404, 422, 503),
 )
 @validated
@@ -69,8 +69,9 @@ def usage(path: TenantPath, query: UsageRequest) -> Response:
 @blueprint.delete(
     "/<tenant_id>",
     summary="Erase a tenant",
-    description="Its jobs, artifacts, figures, limits and keys. Live jobs are asked to end first: ask again until `done` is true.",
-    responses=responses({200: answer("What went, or would go.", Erasure)}, 400, 404, 422, 503),
+    description="Deletes its jobs, artifacts, usage, limits and keys. Jobs that have not ended are cancelled first: repeat the request "
+    "until `done` is true.",
+    responses=responses({200: answer("What was deleted, or would be deleted.", Erasure)}, 400, 404, 422, 503),
 )
 @validated
 def erase(path: TenantPath, query: EraseRequest) -> Response:

@@ -1,4 +1,4 @@
-"""`/pipeline/uploads`: send media of your own, by tus 1.0 or in one request; a job takes the upload's `url`."""
+"""`/pipeline/uploads`: upload media, with tus 1.0 or in one request, for jobs that name the upload's `url`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BUSY_RETRY_SECONDS = 5
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 blueprint = APIBlueprint(
-    "uploads", __name__, url_prefix=_PATH, abp_tags=[{"name": "uploads", "description": "Media of your own, for jobs (tus 1.0)."}]
+    "uploads", __name__, url_prefix=_PATH, abp_tags=[{"name": "uploads", "description": "Uploads of media for jobs (tus 1.0)."}]
 )
 blueprint.before_request(require_queue)
 
@@ -58,10 +58,10 @@ def speak_tus(response: Response) -> Response:
 
 @blueprint.post(
     "",
-    summary="Begin an upload",
-    description="By tus (`Upload-Length`, then PATCH), or whole in this one request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
-    f"{tus.CONTENT_TYPE}'`. A request that breaks off leaves what came; ask for the offset and go on. The upload's whole length counts "
-    "for the tenant's `max_storage_bytes`.",
+    summary="Start an upload",
+    description="With tus (`Upload-Length`, then PATCH), or as a whole in this request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
+    f"{tus.CONTENT_TYPE}'`. If a request is interrupted, the bytes that arrived are kept: get the offset and continue. The upload's full "
+    "length counts towards the tenant's `max_storage_bytes`.",
     request_body=_BYTES,
     responses=responses(
         {201: answer("The upload.", Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
@@ -74,9 +74,7 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     metadata, checksum = tus.metadata(header.upload_metadata), tus.checksum(header.upload_checksum)
     body = _Body(request.environ)
     if header.upload_length is None and not body.length:
-        raise Refused(
-            400, "malformed_header", "Upload-Length: is required, unless the whole upload is in this request", field="Upload-Length"
-        )
+        raise Refused(400, "malformed_header", "Upload-Length: required, unless the whole upload is in this request", field="Upload-Length")
     length = tus.number("Upload-Length", header.upload_length) if header.upload_length is not None else body.length or 0
     if body.comes:
         body.check_type()
@@ -94,23 +92,23 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
 @blueprint.get(
     "",
     summary="List uploads",
-    description="Of a tenant, newest first: those that are not complete too. With one workspace (a parameter, or the key's) a page may "
-    "hold fewer than `limit` and still have a next one.",
+    description="The uploads of a tenant, newest first, including incomplete ones. With a workspace (the parameter's, or the key's) a "
+    "page may hold fewer than `limit` uploads and still have a next page.",
     responses=responses({200: answer("One page.", UploadList, "Tus-Resumable")}, 400, 404, 422, 503),
 )
 @validated
 def list_(query: UploadListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key of all tenants", field="tenant_id")
+        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
     page = web().cell.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
     return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
 
 
 @blueprint.get(
     "/<upload_id>",
-    summary="See an upload",
-    description="HEAD gives the same headers: `Upload-Offset` is where to go on.",
+    summary="Get an upload",
+    description="HEAD returns the same headers: `Upload-Offset` is where to continue.",
     responses=responses(
         {200: answer("The upload.", Upload, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")}, 404, 412, 503
     ),
@@ -124,9 +122,10 @@ def get(path: UploadPath, header: TusHeaders) -> Response:
 
 @blueprint.patch(
     "/<upload_id>",
-    summary="Go on with an upload",
-    description="Append this request's body at `Upload-Offset`. 409: the upload is elsewhere (the answer's `Upload-Offset` says where). "
-    "423: another request writes it now. What came before a request broke off is kept, unless it has a checksum.",
+    summary="Continue an upload",
+    description="Appends this request's body at `Upload-Offset`. 409: the upload is at another offset, which `Upload-Offset` in the "
+        "answer gives. 423: another request is writing to it. If a request is interrupted, the bytes that arrived are kept, "
+        "unless it has a checksum.",
     request_body=_BYTES,
     responses=responses(
         {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
@@ -151,9 +150,9 @@ def append(path: UploadPath, header: AppendHeaders) -> Response:
 
 @blueprint.delete(
     "/<upload_id>",
-    summary="Remove an upload",
-    description="409 while a job that has not ended needs it.",
-    responses=responses({204: answer("It is gone.", None, "Tus-Resumable")}, 404, 409, 412, 503),
+    summary="Delete an upload",
+    description="409 while a job that has not ended needs the upload.",
+    responses=responses({204: answer("It was deleted.", None, "Tus-Resumable")}, 404, 409, 412, 503),
 )
 @validated
 def delete(path: UploadPath, header: TusHeaders) -> Response:
@@ -179,23 +178,29 @@ def _append(upload: Record, offset: int, body: _Body, checksum: Checksum | None)
     here = web()
     with here.waiting.place() as admitted:
         if not admitted:
-            raise Refused(503, "busy", "too many long requests are being served", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+            raise Refused(503, "busy", "too many long requests are in progress", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
         try:
             return here.cell.uploads.write(upload, offset, body.read, checksum)
         except Interrupted:
             if body.late:
                 raise Refused(
-                    408, "too_slow", "body: it came too slowly; what came is kept: ask for the offset and go on", field="body"
+                    408,
+                    "too_slow",
+                    "body: it arrived too slowly; the bytes that arrived are kept: get the offset and continue",
+                    field="body",
                 ) from None
             raise Refused(
-                400, "incomplete_body", "body: it ended too early; what came is kept: ask for the offset and go on", field="body"
+                400,
+                "incomplete_body",
+                "body: it ended too early; the bytes that arrived are kept: get the offset and continue",
+                field="body",
             ) from None
         except ChecksumMismatch as error:
             raise Refused(tus.CHECKSUM_MISMATCH, error.code, error.message, field="Upload-Checksum") from None
 
 
 def _too_much(length: int) -> Refused:
-    return Refused(413, "upload_too_large", f"body: it goes beyond the upload's length of {length} bytes", field="body")
+    return Refused(413, "upload_too_large", f"body: it exceeds the upload's length of {length} bytes", field="body")
 
 
 class _Body:

@@ -31,8 +31,8 @@ def _answer(tenant_id: str, *, rotate: bool) -> Response:
 
 @blueprint.get(
     "/<tenant_id>/webhook-secret",
-    summary="See a tenant's webhook secret",
-    description="It signs the webhooks of jobs that were made with a `webhook` of their own. (An endpoint has a secret of its own.)",
+    summary="Get a tenant's webhook secret",
+    description="It signs the webhooks of jobs that were created with their own `webhook`. (An endpoint has its own secret.)",
     responses=responses({200: answer("The secret.", WebhookSecret)}, 404, 409, 422, 503),
 )
 @validated
@@ -42,8 +42,8 @@ def secret(path: TenantPath) -> Response:
 
 @blueprint.post(
     "/<tenant_id>/webhook-secret/rotate",
-    summary="Give a tenant a new webhook secret",
-    description="Until `old_secret_until` each message has two signatures, by the new and by the old secret.",
+    summary="Rotate a tenant's webhook secret",
+    description="Until `old_secret_until` each message has two signatures, with the new and the old secret.",
     responses=responses({200: answer("The new secret.", WebhookSecret)}, 404, 409, 422, 503),
 )
 @validated

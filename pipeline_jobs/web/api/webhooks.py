@@ -1,4 +1,4 @@
-"""`/pipeline/webhook-endpoints`: where a tenant wants its events."""
+"""`/pipeline/webhook-endpoints`: URLs that get a tenant's events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipeline_jobs.webhooks.endpoints import Endpoint
 _PATH = "/pipeline/webhook-endpoints"
 
 blueprint = APIBlueprint(
-    "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Signed callbacks, and what came of them."}]
+    "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Webhook endpoints and deliveries."}]
 )
 blueprint.before_request(require_queue)
 
@@ -46,9 +46,9 @@ def own(endpoint_id: str) -> Endpoint:
 
 @blueprint.post(
     "",
-    summary="Make a webhook endpoint",
-    description="From now on the tenant's events are sent there. The answer has its `secret`, by which the receiver checks signatures: "
-    "keep it, nobody can ask for it again.",
+    summary="Create a webhook endpoint",
+    description="From now on the tenant's events are sent to it. The answer has its `secret`, with which the receiver verifies "
+    "signatures: keep it, because it cannot be retrieved again.",
     responses=responses({201: answer("The endpoint, with its secret.", NewWebhookEndpoint, "Location")}, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -61,7 +61,7 @@ def create(body: EndpointRequest) -> Response:
 @blueprint.get(
     "",
     summary="List webhook endpoints",
-    description="Newest first. No secret is shown.",
+    description="Newest first. Without the secrets.",
     responses=responses({200: answer("One page.", WebhookEndpointList)}, 400, 404, 422, 503),
 )
 @validated
@@ -72,7 +72,7 @@ def list_(query: EndpointListRequest) -> Response:
 
 @blueprint.get(
     "/<endpoint_id>",
-    summary="See a webhook endpoint",
+    summary="Get a webhook endpoint",
     description="Without its secret.",
     responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 404, 503),
 )
@@ -84,7 +84,7 @@ def get(path: EndpointPath) -> Response:
 @blueprint.patch(
     "/<endpoint_id>",
     summary="Change a webhook endpoint",
-    description="One that answered 410 is disabled; `enabled: true` lets it get events again.",
+    description="An endpoint that answered 410 is disabled; `enabled: true` enables it again.",
     responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 400, 404, 413, 415, 422, 503),
 )
 @validated
@@ -97,8 +97,8 @@ def change(path: EndpointPath, body: EndpointChange) -> Response:
 @blueprint.delete(
     "/<endpoint_id>",
     summary="Delete a webhook endpoint",
-    description="What waits to be sent to it is dead when its turn comes.",
-    responses=responses({200: answer("It is gone.", WebhookRemoval)}, 404, 503),
+    description="Its waiting messages become dead when they are due.",
+    responses=responses({200: answer("It was deleted.", WebhookRemoval)}, 404, 503),
 )
 @validated
 def delete(path: EndpointPath) -> Response:
@@ -109,8 +109,9 @@ def delete(path: EndpointPath) -> Response:
 
 @blueprint.post(
     "/<endpoint_id>/rotate",
-    summary="Give a webhook endpoint a new secret",
-    description="The answer has it, this once. Until `old_secret_until` each message has two signatures, by the new and by the old secret.",
+    summary="Rotate a webhook endpoint's secret",
+    description="Only this answer has the new secret. Until `old_secret_until` each message has two signatures, with the new and the "
+    "old secret.",
     responses=responses({200: answer("The endpoint, with its new secret.", NewWebhookEndpoint)}, 404, 503),
 )
 @validated
@@ -122,8 +123,9 @@ def rotate(path: EndpointPath) -> Response:
 @blueprint.post(
     "/<endpoint_id>/test",
     summary="Send a webhook endpoint a test event",
-    description="An event `endpoint.test`, whatever types it wants. Look at `GET /pipeline/deliveries/{delivery_id}` for what came of it.",
-    responses=responses({202: answer("The delivery, which will be tried at once.", Delivery, "Location")}, 404, 409, 503),
+    description="Sends an event `endpoint.test`, whatever types the endpoint has. `GET /pipeline/deliveries/{delivery_id}` shows the "
+    "result.",
+    responses=responses({202: answer("The delivery, which will be sent immediately.", Delivery, "Location")}, 404, 409, 503),
 )
 @validated
 def test(path: EndpointPath) -> Response:

@@ -23,49 +23,52 @@ _ANSWERED: set[type[BaseModel]] = {Problem}
 
 _TEXTS: Mapping[int, str] = {
     400: "Malformed: not JSON, or an unknown or repeated parameter.",
-    401: "No good API key: missing, unknown, expired or revoked.",
-    403: "The key may not do this (`code` and `detail` say why); or a browser's request from another site, or for a host that is not ours.",
+    401: "No valid API key: it is missing, unknown, expired or revoked.",
+    403: "The key does not permit this (`code` and `detail` say why), or the request came from a browser's page of another site, "
+    "or is for a foreign host.",
     404: "There is no such thing, or a feature flag is off (`code` says which; `detail` names the flag).",
-    409: "It is not in a state for this (`code` says which: a job that has not ended or waits no more, a disabled endpoint, ...); or the "
-    "Idempotency-Key is of a request that is being worked on, or whose job or schedule is gone.",
-    408: "The body came too slowly.",
-    412: "Another version of tus than this server's (`Tus-Version`).",
-    413: "The body is larger than PIPELINE_MAX_BODY_BYTES, an upload than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
-    415: "The body is not of the media type that this takes.",
+    409: "The state does not permit this (`code` says which: a job that has not ended or is not queued any more, a disabled "
+    "endpoint, ...); or the Idempotency-Key belongs to a request that is still in progress, or whose job or schedule was "
+    "deleted.",
+    408: "The body arrived too slowly.",
+    412: "The tus version is not supported (see `Tus-Version`).",
+    413: "The body is larger than PIPELINE_MAX_BODY_BYTES, or an upload is larger than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
+    415: "The media type of the body is not supported.",
     414: "The request line is longer than 8190 bytes.",
-    431: "The headers are larger than the server takes.",
-    416: "The file has no such range of bytes.",
-    423: "Another request writes this upload now.",
-    460: "The bytes have another checksum than `Upload-Checksum`; none was kept.",
-    426: "This is a WebSocket: connect to it with one.",
-    422: "A field has a value that is not allowed; `field` and `errors` name it.",
-    500: "A fault of the server; its log has the details under the `request_id`.",
-    429: "Too many: of this tenant's jobs wait already, or too many wrong keys came from this address. Try again after `Retry-After`.",
-    503: "The store cannot be reached or cannot write: nothing was done. Try again after `Retry-After`.",
-    507: "The disk of the server is nearly full (code `disk_full`): free some, or try again after `Retry-After`.",
+    431: "The headers are too large.",
+    416: "The byte range is beyond the end of the file.",
+    423: "Another request is writing to this upload.",
+    460: "The body does not match `Upload-Checksum`; nothing was kept.",
+    426: "This is the address of a WebSocket: connect with a WebSocket client.",
+    422: "The value of a field is not permitted; `field` and `errors` name it.",
+    500: "An error in the server; its log has the details under the `request_id`.",
+    429: "A limit is reached (`code` says which). Try again after `Retry-After`.",
+    503: "The store cannot be reached or cannot write; nothing was done. Try again after `Retry-After`.",
+    507: "The disk of the server is nearly full (code `disk_full`). Free some space, or try again after `Retry-After`.",
 }
 
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "X-Request-Id": ("The request's own, if it sent a usable one, or a new one.", {"type": "string"}),
-    "Location": ("Where it is.", {"type": "string"}),
+    "X-Request-Id": ("The id that the request sent, if it is valid, or a new one.", {"type": "string"}),
+    "Location": ("The path of what was created.", {"type": "string"}),
     "ETag": ("Changes with every change of the job; for `If-None-Match`.", {"type": "string"}),
     "Retry-After": ("When to ask again, in seconds.", {"type": "integer", "minimum": 1}),
-    "Idempotent-Replayed": ("`true` when the key had made it before.", {"type": "string"}),
-    "Preference-Applied": ("`wait=n` when the request was allowed to wait.", {"type": "string"}),
+    "Idempotent-Replayed": ("`true` if this is the result of an earlier request with the same key.", {"type": "string"}),
+    "Preference-Applied": ("`wait=n` if the request was permitted to wait.", {"type": "string"}),
     "RateLimit": (
-        "By rate (of the tenant, of the key or address): how many more jobs may be sent now, and in how many seconds as many as ever.",
+        "For each rate (of the tenant, of the key or address): how many more jobs may be submitted now (`r`), and in how many "
+        "seconds it is fully restored (`t`).",
         {"type": "string"},
     ),
-    "RateLimit-Policy": ("By rate: how many jobs (`q`) in how many seconds (`w`).", {"type": "string"}),
+    "RateLimit-Policy": ("For each rate: how many jobs (`q`) in how many seconds (`w`).", {"type": "string"}),
     "Accept-Ranges": ("bytes", {"type": "string"}),
     "Upgrade": ("websocket", {"type": "string"}),
     "WWW-Authenticate": ("Bearer", {"type": "string"}),
-    "Content-Range": ("Which bytes these are.", {"type": "string"}),
-    "Tus-Resumable": ("The version of tus.", {"type": "string"}),
-    "Tus-Version": ("The version of tus that this server speaks.", {"type": "string"}),
-    "Upload-Offset": ("Bytes that are stored.", {"type": "integer", "minimum": 0}),
-    "Upload-Length": ("Bytes of the whole upload.", {"type": "integer", "minimum": 0}),
-    "Upload-Expires": ("When it may be removed (RFC 9110 date).", {"type": "string"}),
+    "Content-Range": ("The byte range of this answer.", {"type": "string"}),
+    "Tus-Resumable": ("The tus version.", {"type": "string"}),
+    "Tus-Version": ("The tus version that this server supports.", {"type": "string"}),
+    "Upload-Offset": ("Number of bytes that are stored.", {"type": "integer", "minimum": 0}),
+    "Upload-Length": ("Size of the whole upload in bytes.", {"type": "integer", "minimum": 0}),
+    "Upload-Expires": ("When the upload expires (RFC 9110 date).", {"type": "string"}),
 }
 
 #: Of an answer that made a job, where a rate limits its sender.
@@ -86,11 +89,11 @@ _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
 _SCHEME = "apiKey"
 
 _NEEDS: Mapping[Policy, str] = {
-    Policy.OPERATOR: "Needs a key of all tenants; from the API's own machine none.",
-    Policy.READ: "Needs any key.",
-    Policy.SUBMIT: "Needs a key of role submit or admin.",
-    Policy.ADMIN: "Needs an admin key, of the tenant or of all.",
-    Policy.ROOT: "Needs an admin key of all tenants.",
+    Policy.OPERATOR: "Requires a key for all tenants; none from the API's own machine.",
+    Policy.READ: "Requires a key.",
+    Policy.SUBMIT: "Requires a key with the role submit or admin.",
+    Policy.ADMIN: "Requires an admin key for the tenant or for all tenants.",
+    Policy.ROOT: "Requires an admin key for all tenants.",
 }
 
 #: Routes whose body may be left out.

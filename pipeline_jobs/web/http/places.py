@@ -26,9 +26,9 @@ class Places:
         """
         with self._lock:
             if self._taken.total() >= self._most:
-                raise _refused(503, "this process has as many streams as it takes")
+                raise _refused(503, "this process has the maximum number of open streams")
             if self._taken[tenant_id] >= self._most_of_tenant:
-                raise _refused(429, "the tenant has as many streams here as it may")
+                raise _refused(429, "the tenant has the maximum number of open streams in this process")
             self._taken[tenant_id] += 1
         return Place(self, tenant_id)
 

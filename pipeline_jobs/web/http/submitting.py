@@ -22,7 +22,7 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
     :raises Refused: 422, the key is too long or empty. :raises JobGone: its job was removed.
     """
-    return _made(route, key, lambda sender: web().cell.client.accept(new, idempotency_key=key, sender=sender))
+    return _made(route, key, lambda sender: web().cell.submit(job=new, idempotency_key=key, sender=sender).accepted)
 
 
 def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:

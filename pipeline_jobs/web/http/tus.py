@@ -29,7 +29,7 @@ def check_version(given: str | None) -> None:
     """:raises Refused: 412, the client speaks another version. One that names none (curl) is served."""
     if given is not None and given != VERSION:
         raise Refused(
-            412, "tus_version", f"Tus-Resumable: this server speaks {VERSION}", field="Tus-Resumable", headers={"Tus-Version": VERSION}
+            412, "tus_version", f"Tus-Resumable: this server supports {VERSION}", field="Tus-Resumable", headers={"Tus-Version": VERSION}
         )
 
 
@@ -59,7 +59,7 @@ def metadata(given: str | None) -> dict[str, str]:
     for entry in given.split(","):
         key, _, value = entry.strip(" ").partition(" ")
         if not _KEY.fullmatch(key) or key in found or len(found) >= MAX_ENTRIES:
-            raise _malformed(name, f"must be up to {MAX_ENTRIES} pairs of a word of ASCII, used once, and a value in Base64")
+            raise _malformed(name, f"must be at most {MAX_ENTRIES} pairs of a unique ASCII name and a Base64 value")
         try:
             text = base64.b64decode(value, validate=True).decode("utf-8")
         except (binascii.Error, ValueError):

@@ -80,7 +80,7 @@ def read_json() -> Any:
     """
     environ = request.environ
     if not _is_json(environ.get("CONTENT_TYPE", "")) or environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
-        raise Refused(415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json, no Content-Encoding")
+        raise Refused(415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json, without a Content-Encoding")
     try:
         return from_json(_read_body(), allow_inf_nan=False)
     except ValueError as error:
@@ -100,7 +100,7 @@ def read_query(model: type[BaseModel]) -> dict[str, Any]:
         if getattr(known.annotation, "__origin__", None) is list:
             raw[name] = [item for value in values for item in value.split(",")]
         elif len(values) > 1:
-            raise Refused(400, "repeated_parameter", f"{name} may be given once", field=name)
+            raise Refused(400, "repeated_parameter", f"{name} may be given only once", field=name)
         else:
             raw[name] = values[0]
     return raw
@@ -178,7 +178,7 @@ def _read_body() -> bytes:
 
 def _incomplete(late: bool, seconds: float) -> Refused:
     if late:
-        return Refused(408, "too_slow", f"body: it did not come within {seconds:g} s", field="body")
+        return Refused(408, "too_slow", f"body: it did not arrive within {seconds:g} s", field="body")
     return Refused(400, "incomplete_body", "body: it ended too early, or its chunks are malformed", field="body")
 
 

@@ -1,1 +1,1 @@
-"""Requests and answers, a file a thing."""
+"""Models of requests and answers, one file for each resource."""

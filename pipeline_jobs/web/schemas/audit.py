@@ -14,7 +14,7 @@ class AuditRequest(PageRequest):
 
 
 class AuditRow(BaseModel):
-    """One thing that was done."""
+    """One action in the audit log."""
 
     id: str
     at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
@@ -28,5 +28,5 @@ class AuditPage(BaseModel):
     """One page of the audit log, newest first."""
 
     rows: list[AuditRow]
-    count: int = Field(description="How many rows are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of rows on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")

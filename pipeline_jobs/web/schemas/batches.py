@@ -19,7 +19,7 @@ from pipeline_jobs.web.schemas.jobs import Filters, JobFields
 
 
 class BatchItem(JobFields):
-    """A job of a batch: as a job of its own, but whose it is the batch says."""
+    """A job of a batch: the fields of a job without its tenant and workspace."""
 
 
 def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -31,7 +31,7 @@ def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 class BatchRequest(BaseModel):
-    """A batch to be made."""
+    """A batch to create."""
 
     model_config = ConfigDict(
         strict=True,
@@ -44,12 +44,10 @@ class BatchRequest(BaseModel):
     jobs: list[Annotated[BatchItem, WrapValidator(_keep_errors)]] = Field(
         min_length=1, max_length=MAX_JOBS, description="As for `POST /pipeline/jobs`, without `tenant_id` and `workspace_id`."
     )
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose jobs they are.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
-    partial: bool = Field(
-        False, description="`true`: leave out the jobs that are not as they must be; else one such job refuses the whole batch."
-    )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the jobs.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
+    partial: bool = Field(False, description="`true`: skip invalid jobs. Otherwise one invalid job refuses the whole batch.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
     def to_new_jobs(self) -> list[NewJob | WrongJob]:
         check_json(self.metadata, "metadata")
@@ -75,19 +73,19 @@ class BatchListRequest(PageRequest):
     """Which batches."""
 
     tenant_id: Name | None = Field(None, description="Batches of this tenant.")
-    workspace_id: Name | None = Field(None, description="Batches of this workspace; with `tenant_id`.")
+    workspace_id: Name | None = Field(None, description="Batches of this workspace; requires `tenant_id`.")
 
 
 class BulkCancelRequest(Filters):
-    """Which jobs to cancel: the filters of a list, at least one of them."""
+    """The jobs to cancel: the filters of a list, at least one of them."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", json_schema_extra={"examples": [{"tenant_id": "acme", "tag": "trial", "dry_run": True}]}
     )
 
     status: list[Literal["queued", "running"]] = Field(default_factory=list, max_length=2, description="Absent: both.")
-    dry_run: bool = Field(False, description="`true`: only count.")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the answer before.")
+    dry_run: bool = Field(False, description="`true`: only count the jobs.")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous answer.")
 
     def to_query(self) -> JobQuery:
         """:raises InvalidInput: it names no filter: a request that says nothing must not cancel everything."""
@@ -97,7 +95,7 @@ class BulkCancelRequest(Filters):
 
 
 class BatchUrls(BaseModel):
-    """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+    """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
     self: str
     jobs: str
@@ -105,7 +103,7 @@ class BatchUrls(BaseModel):
 
 
 class BatchCounts(BaseModel):
-    """Jobs by status; their sum is `total`. A job that was removed stays counted as it ended."""
+    """Number of jobs by status; their sum is `total`. A deleted job stays counted as it ended."""
 
     queued: int
     running: int
@@ -115,7 +113,7 @@ class BatchCounts(BaseModel):
 
 
 class Batch(BaseModel):
-    """Jobs that came in one call. Times are RFC 3339 in UTC."""
+    """Jobs that were created in one request. Times are RFC 3339 in UTC."""
 
     model_config = ConfigDict(title="Batch")
 
@@ -143,7 +141,7 @@ class ItemError(BaseModel):
 
 
 class NewBatch(Batch):
-    """A batch that was made, with the ids of its jobs, this once."""
+    """A new batch, with the ids of its jobs. Only this answer has them."""
 
     model_config = ConfigDict(title="NewBatch")
 
@@ -156,11 +154,11 @@ class BatchList(BaseModel):
 
     batches: list[Batch]
     count: int = Field(description="How many batches are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class BulkCancel(BaseModel):
-    """What was done to many jobs, or would be."""
+    """How many jobs were cancelled, or would be."""
 
     dry_run: bool
     matched: int = Field(description="Jobs that match and have not ended: the sum of the next two.")

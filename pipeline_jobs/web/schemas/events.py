@@ -29,10 +29,10 @@ FeedPlace = Annotated[
 
 
 class StreamRequest(Parameters):
-    """What every stream takes."""
+    """Parameters of every stream."""
 
     token: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
-        None, description="In the place of a key: a token of `POST /pipeline/events/token` for this stream."
+        None, description="Instead of a key: a token from `POST /pipeline/events/token` for this stream."
     )
 
 
@@ -45,16 +45,16 @@ class SocketRequest(StreamRequest):
 class EventsRequest(SocketRequest):
     """Which events of a job."""
 
-    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
 
 
 class FeedRequest(StreamRequest):
     """Which events of a tenant."""
 
-    tenant_id: Name | None = Field(None, description="Whose. Needed by keys of all tenants only.")
-    workspace_id: Name | None = Field(None, description="Only of jobs of this workspace.")
-    after: FeedPlace | None = Field(None, description="Only what came after this id of the feed; `0-0`: everything that is kept.")
-    limit: EventLimit = Field(100, description="Most events on a page. A stream has no pages.")
+    tenant_id: Name | None = Field(None, description="The tenant. Required only with a key for all tenants.")
+    workspace_id: Name | None = Field(None, description="Only events of jobs of this workspace.")
+    after: FeedPlace | None = Field(None, description="Only events after this id of the feed; `0-0`: all events that are kept.")
+    limit: EventLimit = Field(100, description="Maximum number of events on a page. A stream has no pages.")
 
 
 class EventHeaders(Parameters):
@@ -63,7 +63,7 @@ class EventHeaders(Parameters):
     last_event_id: str | None = Field(
         None,
         alias="Last-Event-ID",
-        description="What a browser sends when it comes back: the `id` of the last event it has. Wins over `after`.",
+        description="Sent by a browser that reconnects: the `id` of the last event that it has. Takes precedence over `after`.",
     )
 
 
@@ -72,22 +72,22 @@ class TokenRequest(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    job_id: str | None = Field(None, description="The events of this job. Absent: the feed of the tenant.")
-    tenant_id: Name | None = Field(None, description="Whose feed; only keys of all tenants must say.")
+    job_id: str | None = Field(None, description="The job whose events are followed. Absent: the feed of the tenant.")
+    tenant_id: Name | None = Field(None, description="The tenant of the feed; required only with a key for all tenants.")
 
 
 class EventData(BaseModel):
-    """What an event says of its job, as it was then."""
+    """The job at the time of the event."""
 
     status: JobStatus
     attempt: int
     stage: str | None
     progress: float = Field(ge=0, le=100)
-    message: str | None = Field(None, description="What the stage said. Of most types.")
-    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="Of job.requeued: why.")
-    changes: dict[str, Any] | None = Field(None, description="Of job.updated: `priority`, `run_at` as they are now.")
-    error: str | None = Field(None, description="Of job.failed: why.")
-    error_code: str | None = Field(None, description="Of job.failed: why, for programs.")
+    message: str | None = Field(None, description="The message of the stage. In most types of events.")
+    reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="In job.requeued: the reason.")
+    changes: dict[str, Any] | None = Field(None, description="In job.updated: the new `priority` and `run_at`.")
+    error: str | None = Field(None, description="In job.failed: the error.")
+    error_code: str | None = Field(None, description="In job.failed: the code of the error.")
 
 
 class BatchEventCounts(BaseModel):
@@ -99,7 +99,7 @@ class BatchEventCounts(BaseModel):
 
 
 class BatchEventData(BaseModel):
-    """What batch.completed says of its batch."""
+    """The batch at the time of batch.completed."""
 
     total: int
     counts: BatchEventCounts
@@ -108,11 +108,11 @@ class BatchEventData(BaseModel):
 class Event(BaseModel):
     """Something that happened to a job (or that a batch has ended): the same envelope over SSE, WebSocket, webhooks and here."""
 
-    id: str = Field(description="`{job_id}.{seq}`: the same wherever it is told.", examples=["job_1704326400_abc12345.3"])
-    seq: int = Field(ge=1, description="Counts the events of the job, from 1 without a gap.")
+    id: str = Field(description="`{job_id}.{seq}`: the same wherever the event is delivered.", examples=["job_1704326400_abc12345.3"])
+    seq: int = Field(ge=1, description="The number of the event within the job, from 1 without gaps.")
     type: EventType
-    job_id: str | None = Field(description="null: of batch.completed.")
-    batch_id: str | None = Field(None, description="Of batch.completed only.")
+    job_id: str | None = Field(description="null in batch.completed.")
+    batch_id: str | None = Field(None, description="Only in batch.completed.")
     tenant_id: str
     workspace_id: str
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
@@ -123,23 +123,23 @@ class EventPage(BaseModel):
     """One page of a job's events, oldest first."""
 
     events: list[Event]
-    count: int = Field(description="How many events are on this page.")
-    next_after: int | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
-    reached: int = Field(description="Ask with `after=` later for what came after this page.")
-    complete: bool = Field(description="The job has ended and this page has its last event: nothing will follow.")
+    count: int = Field(description="Number of events on this page.")
+    next_after: int | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: int = Field(description="The `after` to continue with later.")
+    complete: bool = Field(description="True if the job has ended and this page has its last event.")
 
 
 class FeedPage(BaseModel):
     """One page of a tenant's events, in the order in which they happened."""
 
     events: list[Event]
-    count: int = Field(description="How many events are on this page.")
-    next_after: str | None = Field(description="Ask with `after=` for the next page; null: there is no more now.")
-    reached: str = Field(description="Ask with `after=` later for what came after this page.", examples=["1704326400000-0"])
+    count: int = Field(description="Number of events on this page.")
+    next_after: str | None = Field(description="The `after` of the next page; null: there are no more events now.")
+    reached: str = Field(description="The `after` to continue with later.", examples=["1704326400000-0"])
 
 
 class StreamToken(BaseModel):
-    """Opens one stream."""
+    """A token that opens one stream."""
 
     token: str = Field(description="For `?token=` of the stream.")
-    expires_at: str = Field(description="A stream that is open then goes on.")
+    expires_at: str = Field(description="When the token expires. A stream that is open then continues.")

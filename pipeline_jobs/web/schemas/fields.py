@@ -86,28 +86,28 @@ class PageRequest(Parameters):
     """Which page of a list."""
 
     limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of entries on the page.")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 #: Type of a header Idempotency-Key, whose field `idempotency_key` describes.
 IdempotencyKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY)] | None
 
 
-def idempotency_key(does: str, repeated: str = "The repetition is answered with it (`Idempotent-Replayed: true`).") -> Any:
+def idempotency_key(does: str, repeated: str = "A repeated request gets it (`Idempotent-Replayed: true`).") -> Any:
     """The field of the header.
 
-    :param does: what becomes of the request: `it makes one job`.
-    :param repeated: what a repetition is answered.
+    :param does: what becomes of the request: `create one job`.
+    :param repeated: what a repeated request gets.
     """
     return Field(
         None,
         alias="Idempotency-Key",
-        description=f"A key of yours for this request, good for 24 hours in your tenant: however often it is sent, {does}. {repeated} "
-        "Another request with the same key is answered 422.",
+        description=f"A unique key for this request, valid for 24 hours in your tenant. Requests with the same key {does}. {repeated} "
+        "A different request with the same key gets 422.",
     )
 
 
 class IdempotencyHeaders(Parameters):
-    """Headers of a request that makes something."""
+    """Headers of a request that creates something."""
 
-    idempotency_key: IdempotencyKey = idempotency_key("it makes one job")
+    idempotency_key: IdempotencyKey = idempotency_key("create one job")

@@ -14,13 +14,13 @@ class Live(BaseModel):
 
 
 class PartHealth(BaseModel):
-    """One part that the service stands on."""
+    """The health of one part of the service."""
 
     model_config = ConfigDict(extra="allow")
 
     ok: bool
     reason: str | None = None
-    warning: str | None = Field(None, description="What is to be mended, although the part works.")
+    warning: str | None = Field(None, description="What should be fixed, although the part works.")
 
 
 class Ready(BaseModel):

@@ -1,4 +1,4 @@
-"""`/pipeline/jobs`: what requests bring and what we answer."""
+"""`/pipeline/jobs`: models of requests and answers."""
 
 from __future__ import annotations
 
@@ -18,72 +18,76 @@ from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId,
 
 
 class WebhookRequest(BaseModel):
-    """Who is to be told of a job's end."""
+    """The webhook of a job."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str = Field(
-        max_length=MAX_URL, description="https, a public address, no user name or password.", examples=["https://hooks.example/x"]
+        max_length=MAX_URL,
+        description="An https URL with a public address, without a user name or password.",
+        examples=["https://hooks.example/x"],
     )
     events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
-        default_factory=list, max_length=20, description="Only of these. Absent or empty: of any end."
+        default_factory=list, max_length=20, description="The events to send. Absent or empty: every end."
     )
 
 
 class JobFields(BaseModel):
-    """What to run and how, for whomever."""
+    """The job to run, without its tenant and workspace."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str | None = Field(
         None,
         max_length=MAX_URL,
-        description="The media to work on: http or https, without a user name or password; or the `upload://` address of a complete "
-        "upload of this tenant and workspace. Required by pipelines with `needs_url`.",
+        description="The media to process: an http or https URL without a user name or password, or the `upload://` address of a "
+        "complete upload of this tenant and workspace. Required by pipelines with `needs_url`.",
     )
     quality: str | None = Field(
         None, max_length=64, description="One of the pipeline's `qualities`, for example `1080p`. Absent: the pipeline's default."
     )
-    pipeline: Name = Field("media", description="What to run: a name from `GET /pipeline/pipelines`.")
+    pipeline: Name = Field("media", description="The pipeline to run: a name from `GET /pipeline/pipelines`.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="The pipeline's own parameters; `GET /pipeline/pipelines` has their JSON schema."
+        default_factory=dict, description="Parameters of the pipeline; `GET /pipeline/pipelines` has their JSON schema."
     )
-    priority: int = Field(0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its tenant only.")
+    priority: int = Field(
+        0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
+    )
     max_attempts: int | None = Field(
         None,
         ge=1,
         le=MAX_ATTEMPTS,
-        description="How often it may be tried when a stage fails with a retryable error. Absent: the pipeline's own limit.",
+        description="Maximum number of attempts if a stage fails with a retryable error. Absent: the pipeline's own maximum.",
     )
     deadline_seconds: float | None = Field(
         None,
         gt=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="Fail the job, wherever it is, when it has not ended so many seconds from now (code `deadline_exceeded`).",
+        description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
     )
     ttl_seconds: float | None = Field(
         None,
         gt=0,
         le=MAX_SECONDS,
         allow_inf_nan=False,
-        description="Fail the job when it has not started so many seconds from now (code `expired`).",
+        description="If the job has not started after this many seconds, it fails with the code `expired`.",
     )
     run_at: Moment | None = Field(
-        None, description="RFC 3339 date-time before which it does not start. Absent or past: as soon as it is its turn."
+        None, description="RFC 3339 date-time before which the job does not start. Absent or in the past: it starts as soon as possible."
     )
     depends_on: Annotated[list[JobId], AfterValidator(lambda ids: list(dict.fromkeys(ids)))] = Field(
         default_factory=list,
         max_length=MAX_DEPENDENCIES,
-        description="Jobs of the tenant that must have ended before it may start (`reason` is `dependency` until then).",
+        description="Jobs of the tenant that must end before this job starts (`reason` is `dependency` until then).",
     )
     on_dependency_failure: Literal["fail", "cancel", "run"] = Field(
-        "fail", description="What becomes of it when one of them fails or is cancelled: it fails too, is cancelled, or runs all the same."
+        "fail", description="What happens if one of them fails or is cancelled: this job fails, is cancelled, or runs anyway."
     )
     tags: Annotated[list[Word], AfterValidator(lambda tags: list(dict.fromkeys(tags)))] = Field(
-        default_factory=list, max_length=MAX_TAGS, description="Words to find it by; doubled ones count once."
+        default_factory=list, max_length=MAX_TAGS, description="Tags for filtering; duplicates are removed."
     )
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Yours; given back as it is. At most 16 KB of JSON.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
     webhook: WebhookRequest | None = Field(
         None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
@@ -103,7 +107,7 @@ class JobFields(BaseModel):
 
 
 class JobRequest(JobFields):
-    """A job to be made."""
+    """A job to create."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -113,8 +117,8 @@ class JobRequest(JobFields):
         },
     )
 
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose job it is.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the job.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
 
 
 class Filters(BaseModel):
@@ -139,7 +143,8 @@ class ListRequest(Filters, PageRequest):
 
     status: list[StatusWord] = Field(
         default_factory=list,
-        description="Jobs in any of these states: `status=queued,running` or `status=queued&status=running`. `canceled` is `cancelled`.",
+        description="Jobs with any of these statuses: `status=queued,running` or `status=queued&status=running`. `canceled` is accepted "
+        "for `cancelled`.",
     )
 
     def to_query(self) -> JobQuery:
@@ -147,12 +152,14 @@ class ListRequest(Filters, PageRequest):
 
 
 class ChangeRequest(BaseModel):
-    """What to change of a waiting job; what is absent stays."""
+    """Changes to a queued job. Fields that are absent do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    priority: int | None = Field(None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="Higher is sooner, inside its workspace only.")
-    run_at: Moment | None = Field(None, description="Not before; in the past: as soon as it is its turn.")
+    priority: int | None = Field(
+        None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
+    )
+    run_at: Moment | None = Field(None, description="The job does not start before this time. In the past: it starts as soon as possible.")
 
 
 class JobPath(BaseModel):
@@ -170,7 +177,7 @@ class WaitHeaders(Parameters):
 
 
 class CreateHeaders(WaitHeaders, IdempotencyHeaders):
-    """Headers of a request that makes a job."""
+    """Headers of a request that creates a job."""
 
 
 class GetHeaders(WaitHeaders):
@@ -188,13 +195,13 @@ class GetHeaders(WaitHeaders):
 
 
 class StepResult(BaseModel):
-    """What a pipeline gives back."""
+    """The result of a pipeline."""
 
     model_config = ConfigDict(title="StepResult")
 
-    success: bool = Field(description="False: the job failed or was cancelled.")
+    success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
-    error: str | None = Field(None, description="Why, when `success` is false.")
+    error: str | None = Field(None, description="The error, if `success` is false.")
 
 
 class ErrorDetail(BaseModel):
@@ -203,11 +210,11 @@ class ErrorDetail(BaseModel):
     code: str = Field(examples=["source_not_found"])
     message: str
     stage: str | None = Field(description="The stage that failed.")
-    retryable: bool = Field(description="The same job may well succeed if it is run again.")
+    retryable: bool = Field(description="Whether the same job may succeed if it is run again.")
 
 
 class Urls(BaseModel):
-    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+    """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
     self: str
     cancel: str
@@ -216,18 +223,20 @@ class Urls(BaseModel):
 class Queue(BaseModel):
     """Why a job waits."""
 
-    position: int | None = Field(description="This job and those of its tenant that start before it; null: it is not in line yet.")
-    reason: str = Field(description="As `reason` of the job.")
-    limit: float | int | None = Field(description="What is full: slots of the tenant, of the pipeline, or of all workers; a rate a second.")
-    current: int | None = Field(description="How many of them are taken.")
-    eta_seconds: float | None = Field(description="About how long until it starts; null: nothing is known.")
+    position: int | None = Field(description="Number of jobs of its tenant that start before it, plus 1. null: it cannot start yet.")
+    reason: str = Field(description="The same as the job's `reason`.")
+    limit: float | int | None = Field(
+        description="The limit that is reached: slots of the tenant, of the pipeline or of all workers, or a rate per second."
+    )
+    current: int | None = Field(description="How many of them are in use.")
+    eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
 
 
 class JobWebhook(BaseModel):
-    """Who is told of a job's end."""
+    """The webhook of a job."""
 
     url: str
-    events: list[str] = Field(description="Types of events; empty: all.")
+    events: list[str] = Field(description="Types of events to send; empty: all.")
 
 
 class Job(BaseModel):
@@ -237,7 +246,7 @@ class Job(BaseModel):
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
-    reason: str | None = Field(description="Why it waits, while queued: fair_share, no_worker, dispatched, dependency, retry, ...")
+    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, dispatched, dependency, retry, ...")
     url: str | None
     quality: str | None
     pipeline: str
@@ -245,30 +254,30 @@ class Job(BaseModel):
     tenant_id: str
     workspace_id: str
     priority: int
-    attempt: int = Field(description="0 until a worker first takes it.")
+    attempt: int = Field(description="The number of the attempt; 0 until a worker first starts the job.")
     max_attempts: int
-    stage: str | None = Field(description="The stage that runs now.")
-    progress: float = Field(ge=0, le=100, description="Per cent; never falls within an attempt.")
+    stage: str | None = Field(description="The stage that is running.")
+    progress: float = Field(ge=0, le=100, description="Progress in per cent. It never decreases within an attempt.")
     message: str | None
     created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
     started_at: str | None = Field(description="Its first start; null: it has not started.")
     attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
     completed_at: str | None
-    expires_at: str | None = Field(description="When an ended job may be removed.")
-    run_at: str | None = Field(description="It was asked not to start before.")
-    queue: Queue | None = Field(description="On a waiting job that was asked for by its id: why it waits and for how long about.")
+    expires_at: str | None = Field(description="When a job that has ended may be deleted.")
+    run_at: str | None = Field(description="The job does not start before this time.")
+    queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
     deadline_seconds: float | None = Field(description="As it was asked for.")
     ttl_seconds: float | None = Field(description="As it was asked for.")
-    deadline_at: str | None = Field(description="When it is failed if it has not ended (`deadline_seconds`).")
-    result: StepResult | None = Field(description="Of a completed job.")
-    error: str | None = Field(description="Why it failed.")
+    deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
+    result: StepResult | None = Field(description="The result of a completed job.")
+    error: str | None = Field(description="The error of a failed job.")
     error_detail: ErrorDetail | None
-    cancel_requested: bool = Field(description="It will end as cancelled.")
-    retry_of: str | None = Field(description="The job that this one runs again.")
-    batch_id: str | None = Field(description="The batch it came in.")
-    depends_on: list[str] = Field(description="Jobs that must have ended before it may start.")
+    cancel_requested: bool = Field(description="True if the job will end as cancelled.")
+    retry_of: str | None = Field(description="The job that this one is a retry of.")
+    batch_id: str | None = Field(description="The batch of the job.")
+    depends_on: list[str] = Field(description="Jobs that must end before this job starts.")
     on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(
-        description="What becomes of it when one of them does not complete; null: it depends on none."
+        description="What happens if one of them does not complete; null: it depends on no job."
     )
     tags: list[str]
     metadata: dict[str, Any]
@@ -280,14 +289,15 @@ class JobList(BaseModel):
     """One page of jobs, newest first."""
 
     jobs: list[Job]
-    count: int = Field(description="How many jobs are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of jobs on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class Removal(BaseModel):
-    """What DELETE did."""
+    """The result of DELETE."""
 
     job_id: str
     status: Literal["cancelled", "deleted"] = Field(
-        description="`cancelled`: it had not ended, it ends now, its record stays. `deleted`: it had ended, its record is gone."
+        description="`cancelled`: the job had not ended and is cancelled; its record is kept. `deleted`: it had ended; its record is "
+        "deleted."
     )

@@ -14,39 +14,42 @@ from pipeline_jobs.web.schemas.tenants import TenantPath
 class KeyPath(TenantPath):
     """Which key."""
 
-    key_id: str = Field(description="The second part of the key's text.", examples=["0123456789abcdef"])
+    key_id: str = Field(description="The second part of the key.", examples=["0123456789abcdef"])
 
 
 class KeyRequest(BaseModel):
-    """A key to be made."""
+    """A key to create."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for, for people.")
+    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="A description for people.")
     role: Literal["admin", "submit", "read"] = Field(
-        description="`read` sees jobs, `submit` makes and ends them too, `admin` makes keys too. An admin key is of a whole tenant."
+        description="`read` can see jobs, `submit` can also create and cancel them, `admin` can also create keys. An admin key is for a "
+        "whole tenant."
     )
-    workspace_id: Name | None = Field(None, description="The only workspace that it reaches. Absent: all of the tenant's.")
-    expires_at: Moment | None = Field(None, description="RFC 3339 date-time from which on it is refused. Absent: never.")
+    workspace_id: Name | None = Field(
+        None, description="The only workspace that the key has access to. Absent: all workspaces of the tenant."
+    )
+    expires_at: Moment | None = Field(None, description="RFC 3339 date-time at which the key expires. Absent: never.")
 
 
 class ApiKey(BaseModel):
-    """An API key without its text. Times are RFC 3339 in UTC."""
+    """An API key without its secret. Times are RFC 3339 in UTC."""
 
     key_id: str = Field(examples=["0123456789abcdef"])
     name: str
-    tenant_id: str = Field(description="`*`: of all tenants.")
-    workspace_id: str | None = Field(description="null: of all workspaces of the tenant.")
+    tenant_id: str = Field(description="`*`: for all tenants.")
+    workspace_id: str | None = Field(description="null: all workspaces of the tenant.")
     role: Literal["admin", "submit", "read"]
     created_at: str
     expires_at: str | None
-    last_used_at: str | None = Field(description="To the minute; null: never.")
+    last_used_at: str | None = Field(description="Accurate to the minute; null: never.")
     revoked: bool
     revoked_at: str | None
 
 
 class NewApiKey(ApiKey):
-    """An API key with its text, this once."""
+    """A new API key with its secret. Only this answer has it."""
 
     key: str = Field(description="`pjk_{key_id}_{secret}`, for `Authorization: Bearer`.")
 

@@ -21,7 +21,9 @@ class PipelineLimitsRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"max_concurrent": 1}]})
 
     max_concurrent: int | None = Field(
-        ge=0, le=1_000_000, description="Most of its jobs at once, over all workers; 0: none. null: what the pipeline declares."
+        ge=0,
+        le=1_000_000,
+        description="Maximum number of its running jobs over all workers; 0: none. null: the number that the pipeline declares.",
     )
 
 
@@ -33,22 +35,23 @@ class StageInfo(BaseModel):
 
 
 class PipelineInfo(BaseModel):
-    """What can be run."""
+    "Pipelines."
 
     name: str
     description: str
-    needs_url: bool = Field(description="A job of it must have a `url`.")
-    qualities: list[str] = Field(description="The values of `quality` it takes; the first is the default.")
+    needs_url: bool = Field(description="Whether its jobs must have a `url`.")
+    qualities: list[str] = Field(description="Permitted values of `quality`; the first is the default.")
     max_attempts: int
     max_concurrent: int | None = Field(
-        description="Most of its jobs at once, over all workers, as it declares; null: any number. Its `limits` say what holds."
+        description="Maximum number of its running jobs over all workers, as declared; null: no limit. Its `limits` have the number "
+        "that applies."
     )
     stages: list[StageInfo]
     params: dict[str, Any] = Field(description="JSON schema of `params`.")
 
 
 class MissingPipeline(BaseModel):
-    """A pipeline that cannot be run: what it needs is not installed."""
+    """A pipeline that cannot be run because a module that it requires is not installed."""
 
     name: str
     modules: list[str] = Field(description="Python modules that are not there.")
@@ -65,6 +68,6 @@ class PipelineList(BaseModel):
 class PipelineLimits(BaseModel):
     """How many jobs of a pipeline run at once, over all workers."""
 
-    max_concurrent: int | None = Field(description="Most, as set here; null: what the pipeline declares holds.")
-    declared: int | None = Field(description="Most, as the pipeline declares; null: any number.")
-    current: int = Field(description="How many are dispatched or run.")
+    max_concurrent: int | None = Field(description="Maximum number of running jobs, as set; null: the declared number applies.")
+    declared: int | None = Field(description="Maximum number of running jobs, as declared by the pipeline; null: no limit.")
+    current: int = Field(description="Number of jobs that are dispatched or running.")

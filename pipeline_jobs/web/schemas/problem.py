@@ -1,4 +1,4 @@
-"""What every refusal answers (RFC 9457)."""
+"""Error answers (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). Programs switch on `code`."""
+    """An error (RFC 9457). Programs should check `code`."""
 
     type: str = Field(examples=["urn:pipeline-jobs:problem:invalid_input"])
     title: str
     status: int
     detail: str
-    instance: str = Field(description="The path that was asked for.")
+    instance: str = Field(description="The path of the request.")
     code: str = Field(examples=["invalid_input"])
-    request_id: str = Field(description="The answer's X-Request-Id; every log line of this request has it.")
-    field: str | None = Field(None, description="Dotted path of the (first) wrong field.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field, at most 20; of a batch those of each job.")
-    parts: dict[str, PartHealth] | None = Field(None, description="Of /health/ready only.")
+    request_id: str = Field(description="The X-Request-Id of the answer; every log line of this request has it.")
+    field: str | None = Field(None, description="Dotted path of the first wrong field.")
+    errors: list[FieldError] | None = Field(None, description="All wrong fields, at most 20; for a batch those of each job.")
+    parts: dict[str, PartHealth] | None = Field(None, description="Only in /health/ready.")

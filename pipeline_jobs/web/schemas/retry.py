@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RetryRequest(BaseModel):
-    """How to run it again. The body may be left out."""
+    """How to retry a job. The body is optional."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"from_stage": "transcribe"}]})
     #: Looked at by `validated` and `openapi`.
@@ -18,6 +18,6 @@ class RetryRequest(BaseModel):
         None,
         min_length=1,
         max_length=64,
-        description="Run this stage and those after it; of those before it the outputs are used again. Absent: every stage that has "
-        "succeeded is left out, but for the last.",
+        description="Run this stage and all later ones, with the outputs of the earlier ones. Absent: stages that succeeded are "
+        "skipped, except the last.",
     )

@@ -9,13 +9,13 @@ from pipeline_jobs.web.schemas.jobs import JobRequest
 
 
 class RunRequest(JobRequest):
-    """A job to be made and waited for."""
+    """A job to create and wait for."""
 
     timeout: float | None = Field(
         None,
         ge=0,
         allow_inf_nan=False,
-        description="Longest to wait, in seconds. Default and cap: PIPELINE_RUN_TIMEOUT_SECONDS (60). 0: do not wait.",
+        description="Maximum time to wait, in seconds. Default and maximum: PIPELINE_RUN_TIMEOUT_SECONDS (60). 0: do not wait.",
     )
 
 
@@ -23,5 +23,5 @@ class RunHeaders(Parameters):
     """Headers of a request that runs and waits."""
 
     idempotency_key: IdempotencyKey = idempotency_key(
-        "it runs one job", "While that runs, a repetition is answered 409; afterwards with its result (`Idempotent-Replayed: true`)."
+        "run one job", "Until it has ended, a repeated request gets 409; afterwards it gets the result (`Idempotent-Replayed: true`)."
     )

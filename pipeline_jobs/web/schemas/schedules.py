@@ -35,12 +35,12 @@ Expression = Annotated[str, Field(max_length=MAX_EXPRESSION)]
 Zone = Annotated[str, Field(min_length=1, max_length=64)]
 _CRON = "Five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday; SUN-SAT); `*`, lists, ranges, steps, `L`, `MON#2`."
 _ZONE = "IANA name of the time zone in which `cron` is read."
-_OVERLAP = "What becomes of a slot while a job of this schedule has not ended: it is skipped, waits for it, or has it cancelled first."
-_CATCH_UP = "Which of the slots that passed while nothing could be fired are fired late: none, the last one, or all (up to a limit)."
+_OVERLAP = "What happens to a slot while a job of this schedule has not ended: it is skipped, waits, or cancels the job first."
+_CATCH_UP = "Which slots that passed while nothing could be fired are fired late: none, the last one, or all (up to a limit)."
 
 
 class ScheduleRequest(BaseModel):
-    """A schedule to be made."""
+    """A schedule to create."""
 
     model_config = ConfigDict(
         strict=True,
@@ -55,15 +55,15 @@ class ScheduleRequest(BaseModel):
         },
     )  # fmt: skip
 
-    name: Label = Field("", description="What it is for, for people.")
+    name: Label = Field("", description="A description for people.")
     cron: Expression = Field(description=_CRON, examples=["30 3 * * 1-5"])
     timezone: Zone = Field("UTC", description=_ZONE, examples=["Europe/Berlin"])
     overlap: Literal["skip", "queue", "cancel_running"] = Field("skip", description=_OVERLAP)
     catch_up: Literal["none", "last", "all"] = Field("none", description=_CATCH_UP)
-    paused: bool = Field(False, description="Fire nothing until it is resumed.")
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose schedule and jobs they are.")
-    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The tenant's workspace.")
-    job: JobTemplate = Field(description="The job to make at each slot.")
+    paused: bool = Field(False, description="Nothing is fired until the schedule is resumed.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant of the schedule and its jobs.")
+    workspace_id: Name = Field(DEFAULT_WORKSPACE, description="The workspace of the tenant.")
+    job: JobTemplate = Field(description="The job to create at each slot.")
 
     def to_new(self) -> NewSchedule:
         """:raises InvalidInput: names the field."""
@@ -73,16 +73,16 @@ class ScheduleRequest(BaseModel):
 
 
 class ScheduleChange(BaseModel):
-    """What to change of a schedule; what is absent stays."""
+    """Changes to a schedule. Fields that are absent do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    name: Label | None = Field(None, description="What it is for, for people.")
+    name: Label | None = Field(None, description="A description for people.")
     cron: Expression | None = Field(None, description=_CRON)
     timezone: Zone | None = Field(None, description=_ZONE)
     overlap: Literal["skip", "queue", "cancel_running"] | None = Field(None, description=_OVERLAP)
     catch_up: Literal["none", "last", "all"] | None = Field(None, description=_CATCH_UP)
-    job: JobTemplate | None = Field(None, description="The job to make, as a whole.")
+    job: JobTemplate | None = Field(None, description="The job to create; replaces the old one as a whole.")
 
     def to_changes(self) -> dict[str, Any]:
         """:raises InvalidInput: names the field."""
@@ -97,13 +97,13 @@ class ScheduleListRequest(PageRequest):
     """Which schedules."""
 
     tenant_id: Name | None = Field(None, description="Schedules of this tenant.")
-    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
+    workspace_id: Name | None = Field(None, description="Schedules of this workspace of the tenant.")
 
 
 class ScheduleView(Parameters):
-    """How much of its future."""
+    """How many next slots to return."""
 
-    upcoming: Upcoming = Field(DEFAULT_UPCOMING, description="So many of its next slots.")
+    upcoming: Upcoming = Field(DEFAULT_UPCOMING, description="Number of next slots to return.")
 
 
 class SchedulePath(BaseModel):
@@ -113,9 +113,9 @@ class SchedulePath(BaseModel):
 
 
 class ScheduleHeaders(Parameters):
-    """Headers of a request that makes a schedule."""
+    """Headers of a request that creates a schedule."""
 
-    idempotency_key: IdempotencyKey = idempotency_key("it makes one schedule")
+    idempotency_key: IdempotencyKey = idempotency_key("create one schedule")
 
 
 def _new_job(template: JobTemplate, **whose: Any) -> NewJob:
@@ -125,7 +125,7 @@ def _new_job(template: JobTemplate, **whose: Any) -> NewJob:
 
 
 class Schedule(BaseModel):
-    """When which job is made."""
+    """A schedule: when to create which job."""
 
     schedule_id: str = Field(examples=["sch_1704326400_abc12345"])
     tenant_id: str
@@ -135,26 +135,26 @@ class Schedule(BaseModel):
     timezone: str = Field(examples=["Europe/Berlin"])
     overlap: Literal["skip", "queue", "cancel_running"]
     catch_up: Literal["none", "last", "all"]
-    job: dict[str, Any] = Field(description="The job to make: what is not the default.")
+    job: dict[str, Any] = Field(description="The job to create, without the fields that have their default values.")
     paused: bool
     created_at: str
     updated_at: str
-    next_run_at: str | None = Field(description="Its next slot; null: it is paused.")
-    last_run_at: str | None = Field(description="When it last made a job.")
+    next_run_at: str | None = Field(description="The next slot; null if the schedule is paused.")
+    last_run_at: str | None = Field(description="When it last created a job.")
     last_job_id: str | None
     last_skipped_at: str | None = Field(description="The last slot that was skipped.")
     last_skipped_reason: str | None = Field(
         description="`missed`, `overlap`, `superseded`, `overlap_queue_full`, `paused`, `changed`, `invalid`, `rate_limited`, "
         "`queue_full`, `storage_full`, `webhooks_full` or `store_full` (docs/schedules.md).",
     )
-    fired: int = Field(description="Slots whose job was made.")
-    skipped: int = Field(description="Slots that were skipped.")
+    fired: int = Field(description="Number of slots whose job was created.")
+    skipped: int = Field(description="Number of slots that were skipped.")
 
 
 class SlotOutcome(BaseModel):
-    """What became of a slot, or of several in a row that were skipped together."""
+    """The outcome of a slot, or of several consecutive slots that were skipped together."""
 
-    outcome: str = Field(description="`fired`, `manual` (a run that was asked for), or why it was skipped.")
+    outcome: str = Field(description="`fired`, `manual` (a requested run), or the reason why it was skipped.")
     at: str
     slot: str
     last_slot: str
@@ -163,22 +163,22 @@ class SlotOutcome(BaseModel):
 
 
 class ScheduleDetail(Schedule):
-    """A schedule with its past and its future."""
+    """A schedule with its last and next slots."""
 
-    upcoming: list[str] = Field(description="Its next slots; none while it is paused.")
-    recent: list[SlotOutcome] = Field(description="What became of the last slots, newest first, at most 20.")
+    upcoming: list[str] = Field(description="The next slots; none while the schedule is paused.")
+    recent: list[SlotOutcome] = Field(description="The outcomes of the last slots, newest first, at most 20.")
 
 
 class ScheduleList(BaseModel):
     """One page, newest first."""
 
     schedules: list[Schedule]
-    count: int = Field(description="How many are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of items on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class ScheduleRemoval(BaseModel):
-    """It is gone."""
+    "It was deleted."
 
     schedule_id: str
     status: Literal["deleted"]

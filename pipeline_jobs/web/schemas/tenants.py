@@ -16,32 +16,34 @@ class TenantPath(BaseModel):
     """Whose keys."""
 
     tenant_id: Annotated[str, Field(pattern=rf"^({NAME.pattern}|\*)$")] = Field(
-        description="A tenant; `*` for the keys that are of all tenants.", examples=["acme"]
+        description="A tenant; `*` for the keys for all tenants.", examples=["acme"]
     )
 
 
 class LimitsRequest(BaseModel):
-    """All limits of a tenant; what is absent or null is not set (the defaults, tenant `*`, hold)."""
+    """All limits of a tenant. A limit that is absent or null is not set, and the default (tenant `*`) applies."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
 
     weight: float | None = Field(
-        None, ge=0.001, le=1000, allow_inf_nan=False, description="Its part of the slots, relative to others' (1)."
+        None, ge=0.001, le=1000, allow_inf_nan=False, description="Share of the slots, relative to other tenants (1)."
     )
-    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Most slots at once.")
-    max_queued: int | None = Field(None, ge=0, le=10**9, description="Most jobs that wait; more are answered 429.")
+    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Maximum number of running jobs.")
+    max_queued: int | None = Field(None, ge=0, le=10**9, description="Maximum number of queued jobs; above it, new jobs get 429.")
     submit_rate: float | None = Field(
-        None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs submitted a second; more are answered 429."
+        None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs submitted per second; above it, new jobs get 429."
     )
-    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs started a second.")
-    paused: bool | None = Field(None, description="Starts nothing; what runs goes on.")
-    max_storage_bytes: int | None = Field(None, ge=0, le=10**15, description="Most bytes kept; at that no new job or upload is taken.")
+    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs started per second.")
+    paused: bool | None = Field(None, description="If true, no job is started; running jobs continue.")
+    max_storage_bytes: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of bytes stored; above it, new jobs and uploads get 429."
+    )
     max_run_seconds: float | None = Field(
         None,
         ge=1,
         le=31_536_000,
         allow_inf_nan=False,
-        description="Longest that a job may run, in seconds, where its pipeline lets it run longer; then it fails, code `run_too_long`.",
+        description="Maximum run time of a job in seconds, if its pipeline permits more; then it fails with the code `run_too_long`.",
     )
 
 
@@ -51,17 +53,17 @@ Days = Annotated[int, *integer(1, 400, DEFAULT_DAYS)]
 class UsageRequest(Parameters):
     """How many days."""
 
-    days: Days = Field(DEFAULT_DAYS, description="The last so many days in UTC, today first.")
+    days: Days = Field(DEFAULT_DAYS, description="Number of days in UTC, today first.")
 
 
 class EraseRequest(Parameters):
     """Whether to do it."""
 
-    dry_run: Flag = Field(False, description="`true`: only count what would go.")
+    dry_run: Flag = Field(False, description="`true`: only count what would be deleted.")
 
 
 class Limits(BaseModel):
-    """A tenant's own limits; null: the default of the installation holds, or there is none."""
+    """A tenant's own limits. null: the default of the installation applies, or there is no limit."""
 
     weight: float | None
     max_concurrent: int | None
@@ -74,30 +76,30 @@ class Limits(BaseModel):
 
 
 class UsageDay(BaseModel):
-    """A tenant's figures of one day in UTC."""
+    """The usage of a tenant on one day in UTC."""
 
     date: str = Field(examples=["2026-11-24"])
     created: int
     completed: int
     failed: int
     cancelled: int
-    slot_seconds: float = Field(description="Slots held, times seconds.")
-    wait_p50_seconds: float | None = Field(description="From acceptance to the first start; null: nothing started.")
+    slot_seconds: float = Field(description="Time that slots were in use, in seconds.")
+    wait_p50_seconds: float | None = Field(description="Time from acceptance to the first start; null: no job started.")
     wait_p95_seconds: float | None
-    failure_rate: float | None = Field(description="Failed of those that completed or failed; null: there were none.")
+    failure_rate: float | None = Field(description="Fraction of the completed and failed jobs that failed; null: there were none.")
 
 
 class Usage(BaseModel):
-    """What a tenant used, by day, today first."""
+    """The usage of a tenant by day, today first."""
 
     tenant_id: str
     days: list[UsageDay]
 
 
 class Erasure(BaseModel):
-    """What was erased of a tenant, or would be."""
+    """What was deleted of a tenant, or would be."""
 
     jobs: int
-    still_live: int = Field(description="Jobs that were asked to end; erase again when they have.")
+    still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")
     artifact_bytes: int
-    done: bool = Field(description="Nothing of the tenant is left.")
+    done: bool = Field(description="True if nothing of the tenant is left.")

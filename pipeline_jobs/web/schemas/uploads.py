@@ -15,57 +15,62 @@ _Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,1
 
 
 class UploadScope(Parameters):
-    """Whose upload it is."""
+    """The owner of an upload."""
 
-    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, else `default`.")
-    workspace_id: Name | None = Field(None, description="Absent: the key's workspace, else `main`. Only its jobs can use the upload.")
+    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, or `default`.")
+    workspace_id: Name | None = Field(
+        None, description="Absent: the key's workspace, or `main`. Only jobs of this workspace can use the upload."
+    )
 
 
 class UploadListRequest(PageRequest):
     """Which uploads."""
 
-    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
+    tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
+    workspace_id: Name | None = Field(None, description="Schedules of this workspace of the tenant.")
 
 
 class _TusHeaders(Parameters):
     tus_resumable: str | None = Field(
         None,
         alias="Tus-Resumable",
-        description="The version of tus that you speak; absent is fine.",
+        description="The tus version of the client. Optional.",
         json_schema_extra={"enum": [tus.VERSION]},
     )
     upload_checksum: _Checksum | None = Field(
-        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, the digest of this request's body in Base64.",
+        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, and the digest of this request's body in Base64.",
         examples=["sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="],
     )  # fmt: skip
 
 
 class BeginHeaders(_TusHeaders):
-    """Headers of a request that begins an upload."""
+    """Headers of a request that starts an upload."""
 
     upload_length: _Bytes | None = Field(
-        None, alias="Upload-Length", description="Bytes of the whole upload. Absent: those of this request's body.", examples=["1048576"]
+        None,
+        alias="Upload-Length",
+        description="Size of the whole upload in bytes. Absent: the size of this request's body.",
+        examples=["1048576"],
     )
     upload_metadata: _Metadata | None = Field(
         None,
         alias="Upload-Metadata",
-        description="Pairs of a word and a value in Base64, separated by commas.",
+        description="Pairs of a name and a Base64 value, separated by commas.",
         examples=["filename dGFsay5tcDQ="],
     )
 
 
 class AppendHeaders(_TusHeaders):
-    """Headers of a request that goes on with one."""
+    """Headers of a request that continues an upload."""
 
-    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Where the bytes of this request begin.", examples=["0"])
+    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Offset of the first byte of this request.", examples=["0"])
 
 
 class TusHeaders(Parameters):
-    """Of any request of tus."""
+    """Headers of every tus request."""
 
     tus_resumable: str | None = Field(
-        None, alias="Tus-Resumable", description="The version of tus that you speak.", json_schema_extra={"enum": [tus.VERSION]}
+        None, alias="Tus-Resumable", description="The tus version of the client.", json_schema_extra={"enum": [tus.VERSION]}
     )
 
 
@@ -76,20 +81,20 @@ class UploadPath(BaseModel):
 
 
 class Upload(BaseModel):
-    """Media of a client's own. Times are RFC 3339 in UTC."""
+    """Media that a client uploads. Times are RFC 3339 in UTC."""
 
     model_config = ConfigDict(title="Upload")
 
     upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
-    url: str = Field(description="What a job of this tenant and workspace takes as `url`, once the upload is complete.")
+    url: str = Field(description="The `url` for jobs of this tenant and workspace, once the upload is complete.")
     tenant_id: str
     workspace_id: str
-    length: int = Field(description="Bytes of the whole.")
-    offset: int = Field(description="Bytes that are stored.")
+    length: int = Field(description="Size of the whole upload in bytes.")
+    offset: int = Field(description="Number of bytes that are stored.")
     complete: bool
     created_at: str
     completed_at: str | None
-    expires_at: str = Field(description="When it may be removed, if no job that has not ended needs it then.")
+    expires_at: str = Field(description="When the upload expires. It is kept longer while a job that has not ended needs it.")
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 
 
@@ -97,5 +102,5 @@ class UploadList(BaseModel):
     """One page of uploads, newest first."""
 
     uploads: list[Upload]
-    count: int = Field(description="How many are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of items on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")

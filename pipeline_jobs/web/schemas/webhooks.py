@@ -24,31 +24,35 @@ class EndpointPath(BaseModel):
 
 
 class EndpointRequest(BaseModel):
-    """An endpoint to be made."""
+    """An endpoint to create."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose events. Absent: the key's tenant.")
-    url: Target = Field(description="https, a public address, no user name or password.", examples=["https://hooks.example/pipeline"])
-    events: Events = Field(default_factory=list, description="Types of events that it wants. Absent or empty: all.")
-    description: Description = Field("", description="What it is for, for people.")
+    tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant whose events are sent. Absent: the key's tenant.")
+    url: Target = Field(
+        description="An https URL with a public address, without a user name or password.", examples=["https://hooks.example/pipeline"]
+    )
+    events: Events = Field(default_factory=list, description="Types of events to send. Absent or empty: all.")
+    description: Description = Field("", description="A description for people.")
 
 
 class EndpointChange(BaseModel):
-    """What to change; what is absent or null stays."""
+    """Changes. Fields that are absent or null do not change."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    url: Target | None = Field(None, description="Acts on what waits to be sent, too.")
-    events: Events | None = Field(None, description="Types of events; empty: all.")
+    url: Target | None = Field(None, description="Applies to waiting messages, too.")
+    events: Events | None = Field(None, description="Types of events to send; empty: all.")
     description: Description | None = None
-    enabled: bool | None = Field(None, description="Disabled, it gets nothing, and what waits for it is dead when its turn comes.")
+    enabled: bool | None = Field(
+        None, description="A disabled endpoint gets nothing, and its waiting messages become dead when they are due."
+    )
 
 
 class EndpointListRequest(PageRequest):
     """Whose endpoints."""
 
-    tenant_id: Name | None = Field(None, description="Those of this tenant. Absent: of the key's; with a key of all tenants all there are.")
+    tenant_id: Name | None = Field(None, description="The tenant. Absent: the key's tenant, or all tenants with a key for all tenants.")
 
 
 class DeliveryPath(BaseModel):
@@ -60,77 +64,81 @@ class DeliveryPath(BaseModel):
 class DeliveryListRequest(PageRequest):
     """Which deliveries."""
 
-    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    status: Literal["pending", "delivered", "dead"] | None = Field(None, description="Only those in this state; `dead`: given up.")
+    tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
+    status: Literal["pending", "delivered", "dead"] | None = Field(
+        None, description="Only deliveries with this status; `dead`: the last attempt failed."
+    )
 
 
 class WebhookEndpoint(BaseModel):
-    """Where a tenant wants its events. Times are RFC 3339 in UTC."""
+    """A URL that gets a tenant's events. Times are RFC 3339 in UTC."""
 
     endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
     tenant_id: str
     url: str
-    events: list[str] = Field(description="Types of events; empty: all.", examples=[["job.failed"]])
+    events: list[str] = Field(description="Types of events to send; empty: all.", examples=[["job.failed"]])
     description: str
     enabled: bool
-    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or somebody disabled it.")
+    disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or was disabled by a request.")
     created_at: str
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too; null: there was none.")
+    old_secret_until: str | None = Field(description="Until this time the previous secret signs too; null: there is none.")
 
 
 class NewWebhookEndpoint(WebhookEndpoint):
-    """An endpoint with its secret, this once."""
+    """An endpoint with its secret. Only this answer has it."""
 
-    secret: str = Field(description="`whsec_...`: what its signatures are made with (Standard Webhooks).")
+    secret: str = Field(description="`whsec_...`: the key of its signatures (Standard Webhooks).")
 
 
 class WebhookEndpointList(BaseModel):
     """One page of endpoints, newest first."""
 
     endpoints: list[WebhookEndpoint]
-    count: int = Field(description="How many endpoints are on this page.")
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    count: int = Field(description="Number of endpoints on this page.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
 
 
 class WebhookRemoval(BaseModel):
-    """An endpoint that is gone."""
+    """An endpoint that was deleted."""
 
     endpoint_id: str
     status: Literal["deleted"]
 
 
 class WebhookSecret(BaseModel):
-    """What signs the webhooks of a tenant's jobs (those that were made with a `webhook` of their own)."""
+    """The secret that signs the webhooks of a tenant's jobs (those created with their own `webhook`)."""
 
     tenant_id: str
     secret: str = Field(description="`whsec_...` (Standard Webhooks).")
-    old_secret_until: str | None = Field(description="Until then the secret before the last rotation signs too.")
+    old_secret_until: str | None = Field(description="Until this time the previous secret signs too.")
 
 
 class DeliveryAttempt(BaseModel):
-    """One try."""
+    """One attempt."""
 
     ended_at: str
-    status: int | None = Field(description="The receiver's; null: no answer came.")
-    error: str | None = Field(examples=["http_500"], description="null: it was taken.")
-    seconds: float = Field(description="How long it took.")
+    status: int | None = Field(description="The status of the receiver's answer; null: there was none.")
+    error: str | None = Field(examples=["http_500"], description="null: it was delivered.")
+    seconds: float = Field(description="How long the attempt took, in seconds.")
 
 
 class Delivery(BaseModel):
     """One message to one receiver. Times are RFC 3339 in UTC."""
 
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same at each try.")
+    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same in each attempt.")
     event: str = Field(examples=["job.completed"])
     tenant_id: str
-    subject: str = Field(description="Id of the job that it tells of; of `endpoint.test` the endpoint's.")
+    subject: str = Field(description="The id of the job or batch of the event; for `endpoint.test` that of the endpoint.")
     endpoint_id: str | None = Field(description="null: the job's own webhook.")
-    origin: str = Field(examples=["https://hooks.example"], description="Of the receiver's URL; the rest may hold a token of its own.")
-    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last try failed; it can be sent again.")
+    origin: str = Field(
+        examples=["https://hooks.example"], description="Scheme and host of the receiver's URL. The rest may contain a token."
+    )
+    status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last attempt failed; it can be sent again.")
     tries: int
     created_at: str
     ended_at: str | None
     next_try_at: str | None
-    error: str | None = Field(description="Of the last try.")
+    error: str | None = Field(description="The error of the last attempt.")
     attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
 
 
@@ -144,4 +152,4 @@ class DeliveryList(BaseModel):
 class DeliveryPage(DeliveryList):
     """One page of deliveries, newest first."""
 
-    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")

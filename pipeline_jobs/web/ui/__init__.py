@@ -1,4 +1,4 @@
-"""`/pipeline/ui`: the page for people. Server-rendered, with htmx for what moves; everything it loads comes from here.
+"""`/pipeline/ui`: the web page. Rendered by the server, with htmx for updates; it loads nothing from other servers.
 
 It stands on the same parts as the API's blueprints and on the same policy (`web/access/policy.py`): it can show and do nothing that a key
 could not.

@@ -1,4 +1,4 @@
-"""The page's blueprint: what surrounds each of its views. Who may was asked before, as everywhere (`web/access/auth.py`)."""
+"""The page's blueprint: what surrounds each of its views. Permissions were checked before, as everywhere (`web/access/auth.py`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of jobs, a job, and what can be done to it."""
+"""The list of jobs, a job, and its actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the address of a list says: filters and cursor, checked as the API does."""
+"""The filters and cursor in the address of a list, checked as in the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first page: what waits and runs, what was done lately, and for those who see all tenants which there are."""
+"""The overview: queued and running jobs, latest jobs, and the tenants for those who see all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job gave, for people.
+"""The result of a job, for people.
 
 A result is whatever a pipeline returned, so nothing is taken for granted: each thing is shown if it has the form that the built-in
 pipeline gives it, and all of it as JSON besides.

@@ -23,12 +23,12 @@ from pipeline_jobs.web.ui.overview import DAYS, chart
 #: What each limit is, for people.
 LIMITS = {
     "weight": "Share of the slots (weight)",
-    "max_concurrent": "Most jobs that run at once",
-    "max_queued": "Most jobs that wait",
-    "submit_rate": "Jobs submitted a second",
-    "start_rate": "Jobs started a second",
-    "max_storage_bytes": "Most bytes of files kept",
-    "max_run_seconds": "Longest that a job runs, in seconds",
+    "max_concurrent": "Maximum number of running jobs",
+    "max_queued": "Maximum number of queued jobs",
+    "submit_rate": "Maximum number of jobs submitted per second",
+    "start_rate": "Maximum number of jobs started per second",
+    "max_storage_bytes": "Maximum number of bytes stored",
+    "max_run_seconds": "Maximum run time of a job, in seconds",
 }
 _WHOLE = frozenset({"max_concurrent", "max_queued", "max_storage_bytes"})
 

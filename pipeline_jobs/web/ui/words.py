@@ -1,4 +1,4 @@
-"""How things are said on the page: times, lengths, sizes, reasons."""
+"""How the page formats times, durations, sizes and reasons."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pipeline_jobs.states import Reason
 REASONS: dict[str, str] = {
     Reason.FAIR_SHARE: "All slots are busy, or it is another tenant's turn.",
     Reason.NO_WORKER: "No worker is running at the moment.",
-    Reason.SCHEDULED: "It was asked to start later.",
-    Reason.TENANT_CONCURRENCY: "Its tenant runs as many jobs as it may.",
-    Reason.TENANT_RATE: "Its tenant has started as many jobs as its rate allows.",
+    Reason.SCHEDULED: "It is scheduled to start later.",
+    Reason.TENANT_CONCURRENCY: "Its tenant has reached its maximum number of running jobs.",
+    Reason.TENANT_RATE: "Its tenant has reached its rate limit for starting jobs.",
     Reason.TENANT_PAUSED: "Its tenant is paused.",
-    Reason.PIPELINE_CONCURRENCY: "Its pipeline runs as often as it may.",
+    Reason.PIPELINE_CONCURRENCY: "Its pipeline has reached its maximum number of running jobs.",
     Reason.DEPENDENCY: "It waits for other jobs to end.",
-    Reason.DISPATCHED: "A worker is about to take it.",
-    Reason.RETRY: "It is tried again after a short break.",
+    Reason.DISPATCHED: "A worker is about to start it.",
+    Reason.RETRY: "It will be tried again after a short delay.",
 }
 
 

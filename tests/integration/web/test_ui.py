@@ -145,7 +145,7 @@ class TestSession:
         assert client.get(UI).status_code == 200
         assert client.get(UI + "/sign-in").headers["Location"] == UI
         away = client.get(UI, environ_overrides=AWAY)
-        assert (away.status_code, "no API key has been made" in away.text) == (403, True)
+        assert (away.status_code, "no API key has been created" in away.text) == (403, True)
 
     def test_a_part_of_a_page_sends_the_page_to_the_sign_in(self, client: FlaskClient, world: World) -> None:
         world.keys.create("acme", Role.READ, actor="test")
@@ -374,7 +374,7 @@ class TestJobs:
 
     def test_what_is_wrong_with_a_field_that_the_form_has_not_is_told_at_the_top(self, client: FlaskClient, world: World) -> None:
         answer = signed_in(client, world).post("/submit", pipeline="sleep", url=URL)
-        assert (answer.status_code, "takes no url" in answer.text) == (422, True)
+        assert (answer.status_code, "does not use a url" in answer.text) == (422, True)
 
     @pytest.mark.parametrize("status", [503, 429])
     def test_a_refused_submit_keeps_the_form(self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
@@ -461,7 +461,7 @@ class TestJobs:
         for by, value in (("workspace_id", "blog"), ("tag", "weekly"), ("pipeline", "media")):
             for path in (f"/jobs?by={by}&value={value}", f"/jobs?{by}={value}", f"/jobs?by={by}&value={value}&status=queued"):
                 assert re.findall(r'<tr id="row-(\w+)"', browser.get(path).text) == [job.job_id], path
-            assert "No job fits." in browser.get(f"/jobs?by={by}&value={value}&status=failed").text
+            assert "No job matches." in browser.get(f"/jobs?by={by}&value={value}&status=failed").text
         assert browser.get("/jobs?by=tag&value=").text.count('<tr id="row-') == 2
 
     def test_a_status_and_what_is_found_by_go_together(self, client: FlaskClient, world: World) -> None:

@@ -1,0 +1,202 @@
+"""The commands and samples of the pages for users, run on the real stack in the order in which a page has them.
+
+The lines of a page's ```bash blocks are run one by one. `NAME=value  # the `field` in the answer` takes the field, or the header, from
+the last answer. A ```json block that follows is a sample of the last answer: the answer must have all its members, and its ids stand
+for the real ones in later commands.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import json
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from standardwebhooks import Webhook
+
+from pipeline_jobs.states import JobStatus
+from tests.stack import ROOT, Stack, environment
+from tests.waiting import until
+
+MakeStack = Callable[..., Stack]
+ADDRESS, SAMPLES = "http://127.0.0.1:8000", "http://127.0.0.1:46363"
+ACTIVATE = ". .venv/bin/activate"
+TAKEN = re.compile(r"(?P<name>[A-Z]+)=\S+\s+# the `(?P<field>\w+)` in the answer")
+ASSIGNED = re.compile(r"(?P<name>[A-Z]+)=.*")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: The status of an answer is on a line of its own after it. Celery by its module: a console script may belong to another folder. With a
+#: destination `inspect` and `control` return as soon as the worker has answered; otherwise they give a busy one a second.
+SHELL = f"""curl() {{ command curl --silent --show-error --max-time 120 --write-out '\\n%{{http_code}}' "$@"; }}
+celery() {{
+  case "$3" in inspect|control) set -- "$@" --timeout 60 --destination jobs@test ;; esac
+  '{sys.executable}' -m celery "$@"
+}}
+"""
+
+
+class Reader:
+    """Does what a page says."""
+
+    def __init__(self, stack: Stack, api: str, samples: str, folder: Path, **variables: str) -> None:
+        self.stack, self.api, self.samples, self.folder = stack, api, samples, folder
+        self.given, self.variables = variables, dict(variables)
+        #: The ids in the page's samples, with the real ones.
+        self.ids: dict[str, str] = {}
+        self.head, self.answer = "", ""
+        self.curls = 0
+
+    def read(self, page: str) -> None:
+        text = (ROOT / page).read_text("utf-8")
+        blocks = [block for block in BLOCK.finditer(text) if not block[2].startswith("HTTP/")]
+        for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+            if block[1] == "bash":
+                shown = following and following[1] == "json" and BLOCK.sub("", text[block.end() : following.start()]).strip() == ""
+                self.block(block[2], sample=json.loads(following[2]) if following and shown else None)
+            elif block[1] == "python":
+                self.python(block[2])
+
+    def block(self, text: str, sample: Any) -> None:
+        # An indented line belongs to the command before it.
+        commands = re.split(r"\n(?=\S)", text.strip())
+        for command in commands:
+            last = command == commands[-1]
+            refused = last and isinstance(sample, dict) and isinstance(sample.get("status"), int)
+            self.do(command, sample["status"] if refused else None)
+        if sample is not None:
+            self.compare(sample, json.loads(self.answer))
+
+    def do(self, command: str, status: int | None) -> None:
+        if taken := TAKEN.fullmatch(command):
+            header = re.search(rf"^{taken['field']}: (\S+)", self.head, re.MULTILINE)
+            self.variables[taken["name"]] = header[1] if header else json.loads(self.answer)[taken["field"]]
+        elif assigned := ASSIGNED.match(command):
+            if assigned["name"] not in self.given:
+                self.variables[assigned["name"]] = self.shell(f'{command}\nprintf %s "${assigned["name"]}"')
+        elif command.startswith("curl"):
+            self.curl(command, status)
+        elif command != ACTIVATE:
+            self.shell(command)
+
+    def curl(self, command: str, wanted: int | None) -> None:
+        for sample, real in self.ids.items():
+            command = command.replace(sample, real)
+        said, _, status = self.shell(command.replace(ADDRESS, self.api).replace(SAMPLES, self.samples)).rpartition("\n")
+        self.head, self.answer = said.split("\n\n", 1) if command.startswith("curl -i ") else ("", said)
+        assert int(status) == wanted if wanted else int(status) < 400, (command, self.answer)
+        self.curls += 1
+
+    def shell(self, text: str) -> str:
+        return self.run("bash", "-ec", SHELL + text)
+
+    def python(self, text: str) -> None:
+        self.run(sys.executable, "-c", text.replace("https://example.com/talk.mp4", self.given["URL"]))
+
+    def run(self, *command: str) -> str:
+        env = environment(self.stack.settings, **self.variables)
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, (command[-1], done.stdout, done.stderr)
+        return done.stdout
+
+    def compare(self, sample: Any, real: Any) -> None:
+        """All members of the sample are in the answer; remembers its ids."""
+        if isinstance(sample, dict) and isinstance(real, dict):
+            assert sample.keys() <= real.keys(), (sample, real)
+            for name, value in sample.items():
+                self.compare(value, real[name])
+                if name.endswith("_id") and isinstance(value, str) and re.search("[0-9]", value):
+                    self.ids[value] = real[name]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the test's own output is enough."""
+
+
+@pytest.fixture
+def samples() -> Iterator[str]:
+    """The address of the samples, as `make run` serves them."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(ROOT / "samples")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the reader sits: the files that the commands name are there."""
+    folder = tmp_path / "reader"
+    (folder / "samples").mkdir(parents=True)
+    shutil.copy(ROOT / "samples" / "welcome.mp4", folder / "samples")
+    shutil.copy(ROOT / "samples" / "welcome.mp4", folder / "talk.mp4")
+    (folder / "part").write_bytes(b"12 bytes now")
+    return folder
+
+
+def test_what_the_readme_shows_works(make_stack: MakeStack, samples: str, folder: Path) -> None:
+    stack = make_stack()
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,1")
+    stack.maintenance()
+    until(lambda: api.alive("/health/ready"), "beat's first duty")
+    reader = Reader(stack, api.url, samples, folder, API=api.url, URL=f"{samples}/welcome.mp4")
+    reader.read("README.md")
+    assert reader.curls > 25
+    # The first command's job has a result, and the API asks for the key that was made.
+    assert stack.client.get(reader.variables["JOB"]).result is not None
+    assert api.get("/pipeline/jobs").status_code == 401
+
+
+@pytest.mark.parametrize(("page", "curls"), [("api.md", 14), ("schedules.md", 6), ("webhooks.md", 2), ("security.md", 1)])
+def test_what_the_pages_about_the_api_show_works(make_stack: MakeStack, folder: Path, page: str, curls: int) -> None:
+    stack = make_stack(run_timeout_seconds=1.0)
+    reader = Reader(stack, stack.api().url, "http://nowhere.example", folder)
+    reader.read(f"docs/{page}")
+    assert reader.curls >= curls
+
+
+def test_what_the_pages_about_a_running_installation_show_works(make_stack: MakeStack, samples: str, folder: Path) -> None:
+    stack = make_stack()
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,1")
+    stack.maintenance()
+    until(lambda: api.alive("/health/ready"), "beat's first duty")
+    for page, cancels in (("celery.md", True), ("operations.md", True), ("events.md", False), ("fairness.md", False)):
+        job = stack.hold()
+        Reader(stack, api.url, samples, folder, JOB=job.job_id).read(f"docs/{page}")
+        if cancels:
+            stack.until_status(job.job_id, JobStatus.CANCELLED)
+
+
+def test_the_receiver_of_webhooks_that_a_page_shows_takes_what_is_signed_and_nothing_else() -> None:
+    _, text = next(block for block in BLOCK.findall((ROOT / "docs/webhooks.md").read_text("utf-8")) if block[0] == "py")
+    secret = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+    app, events = Flask("receiver"), queue.Queue[Any]()
+    exec(text.replace("whsec_...", secret), {"app": app, "request": request, "queue": events, "first_time": {"msg_1"}.__contains__})
+    body, now = json.dumps({"type": "job.completed"}), datetime.now(UTC)
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(now.timestamp()))}
+    for signature, status in ((Webhook(secret).sign("msg_1", now, body), 204), ("v1,AAAA", 401)):
+        answer = app.test_client().post("/pipeline", data=body, headers={**headers, "webhook-signature": signature})
+        assert answer.status_code == status
+    assert (events.get_nowait(), events.empty()) == ({"type": "job.completed"}, True)
+
+
+def test_the_readme_activates_the_environment_before_the_first_celery() -> None:
+    blocks = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))
+    lines = [line for language, text in blocks if language == "bash" for line in text.splitlines()]
+    first = next(place for place, line in enumerate(lines) if re.match(r"(\w+=\$\()?celery ", line))
+    assert ACTIVATE in lines[:first]
