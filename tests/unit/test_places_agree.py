@@ -189,6 +189,14 @@ def test_a_setting_is_read(name: str) -> None:
     assert re.search(rf"settings(\(\))?\.{name}\b", read), f"nothing reads {name}"
 
 
+def test_what_is_read_of_the_settings_is_there() -> None:
+    read = set(
+        re.findall(r"(?<!pipeline_jobs\.)\b_?settings\.([a-z]\w*)", re.sub(r"`[^`]*`|#.*", "", text_of(PACKAGE, "*.py", "settings.py")))
+    )
+    assert len(read) > 40
+    assert {name for name in read if not hasattr(Settings, name)} - Settings.model_fields.keys() == set()
+
+
 # -- metrics
 
 
