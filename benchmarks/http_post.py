@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 from benchmarks.kit.bench import ALWAYS, CELERY, EVERYSEC, OURS, Bench, answers, free_port
@@ -70,7 +70,7 @@ def _contenders(bench: Bench, fsync: str) -> Iterator[dict[str, Callable[[int], 
         }
 
 
-def tutorial(bench: Bench, fsync: str) -> contextmanager[str]:  # type: ignore[valid-type]
+def tutorial(bench: Bench, fsync: str) -> AbstractContextManager[str]:
     """The tutorial's Flask app (with the hello endpoint), served as ours is."""
     return bench.web(f"tutorial-{fsync}", python_of("celery"), "celery_peer:tutorial()", bench.peer_environ("celery", fsync), "/hello")
 

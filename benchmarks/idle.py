@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import requests
 
@@ -45,7 +46,7 @@ def run(bench: Bench) -> Outcome:
         def median(measure: Callable[[], float]) -> Callable[[], float]:
             return lambda: percentile([measure() for _ in range(n)], 0.5)
 
-        contenders = {
+        contenders: dict[str, Callable[[], float]] = {
             "ours, POST": median(ours_posted),
             "celery, POST": median(theirs_posted),
             "ours, call": lambda: percentile(ours.call("start_of", started=n), 0.5),
@@ -64,7 +65,7 @@ def run(bench: Bench) -> Outcome:
     )
 
 
-def _ended(look: Callable[[], dict[str, object]], field: str) -> dict[str, object]:
+def _ended(look: Callable[[], dict[str, Any]], field: str) -> dict[str, Any]:
     deadline = time.monotonic() + 60
     while not (found := look()).get(field):
         if time.monotonic() > deadline:

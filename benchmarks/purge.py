@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
+
+import redis
 
 from benchmarks.kit.bench import ALWAYS, EVERYSEC, OURS, Bench, percentile
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row
@@ -12,6 +16,7 @@ from benchmarks.kit.population import populate
 from benchmarks.peers.talk import FIELDS
 from pipeline_jobs.job import NewJob
 
+T = TypeVar("T")
 TENANTS = 100
 
 
@@ -60,15 +65,15 @@ def run(bench: Bench) -> Outcome:
     return outcome
 
 
-def _purge(jobs: object) -> tuple[int, float]:
+def _purge(jobs: Any) -> tuple[int, float]:
     start = time.perf_counter()
-    counts = jobs.duties["purge"]()  # type: ignore[attr-defined]
+    counts = jobs.duties["purge"]()
     return counts["purged"], time.perf_counter() - start
 
 
-def _longest_script(client: object) -> float:
+def _longest_script(client: redis.Redis) -> float:
     """Upper bound in ms of the slowest call of a function since the reset; buckets are powers of two of a microsecond."""
-    found = client.execute_command("LATENCY", "HISTOGRAM", "fcall")  # type: ignore[attr-defined]
+    found = client.execute_command("LATENCY", "HISTOGRAM", "fcall")
     inner = found[1] if isinstance(found, list) else found["fcall"]
     pairs = dict(zip(inner[::2], inner[1::2], strict=True)) if isinstance(inner, list) else inner
     buckets = pairs["histogram_usec"]
@@ -91,12 +96,12 @@ class _Pinger(threading.Thread):
             time.sleep(0.001)
 
     @classmethod
-    def during(cls, bench: Bench, fsync: str, work: object) -> tuple[object, float]:
+    def during(cls, bench: Bench, fsync: str, work: Callable[[], T]) -> tuple[T, float]:
         """What `work` gives, and the longest PING meanwhile in ms (the longest of 99.9 %: a preempted client is no held server)."""
         pinger = cls(bench, fsync)
         pinger.start()
         try:
-            given = work()  # type: ignore[operator]
+            given = work()
         finally:
             pinger._on = False
             pinger.join()

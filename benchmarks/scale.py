@@ -65,7 +65,10 @@ def _measure(bench: Bench, *, records: int, tenants: int) -> dict[str, float]:
     jobs = bench.jobs()
     store, client = jobs.client.store, jobs.client
     calls = bench.size(CALLS, 20)
-    new = lambda number: NewJob(pipeline="noop", **{**FIELDS, "tenant_id": f"t{number % tenants}"})  # noqa: E731
+
+    def new(number: int) -> NewJob:
+        return NewJob(pipeline="noop", **{**FIELDS, "tenant_id": f"t{number % tenants}"})
+
     empty = _used(store)
     if records:
         populate(store, client, records, [new(number) for number in range(min(tenants, records // 10))])

@@ -126,7 +126,8 @@ def measure(streams: int = 500, rate: float = 500.0, seconds: float = 20.0, appe
             api = subprocess.Popen(command, env=environment(settings), stdout=log, stderr=log)
         store = Store(connect(server.url), settings, template=HintTemplate("jobs", '{"id":"@ID@"}'))
         try:
-            return _measure(store, settings, api, port, streams, rate, seconds)
+            measured: dict[str, Any] = _measure(store, settings, api, port, streams, rate, seconds)
+            return measured
         finally:
             api.terminate()
             api.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -207,3 +208,9 @@ def test_the_checker_sees_what_it_should() -> None:
     assert (room("web.app"), room("job"), room("")) == ("web", "job", "")
     assert ours("pipeline_jobs.job.Job") == "job"
     assert ours("pipeline_jobs.operation.metrics") == "operation.metrics"
+
+
+def test_the_web_face_loads_no_celery() -> None:
+    code = "import sys, pipeline_jobs.web.app; print(sorted({'celery', 'kombu', 'billiard'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
