@@ -157,7 +157,7 @@ class Ledger:
     def _rows(self, records: Iterable[Mapping[str, str]]) -> tuple[Delivery, ...]:
         """With their tries; those that are gone are left out."""
         there = [flat for flat in records if flat]
-        attempts = self._store.lists("delivery_attempts", [flat["delivery_id"] for flat in there])
+        attempts = self._store.lists("delivery_attempts", [flat.get("delivery_id", "") for flat in there])
         return tuple(readable(zip(there, attempts, strict=True), lambda row: _delivery(*row), kind="delivery"))
 
 

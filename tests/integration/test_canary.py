@@ -65,10 +65,10 @@ def test_it_is_in_no_list_count_or_chart_that_does_not_ask_for_it_by_name(jobs: 
     assert (overview.now(store, settings).running, overview.now(store, settings, TENANT).running) == (0, 1)
     assert overview.tenants(store, 10) == ["acme"]
     for query in (JobQuery(), JobQuery(statuses=tuple(JobStatus)), JobQuery(pipeline="sleep"), JobQuery(limit=1)):
-        assert [job.job_id for job in jobs.client.list(query).jobs] == [mine.job_id]
+        assert [job.job_id for job in jobs.client.list(query).items] == [mine.job_id]
         assert cancel_matching(store, query, dry_run=True).matched == 1
     for named in (tenant, JobQuery(pipeline=PIPELINE.name)):
-        assert [job.job_id for job in jobs.client.list(named).jobs] == [canary_id]
+        assert [job.job_id for job in jobs.client.list(named).items] == [canary_id]
         assert cancel_matching(store, named, dry_run=True).matched == 1
 
 

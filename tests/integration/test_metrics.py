@@ -13,6 +13,7 @@ from pipeline_jobs.operation import canary, metrics, overview
 from pipeline_jobs.operation.canary import Canary
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import figures
 from pipeline_jobs.store.store import Store
 from tests.integration.conftest import Cell
 
@@ -132,7 +133,7 @@ class TestWaiting:
         jobs.store.change(scheduled.job_id, run_at=0)
         assert self.values(jobs) == (1, 1, 1)
         ready = jobs.store.client.zscore(jobs.store.keys("ready_since"), scheduled.job_id)
-        monkeypatch.setattr(metrics.time, "time", lambda: ready / 1000 + 299)
+        monkeypatch.setattr(figures.time, "time", lambda: ready / 1000 + 299)
         assert self.age_of(jobs) == 299
 
     def test_a_retry_waits_for_its_time_a_dispatched_job_for_its_worker(self, jobs: Cell) -> None:

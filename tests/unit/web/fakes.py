@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -480,7 +481,7 @@ class FakeScheduleStore(ScheduleStore):
         self.jobs.ask()
         self.jobs.senders.append(sender)
         if (known := self._made_before(schedule.tenant_id, idempotency)) is not None:
-            return Fired("refused", refusal=("same", known))
+            return Fired("refused", refusal=SimpleNamespace(became="same", id=known))
         self._remember(schedule.tenant_id, idempotency, job.job_id)
         if sender is not None:
             sender.rates.extend(self.jobs.rates)
