@@ -141,7 +141,7 @@ def _measure(store: Store, settings: Any, api: subprocess.Popen[bytes], port: in
     store.announce("w", streams, [])
     runs = []
     for number in range(streams):
-        job = store.submit(client.prepare(NewJob(pipeline="sleep", tenant_id=f"t{number % 20}")))
+        job = store.submit(client.prepare(NewJob(pipeline="sleep", tenant_id=f"t{number % 20}"))).job
         claimed = store.claim(job.job_id, job.fence, worker="w", run="r")
         assert not isinstance(claimed, ClaimRefused)
         runs.append((job.job_id, job.fence))

@@ -15,10 +15,11 @@ from typing import Any
 
 import click
 
+from pipeline_jobs import logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, ApiKey, KeyStore, Role
 from pipeline_jobs.exceptions import PipelineJobsError
-from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.job import Job, NewJob, rfc3339
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.batches import Batches, BatchQuery
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
@@ -82,6 +83,7 @@ def _json(value: object) -> None:
 @click.group()
 def jobs() -> None:
     """Jobs, schedules, API keys and the audit log of this installation."""
+    logs.to_stderr()
 
 
 @jobs.command()
@@ -184,6 +186,22 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
     click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
 
 
+@jobs.command("submit")
+@click.argument("fields", metavar="JSON")
+@click.pass_context
+def submit_job(context: click.Context, fields: str) -> None:
+    """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
+    `run_at` is in Unix milliseconds."""
+    try:
+        values = json.loads(fields)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise click.UsageError("the fields of a job are a JSON object")
+    with _errors():
+        click.echo(_client(context).submit(NewJob.of(values)).job_id)
+
+
 @jobs.command("retry")
 @click.argument("job_id")
 @click.option("--from-stage", metavar="STAGE", help="Run this stage and those after it; default: what has not succeeded.")
@@ -191,7 +209,7 @@ def cancel_jobs(context: click.Context, job_id: str | None, query: JobQuery, dry
 def retry_job(context: click.Context, job_id: str, from_stage: str | None) -> None:
     """Run an ended job again: prints the id of the new one."""
     with _errors():
-        made: Job = _client(context).retry(job_id, from_stage=from_stage)
+        made: Job = _client(context).retry(job_id, from_stage=from_stage).job
         # First the id: without it, whoever cannot write the row would retry once more.
         click.echo(made.job_id)
         _note(context, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
@@ -322,7 +340,7 @@ def run_schedule(context: click.Context, schedule_id: str) -> None:
     """Make its job now, paused or not, and print the job's id."""
     with _errors():
         scheduler = Scheduler(_client(context))
-        job = scheduler.run_now(schedule_id)
+        job = scheduler.run_now(schedule_id).job
         _note_schedule(context, "run", scheduler.get(schedule_id), job_id=job.job_id)
     click.echo(job.job_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from typing import TextIO
 
@@ -28,6 +29,11 @@ def configure() -> None:
     celery_says = logging.getLogger("celery.app.trace")
     if not any(isinstance(known, _NoTraceOfJobs) for known in celery_says.filters):
         celery_says.addFilter(_NoTraceOfJobs())
+
+
+def to_stderr() -> None:
+    """For commands, whose standard output is their answer."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def format_exception(out: TextIO, info: ExcInfo) -> None:

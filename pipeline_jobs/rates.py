@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,12 @@ class Rate:
     #: Seconds until as many may be sent as ever, at least 1.
     reset: int
 
+    @classmethod
+    def read(cls, flat: Sequence[str]) -> tuple[Rate, ...]:
+        """From what the accepting scripts return: name, jobs a second, left, ms until it is full, ..."""
+        fours = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        return tuple(cls(name, float(rate), int(left), max(1, -(-int(ms) // 1000))) for name, rate, left, ms in fours)
+
     @property
     def quota(self) -> int:
         """Most at once."""
@@ -31,18 +37,12 @@ class Rate:
         return max(1, math.ceil(self.quota / self.per_second)) if self.per_second > 0 else 3600
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sender:
-    """One request for a job. `Store.submit` notes in `rates` what it was held against."""
+    """Who sends a request for a job."""
 
     #: Whose rate counts besides the tenant's: `key:<id>` or `address:<ip>`; empty (Python, the command line): nobody's.
     principal: str = ""
     #: Within which its Idempotency-Key is one of a kind, besides the tenant: the route, and the workspace that the caller is bound to. So
     #: nobody learns of a key that belongs to jobs they may not see.
     scope: str = ""
-    rates: list[Rate] = field(default_factory=list)
-
-    def note(self, flat: Sequence[str]) -> None:
-        """What the script returned: name, jobs a second, left, ms until it is full, ..."""
-        for name, rate, left, ms in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True):
-            self.rates.append(Rate(name, float(rate), int(left), max(1, -(-int(ms) // 1000))))

@@ -18,7 +18,8 @@ from typing import Any
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.job import MAX_MOMENT, rfc3339
+from pipeline_jobs.job import MAX_MOMENT
+from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import NAME, TenantContext
@@ -56,13 +57,13 @@ class ApiKey:
     #: None: of all workspaces of the tenant.
     workspace_id: str | None
     role: Role
-    created_at: int
-    expires_at: int | None = None
+    created_at: Moment
+    expires_at: Moment | None = None
     #: To the minute.
-    last_used_at: int | None = None
-    revoked_at: int | None = None
+    last_used_at: Moment | None = None
+    revoked_at: Moment | None = None
     #: SHA-256 of the secret, in hex.
-    hash: str = field(default="", repr=False)
+    hash: str = field(default="", repr=False, metadata=HIDDEN)
 
     def is_good(self, now_ms: float) -> bool:
         """Neither revoked nor expired."""
@@ -74,33 +75,15 @@ class ApiKey:
 
     def to_dict(self) -> dict[str, Any]:
         """As the API shows it: no hash, no secret."""
-        return {
-            "key_id": self.key_id,
-            "name": self.name,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "role": self.role.value,
-            "created_at": rfc3339(self.created_at),
-            "expires_at": rfc3339(self.expires_at),
-            "last_used_at": rfc3339(self.last_used_at),
-            "revoked": self.revoked_at is not None,
-            "revoked_at": rfc3339(self.revoked_at),
-        }
+        return {**_LAYOUT.show(self), "revoked": self.revoked_at is not None}
 
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> ApiKey:
         """From what `HGETALL` gave."""
-        times = {name: int(flat[name]) for name in ("expires_at", "last_used_at", "revoked_at") if name in flat}
-        return cls(
-            key_id=flat["key_id"],
-            name=flat.get("name", ""),
-            tenant_id=flat["tenant_id"],
-            workspace_id=flat.get("workspace_id"),
-            role=Role(flat["role"]),
-            created_at=int(flat["created_at"]),
-            hash=flat["hash"],
-            **times,
-        )
+        return cls(**_LAYOUT.read({"name": "", **flat}))
+
+
+_LAYOUT = Layout(ApiKey, Role)
 
 
 def digest(secret: str) -> str:

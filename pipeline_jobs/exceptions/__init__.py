@@ -24,8 +24,8 @@ PipelineJobsError
 │   ├── UnknownDelivery         no such delivery, or not one of yours
 │   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
-│   ├── AlreadySubmitted        this Idempotency-Key made this job before (answered, not an error)
-│   ├── AlreadyScheduled        likewise of a schedule
+│   ├── JobGone                 the job that this Idempotency-Key made was removed since
+│   ├── ScheduleGone            likewise of a schedule
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
@@ -69,14 +69,13 @@ StopRun (BaseException: no `except Exception` of a library may swallow it)
 from __future__ import annotations
 
 from pipeline_jobs.exceptions.base import PipelineJobsError as PipelineJobsError
-from pipeline_jobs.exceptions.requests import AlreadyScheduled as AlreadyScheduled
-from pipeline_jobs.exceptions.requests import AlreadySubmitted as AlreadySubmitted
 from pipeline_jobs.exceptions.requests import ChecksumMismatch as ChecksumMismatch
 from pipeline_jobs.exceptions.requests import ConfigurationError as ConfigurationError
 from pipeline_jobs.exceptions.requests import EndpointDisabled as EndpointDisabled
 from pipeline_jobs.exceptions.requests import IdTaken as IdTaken
 from pipeline_jobs.exceptions.requests import InvalidInput as InvalidInput
 from pipeline_jobs.exceptions.requests import InvalidItems as InvalidItems
+from pipeline_jobs.exceptions.requests import JobGone as JobGone
 from pipeline_jobs.exceptions.requests import JobNotEnded as JobNotEnded
 from pipeline_jobs.exceptions.requests import JobNotWaiting as JobNotWaiting
 from pipeline_jobs.exceptions.requests import KeyChanged as KeyChanged
@@ -85,6 +84,7 @@ from pipeline_jobs.exceptions.requests import QueueDisabled as QueueDisabled
 from pipeline_jobs.exceptions.requests import QueueFull as QueueFull
 from pipeline_jobs.exceptions.requests import RateLimited as RateLimited
 from pipeline_jobs.exceptions.requests import RequestError as RequestError
+from pipeline_jobs.exceptions.requests import ScheduleGone as ScheduleGone
 from pipeline_jobs.exceptions.requests import StorageFull as StorageFull
 from pipeline_jobs.exceptions.requests import StoreError as StoreError
 from pipeline_jobs.exceptions.requests import StoreFull as StoreFull

@@ -147,24 +147,16 @@ class KeyReused(RequestError):
     code = "idempotency_key_reused"
 
 
-class AlreadySubmitted(RequestError):
-    """This Idempotency-Key has made its job already."""
+class JobGone(RequestError):
+    """The job that this Idempotency-Key made was removed since."""
 
-    code = "already_submitted"
-
-    def __init__(self, job_id: str) -> None:
-        super().__init__()
-        self.job_id = job_id
+    code = "job_gone"
 
 
-class AlreadyScheduled(RequestError):
-    """This Idempotency-Key has made its schedule already."""
+class ScheduleGone(RequestError):
+    """The schedule that this Idempotency-Key made was removed since."""
 
-    code = "already_scheduled"
-
-    def __init__(self, schedule_id: str) -> None:
-        super().__init__()
-        self.schedule_id = schedule_id
+    code = "schedule_gone"
 
 
 class QueueDisabled(RequestError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
@@ -37,7 +36,8 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore
-from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.job import dumps
+from pipeline_jobs.records import Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.store import Store
@@ -88,10 +88,10 @@ class Upload:
     #: Bytes: promised, and here.
     length: int
     offset: int
-    created_at: int
+    created_at: Moment
     #: When it may be removed, if no job needs it then.
-    expires_at: int
-    completed_at: int | None = None
+    expires_at: Moment
+    completed_at: Moment | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -106,25 +106,13 @@ class Upload:
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Upload:
         """From what `HGETALL` gave."""
-        numbers = {name: int(flat[name]) for name in ("length", "offset", "created_at", "expires_at")}
-        completed = int(flat["completed_at"]) if "completed_at" in flat else None
-        metadata = json.loads(flat["metadata"])
-        return cls(flat["upload_id"], flat["tenant_id"], flat["workspace_id"], completed_at=completed, metadata=metadata, **numbers)
+        return cls(**_LAYOUT.read(flat))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "upload_id": self.upload_id,
-            "url": self.url,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "length": self.length,
-            "offset": self.offset,
-            "complete": self.completed_at is not None,
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "expires_at": rfc3339(self.expires_at),
-            "metadata": dict(self.metadata),
-        }
+        return {**_LAYOUT.show(self), "url": self.url, "complete": self.completed_at is not None}
+
+
+_LAYOUT = Layout(Upload)
 
 
 def folder_of(tenant_id: str, workspace_id: str, upload_id: str) -> str:

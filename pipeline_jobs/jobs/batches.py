@@ -7,19 +7,20 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, NewJob, dumps, new_batch_id, rfc3339
+from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_text
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching, nobody
-from pipeline_jobs.jobs.client import Client, digest
+from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
+from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.refusals import bad_upload, refusal
-from pipeline_jobs.store.store import noted
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -54,15 +55,15 @@ class Batch:
     batch_id: str
     tenant_id: str
     workspace_id: str
-    created_at: int
+    created_at: Moment
     #: How many jobs came in it; those that were removed are counted as they ended.
     total: int
-    #: Jobs by status, zeros too; their sum is `total`.
-    counts: Mapping[JobStatus, int]
+    #: Jobs by status, zeros too; their sum is `total`. Stored as a field a status.
+    counts: Mapping[JobStatus, int] = field(metadata=APART)
     #: When the last job ended.
-    completed_at: int | None
-    metadata: Mapping[str, Any]
-    order: int
+    completed_at: Moment | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    order: int = field(default=0, metadata=HIDDEN)
 
     @property
     def status(self) -> JobStatus:
@@ -79,17 +80,7 @@ class Batch:
 
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Batch:
-        return cls(
-            batch_id=flat["batch_id"],
-            tenant_id=flat["tenant_id"],
-            workspace_id=flat["workspace_id"],
-            created_at=int(flat["created_at"]),
-            total=int(flat["total"]),
-            counts={status: int(flat.get(status, 0)) for status in JobStatus},
-            completed_at=int(flat["completed_at"]) if "completed_at" in flat else None,
-            metadata=json.loads(flat["metadata"]) if flat.get("metadata") else {},
-            order=int(flat["order"]),
-        )
+        return cls(**_LAYOUT.read(flat), counts={status: int(flat.get(status, 0)) for status in JobStatus})
 
     def to_body(self, public_url: str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
@@ -102,17 +93,11 @@ class Batch:
 
     def to_dict(self) -> dict[str, Any]:
         """The body that the HTTP API shows."""
-        return {
-            "batch_id": self.batch_id,
-            "status": self.status.value,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "total": self.total,
-            "counts": {status.value: n for status, n in self.counts.items()},
-            "created_at": rfc3339(self.created_at),
-            "completed_at": rfc3339(self.completed_at),
-            "metadata": dict(self.metadata),
-        }
+        counts = {status.value: n for status, n in self.counts.items()}
+        return {**_LAYOUT.show(self), "status": self.status.value, "counts": counts}
+
+
+_LAYOUT = Layout(Batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +119,8 @@ class Made:
     job_ids: tuple[str | None, ...]
     #: `{"field": "jobs.3.url", "message": ..., "code": ...}` for each that was refused.
     errors: tuple[Mapping[str, str], ...] = ()
+    #: Submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
     #: The Idempotency-Key had made it before.
     replayed: bool = False
 
@@ -165,13 +152,10 @@ class Batches:
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
-        idempotency = None
+        once = None
         if idempotency_key is not None:
-            jobs = [asdict(job) for job in new.jobs]
-            idempotency = (
-                digest(f"batch\n{sender.scope if sender else ''}\n{idempotency_key}"),
-                digest(dumps([new.tenant_id, new.workspace_id, dict(new.metadata), jobs])),
-            )
+            forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
+            once = idempotency(idempotency_key, sender, *forms, what="batch")
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
@@ -182,7 +166,7 @@ class Batches:
                 "submit_batch",
                 id=batch_id,
                 nonce=secrets.token_hex(8),
-                **self._store.acceptance(idempotency, sender),
+                **self._store.acceptance(once, sender),
                 depends_within=new.depends_within,
                 metadata=dumps(dict(new.metadata)) if new.metadata else None,
                 errors=dumps(errors) if errors else None,
@@ -192,18 +176,16 @@ class Batches:
             )
             match reply.became:
                 case "ok" if depends:
-                    noted(sender, reply.rates)
                     # What they need may have ended badly before they came.
                     self._store.run("settle")
-                    return self._made(batch_id)
+                    return replace(self._made(batch_id), rates=Rate.read(reply.rates))
                 case "ok":
-                    noted(sender, reply.rates)
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     created_at, order = int(reply.created_at), int(reply.order)
                     batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
-                    return Made(batch, tuple(placed.values()), tuple(errors))
+                    return Made(batch, tuple(placed.values()), tuple(errors), Rate.read(reply.rates))
                 case "same":
                     return replace(self._made(reply.id), replayed=True)
                 case "dependency":
@@ -320,28 +302,20 @@ class _Packed:
         return _Packed([self.numbers[place] for place in left], [self.items[place] for place in left], self.common)
 
 
+#: What a job of a batch has of its own, with the defaults: all that is asked of a job, but what decides its kind.
+_OWN = tuple((one.name, default_of(one)) for one in fields(Asked) if one.name not in ("quality", "params"))
+
+
 def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
         _NO_TIME if new.ttl_seconds is None else int(new.ttl_seconds * 1000),
     ]
-    if new.url is not None:
-        fields += ("url", new.url)
-    if new.priority:
-        fields += ("priority", str(new.priority))
-    if new.run_at is not None:
-        fields += ("run_at", str(new.run_at))
-    if new.tags:
-        fields += ("tags", dumps(new.tags))
-    if new.metadata:
-        fields += ("metadata", dumps(dict(new.metadata)))
-    if webhook:
-        fields += ("webhook", dumps(webhook))
-    if new.depends_on:
-        fields += ("depends_on", dumps(new.depends_on))
-        if new.on_dependency_failure != "fail":
-            fields += ("on_dependency_failure", new.on_dependency_failure)
+    for name, default in _OWN:
+        value = getattr(new, name)
+        if value is not None and value != default:
+            fields += (name, stored_text(name, webhook if name == "webhook" else value))
     return fields
 
 

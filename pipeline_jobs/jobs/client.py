@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
@@ -21,6 +20,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.guard import StoreGuard
+from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, TenantLimits
@@ -39,9 +39,6 @@ WAIT_CHECK = 1.0
 #: What most URLs look like; the rest are taken apart.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[1-9][0-9]{0,3})?(/[!-~]*)?")
 _WHITE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
-
-#: What makes two requests the same.
-_asked = attrgetter(*(f.name for f in fields(NewJob)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +68,20 @@ class Client:
         """
         TenantContext(new.tenant_id, new.workspace_id)
         pipeline, quality = self.check(new)
-        return Job.of(
-            {
-                "job_id": job_id or new_job_id(),
-                "status": JobStatus.QUEUED,
-                "reason": Reason.FAIR_SHARE,
-                "pipeline": pipeline.name,
-                "tenant_id": new.tenant_id,
-                "workspace_id": new.workspace_id,
-                "created_at": int(time.time() * 1000),
-                "url": new.url,
-                "quality": quality,
-                "params": pipeline.check_params(new.params),
-                "priority": new.priority,
-                "run_at": new.run_at,
-                "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
-                "tags": new.tags,
-                "metadata": new.metadata,
-                "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
-                "depends_on": new.depends_on,
-                "on_dependency_failure": None if new.on_dependency_failure == "fail" else new.on_dependency_failure,
-            }
-        )
+        values = {
+            **vars(new),
+            "job_id": job_id or new_job_id(),
+            "status": JobStatus.QUEUED,
+            "reason": Reason.FAIR_SHARE,
+            "created_at": int(time.time() * 1000),
+            "quality": quality,
+            "params": pipeline.check_params(new.params),
+            "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
+            "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
+        }
+        # Whom it may wait for is the caller's right, and nothing that the job is.
+        del values["depends_within"]
+        return Job.of(values)
 
     def check(self, new: NewJob) -> tuple[Pipeline, str | None]:
         """All but whose it is and its params. :return: its pipeline, and its quality.
@@ -113,7 +102,11 @@ class Client:
             raise InvalidInput(f"quality must be one of: {allowed}", field="quality")
         return pipeline, new.quality
 
-    def submit(
+    def submit(self, new: NewJob, **options: Any) -> Job:
+        """The job that `accept` made, or had made before."""
+        return self.accept(new, **options).job
+
+    def accept(
         self,
         new: NewJob,
         *,
@@ -122,7 +115,7 @@ class Client:
         idempotency_key: str | None = None,
         again: Again | None = None,
         sender: Sender | None = None,
-    ) -> Job:
+    ) -> Accepted:
         """Accept a job. When this returns, the job is in the store.
 
         :param job_id: take this id instead of drawing one (a Celery task id chosen by the caller).
@@ -132,7 +125,7 @@ class Client:
         :param sender: who sends it: whose rate counts besides the tenant's, and where the key is one of a kind.
         :raises InvalidInput: names the field.
         :raises IdTaken: the given id is another job's.
-        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another.
+        :raises KeyReused: the key has made the job of another request; `JobGone`: its job was removed since.
         :raises InvalidInput: it depends on a job that is none of the tenant's.
         :raises RateLimited: the tenant submits faster than it may; `StorageFull`: it keeps as many bytes as it may;
             `WebhooksFull`: it has as many webhooks waiting.
@@ -143,31 +136,16 @@ class Client:
         if job_id is not None and not ANY_ID.fullmatch(job_id):
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
         job = self.prepare(new, job_id)
-        idempotency = None
+        once = None
         if again is not None:
             job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)
-            if idempotency_key is not None:
-                idempotency = (
-                    digest(f"retry\n{sender.scope if sender else ''}\n{idempotency_key}"),
-                    digest(f"{again.job_id}\n{again.from_stage or ''}"),
-                )
+            once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
-            # Hashed: a client's key may hold anything, a key of the store may not.
-            idempotency = (
-                digest(f"{sender.scope if sender else ''}\n{idempotency_key}"),
-                digest(repr(_asked(new))),
-            )
+            once = idempotency(idempotency_key, sender, *forms_of_job(new))
         while True:
             try:
                 return self.store.submit(
-                    job,
-                    deadline_seconds=new.deadline_seconds,
-                    ttl_seconds=new.ttl_seconds,
-                    message=message,
-                    durably=durably,
-                    idempotency=idempotency,
-                    depends_within=new.depends_within,
-                    sender=sender,
+                    job, message=message, durably=durably, idempotency=once, depends_within=new.depends_within, sender=sender
                 )
             except IdTaken:
                 if job_id is not None:
@@ -175,14 +153,16 @@ class Client:
                 # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
                 job = job.evolve(job_id=new_job_id())
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def retry(
+        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+    ) -> Accepted:
         """Run an ended job again: a new one with the same input. What its stages gave is used again, but for the last stage.
 
         :param from_stage: run this stage and those after it.
         :raises UnknownJob:
         :raises JobNotEnded:
         :raises InvalidInput: the pipeline has no such stage (any more).
-        :raises AlreadySubmitted, KeyReused, TryLater, StoreUnavailable: as `submit`.
+        :raises KeyReused, JobGone, TryLater, StoreUnavailable: as `accept`.
         """
         old = self.store.get(job_id)
         if not old.ended:
@@ -190,22 +170,8 @@ class Client:
         stages = [stage.name for stage in self.registry.get(old.pipeline).stages]
         if from_stage is not None and from_stage not in stages:
             raise InvalidInput(f"from_stage must be one of: {', '.join(stages)}", field="from_stage")
-        reused = of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])
-        new = NewJob(
-            url=old.url,
-            quality=old.quality,
-            pipeline=old.pipeline,
-            params=old.params,
-            tenant_id=old.tenant_id,
-            workspace_id=old.workspace_id,
-            priority=old.priority,
-            max_attempts=old.max_attempts,
-            deadline_seconds=(old.deadline_at - old.created_at) / 1000 if old.deadline_at else None,
-            tags=old.tags,
-            metadata=old.metadata,
-            webhook=old.webhook,
-        )
-        return self.submit(new, again=Again(job_id, from_stage, *written(reused)), idempotency_key=idempotency_key, sender=sender)
+        again = Again(job_id, from_stage, *written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])))
+        return self.accept(old.asked_again(), again=again, idempotency_key=idempotency_key, sender=sender)
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
@@ -346,7 +312,3 @@ def _check_common(new: NewJob) -> None:
 def _check_run_at(run_at: int | None) -> None:
     if run_at is not None and not 0 <= run_at <= MAX_MOMENT:
         raise InvalidInput(f"run_at must be 0..{MAX_MOMENT}, in Unix milliseconds (the years 1970 to 9999)", field="run_at")
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

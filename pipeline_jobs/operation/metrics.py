@@ -42,7 +42,7 @@ _COUNTERS = {
     "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs ended, by the status they ended in.", ("status",)),
 }
 _HISTOGRAMS = {
-    "duration": ("pipeline_job_duration_seconds", "From the start of the run that ended the job to its end."),
+    "duration": ("pipeline_job_duration_seconds", "From the start of a job's last run (attempt_started_at) to its end."),
     "schedule_lag": ("pipeline_schedule_lag_seconds", "From a schedule's slot to the acceptance of its job."),
     "wait": ("pipeline_job_wait_seconds", "From acceptance to the first start."),
 }

@@ -6,17 +6,18 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline_jobs.job import NewJob, dumps, rfc3339
+from pipeline_jobs.job import ACCEPTED, STARTS, NewJob, differing, dumps, rfc3339
+from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.schedules.cron import Cron
 
 #: Jobs have this in a tag, so that a list can be asked for those of a schedule.
 TAG = "schedule:{}"
 #: A new job of its own for each: what says when or after what it starts is the schedule's.
-NOT_IN_TEMPLATE = frozenset({"tenant_id", "workspace_id", "run_at", "depends_on", "on_dependency_failure"})
+NOT_IN_TEMPLATE = STARTS | {"tenant_id", "workspace_id", "depends_within"}
 
 
 class Overlap(StrEnum):
@@ -46,24 +47,24 @@ class Schedule:
     """When to make which job. Times are Unix milliseconds by the server's clock."""
 
     schedule_id: str
-    cron: Cron
+    cron: Cron = field(metadata=APART)
     #: Whose it is, and the job to make.
-    template: NewJob
+    template: NewJob = field(metadata=APART)
     name: str = ""
     overlap: Overlap = Overlap.SKIP
     catch_up: CatchUp = CatchUp.NONE
     paused: bool = False
     #: Another one with each change.
-    revision: str = ""
-    order: int = 0
-    created_at: int = 0
-    updated_at: int = 0
+    revision: str = field(default="", metadata=HIDDEN)
+    order: int = field(default=0, metadata=HIDDEN)
+    created_at: Moment = 0
+    updated_at: Moment = 0
     #: None: it is paused.
-    next_run_at: int | None = None
-    last_run_at: int | None = None
+    next_run_at: Moment | None = None
+    last_run_at: Moment | None = None
     last_job_id: str | None = None
     #: The last slot that was skipped, and why (`docs/schedules.md`).
-    last_skipped_at: int | None = None
+    last_skipped_at: Moment | None = None
     last_skipped_reason: str | None = None
     #: Slots so far.
     fired: int = 0
@@ -97,47 +98,17 @@ class Schedule:
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Schedule:
         """From what `HGETALL` gave."""
-        numbers = {name: int(flat[name]) for name in _NUMBERS if flat.get(name)}
-        return cls(
-            schedule_id=flat["schedule_id"],
-            cron=Cron(flat["cron"], flat["timezone"]),
-            template=template_of(json.loads(flat["job"]), flat["tenant_id"], flat["workspace_id"]),
-            name=flat["name"],
-            overlap=Overlap(flat["overlap"]),
-            catch_up=CatchUp(flat["catch_up"]),
-            paused=flat["paused"] == "1",
-            revision=flat["revision"],
-            last_job_id=flat.get("last_job_id"),
-            last_skipped_reason=flat.get("last_skipped_reason"),
-            **numbers,
-        )
+        template = template_of(json.loads(flat["job"]), flat["tenant_id"], flat["workspace_id"])
+        # A moment that there is none of is kept as nothing.
+        given = {name: text for name, text in flat.items() if text or not name.endswith("_at")}
+        return cls(cron=Cron(flat["cron"], flat["timezone"]), template=template, **_LAYOUT.read(given))
 
     def to_dict(self) -> dict[str, Any]:
         """As the API shows it (`docs/schedules.md`)."""
-        return {
-            "schedule_id": self.schedule_id,
-            "tenant_id": self.tenant_id,
-            "workspace_id": self.workspace_id,
-            "name": self.name,
-            "cron": self.cron.expression,
-            "timezone": self.cron.timezone,
-            "overlap": self.overlap.value,
-            "catch_up": self.catch_up.value,
-            "job": template_body(self.template),
-            "paused": self.paused,
-            "created_at": rfc3339(self.created_at),
-            "updated_at": rfc3339(self.updated_at),
-            "next_run_at": rfc3339(self.next_run_at),
-            "last_run_at": rfc3339(self.last_run_at),
-            "last_job_id": self.last_job_id,
-            "last_skipped_at": rfc3339(self.last_skipped_at),
-            "last_skipped_reason": self.last_skipped_reason,
-            "fired": self.fired,
-            "skipped": self.skipped,
-        }
+        return {**_LAYOUT.show(self), **self.to_mapping(), "job": template_body(self.template)}
 
 
-_NUMBERS = ("order", "created_at", "updated_at", "next_run_at", "last_run_at", "last_skipped_at", "fired", "skipped")
+_LAYOUT = Layout(Schedule, Overlap, CatchUp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +148,11 @@ def new_schedule_id() -> str:
 
 def template_body(new: NewJob) -> dict[str, Any]:
     """The job to make as a client writes it: what is not the default, and nothing that is the schedule's."""
-    body = {}
-    for one in fields(NewJob):
-        value = getattr(new, one.name)
-        default = one.default if one.default_factory is MISSING else one.default_factory()
-        if one.name not in NOT_IN_TEMPLATE and value != default:
-            body[one.name] = list(value) if isinstance(value, tuple) else value
-    return {"pipeline": new.pipeline, **body}
+    body = {name: value for name, value in differing(new).items() if name not in NOT_IN_TEMPLATE}
+    return {"pipeline": new.pipeline, **{name: list(value) if isinstance(value, tuple) else value for name, value in body.items()}}
 
 
 def template_of(body: Mapping[str, Any], tenant_id: str, workspace_id: str) -> NewJob:
     """What `template_body` gave, as a new job."""
-    known = {one.name for one in fields(NewJob)}
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items() if name in known}
-    return NewJob(**{**values, "tenant_id": tenant_id, "workspace_id": workspace_id})
+    known = {name: value for name, value in body.items() if name in ACCEPTED}
+    return NewJob.of({**known, "tenant_id": tenant_id, "workspace_id": workspace_id})

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline_jobs.exceptions import AlreadyScheduled, KeyReused
+from pipeline_jobs.exceptions import KeyReused
 from pipeline_jobs.job import Job
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
+from pipeline_jobs.store.idempotency import Idempotency
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.store.store import Store, accepted_fields, ms, noted
+from pipeline_jobs.store.store import Store, accepted_fields, ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Fired:
 
     became: str
     reason: str = ""
-    job: Job | None = field(default=None)
+    job: Job | None = None
+    #: By hand only: submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
     #: By hand only: what `store.refusal` makes an error of.
     refusal: Any = None
 
@@ -44,13 +47,13 @@ class ScheduleStore:
         return self.store.now()
 
     def put(
-        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
-    ) -> str:
+        self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: Idempotency | None = None
+    ) -> tuple[str, str]:
         """Make a schedule, or (`before`: its revision) change one.
 
-        :param idempotency: of a new one: the tenant's key for this request, and a fingerprint of the request.
-        :return: `ok`, or why not, as `lua/schedules/schedule_put.lua` says.
-        :raises AlreadyScheduled: the key made this schedule before; `KeyReused`: it made another.
+        :param idempotency: of a new one: the tenant's key for this request.
+        :return: `ok`, or why not, as `lua/schedules/schedule_put.lua` says; and the id of the schedule that the key made before (`same`).
+        :raises KeyReused: the key made the schedule of another request.
         """
         following = "=" if keep_next else "" if schedule.next_run_at is None else str(schedule.next_run_at)
         key, fingerprint = idempotency or (None, None)
@@ -58,11 +61,9 @@ class ScheduleStore:
             "schedule_put", id=schedule.schedule_id, revision=schedule.revision, before=before, most=most, paused=schedule.paused,
             following=following, idempotency=key, fingerprint=fingerprint, fields=schedule.to_mapping(),
         )  # fmt: skip
-        if reply.became == "same":
-            raise AlreadyScheduled(reply.id)
         if reply.became == "differs":
             raise KeyReused
-        return str(reply.became)
+        return str(reply.became), str(reply.id) if reply.became == "same" else schedule.schedule_id
 
     def get(self, schedule_id: str) -> Schedule | None:
         flat = self.store.record("schedule", schedule_id)
@@ -117,13 +118,13 @@ class ScheduleStore:
         skip: str = "",
         poll_seconds: float = 0,
         durably: bool = False,
-        idempotency: tuple[str, str] | None = None,
+        idempotency: Idempotency | None = None,
         sender: Sender | None = None,
     ) -> Fired:
         """Make the job of a slot (None: by hand), or skip the slot for this reason.
 
-        :param idempotency: by hand: the tenant's key for this request, and a fingerprint of the request.
-        :param sender: by hand: whose rate counts besides the tenant's; its `rates` are filled in.
+        :param idempotency: by hand: the tenant's key for this request.
+        :param sender: by hand: whose rate counts besides the tenant's.
         """
         new = schedule.template
         reply = self.store.run(
@@ -133,8 +134,8 @@ class ScheduleStore:
         )  # fmt: skip
         match reply.became:
             case "fired" if job is not None:
-                noted(sender, reply.rates)
-                return Fired("fired", job=job.evolve(created_at=int(reply.created_at), order=int(reply.order)))
+                made = job.evolve(created_at=int(reply.created_at), order=int(reply.order))
+                return Fired("fired", job=made, rates=Rate.read(reply.rates))
             case "skipped":
                 return Fired("skipped", reason=reply.reason)
             case "waits" | "stale" | "gone" | "taken" as became:

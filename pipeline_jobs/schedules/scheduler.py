@@ -5,17 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from pipeline_jobs.exceptions import InvalidInput, TooManySchedules, UnknownSchedule
+from pipeline_jobs.exceptions import InvalidInput, ScheduleGone, TooManySchedules, UnknownSchedule
 from pipeline_jobs.job import ANY_ID, Job, NewJob, dumps, new_job_id
-from pipeline_jobs.jobs.client import MAX_TAGS, Client, digest
+from pipeline_jobs.jobs.client import MAX_TAGS, Client
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import TAG, CatchUp, Outcome, Overlap, Schedule, new_schedule_id
 from pipeline_jobs.schedules.schedule_store import ScheduleStore, Skip
+from pipeline_jobs.store.idempotency import Accepted, forms_of_schedule, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.refusals import refusal
 
@@ -37,6 +38,15 @@ class NewSchedule:
     paused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A schedule that a request made."""
+
+    schedule: Schedule
+    #: Its Idempotency-Key had made it before.
+    replayed: bool = False
+
+
 class Scheduler:
     """Schedules, for everybody who is not the duty that fires them."""
 
@@ -44,16 +54,16 @@ class Scheduler:
         self.client = client
         self.kept = kept or ScheduleStore(client.store)
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Planned:
         """A schedule; its first slot is the first one from now on.
 
         :param idempotency_key: a tenant's key for this request, good for 24 hours: it makes one schedule, however often it is sent.
         :param sender: who sends it: where the key is one of a kind.
         :raises InvalidInput: names the field (`cron`, `job.params.seconds`); `TooManySchedules` is one.
-        :raises AlreadyScheduled: the key has made this schedule before (`schedule_id`); `KeyReused`: it has made another.
+        :raises KeyReused: the key has made the schedule of another request; `ScheduleGone`: its schedule was removed since.
         """
         self.client.guard.check()
-        idempotency = _idempotency("schedule", idempotency_key, sender, asdict(new))
+        once = idempotency(idempotency_key, sender, *forms_of_schedule(new), what="schedule") if idempotency_key is not None else None
         cron = Cron.parse(new.cron, new.timezone)
         while True:
             schedule = Schedule(
@@ -61,11 +71,19 @@ class Scheduler:
                 revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
             )  # fmt: skip
             self.check(schedule)
-            became = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=idempotency)
+            became, made = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=once)
             if became == "full":
                 raise TooManySchedules(field="tenant_id")
             if became == "ok":
-                return self.get(schedule.schedule_id)
+                return Planned(self.get(made))
+            if became == "same":
+                return self._made_before(made)
+
+    def _made_before(self, schedule_id: str) -> Planned:
+        try:
+            return Planned(self.get(schedule_id), replayed=True)
+        except UnknownSchedule:
+            raise ScheduleGone from None
 
     def get(self, schedule_id: str) -> Schedule:
         """:raises UnknownSchedule:"""
@@ -137,24 +155,26 @@ class Scheduler:
         if not self.kept.remove(schedule_id):
             raise UnknownSchedule
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         """Make its job now, paused or not, whatever else runs.
 
         :param idempotency_key: as at `client.submit`. The request is to run this schedule, whatever its job is by now.
         :param sender: likewise.
         :raises UnknownSchedule:
-        :raises AlreadySubmitted: the key has made this job before (`job_id`); `KeyReused`: it has made another schedule's.
+        :raises KeyReused: the key has made another schedule's; `JobGone`: its job was removed since.
         :raises TryLater: a limit is in the way, as at `client.submit`.
         """
         durably = self.client.guard.check()
         nonce = secrets.token_hex(8)
-        idempotency = _idempotency("schedule run", idempotency_key, sender, schedule_id)
+        once = idempotency(idempotency_key, sender, dumps(schedule_id), what="schedule run")
         while True:
             schedule = self.get(schedule_id)
             job = self.job_of(schedule, new_job_id())
-            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=idempotency, sender=sender)
+            fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
-                return fired.job
+                return Accepted(fired.job, fired.rates)
+            if fired.became == "refused" and fired.refusal.became == "same":
+                return self.client.store.made_before(fired.refusal.id)
             if fired.became == "refused":
                 raise refusal(fired.refusal)
 
@@ -196,13 +216,8 @@ class Scheduler:
             following = None if made.paused else made.cron.next(now)
             made = made.evolve(revision=secrets.token_hex(8), next_run_at=following)
             # Whoever was quicker (a change, the duty that fires) is seen at the next look.
-            if self.kept.put(made, before=known.revision, keep_next=same_slots) == "ok":
+            if self.kept.put(made, before=known.revision, keep_next=same_slots)[0] == "ok":
                 return self.get(schedule_id)
-
-
-def _idempotency(what: str, key: str | None, sender: Sender | None, request: Any) -> tuple[str, str] | None:
-    """The key as the store keeps it, and the fingerprint of its request; as at `client.submit`."""
-    return None if key is None else (digest(f"{what}\n{sender.scope if sender else ''}\n{key}"), digest(dumps(request)))
 
 
 def due_slots(schedule: Schedule, now: int, limit: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline_jobs.exceptions import (
-    AlreadySubmitted,
     IdTaken,
     InvalidInput,
     KeyReused,
@@ -36,8 +35,6 @@ def refusal(reply: Any) -> PipelineJobsError:
             return RateLimited(retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)
         case "upload":
             return bad_upload(reply.places[1])
-        case "same":
-            return AlreadySubmitted(reply.id)
         case "differs":
             return KeyReused()
     return IdTaken()

@@ -14,13 +14,14 @@ from typing import Any
 
 import redis
 
-from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.exceptions import JobGone, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps
-from pipeline_jobs.rates import Sender
+from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
@@ -82,35 +83,31 @@ class Store(Runner):
         self,
         job: Job,
         *,
-        deadline_seconds: float | None = None,
-        ttl_seconds: float | None = None,
         nonce: str | None = None,
         message: str | None = None,
         adopt: bool = False,
         durably: bool = False,
-        idempotency: tuple[str, str] | None = None,
+        idempotency: Idempotency | None = None,
         depends_within: str | None = None,
         sender: Sender | None = None,
-    ) -> Job:
+    ) -> Accepted:
         """Accept a job: record, indexes, counter and, if a slot is free, its hint.
 
-        :param deadline_seconds: from now; then the job fails wherever it is, code `deadline_exceeded`.
-        :param ttl_seconds: from now; then the job fails if it has not started, code `expired`.
         :param nonce: makes a repeated call the same submit; drawn if not given.
         :param message: its own Celery message, if the common one will not do.
-        :param idempotency: the tenant's key for this request, and a fingerprint of the request.
+        :param idempotency: the tenant's key for this request.
         :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
-        :param sender: whose rate counts besides the tenant's; its `rates` are filled in.
+        :param sender: whose rate counts besides the tenant's.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
         :param adopt: its message is at a worker already: dispatched with fence 1.
-        :return: the job with the server's `created_at` and `order`.
+        :return: the job with the server's `created_at` and `order`; or the one that the key made before.
         :raises IdTaken: another job has the id: draw again.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
         :raises InvalidInput: it depends on a job that is none of the tenant's, or its url names an upload that is not its
             workspace's or not complete.
-        :raises AlreadySubmitted: the key made this job before; `KeyReused`: it made another.
+        :raises KeyReused: the key made the job of another request; `JobGone`: its job was removed since.
         """
         fields = accepted_fields(job)
         if message is not None:
@@ -120,29 +117,39 @@ class Store(Runner):
             id=job.job_id,
             nonce=nonce or secrets.token_hex(8),
             adopt=adopt,
-            deadline=ms(deadline_seconds),
-            wait=ms(ttl_seconds),
+            deadline=ms(job.deadline_seconds),
+            wait=ms(job.ttl_seconds),
             **self.acceptance(idempotency, sender),
             depends_within=depends_within,
             fields=fields,
             durably=durably,
         )
+        if reply.became == "same":
+            return self.made_before(reply.id)
         if reply.became != "ok":
             raise refusal(reply)
-        noted(sender, reply.rates)
+        rates = Rate.read(reply.rates)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
             self.run("settle")
-            return self.get(job.job_id)
-        return job.evolve(
+            return Accepted(self.get(job.job_id), rates)
+        made = job.evolve(
             created_at=int(reply.created_at),
             order=int(reply.order),
             reason=reply.reason or None,
             fence=int(reply.fence),
             deadline_at=int(reply.deadline_at) if reply.deadline_at else None,
         )
+        return Accepted(made, rates)
 
-    def acceptance(self, idempotency: tuple[str, str] | None, sender: Sender | None) -> dict[str, Any]:
+    def made_before(self, job_id: str) -> Accepted:
+        """The job that an Idempotency-Key made before, as it is by now. :raises JobGone:"""
+        try:
+            return Accepted(self.get(job_id), replayed=True)
+        except UnknownJob:
+            raise JobGone from None
+
+    def acceptance(self, idempotency: Idempotency | None, sender: Sender | None) -> dict[str, Any]:
         """What every script that accepts jobs is given: limits, the request's key, whose rate counts."""
         key, fingerprint = idempotency or (None, None)
         of_tenant, of_all = self._queue_caps
@@ -364,12 +371,6 @@ def accepted_fields(job: Job) -> dict[str, str]:
     for name in OWN_FIELDS:
         fields.pop(name, None)
     return fields
-
-
-def noted(sender: Sender | None, rates: Sequence[str]) -> None:
-    """The rates that a sender was held against are written into it."""
-    if sender is not None:
-        sender.note(rates)
 
 
 def ms(seconds: float | None) -> int | None:

@@ -41,7 +41,7 @@ from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.ports import Parts
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.web.state import EXTENSION, Web
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.

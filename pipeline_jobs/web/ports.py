@@ -23,7 +23,8 @@ from pipeline_jobs.operation.usage import Day
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.schedule import CatchUp, Outcome, Overlap, Schedule
-from pipeline_jobs.schedules.scheduler import NewSchedule
+from pipeline_jobs.schedules.scheduler import NewSchedule, Planned
+from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.endpoints import Endpoint, TenantSecret
@@ -34,22 +35,22 @@ from pipeline_jobs.webhooks.signing import Draw
 class Client(Protocol):
     """The way in: `pipeline_jobs.jobs.client`."""
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def accept(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         """The job, durably accepted.
 
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
 
         :raises InvalidInput: names the field; `UnknownPipeline` is one.
         :raises StoreUnavailable: nothing was accepted.
         """
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def retry(
+        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+    ) -> Accepted:
         """A new job that runs an ended one again.
 
         :raises UnknownJob: there is none.
         :raises JobNotEnded: it has not ended.
         :raises InvalidInput: there is no such stage.
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         """
 
     def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
@@ -325,11 +326,8 @@ class Schedules(Protocol):
     """Schedules: `pipeline_jobs.schedules.scheduler`. Every method raises `StoreUnavailable` when the store cannot be asked; all that are
     given an id raise `UnknownSchedule` when there is none of it."""
 
-    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Schedule:
-        """:raises InvalidInput: names the field; `TooManySchedules` is one.
-
-        :raises AlreadyScheduled: the key has made this schedule before; `KeyReused`: it has made another.
-        """
+    def create(self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Planned:
+        """:raises InvalidInput: names the field; `TooManySchedules` is one."""
 
     def get(self, schedule_id: str) -> Schedule:
         """The schedule."""
@@ -370,10 +368,9 @@ class Schedules(Protocol):
     def delete(self, schedule_id: str) -> None:
         """Its jobs go on."""
 
-    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def run_now(self, schedule_id: str, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         """Make its job now.
 
-        :raises AlreadySubmitted: the key has made this job before; `KeyReused`: it has made another.
         :raises TryLater: a limit is in the way.
         """
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, UnknownEndpoint
-from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.job import dumps
+from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.store import Store
@@ -37,24 +37,17 @@ class Endpoint:
     enabled: bool
     #: `gone`: it answered 410. None while enabled, or if somebody disabled it.
     disabled_reason: str | None
-    created_at: int
-    order: int
+    created_at: Moment
+    order: int = field(metadata=HIDDEN)
     #: The secret before the present one signs too until then.
-    old_secret_until: int | None
+    old_secret_until: Moment | None = field(default=None, metadata={"stored": "old_until"})
 
     def to_dict(self) -> dict[str, Any]:
         """As the API shows it: no secret."""
-        return {
-            "endpoint_id": self.endpoint_id,
-            "tenant_id": self.tenant_id,
-            "url": self.url,
-            "events": list(self.events),
-            "description": self.description,
-            "enabled": self.enabled,
-            "disabled_reason": self.disabled_reason,
-            "created_at": rfc3339(self.created_at),
-            "old_secret_until": rfc3339(self.old_secret_until),
-        }
+        return _LAYOUT.show(self)
+
+
+_LAYOUT = Layout(Endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +167,4 @@ class Endpoints:
 
 
 def _endpoint(flat: Mapping[str, str]) -> Endpoint:
-    return Endpoint(
-        endpoint_id=flat["endpoint_id"],
-        tenant_id=flat["tenant_id"],
-        url=flat["url"],
-        events=tuple(json.loads(flat["events"])),
-        description=flat["description"],
-        enabled=flat["enabled"] == "1",
-        disabled_reason=flat.get("disabled_reason"),
-        created_at=int(flat["created_at"]),
-        order=int(flat["order"]),
-        old_secret_until=int(flat["old_until"]) if "old_until" in flat else None,
-    )
+    return Endpoint(**_LAYOUT.read(flat))

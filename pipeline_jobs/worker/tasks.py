@@ -82,21 +82,8 @@ class JobTask(Task):
             parent.add_trail(result)
         return result
 
-    def run(
-        self,
-        url: str | None = None,
-        quality: str | None = None,
-        pipeline: str = "media",
-        params: dict[str, Any] | None = None,
-        tenant_id: str | None = None,
-        workspace_id: str | None = None,
-        priority: int = 0,
-        max_attempts: int | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        webhook: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """In a worker: run the job whose hint this is. The arguments are those of a new job; a hint has none.
+    def run(self, *args: Any, **fields: Any) -> dict[str, Any]:
+        """In a worker: run the job whose hint this is. The arguments are the fields of a new job (`NewJob`), by name; a hint has none.
 
         :return: `StepResult.to_dict()`
         :raises JobFailed: the job failed; the record says so already.
@@ -128,16 +115,20 @@ class JobTask(Task):
         """A bare message (plain `send_task`) has no record: make one, so that it is a job like any other. :return: its fence."""
         request = self.request
         try:
-            job = client.prepare(_new_job(request.args, request.kwargs), request.id)
+            new = _new_job(request.args, request.kwargs)
+            job = client.prepare(new, request.id)
+            # One that has to wait waits in the store, not here.
+            waits = bool(new.depends_on or new.run_at)
+            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=not waits)
         except InvalidInput as error:
             raise JobFailed(f"message without a record, and not a job: {error}") from error
-        try:
-            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=True)
         except IdTaken:
             raise Ignore("nothing to do: a message without a fence for a job that has a record") from None
         self.app.log.get_default_logger().warning(
             "adopted message %s, which had no record, as a job of tenant %s", request.id, job.tenant_id
         )
+        if waits:
+            raise Ignore("it waits in the store for its time or for other jobs")
         return 1
 
     def _leave_canvas(self) -> None:
@@ -146,24 +137,19 @@ class JobTask(Task):
             self.backend.on_chord_part_return(self.request, "REVOKED", JobFailed("cancelled"))
 
 
+#: The fields that `run_job` takes by position. Messages have them so: the order stays, and a later field is given by name only.
+_POSITIONS = (
+    "url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "tags", "metadata", "webhook",
+)  # fmt: skip
+
+
 def _new_job(args: Any, kwargs: Any) -> NewJob:
     """The call's arguments as a new job; in a tenant's context that tenant's, unless they name another."""
-    names = ("url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "tags", "metadata", "webhook")
-    values = {**dict(zip(names, args or (), strict=False)), **(kwargs or {})}
-    if unknown := sorted(set(values) - set(names)):
-        raise InvalidInput(f"unknown field {unknown[0]!r}", field=unknown[0])
+    values = {**dict(zip(_POSITIONS, args or (), strict=False)), **(kwargs or {})}
     here = current_tenant() or TenantContext()
     values["tenant_id"] = values.get("tenant_id") or here.tenant_id
     values["workspace_id"] = values.get("workspace_id") or (here.workspace_id if values["tenant_id"] == here.tenant_id else "main")
-    for name in ("tags", "params", "metadata"):
-        if values.get(name) is None:
-            values.pop(name, None)
-    if "tags" in values:
-        values["tags"] = tuple(values["tags"])
-    try:
-        return NewJob(**{name: value for name, value in values.items() if value is not None or name == "url"})
-    except TypeError as error:
-        raise InvalidInput(str(error)) from None
+    return NewJob.of(values)
 
 
 def register(app: Celery) -> None:

@@ -37,7 +37,7 @@ CONNECT = """(url) => {
 
 def running(stack: Stack) -> tuple[str, int]:
     stack.client.store.announce("w", 100, [])
-    job = stack.client.store.submit(new_jobs(stack.client, 1)[0], nonce="n")
+    job = stack.client.store.submit(new_jobs(stack.client, 1)[0], nonce="n").job
     assert not isinstance(stack.client.store.claim(job.job_id, job.fence, worker="w", run="r"), ClaimRefused)
     return job.job_id, job.fence
 

@@ -26,7 +26,7 @@ NEWER = "tests.acceptance.newer"
 def submit_newer(stack: Stack) -> Job:
     """A job as an API of the next version writes it."""
     job = stack.client.prepare(NewJob(pipeline="sleep"))
-    return stack.client.store.submit(job.evolve(schema=SCHEMA + 1))
+    return stack.client.store.submit(job.evolve(schema=SCHEMA + 1)).job
 
 
 def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_stack: Callable[..., Stack]) -> None:

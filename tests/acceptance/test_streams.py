@@ -51,7 +51,7 @@ def closing_code(socket: Socket) -> int:
 def running(stack: Stack, job_number: int = 0) -> tuple[str, int]:
     """A job that a pretended worker runs, and its fence."""
     stack.client.store.announce("w", 100, [])
-    job = stack.client.store.submit(new_jobs(stack.client, job_number + 1)[job_number], nonce="n")
+    job = stack.client.store.submit(new_jobs(stack.client, job_number + 1)[job_number], nonce="n").job
     assert not isinstance(stack.client.store.claim(job.job_id, job.fence, worker="w", run="r"), ClaimRefused)
     return job.job_id, job.fence
 

@@ -29,6 +29,9 @@ NAP_SECONDS = 0.05
 SPARE_BYTES = 64 * 1024 * 1024
 ARTIFACT = "said.txt"
 
+#: The run of this process that wrote its start last.
+_run = ""
+
 
 class Flaky(StageError):
     """It failed, and will not fail again."""
@@ -51,10 +54,9 @@ class ChaosParams(BaseModel):
 
 
 def work(context: JobContext) -> Mapping[str, Any]:
-    """The body: starts the journal's line of this run."""
+    """The body."""
     params = ChaosParams.model_validate(context.params)
-    journal = BodyJournal.of(context)
-    journal.write("start")
+    journal = _begun(context)
     with _told(journal):
         if params.poison:
             _work(context, params.seconds / 2)
@@ -74,13 +76,23 @@ def work(context: JobContext) -> Mapping[str, Any]:
 
 def publish(context: JobContext) -> Mapping[str, Any]:
     """Publish a tiny file that says which run made it, and end the journal's lines of this run."""
-    journal = BodyJournal.of(context)
+    journal = _begun(context)
     with _told(journal):
         local = context.workdir / ARTIFACT
         local.write_text(f"{context.params['token']} {context.workdir.name}")
         link = context.publish(local, ARTIFACT)
     journal.write("end")
     return {"link": link}
+
+
+def _begun(context: JobContext) -> BodyJournal:
+    """The journal of this run, with its line of a start: by the first stage that runs, for one whose output is kept is passed over."""
+    global _run
+    journal = BodyJournal.of(context)
+    if _run != journal.run:
+        _run = journal.run
+        journal.write("start")
+    return journal
 
 
 @contextmanager

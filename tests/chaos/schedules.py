@@ -35,7 +35,7 @@ class Slots:
         now = self._scheduler.kept.now()
         for n in range(SCHEDULES):
             job = NewJob(pipeline=CHAOS.name, params={"token": f"slot{n}"}, tenant_id="by-the-clock")
-            made = self._scheduler.create(NewSchedule(YEARLY, job, catch_up=CatchUp.ALL))
+            made = self._scheduler.create(NewSchedule(YEARLY, job, catch_up=CatchUp.ALL)).schedule
             slot = now + int(seconds * 1000 * n / SCHEDULES)
             store.client.hset(store.keys("schedule", made.schedule_id), "next_run_at", slot)
             store.client.zadd(store.keys("schedules_due"), {made.schedule_id: slot})

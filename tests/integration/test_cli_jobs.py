@@ -7,9 +7,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
-from pipeline_jobs import cli
+from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
@@ -95,3 +96,11 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)
+
+
+def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    assert run("list").exit_code == 0
+    structlog.get_logger("a").warning("the store has no limit of memory")
+    said = capsys.readouterr()
+    assert ("no limit" in said.err, said.out) == (True, "")

@@ -185,7 +185,7 @@ class History(RuleBasedStateMachine):
     def lists_say_why_as_the_job_does(self) -> None:
         # Over so many places that a page has all of them.
         listed = {job.job_id: job.reason for job in self.cell.client.list(JobQuery(statuses=(JobStatus.QUEUED,), limit=1000)).items}
-        assert set(listed) == {*self.queued, *self.hinted}
+        assert set(listed) == {*self.queued, *self.hinted, *self.delayed}
         assert listed == {job_id: self.cell.client.describe(job_id).reason for job_id in listed}
 
     # -- what must hold after each

@@ -44,7 +44,7 @@ def unwritable(jobs: Cell, tmp_path: Path) -> Bench:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A disk with one byte less than the reserve; called, room again."""
     monkeypatch.setattr(disk, "free", lambda path: disk.reserve(path) - 1)
-    return lambda: monkeypatch.setattr(disk, "free", disk.reserve)
+    return lambda: monkeypatch.setattr(disk, "free", lambda path: 2 * disk.reserve(path))
 
 
 def failing(error: Exception) -> Stage:
@@ -115,7 +115,7 @@ def test_on_a_full_disk_no_error_counts_and_the_job_completes_when_there_is_room
             raise fails.pop()
         return {"n": 1}
 
-    job, outcome = bench.run(publish, stage)
+    job, outcome = bench.run(stage, publish)
     waits_uncounted(bench, job, outcome)
     full_disk()
     assert again(bench, job).status is JobStatus.COMPLETED

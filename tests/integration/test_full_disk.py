@@ -15,7 +15,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.tus import CONTENT_TYPE
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from tests.declared import Declared
 
 #: More than any disk has free.

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import (
-    AlreadyScheduled,
-    AlreadySubmitted,
     InvalidInput,
+    JobGone,
     KeyReused,
     QueueFull,
     RateLimited,
+    ScheduleGone,
     StoreFull,
     TooManySchedules,
     UnknownSchedule,
@@ -60,7 +60,7 @@ class Clockwork:
         self.kept = self.scheduler.kept
 
     def make(self, new: NewSchedule = HOURLY, **changes: object) -> Schedule:
-        return self.scheduler.create(replace(new, **changes))  # type: ignore[arg-type]
+        return self.scheduler.create(replace(new, **changes)).schedule  # type: ignore[arg-type]
 
     def get(self, schedule: Schedule) -> Schedule:
         return self.scheduler.get(schedule.schedule_id)
@@ -102,19 +102,15 @@ class Clockwork:
         return counted
 
 
-def together(ask: Callable[[], str], threads: int = 12, times: int = 5) -> tuple[list[str], list[str]]:
-    """Ask so often at once. :return: ids that were made, and ids that the key had made before."""
+def together(ask: Callable[[], tuple[str, bool]], threads: int = 12, times: int = 5) -> tuple[list[str], list[str]]:
+    """Ask so often at once, for an id and whether it was made before. :return: ids that were made, and ids that the key had made before."""
     made: list[str] = []
     replayed: list[str] = []
 
     def some() -> None:
         for _ in range(times):
-            try:
-                made.append(ask())
-            except AlreadySubmitted as known:
-                replayed.append(known.job_id)
-            except AlreadyScheduled as known:
-                replayed.append(known.schedule_id)
+            found, before = ask()
+            (replayed if before else made).append(found)
 
     running = [threading.Thread(target=some) for _ in range(threads)]
     for thread in running:
@@ -514,14 +510,14 @@ class TestChanges:
         # By the server's own clock.
         clockwork.store.client.hset(clockwork.store.keys("schedule", made.schedule_id), "next_run_at", made.created_at)
         changed = clockwork.get(made).evolve(revision="r2", paused=True, next_run_at=None)
-        assert clockwork.kept.put(changed, before=made.revision) == "due"
+        assert clockwork.kept.put(changed, before=made.revision)[0] == "due"
         assert clockwork.scheduler.pause(made.schedule_id).last_skipped_reason == "paused"
 
     def test_a_put_sent_twice_is_one_and_two_changes_at_once_do_not_undo_each_other(self, clockwork: Clockwork) -> None:
         made = clockwork.make()
         again = made.evolve(name="x", revision="r2")
-        assert [clockwork.kept.put(again, before=made.revision, keep_next=True) for _ in range(2)] == ["ok", "ok"]
-        assert clockwork.kept.put(made.evolve(name="y", revision="r3"), before=made.revision, keep_next=True) == "changed"
+        assert [clockwork.kept.put(again, before=made.revision, keep_next=True)[0] for _ in range(2)] == ["ok", "ok"]
+        assert clockwork.kept.put(made.evolve(name="y", revision="r3"), before=made.revision, keep_next=True)[0] == "changed"
         assert clockwork.get(made).name == "x"
 
     def test_deleted_it_is_gone_and_its_jobs_go_on(self, clockwork: Clockwork) -> None:
@@ -550,7 +546,7 @@ class TestChanges:
 class TestByHand:
     def test_it_makes_a_job_at_once_paused_or_not(self, clockwork: Clockwork) -> None:
         made = clockwork.make(paused=True)
-        jobs = [clockwork.scheduler.run_now(made.schedule_id) for _ in range(2)]
+        jobs = [clockwork.scheduler.run_now(made.schedule_id).job for _ in range(2)]
         assert [clockwork.cell.client.get(job.job_id).created_at for job in jobs] == [job.created_at for job in jobs]
         now = clockwork.get(made)
         assert (now.last_job_id, now.fired, now.next_run_at) == (jobs[1].job_id, 0, None)
@@ -580,9 +576,9 @@ class TestByHand:
     def test_a_rate_is_held_against_whoever_asks_too_and_a_refusal_keeps_no_key(self, clockwork: Clockwork) -> None:
         clockwork = Clockwork(clockwork.cell.with_settings(submit_rate_per_key=1.0))
         clockwork.store.set_limits("acme", {"submit_rate": 100})
-        made, sender = clockwork.make(), Sender("key:one")
-        clockwork.scheduler.run_now(made.schedule_id, sender=sender)
-        assert [(rate.name, rate.left) for rate in sender.rates] == [("tenant", 99), ("key", 0)]
+        made = clockwork.make()
+        accepted = clockwork.scheduler.run_now(made.schedule_id, sender=Sender("key:one"))
+        assert [(rate.name, rate.left) for rate in accepted.rates] == [("tenant", 99), ("key", 0)]
         with pytest.raises(RateLimited) as limited:
             clockwork.scheduler.run_now(made.schedule_id, sender=Sender("key:one"), idempotency_key="k")
         assert (limited.value.whose, limited.value.retry_after) == ("key", 1)
@@ -594,7 +590,12 @@ class TestByHand:
     def test_many_requests_with_one_key_make_one_job_and_cost_one_token(self, clockwork: Clockwork) -> None:
         clockwork.store.set_limits("acme", {"submit_rate": 1})
         made, other = clockwork.make(), clockwork.make()
-        made_jobs, replayed = together(lambda: clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k").job_id)
+
+        def run() -> tuple[str, bool]:
+            accepted = clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k")
+            return accepted.job.job_id, accepted.replayed
+
+        made_jobs, replayed = together(run)
         assert (len(made_jobs), replayed) == (1, made_jobs * 59)
         assert clockwork.jobs(made) == made_jobs
         assert clockwork.outcomes(made) == {"manual": 1}
@@ -603,7 +604,10 @@ class TestByHand:
             clockwork.scheduler.run_now(other.schedule_id, idempotency_key="k")
         # The request is to run it: another template is no other request.
         clockwork.scheduler.change(made.schedule_id, job=NewJob(pipeline="sleep", params={"seconds": 9}))
-        with pytest.raises(AlreadySubmitted):
+        assert clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k").replayed
+        clockwork.cell.client.cancel(made_jobs[0])
+        clockwork.cell.client.delete(made_jobs[0])
+        with pytest.raises(JobGone):
             clockwork.scheduler.run_now(made.schedule_id, idempotency_key="k")
 
     def test_sent_again_with_its_key_it_is_the_same_answer(self, clockwork: Clockwork) -> None:
@@ -616,42 +620,46 @@ class TestByHand:
 
 class TestAnIdempotencyKey:
     def test_many_requests_make_one_schedule(self, clockwork: Clockwork) -> None:
-        made, replayed = together(lambda: clockwork.scheduler.create(HOURLY, idempotency_key="k").schedule_id)
+        def create() -> tuple[str, bool]:
+            planned = clockwork.scheduler.create(HOURLY, idempotency_key="k")
+            return planned.schedule.schedule_id, planned.replayed
+
+        made, replayed = together(create)
         assert (len(made), replayed) == (1, made * 59)
         assert [one.schedule_id for one in clockwork.scheduler.list(tenant_id="acme").items] == made
 
     def test_it_is_its_tenants_and_its_senders_own_and_of_one_request(self, clockwork: Clockwork) -> None:
-        first = clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        first = clockwork.scheduler.create(HOURLY, idempotency_key="k").schedule
         others = [
             clockwork.scheduler.create(replace(HOURLY, job=NewJob(pipeline="sleep", tenant_id="other")), idempotency_key="k"),
             clockwork.scheduler.create(HOURLY, idempotency_key="k", sender=Sender(scope="schedules\nw1")),
             clockwork.scheduler.create(HOURLY, idempotency_key="key with spaces: \u00e9\n" * 20),
         ]
-        assert len({one.schedule_id for one in (first, *others)}) == 4
+        assert len({first.schedule_id, *(one.schedule.schedule_id for one in others)}) == 4
         # A job's key is another one.
         clockwork.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), idempotency_key="k")
         for changes in ({"name": "x"}, {"paused": True}, {"cron": "1 * * * *"}, {"overlap": Overlap.QUEUE}):
             with pytest.raises(KeyReused):
                 clockwork.scheduler.create(replace(HOURLY, **changes), idempotency_key="k")  # type: ignore[arg-type]
-        with pytest.raises(AlreadyScheduled) as known:
-            clockwork.scheduler.create(HOURLY, idempotency_key="k")
-        assert known.value.schedule_id == first.schedule_id
+        again = clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        assert (again.schedule.schedule_id, again.replayed) == (first.schedule_id, True)
         assert 86_000 < clockwork.store.client.ttl(next(clockwork.store.client.scan_iter("*idempotency:other:*"))) <= 86_400
         assert not any("key with" in key for key in clockwork.store.client.scan_iter("*idempotency*"))
 
     def test_a_full_tenant_is_told_of_what_its_key_made_and_a_refusal_keeps_no_key(self, clockwork: Clockwork) -> None:
         clockwork = Clockwork(clockwork.cell.with_settings(max_schedules_per_tenant=1))
-        first = clockwork.scheduler.create(HOURLY, idempotency_key="k")
-        with pytest.raises(AlreadyScheduled):
-            clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        first = clockwork.scheduler.create(HOURLY, idempotency_key="k").schedule
+        assert clockwork.scheduler.create(HOURLY, idempotency_key="k").replayed
         with pytest.raises(TooManySchedules):
             clockwork.scheduler.create(HOURLY, idempotency_key="another")
         clockwork.scheduler.delete(first.schedule_id)
-        assert clockwork.scheduler.create(HOURLY, idempotency_key="another").schedule_id != first.schedule_id
+        with pytest.raises(ScheduleGone):
+            clockwork.scheduler.create(HOURLY, idempotency_key="k")
+        assert not clockwork.scheduler.create(HOURLY, idempotency_key="another").replayed
 
     def test_sent_again_by_the_connection_it_is_the_same_answer(self, clockwork: Clockwork) -> None:
         made = clockwork.make().evolve(schedule_id="sch_1_00000000", revision="r")
-        assert [clockwork.kept.put(made, most=9, idempotency=("k", "f")) for _ in range(2)] == ["ok", "ok"]
+        assert [clockwork.kept.put(made, most=9, idempotency=("k", "f"))[0] for _ in range(2)] == ["ok", "ok"]
 
 
 class TestMaking:

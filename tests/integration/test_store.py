@@ -357,3 +357,27 @@ def test_a_process_that_dies_after_its_run_has_finished_keeps_the_artifacts(jobs
     jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=1)
     assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
     assert jobs.store.take_trash() == []
+
+
+def test_the_first_start_stays_and_the_last_one_is_that_of_the_attempt(jobs: Cell) -> None:
+    first = jobs.running()
+    assert first.started_at == first.attempt_started_at is not None
+    jobs.store.client.hset(jobs.store.keys("job", first.job_id), mapping={"first_started_at": 5, "started_at": 6})
+    assert jobs.store.requeue(first.job_id, first.fence, "handback") is JobStatus.QUEUED
+    again = jobs.start(jobs.client.get(first.job_id).job_id, run="second")
+    assert again.started_at == 5
+    assert (again.attempt_started_at or 0) > 6
+    assert jobs.client.get(first.job_id) == again
+
+
+def test_a_job_that_a_worker_of_the_release_before_started_keeps_that_start_as_the_first(jobs: Cell) -> None:
+    job = jobs.running()
+    key = jobs.store.keys("job", job.job_id)
+    # What that worker leaves: the one field, the start of its own run.
+    jobs.store.client.hdel(key, "first_started_at")
+    jobs.store.client.hset(key, "started_at", 7)
+    assert (jobs.client.get(job.job_id).started_at, jobs.client.get(job.job_id).attempt_started_at) == (7, 7)
+    jobs.store.requeue(job.job_id, job.fence, "handback")
+    again = jobs.start(job.job_id, run="second")
+    assert again.started_at == 7
+    assert (again.attempt_started_at or 0) > 7

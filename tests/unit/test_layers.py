@@ -19,7 +19,7 @@ TOP = "pipeline_jobs"
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
     ("disk", "exceptions", "states", "lifeline", "logs", "rates", "urls"),
-    ("failpoints", "settings", "tenants"),
+    ("failpoints", "records", "settings", "tenants"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
     ("",),
@@ -44,6 +44,7 @@ PLACES = {
     "billiard": {"worker"}, "celery": {"worker", "serve"}, "kombu": {"worker", "serve"},
     "click": {"cli"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
+    "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},

@@ -38,6 +38,8 @@ if not job.started_at then
   local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
   redis.call('HINCRBY', K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000))), 'wait:' .. step, 1)
 end
+-- The first start has a field of its own: workers of the release before write every start into started_at.
+job.first_started_at = job.first_started_at or job.started_at or int(NOW)
 if job.new_attempt then
   job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
 end
@@ -57,7 +59,7 @@ local run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
 redis.call('ZADD', K.deadlines(), 'LT', run_until, id)
 move(id, job, 'running')
 job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
-redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'attempt', job.attempt or '1',
+redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
   'progress', job.progress or '0', 'run_until', run_until)
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
 event(id, job, 'started')

@@ -13,17 +13,18 @@
 -- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
 -- deadline and wait = ms from now or nil, adopt}.
 
--- Reply for an Idempotency-Key that was used before, or nil.
+-- Reply for an Idempotency-Key that was used before, or nil. `fingerprint`: of its request, in one form or, separated by a space, in several:
+-- any of them is good, the first one is remembered.
 local function made_before(tenant, key, fingerprint)
   local made = redis.call('GET', K.idempotency(tenant, key))
   if not made then return nil end
   local id, of = string.match(made, '^(%S*) (%S*)$')
-  if of ~= fingerprint then return {'differs'} end
+  if not (of and string.find(' ' .. fingerprint .. ' ', ' ' .. of .. ' ', 1, true)) then return {'differs'} end
   return {'same', id}
 end
 
 local function remember_key(tenant, key, fingerprint, id)
-  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. fingerprint, 'EX', 86400)
+  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. string.match(fingerprint, '^%S*'), 'EX', 86400)
 end
 
 -- Reply that says why so many more jobs of a tenant are not taken now, or nil. `sender` may send `sender_rate` jobs a second (0: any number).

@@ -29,7 +29,9 @@ local function tell_reason(id, record)
     job[record[i]] = record[i + 1]
     if record[i] == 'reason' then at = i + 1 end
   end
-  if job.status == 'queued' and at and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
+  -- A damaged record may lack any field: it is shown as it is.
+  local whole = at and job.tenant_id and job.workspace_id and job.pipeline and job.order
+  if whole and job.status == 'queued' and redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job)) then
     record[at] = why_waits(job.tenant_id, job.pipeline)
   end
   return job

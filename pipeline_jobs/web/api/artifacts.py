@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
@@ -17,7 +16,7 @@ from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.web.http.openapi import file_answer, responses
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import ArtifactPath, RangeHeaders
+from pipeline_jobs.web.schemas.artifacts import ArtifactPath, RangeHeaders, SignatureQuery
 from pipeline_jobs.web.state import web
 
 #: What a browser may show. Anything else (HTML, SVG, ...) is a download of unknown bytes: an artifact must never run as a page of ours.
@@ -48,14 +47,6 @@ _POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsa
 blueprint = APIBlueprint(
     "artifacts", __name__, url_prefix="/pipeline/artifacts", abp_tags=[{"name": "artifacts", "description": "Published files."}]
 )
-
-
-class SignatureQuery(BaseModel):
-    """What makes a link ours."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    signature: str = Field("", max_length=1024, description="As in the link.")
 
 
 @blueprint.get(

@@ -17,9 +17,9 @@ from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas import batch_bodies as bodies
-from pipeline_jobs.web.schemas.batch_requests import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders
+from pipeline_jobs.web.schemas import batches as bodies
+from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"
@@ -63,14 +63,13 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     here, who = web(), caller()
     tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
-    sender = who.sender("batches")
     made = here.parts.batches.create(
         NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
         partial=body.partial,
         idempotency_key=check_key(header.idempotency_key),
-        sender=sender,
+        sender=who.sender("batches"),
     )
-    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(sender.rates))}
+    headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(made.rates))}
     return reply({**_body(made.batch), "job_ids": list(made.job_ids), "errors": list(made.errors)}, 201, headers)
 
 

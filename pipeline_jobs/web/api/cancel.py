@@ -10,8 +10,7 @@ from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import job_reply
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.bodies import Job
-from pipeline_jobs.web.schemas.requests import JobPath
+from pipeline_jobs.web.schemas.jobs import Job, JobPath
 
 blueprint = APIBlueprint("cancel", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs"}])
 blueprint.before_request(require_queue)

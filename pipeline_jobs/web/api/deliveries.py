@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, Field
 
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.web.access.caller import caller
@@ -16,28 +13,13 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, JobPath, Limit, Name, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import Delivery, DeliveryList, DeliveryPage
+from pipeline_jobs.web.schemas.jobs import JobPath
+from pipeline_jobs.web.schemas.webhooks import Delivery, DeliveryList, DeliveryListRequest, DeliveryPage, DeliveryPath
 from pipeline_jobs.web.state import web
 from pipeline_jobs.webhooks import ledger
 
 blueprint = APIBlueprint("deliveries", __name__, url_prefix="/pipeline", abp_tags=[{"name": "webhooks"}])
 blueprint.before_request(require_queue)
-
-
-class DeliveryPath(BaseModel):
-    """Which delivery."""
-
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"])
-
-
-class DeliveryListRequest(Parameters):
-    """Which deliveries."""
-
-    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    status: Literal["pending", "delivered", "dead"] | None = Field(None, description="Only those in this state; `dead`: given up.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most deliveries on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 
 
 def _own(delivery_id: str) -> ledger.Delivery:

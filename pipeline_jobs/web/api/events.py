@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.events.log import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.events.tokens import StreamToken, feed_scope, job_scope
@@ -21,8 +20,9 @@ from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.streams import EventStream, reader_gone, still_allowed
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas import bodies
-from pipeline_jobs.web.schemas.requests import EventHeaders, EventsRequest, FeedRequest, JobPath, Name
+from pipeline_jobs.web.schemas import events as bodies
+from pipeline_jobs.web.schemas.events import EventHeaders, EventsRequest, FeedRequest, TokenRequest
+from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
 
 _SSE = "text/event-stream"
@@ -31,15 +31,6 @@ blueprint = APIBlueprint(
     "events", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events", "description": "What happens to jobs, as it happens."}]
 )
 blueprint.before_request(require_queue)
-
-
-class TokenRequest(BaseModel):
-    """Which stream a token should open."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    job_id: str | None = Field(None, description="The events of this job. Absent: the feed of the tenant.")
-    tenant_id: Name | None = Field(None, description="Whose feed; only keys of all tenants must say.")
 
 
 def log_of(job_id: str, after: int, limit: int) -> LogPage:

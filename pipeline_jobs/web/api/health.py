@@ -8,7 +8,7 @@ from flask_openapi.blueprint import APIBlueprint
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Live, Ready
+from pipeline_jobs.web.schemas.health import Live, Ready
 from pipeline_jobs.web.state import web
 
 #: Before a prober asks again, in seconds.

@@ -17,8 +17,7 @@ from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
 from pipeline_jobs.web.ports import JobHandle
-from pipeline_jobs.web.schemas.bodies import Job, JobList, Removal
-from pipeline_jobs.web.schemas.requests import ChangeRequest, CreateHeaders, GetHeaders, JobPath, JobRequest, ListRequest
+from pipeline_jobs.web.schemas.jobs import ChangeRequest, CreateHeaders, GetHeaders, Job, JobList, JobPath, JobRequest, ListRequest, Removal
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])

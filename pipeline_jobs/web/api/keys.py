@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.access.api_keys import MAX_NAME, Role
 from pipeline_jobs.access.api_keys import ApiKey as Record
-from pipeline_jobs.tenants import NAME
+from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.access.ids import unknown_key
@@ -18,41 +14,14 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import Moment, Name
-from pipeline_jobs.web.schemas.tenant_bodies import ApiKey, ApiKeyList, NewApiKey
+from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, KeyPath, KeyRequest, NewApiKey
+from pipeline_jobs.web.schemas.tenants import TenantPath
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint(
     "keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "Who may use the API."}]
 )
 blueprint.before_request(require_queue)
-
-
-class TenantPath(BaseModel):
-    """Whose keys."""
-
-    tenant_id: Annotated[str, Field(pattern=rf"^({NAME.pattern}|\*)$")] = Field(
-        description="A tenant; `*` for the keys that are of all tenants.", examples=["acme"]
-    )
-
-
-class KeyPath(TenantPath):
-    """Which key."""
-
-    key_id: str = Field(description="The second part of the key's text.", examples=["0123456789abcdef"])
-
-
-class KeyRequest(BaseModel):
-    """A key to be made."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="What it is for, for people.")
-    role: Literal["admin", "submit", "read"] = Field(
-        description="`read` sees jobs, `submit` makes and ends them too, `admin` makes keys too. An admin key is of a whole tenant."
-    )
-    workspace_id: Name | None = Field(None, description="The only workspace that it reaches. Absent: all of the tenant's.")
-    expires_at: Moment | None = Field(None, description="RFC 3339 date-time from which on it is refused. Absent: never.")
 
 
 @blueprint.post(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownPipeline
 from pipeline_jobs.web.access.caller import caller
@@ -13,30 +12,13 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import PipelineLimits
-from pipeline_jobs.web.schemas.requests import Name
+from pipeline_jobs.web.schemas.pipelines import PipelineLimits, PipelineLimitsRequest, PipelinePath
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint(
     "pipeline_limits", __name__, url_prefix="/pipeline/pipelines", abp_tags=[{"name": "pipelines", "description": "What can be run."}]
 )
 blueprint.before_request(require_queue)
-
-
-class PipelinePath(BaseModel):
-    """Which pipeline."""
-
-    pipeline: Name = Field(description="A name from `GET /pipeline/pipelines`.")
-
-
-class PipelineLimitsRequest(BaseModel):
-    """The limits of a pipeline."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"max_concurrent": 1}]})
-
-    max_concurrent: int | None = Field(
-        ge=0, le=1_000_000, description="Most of its jobs at once, over all workers; 0: none. null: what the pipeline declares."
-    )
 
 
 @blueprint.get(

@@ -12,7 +12,7 @@ from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
-from pipeline_jobs.web.schemas.bodies import PipelineList
+from pipeline_jobs.web.schemas.pipelines import PipelineList
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "What can be run."}])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.api.jobs import handle_of
@@ -14,27 +11,12 @@ from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
 from pipeline_jobs.web.http.replies import job_path, job_reply
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.bodies import Job
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders, JobPath
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
+from pipeline_jobs.web.schemas.jobs import Job, JobPath
+from pipeline_jobs.web.schemas.retry import RetryRequest
 
 blueprint = APIBlueprint("retry", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs"}])
 blueprint.before_request(require_queue)
-
-
-class RetryRequest(BaseModel):
-    """How to run it again. The body may be left out."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"from_stage": "transcribe"}]})
-    #: Looked at by `validated` and `openapi`.
-    optional_body: ClassVar[bool] = True
-
-    from_stage: str | None = Field(
-        None,
-        min_length=1,
-        max_length=64,
-        description="Run this stage and those after it; of those before it the outputs are used again. Absent: every stage that has "
-        "succeeded is left out, but for the last.",
-    )
 
 
 @blueprint.post(

@@ -16,8 +16,9 @@ from pipeline_jobs.web.http.submitting import REPLAYED, submit
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import wait_for_end
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas import bodies
-from pipeline_jobs.web.schemas.requests import RunHeaders, RunRequest
+from pipeline_jobs.web.schemas.jobs import Job as JobAnswer
+from pipeline_jobs.web.schemas.jobs import StepResult as ResultAnswer
+from pipeline_jobs.web.schemas.run import RunHeaders, RunRequest
 from pipeline_jobs.web.state import Web, web
 
 #: Before a client tries again that found every place for waiting requests taken, in seconds.
@@ -35,9 +36,9 @@ blueprint.before_request(require_run_api)
     responses=responses(
         {
             200: answer(
-                "The result; `success` is false when the job failed or was cancelled.", bodies.StepResult, REPLAYED, *RATE_HEADERS
+                "The result; `success` is false when the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS
             ),
-            202: answer("Not done in time: the job, which goes on.", bodies.Job, "Location", "ETag", "Retry-After", *RATE_HEADERS),
+            202: answer("Not done in time: the job, which goes on.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
         },
         400, 404, 409, 413, 415, 422, 429, 503, 507,
     ),

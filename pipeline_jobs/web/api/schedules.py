@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.exceptions import AlreadyScheduled, UnknownSchedule
+from pipeline_jobs.exceptions import UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
 from pipeline_jobs.web.access.caller import caller
@@ -19,15 +19,17 @@ from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, repl
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.ports import Schedules
-from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Job
-from pipeline_jobs.web.schemas.requests import IdempotencyHeaders, ScheduleHeaders
-from pipeline_jobs.web.schemas.schedule_bodies import ScheduleDetail, ScheduleList, ScheduleRemoval
-from pipeline_jobs.web.schemas.schedule_requests import (
+from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
+from pipeline_jobs.web.schemas.jobs import Job
+from pipeline_jobs.web.schemas.schedules import (
     DEFAULT_UPCOMING,
     ScheduleChange,
+    ScheduleDetail,
+    ScheduleHeaders,
+    ScheduleList,
     ScheduleListRequest,
     SchedulePath,
+    ScheduleRemoval,
     ScheduleRequest,
     ScheduleView,
 )
@@ -59,14 +61,6 @@ def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, A
     return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in _kept().log(schedule.schedule_id, RECENT)]}
 
 
-def _made_before(schedule_id: str) -> Schedule:
-    """:raises Refused: 409, it was removed since."""
-    try:
-        return _kept().get(schedule_id)
-    except UnknownSchedule:
-        raise Refused(409, "schedule_gone", "the schedule that this Idempotency-Key made was removed since") from None
-
-
 def _created(made: Schedule, **headers: str) -> Response:
     return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
 
@@ -93,10 +87,10 @@ def _changed(path: SchedulePath, action: str, change: Callable[[str], Schedule],
 def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
     who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
     new = replace(new, job=who.new_job(new.job, body.model_fields_set))
-    try:
-        made = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
-    except AlreadyScheduled as known:
-        return _created(_made_before(known.schedule_id), **{REPLAYED: "true"})
+    planned = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"))
+    made = planned.schedule
+    if planned.replayed:
+        return _created(made, **{REPLAYED: "true"})
     _note("created", made, cron=made.cron.expression, timezone=made.cron.timezone)
     return _created(made)
 

@@ -21,7 +21,8 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.streams import PING_SECONDS, still_allowed
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import JobPath, SocketRequest
+from pipeline_jobs.web.schemas.events import SocketRequest
+from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
 
 if TYPE_CHECKING:

@@ -4,63 +4,29 @@ from __future__ import annotations
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.api.keys import TenantPath
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import Days, Flag, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import Erasure, Limits, Usage
+from pipeline_jobs.web.schemas.tenants import (
+    EraseRequest,
+    Erasure,
+    Limits,
+    LimitsRequest,
+    TenantPath,
+    Usage,
+    UsageRequest,
+)
 from pipeline_jobs.web.state import web
-
-DEFAULT_DAYS = 7
 
 blueprint = APIBlueprint(
     "tenants", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "tenants", "description": "Limits and usage."}]
 )
 blueprint.before_request(require_queue)
-
-
-class LimitsRequest(BaseModel):
-    """All limits of a tenant; what is absent or null is not set (the defaults, tenant `*`, hold)."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
-
-    weight: float | None = Field(
-        None, ge=0.001, le=1000, allow_inf_nan=False, description="Its part of the slots, relative to others' (1)."
-    )
-    max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Most slots at once.")
-    max_queued: int | None = Field(None, ge=0, le=10**9, description="Most jobs that wait; more are answered 429.")
-    submit_rate: float | None = Field(
-        None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs submitted a second; more are answered 429."
-    )
-    start_rate: float | None = Field(None, ge=0, le=10**6, allow_inf_nan=False, description="Jobs started a second.")
-    paused: bool | None = Field(None, description="Starts nothing; what runs goes on.")
-    max_storage_bytes: int | None = Field(None, ge=0, le=10**15, description="Most bytes kept; at that no new job or upload is taken.")
-    max_run_seconds: float | None = Field(
-        None,
-        ge=1,
-        le=31_536_000,
-        allow_inf_nan=False,
-        description="Longest that a job may run, in seconds, where its pipeline lets it run longer; then it fails, code `run_too_long`.",
-    )
-
-
-class UsageRequest(Parameters):
-    """How many days."""
-
-    days: Days = Field(DEFAULT_DAYS, description="The last so many days in UTC, today first.")
-
-
-class EraseRequest(Parameters):
-    """Whether to do it."""
-
-    dry_run: Flag = Field(False, description="`true`: only count what would go.")
 
 
 @blueprint.get(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Response, request
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.request_body import RequestBody
-from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
 from pipeline_jobs.files.uploads import UPLOAD_ID, Checksum, Interrupted
@@ -21,8 +20,16 @@ from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.bodies import Upload, UploadList
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Parameters
+from pipeline_jobs.web.schemas.uploads import (
+    AppendHeaders,
+    BeginHeaders,
+    TusHeaders,
+    Upload,
+    UploadList,
+    UploadListRequest,
+    UploadPath,
+    UploadScope,
+)
 from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 
@@ -38,9 +45,6 @@ blueprint.before_request(require_queue)
 
 _CONTENT = {tus.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _BYTES = RequestBody.model_validate({"description": "The bytes.", "content": _CONTENT, "required": False})
-_Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
-_Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]
-_Bytes = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,15}$"})]
 
 
 @blueprint.after_request
@@ -50,69 +54,6 @@ def speak_tus(response: Response) -> Response:
     if request.method == "OPTIONS":
         headers.update(tus.capabilities(web().parts.uploads.max_bytes))
     return response
-
-
-class UploadScope(Parameters):
-    """Whose upload it is."""
-
-    tenant_id: Name | None = Field(None, description="Absent: the key's tenant, else `default`.")
-    workspace_id: Name | None = Field(None, description="Absent: the key's workspace, else `main`. Only its jobs can use the upload.")
-
-
-class UploadListRequest(Parameters):
-    """Which uploads."""
-
-    tenant_id: Name | None = Field(None, description="Of this tenant. Required with a key of all tenants.")
-    workspace_id: Name | None = Field(None, description="Of this workspace of it.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most uploads on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
-
-
-class _TusHeaders(Parameters):
-    tus_resumable: str | None = Field(
-        None,
-        alias="Tus-Resumable",
-        description="The version of tus that you speak; absent is fine.",
-        json_schema_extra={"enum": [tus.VERSION]},
-    )
-    upload_checksum: _Checksum | None = Field(
-        None, alias="Upload-Checksum", description="`sha1` or `sha256`, a space, the digest of this request's body in Base64.",
-        examples=["sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="],
-    )  # fmt: skip
-
-
-class BeginHeaders(_TusHeaders):
-    """Headers of a request that begins an upload."""
-
-    upload_length: _Bytes | None = Field(
-        None, alias="Upload-Length", description="Bytes of the whole upload. Absent: those of this request's body.", examples=["1048576"]
-    )
-    upload_metadata: _Metadata | None = Field(
-        None,
-        alias="Upload-Metadata",
-        description="Pairs of a word and a value in Base64, separated by commas.",
-        examples=["filename dGFsay5tcDQ="],
-    )
-
-
-class AppendHeaders(_TusHeaders):
-    """Headers of a request that goes on with one."""
-
-    upload_offset: _Bytes = Field(alias="Upload-Offset", description="Where the bytes of this request begin.", examples=["0"])
-
-
-class TusHeaders(Parameters):
-    """Of any request of tus."""
-
-    tus_resumable: str | None = Field(
-        None, alias="Tus-Resumable", description="The version of tus that you speak.", json_schema_extra={"enum": [tus.VERSION]}
-    )
-
-
-class UploadPath(BaseModel):
-    """Which upload."""
-
-    upload_id: str = Field(description="24 hex digits.", examples=["3f9ac21b0d4e5f603f9ac21b"])
 
 
 @blueprint.post(

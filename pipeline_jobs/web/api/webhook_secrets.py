@@ -8,12 +8,12 @@ from flask_openapi.blueprint import APIBlueprint
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.api.keys import TenantPath
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.tenant_bodies import WebhookSecret
+from pipeline_jobs.web.schemas.tenants import TenantPath
+from pipeline_jobs.web.schemas.webhooks import WebhookSecret
 from pipeline_jobs.web.state import web
 
 blueprint = APIBlueprint("webhook_secrets", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "webhooks"}])

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.exceptions import UnknownEndpoint
-from pipeline_jobs.tenants import DEFAULT_TENANT
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http.openapi import answer, responses
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, Limit, Name, Parameters
-from pipeline_jobs.web.schemas.tenant_bodies import Delivery, NewWebhookEndpoint, WebhookEndpoint, WebhookEndpointList, WebhookRemoval
+from pipeline_jobs.web.schemas.webhooks import (
+    Delivery,
+    EndpointChange,
+    EndpointListRequest,
+    EndpointPath,
+    EndpointRequest,
+    NewWebhookEndpoint,
+    WebhookEndpoint,
+    WebhookEndpointList,
+    WebhookRemoval,
+)
 from pipeline_jobs.web.state import web
-from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION, Endpoint
-from pipeline_jobs.webhooks.targets import MAX_URL
+from pipeline_jobs.webhooks.endpoints import Endpoint
 
 _PATH = "/pipeline/webhook-endpoints"
 
@@ -27,47 +31,6 @@ blueprint = APIBlueprint(
     "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Signed callbacks, and what came of them."}]
 )
 blueprint.before_request(require_queue)
-
-Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
-Events = Annotated[list[Event], Field(max_length=20)]
-Description = Annotated[str, Field(max_length=MAX_DESCRIPTION, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Target = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
-
-
-class EndpointPath(BaseModel):
-    """Which endpoint."""
-
-    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
-
-
-class EndpointRequest(BaseModel):
-    """An endpoint to be made."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    tenant_id: Name = Field(DEFAULT_TENANT, description="Whose events. Absent: the key's tenant.")
-    url: Target = Field(description="https, a public address, no user name or password.", examples=["https://hooks.example/pipeline"])
-    events: Events = Field(default_factory=list, description="Types of events that it wants. Absent or empty: all.")
-    description: Description = Field("", description="What it is for, for people.")
-
-
-class EndpointChange(BaseModel):
-    """What to change; what is absent or null stays."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    url: Target | None = Field(None, description="Acts on what waits to be sent, too.")
-    events: Events | None = Field(None, description="Types of events; empty: all.")
-    description: Description | None = None
-    enabled: bool | None = Field(None, description="Disabled, it gets nothing, and what waits for it is dead when its turn comes.")
-
-
-class EndpointListRequest(Parameters):
-    """Whose endpoints."""
-
-    tenant_id: Name | None = Field(None, description="Those of this tenant. Absent: of the key's; with a key of all tenants all there are.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most endpoints on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 
 
 def own(endpoint_id: str) -> Endpoint:

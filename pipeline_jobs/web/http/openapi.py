@@ -14,9 +14,12 @@ from pydantic.json_schema import models_json_schema
 
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.problems import CONTENT_TYPE
-from pipeline_jobs.web.schemas.bodies import PUBLIC
+from pipeline_jobs.web.schemas.problem import Problem
 
 _SCHEMAS = "#/components/schemas/"
+
+#: The models of all answers: `answer` notes each.
+_ANSWERED: set[type[BaseModel]] = {Problem}
 
 _TEXTS: Mapping[int, str] = {
     400: "Malformed: not JSON, or an unknown or repeated parameter.",
@@ -102,6 +105,7 @@ def answer(text: str, model: type[BaseModel] | None, *headers: str, media_type: 
     described = {name: _header(name) for name in ("X-Request-Id", *headers)}
     found: dict[str, Any] = {"description": text, "headers": described}
     if model is not None:
+        _ANSWERED.add(model)
         found["content"] = {media_type: {"schema": {"$ref": _SCHEMAS + model.__name__}}}
     return found
 
@@ -131,7 +135,9 @@ def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDi
 
 def complete(app: OpenAPI) -> dict[str, Any]:
     """The whole document of an app whose blueprints are registered. What each operation asks of a key comes from `policy`."""
-    _, found = models_json_schema([(model, "serialization") for model in PUBLIC], ref_template=_SCHEMAS + "{model}")
+    _, found = models_json_schema(
+        [(model, "serialization") for model in sorted(_ANSWERED, key=lambda model: model.__name__)], ref_template=_SCHEMAS + "{model}"
+    )
     app.components_schemas.update({name: Schema(**schema) for name, schema in found["$defs"].items()})
     document: dict[str, Any] = app.api_doc
     document["components"]["securitySchemes"] = {

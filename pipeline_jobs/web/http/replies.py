@@ -94,7 +94,7 @@ def is_known(job: Job) -> bool:
 
 def retry_after(job: Job) -> int:
     """When it is worth asking again, in seconds: 1 for a young job, up to 10 for one that has taken long already."""
-    age = time.time() - (job.started_at or job.created_at) / 1000
+    age = time.time() - (job.attempt_started_at or job.created_at) / 1000
     return int(min(10, max(1, age / 10)))
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline_jobs.exceptions import AlreadySubmitted, UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.rates import Sender
+from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import MAX_KEY
+from pipeline_jobs.web.schemas.fields import MAX_KEY
 from pipeline_jobs.web.state import web
 
 REPLAYED = "Idempotent-Replayed"
@@ -20,9 +20,9 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     """The job that this request makes, or that its Idempotency-Key made before; and headers of the answer.
 
     :param route: within which the key is one of a kind (besides the caller's tenant and workspace).
-    :raises Refused: 422, the key is too long or empty; 409, its job was removed.
+    :raises Refused: 422, the key is too long or empty. :raises JobGone: its job was removed.
     """
-    return _made(route, key, lambda sender: web().parts.client.submit(new, idempotency_key=key, sender=sender))
+    return _made(route, key, lambda sender: web().parts.client.accept(new, idempotency_key=key, sender=sender))
 
 
 def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
@@ -41,13 +41,9 @@ def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]
     :raises UnknownSchedule:
     """
     parts = web().parts
-
-    def run(sender: Sender) -> Job:
-        made = parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender)
-        # As it is now: it may have been dispatched already.
-        return parts.results(made.job_id).record()
-
-    return _made("schedule runs", key, run)
+    made, headers = _made("schedule runs", key, lambda sender: parts.schedules.run_now(schedule_id, idempotency_key=key, sender=sender))
+    # As it is now: it may have been dispatched already.
+    return parts.results(made.job_id).record(), headers
 
 
 def check_key(key: str | None) -> str | None:
@@ -57,14 +53,7 @@ def check_key(key: str | None) -> str | None:
     return key
 
 
-def _made(route: str, key: str | None, make: Callable[[Sender], Job]) -> tuple[Job, dict[str, str]]:
+def _made(route: str, key: str | None, make: Callable[[Sender], Accepted]) -> tuple[Job, dict[str, str]]:
     check_key(key)
-    parts, sender = web().parts, caller().sender(route)
-    try:
-        job = make(sender)
-    except AlreadySubmitted as known:
-        try:
-            return parts.results(known.job_id).record(), {REPLAYED: "true"}
-        except UnknownJob:
-            raise Refused(409, "job_gone", "the job that this Idempotency-Key made was removed since") from None
-    return job, rate_headers(sender.rates)
+    accepted = make(caller().sender(route))
+    return accepted.job, {REPLAYED: "true"} if accepted.replayed else rate_headers(accepted.rates)

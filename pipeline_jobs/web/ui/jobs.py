@@ -105,6 +105,6 @@ def steps(record: Job) -> list[dict[str, Any]]:
 
 def took(record: Job) -> float | None:
     """Seconds since the job began to run, or that it ran."""
-    if record.started_at is None:
+    if record.attempt_started_at is None:
         return None
-    return max(0.0, (record.completed_at or time.time() * 1000) - record.started_at) / 1000
+    return max(0.0, (record.completed_at or time.time() * 1000) - record.attempt_started_at) / 1000

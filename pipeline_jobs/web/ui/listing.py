@@ -8,7 +8,7 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.http.validation import check
-from pipeline_jobs.web.schemas.requests import ListRequest
+from pipeline_jobs.web.schemas.jobs import ListRequest
 
 #: One of these at a time can be asked for in the form, with a tenant and a status. The address may have any mix, as the API.
 BY = {"workspace_id": "Workspace", "pipeline": "Pipeline", "tag": "Tag"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Response, request
 from pydantic_core import from_json
 
 from pipeline_jobs.exceptions import KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
-from pipeline_jobs.job import Job
+from pipeline_jobs.job import ACCEPTED, Job
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web import problems
@@ -19,14 +19,16 @@ from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.requests import JobRequest
+from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui"
-#: Fields that are taken as they were typed.
-_TEXTS = ("pipeline", "url", "quality", "tenant_id", "workspace_id")
+#: Fields that the form has under places of their own; the others it lists one after the other.
+_PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "priority", "tags")
+#: Where the page cannot know better, what a field is for, for people: as the API's documentation says it.
+_OTHERS = tuple((name, JobRequest.model_fields[name].description or "") for name in ACCEPTED if name not in _PLACED)
 
 
 @blueprint.get("/submit")
@@ -58,15 +60,8 @@ def read_form(values: Mapping[str, str]) -> JobRequest:
 
     :raises Refused: 422, names the field.
     """
-    raw: dict[str, Any] = {name: values[name].strip() for name in _TEXTS if values.get(name, "").strip()}
-    if values.get("params", "").strip():
-        raw["params"] = _json(values["params"])
-    if values.get("priority", "").strip():
-        raw["priority"] = _integer(values["priority"])
-    tags = [tag.strip() for tag in values.get("tags", "").split(",")]
-    if any(tags):
-        raw["tags"] = [tag for tag in tags if tag]
-    return check(JobRequest, raw)
+    given = {name: values[name].strip() for name in ACCEPTED if values.get(name, "").strip(", \t\r\n")}
+    return check(JobRequest, {name: _READ.get(ACCEPTED[name], _text)(name, text) for name, text in given.items()})
 
 
 def _submit(body: JobRequest, token: str | None) -> Job:
@@ -86,6 +81,7 @@ def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, st
         pipeline=pipeline,
         pipelines=[known for known in web().parts.pipelines.all() if not is_canary_pipeline(known.name)],
         fields=_fields(pipeline),
+        others=_OTHERS,
         values=values,
         errors=_at_fields(errors or {}, _shown(pipeline)),
         # A form that was refused made no job: its token is good for the corrected one.
@@ -103,7 +99,7 @@ def _shown(pipeline: Pipeline) -> set[str]:
         "tenant_id": who.sees_all,
         "workspace_id": who.workspace_id is None,
     }
-    return {"priority", "tags", "pipeline", *(name for name, is_shown in optional.items() if is_shown)}
+    return {name for name in ACCEPTED if optional.get(name, True)}
 
 
 def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
@@ -151,15 +147,41 @@ def _type(about: Mapping[str, Any]) -> str:
     return str(about.get("type", "any"))
 
 
-def _json(text: str) -> Any:
+def _text(name: str, text: str) -> str:
+    return text
+
+
+def _json(name: str, text: str) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(422, "invalid_input", f"this is not JSON: {error}", field="params") from None
+        raise Refused(422, "invalid_input", f"this is not JSON: {error}", field=name) from None
 
 
-def _integer(text: str) -> int:
+def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise Refused(422, "invalid_input", "must be an integer", field="priority") from None
+        raise Refused(422, "invalid_input", "must be an integer", field=name) from None
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise Refused(422, "invalid_input", "must be a number", field=name) from None
+
+
+def _list(name: str, text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+#: How a field is typed into the form, by its type; what is not here is taken as it was typed.
+_READ: Mapping[str, Callable[[str, str], Any]] = {
+    "int": _integer,
+    "int | None": _integer,
+    "float | None": _number,
+    "tuple[str, ...]": _list,
+    "Mapping[str, Any]": _json,
+    "Mapping[str, Any] | None": _json,
+}

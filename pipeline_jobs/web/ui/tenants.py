@@ -11,9 +11,9 @@ from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.tenants import LimitsRequest
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused, answer
+from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 from pipeline_jobs.web.ui.listing import checked_name

@@ -20,7 +20,7 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
 from tests.declared import PAGE, UNDOCUMENTED, Declared
@@ -55,7 +55,7 @@ class World:
         self._make(other + "/run", None, "used before")
         scheduler = Scheduler(self.jobs)
         scheduler.delete(self._make("/pipeline/schedules", json.loads(HOURLY), "its schedule is gone").rpartition("/")[2])
-        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule_id
+        schedule_id = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep"))).schedule.schedule_id
         gone = self._make(f"/pipeline/schedules/{schedule_id}/run", None, "its job is gone").rpartition("/")[2]
         self.jobs.cancel(gone)
         self.jobs.delete(gone)

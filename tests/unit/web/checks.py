@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.web.schemas.bodies import Problem
+from pipeline_jobs.web.schemas.problem import Problem
 
 
 def problem_of(response: TestResponse, status: int, code: str | None = None, field: str | None = None) -> dict[str, Any]:

@@ -15,11 +15,10 @@ from pipeline_jobs.access.api_keys import ApiKey, Role, check_scope, digest
 from pipeline_jobs.access.audit import Row
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.exceptions import (
-    AlreadyScheduled,
-    AlreadySubmitted,
     ChecksumMismatch,
     InvalidInput,
     InvalidItems,
+    JobGone,
     JobNotEnded,
     JobNotWaiting,
     KeyReused,
@@ -48,6 +47,7 @@ from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import read_cursor, write_cursor
+from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantLimits
@@ -91,7 +91,7 @@ class FakeJobs:
     """Client and results in one: every job by its id."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self.rules = Client(cast(Store, None), registry, settings)
+        self.rules = Client(cast(Store, SimpleNamespace(made_before=self.made_before)), registry, settings)
         self.jobs: dict[str, Job] = {}
         #: Raised by every operation on the store, when set.
         self.failure: Exception | None = None
@@ -105,7 +105,12 @@ class FakeJobs:
         self.senders: list[Sender | None] = []
         self.made_by_key: dict[tuple[str, str, str], tuple[NewJob, str]] = {}
 
-    def submit(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def made_before(self, job_id: str) -> Accepted:
+        if job_id not in self.jobs:
+            raise JobGone
+        return Accepted(self.jobs[job_id], replayed=True)
+
+    def accept(self, new: NewJob, *, idempotency_key: str | None = None, sender: Sender | None = None) -> Accepted:
         job = self.rules.prepare(new)
         self.ask()
         self.senders.append(sender)
@@ -113,14 +118,17 @@ class FakeJobs:
             name = (new.tenant_id, sender.scope if sender else "", idempotency_key)
             if name in self.made_by_key:
                 made, job_id = self.made_by_key[name]
-                raise AlreadySubmitted(job_id) if made == new else KeyReused
+                if made != new:
+                    raise KeyReused
+                return self.made_before(job_id)
             self.made_by_key[name] = (new, f"job_1735905600_{len(self.jobs) + 1:08x}")
-        if sender is not None:
-            sender.rates.extend(self.rates)
         order = len(self.jobs) + 1
-        return self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+        made = self.put(job.evolve(job_id=f"job_1735905600_{order:08x}", created_at=NOON + order * 1000, order=order))
+        return Accepted(made, tuple(self.rates) if sender is not None else ())
 
-    def retry(self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None) -> Job:
+    def retry(
+        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+    ) -> Accepted:
         old = self.results(job_id).record()
         if not old.ended:
             raise JobNotEnded
@@ -129,8 +137,8 @@ class FakeJobs:
         new = NewJob(
             url=old.url, pipeline=old.pipeline, tenant_id=old.tenant_id, workspace_id=old.workspace_id, priority=len(from_stage or "")
         )
-        made = self.submit(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
-        return self.put(made.evolve(retry_of=job_id))
+        made = self.accept(new, idempotency_key=None if idempotency_key is None else f"retry {idempotency_key}")
+        return replace(made, job=self.put(made.job.evolve(retry_of=job_id)))
 
     def list(self, query: JobQuery) -> Page[Job]:
         self.ask()
@@ -246,7 +254,7 @@ class FakeBatches:
             if isinstance(job, WrongJob) or self._wrong(job):
                 ids.append(None)
             else:
-                made = self.jobs.submit(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id))
+                made = self.jobs.accept(replace(job, tenant_id=new.tenant_id, workspace_id=new.workspace_id)).job
                 ids.append(self.jobs.put(made.evolve(batch_id=batch_id)).job_id)
         counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(good)}
         order = len(self.batches) + 1
@@ -434,18 +442,18 @@ class FakeScheduleStore(ScheduleStore):
 
     def put(
         self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: tuple[str, str] | None = None
-    ) -> str:
+    ) -> tuple[str, str]:
         if (made := self._made_before(schedule.tenant_id, idempotency)) is not None:
-            raise AlreadyScheduled(made)
+            return "same", made
         if not before and sum(one.tenant_id == schedule.tenant_id for one in self.found.values()) >= most:
-            return "full"
+            return "full", ""
         known = self.found.get(schedule.schedule_id, schedule.evolve(created_at=NOON, order=len(self.found) + 1))
         following = known.next_run_at if keep_next else schedule.next_run_at
         self.found[schedule.schedule_id] = schedule.evolve(
             created_at=known.created_at, order=known.order, updated_at=NOON, next_run_at=following
         )
         self._remember(schedule.tenant_id, idempotency, schedule.schedule_id)
-        return "ok"
+        return "ok", schedule.schedule_id
 
     def get(self, schedule_id: str) -> Schedule | None:
         self.jobs.ask()
@@ -483,11 +491,9 @@ class FakeScheduleStore(ScheduleStore):
         if (known := self._made_before(schedule.tenant_id, idempotency)) is not None:
             return Fired("refused", refusal=SimpleNamespace(became="same", id=known))
         self._remember(schedule.tenant_id, idempotency, job.job_id)
-        if sender is not None:
-            sender.rates.extend(self.jobs.rates)
         made = self.jobs.put(job.evolve(order=len(self.jobs.jobs) + 1))
         self.lines.setdefault(schedule.schedule_id, []).insert(0, Outcome("manual", NOON, NOON, NOON, 1, made.job_id))
-        return Fired("fired", job=made)
+        return Fired("fired", job=made, rates=tuple(self.jobs.rates) if sender is not None else ())
 
     def _made_before(self, tenant_id: str, idempotency: tuple[str, str] | None) -> str | None:
         if idempotency is None or (known := self.made_by_key.get((tenant_id, idempotency[0]))) is None:

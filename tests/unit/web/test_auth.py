@@ -21,7 +21,7 @@ from pipeline_jobs.web.access import throttle as failures
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.schemas import tenant_bodies
+from pipeline_jobs.web.schemas import audit, keys
 
 from .checks import problem_of
 from .conftest import MakeClient, settings_with
@@ -362,7 +362,7 @@ class TestRoles:
         for tenant, role in (("acme", Role.ADMIN), (ALL, Role.SUBMIT), (ALL, Role.READ)):
             problem_of(Caller(client, make(world, tenant, role)[1])("GET", "/pipeline/audit"), 403, "forbidden")
         response = Caller(client, make(world, ALL, Role.ADMIN)[1])("GET", "/pipeline/audit")
-        tenant_bodies.AuditPage.model_validate(response.get_json())
+        audit.AuditPage.model_validate(response.get_json())
         assert response.get_json()["rows"] == [
             {"id": f"{NOON}-0", "at": "2025-01-03T12:00:00.000Z", "actor": "cli:me@here", "action": "key.created", "target": "k",
              "detail": {"role": "read"}}
@@ -374,7 +374,7 @@ class TestKeyRoutes:
         admin = Caller(client, make(world, "acme", Role.ADMIN)[1])
         made = admin("POST", "/pipeline/tenants/acme/keys", json={"role": "submit", "name": "ci", "workspace_id": "blog"})
         body = made.get_json()
-        tenant_bodies.NewApiKey.model_validate(body)
+        keys.NewApiKey.model_validate(body)
         assert (made.status_code, made.headers["Cache-Control"]) == (201, "no-store")
         assert (body["name"], body["tenant_id"], body["workspace_id"], body["role"], body["revoked"]) == (
             "ci",
@@ -386,13 +386,13 @@ class TestKeyRoutes:
         caller = Caller(client, body["key"])
         assert caller("POST", "/pipeline/jobs", json={"url": URL}).get_json()["workspace_id"] == "blog"
         listed = admin("GET", "/pipeline/tenants/acme/keys")
-        tenant_bodies.ApiKeyList.model_validate(listed.get_json())
+        keys.ApiKeyList.model_validate(listed.get_json())
         assert (listed.get_json()["count"], listed.get_json()["keys"][0]["key_id"]) == (2, body["key_id"])
         assert body["key"].split("_", 2)[2] not in listed.text
         assert all("hash" not in one for one in listed.get_json()["keys"])
         for _ in range(2):
             revoked = admin("DELETE", f"/pipeline/tenants/acme/keys/{body['key_id']}")
-            tenant_bodies.ApiKey.model_validate(revoked.get_json())
+            keys.ApiKey.model_validate(revoked.get_json())
             assert (revoked.status_code, revoked.get_json()["revoked"]) == (200, True)
 
     def test_expires_at_is_a_moment_ahead(self, client: FlaskClient, world: World) -> None:

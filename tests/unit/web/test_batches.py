@@ -8,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.schemas import batch_bodies, bodies
+from pipeline_jobs.web.schemas import batches as batch_bodies
+from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .conftest import MakeClient

@@ -16,7 +16,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.api import jobs
 from pipeline_jobs.web.http import replies
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .conftest import MakeClient

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import health, pipelines
 
 from .checks import problem_of
 from .fakes import World
@@ -25,7 +25,7 @@ class TestHealth:
 
     def test_ready_shows_every_part(self, client: FlaskClient) -> None:
         response = client.get("/health/ready")
-        bodies.Ready.model_validate(response.get_json())
+        health.Ready.model_validate(response.get_json())
         assert response.status_code == 200
         assert set(response.get_json()["parts"]) == {"store", "broker", "workers", "beat"}
 
@@ -50,7 +50,7 @@ class TestMetrics:
 
 def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClient) -> None:
     response = client.get("/pipeline/pipelines")
-    bodies.PipelineList.model_validate(response.get_json())
+    pipelines.PipelineList.model_validate(response.get_json())
     media, sleep = response.get_json()["pipelines"]
     assert (media["name"], media["needs_url"], media["qualities"]) == ("media", True, ["720p", "1080p"])
     assert media["stages"] == [{"name": "fetch", "weight": 2}, {"name": "publish", "weight": 1.0}]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .fakes import World

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from pipeline_jobs.exceptions import InvalidInput, NoAudio, StoreUnavailable
 from pipeline_jobs.job import NewJob, StepResult
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.schemas import bodies
+from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
 from .conftest import MakeClient

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.schemas.bodies import Upload, UploadList
+from pipeline_jobs.web.schemas.uploads import Upload, UploadList
 
 from .checks import problem_of
 from .fakes import World

@@ -1,10 +1,17 @@
-"""Models of what requests about many jobs bring."""
+"""`/pipeline/batches` and `/pipeline/jobs/cancel`."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import NewJob
@@ -14,7 +21,15 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.problems import field_errors
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, BatchId, JobFields, Limit, Moment, Name, Parameters, Word
+from pipeline_jobs.web.schemas.fields import (
+    BatchId,
+    Cursor,
+    Moment,
+    Name,
+    PageRequest,
+    Word,
+)
+from pipeline_jobs.web.schemas.jobs import JobFields
 
 
 class BatchItem(JobFields):
@@ -70,13 +85,11 @@ class BatchPath(BaseModel):
     batch_id: str = Field(description="`batch_{unix seconds}_{8 hex}`.", examples=["batch_1704326400_abc12345"])
 
 
-class BatchListRequest(Parameters):
+class BatchListRequest(PageRequest):
     """Which batches."""
 
     tenant_id: Name | None = Field(None, description="Batches of this tenant.")
     workspace_id: Name | None = Field(None, description="Batches of this workspace; with `tenant_id`.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most batches on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 
 
 class BulkCancelRequest(BaseModel):
@@ -95,7 +108,7 @@ class BulkCancelRequest(BaseModel):
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
     dry_run: bool = Field(False, description="`true`: only count.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the answer before.")
+    cursor: Cursor | None = Field(None, description="`next_cursor` of the answer before.")
 
     def to_query(self) -> JobQuery:
         """:raises InvalidInput: it names no filter: a request that says nothing must not cancel everything."""
@@ -112,3 +125,76 @@ class BulkCancelRequest(BaseModel):
             created_before=self.created_before,
             cursor=self.cursor,
         )
+
+
+class BatchUrls(BaseModel):
+    """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, else paths."""
+
+    self: str
+    jobs: str
+    cancel: str
+
+
+class BatchCounts(BaseModel):
+    """Jobs by status; their sum is `total`. A job that was removed stays counted as it ended."""
+
+    queued: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class Batch(BaseModel):
+    """Jobs that came in one call. Times are RFC 3339 in UTC."""
+
+    model_config = ConfigDict(title="Batch")
+
+    batch_id: str = Field(examples=["batch_1704326400_abc12345"])
+    status: JobStatus = Field(
+        description="`queued`: none has started; `running`: some have; when all have ended: `failed` if one has failed, else `cancelled` "
+        "if one was cancelled, else `completed`."
+    )
+    tenant_id: str
+    workspace_id: str
+    total: int = Field(description="How many jobs came in it.")
+    counts: BatchCounts
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    completed_at: str | None = Field(description="When its last job ended.")
+    metadata: dict[str, Any]
+    urls: BatchUrls
+
+
+class ItemError(BaseModel):
+    """What is wrong with one job of a batch."""
+
+    field: str = Field(examples=["jobs.3.url"])
+    message: str
+    code: str
+
+
+class NewBatch(Batch):
+    """A batch that was made, with the ids of its jobs, this once."""
+
+    model_config = ConfigDict(title="NewBatch")
+
+    job_ids: list[str | None] = Field(description="In the order of the request; null: that one was left out (`errors` says why).")
+    errors: list[ItemError] = Field(description="Of the jobs that were left out (`partial`).")
+
+
+class BatchList(BaseModel):
+    """One page of batches, newest first."""
+
+    batches: list[Batch]
+    count: int = Field(description="How many batches are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
+class BulkCancel(BaseModel):
+    """What was done to many jobs, or would be."""
+
+    dry_run: bool
+    matched: int = Field(description="Jobs that match and have not ended: the sum of the next two.")
+    cancelled: int = Field(description="They waited and are cancelled.")
+    stopping: int = Field(description="They run and are being stopped; they end as cancelled.")
+    next_cursor: str | None = Field(description="Send the request again with this `cursor`: there are more. null: that was all.")

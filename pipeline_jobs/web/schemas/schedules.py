@@ -1,20 +1,33 @@
-"""Models of what requests to `/pipeline/schedules` bring."""
+"""`/pipeline/schedules`."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    create_model,
+)
 
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.schedules.cron import MAX_EXPRESSION
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap
 from pipeline_jobs.schedules.scheduler import MAX_NAME, NewSchedule, in_job
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
-from pipeline_jobs.web.schemas.requests import DEFAULT_LIMIT, JobRequest, Limit, Name, Parameters
+from pipeline_jobs.web.schemas.fields import (
+    IdempotencyKey,
+    Name,
+    PageRequest,
+    Parameters,
+    idempotency_key,
+    integer,
+)
+from pipeline_jobs.web.schemas.jobs import JobRequest
 
 DEFAULT_UPCOMING, MAX_UPCOMING = 5, 100
+
 
 if TYPE_CHECKING:
     JobTemplate = JobRequest
@@ -28,21 +41,10 @@ else:
     )
 
 
-def _upcoming(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text, re.ASCII) or int(text) > MAX_UPCOMING:
-        raise ValueError(f"must be an integer, 0..{MAX_UPCOMING}")
-    return int(text)
-
-
-Upcoming = Annotated[
-    int,
-    BeforeValidator(_upcoming),
-    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MAX_UPCOMING, "default": DEFAULT_UPCOMING}),
-]
+Upcoming = Annotated[int, *integer(0, MAX_UPCOMING, DEFAULT_UPCOMING)]
 Label = Annotated[str, Field(max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Expression = Annotated[str, Field(max_length=MAX_EXPRESSION)]
 Zone = Annotated[str, Field(min_length=1, max_length=64)]
-
 _CRON = "Five fields: minute, hour, day of month, month, day of week (0 and 7: Sunday; SUN-SAT); `*`, lists, ranges, steps, `L`, `MON#2`."
 _ZONE = "IANA name of the time zone in which `cron` is read."
 _OVERLAP = "What becomes of a slot while a job of this schedule has not ended: it is skipped, waits for it, or has it cancelled first."
@@ -109,13 +111,11 @@ class ScheduleChange(BaseModel):
         return changes
 
 
-class ScheduleListRequest(Parameters):
+class ScheduleListRequest(PageRequest):
     """Which schedules."""
 
     tenant_id: Name | None = Field(None, description="Schedules of this tenant.")
     workspace_id: Name | None = Field(None, description="Of this workspace of it.")
-    limit: Limit = Field(DEFAULT_LIMIT, description="Most schedules on the page.")
-    cursor: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(None, description="`next_cursor` of the page before.")
 
 
 class ScheduleView(Parameters):
@@ -130,7 +130,73 @@ class SchedulePath(BaseModel):
     schedule_id: str = Field(description="`sch_{unix seconds}_{8 hex}`.", examples=["sch_1704326400_abc12345"])
 
 
+class ScheduleHeaders(Parameters):
+    """Headers of a request that makes a schedule."""
+
+    idempotency_key: IdempotencyKey = idempotency_key("it makes one schedule")
+
+
 def _new_job(template: JobTemplate, **whose: Any) -> NewJob:
     given: dict[str, Any] = {name: getattr(template, name) for name in template.model_fields_set}
     with in_job():
         return JobRequest(**given, **whose).to_new_job()
+
+
+class Schedule(BaseModel):
+    """When which job is made."""
+
+    schedule_id: str = Field(examples=["sch_1704326400_abc12345"])
+    tenant_id: str
+    workspace_id: str
+    name: str
+    cron: str = Field(examples=["30 3 * * 1-5"])
+    timezone: str = Field(examples=["Europe/Berlin"])
+    overlap: Literal["skip", "queue", "cancel_running"]
+    catch_up: Literal["none", "last", "all"]
+    job: dict[str, Any] = Field(description="The job to make: what is not the default.")
+    paused: bool
+    created_at: str
+    updated_at: str
+    next_run_at: str | None = Field(description="Its next slot; null: it is paused.")
+    last_run_at: str | None = Field(description="When it last made a job.")
+    last_job_id: str | None
+    last_skipped_at: str | None = Field(description="The last slot that was skipped.")
+    last_skipped_reason: str | None = Field(
+        description="`missed`, `overlap`, `superseded`, `overlap_queue_full`, `paused`, `changed`, `invalid`, `rate_limited`, "
+        "`queue_full`, `storage_full`, `webhooks_full` or `store_full` (docs/schedules.md).",
+    )
+    fired: int = Field(description="Slots whose job was made.")
+    skipped: int = Field(description="Slots that were skipped.")
+
+
+class SlotOutcome(BaseModel):
+    """What became of a slot, or of several in a row that were skipped together."""
+
+    outcome: str = Field(description="`fired`, `manual` (a run that was asked for), or why it was skipped.")
+    at: str
+    slot: str
+    last_slot: str
+    count: int
+    job_id: str | None
+
+
+class ScheduleDetail(Schedule):
+    """A schedule with its past and its future."""
+
+    upcoming: list[str] = Field(description="Its next slots; none while it is paused.")
+    recent: list[SlotOutcome] = Field(description="What became of the last slots, newest first, at most 20.")
+
+
+class ScheduleList(BaseModel):
+    """One page, newest first."""
+
+    schedules: list[Schedule]
+    count: int = Field(description="How many are on this page.")
+    next_cursor: str | None = Field(description="Ask with `cursor=` for the next page; null: this is the last.")
+
+
+class ScheduleRemoval(BaseModel):
+    """It is gone."""
+
+    schedule_id: str
+    status: Literal["deleted"]

@@ -1,0 +1,172 @@
+"""How records are described: dataclasses whose fields say by their type how they are stored and shown, and by their metadata whether."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any
+
+from pipeline_jobs.exceptions import InvalidInput
+
+#: Unix milliseconds; shown as RFC 3339.
+Moment = int
+#: Metadata of a field that the API does not show.
+HIDDEN = {"shown": False}
+#: Of one that is shown and not stored, because it is made when it is asked for.
+NOT_STORED = {"stored": None}
+#: Of one that is neither: another field has it in it, or is made of it.
+APART = {"stored": None, "shown": False}
+
+#: Dates that a client may send are from the epoch to this, 9999-12-31T23:59:59.999Z (Unix milliseconds): RFC 3339 has no later ones.
+MAX_MOMENT = 253_402_300_799_999
+#: 0001-01-01T00:00:00.000Z: nothing earlier can be written.
+_MIN_MOMENT = -62_135_596_800_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Made once: `json.dumps` makes one a call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def rfc3339(milliseconds: int | None) -> str | None:
+    """Unix milliseconds as RFC 3339 in UTC with `Z` and millisecond digits; None stays None.
+
+    A moment outside the years 1 to 9999 is shown as the nearest one inside: a record that has it (none can be made any more) is shown.
+    """
+    if milliseconds is None:
+        return None
+    # Not `fromtimestamp`: a float of seconds has no exact milliseconds in distant years, and rounds up out of the year 9999.
+    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, _MIN_MOMENT), MAX_MOMENT))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_milliseconds(moment: datetime) -> int:
+    """A moment with a time zone as Unix milliseconds, rounded down.
+
+    :raises ValueError: in UTC it is not of the years 1970 to 9999, whatever its own zone says.
+    """
+    # Exact, where a float of seconds is not: 9999-12-31T23:59:59.9999999Z would be of the year 10000.
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    if not 0 <= milliseconds <= MAX_MOMENT:
+        raise ValueError("must be from 1970-01-01T00:00:00Z to 9999-12-31T23:59:59.999Z, in UTC")
+    return milliseconds
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON, UTF-8 left as it is.
+
+    :raises InvalidInput: the value is not JSON (NaN, a set, ...).
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"not a JSON value: {error}") from None
+
+
+def default_of(one: Field[Any]) -> Any:
+    """The default of a dataclass's field; MISSING: it has none."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def differing(one: Any) -> dict[str, Any]:
+    """Of a dataclass's instance the fields that are not their default."""
+    return {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != default_of(f)}
+
+
+def _tuple(text: str) -> tuple[Any, ...]:
+    return tuple(json.loads(text))
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError("not a JSON object")
+    return value
+
+
+def _maybe(text: str) -> str | None:
+    return text or None
+
+
+def _flag(text: str) -> bool:
+    return text == "1"
+
+
+def _value(word: StrEnum) -> str:
+    return word.value
+
+
+def _filled(value: Mapping[str, Any]) -> dict[str, Any] | None:
+    return dict(value) if value else None
+
+
+#: How a field is written into the record, how read from there, and how it is shown (None: as it is).
+Kind = tuple[Callable[[Any], str], Callable[[str], Any], Callable[[Any], Any] | None]
+#: By the type of a field.
+_TYPES: dict[str, Kind] = {
+    "str": (str, str, None),
+    "str | None": (str, _maybe, None),
+    "int": (str, int, None),
+    "float": (str, float, None),
+    "float | None": (str, float, None),
+    "bool": (lambda value: "1" if value else "", _flag, None),
+    "Moment": (str, int, rfc3339),
+    "Moment | None": (str, int, rfc3339),
+    "tuple[str, ...]": (dumps, _tuple, list),
+    "Mapping[str, Any]": (dumps, _object, dict),
+    "Mapping[str, Any] | None": (dumps, _object, _filled),
+    "Any": (dumps, json.loads, None),
+    "Mapping[str, str]": (dumps, _object, dict),
+}
+
+
+class Layout:
+    """How the records of a class are stored and shown. Made once for each class, after it."""
+
+    def __init__(self, cls: type[Any], *words: type[StrEnum]) -> None:
+        """:param words: the types of its fields that are words of a list."""
+        types: dict[str, Kind] = {**_TYPES, **{word.__name__: (str, word, _value) for word in words}}
+        # What the class itself declares comes first: of a job its id and state, then what was asked.
+        known = sorted(fields(cls), key=lambda f: f.name not in cls.__annotations__)
+        stored = {f.name: f.metadata.get("stored", f.name) for f in known}
+        seen = [f for f in known if f.metadata.get("shown", True)]
+        self.names = frozenset(stored)
+        self.factories = tuple((f.name, f.default_factory) for f in known if f.default_factory is not MISSING)
+        self.writes: dict[str, tuple[str, Any, Callable[[Any], str]]] = {
+            f.name: (stored[f.name], default_of(f), types[str(f.type)][0]) for f in known if stored[f.name]
+        }
+        self._reads = {stored[f.name]: (f.name, types[str(f.type)][1]) for f in known if stored[f.name]}
+        needed = [f for f in known if default_of(f) is MISSING and stored[f.name]]
+        self._required = frozenset(stored[f.name] for f in needed if not str(f.type).endswith("None"))
+        self._absent: dict[str, Any] = {f.name: None for f in needed if str(f.type).endswith("None")}
+        self._shown = tuple((f.name, types[str(f.type)][2]) for f in seen)
+        self._values = attrgetter(*(f.name for f in seen))
+
+    def write(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """The flat mapping for the store: absent means None or the default."""
+        flat: dict[str, str] = {}
+        for name, value in values.items():
+            if value is not None and (known := self.writes.get(name)) is not None and value != known[1]:
+                flat[known[0]] = known[2](value)
+        return flat
+
+    def read(self, flat: Mapping[str, str]) -> dict[str, Any]:
+        """The fields by name from what `HGETALL` gave. Unknown fields of the store's own are left alone.
+
+        :raises KeyError: a required field is missing. :raises TypeError, ValueError: one cannot be read.
+        """
+        if missing := self._required - flat.keys():
+            raise KeyError(min(missing))
+        values = self._absent.copy()
+        for stored, text in flat.items():
+            if (known := self._reads.get(stored)) is not None:
+                name, read = known
+                values[name] = read(text)
+        return values
+
+    def show(self, one: Any) -> dict[str, Any]:
+        """As the API shows it."""
+        pairs = zip(self._shown, self._values(one), strict=True)
+        return {name: value if value is None or show is None else show(value) for (name, show), value in pairs}

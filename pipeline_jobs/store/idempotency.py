@@ -1,0 +1,81 @@
+"""Idempotency-Keys: how a request is known again, and what is answered when a request was accepted, now or before.
+
+A key of a tenant's is remembered for 24 hours with what it made and a fingerprint of its request (`lua/lib/accept.lua`): the same request
+sent again gets what the first one made, another request with the same key is refused (`KeyReused`).
+
+The fingerprint hashes what is not the default, so a field that a later release adds changes no fingerprint until somebody uses it. The
+release before hashed every field. For one release both forms are sent and the scripts take either; the old form is the one that is
+remembered, because processes of the release before, which run beside this one during an upgrade, know no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline_jobs.job import Job, NewJob, differing, dumps
+from pipeline_jobs.rates import Rate, Sender
+
+#: A key as the store keeps it, and the forms of its request's fingerprint, separated by a space.
+Idempotency = tuple[str, str]
+
+#: The fields of a new job as the release before hashed them. A request that uses any other has the new form only.
+_BEFORE = (
+    "url", "quality", "pipeline", "params", "tenant_id", "workspace_id", "priority", "max_attempts", "deadline_seconds", "ttl_seconds",
+    "run_at", "depends_on", "on_dependency_failure", "depends_within", "tags", "metadata", "webhook",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that a request made."""
+
+    job: Job
+    #: Submit rates that it was held against.
+    rates: tuple[Rate, ...] = ()
+    #: Its Idempotency-Key had made the job before; the record is as it is by now.
+    replayed: bool = False
+
+
+def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what: str = "") -> Idempotency | None:
+    """What a script is given for a request with this key; None: the request has none.
+
+    :param forms: texts that say which request it is: the one to be remembered first; None is left out.
+    :param what: sets apart the keys of requests of another kind.
+    """
+    if key is None:
+        return None
+    scope = sender.scope if sender else ""
+    # Hashed: a client's key may hold anything, a key of the store may not.
+    return digest(f"{what}\n{scope}\n{key}" if what else f"{scope}\n{key}"), " ".join(digest(form) for form in forms if form is not None)
+
+
+def forms_of_job(new: NewJob) -> tuple[str | None, str]:
+    """How the request for a job is known again."""
+    before = _before(new)
+    return None if before is None else repr(tuple(before.values())), dumps(differing(new))
+
+
+def forms_of_batch(tenant_id: str, workspace_id: str, metadata: Mapping[str, Any], jobs: list[Any]) -> tuple[str | None, str]:
+    """The same for a batch. :param jobs: the new jobs, and what stands for those that could not be read."""
+    before = [_before(job) if isinstance(job, NewJob) else asdict(job) for job in jobs]
+    whose = [tenant_id, workspace_id, dict(metadata)]
+    return None if None in before else dumps([*whose, before]), dumps([*whose, [differing(job) for job in jobs]])
+
+
+def forms_of_schedule(new: Any) -> tuple[str | None, str]:
+    """The same for a schedule (`NewSchedule`)."""
+    job = _before(new.job)
+    return None if job is None else dumps({**asdict(new), "job": job}), dumps({**differing(new), "job": differing(new.job)})
+
+
+def _before(new: NewJob) -> dict[str, Any] | None:
+    """All fields of a new job, as the release before knew them; None: it knew not all that this one uses."""
+    return {name: getattr(new, name) for name in _BEFORE} if differing(new).keys() <= set(_BEFORE) else None
+
+
+def digest(text: str) -> str:
+    """128 bits of SHA-256, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,125 @@
+"""Every field of every record is stored, read back and shown as it declares, and the API's documents name each. The fields are those that
+the classes declare: a new one is tested here without a change."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline_jobs.access.api_keys import ApiKey, Role
+from pipeline_jobs.files.uploads import Upload
+from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob, rfc3339
+from pipeline_jobs.jobs.batches import Batch, NewBatch
+from pipeline_jobs.records import APART, Layout
+from pipeline_jobs.schedules.cron import Cron
+from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule
+from pipeline_jobs.schedules.scheduler import NewSchedule
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.schemas.batches import Batch as BatchAnswer
+from pipeline_jobs.web.schemas.batches import BatchItem, BatchRequest
+from pipeline_jobs.web.schemas.jobs import Job as JobAnswer
+from pipeline_jobs.web.schemas.jobs import JobRequest
+from pipeline_jobs.web.schemas.keys import ApiKey as KeyAnswer
+from pipeline_jobs.web.schemas.schedules import JobTemplate, ScheduleRequest
+from pipeline_jobs.web.schemas.schedules import Schedule as ScheduleAnswer
+from pipeline_jobs.web.schemas.uploads import Upload as UploadAnswer
+from pipeline_jobs.web.schemas.webhooks import WebhookEndpoint as EndpointAnswer
+from pipeline_jobs.webhooks.endpoints import Endpoint
+
+#: A value by the type of a field, never its default.
+VALUES: dict[str, Any] = {
+    "JobStatus": JobStatus.RUNNING, "Role": Role.READ, "Overlap": Overlap.QUEUE, "CatchUp": CatchUp.ALL,
+    "str": "text", "str | None": "text", "int": 7, "float": 12.5, "float | None": 12.5, "bool": True,
+    "Moment": 1_704_326_400_005, "Moment | None": 1_704_326_400_005, "tuple[str, ...]": ("a", "b"),
+    "Mapping[str, Any]": {"a": [1]}, "Mapping[str, str]": {"a": "b"}, "Mapping[str, Any] | None": {"a": [1]}, "Any": {"success": True},
+    "Mapping[JobStatus, int]": dict.fromkeys(JobStatus, 1), "Cron": Cron("0 * * * *", "UTC"), "NewJob": NewJob(pipeline="sleep"),
+}  # fmt: skip
+RECORDS = [
+    (Job, JobAnswer, {"urls"}), (Batch, BatchAnswer, {"urls"}), (Schedule, ScheduleAnswer, set()), (Upload, UploadAnswer, set()),
+    (Endpoint, EndpointAnswer, set()), (ApiKey, KeyAnswer, set()),
+]  # fmt: skip
+
+
+def full(cls: type[Any]) -> Any:
+    return cls(**{f.name: VALUES[str(f.type)] for f in fields(cls)})
+
+
+def layout(cls: type[Any]) -> Layout:
+    """The one that the class uses."""
+    found: Layout = sys.modules[cls.__module__].__dict__["_LAYOUT"]
+    return found
+
+
+@pytest.mark.parametrize("cls", [cls for cls, _, _ in RECORDS])
+def test_what_a_record_stores_is_read_back(cls: type[Any]) -> None:
+    one = full(cls)
+    values = {f.name: getattr(one, f.name) for f in fields(cls)}
+    stored = {f.name: values[f.name] for f in fields(cls) if f.metadata.get("stored", f.name)}
+    flat = layout(cls).write(values)
+    assert len(flat) == len(stored)
+    assert layout(cls).read(flat) == stored
+
+
+@pytest.mark.parametrize(("cls", "answer", "links"), RECORDS)
+def test_what_a_record_shows_is_what_the_document_says(cls: type[Any], answer: type[BaseModel], links: set[str]) -> None:
+    one = full(cls)
+    body = one.to_dict()
+    assert set(body) | links == set(answer.model_fields)
+    # What is made of other fields or another way, the class shows by hand.
+    for f in (f for f in fields(cls) if f.metadata != APART):
+        assert (f.name in body) is f.metadata.get("shown", True), f.name
+        if str(f.type).startswith("Moment") and f.name in body:
+            assert body[f.name] == rfc3339(getattr(one, f.name))
+
+
+def test_a_job_survives_the_store_field_by_field() -> None:
+    job = full(Job)
+    assert Job.from_mapping(job.to_mapping()).evolve(queue=job.queue) == job
+    for f in fields(Job):
+        if f.name != "queue":
+            assert getattr(Job.from_mapping(job.to_mapping()), f.name) == VALUES[str(f.type)], f.name
+
+
+def test_a_job_of_the_release_before_has_its_last_start_for_the_first() -> None:
+    flat = full(Job).to_mapping()
+    assert (flat["started_at"], flat.pop("first_started_at")) == ("1704326400005", "1704326400005")
+    assert Job.from_mapping(flat).started_at == Job.from_mapping(flat).attempt_started_at == 1_704_326_400_005
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [
+        (JobRequest, set(ACCEPTED)),
+        (BatchItem, set(ACCEPTED) - {"tenant_id", "workspace_id"}),
+        (JobTemplate, set(ACCEPTED) - NOT_IN_TEMPLATE),
+    ],
+)
+def test_the_api_takes_what_a_new_job_declares_with_the_same_defaults(model: type[BaseModel], taken: set[str]) -> None:
+    assert set(model.model_fields) == taken
+    new, asked = NewJob(), model().model_dump()
+    assert {name: getattr(new, name) for name in taken} == {name: tuple(v) if isinstance(v, list) else v for name, v in asked.items()}
+
+
+def test_what_is_asked_for_is_kept_and_asked_again_but_for_when_to_start() -> None:
+    job = full(Job)
+    again = job.asked_again()
+    default = NewJob()
+    for name in ACCEPTED:
+        assert getattr(again, name) == (getattr(default, name) if name in STARTS else getattr(job, name)), name
+
+
+@pytest.mark.parametrize(("new", "request_"), [(NewBatch, BatchRequest), (NewSchedule, ScheduleRequest)])
+def test_a_batch_and_a_schedule_take_what_they_declare(new: type[Any], request_: type[BaseModel]) -> None:
+    ours = {"depends_within"}
+    mine = {f.name for f in fields(new)} - ours
+    # Whose they are a schedule's job says; `partial` is how to answer.
+    assert set(request_.model_fields) - {"partial", "tenant_id", "workspace_id"} == mine - {"tenant_id", "workspace_id"}
+
+
+def test_a_type_that_nobody_described_stops_the_program_as_it_starts() -> None:
+    with pytest.raises(KeyError, match="Overlap"):
+        Layout(Schedule)
