@@ -63,7 +63,7 @@ def test_our_own_licence_is_stated() -> None:
     for name in config["metadata"]["license_files"].split():
         assert (ROOT / name).is_file()
     assert (ROOT / "LICENSE").read_text().split()[:4] == ["Apache", "License", "Version", "2.0,"]
-    assert "Apache-2.0 (`LICENSE`)" in (ROOT / "README.md").read_text("utf-8")
+    assert "Apache-2.0 ([LICENSE](LICENSE))" in (ROOT / "README.md").read_text("utf-8")
     assert re.search(r"^COPY .*\bLICENSE NOTICE \./$", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
 
 

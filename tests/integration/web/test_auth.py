@@ -142,7 +142,19 @@ class TestWithAKey:
         good, text = world.key()
         _, revoked = world.key(revoked_at=PAST)
         _, expired = world.key(expires_at=PAST)
-        shown = [None, WRONG, revoked, expired, text[:-1] + "A", f"pjk_{good.key_id}_", text + "x", "x", "é", text.upper(), "\x00" * 50]
+        shown = [
+            None,
+            WRONG,
+            revoked,
+            expired,
+            text[:-1] + ("A" if text[-1] != "A" else "B"),
+            f"pjk_{good.key_id}_",
+            text + "x",
+            "x",
+            "é",
+            text.upper(),
+            "\x00" * 50,
+        ]
         answers = set()
         for one in shown:
             environ = {} if one is None else {"HTTP_AUTHORIZATION": f"Bearer {one}"}
@@ -199,7 +211,11 @@ class TestWithAKey:
         secret = text.split("_", 2)[2]
         monkeypatch.setattr(world.cell.client, "list", lambda query: 1 / 0)
         with capture_logs() as logs:
-            answers = [Caller(client, shown)("GET", "/pipeline/jobs") for shown in (text, text[:-1] + "Z") for _ in range(BURST + 2)]
+            answers = [
+                Caller(client, shown)("GET", "/pipeline/jobs")
+                for shown in (text, text[:-1] + ("Z" if text[-1] != "Z" else "Y"))
+                for _ in range(BURST + 2)
+            ]
         assert {answer.status_code for answer in answers} == {500, 401, 429}
         assert {line["event"] for line in logs} >= {"request_failed", "too_many_wrong_keys"}
         assert secret[:-1] not in str([(answer.text, list(answer.headers)) for answer in answers])
