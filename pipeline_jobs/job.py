@@ -250,6 +250,10 @@ class Job(Asked):
         # What it was not given is its default, and not in its dict.
         return _LAYOUT.write(vars(self))
 
+    def accepted_mapping(self) -> dict[str, str]:
+        """The same of a new job, without what the script that accepts it writes itself."""
+        return _LAYOUT.write(vars(self), _ACCEPTED)
+
     @classmethod
     def from_mapping(cls, flat: Mapping[str, str]) -> Job:
         """The record from what `HGETALL` gave (decoded). Unknown fields of the store's own are left alone.
@@ -287,6 +291,8 @@ class Job(Asked):
 
 
 _LAYOUT = Layout(Job, JobStatus)
+_SCRIPTS_OWN = frozenset({"job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at"})
+_ACCEPTED = {name: how for name, how in _LAYOUT.writes.items() if name not in _SCRIPTS_OWN}
 
 
 def stored_text(name: str, value: Any) -> str:

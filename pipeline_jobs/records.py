@@ -26,8 +26,17 @@ MAX_MOMENT = 253_402_300_799_999
 #: 0001-01-01T00:00:00.000Z: nothing earlier can be written.
 _MIN_MOMENT = -62_135_596_800_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: Made once: `json.dumps` makes one a call.
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _no_json(value: Any) -> Any:
+    raise TypeError(f"a value of type {type(value).__name__}")
+
+
+#: The encoder in C that `JSONEncoder.encode` makes anew at each call, made once: a third of the time. It looks for no circles; what is too
+#: deep raises RecursionError.
+_CHUNKS: Callable[[Any, int], tuple[str, ...]] = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _no_json, json.encoder.encode_basestring, None, ":", ",", False, False, False
+)
 
 
 def rfc3339(milliseconds: int | None) -> str | None:
@@ -60,8 +69,8 @@ def dumps(value: Any) -> str:
     :raises InvalidInput: the value is not JSON (NaN, a set, ...).
     """
     try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError) as error:
+        return "".join(_CHUNKS(value, 0))
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
@@ -104,6 +113,8 @@ def _filled(value: Mapping[str, Any]) -> dict[str, Any] | None:
 
 #: How a field is written into the record, how read from there, and how it is shown (None: as it is).
 Kind = tuple[Callable[[Any], str], Callable[[str], Any], Callable[[Any], Any] | None]
+#: Of a field: its name in the store, its default, and how it is written.
+Write = tuple[str, Any, Callable[[Any], str]]
 #: By the type of a field.
 _TYPES: dict[str, Kind] = {
     "str": (str, str, None),
@@ -134,7 +145,7 @@ class Layout:
         seen = [f for f in known if f.metadata.get("shown", True)]
         self.names = frozenset(stored)
         self.factories = tuple((f.name, f.default_factory) for f in known if f.default_factory is not MISSING)
-        self.writes: dict[str, tuple[str, Any, Callable[[Any], str]]] = {
+        self.writes: dict[str, Write] = {
             f.name: (stored[f.name], default_of(f), types[str(f.type)][0]) for f in known if stored[f.name]
         }
         self._reads = {stored[f.name]: (f.name, types[str(f.type)][1]) for f in known if stored[f.name]}
@@ -145,12 +156,15 @@ class Layout:
         self._values = attrgetter(*self._seen)
         self._shows = tuple((f.name, show) for f in seen if (show := types[str(f.type)][2]))
 
-    def write(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """The flat mapping for the store: absent means None or the default."""
-        flat: dict[str, str] = {}
+    def write(self, values: Mapping[str, Any], writes: Mapping[str, Write] | None = None) -> dict[str, str]:
+        """The flat mapping for the store: absent means None or the default.
+
+        :param writes: some of the fields, as `writes` has them; None: all.
+        """
+        known, flat = (self.writes if writes is None else writes).get, {}
         for name, value in values.items():
-            if value is not None and (known := self.writes.get(name)) is not None and value != known[1]:
-                flat[known[0]] = known[2](value)
+            if value is not None and (how := known(name)) is not None and value != how[1]:
+                flat[how[0]] = how[2](value)
         return flat
 
     def read(self, flat: Mapping[str, str]) -> dict[str, Any]:

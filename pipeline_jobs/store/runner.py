@@ -42,7 +42,7 @@ class _Call:
     stored: Stored
     contract: Contract
     #: The values of its groups.
-    settings: tuple[int, ...]
+    settings: tuple[float, ...]
 
 
 class Runner(Reader):
@@ -57,11 +57,12 @@ class Runner(Reader):
     ) -> None:
         super().__init__(client, settings.key_prefix)
         self._template, self._publish = template or NO_TEMPLATE, publish
-        self._groups = {
+        self._groups: dict[str, tuple[float, ...]] = {
             "events": (settings.events_per_job, settings.events_per_tenant),
             "admits": (int(settings.hint_seconds * 1000), settings.max_concurrent_jobs),
             "names": (settings.metrics_tenants, settings.metrics_workspaces),
             "storage": (settings.max_storage_bytes_per_tenant,),
+            "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
         }
         self._calls: dict[str, _Call] = {}
 

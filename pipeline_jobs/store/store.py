@@ -30,8 +30,6 @@ from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 
 #: Longest message of a stage that is kept, in characters.
 MAX_MESSAGE = 500
-#: Fields of a record that only the scripts write.
-OWN_FIELDS = ("job_id", "status", "created_at", "order", "reason", "fence", "progress", "deadline_at")
 WORKER_LOST = "the worker process died while it was running the job"
 EXPIRED = "the job did not start within its ttl_seconds"
 
@@ -74,8 +72,6 @@ class Store(Runner):
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
         self._run_ms = _ms(settings.max_run_seconds)
         self._max_crashes = settings.max_crashes
-        self._sender_rate = settings.submit_rate_per_key
-        self._queue_caps = (settings.max_queued_per_tenant, settings.max_queued)
 
     # -- in
 
@@ -109,7 +105,7 @@ class Store(Runner):
             workspace's or not complete.
         :raises KeyReused: the key made the job of another request; `JobGone`: its job was removed since.
         """
-        fields = accepted_fields(job)
+        fields = job.accepted_mapping()
         if message is not None:
             fields["celery"] = message
         reply = self.run(
@@ -150,13 +146,9 @@ class Store(Runner):
             raise JobGone from None
 
     def acceptance(self, idempotency: Idempotency | None, sender: Sender | None) -> dict[str, Any]:
-        """What every script that accepts jobs is given: limits, the request's key, whose rate counts."""
+        """What every script that accepts jobs is given: how long ended records stay, the request's key, whose rate counts."""
         key, fingerprint = idempotency or (None, None)
-        of_tenant, of_all = self._queue_caps
-        return {
-            "most_of_tenant": of_tenant, "most_of_all": of_all, "ttl_ms": self.ttl_ms, "idempotency": key, "fingerprint": fingerprint,
-            "sender": sender.principal if sender else None, "sender_rate": self._sender_rate,
-        }  # fmt: skip
+        return {"ttl_ms": self.ttl_ms, "idempotency": key, "fingerprint": fingerprint, "sender": sender.principal if sender else None}
 
     # -- a run
 
@@ -363,14 +355,6 @@ class Store(Runner):
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""
         return sum(int(value or 0) for value in self.fields(["artifact_bytes", "output_bytes", "upload_bytes"], "usage", tenant_id))
-
-
-def accepted_fields(job: Job) -> dict[str, str]:
-    """The fields of a new job's record that the scripts do not write themselves."""
-    fields = job.to_mapping()
-    for name in OWN_FIELDS:
-        fields.pop(name, None)
-    return fields
 
 
 def ms(seconds: float | None) -> int | None:

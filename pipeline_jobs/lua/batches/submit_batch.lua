@@ -2,12 +2,13 @@
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON;
 -- common: fields that all jobs have (JSON: [field, value, ...]);
 -- jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]). The rest is as for submit.
---@args id nonce most_of_tenant:int most_of_all:int ttl_ms:int idempotency? fingerprint? depends_within? metadata? errors? common jobs
---@args sender? sender_rate:real
+--@args id nonce ttl_ms:int idempotency? fingerprint? depends_within? metadata? errors? common jobs
+--@args sender?
 --@events
 --@admits
 --@names
 --@storage
+--@queue
 --@reply 'ok' created_at order rates hints
 --@reply 'taken'
 --@refuses
@@ -44,7 +45,7 @@ for i = 1, #items do
   asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, most_of_tenant, most_of_all, sender, sender_rate)
+refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender)
 if refused then return refused end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

@@ -1,20 +1,19 @@
 -- What a tenant's limits (and the installation's) refuse at a submit: rates, queued jobs, bytes kept, webhooks that wait.
 
--- Reply that says why so many more jobs of a tenant are not taken now, or nil. `sender` may send `sender_rate` jobs a second (0: any number).
-local function no_room(tenant, n, most_of_tenant, most_of_all, sender, sender_rate)
+-- Reply that says why so many more jobs of a tenant are not taken now, or nil.
+local function no_room(tenant, n, sender)
   local limits = limits_of(tenant)
   local wait = limits.submit_rate and no_token('tenant', K.rate(tenant), limits.submit_rate)
   if wait then return {'rate', 'tenant', tostring(limits.submit_rate), int(wait)} end
-  if sender_rate > 0 and sender ~= '' then
+  if SENDER_RATE > 0 and sender ~= '' then
     local kind = string.match(sender, '^%a+')
-    wait = no_token(kind, K.sender_rate(sender), sender_rate)
-    if wait then return {'rate', kind, tostring(sender_rate), int(wait)} end
+    wait = no_token(kind, K.sender_rate(sender), SENDER_RATE)
+    if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
   local bytes = max_storage_of(tenant)
-  if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300}
-  end
+  if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300} end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
-  local most = limits.max_queued or most_of_tenant
+  local most = limits.max_queued or QUEUE_MOST
   if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
-  if redis.call('ZCARD', K.status('queued')) + n > most_of_all then return {'full', 'all', retry_after(pace_of_all(), n)} end
+  if redis.call('ZCARD', K.status('queued')) + n > QUEUE_MOST_OF_ALL then return {'full', 'all', retry_after(pace_of_all(), n)} end
 end

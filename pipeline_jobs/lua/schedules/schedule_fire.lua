@@ -1,12 +1,13 @@
 #!lua
 -- Make the job of a slot that waits, or of none (a run that was asked for by hand); or say why the slot is skipped.
--- why: it is to be skipped. poll_ms: after which to look again at a slot that must wait. From `idempotency` to `sender_rate`: by hand only, as in submit.
---@args id revision slot:digits? why? job_id? nonce ttl_ms:int poll_ms:int most_of_tenant:int most_of_all:int deadline:ms? wait:ms?
---@args idempotency? fingerprint? sender? sender_rate:real fields:pairs
+-- why: it is to be skipped. poll_ms: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
+--@args id revision slot:digits? why? job_id? nonce ttl_ms:int poll_ms:int deadline:ms? wait:ms?
+--@args idempotency? fingerprint? sender? fields:pairs
 --@events
 --@admits
 --@names
 --@storage
+--@queue
 --@reply 'fired' created_at order hints rates
 --@reply 'skipped' reason hints
 --@reply 'waits' hints
@@ -63,7 +64,7 @@ end
 local job = {}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
 local refused = idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint)
-  or no_room(schedule.tenant_id, 1, most_of_tenant, most_of_all, sender, sender_rate)
+  or no_room(schedule.tenant_id, 1, sender)
 if refused and by_hand then return refused end
 if refused then
   if refused[1] == 'rate' then return skipped('rate_limited') end
