@@ -89,6 +89,8 @@ class Caller:
         :raises Refused: 403, it names a tenant or workspace that is not the key's.
         """
         tenant_id, workspace_id = self.place(new.tenant_id, new.workspace_id, named)
+        if (tenant_id, workspace_id, self.workspace_id) == (new.tenant_id, new.workspace_id, new.depends_within):
+            return new
         return replace(new, tenant_id=tenant_id, workspace_id=workspace_id, depends_within=self.workspace_id)
 
     def place(self, tenant_id: str, workspace_id: str, named: set[str]) -> tuple[str, str]:

@@ -100,10 +100,17 @@ class JobFields(BaseModel):
         check_json(self.params, "params")
         check_json(self.metadata, "metadata")
         own = vars(self)
-        given = {name: own[name] for name in self.model_fields_set if name in ACCEPTED}
+        given = {name: own[name] for name in self.model_fields_set if name in ACCEPTED and own[name] is not None}
+        # The types are the schema's already, but for what JSON has no word for.
+        for name in given.keys() & _LISTS:
+            given[name] = tuple(given[name])
         if self.webhook is not None:
             given["webhook"] = self.webhook.model_dump()
-        return NewJob.of(given)
+        return NewJob(**given)
+
+
+#: Arrays, which a job has as tuples.
+_LISTS = {name for name, kind in ACCEPTED.items() if kind.startswith("tuple")}
 
 
 class JobRequest(JobFields):
