@@ -95,9 +95,11 @@ class Argument:
         """The same of a list."""
         if value is None or isinstance(value, str):
             raise TypeError(f"{self.script}: the argument {self.name} is {'missing' if value is None else 'no list'}")
-        if self.kind == "list":
+        if self.kind == "list" or not value:
             return list(value)
-        return [part for pair in (value.items() if isinstance(value, Mapping) else value) for part in pair]
+        # `dict` first: whether something is another mapping takes long to answer.
+        pairs = value.items() if isinstance(value, (dict, Mapping)) else value
+        return [part for pair in pairs for part in pair]
 
 
 class Contract:
