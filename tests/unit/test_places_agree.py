@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from configparser import ConfigParser
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -31,7 +33,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web import ui
-from pipeline_jobs.web.access.policy import POLICIES, Policy
+from pipeline_jobs.web.access.policy import POLICIES, ROUTES, Policy
 from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.schemas.jobs import WebhookRequest
 from pipeline_jobs.web.schemas.keys import ApiKey, KeyRequest
@@ -384,9 +386,10 @@ def test_a_quality_is_one_that_the_stages_understand_and_is_described() -> None:
 
 
 def test_every_module_of_the_api_is_served(app: Flask) -> None:
-    files = [file for file in (PACKAGE / "web/api").glob("*.py") if re.search(r"^blueprint = ", file.read_text("utf-8"), re.MULTILINE)]
+    files = [file for file in (PACKAGE / "web/api").glob("*.py") if re.search(r"^routes = ", file.read_text("utf-8"), re.MULTILINE)]
     assert {file.stem for file in files} <= set(app.blueprints)
 
 
 def test_a_route_has_its_policy_and_each_policy_a_route(app: Flask) -> None:
     assert {rule.endpoint for rule in app.url_map.iter_rules()} == set(POLICIES)
+    assert [route for route, times in Counter(chain(*ROUTES.values())).items() if times > 1] == [], "it stands under two policies"

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline_jobs.tenants import NAME
-from pipeline_jobs.web.schemas.fields import Flag, Parameters, integer
+from pipeline_jobs.web.schemas.fields import Body, Flag, Parameters, integer
 
 DEFAULT_DAYS = 7
 
@@ -20,10 +20,10 @@ class TenantPath(BaseModel):
     )
 
 
-class LimitsRequest(BaseModel):
+class LimitsRequest(Body):
     """All limits of a tenant. A limit that is absent or null is not set, and the default (tenant `*`) applies."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
 
     weight: float | None = Field(
         None, ge=0.001, le=1000, allow_inf_nan=False, description="Share of the slots, relative to other tenants (1)."

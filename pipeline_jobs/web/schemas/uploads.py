@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pipeline_jobs.web.http import tus
-from pipeline_jobs.web.schemas.fields import Name, PageRequest, Parameters
+from pipeline_jobs.web.schemas.fields import Name, Parameters
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
 _Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
 _Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]
@@ -98,9 +99,4 @@ class Upload(BaseModel):
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 
 
-class UploadList(BaseModel):
-    """One page of uploads, newest first."""
-
-    uploads: list[Upload]
-    count: int = Field(description="Number of items on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+UploadList = page_of("UploadList", "uploads", Upload, "One page of uploads, newest first.")
