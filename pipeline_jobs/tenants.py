@@ -35,6 +35,12 @@ def is_canary_pipeline(pipeline: str | None) -> bool:
     return pipeline == CANARY_PIPELINE
 
 
+def check_name(field: str, name: str) -> None:
+    """:raises InvalidInput: it is no name of a tenant or workspace; names the field."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+
+
 @dataclass(frozen=True, slots=True)
 class TenantContext:
     """A tenant and one of its workspaces."""
@@ -43,9 +49,8 @@ class TenantContext:
     workspace_id: str = DEFAULT_WORKSPACE
 
     def __post_init__(self) -> None:
-        for field, value in (("tenant_id", self.tenant_id), ("workspace_id", self.workspace_id)):
-            if not NAME.fullmatch(value):
-                raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+        check_name("tenant_id", self.tenant_id)
+        check_name("workspace_id", self.workspace_id)
 
     def to_headers(self) -> dict[str, str]:
         """As Celery message headers: `{"tenant": ..., "workspace": ...}`."""
