@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pipeline_jobs.exceptions import InvalidInput
 
@@ -105,12 +105,14 @@ class TenantLimits:
     @classmethod
     def from_numbers(cls, flat: Mapping[str, float]) -> TenantLimits:
         """From what the store keeps: numbers for what is set."""
-        whole = ("max_concurrent", "max_queued", "max_storage_bytes")
-        values: dict[str, float | int | bool] = {name: int(value) if name in whole else value for name, value in flat.items()}
+        values: dict[str, float | int | bool] = {name: int(value) if name in WHOLE_LIMITS else value for name, value in flat.items()}
         if "paused" in values:
             values["paused"] = bool(values["paused"])
         return cls(**values)  # type: ignore[arg-type]
 
+
+#: Limits that are whole numbers.
+WHOLE_LIMITS = frozenset(f.name for f in fields(TenantLimits) if f.type == "int | None")
 
 _current: ContextVar[TenantContext | None] = ContextVar("pipeline_jobs_tenant", default=None)
 

@@ -10,7 +10,7 @@ from flask import Response, request
 from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.operation.usage import of_tenant
-from pipeline_jobs.tenants import TenantLimits, check_name
+from pipeline_jobs.tenants import WHOLE_LIMITS, TenantLimits, check_name
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused, answer
@@ -29,7 +29,6 @@ LIMITS = {
     "max_storage_bytes": "Maximum number of bytes stored",
     "max_run_seconds": "Maximum run time of a job, in seconds",
 }
-_WHOLE = frozenset({"max_concurrent", "max_queued", "max_storage_bytes"})
 
 
 @blueprint.get("/tenants/<tenant_id>")
@@ -52,7 +51,7 @@ def set_limits(tenant_id: str) -> Response:
 
 def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
     """The limits of a form: what is empty is not set. What is no number is left for the check to refuse."""
-    raw: dict[str, Any] = {name: _number(values[name].strip(), name in _WHOLE) for name in LIMITS if values.get(name, "").strip()}
+    raw: dict[str, Any] = {name: _number(values[name].strip(), name in WHOLE_LIMITS) for name in LIMITS if values.get(name, "").strip()}
     if values.get("paused"):
         raw["paused"] = True
     return raw
