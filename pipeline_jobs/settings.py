@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     public_url: _Url = _setting("", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API.")
     secret_key: str = _setting(
         "",
-        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing- key`).",
+        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing-key`).",
         repr=False,
     )
     modules: str = _setting("", "Python modules that register pipelines, imported at startup; separated by commas.")

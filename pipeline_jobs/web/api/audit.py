@@ -8,7 +8,8 @@ from pipeline_jobs.access.audit import Row, page
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import page_reply
 from pipeline_jobs.web.http.routes import Routes
-from pipeline_jobs.web.schemas.audit import AuditPage, AuditRequest
+from pipeline_jobs.web.schemas.audit import AuditPage
+from pipeline_jobs.web.schemas.pages import PageRequest
 from pipeline_jobs.web.state import web
 
 routes = Routes("audit", "/pipeline", tag="operation")
@@ -21,6 +22,6 @@ routes = Routes("audit", "/pipeline", tag="operation")
     "10,000 rows of daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
     {200: answer("One page.", AuditPage)},
 )
-def audit(query: AuditRequest) -> Response:
+def audit(query: PageRequest) -> Response:
     found = page(web().cell.store, query.cursor, query.limit)
     return page_reply("rows", found.items, Row.to_dict, next_cursor=found.next_cursor)

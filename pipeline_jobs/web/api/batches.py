@@ -28,10 +28,7 @@ routes = Routes("batches", "/pipeline", "Jobs that are created and managed toget
 
 def _own(batch_id: str) -> Batch:
     """:raises UnknownBatch: there is none, or it is another's."""
-    batch = web().cell.batches.get(batch_id)
-    if not caller().sees(batch):
-        raise UnknownBatch
-    return batch
+    return caller().own(web().cell.batches.get(batch_id), UnknownBatch)
 
 
 def _body(batch: Batch) -> dict[str, Any]:

@@ -24,10 +24,7 @@ def _own(delivery_id: str) -> ledger.Delivery:
 
     :raises UnknownDelivery:
     """
-    found = web().cell.webhooks.ledger.get(delivery_id)
-    if not caller().reaches(found.tenant_id, found.workspace_id):
-        raise UnknownDelivery
-    return found
+    return caller().own(web().cell.webhooks.ledger.get(delivery_id), UnknownDelivery)
 
 
 @routes.get(
@@ -54,10 +51,7 @@ def list_(query: DeliveryListRequest) -> Response:
     who = caller()
     if who.workspace_id is not None:
         raise Refused(403, "forbidden", "this requires a key for the whole tenant; yours is for one workspace")
-    tenant_id = who.tenant(query.tenant_id)
-    if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
-    page = web().cell.webhooks.ledger.list(tenant_id, query.status, query.cursor, query.limit)
+    page = web().cell.webhooks.ledger.list(who.one_tenant(query.tenant_id), query.status, query.cursor, query.limit)
     return page_reply("deliveries", page.items, ledger.Delivery.to_dict, next_cursor=page.next_cursor)
 
 

@@ -36,10 +36,7 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
-    page = web().cell.events.page(job_id, after, limit)
-    if not who.reaches(page.tenant_id, page.workspace_id):
-        raise UnknownJob
-    return page
+    return who.own(web().cell.events.page(job_id, after, limit), UnknownJob)
 
 
 def number(text: str | None) -> int | None:

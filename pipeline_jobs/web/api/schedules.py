@@ -34,10 +34,7 @@ def _kept() -> Scheduler:
 
 def _own(schedule_id: str) -> Schedule:
     """:raises UnknownSchedule: there is none, or it is another's."""
-    found = _kept().get(schedule_id)
-    if not caller().sees(found):
-        raise UnknownSchedule
-    return found
+    return caller().own(_kept().get(schedule_id), UnknownSchedule)
 
 
 def _detail(schedule: Schedule, upcoming: int = bodies.DEFAULT_UPCOMING) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterable, Mapping
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Response, request
 from simple_websocket import ConnectionClosed, Server
@@ -22,9 +23,6 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.events import SocketRequest
 from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 #: Closing codes (RFC 6455, section 7.4; from 4000 on our own): all was told; this process stops; the key is good no more; the job is gone.
 CODES: Mapping[End, tuple[int, str]] = {End.COMPLETE: (1000, "ended"), End.STOPPED: (1001, "going away"), End.GONE: (4404, "gone")}
@@ -76,14 +74,11 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
         raise Refused(
             426, "upgrade_required", "this is the address of a WebSocket: connect with a WebSocket client", headers={"Upgrade": "websocket"}
         )
-    place = here.streams.take(page.tenant_id)
-    try:
+    with here.streams.take(page.tenant_id):
         connection = _accept()
         with here.cell.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
             _send_all(connection, follower)
         _hang_up(connection)
-    finally:
-        place.give_back()
     return Taken(connection.mode)
 
 

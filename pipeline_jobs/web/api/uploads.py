@@ -79,9 +79,8 @@ def create(query: bodies.UploadScope, header: bodies.BeginHeaders) -> Response:
     {200: answer("One page.", bodies.UploadList, "Tus-Resumable")},
 )
 def list_(query: bodies.UploadListRequest) -> Response:
-    tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
+    _, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
+    tenant_id = caller().one_tenant(query.tenant_id)
     page = web().cell.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
     return page_reply("uploads", page.items, Upload.to_dict, next_cursor=page.next_cursor)
 
@@ -144,10 +143,7 @@ def _own(upload_id: str) -> Upload:
     """:raises UnknownUpload: there is none, or it is another's."""
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
-    upload = web().cell.uploads.get(upload_id)
-    if not caller().reaches(upload.tenant_id, upload.workspace_id):
-        raise UnknownUpload
-    return upload
+    return caller().own(web().cell.uploads.get(upload_id), UnknownUpload)
 
 
 def _append(upload: Upload, offset: int, body: _Body, checksum: Checksum | None) -> Upload:

@@ -6,11 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pipeline_jobs.web.schemas.pages import PageRequest, page_of
-
-
-class AuditRequest(PageRequest):
-    """Which page."""
+from pipeline_jobs.web.schemas.pages import page_of
 
 
 class AuditRow(BaseModel):

@@ -114,8 +114,6 @@ class BatchCounts(BaseModel):
 class Batch(BaseModel):
     """Jobs that were created in one request. Times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(title="Batch")
-
     batch_id: str = Field(examples=["batch_1704326400_abc12345"])
     status: JobStatus = Field(
         description="`queued`: none has started; `running`: some have; when all have ended: `failed` if one has failed, else `cancelled` "
@@ -141,8 +139,6 @@ class ItemError(BaseModel):
 
 class NewBatch(Batch):
     """A new batch, with the ids of its jobs. Only this answer has them."""
-
-    model_config = ConfigDict(title="NewBatch")
 
     job_ids: list[str | None] = Field(description="In the order of the request; null: that one was left out (`errors` says why).")
     errors: list[ItemError] = Field(description="Of the jobs that were left out (`partial`).")

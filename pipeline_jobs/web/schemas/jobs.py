@@ -188,8 +188,6 @@ class GetHeaders(WaitHeaders):
 class StepResult(BaseModel):
     """The result of a pipeline."""
 
-    model_config = ConfigDict(title="StepResult")
-
     success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
     error: str | None = Field(None, description="The error, if `success` is false.")
@@ -232,8 +230,6 @@ class JobWebhook(BaseModel):
 
 class Job(BaseModel):
     """One request of a tenant. Times are RFC 3339 in UTC."""
-
-    model_config = ConfigDict(title="Job")
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus

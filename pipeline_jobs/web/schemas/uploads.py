@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.web.http import tus
 from pipeline_jobs.web.schemas.fields import Name, Parameters
@@ -28,7 +28,7 @@ class UploadListRequest(PageRequest):
     """Which uploads."""
 
     tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
-    workspace_id: Name | None = Field(None, description="Schedules of this workspace of the tenant.")
+    workspace_id: Name | None = Field(None, description="Uploads of this workspace of the tenant.")
 
 
 class _TusHeaders(Parameters):
@@ -83,8 +83,6 @@ class UploadPath(BaseModel):
 
 class Upload(BaseModel):
     """Media that a client uploads. Times are RFC 3339 in UTC."""
-
-    model_config = ConfigDict(title="Upload")
 
     upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
     url: str = Field(description="The `url` for jobs of this tenant and workspace, once the upload is complete.")
