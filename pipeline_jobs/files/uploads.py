@@ -139,10 +139,6 @@ class Uploads:
             except OSError as error:
                 raise SourceUnavailable("the upload cannot be read now") from error
 
-    def of_tenant(self, tenant_id: str) -> list[str]:
-        """Ids of a tenant's uploads, the oldest first."""
-        return self._store.members("tenant_uploads", tenant_id)
-
     def sweep(self) -> int:
         """Remove those past their time that no job needs; the purge deletes their files. :return: how many."""
         swept = 0

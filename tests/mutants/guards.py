@@ -395,8 +395,8 @@ GUARDS = (
     _py(
         "web/api/events",
         "another's job is unknown",
-        "who.own(web().cell.events.page(job_id, after, limit), UnknownJob)",
-        "web().cell.events.page(job_id, after, limit)",
+        "who.own(log.read(web().cell.store, job_id, after, limit), UnknownJob)",
+        "log.read(web().cell.store, job_id, after, limit)",
         STREAMS,
     ),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, request
 
+from pipeline_jobs.events import log
 from pipeline_jobs.events.log import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.events.tokens import StreamToken, feed_scope, job_scope
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
@@ -36,7 +37,7 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
-    return who.own(web().cell.events.page(job_id, after, limit), UnknownJob)
+    return who.own(log.read(web().cell.store, job_id, after, limit), UnknownJob)
 
 
 def number(text: str | None) -> int | None:
@@ -86,9 +87,9 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token is for another stream")
     if not wants_stream():
-        page = here.cell.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
+        page = log.feed(here.cell.store, tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
-    after = _last_place(header.last_event_id) or query.after or here.cell.events.feed_end(tenant_id)
+    after = _last_place(header.last_event_id) or query.after or log.feed_end(here.cell.store, tenant_id)
     place = here.streams.take(tenant_id)
     follower = here.cell.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed(), first_id=after))

@@ -70,7 +70,7 @@ def get(path: JobPath, header: GetHeaders) -> Response:
         if not admitted:
             return job_reply_if_changed(job)
         if header.if_none_match is not None:
-            job = wait_for_change(handle, here.cell.events, job, wait, is_known)
+            job = wait_for_change(handle, here.cell, job, wait, is_known)
         elif not job.ended:
             job = handle.until_ended(wait)
     return job_reply_if_changed(job, {"Preference-Applied": f"wait={wait:g}"})
