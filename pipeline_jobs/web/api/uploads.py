@@ -37,7 +37,7 @@ def speak_tus(response: Response) -> Response:
     headers = response.headers
     headers["Tus-Resumable"] = tus.VERSION
     if request.method == "OPTIONS":
-        headers.update(tus.capabilities(web().cell.uploads.max_bytes))
+        headers.update(tus.capabilities(web().settings.upload_max_bytes))
     return response
 
 
