@@ -63,7 +63,7 @@ class Fire:
     def _look_at(self, schedule_id: str, counts: dict[str, int]) -> None:
         kept = self.scheduler.kept
         while (schedule := kept.get(schedule_id)) is not None:
-            now = kept.store.now()
+            now = kept.now()
             if schedule.next_run_at is not None and schedule.next_run_at <= now:
                 counts["skipped"] += self._plan(schedule, now)
                 failpoints.reach("fire.midway")

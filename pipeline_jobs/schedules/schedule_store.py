@@ -42,6 +42,10 @@ class ScheduleStore:
 
     store: Store
 
+    def now(self) -> int:
+        """The server's clock, in ms."""
+        return self.store.now()
+
     def put(
         self, schedule: Schedule, *, before: str = "", most: int = 0, keep_next: bool = False, idempotency: Idempotency | None = None
     ) -> tuple[str, str]:
@@ -93,7 +97,7 @@ class ScheduleStore:
 
     def due(self, limit: int) -> list[str]:
         """Schedules that have to be looked at now, the latest first."""
-        return self.store.due(self.store.now(), limit, "schedules_due")
+        return self.store.due(self.now(), limit, "schedules_due")
 
     def plan(self, schedule: Schedule, fire: Sequence[int], skip: Skip, following: int | None, most_waiting: int) -> bool:
         """Say what becomes of the slots from `next_run_at` until before `following`. :return: False: somebody else has."""

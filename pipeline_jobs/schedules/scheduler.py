@@ -71,7 +71,7 @@ class Scheduler:
         while True:
             schedule = Schedule(
                 new_schedule_id(), cron, new.job, new.name, Overlap(new.overlap), CatchUp(new.catch_up), new.paused,
-                revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.client.store.now()),
+                revision=secrets.token_hex(8), next_run_at=None if new.paused else cron.next(self.kept.now()),
             )  # fmt: skip
             self.check(schedule)
             became, made = self.kept.put(schedule, most=self.client.settings.max_schedules_per_tenant, idempotency=once)
@@ -223,7 +223,7 @@ class Scheduler:
             if made == known:
                 return known
             same_slots = (made.cron, made.paused) == (known.cron, known.paused)
-            now = self.client.store.now()
+            now = self.kept.now()
             if not same_slots and not self.skip_due(known, now, reason):
                 continue
             following = None if made.paused else made.cron.next(now)

@@ -32,7 +32,7 @@ class Slots:
     def lay(self, seconds: float) -> None:
         """Let the first be due now and the last after so many seconds."""
         store = self._scheduler.kept.store
-        now = self._scheduler.kept.store.now()
+        now = self._scheduler.kept.now()
         for n in range(SCHEDULES):
             job = NewJob(pipeline=CHAOS.name, params={"token": f"slot{n}"}, tenant_id="by-the-clock")
             made = self._scheduler.create(NewSchedule(YEARLY, job, catch_up=CatchUp.ALL)).schedule

@@ -67,7 +67,7 @@ class Clockwork:
 
     def pass_by(self, schedule: Schedule, back_ms: int) -> list[int]:
         """As if its next slot had been so long ago. :return: the slots that are due now."""
-        cron, now = schedule.cron, self.kept.store.now()
+        cron, now = schedule.cron, self.kept.now()
         slots = []
         for slot in cron.after(now - back_ms - 1):
             if slot > now:
@@ -149,7 +149,7 @@ class TestASlot:
     def test_nothing_happens_before_its_time(self, clockwork: Clockwork) -> None:
         made = clockwork.make()
         assert made.next_run_at is not None
-        assert made.next_run_at > clockwork.kept.store.now()
+        assert made.next_run_at > clockwork.kept.now()
         assert clockwork.fire()["fired"] == 0
 
     def test_another_job_of_the_same_second_with_the_same_bits_is_no_hindrance(self, clockwork: Clockwork) -> None:
@@ -283,7 +283,7 @@ class TestOverlap:
 
     def _next_slot(self, clockwork: Clockwork, made: Schedule, back_seconds: int = 0, *, fire: bool = True) -> int:
         """A slot that was never fired is due and on time: seconds count for minutes here."""
-        slot = clockwork.kept.store.now() - 29_000 + back_seconds
+        slot = clockwork.kept.now() - 29_000 + back_seconds
         clockwork.store.client.hset(clockwork.store.keys("schedule", made.schedule_id), "next_run_at", slot)
         clockwork.look_again(made)
         return slot
@@ -445,7 +445,7 @@ class TestMissedSlots:
             clockwork.store.client.flushall()
             made = clockwork.make(replace(MINUTELY, cron=f"*/{every} * * * *"), catch_up=catch_up, overlap=Overlap.QUEUE)
             due = clockwork.pass_by(made, minutes * MINUTE)
-            late = sum(clockwork.kept.store.now() - slot > MINUTE for slot in due)
+            late = sum(clockwork.kept.now() - slot > MINUTE for slot in due)
             clockwork.fire()
             now, waiting = clockwork.get(made), clockwork.kept.waiting(made.schedule_id)
             assert now.fired + now.skipped + len(waiting) == len(due)
@@ -468,7 +468,7 @@ class TestChanges:
         clockwork.fire()
         resumed = clockwork.scheduler.resume(made.schedule_id)
         assert resumed.next_run_at is not None
-        assert resumed.next_run_at > clockwork.kept.store.now()
+        assert resumed.next_run_at > clockwork.kept.now()
         assert clockwork.jobs(made) == []
 
     def test_slots_that_wait_are_skipped_by_a_pause(self, clockwork: Clockwork) -> None:
@@ -484,7 +484,7 @@ class TestChanges:
         clockwork.due(made, 2)
         changed = clockwork.scheduler.change(made.schedule_id, cron="0 3 * * *", timezone="Europe/Berlin", overlap=Overlap.QUEUE)
         assert (changed.skipped, changed.last_skipped_reason, changed.overlap) == (2, "changed", Overlap.QUEUE)
-        assert changed.next_run_at == changed.cron.next(clockwork.kept.store.now())
+        assert changed.next_run_at == changed.cron.next(clockwork.kept.now())
 
     def test_another_template_leaves_the_slots_alone(self, clockwork: Clockwork) -> None:
         made = clockwork.make(MINUTELY)
