@@ -130,6 +130,7 @@ _TYPES: dict[str, Kind] = {
     "Mapping[str, Any] | None": (dumps, _object, _filled),
     "Any": (dumps, json.loads, None),
     "Mapping[str, str]": (dumps, _object, dict),
+    "tuple[Mapping[str, Any], ...]": (dumps, _tuple, list),
 }
 
 

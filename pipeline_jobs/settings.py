@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
@@ -28,85 +27,71 @@ _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}"
 _Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
-def _setting(default: Any, name: str, purpose: str, **limits: Any) -> Any:
-    return Field(default, validation_alias=name, description=purpose, **limits)
+def _setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any) -> Any:
+    """:param env: its environment variable, where that is not `PIPELINE_` and its name (`env_names`)."""
+    return Field(default, validation_alias=env, description=purpose, **limits)
 
 
-class Settings(BaseSettings):
-    """Read once at start. Each field's description says its purpose, unit and special values."""
+class Settings(BaseModel):
+    """Read once at start. A field is read from `PIPELINE_` and its name; its description says its purpose, unit and special values."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     # The brief's flags
     enable_job_queue: bool = _setting(
-        False, "ENABLE_PIPELINE_JOB_QUEUE", "Serve the job endpoints. If off, they return 404 and name this flag."
+        False, "Serve the job endpoints. If off, they return 404 and name this flag.", env="ENABLE_PIPELINE_JOB_QUEUE"
     )
-    enable_run_api: bool = _setting(False, "ENABLE_PIPELINE_RUN_API", "Serve POST /pipeline/run.")
+    enable_run_api: bool = _setting(False, "Serve POST /pipeline/run.", env="ENABLE_PIPELINE_RUN_API")
     max_concurrent_jobs: int = _setting(
         5,
-        "PIPELINE_MAX_CONCURRENT_JOBS",
         "Maximum number of running jobs over all workers: the worker that started last with this setting decides, and the store "
         "keeps it for all processes. Also the autoscale maximum of a worker started with neither --autoscale nor -c.",
         ge=1,
         le=100_000,
     )
-    job_ttl_seconds: int = _setting(3600, "PIPELINE_JOB_TTL_SECONDS", "How long a job that has ended is kept, in seconds.", ge=1)
+    job_ttl_seconds: int = _setting(3600, "How long a job that has ended is kept, in seconds.", ge=1)
 
     # Where things are
-    redis_url: str = _setting(
-        "redis://127.0.0.1:6399/0", "PIPELINE_REDIS_URL", "The store: a Redis or Valkey server with AOF on and policy noeviction."
-    )
+    redis_url: str = _setting("redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction.")
     broker_url_setting: str = _setting(
-        "", "CELERY_BROKER_URL", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step."
+        "", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step.", env="CELERY_BROKER_URL"
     )
     key_prefix: str = _setting(
-        "pj:",
-        "PIPELINE_KEY_PREFIX",
-        "Prefix of every key in the store, so that several installations can share a server.",
-        pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
+        "pj:", "Prefix of every key in the store, so that several installations can share a server.", pattern=r"^[A-Za-z0-9:_.-]{1,32}$"
     )
     artifacts_url: _Url = _setting(
-        "",
-        "PIPELINE_ARTIFACTS_URL",
-        "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder.",
+        "", "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder."
     )
     data_dir: Annotated[Path, AfterValidator(Path.resolve)] = _setting(
-        Path(".run"), "PIPELINE_DATA_DIR", "Folder for everything that this installation writes to its own disk."
+        Path(".run"), "Folder for everything that this installation writes to its own disk."
     )
     work_dir_setting: str = _setting(
-        "", "PIPELINE_WORK_DIR", "Folder for the working files of running jobs. Empty: `work` in the data folder."
+        "", "Folder for the working files of running jobs. Empty: `work` in the data folder.", env="PIPELINE_WORK_DIR"
     )
-    public_url: _Url = _setting(
-        "", "PIPELINE_PUBLIC_URL", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API."
-    )
+    public_url: _Url = _setting("", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API.")
     secret_key: str = _setting(
         "",
-        "PIPELINE_SECRET_KEY",
-        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing- key`).",
+        "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing-key`).",
         repr=False,
     )
-    modules: str = _setting("", "PIPELINE_MODULES", "Python modules that register pipelines, imported at startup; separated by commas.")
+    modules: str = _setting("", "Python modules that register pipelines, imported at startup; separated by commas.")
 
     # HTTP
-    http_host: str = _setting("127.0.0.1", "PIPELINE_HTTP_HOST", "Address that the API listens on.")
-    http_port: int = _setting(8000, "PIPELINE_HTTP_PORT", "Port of the API (make run). 0: any free port.", ge=0, le=65535)
-    http_workers: int = _setting(2, "PIPELINE_HTTP_WORKERS", "Number of API processes (make run).", ge=1)
-    http_threads: int = _setting(16, "PIPELINE_HTTP_THREADS", "Threads of each API process; a waiting request occupies one.", ge=1)
+    http_host: str = _setting("127.0.0.1", "Address that the API listens on.")
+    http_port: int = _setting(8000, "Port of the API (make run). 0: any free port.", ge=0, le=65535)
+    http_workers: int = _setting(2, "Number of API processes (make run).", ge=1)
+    http_threads: int = _setting(16, "Threads of each API process; a waiting request occupies one.", ge=1)
     http_streams: int = _setting(
         200,
-        "PIPELINE_HTTP_STREAMS",
         "Maximum number of open event streams (SSE, WebSocket) of each API process; above it, new streams get 503. Each stream has "
         "its own thread, in addition to PIPELINE_HTTP_THREADS.",
         ge=1,
         le=5000,
     )
-    http_streams_per_tenant: int = _setting(
-        100, "PIPELINE_HTTP_STREAMS_PER_TENANT", "Maximum number of them for one tenant; above it, new ones get 429.", ge=1
-    )
-    flower_port: int = _setting(5555, "PIPELINE_FLOWER_PORT", "Port of Flower (make run). 0: any free port.", ge=0, le=65535)
+    http_streams_per_tenant: int = _setting(100, "Maximum number of them for one tenant; above it, new ones get 429.", ge=1)
+    flower_port: int = _setting(5555, "Port of Flower (make run). 0: any free port.", ge=0, le=65535)
     flower_password: str = _setting(
         "",
-        "PIPELINE_FLOWER_PASSWORD",
         "Password of Flower's user `flower`. FLOWER_BASIC_AUTH and FLOWER_AUTH take precedence. Empty: a random password is "
         "generated once and kept in the data folder, in `flower-password`.",
         pattern=r"^([!-~]{12,200})?$",
@@ -114,106 +99,69 @@ class Settings(BaseSettings):
     )
     flower_hosts: str = _setting(
         "",
-        "PIPELINE_FLOWER_HOSTS",
         "Host names for which Flower accepts requests, separated by commas, in addition to its address and the loopback names. "
         "Requests for other hosts get 403.",
     )
-    redis_port: int = _setting(6399, "PIPELINE_REDIS_PORT", "Port of the embedded server (make run). 0: any free port.", ge=0, le=65535)
-    exporter_port: int = _setting(9808, "PIPELINE_EXPORTER_PORT", "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
-    metrics_tenants: int = _setting(
-        100, "PIPELINE_METRICS_TENANTS", "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0
-    )
-    metrics_workspaces: int = _setting(
-        20, "PIPELINE_METRICS_WORKSPACES", "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0
-    )
+    redis_port: int = _setting(6399, "Port of the embedded server (make run). 0: any free port.", ge=0, le=65535)
+    exporter_port: int = _setting(9808, "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
+    metrics_tenants: int = _setting(100, "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0)
+    metrics_workspaces: int = _setting(20, "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0)
     require_keys: bool = _setting(
-        False,
-        "PIPELINE_REQUIRE_KEYS",
-        "Require an API key even before the first one is created (`celery -A celery_app jobs key create`).",
+        False, "Require an API key even before the first one is created (`celery -A celery_app jobs key create`)."
     )
-    ui: bool = _setting(True, "PIPELINE_UI", "Serve the web page at /pipeline/ui. If off, it returns 404 and names this setting.")
+    ui: bool = _setting(True, "Serve the web page at /pipeline/ui. If off, it returns 404 and names this setting.")
     ui_session_seconds: int = _setting(
-        14_400, "PIPELINE_UI_SESSION_SECONDS", "Lifetime of a session of the web page, in seconds; revoking its key ends it at once.", ge=60
+        14_400, "Lifetime of a session of the web page, in seconds; revoking its key ends it at once.", ge=60
     )
     keep_stage_bytes: int = _setting(
         1_073_741_824,
-        "PIPELINE_KEEP_STAGE_BYTES",
         "Maximum size of a stage's output that is kept for retries, in bytes; it is deleted with the job's record. 0: none is kept.",
         ge=0,
     )
     disk_reserve_bytes: int | None = _setting(
         None,
-        "PIPELINE_DISK_RESERVE_BYTES",
         "Free space that uploads, artifacts and working folders leave on their disk, in bytes; if there is less, new ones get 507. "
         "Empty: 5 % of the disk, at least 2 GiB, at most 50 GiB.",
         ge=0,
     )
-    max_body_bytes: int = _setting(1_048_576, "PIPELINE_MAX_BODY_BYTES", "Maximum request body, in bytes; a larger one gets 413.", ge=1024)
-    upload_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_UPLOAD_MAX_BYTES", "Maximum upload size, in bytes; above it: 413.", ge=1)
+    max_body_bytes: int = _setting(1_048_576, "Maximum request body, in bytes; a larger one gets 413.", ge=1024)
+    upload_max_bytes: int = _setting(2 * 1024**3, "Maximum upload size, in bytes; above it: 413.", ge=1)
     upload_ttl_seconds: float = _setting(
         86_400,
-        "PIPELINE_UPLOAD_TTL_SECONDS",
         "How long an upload is kept after its last byte arrived, in seconds. It is kept longer while a job that has not ended needs it.",
         gt=0,
     )
     request_seconds: float = _setting(
-        30,
-        "PIPELINE_REQUEST_SECONDS",
-        "Time in which the headers of a request, its JSON body, or 64 KiB of an upload must arrive, in seconds.",
-        gt=0,
+        30, "Time in which the headers of a request, its JSON body, or 64 KiB of an upload must arrive, in seconds.", gt=0
     )
-    run_timeout_seconds: float = _setting(
-        60, "PIPELINE_RUN_TIMEOUT_SECONDS", "Maximum time that a request waits for a job, in seconds.", gt=0
-    )
+    run_timeout_seconds: float = _setting(60, "Maximum time that a request waits for a job, in seconds.", gt=0)
 
     # Leases and duties
-    lease_seconds: float = _setting(
-        60, "PIPELINE_LEASE_SECONDS", "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0
-    )
-    announce_seconds: float = _setting(
-        1, "PIPELINE_ANNOUNCE_SECONDS", "How often a worker announces its slots and renews its leases, in seconds.", gt=0
-    )
-    hint_seconds: float = _setting(
-        15, "PIPELINE_HINT_SECONDS", "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0
-    )
-    rescue_seconds: float = _setting(5, "PIPELINE_RESCUE_SECONDS", "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
-    cleanup_seconds: float = _setting(60, "PIPELINE_CLEANUP_SECONDS", "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)
+    lease_seconds: float = _setting(60, "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0)
+    announce_seconds: float = _setting(1, "How often a worker announces its slots and renews its leases, in seconds.", gt=0)
+    hint_seconds: float = _setting(15, "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0)
+    rescue_seconds: float = _setting(5, "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
+    cleanup_seconds: float = _setting(60, "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)
     shutdown_grace_seconds: float = _setting(
-        5,
-        "PIPELINE_SHUTDOWN_GRACE_SECONDS",
-        "How long the jobs of a worker may continue after it was told to stop (SIGTERM), before it hands them back, in seconds.",
-        ge=0,
+        5, "How long the jobs of a worker may continue after it was told to stop (SIGTERM), before it hands them back, in seconds.", ge=0
     )
-    canary_seconds: float = _setting(
-        60, "PIPELINE_CANARY_SECONDS", "How often a canary job is sent through the queue `jobs`, in seconds. 0: never.", ge=0
-    )
-    fire_seconds: float = _setting(5, "PIPELINE_FIRE_SECONDS", "How often beat looks for schedules that are due, in seconds.", gt=0)
+    canary_seconds: float = _setting(60, "How often a canary job is sent through the queue `jobs`, in seconds. 0: never.", ge=0)
+    fire_seconds: float = _setting(5, "How often beat looks for schedules that are due, in seconds.", gt=0)
     schedule_grace_seconds: float = _setting(
-        60,
-        "PIPELINE_SCHEDULE_GRACE_SECONDS",
-        "How late a schedule's slot may be fired as if on time, in seconds. Its `catch_up` decides about later ones.",
-        ge=1,
+        60, "How late a schedule's slot may be fired as if on time, in seconds. Its `catch_up` decides about later ones.", ge=1
     )
     schedule_catch_up: int = _setting(
         100,
-        "PIPELINE_SCHEDULE_CATCH_UP",
         "Maximum number of slots of a schedule that wait to be fired: missed slots (catch_up `all`) and slots that wait for a "
         "running job (overlap `queue`). Further slots are skipped.",
         ge=1,
         le=1000,
     )
-    max_schedules_per_tenant: int = _setting(
-        100, "PIPELINE_MAX_SCHEDULES_PER_TENANT", "Maximum number of schedules of a tenant; above it: 422.", ge=0
-    )
-    max_queued: int = _setting(
-        1_000_000, "PIPELINE_MAX_QUEUED", "Maximum number of queued jobs in the installation; above it, new jobs get 503.", ge=1
-    )
-    max_queued_per_tenant: int = _setting(
-        100_000, "PIPELINE_MAX_QUEUED_PER_TENANT", "Maximum number of queued jobs of a tenant; above it, new jobs get 429.", ge=1
-    )
+    max_schedules_per_tenant: int = _setting(100, "Maximum number of schedules of a tenant; above it: 422.", ge=0)
+    max_queued: int = _setting(1_000_000, "Maximum number of queued jobs in the installation; above it, new jobs get 503.", ge=1)
+    max_queued_per_tenant: int = _setting(100_000, "Maximum number of queued jobs of a tenant; above it, new jobs get 429.", ge=1)
     max_storage_bytes_per_tenant: int = _setting(
         50 * 1024**3,
-        "PIPELINE_MAX_STORAGE_BYTES_PER_TENANT",
         "Maximum size of a tenant's artifacts, kept outputs and uploads in total, in bytes, unless its limits set another value; "
         "above it, new jobs and uploads get 429. 0: no limit.",
         ge=0,
@@ -221,107 +169,74 @@ class Settings(BaseSettings):
     )
     submit_rate_per_key: float = _setting(
         0,
-        "PIPELINE_SUBMIT_RATE_PER_KEY",
         "Maximum number of jobs per second for one API key (or one address, if no key is required); above it: 429. 0: no limit.",
         ge=0,
         le=1_000_000,
     )
-    events_per_job: int = _setting(
-        1000, "PIPELINE_EVENTS_PER_JOB", "Maximum number of events in a job's log, the newest; about 60 bytes each.", ge=10, le=7000
-    )
+    events_per_job: int = _setting(1000, "Maximum number of events in a job's log, the newest; about 60 bytes each.", ge=10, le=7000)
     events_per_tenant: int = _setting(
-        10_000,
-        "PIPELINE_EVENTS_PER_TENANT",
-        "Approximate number of events in a tenant's feed (`GET /pipeline/events`); about 40 bytes each. 0: no feed.",
-        ge=0,
+        10_000, "Approximate number of events in a tenant's feed (`GET /pipeline/events`); about 40 bytes each. 0: no feed.", ge=0
     )
     memory_watermark: float = _setting(
         0.75,
-        "PIPELINE_MEMORY_WATERMARK",
         "Memory usage above which new jobs get 503, as a fraction of the server's maxmemory (if that is 0, of its machine's memory).",
         gt=0,
         le=1,
     )
     allow_unsafe_store: bool = _setting(
         False,
-        "PIPELINE_ALLOW_UNSAFE_STORE",
         "Accept jobs on a server that may lose or evict them (no AOF, or another maxmemory-policy), and do not wait for its disk if "
         "appendfsync is not `always`. /health/ready shows this.",
     )
-    max_crashes: int = _setting(
-        3, "PIPELINE_MAX_CRASHES", "After this number of crashes of its worker a job fails with the code worker_lost.", ge=1
-    )
+    max_crashes: int = _setting(3, "After this number of crashes of its worker a job fails with the code worker_lost.", ge=1)
     max_run_seconds: float = _setting(
         21_600,
-        "PIPELINE_MAX_RUN_SECONDS",
         "Maximum run time of a job over all its runs, in seconds, unless its pipeline sets another value (`max_run_seconds`). Then "
         "the job fails with the code run_too_long. A tenant's limit may be lower.",
         gt=0,
         le=31_536_000,
     )
     cancel_grace_seconds: float = _setting(
-        15, "PIPELINE_CANCEL_GRACE_SECONDS", "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
+        15, "How long a cancelled stage may take to stop before its process is killed, in seconds.", gt=0
     )
     job_memory_bytes: int = _setting(
         2 * 1024**3,
-        "PIPELINE_JOB_MEMORY_BYTES",
         "Maximum memory of a job's process, in bytes (Linux). Above it, the job fails with the code out_of_memory. 0: no limit.",
         ge=0,
     )
     work_bytes: int = _setting(
         20 * 1024**3,
-        "PIPELINE_WORK_BYTES",
         "Maximum size of a run's working folder, in bytes. Above it, the run fails with the code work_too_large. 0: no limit.",
         ge=0,
     )
 
     # Media
-    allow_private_urls: bool = _setting(
-        False, "PIPELINE_ALLOW_PRIVATE_URLS", "Permit media from private and loopback addresses. For trusted networks only."
-    )
-    media_max_bytes: int = _setting(2 * 1024**3, "PIPELINE_MEDIA_MAX_BYTES", "Maximum size of a media file, in bytes.", ge=1)
-    media_max_seconds: float = _setting(4 * 3600, "PIPELINE_MEDIA_MAX_SECONDS", "Maximum duration of media, in seconds.", gt=0)
-    media_max_pixels: int = _setting(7680 * 4320, "PIPELINE_MEDIA_MAX_PIXELS", "Maximum picture size, in pixels (width x height).", ge=1)
+    allow_private_urls: bool = _setting(False, "Permit media from private and loopback addresses. For trusted networks only.")
+    media_max_bytes: int = _setting(2 * 1024**3, "Maximum size of a media file, in bytes.", ge=1)
+    media_max_seconds: float = _setting(4 * 3600, "Maximum duration of media, in seconds.", gt=0)
+    media_max_pixels: int = _setting(7680 * 4320, "Maximum picture size, in pixels (width x height).", ge=1)
 
     # Webhooks
     webhook_allow_private: bool = _setting(
-        False,
-        "PIPELINE_WEBHOOK_ALLOW_PRIVATE",
-        "Permit webhooks to private and loopback addresses, to any port and over http. Use this in a trusted network only.",
+        False, "Permit webhooks to private and loopback addresses, to any port and over http. Use this in a trusted network only."
     )
-    webhook_seconds: float = _setting(
-        5, "PIPELINE_WEBHOOK_SECONDS", "How often beat checks that a webhook sender is running, in seconds. 0: never.", ge=0
-    )
-    webhook_timeout_seconds: float = _setting(
-        15, "PIPELINE_WEBHOOK_TIMEOUT_SECONDS", "Maximum time for a webhook request in total, in seconds.", gt=0, le=120
-    )
+    webhook_seconds: float = _setting(5, "How often beat checks that a webhook sender is running, in seconds. 0: never.", ge=0)
+    webhook_timeout_seconds: float = _setting(15, "Maximum time for a webhook request in total, in seconds.", gt=0, le=120)
     webhook_retry_seconds: str = _setting(
         "5,300,1800,7200,18000,36000,50400,72000,86400",
-        "PIPELINE_WEBHOOK_RETRY_SECONDS",
         "Delays before the retries of a webhook, in seconds, separated by commas; there is one attempt more than there are numbers.",
         pattern=r"^[0-9]{1,7}(\.[0-9]{1,3})?(,[0-9]{1,7}(\.[0-9]{1,3})?){0,29}$",
     )
     webhook_ledger_seconds: float = _setting(
-        604_800, "PIPELINE_WEBHOOK_LEDGER_SECONDS", "How long a delivered or dead webhook is kept and can be sent again, in seconds.", ge=1
+        604_800, "How long a delivered or dead webhook is kept and can be sent again, in seconds.", ge=1
     )
-    webhook_rotation_seconds: float = _setting(
-        86_400, "PIPELINE_WEBHOOK_ROTATION_SECONDS", "How long the old secret also signs after a rotation, in seconds.", ge=0
-    )
+    webhook_rotation_seconds: float = _setting(86_400, "How long the old secret also signs after a rotation, in seconds.", ge=0)
     webhook_threads: int = _setting(
-        32,
-        "PIPELINE_WEBHOOK_THREADS",
-        "Maximum number of webhooks that a sender starts at once; four times as many more may wait for slow receivers.",
-        ge=2,
-        le=256,
+        32, "Maximum number of webhooks that a sender starts at once; four times as many more may wait for slow receivers.", ge=2, le=256
     )
-    webhook_tenant_concurrency: int = _setting(
-        8, "PIPELINE_WEBHOOK_TENANT_CONCURRENCY", "Maximum number of concurrent webhooks of a tenant, over all senders.", ge=1
-    )
+    webhook_tenant_concurrency: int = _setting(8, "Maximum number of concurrent webhooks of a tenant, over all senders.", ge=1)
     webhook_host_concurrency: int = _setting(
-        4,
-        "PIPELINE_WEBHOOK_HOST_CONCURRENCY",
-        "Maximum number of concurrent webhooks to one host of a tenant, over all senders; half as many while it answers slowly.",
-        ge=1,
+        4, "Maximum number of concurrent webhooks to one host of a tenant, over all senders; half as many while it answers slowly.", ge=1
     )
 
     @property
@@ -368,7 +283,7 @@ class Settings(BaseSettings):
 
 def env_names() -> dict[str, str]:
     """Each environment variable and the field it sets: `{"PIPELINE_HTTP_PORT": "http_port", ...}`."""
-    return {str(info.validation_alias): name for name, info in Settings.model_fields.items()}
+    return {str(info.validation_alias or f"PIPELINE_{name}".upper()): name for name, info in Settings.model_fields.items()}
 
 
 def _is_of_service(name: str, value: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pipeline_jobs.exceptions import InvalidInput
 
@@ -35,6 +35,12 @@ def is_canary_pipeline(pipeline: str | None) -> bool:
     return pipeline == CANARY_PIPELINE
 
 
+def check_name(field: str, name: str) -> None:
+    """:raises InvalidInput: it is no name of a tenant or workspace; names the field."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+
+
 @dataclass(frozen=True, slots=True)
 class TenantContext:
     """A tenant and one of its workspaces."""
@@ -43,9 +49,8 @@ class TenantContext:
     workspace_id: str = DEFAULT_WORKSPACE
 
     def __post_init__(self) -> None:
-        for field, value in (("tenant_id", self.tenant_id), ("workspace_id", self.workspace_id)):
-            if not NAME.fullmatch(value):
-                raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+        check_name("tenant_id", self.tenant_id)
+        check_name("workspace_id", self.workspace_id)
 
     def to_headers(self) -> dict[str, str]:
         """As Celery message headers: `{"tenant": ..., "workspace": ...}`."""
@@ -100,12 +105,14 @@ class TenantLimits:
     @classmethod
     def from_numbers(cls, flat: Mapping[str, float]) -> TenantLimits:
         """From what the store keeps: numbers for what is set."""
-        whole = ("max_concurrent", "max_queued", "max_storage_bytes")
-        values: dict[str, float | int | bool] = {name: int(value) if name in whole else value for name, value in flat.items()}
+        values: dict[str, float | int | bool] = {name: int(value) if name in WHOLE_LIMITS else value for name, value in flat.items()}
         if "paused" in values:
             values["paused"] = bool(values["paused"])
         return cls(**values)  # type: ignore[arg-type]
 
+
+#: Limits that are whole numbers.
+WHOLE_LIMITS = frozenset(f.name for f in fields(TenantLimits) if f.type == "int | None")
 
 _current: ContextVar[TenantContext | None] = ContextVar("pipeline_jobs_tenant", default=None)
 

@@ -22,7 +22,7 @@ from pipeline_jobs.job import MAX_MOMENT
 from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.tenants import NAME, TenantContext
+from pipeline_jobs.tenants import TenantContext, check_name
 
 #: Stands for every tenant, as a key's `tenant_id`.
 ALL = "*"
@@ -172,8 +172,7 @@ class KeyStore:
 
     def erase(self, tenant_id: str) -> int:
         """Remove every key of a tenant, records and all. The API goes on asking for keys. :return: how many there were."""
-        if not NAME.fullmatch(tenant_id):
-            raise InvalidInput(f"tenant_id must match {NAME.pattern}", field="tenant_id")
+        check_name("tenant_id", tenant_id)
         return int(self._store.run("key_erase", tenant=tenant_id))
 
     def touch(self, key_id: str, now_ms: int) -> None:

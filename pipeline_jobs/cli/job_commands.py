@@ -33,29 +33,23 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def filtered(*, tenant: str | None, workspace: str | None, status: Sequence[str], batch: str | None, **values: Any) -> Any:
-            query = JobQuery(
-                tenant_id=tenant,
-                workspace_id=workspace,
-                statuses=tuple(map(JobStatus, status)),
-                pipeline=values.pop("pipeline"),
-                tag=values.pop("tag"),
-                batch_id=batch,
-            )
-            return command(query=query, **values)
+        def filtered(*, statuses: Sequence[str], **values: Any) -> Any:
+            given = {name: values.pop(name) for name in ("tenant_id", "workspace_id", "pipeline", "tag", "batch_id")}
+            return command(query=JobQuery(**given, statuses=tuple(map(JobStatus, statuses))), **values)
 
         options = (
-            click.option("--tenant", metavar="TENANT", help="Jobs of this tenant."),
-            click.option("--workspace", metavar="WORKSPACE", help="Jobs of this workspace."),
+            click.option("--tenant", "tenant_id", metavar="TENANT", help="Jobs of this tenant."),
+            click.option("--workspace", "workspace_id", metavar="WORKSPACE", help="Jobs of this workspace."),
             click.option(
                 "--status",
+                "statuses",
                 multiple=True,
                 type=click.Choice([one.value for one in statuses]),
                 help="Jobs with this status; can be given more than once.",
             ),
             click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
             click.option("--tag", metavar="TAG", help="Jobs with this tag."),
-            click.option("--batch", metavar="BATCH_ID", help="Jobs of this batch."),
+            click.option("--batch", "batch_id", metavar="BATCH_ID", help="Jobs of this batch."),
         )
         for option in reversed(options):
             filtered = option(filtered)

@@ -38,9 +38,6 @@ def event_id(job_id: str, seq: int) -> str:
     return f"{job_id}.{seq}"
 
 
-#: The last event of a job is one of these, and only the last.
-TERMINAL_EVENTS: frozenset[EventType] = frozenset({EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED})
-
 #: The status of the job at each event.
 STATUS_OF: dict[EventType, str] = {
     EventType.CREATED: "queued",

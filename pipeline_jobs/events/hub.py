@@ -193,18 +193,6 @@ class Hub:
         """Follow a tenant's feed, from what comes after that place on."""
         return self._join(Topic(tenant_id, None, workspace_id or ""), events.place_of(after), is_gone)
 
-    def page(self, job_id: str, after: int, limit: int) -> events.LogPage:
-        """The events of a job after a number. :raises UnknownJob:"""
-        return events.read(self._store, job_id, after, limit)
-
-    def feed(self, tenant_id: str, after: str, limit: int, workspace_id: str | None = None) -> events.FeedPage:
-        """The events of a tenant (or of one workspace) after a place of its feed."""
-        return events.feed(self._store, tenant_id, after, limit, workspace_id)
-
-    def feed_end(self, tenant_id: str) -> str:
-        """The place of a feed after which only what is still to come follows."""
-        return events.feed_end(self._store, tenant_id)
-
     def look(self, topic: Topic, after: Place) -> Page:
         """What the log of a topic has after a place. :raises StoreUnavailable:"""
         return self._look_at([(topic, after)])[0]

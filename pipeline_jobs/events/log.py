@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pipeline_jobs.events.event_types import STATUS_OF, TERMINAL_EVENTS, EventType, event_id
+from pipeline_jobs.events.event_types import STATUS_OF, EventType, event_id
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import TERMINAL
@@ -56,10 +56,6 @@ class Event:
     def place(self) -> Place:
         """Where it is in the log that it was read from."""
         return place_of(self.feed_id) if self.feed_id else (0, self.seq)
-
-    @property
-    def terminal(self) -> bool:
-        return self.type in TERMINAL_EVENTS
 
     def to_dict(self) -> dict[str, Any]:
         """The envelope (`docs/events.md`)."""

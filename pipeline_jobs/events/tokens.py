@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
@@ -41,11 +42,10 @@ class StreamTokens:
 
     def __init__(self, secret: Callable[[], str]) -> None:
         self._secret = secret
-        self._made: URLSafeTimedSerializer | None = None
 
     def make(self, token: StreamToken) -> tuple[str, int]:
         """Its text, and when it ends (Unix milliseconds)."""
-        text = self._signer().dumps([token.key_id, token.scope])
+        text = self._signer.dumps([token.key_id, token.scope])
         return str(text), int((time.time() + TOKEN_SECONDS) * 1000)
 
     def read(self, text: str) -> StreamToken | None:
@@ -53,12 +53,11 @@ class StreamTokens:
         if len(text) > MAX_LENGTH:
             return None
         try:
-            key_id, scope = self._signer().loads(text, max_age=TOKEN_SECONDS)
+            key_id, scope = self._signer.loads(text, max_age=TOKEN_SECONDS)
         except (BadData, ValueError, TypeError, UnicodeError):
             return None
         return StreamToken(str(key_id), str(scope))
 
+    @cached_property
     def _signer(self) -> URLSafeTimedSerializer:
-        if self._made is None:
-            self._made = URLSafeTimedSerializer(self._secret(), salt=_SALT)
-        return self._made
+        return URLSafeTimedSerializer(self._secret(), salt=_SALT)

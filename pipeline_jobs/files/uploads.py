@@ -37,10 +37,6 @@ class Uploads:
         self._store, self._settings, self._artifacts = store, settings, artifacts
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
-    @property
-    def max_bytes(self) -> int:
-        return self._settings.upload_max_bytes
-
     def create(self, tenant_id: str, workspace_id: str, length: int, metadata: Mapping[str, str] | None = None) -> Upload:
         """Begin one of so many bytes; all of them count for the tenant's `max_storage_bytes` from now on.
 
@@ -49,8 +45,8 @@ class Uploads:
         :raises StorageFull: the tenant would keep more bytes than it may; `TooManyUploads`: it has too many.
         """
         TenantContext(tenant_id, workspace_id)
-        if length > self.max_bytes:
-            raise UploadTooLarge(f"Upload-Length: this server takes at most {self.max_bytes} bytes")
+        if length > (most := self._settings.upload_max_bytes):
+            raise UploadTooLarge(f"Upload-Length: this server takes at most {most} bytes")
         # Others that have begun may still need that room: each part is checked again as it comes.
         self._artifacts.check_room(length)
         upload_id = secrets.token_hex(12)
@@ -138,10 +134,6 @@ class Uploads:
                 raise SourceNotFound("the upload was deleted") from None
             except OSError as error:
                 raise SourceUnavailable("the upload cannot be read now") from error
-
-    def of_tenant(self, tenant_id: str) -> list[str]:
-        """Ids of a tenant's uploads, the oldest first."""
-        return self._store.members("tenant_uploads", tenant_id)
 
     def sweep(self) -> int:
         """Remove those past their time that no job needs; the purge deletes their files. :return: how many."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import resource
 import socket
 import sys
@@ -34,6 +35,9 @@ _PROGRAMS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spaw
 
 #: Most memory that an extractor may take, in bytes.
 MEMORY_BYTES = 512 * 1024**2
+
+#: yt-dlp's logger: its words are not for clients.
+_QUIET = logging.Logger("yt-dlp", level=logging.CRITICAL + 1)
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -69,18 +73,6 @@ class Guard:
         except (ValueError, BlockedAddressError):
             self.blocked = True
             raise PermissionError("this address may not be fetched") from None
-
-
-class Quiet:
-    """yt-dlp's logger: its words are not for clients."""
-
-    def debug(self, text: str) -> None: ...
-
-    def info(self, text: str) -> None: ...
-
-    def warning(self, text: str) -> None: ...
-
-    def error(self, text: str) -> None: ...
 
 
 def options(order: dict[str, Any], say: Say) -> dict[str, Any]:
@@ -121,7 +113,7 @@ def options(order: dict[str, Any], say: Say) -> dict[str, Any]:
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": Quiet(),
+        "logger": _QUIET,
         "progress_hooks": [hook],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import JobNotEnded, UnknownJob
@@ -24,7 +24,7 @@ class Erased:
     done: bool
 
     def to_dict(self) -> dict[str, int | bool]:
-        return {"jobs": self.jobs, "still_live": self.still_live, "artifact_bytes": self.artifact_bytes, "done": self.done}
+        return asdict(self)
 
 
 def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_run: bool, actor: str | None = None) -> Erased:

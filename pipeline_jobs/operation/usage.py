@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,8 @@ from pipeline_jobs.store.store import Store
 #: Waits are counted in steps of a quarter (as in `lua/jobs/claim.lua`): a quantile is off by an eighth at most.
 STEP = 1.25
 SECONDS_A_DAY = 86_400
+#: The counts of jobs of a day: fields of `Day`, and of its record.
+COUNTS = ("created", "completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,7 @@ class Day:
         return self.failed / ended if ended else None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "date": self.date,
-            "created": self.created,
-            "completed": self.completed,
-            "failed": self.failed,
-            "cancelled": self.cancelled,
-            "slot_seconds": self.slot_seconds,
-            "wait_p50_seconds": self.wait_p50_seconds,
-            "wait_p95_seconds": self.wait_p95_seconds,
-            "failure_rate": self.failure_rate,
-        }
+        return {**asdict(self), "failure_rate": self.failure_rate}
 
 
 def of_tenant(store: Store, tenant_id: str, days: int, today: datetime | None = None) -> list[Day]:
@@ -61,10 +53,7 @@ def _day(date: str, flat: Mapping[str, str]) -> Day:
     waits = sorted((int(name.removeprefix("wait:")), int(count)) for name, count in flat.items() if name.startswith("wait:"))
     return Day(
         date=date,
-        created=int(flat.get("created", 0)),
-        completed=int(flat.get("completed", 0)),
-        failed=int(flat.get("failed", 0)),
-        cancelled=int(flat.get("cancelled", 0)),
+        **{name: int(flat.get(name, 0)) for name in COUNTS},
         slot_seconds=int(flat.get("slot_ms", 0)) / 1000,
         wait_p50_seconds=_quantile(waits, 0.5),
         wait_p95_seconds=_quantile(waits, 0.95),

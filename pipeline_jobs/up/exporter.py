@@ -24,19 +24,19 @@ PYTHONS = ("python3.12", "python3.11")
 LAUNCH = "import sys; from src.cli import cli; sys.argv[0] = 'celery-exporter'; cli()"
 
 
-def find_python(names: tuple[str, ...] = PYTHONS) -> str:
+def find_python() -> str:
     """An interpreter that the exporter can be installed with: ours if it is old enough, else one on PATH.
 
     :raises ConfigurationError: there is none.
     """
     if sys.version_info[:2] in ((3, 11), (3, 12)):
         return sys.executable
-    for name in names:
+    for name in PYTHONS:
         path = shutil.which(name)
         # Asked, not trusted: version managers put names on PATH behind which nothing is installed.
         if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
             return path
-    raise ConfigurationError(f"celery-exporter needs one of {', '.join(names)}; it is not started")
+    raise ConfigurationError(f"celery-exporter needs one of {', '.join(PYTHONS)}; it is not started")
 
 
 def install(folder: Path = FOLDER, lock: Path = LOCK) -> Path:

@@ -1,1 +1,1 @@
-"""The HTTP face: Flask blueprints over the ports in `ports`. It knows no Celery and never imports `worker`."""
+"""The HTTP face: Flask blueprints over the `cell`. It knows no Celery and never imports `worker`."""

@@ -90,7 +90,7 @@ def create_app(cell: Cell) -> Flask:
         webhook_secrets, deliveries, schedules, audit, metrics, health,
     )  # fmt: skip
     for module in modules:
-        app.register_api(module.blueprint)
+        app.register_api(module.routes.blueprint)
     ui.install(app)
     docs.install(app, lambda: openapi.complete(app))
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]

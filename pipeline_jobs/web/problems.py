@@ -15,36 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
-from pipeline_jobs.exceptions import (
-    DiskFull,
-    EndpointDisabled,
-    IdTaken,
-    InvalidInput,
-    InvalidItems,
-    JobGone,
-    JobNotEnded,
-    JobNotWaiting,
-    KeyChanged,
-    KeyReused,
-    PipelineJobsError,
-    QueueDisabled,
-    RateLimited,
-    RequestError,
-    ScheduleGone,
-    StoreFull,
-    StoreUnavailable,
-    TryLater,
-    UnknownBatch,
-    UnknownDelivery,
-    UnknownEndpoint,
-    UnknownJob,
-    UnknownSchedule,
-    UnknownUpload,
-    UploadConflict,
-    UploadInUse,
-    UploadLocked,
-    UploadTooLarge,
-)
+from pipeline_jobs import exceptions
 from pipeline_jobs.rates import Rate
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.middleware import request_id
@@ -63,32 +34,32 @@ LOCKED_RETRY_SECONDS = 2
 _MAX_ERRORS = 20
 _MAX_FIELD = 100
 
-_STATUS: Mapping[type[PipelineJobsError], int] = {
-    InvalidInput: 422,
-    UnknownJob: 404,
-    UnknownUpload: 404,
-    UploadConflict: 409,
-    UploadInUse: 409,
-    UploadLocked: 423,
-    UploadTooLarge: 413,
-    UnknownBatch: 404,
-    UnknownSchedule: 404,
-    JobNotEnded: 409,
-    JobGone: 409,
-    ScheduleGone: 409,
-    JobNotWaiting: 409,
-    UnknownEndpoint: 404,
-    UnknownDelivery: 404,
-    EndpointDisabled: 409,
-    KeyChanged: 409,
-    KeyReused: 422,
-    QueueDisabled: 404,
-    RequestError: 400,
-    StoreUnavailable: 503,
-    StoreFull: 503,
-    TryLater: 429,
-    IdTaken: 503,
-    DiskFull: 507,
+_STATUS: Mapping[type[exceptions.PipelineJobsError], int] = {
+    exceptions.InvalidInput: 422,
+    exceptions.UnknownJob: 404,
+    exceptions.UnknownUpload: 404,
+    exceptions.UploadConflict: 409,
+    exceptions.UploadInUse: 409,
+    exceptions.UploadLocked: 423,
+    exceptions.UploadTooLarge: 413,
+    exceptions.UnknownBatch: 404,
+    exceptions.UnknownSchedule: 404,
+    exceptions.JobNotEnded: 409,
+    exceptions.JobGone: 409,
+    exceptions.ScheduleGone: 409,
+    exceptions.JobNotWaiting: 409,
+    exceptions.UnknownEndpoint: 404,
+    exceptions.UnknownDelivery: 404,
+    exceptions.EndpointDisabled: 409,
+    exceptions.KeyChanged: 409,
+    exceptions.KeyReused: 422,
+    exceptions.QueueDisabled: 404,
+    exceptions.RequestError: 400,
+    exceptions.StoreUnavailable: 503,
+    exceptions.StoreFull: 503,
+    exceptions.TryLater: 429,
+    exceptions.IdTaken: 503,
+    exceptions.DiskFull: 507,
 }
 
 _CODES: Mapping[int, str] = {
@@ -198,7 +169,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
 def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
     """422 for wrong fields; `detail` and `field` tell the first."""
     first = errors[0]
-    return Refused(422, InvalidInput.code, f"{first['field']}: {first['message']}", field=first["field"], errors=list(errors))
+    return Refused(422, exceptions.InvalidInput.code, f"{first['field']}: {first['message']}", field=first["field"], errors=list(errors))
 
 
 def install(app: Flask) -> None:
@@ -210,7 +181,7 @@ def answer(error: Exception) -> Response:
     match error:
         case Refused():
             return _refused(error)
-        case PipelineJobsError():
+        case exceptions.PipelineJobsError():
             return _known(error)
         case HTTPException():
             return _http(error)
@@ -221,28 +192,28 @@ def _refused(error: Refused) -> Response:
     return problem(error.status, error.code, error.detail, headers=error.headers, **error.members)
 
 
-def _known(error: PipelineJobsError) -> Response:
+def _known(error: exceptions.PipelineJobsError) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     if status == 500:
         return _unexpected(error)
     members: dict[str, Any] = {}
-    if isinstance(error, InvalidInput) and error.field is not None:
+    if isinstance(error, exceptions.InvalidInput) and error.field is not None:
         members["field"] = error.field[:_MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
-    if isinstance(error, InvalidItems):
+    if isinstance(error, exceptions.InvalidItems):
         members["errors"] = list(error.errors)
     headers = None
-    if isinstance(error, TryLater):
+    if isinstance(error, exceptions.TryLater):
         headers = {"Retry-After": str(error.retry_after)}
-        if isinstance(error, RateLimited):
+        if isinstance(error, exceptions.RateLimited):
             headers |= rate_headers([Rate(error.whose, error.limit, 0, error.retry_after)])
-    elif isinstance(error, UploadConflict):
+    elif isinstance(error, exceptions.UploadConflict):
         members["field"], headers = "Upload-Offset", {"Upload-Offset": str(error.offset)}
-    elif isinstance(error, UploadLocked):
+    elif isinstance(error, exceptions.UploadLocked):
         headers = {"Retry-After": str(LOCKED_RETRY_SECONDS)}
-    elif isinstance(error, UploadTooLarge):
+    elif isinstance(error, exceptions.UploadTooLarge):
         members["field"] = "Upload-Length" if "Upload-Length" in error.message else "body"
-    elif isinstance(error, DiskFull):
+    elif isinstance(error, exceptions.DiskFull):
         headers = {"Retry-After": str(DISK_RETRY_SECONDS)}
     elif status == 503:
         headers = {"Retry-After": str(STORE_RETRY_SECONDS)}

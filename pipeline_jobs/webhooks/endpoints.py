@@ -15,7 +15,7 @@ from pipeline_jobs.records import HIDDEN, Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.tenants import NAME
+from pipeline_jobs.tenants import check_name
 from pipeline_jobs.webhooks.signing import Draw, Signer
 from pipeline_jobs.webhooks.targets import check_target
 
@@ -75,8 +75,7 @@ class Endpoints:
 
         :raises InvalidInput: names the field.
         """
-        if not NAME.fullmatch(tenant_id):
-            raise InvalidInput(f"tenant_id must match {NAME.pattern}", field="tenant_id")
+        check_name("tenant_id", tenant_id)
         fields = self._checked(url=url, events=events, description=description, enabled=True)
         draw = self._signer.draw()
         fields["check"] = draw.check

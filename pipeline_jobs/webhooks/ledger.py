@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_jobs.addresses import origin
 from pipeline_jobs.exceptions import UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
+from pipeline_jobs.records import HIDDEN, NOT_STORED, Layout, Moment
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.store.readable import readable
@@ -45,45 +46,41 @@ class Taken:
     old: Draw | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A row of the ledger. Times are Unix milliseconds."""
 
     delivery_id: str
-    event: str
+    event: str = field(metadata={"stored": "type"})
     tenant_id: str
-    workspace_id: str
+    workspace_id: str = field(metadata=HIDDEN)
     #: The job or batch that it tells of; of a test the endpoint.
     subject: str
     endpoint_id: str | None
-    url: str
+    url: str = field(metadata=HIDDEN)
+    #: Scheme and host of the URL, which is all of it that anybody is shown.
+    origin: str = field(metadata=NOT_STORED)
     status: str
     tries: int
-    created_at: int
-    order: int
-    ended_at: int | None
-    next_try_at: int | None
-    #: Of the last try; empty after a good one.
-    error: str
-    attempts: tuple[Mapping[str, Any], ...]
+    created_at: Moment
+    order: int = field(metadata=HIDDEN)
+    ended_at: Moment | None
+    next_try_at: Moment | None
+    #: Of the last try; None after a good one.
+    error: str | None
+    attempts: tuple[Mapping[str, Any], ...] = field(metadata=NOT_STORED)
+
+    @classmethod
+    def from_mapping(cls, flat: Mapping[str, str], attempts: Sequence[str]) -> Delivery:
+        """From what `HGETALL` gave, and the lines of its tries."""
+        return cls(**_LAYOUT.read(flat), origin=origin(flat["url"]), attempts=tuple(map(_attempt, attempts)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As the API shows it: of the URL scheme and host only."""
-        return {
-            "delivery_id": self.delivery_id,
-            "event": self.event,
-            "tenant_id": self.tenant_id,
-            "subject": self.subject,
-            "endpoint_id": self.endpoint_id,
-            "origin": origin(self.url),
-            "status": self.status,
-            "tries": self.tries,
-            "created_at": rfc3339(self.created_at),
-            "ended_at": rfc3339(self.ended_at),
-            "next_try_at": rfc3339(self.next_try_at),
-            "error": self.error or None,
-            "attempts": list(self.attempts),
-        }
+        """As the API shows it."""
+        return _LAYOUT.show(self)
+
+
+_LAYOUT = Layout(Delivery)
 
 
 class Ledger:
@@ -122,7 +119,7 @@ class Ledger:
         flat = self._store.record("delivery", delivery_id) if DELIVERY_ID.fullmatch(delivery_id) else {}
         if not flat:
             raise UnknownDelivery
-        return _delivery(flat, self._store.lines("delivery_attempts", delivery_id))
+        return Delivery.from_mapping(flat, self._store.lines("delivery_attempts", delivery_id))
 
     def of_subject(self, subject: str) -> list[Delivery]:
         """The deliveries that tell of a job (or batch), oldest first."""
@@ -158,7 +155,7 @@ class Ledger:
         """With their tries; those that are gone are left out."""
         there = [flat for flat in records if flat]
         attempts = self._store.lists("delivery_attempts", [flat.get("delivery_id", "") for flat in there])
-        return tuple(readable(zip(there, attempts, strict=True), lambda row: _delivery(*row), kind="delivery"))
+        return tuple(readable(zip(there, attempts, strict=True), lambda row: Delivery.from_mapping(*row), kind="delivery"))
 
 
 def erase(store: Store, tenant_id: str) -> None:
@@ -173,26 +170,6 @@ def _taken(row: Sequence[str]) -> Taken:
         lease, lease.endswith(" 1"), delivery_id, event, event_id, int(tries), tenant_id, endpoint_id or None, url,
         current=Draw(nonce, check) if nonce else None, old=Draw(old_nonce, old_check) if old_nonce else None,
     )  # fmt: skip
-
-
-def _delivery(flat: Mapping[str, str], attempts: Sequence[str]) -> Delivery:
-    return Delivery(
-        delivery_id=flat["delivery_id"],
-        event=flat["type"],
-        tenant_id=flat["tenant_id"],
-        workspace_id=flat["workspace_id"],
-        subject=flat["subject"],
-        endpoint_id=flat["endpoint_id"] or None,
-        url=flat["url"],
-        status=flat["status"],
-        tries=int(flat["tries"]),
-        created_at=int(flat["created_at"]),
-        order=int(flat["order"]),
-        ended_at=int(flat["ended_at"]) if "ended_at" in flat else None,
-        next_try_at=int(flat["next_try_at"]) if "next_try_at" in flat else None,
-        error=flat.get("error", ""),
-        attempts=tuple(map(_attempt, attempts)),
-    )
 
 
 def _attempt(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker
 from flask.testing import FlaskClient
 
+from pipeline_jobs.events import log
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.rates import Sender
@@ -236,7 +237,7 @@ class TestUpdateState:
             passed = [("fetch", 0.0), ("transcode", 20.5)]
             assert writes.progress(job.job_id, job.fence, 41.3, "publish", "nearly", passed) == "ok"
             assert writes.progress(job.job_id, job.fence, 42.0, "publish") == "ok"
-            events = app.cell.events.page(job.job_id, 0, 100).events
+            events = log.read(app.cell.store, job.job_id, 0, 100).events
             record = app.cell.client.get(job.job_id)
             assert (record.progress, record.stage) == (42.0, "publish")
             told.append((record.message, [(event.type, event.data.get("stage"), event.data.get("progress")) for event in events]))

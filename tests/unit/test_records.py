@@ -28,20 +28,23 @@ from pipeline_jobs.web.schemas.keys import ApiKey as KeyAnswer
 from pipeline_jobs.web.schemas.schedules import JobTemplate, ScheduleRequest
 from pipeline_jobs.web.schemas.schedules import Schedule as ScheduleAnswer
 from pipeline_jobs.web.schemas.uploads import Upload as UploadAnswer
+from pipeline_jobs.web.schemas.webhooks import Delivery as DeliveryAnswer
 from pipeline_jobs.web.schemas.webhooks import WebhookEndpoint as EndpointAnswer
 from pipeline_jobs.webhooks.endpoints import Endpoint
+from pipeline_jobs.webhooks.ledger import Delivery
 
 #: A value by the type of a field, never its default.
 VALUES: dict[str, Any] = {
     "JobStatus": JobStatus.RUNNING, "Role": Role.READ, "Overlap": Overlap.QUEUE, "CatchUp": CatchUp.ALL,
     "str": "text", "str | None": "text", "int": 7, "float": 12.5, "float | None": 12.5, "bool": True,
     "Moment": 1_704_326_400_005, "Moment | None": 1_704_326_400_005, "tuple[str, ...]": ("a", "b"),
+    "tuple[Mapping[str, Any], ...]": ({"status": 200},),
     "Mapping[str, Any]": {"a": [1]}, "Mapping[str, str]": {"a": "b"}, "Mapping[str, Any] | None": {"a": [1]}, "Any": {"success": True},
     "Mapping[JobStatus, int]": dict.fromkeys(JobStatus, 1), "Cron": Cron("0 * * * *", "UTC"), "NewJob": NewJob(pipeline="sleep"),
 }  # fmt: skip
 RECORDS = [
     (Job, JobAnswer, {"urls"}), (Batch, BatchAnswer, {"urls"}), (Schedule, ScheduleAnswer, set()), (Upload, UploadAnswer, set()),
-    (Endpoint, EndpointAnswer, set()), (ApiKey, KeyAnswer, set()),
+    (Endpoint, EndpointAnswer, set()), (ApiKey, KeyAnswer, set()), (Delivery, DeliveryAnswer, set()),
 ]  # fmt: skip
 
 

@@ -25,6 +25,24 @@ def test_values_come_from_the_environment_and_empty_means_default() -> None:
     assert (settings.max_concurrent_jobs, settings.enable_job_queue, settings.job_ttl_seconds) == (9, True, 3600)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIPELINE_KEY_PREFIX", ""),
+        ("PIPELINE_REDIS_PORT", "tcp://10.96.0.7:6379"),
+        ("REDIS_URL", "redis://elsewhere:1/0"),
+        ("BROKER_URL_SETTING", "amqp://elsewhere"),
+        ("UI", "0"),
+    ],
+)
+def test_the_process_own_environment_is_read_by_the_same_rules(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """Empty means default, what Kubernetes says is passed over, and what has not our prefix is another program's."""
+    for known in env_names():
+        monkeypatch.delenv(known, raising=False)
+    monkeypatch.setenv(name, value)
+    assert load_settings() == load_settings({})
+
+
 def test_a_misspelt_name_is_refused_with_the_likely_one() -> None:
     with pytest.raises(ConfigurationError, match="PIPELINE_MAX_CONCURENT_JOBS: did you mean PIPELINE_MAX_CONCURRENT_JOBS"):
         load_settings({"PIPELINE_MAX_CONCURENT_JOBS": "9"})

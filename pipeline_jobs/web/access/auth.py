@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from wsgiref.types import WSGIEnvironment
 
 import structlog
 from flask import Flask, request
@@ -26,9 +26,6 @@ from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.sessions import COOKIE, Sessions
 from pipeline_jobs.web.access.throttle import Failures
 from pipeline_jobs.web.problems import Refused
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 #: The blueprint whose routes take a session for a key.
 PAGE = "ui"

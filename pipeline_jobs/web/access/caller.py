@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flask import request
 
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
-from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.exceptions import RequestError, UnknownJob
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
@@ -27,6 +27,9 @@ class Owned(Protocol):
 
     @property
     def workspace_id(self) -> str: ...
+
+
+Thing = TypeVar("Thing", bound=Owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,14 @@ class Caller:
     def sees_all(self) -> bool:
         return self.tenant_id == ALL
 
-    def sees(self, thing: Owned) -> bool:
-        """The job, schedule, ... is this caller's."""
-        return self.reaches(thing.tenant_id, thing.workspace_id)
+    def own(self, thing: Thing, unknown: type[RequestError]) -> Thing:
+        """The job, schedule, ... if it is this caller's. Another's is an unknown one.
+
+        :raises unknown: what is said of one that there is not.
+        """
+        if not self.reaches(thing.tenant_id, thing.workspace_id):
+            raise unknown
+        return thing
 
     def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
         """The tenant and workspace of a list, narrowed to what this caller may see.
@@ -77,6 +85,16 @@ class Caller:
         :raises Refused: 403, the key is of another.
         """
         return self._own("tenant_id", named)
+
+    def one_tenant(self, named: str | None) -> str:
+        """The same, where it must be one.
+
+        :raises Refused: 403, the key is of another; 422, none is named and the key is for all.
+        """
+        found = self.tenant(named)
+        if found is None:
+            raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
+        return found
 
     def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
         """What is of this tenant (and workspace) is this caller's."""
@@ -158,11 +176,11 @@ class OwnHandle:
     who: Caller
 
     def record(self) -> Job:
-        return self._own(self.handle.record())
+        return self.who.own(self.handle.record(), UnknownJob)
 
     def revoke(self) -> Job:
         self.record()
-        return self._own(self.handle.revoke())
+        return self.who.own(self.handle.revoke(), UnknownJob)
 
     def forget(self) -> None:
         self.record()
@@ -170,12 +188,7 @@ class OwnHandle:
 
     def until_ended(self, timeout: float) -> Job:
         self.record()
-        return self._own(self.handle.until_ended(timeout))
-
-    def _own(self, job: Job) -> Job:
-        if not self.who.sees(job):
-            raise UnknownJob
-        return job
+        return self.who.own(self.handle.until_ended(timeout), UnknownJob)
 
 
 #: A job's handle as a view gets it.

@@ -11,16 +11,8 @@ from typing import Any
 
 from flask import Flask, request
 
+from pipeline_jobs import exceptions
 from pipeline_jobs.access.api_keys import KEY_ID
-from pipeline_jobs.exceptions import (
-    InvalidInput,
-    UnknownBatch,
-    UnknownDelivery,
-    UnknownEndpoint,
-    UnknownJob,
-    UnknownSchedule,
-    UnknownUpload,
-)
 from pipeline_jobs.files.upload import UPLOAD_ID
 from pipeline_jobs.job import ANY_ID, BATCH_ID
 from pipeline_jobs.tenants import NAME, NAME_OR_ALL
@@ -33,18 +25,18 @@ def unknown_key() -> Refused:
     return Refused(404, "unknown_key", "the tenant has no key with this id")
 
 
-def _no_name(field: str) -> Callable[[], InvalidInput]:
-    return lambda: InvalidInput(f"{field} must match {NAME.pattern}", field=field)
+def _no_name(field: str) -> Callable[[], exceptions.InvalidInput]:
+    return lambda: exceptions.InvalidInput(f"{field} must match {NAME.pattern}", field=field)
 
 
 #: By the name of a route's variable: what all of its values are like, and the answer to one that is not.
 IDS: Mapping[str, tuple[re.Pattern[str], Callable[[], Exception]]] = {
-    "job_id": (ANY_ID, UnknownJob),
-    "batch_id": (BATCH_ID, UnknownBatch),
-    "schedule_id": (ANY_ID, UnknownSchedule),
-    "upload_id": (UPLOAD_ID, UnknownUpload),
-    "endpoint_id": (ENDPOINT_ID, UnknownEndpoint),
-    "delivery_id": (DELIVERY_ID, UnknownDelivery),
+    "job_id": (ANY_ID, exceptions.UnknownJob),
+    "batch_id": (BATCH_ID, exceptions.UnknownBatch),
+    "schedule_id": (ANY_ID, exceptions.UnknownSchedule),
+    "upload_id": (UPLOAD_ID, exceptions.UnknownUpload),
+    "endpoint_id": (ENDPOINT_ID, exceptions.UnknownEndpoint),
+    "delivery_id": (DELIVERY_ID, exceptions.UnknownDelivery),
     "key_id": (KEY_ID, unknown_key),
     # `*` are all tenants; routes of one tenant refuse it themselves.
     "tenant_id": (NAME_OR_ALL, _no_name("tenant_id")),

@@ -35,89 +35,42 @@ class Policy(Enum):
         self.roles, self.all_tenants = roles, all_tenants
 
 
-#: By Flask's name of the route: `{blueprint}.{function}`.
-POLICIES: Mapping[str, Policy] = {
-    "jobs.create": Policy.SUBMIT,
-    "jobs.list_": Policy.READ,
-    "jobs.get": Policy.READ,
-    "jobs.delete": Policy.SUBMIT,
-    "cancel.cancel": Policy.SUBMIT,
-    "run.run": Policy.SUBMIT,
-    "pipelines.pipelines": Policy.READ,
-    # A pipeline is everybody's: how much of it is taken tells of all tenants.
-    "pipeline_limits.limits": Policy.ROOT,
-    "pipeline_limits.set_limits": Policy.ROOT,
-    "artifacts.artifact": Policy.PUBLIC,
-    "uploads.create": Policy.SUBMIT,
-    "uploads.list_": Policy.READ,
-    "uploads.get": Policy.READ,
-    "uploads.append": Policy.SUBMIT,
-    "uploads.delete": Policy.SUBMIT,
-    "keys.create": Policy.ADMIN,
-    "keys.list_": Policy.ADMIN,
-    "keys.revoke": Policy.ADMIN,
-    "audit.audit": Policy.ROOT,
-    "jobs.change": Policy.SUBMIT,
-    "retry.retry": Policy.SUBMIT,
-    "batches.create": Policy.SUBMIT,
-    "batches.list_": Policy.READ,
-    "batches.get": Policy.READ,
-    "batches.cancel": Policy.SUBMIT,
-    "batches.cancel_jobs": Policy.SUBMIT,
-    # A tenant's admin must not lift the limits that were set for it.
-    "tenants.limits": Policy.ADMIN,
-    "tenants.set_limits": Policy.ROOT,
-    "tenants.usage": Policy.ADMIN,
-    "tenants.erase": Policy.ROOT,
-    "schedules.create": Policy.SUBMIT,
-    "schedules.list_": Policy.READ,
-    "schedules.get": Policy.READ,
-    "schedules.change": Policy.SUBMIT,
-    "schedules.delete": Policy.SUBMIT,
-    "schedules.pause": Policy.SUBMIT,
-    "schedules.resume": Policy.SUBMIT,
-    "schedules.run": Policy.SUBMIT,
-    "events.history": Policy.READ,
-    "events.feed": Policy.READ,
-    "events.token": Policy.READ,
-    "sockets.follow": Policy.READ,
-    "sockets.connect": Policy.READ,
+#: Who may use which routes, by Flask's names for them: `{blueprint}.{function}`.
+ROUTES: Mapping[Policy, tuple[str, ...]] = {
+    Policy.PUBLIC: (
+        "artifacts.artifact", "health.live", "docs.openapi", "docs.page", "docs.static", "swagger.static",
+        "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out",
+    ),
+    Policy.OPERATOR: ("metrics.metrics", "health.ready"),
+    Policy.READ: (
+        "jobs.list_", "jobs.get", "batches.list_", "batches.get", "schedules.list_", "schedules.get", "pipelines.pipelines",
+        "uploads.list_", "uploads.get", "events.history", "events.feed", "events.token", "sockets.follow", "sockets.connect",
+        "deliveries.of_job", "deliveries.list_", "deliveries.get",
+        "ui.overview", "ui.jobs", "ui.job",
+    ),
+    Policy.SUBMIT: (
+        "jobs.create", "jobs.change", "jobs.delete", "cancel.cancel", "retry.retry", "run.run",
+        "batches.create", "batches.cancel", "batches.cancel_jobs", "uploads.create", "uploads.append", "uploads.delete",
+        "schedules.create", "schedules.change", "schedules.delete", "schedules.pause", "schedules.resume", "schedules.run",
+        "deliveries.redeliver",
+        "ui.cancel", "ui.retry", "ui.delete", "ui.form", "ui.submit",
+    ),
     # Where a tenant's results go, and what proves them genuine, is its admin's business.
-    "webhooks.create": Policy.ADMIN,
-    "webhooks.list_": Policy.ADMIN,
-    "webhooks.get": Policy.ADMIN,
-    "webhooks.change": Policy.ADMIN,
-    "webhooks.delete": Policy.ADMIN,
-    "webhooks.rotate": Policy.ADMIN,
-    "webhooks.test": Policy.ADMIN,
-    "webhook_secrets.secret": Policy.ADMIN,
-    "webhook_secrets.rotate": Policy.ADMIN,
-    "deliveries.of_job": Policy.READ,
-    "deliveries.list_": Policy.READ,
-    "deliveries.get": Policy.READ,
-    "deliveries.redeliver": Policy.SUBMIT,
-    "metrics.metrics": Policy.OPERATOR,
-    "health.live": Policy.PUBLIC,
-    "health.ready": Policy.OPERATOR,
-    "docs.openapi": Policy.PUBLIC,
-    "docs.page": Policy.PUBLIC,
-    "docs.static": Policy.PUBLIC,
-    "swagger.static": Policy.PUBLIC,
-    "ui.static": Policy.PUBLIC,
-    "ui.sign_in": Policy.PUBLIC,
-    "ui.try_sign_in": Policy.PUBLIC,
-    "ui.sign_out": Policy.PUBLIC,
-    "ui.overview": Policy.READ,
-    "ui.jobs": Policy.READ,
-    "ui.job": Policy.READ,
-    "ui.cancel": Policy.SUBMIT,
-    "ui.retry": Policy.SUBMIT,
-    "ui.delete": Policy.SUBMIT,
-    "ui.form": Policy.SUBMIT,
-    "ui.submit": Policy.SUBMIT,
-    "ui.tenant": Policy.ADMIN,
-    "ui.set_limits": Policy.ROOT,
-}
+    Policy.ADMIN: (
+        "keys.create", "keys.list_", "keys.revoke", "tenants.limits", "tenants.usage",
+        "webhooks.create", "webhooks.list_", "webhooks.get", "webhooks.change", "webhooks.delete", "webhooks.rotate", "webhooks.test",
+        "webhook_secrets.secret", "webhook_secrets.rotate",
+        "ui.tenant",
+    ),
+    # A tenant's admin must not lift the limits that were set for it; and how much of a pipeline is taken tells of all tenants.
+    Policy.ROOT: (
+        "tenants.set_limits", "tenants.erase", "pipeline_limits.limits", "pipeline_limits.set_limits", "audit.audit",
+        "ui.set_limits",
+    ),
+}  # fmt: skip
+
+#: The policy of each route.
+POLICIES: Mapping[str, Policy] = {route: policy for policy, routes in ROUTES.items() for route in routes}
 
 #: Routes that a token of `POST /pipeline/events/token` may open, too.
 STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from functools import cached_property
 from hashlib import sha256
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -29,7 +30,6 @@ class Sessions:
         :param seconds: how long a session lasts.
         """
         self._ring, self._secret, self._seconds = ring, secret, seconds
-        self._serializer: URLSafeTimedSerializer | None = None
 
     def cookie(self, key: ApiKey) -> str:
         """The value of the cookie for a session with this key.
@@ -37,7 +37,7 @@ class Sessions:
         :raises StoreUnavailable:
         """
         # With the mark a leaked signing secret alone forges no session: that takes the key's record too.
-        return str(self._signed().dumps([key.key_id, session_mark(key)]))
+        return str(self._signed.dumps([key.key_id, session_mark(key)]))
 
     def key(self, cookie: str) -> ApiKey | None:
         """The key of a session, if that is ours, lasts still and its key is good now.
@@ -45,16 +45,15 @@ class Sessions:
         :raises StoreUnavailable: it must be looked up and cannot be.
         """
         try:
-            key_id, mark = self._signed().loads(cookie, max_age=self._seconds)
+            key_id, mark = self._signed.loads(cookie, max_age=self._seconds)
         except (BadData, ValueError, TypeError):
             return None
         key = self._ring.by_id(str(key_id))
         return key if key is not None and hmac.compare_digest(session_mark(key), str(mark)) else None
 
+    @cached_property
     def _signed(self) -> URLSafeTimedSerializer:
-        if self._serializer is None:
-            self._serializer = URLSafeTimedSerializer(self._secret(), salt=_SALT)
-        return self._serializer
+        return URLSafeTimedSerializer(self._secret(), salt=_SALT)
 
 
 def session_mark(key: ApiKey) -> str:

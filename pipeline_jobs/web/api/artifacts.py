@@ -6,15 +6,14 @@ from hashlib import blake2b
 from pathlib import PurePosixPath
 
 from flask import Response, request
-from flask_openapi.blueprint import APIBlueprint
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import parse_range_header
 from werkzeug.wsgi import wrap_file
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
-from pipeline_jobs.web.http.openapi import file_answer, responses
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.openapi import file_answer
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.artifacts import ArtifactPath, RangeHeaders, SignatureQuery
 from pipeline_jobs.web.state import web
@@ -44,26 +43,21 @@ _UNKNOWN_TYPE = "application/octet-stream"
 #: Opened as a page of its own, a file may play and show itself, and nothing else.
 _POLICY = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 
-blueprint = APIBlueprint(
-    "artifacts", __name__, url_prefix="/pipeline/artifacts", abp_tags=[{"name": "artifacts", "description": "Published files."}]
-)
+routes = Routes("artifacts", "/pipeline/artifacts", "Published files.", flag=None)
 
 
-@blueprint.get(
+@routes.get(
     "/<path:path>",
-    summary="Download a file",
-    description="One byte range is supported (`Range`, `If-Range`). 404 unless the signature is valid, the job still exists and its "
-        "record refers to the file: the files of a deleted job, and those of a run that lost its lease, cannot be downloaded.",
-    responses=responses(
-        {
-            200: file_answer("The file.", "ETag", "Accept-Ranges"),
-            206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range"),
-            304: {"description": "The client already has this version."},
-        },
-        400, 404, 416, 422, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Download a file",
+    "One byte range is supported (`Range`, `If-Range`). 404 unless the signature is valid, the job still exists and its "
+    "record refers to the file: the files of a deleted job, and those of a run that lost its lease, cannot be downloaded.",
+    {
+        200: file_answer("The file.", "ETag", "Accept-Ranges"),
+        206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range"),
+        304: {"description": "The client already has this version."},
+    },
+    errors=(404, 416, 503),
+)
 def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
     name = path.path
     if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature) or not _is_current(name):

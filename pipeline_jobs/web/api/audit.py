@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.access.audit import Row, page
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import page_reply
-from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.audit import AuditPage, AuditRequest
+from pipeline_jobs.web.http.routes import Routes
+from pipeline_jobs.web.schemas.audit import AuditPage
+from pipeline_jobs.web.schemas.pages import PageRequest
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("audit", __name__, url_prefix="/pipeline", abp_tags=[{"name": "operation"}])
-blueprint.before_request(require_queue)
+routes = Routes("audit", "/pipeline", tag="operation")
 
 
-@blueprint.get(
+@routes.get(
     "/audit",
-    summary="Read the audit log",
-    description="Newest first: keys created and revoked, limits changed, tenants erased. About 50,000 such rows are kept, and about "
+    "Read the audit log",
+    "Newest first: keys created and revoked, limits changed, tenants erased. About 50,000 such rows are kept, and about "
     "10,000 rows of daily work: schedules, jobs cancelled or retried by operators. For admins of all tenants.",
-    responses=responses({200: answer("One page.", AuditPage)}, 400, 404, 422, 503),
+    {200: answer("One page.", AuditPage)},
 )
-@validated
-def audit(query: AuditRequest) -> Response:
+def audit(query: PageRequest) -> Response:
     found = page(web().cell.store, query.cursor, query.limit)
     return page_reply("rows", found.items, Row.to_dict, next_cursor=found.next_cursor)

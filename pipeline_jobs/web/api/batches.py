@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownBatch
 from pipeline_jobs.jobs.batches import Batch, BatchQuery, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
-from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.schemas import batches as bodies
 from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
 from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
@@ -24,21 +23,12 @@ from pipeline_jobs.web.state import web
 
 _BATCHES = "/pipeline/batches"
 
-blueprint = APIBlueprint(
-    "batches",
-    __name__,
-    url_prefix="/pipeline",
-    abp_tags=[{"name": "batches", "description": "Jobs that are created and managed together."}],
-)
-blueprint.before_request(require_queue)
+routes = Routes("batches", "/pipeline", "Jobs that are created and managed together.")
 
 
 def _own(batch_id: str) -> Batch:
     """:raises UnknownBatch: there is none, or it is another's."""
-    batch = web().cell.batches.get(batch_id)
-    if not caller().sees(batch):
-        raise UnknownBatch
-    return batch
+    return caller().own(web().cell.batches.get(batch_id), UnknownBatch)
 
 
 def _body(batch: Batch) -> dict[str, Any]:
@@ -46,26 +36,16 @@ def _body(batch: Batch) -> dict[str, Any]:
 
 
 def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "matched": done.matched,
-        "cancelled": done.cancelled,
-        "stopping": done.stopping,
-        "next_cursor": done.next_cursor,
-    }
+    return {"dry_run": dry_run, **asdict(done)}
 
 
-@blueprint.post(
+@routes.post(
     "/batches",
-    summary="Create a batch",
-    description="Creates up to 1,000 jobs in one request: all of them are accepted and stored, or none (see `partial`). Limits count "
-        "each job.",
-    responses=responses(
-        {201: answer("The batch.", bodies.NewBatch, "Location", REPLAYED, *RATE_HEADERS)},
-        400, 404, 413, 415, 422, 429, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Create a batch",
+    "Creates up to 1,000 jobs in one request: all of them are accepted and stored, or none (see `partial`). Limits count each job.",
+    {201: answer("The batch.", bodies.NewBatch, "Location", REPLAYED, *RATE_HEADERS)},
+    errors=(429,),
+)
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     here, who = web(), caller()
     tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
@@ -79,57 +59,50 @@ def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
     return reply({**_body(made.batch), "job_ids": list(made.job_ids), "errors": list(made.errors)}, 201, headers)
 
 
-@blueprint.get(
+@routes.get(
     "/batches",
-    summary="List batches",
-    description="Newest first, for the key's tenant and workspace. A batch is kept as long as one of its jobs.",
-    responses=responses({200: answer("One page.", bodies.BatchList)}, 400, 404, 422, 503),
+    "List batches",
+    "Newest first, for the key's tenant and workspace. A batch is kept as long as one of its jobs.",
+    {200: answer("One page.", bodies.BatchList)},
 )
-@validated
 def list_(query: BatchListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = web().cell.batches.list(BatchQuery(tenant_id, workspace_id, query.limit, query.cursor))
     return page_reply("batches", page.items, _body, next_cursor=page.next_cursor)
 
 
-@blueprint.get(
+@routes.get(
     "/batches/<batch_id>",
-    summary="Get a batch",
-    description="`GET /pipeline/jobs?batch_id=` lists its jobs; it takes `status` too.",
-    responses=responses({200: answer("The batch.", bodies.Batch)}, 404, 503),
+    "Get a batch",
+    "`GET /pipeline/jobs?batch_id=` lists its jobs; it takes `status` too.",
+    {200: answer("The batch.", bodies.Batch)},
 )
-@validated
 def get(path: BatchPath) -> Response:
     return reply(_body(_own(path.batch_id)))
 
 
-@blueprint.post(
+@routes.post(
     "/batches/<batch_id>/cancel",
-    summary="Cancel a batch",
-    description="Cancels all of its jobs that have not ended. Can be repeated.",
-    responses=responses(
-        {
-            200: answer("None of its jobs is running; the queued ones are cancelled.", bodies.BulkCancel),
-            202: answer("Some jobs are running and are being stopped.", bodies.BulkCancel),
-        },
-        404, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Cancel a batch",
+    "Cancels all of its jobs that have not ended. Can be repeated.",
+    {
+        200: answer("None of its jobs is running; the queued ones are cancelled.", bodies.BulkCancel),
+        202: answer("Some jobs are running and are being stopped.", bodies.BulkCancel),
+    },
+)
 def cancel(path: BatchPath) -> Response:
     batch = _own(path.batch_id)
     done = web().cell.batches.cancel(batch.batch_id)
     return reply(_done(done), 202 if done.stopping else 200)
 
 
-@blueprint.post(
+@routes.post(
     "/jobs/cancel",
-    summary="Cancel jobs by filter",
-    description="Cancels the queued and running jobs that match the filters of `GET /pipeline/jobs` (at least one filter is required), "
+    "Cancel jobs by filter",
+    "Cancels the queued and running jobs that match the filters of `GET /pipeline/jobs` (at least one filter is required), "
     "newest first. A request looks at about 10,000 jobs; `next_cursor` says where to continue. Start with `dry_run`.",
-    responses=responses({200: answer("What was done, or would be done.", bodies.BulkCancel)}, 400, 404, 413, 415, 422, 503),
+    {200: answer("What was done, or would be done.", bodies.BulkCancel)},
 )
-@validated
 def cancel_jobs(body: BulkCancelRequest) -> Response:
     who = caller()
     query = who.query(body.to_query())

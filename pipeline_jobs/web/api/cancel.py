@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
-from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.api.jobs import handle_of
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import job_reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.schemas.jobs import Job, JobPath
 
-blueprint = APIBlueprint("cancel", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs"}])
-blueprint.before_request(require_queue)
+routes = Routes("cancel", "/pipeline/jobs", tag="jobs")
 
 
-@blueprint.post(
+@routes.post(
     "/<job_id>/cancel",
-    summary="Cancel a job",
-    description="Can be repeated. A job that has already ended does not change: check the `status` in the answer.",
-    responses=responses(
-        {
-            200: answer("The job has ended: it was cancelled, or had ended before.", Job, "ETag"),
-            202: answer("The job is being stopped: its status is `running`, with `cancel_requested`.", Job, "ETag", "Retry-After"),
-        },
-        404, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Cancel a job",
+    "Can be repeated. A job that has already ended does not change: check the `status` in the answer.",
+    {
+        200: answer("The job has ended: it was cancelled, or had ended before.", Job, "ETag"),
+        202: answer("The job is being stopped: its status is `running`, with `cancel_requested`.", Job, "ETag", "Retry-After"),
+    },
+)
 def cancel(path: JobPath) -> Response:
     job = handle_of(path.job_id).revoke()
     return job_reply(job, 200 if job.ended else 202)

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, request
-from flask_openapi.blueprint import APIBlueprint
 
+from pipeline_jobs.events import log
 from pipeline_jobs.events.log import FEED_START, Event, LogPage, feed_place
 from pipeline_jobs.events.tokens import StreamToken, feed_scope, job_scope
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
 from pipeline_jobs.job import ANY_ID, rfc3339
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.api.jobs import handle_of
-from pipeline_jobs.web.http.openapi import answer, responses, stream_answer
+from pipeline_jobs.web.http.openapi import answer, stream_answer
 from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.streams import EventStream, reader_gone, still_allowed
-from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas import events as bodies
 from pipeline_jobs.web.schemas.events import EventHeaders, EventsRequest, FeedRequest, TokenRequest
@@ -27,8 +26,7 @@ from pipeline_jobs.web.state import web
 
 _SSE = "text/event-stream"
 
-blueprint = APIBlueprint("events", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events", "description": "Live events of jobs."}])
-blueprint.before_request(require_queue)
+routes = Routes("events", "/pipeline", "Live events of jobs.")
 
 
 def log_of(job_id: str, after: int, limit: int) -> LogPage:
@@ -39,10 +37,7 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
-    page = web().cell.events.page(job_id, after, limit)
-    if not who.reaches(page.tenant_id, page.workspace_id):
-        raise UnknownJob
-    return page
+    return who.own(log.read(web().cell.store, job_id, after, limit), UnknownJob)
 
 
 def number(text: str | None) -> int | None:
@@ -54,18 +49,14 @@ def number(text: str | None) -> int | None:
     return int(text)
 
 
-@blueprint.get(
+@routes.get(
     "/jobs/<job_id>/events",
-    summary="Follow a job",
-    description="With `Accept: text/event-stream` the answer is a live stream (SSE): the events after `Last-Event-ID` or `after`, then "
-        "new events, each once and in order. `id` is the event's number, `data` its envelope. The stream ends after the job's "
-        "last event; a browser that reconnects gets 204, which stops it. Otherwise the answer is a page of the log as JSON.",
-    responses=responses(
-        {200: stream_answer("The events.", bodies.EventPage), 204: answer("For a stream: the job has ended.", None)},
-        400, 404, 422, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Follow a job",
+    "With `Accept: text/event-stream` the answer is a live stream (SSE): the events after `Last-Event-ID` or `after`, then "
+    "new events, each once and in order. `id` is the event's number, `data` its envelope. The stream ends after the job's "
+    "last event; a browser that reconnects gets 204, which stops it. Otherwise the answer is a page of the log as JSON.",
+    {200: stream_answer("The events.", bodies.EventPage), 204: answer("For a stream: the job has ended.", None)},
+)
 def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Response:
     if not wants_stream():
         page = log_of(path.job_id, query.after, query.limit)
@@ -81,38 +72,36 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
     return _stream(EventStream(follower, place, still_allowed()))
 
 
-@blueprint.get(
+@routes.get(
     "/events",
-    summary="Follow a tenant",
-    description="The events of all jobs of the tenant (of the key's workspace, if it has one), in the order in which they happened. A "
+    "Follow a tenant",
+    "The events of all jobs of the tenant (of the key's workspace, if it has one), in the order in which they happened. A "
     "stream has the events after `Last-Event-ID` or `after`, or only new events; `id` is the feed's own (`{ms}-{n}`). JSON "
     "pages start with the oldest event that is kept. About the newest PIPELINE_EVENTS_PER_TENANT events are kept; the "
     "events of a deleted job are deleted.",
-    responses=responses({200: stream_answer("The events.", bodies.FeedPage)}, 400, 404, 422, 503),
+    {200: stream_answer("The events.", bodies.FeedPage)},
 )
-@validated
 def feed(query: FeedRequest, header: EventHeaders) -> Response:
     here = web()
     tenant_id, workspace_id = _whose(query.tenant_id, query.workspace_id)
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token is for another stream")
     if not wants_stream():
-        page = here.cell.events.feed(tenant_id, query.after or FEED_START, query.limit, workspace_id)
+        page = log.feed(here.cell.store, tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
-    after = _last_place(header.last_event_id) or query.after or here.cell.events.feed_end(tenant_id)
+    after = _last_place(header.last_event_id) or query.after or log.feed_end(here.cell.store, tenant_id)
     place = here.streams.take(tenant_id)
     follower = here.cell.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
     return _stream(EventStream(follower, place, still_allowed(), first_id=after))
 
 
-@blueprint.post(
+@routes.post(
     "/events/token",
-    summary="Create a token for a stream",
-    description="For a browser's EventSource and WebSocket, which cannot send an Authorization header: `?token=...`. It opens only this "
+    "Create a token for a stream",
+    "For a browser's EventSource and WebSocket, which cannot send an Authorization header: `?token=...`. It opens only this "
     "stream, for reading, for an hour and as long as the key is valid.",
-    responses=responses({201: answer("The token.", bodies.StreamToken)}, 400, 404, 413, 415, 422, 503),
+    {201: answer("The token.", bodies.StreamToken)},
 )
-@validated
 def token(body: TokenRequest) -> Response:
     who = caller()
     if body.job_id is None:

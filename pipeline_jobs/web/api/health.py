@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.operation import health
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.health import Live, Ready
 from pipeline_jobs.web.state import web
@@ -17,24 +17,25 @@ from pipeline_jobs.web.state import web
 #: Before a prober asks again, in seconds.
 RETRY_SECONDS = 5
 
-blueprint = APIBlueprint("health", __name__, url_prefix="/health", abp_tags=[{"name": "operation"}])
+routes = Routes("health", "/health", tag="operation", flag=None)
 
 
-@blueprint.get(
+@routes.get(
     "/live",
-    summary="Check that the process is alive",
-    description="Does not check any other part. Restart the process if it does not answer.",
-    responses=responses({200: answer("Yes.", Live)}),
+    "Check that the process is alive",
+    "Does not check any other part. Restart the process if it does not answer.",
+    {200: answer("Yes.", Live)},
 )
 def live() -> Response:
     return reply({"status": "ok"})
 
 
-@blueprint.get(
+@routes.get(
     "/ready",
-    summary="Check that every part works",
-    description="Checks the store, the broker, the workers and beat. 503 says which of them do not work, and why (`parts`).",
-    responses=responses({200: answer("Yes.", Ready)}, 503),
+    "Check that every part works",
+    "Checks the store, the broker, the workers and beat. 503 says which of them do not work, and why (`parts`).",
+    {200: answer("Yes.", Ready)},
+    errors=(503,),
 )
 def ready() -> Response:
     cell = web().cell

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import submit
-from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
 from pipeline_jobs.web.schemas.jobs import ChangeRequest, CreateHeaders, GetHeaders, Job, JobList, JobPath, JobRequest, ListRequest, Removal
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("jobs", __name__, url_prefix="/pipeline/jobs", abp_tags=[{"name": "jobs", "description": "Asynchronous jobs."}])
-blueprint.before_request(require_queue)
+routes = Routes("jobs", "/pipeline/jobs", "Asynchronous jobs.")
 
 
 def handle_of(job_id: str) -> Handle:
@@ -33,23 +30,13 @@ def handle_of(job_id: str) -> Handle:
     return OwnHandle(web().cell.results(job_id), caller())
 
 
-@blueprint.post(
+@routes.post(
     "",
-    summary="Create a job",
-    description="201 means that the job is accepted and stored. It runs when a worker has a free slot.",
-    responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *RATE_HEADERS)},
-        400,
-        404,
-        409,
-        413,
-        415,
-        422,
-        429,
-        503,
-    ),
+    "Create a job",
+    "201 means that the job is accepted and stored. It runs when a worker has a free slot.",
+    {201: answer("The job.", Job, "Location", "ETag", "Retry-After", "Preference-Applied", "Idempotent-Replayed", *RATE_HEADERS)},
+    errors=(409, 429),
 )
-@validated
 def create(body: JobRequest, header: CreateHeaders) -> Response:
     here = web()
     new = caller().new_job(body.to_new_job(), body.model_fields_set)
@@ -63,19 +50,15 @@ def create(body: JobRequest, header: CreateHeaders) -> Response:
     return job_reply(job, 201, headers)
 
 
-@blueprint.get(
+@routes.get(
     "/<job_id>",
-    summary="Get a job",
-    description="Poll no more often than `Retry-After` says, or let the request wait with `Prefer: wait=n`.",
-    responses=responses(
-        {
-            200: answer("The job.", Job, "ETag", "Retry-After", "Preference-Applied"),
-            304: answer("The job has not changed since the `ETag` in `If-None-Match`.", None, "ETag", "Retry-After", "Preference-Applied"),
-        },
-        404, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Get a job",
+    "Poll no more often than `Retry-After` says, or let the request wait with `Prefer: wait=n`.",
+    {
+        200: answer("The job.", Job, "ETag", "Retry-After", "Preference-Applied"),
+        304: answer("The job has not changed since the `ETag` in `If-None-Match`.", None, "ETag", "Retry-After", "Preference-Applied"),
+    },
+)
 def get(path: JobPath, header: GetHeaders) -> Response:
     here = web()
     handle = handle_of(path.job_id)
@@ -87,37 +70,33 @@ def get(path: JobPath, header: GetHeaders) -> Response:
         if not admitted:
             return job_reply_if_changed(job)
         if header.if_none_match is not None:
-            job = wait_for_change(handle, here.cell.events, job, wait, is_known)
+            job = wait_for_change(handle, here.cell, job, wait, is_known)
         elif not job.ended:
             job = handle.until_ended(wait)
     return job_reply_if_changed(job, {"Preference-Applied": f"wait={wait:g}"})
 
 
-@blueprint.patch(
+@routes.patch(
     "/<job_id>",
-    summary="Change a queued job",
-    description="Changes its priority or its start time. A job that was dispatched, is running or has ended gets 409.",
-    responses=responses({200: answer("The job.", Job, "ETag", "Retry-After")}, 400, 404, 409, 413, 415, 422, 503),
+    "Change a queued job",
+    "Changes its priority or its start time. A job that was dispatched, is running or has ended gets 409.",
+    {200: answer("The job.", Job, "ETag", "Retry-After")},
+    errors=(409,),
 )
-@validated
 def change(path: JobPath, body: ChangeRequest) -> Response:
     handle_of(path.job_id).record()
     return job_reply(web().cell.client.change(path.job_id, priority=body.priority, run_at=body.run_at), 200)
 
 
-@blueprint.delete(
+@routes.delete(
     "/<job_id>",
-    summary="Cancel or delete a job",
-    description="A job that has not ended is cancelled, and its record is kept. A job that has ended is deleted with its artifacts.",
-    responses=responses(
-        {
-            200: answer("The job was queued and is cancelled now, or it had ended and is deleted.", Removal),
-            202: answer("The job was running and is being stopped. It will end as cancelled; until then its status is `running`.", Removal),
-        },
-        404, 503,
-    ),
-)  # fmt: skip
-@validated
+    "Cancel or delete a job",
+    "A job that has not ended is cancelled, and its record is kept. A job that has ended is deleted with its artifacts.",
+    {
+        200: answer("The job was queued and is cancelled now, or it had ended and is deleted.", Removal),
+        202: answer("The job was running and is being stopped. It will end as cancelled; until then its status is `running`.", Removal),
+    },
+)
 def delete(path: JobPath) -> Response:
     handle = handle_of(path.job_id)
     job = handle.record()
@@ -132,15 +111,14 @@ def delete(path: JobPath) -> Response:
     return reply({"job_id": job.job_id, "status": "deleted"})
 
 
-@blueprint.get(
+@routes.get(
     "",
-    summary="List jobs",
-    description="The jobs of the key's tenant and workspace that match all filters, newest first. With one filter of a tenant all pages "
+    "List jobs",
+    "The jobs of the key's tenant and workspace that match all filters, newest first. With one filter of a tenant all pages "
     "except the last are full. With more filters, or with a filter of a tenant but without `tenant_id`, a page looks at at most "
     f"{BUDGET:,} jobs: it may hold fewer than `limit`, or none, and still have a next page. Continue until `next_cursor` is null.",
-    responses=responses({200: answer("One page.", JobList)}, 400, 404, 422, 503),
+    {200: answer("One page.", JobList)},
 )
-@validated
 def list_(query: ListRequest) -> Response:
     page = web().cell.client.list(caller().query(query.to_query()))
     return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.access.api_keys import ApiKey as Record
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.access.ids import unknown_key
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import page_reply, reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, KeyPath, KeyRequest, NewApiKey
 from pipeline_jobs.web.schemas.tenants import TenantPath
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("keys", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "keys", "description": "API keys."}])
-blueprint.before_request(require_queue)
+routes = Routes("keys", "/pipeline/tenants", "API keys.")
 
 
-@blueprint.post(
+@routes.post(
     "/<tenant_id>/keys",
-    summary="Create a key",
-    description="The answer has the key (`key`): keep it, because it cannot be retrieved again. An admin of a tenant can create keys "
+    "Create a key",
+    "The answer has the key (`key`): keep it, because it cannot be retrieved again. An admin of a tenant can create keys "
     "for that tenant; an admin of all tenants can create any key. The first key is created on the command line: `celery -A "
     "celery_app jobs key create`.",
-    responses=responses({201: answer("The key.", NewApiKey)}, 400, 404, 413, 415, 422, 503),
+    {201: answer("The key.", NewApiKey)},
 )
-@validated
 def create(path: TenantPath, body: KeyRequest) -> Response:
     who = caller()
     if who.key_id is None:
@@ -42,24 +38,24 @@ def create(path: TenantPath, body: KeyRequest) -> Response:
     return reply({**key.to_dict(), "key": text}, 201)
 
 
-@blueprint.get(
+@routes.get(
     "/<tenant_id>/keys",
-    summary="List a tenant's keys",
-    description="Newest first, including revoked and expired keys; at most 1,000. Without the secrets.",
-    responses=responses({200: answer("The keys.", ApiKeyList)}, 404, 422, 503),
+    "List a tenant's keys",
+    "Newest first, including revoked and expired keys; at most 1,000. Without the secrets.",
+    {200: answer("The keys.", ApiKeyList)},
+    errors=(422,),
 )
-@validated
 def list_(path: TenantPath) -> Response:
     return page_reply("keys", web().cell.keys.list(path.tenant_id), Record.to_dict)
 
 
-@blueprint.delete(
+@routes.delete(
     "/<tenant_id>/keys/<key_id>",
-    summary="Revoke a key",
-    description="Permanent, and effective everywhere within a second. The key stays in the list as revoked. Can be repeated.",
-    responses=responses({200: answer("The revoked key.", ApiKey)}, 404, 422, 503),
+    "Revoke a key",
+    "Permanent, and effective everywhere within a second. The key stays in the list as revoked. Can be repeated.",
+    {200: answer("The revoked key.", ApiKey)},
+    errors=(422,),
 )
-@validated
 def revoke(path: KeyPath) -> Response:
     key = web().cell.keys.revoke(path.tenant_id, path.key_id, actor=caller().actor)
     if key is None:

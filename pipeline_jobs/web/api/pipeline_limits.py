@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownPipeline
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.pipelines import PipelineLimits, PipelineLimitsRequest, PipelinePath
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint(
-    "pipeline_limits", __name__, url_prefix="/pipeline/pipelines", abp_tags=[{"name": "pipelines", "description": "Pipelines."}]
-)
-blueprint.before_request(require_queue)
+routes = Routes("pipeline_limits", "/pipeline/pipelines", "Pipelines.", tag="pipelines")
 
 
-@blueprint.get(
+@routes.get(
     "/<pipeline>/limits",
-    summary="Get a pipeline's limits",
-    description="How many of its jobs are running, and the maximum.",
-    responses=responses({200: answer("The limits.", PipelineLimits)}, 400, 404, 422, 503),
+    "Get a pipeline's limits",
+    "How many of its jobs are running, and the maximum.",
+    {200: answer("The limits.", PipelineLimits)},
+    errors=(400, 422),
 )
-@validated
 def limits(path: PipelinePath) -> Response:
     return reply(pipeline_limits.of(web().cell.store, _known(path.pipeline)).to_dict())
 
 
-@blueprint.put(
+@routes.put(
     "/<pipeline>/limits",
-    summary="Set a pipeline's limits",
-    description="They apply to queued jobs immediately; running jobs continue. Jobs of other pipelines overtake those that wait for "
-    "this one.",
-    responses=responses({200: answer("The new limits.", PipelineLimits)}, 400, 404, 413, 415, 422, 503),
+    "Set a pipeline's limits",
+    "They apply to queued jobs immediately; running jobs continue. Jobs of other pipelines overtake those that wait for this one.",
+    {200: answer("The new limits.", PipelineLimits)},
 )
-@validated
 def set_limits(path: PipelinePath, body: PipelineLimitsRequest) -> Response:
     now = pipeline_limits.set_cap(web().cell.store, _known(path.pipeline), body.max_concurrent, actor=caller().actor)
     return reply(now.to_dict())

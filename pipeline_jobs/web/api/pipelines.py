@@ -7,24 +7,24 @@ from functools import lru_cache
 from typing import Any
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.tenants import is_canary_pipeline
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.schemas.pipelines import PipelineList
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("pipelines", __name__, url_prefix="/pipeline", abp_tags=[{"name": "pipelines", "description": "Pipelines."}])
+routes = Routes("pipelines", "/pipeline", "Pipelines.", flag=None)
 
 
-@blueprint.get(
+@routes.get(
     "/pipelines",
-    summary="List the pipelines",
-    description="Each with its stages, its qualities and the JSON schema of its `params`. `missing` has those that this process "
+    "List the pipelines",
+    "Each with its stages, its qualities and the JSON schema of its `params`. `missing` has those that this process "
     "would know if what they need were installed.",
-    responses=responses({200: answer("All pipelines, by name.", PipelineList)}),
+    {200: answer("All pipelines, by name.", PipelineList)},
 )
 def pipelines() -> Response:
     registry = web().cell.pipelines

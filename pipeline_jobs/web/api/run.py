@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import DiskFull, StageError
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_run_api
-from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import job_path, job_reply, reply, retry_after
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import REPLAYED, submit
-from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.http.waiting import wait_for_end
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.jobs import Job as JobAnswer
@@ -24,28 +23,20 @@ from pipeline_jobs.web.state import Web, web
 #: Before a client tries again that found every place for waiting requests taken, in seconds.
 BUSY_RETRY_SECONDS = 5
 
-blueprint = APIBlueprint(
-    "run", __name__, url_prefix="/pipeline", abp_tags=[{"name": "run", "description": "Run a job and wait for its result."}]
-)
-blueprint.before_request(require_run_api)
+routes = Routes("run", "/pipeline", "Run a job and wait for its result.", flag=require_run_api)
 
 
-@blueprint.post(
+@routes.post(
     "/run",
-    summary="Run a pipeline and wait for its result",
-    description="With the queue on, this creates a job and waits for it; a job that takes longer than `timeout` continues. With the "
-        "queue off (ENABLE_PIPELINE_JOB_QUEUE), the pipeline runs in the API's own process until it has ended.",
-    responses=responses(
-        {
-            200: answer(
-                "The result; `success` is false if the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS
-            ),
-            202: answer("The job has not ended in time. It continues.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
-        },
-        400, 404, 409, 413, 415, 422, 429, 503, 507,
-    ),
-)  # fmt: skip
-@validated
+    "Run a pipeline and wait for its result",
+    "With the queue on, this creates a job and waits for it; a job that takes longer than `timeout` continues. With the "
+    "queue off (ENABLE_PIPELINE_JOB_QUEUE), the pipeline runs in the API's own process until it has ended.",
+    {
+        200: answer("The result; `success` is false if the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS),
+        202: answer("The job has not ended in time. It continues.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
+    },
+    errors=(409, 429, 507),
+)
 def run(body: RunRequest, header: RunHeaders) -> Response:
     here = web()
     new = caller().new_job(body.to_new_job(), body.model_fields_set)

@@ -7,44 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownSchedule
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
 from pipeline_jobs.schedules.scheduler import Scheduler
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer, responses
+from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import job_path, job_reply, page_reply, reply
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key, run_schedule
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.schemas import schedules as bodies
 from pipeline_jobs.web.schemas.fields import IdempotencyHeaders
 from pipeline_jobs.web.schemas.jobs import Job
-from pipeline_jobs.web.schemas.schedules import (
-    DEFAULT_UPCOMING,
-    ScheduleChange,
-    ScheduleDetail,
-    ScheduleHeaders,
-    ScheduleList,
-    ScheduleListRequest,
-    SchedulePath,
-    ScheduleRemoval,
-    ScheduleRequest,
-    ScheduleView,
-)
 from pipeline_jobs.web.state import web
 
 RECENT = 20
-_SEEN = {200: answer("The schedule.", ScheduleDetail)}
+_SEEN = {200: answer("The schedule.", bodies.ScheduleDetail)}
 
-blueprint = APIBlueprint(
-    "schedules",
-    __name__,
-    url_prefix="/pipeline/schedules",
-    abp_tags=[{"name": "schedules", "description": "Jobs that are created at regular times."}],
-)
-blueprint.before_request(require_queue)
+routes = Routes("schedules", "/pipeline/schedules", "Jobs that are created at regular times.")
 
 
 def _kept() -> Scheduler:
@@ -53,13 +34,10 @@ def _kept() -> Scheduler:
 
 def _own(schedule_id: str) -> Schedule:
     """:raises UnknownSchedule: there is none, or it is another's."""
-    found = _kept().get(schedule_id)
-    if not caller().sees(found):
-        raise UnknownSchedule
-    return found
+    return caller().own(_kept().get(schedule_id), UnknownSchedule)
 
 
-def _detail(schedule: Schedule, upcoming: int = DEFAULT_UPCOMING) -> dict[str, Any]:
+def _detail(schedule: Schedule, upcoming: int = bodies.DEFAULT_UPCOMING) -> dict[str, Any]:
     slots = [rfc3339(slot) for slot in _kept().upcoming(schedule, upcoming)]
     return {**schedule.to_dict(), "upcoming": slots, "recent": [one.to_dict() for one in _kept().log(schedule.schedule_id, RECENT)]}
 
@@ -68,20 +46,19 @@ def _created(made: Schedule, **headers: str) -> Response:
     return reply(_detail(made), 201, {"Location": f"/pipeline/schedules/{made.schedule_id}", **headers})
 
 
-def _changed(path: SchedulePath, change: Callable[..., Schedule], **changes: Any) -> Response:
+def _changed(path: bodies.SchedulePath, change: Callable[..., Schedule], **changes: Any) -> Response:
     """Change a schedule of the caller's, and show it as it is then. Another's is not even looked at by `change`."""
     return reply(_detail(change(_own(path.schedule_id).schedule_id, **changes, actor=caller().actor)))
 
 
-@blueprint.post(
+@routes.post(
     "",
-    summary="Create a schedule",
-    description="A job is created at each time that `cron` names in `timezone`. Each such slot is fired once, or the schedule says why "
-    "it was skipped.",
-    responses=responses({201: answer("The schedule.", ScheduleDetail, "Location", REPLAYED)}, 400, 404, 409, 413, 415, 422, 429, 503),
+    "Create a schedule",
+    "A job is created at each time that `cron` names in `timezone`. Each such slot is fired once, or the schedule says why it was skipped.",
+    {201: answer("The schedule.", bodies.ScheduleDetail, "Location", REPLAYED)},
+    errors=(409, 429),
 )
-@validated
-def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
+def create(body: bodies.ScheduleRequest, header: bodies.ScheduleHeaders) -> Response:
     who, key, new = caller(), check_key(header.idempotency_key), body.to_new()
     new = replace(new, job=who.new_job(new.job, body.model_fields_set))
     planned = _kept().create(new, idempotency_key=key, sender=who.sender("schedules"), actor=who.actor)
@@ -91,86 +68,65 @@ def create(body: ScheduleRequest, header: ScheduleHeaders) -> Response:
     return _created(made)
 
 
-@blueprint.get(
-    "",
-    summary="List schedules",
-    description="Newest first, for the key's tenant and workspace.",
-    responses=responses({200: answer("One page.", ScheduleList)}, 400, 404, 422, 503),
-)
-@validated
-def list_(query: ScheduleListRequest) -> Response:
+@routes.get("", "List schedules", "Newest first, for the key's tenant and workspace.", {200: answer("One page.", bodies.ScheduleList)})
+def list_(query: bodies.ScheduleListRequest) -> Response:
     tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
     page = _kept().list(tenant_id=tenant_id, workspace_id=workspace_id, cursor=query.cursor, limit=query.limit)
     return page_reply("schedules", page.items, Schedule.to_dict, next_cursor=page.next_cursor)
 
 
-@blueprint.get(
-    "/<schedule_id>",
-    summary="Get a schedule",
-    description="With its next slots and the outcomes of its last slots.",
-    responses=responses(_SEEN, 400, 404, 422, 503),
-)
-@validated
-def get(path: SchedulePath, query: ScheduleView) -> Response:
+@routes.get("/<schedule_id>", "Get a schedule", "With its next slots and the outcomes of its last slots.", _SEEN)
+def get(path: bodies.SchedulePath, query: bodies.ScheduleView) -> Response:
     return reply(_detail(_own(path.schedule_id), query.upcoming))
 
 
-@blueprint.patch(
+@routes.patch(
     "/<schedule_id>",
-    summary="Change a schedule",
-    description="Fields that are absent do not change. After a change of `cron` or `timezone` the next slot is the first one from now on.",
-    responses=responses(_SEEN, 400, 404, 413, 415, 422, 503),
+    "Change a schedule",
+    "Fields that are absent do not change. After a change of `cron` or `timezone` the next slot is the first one from now on.",
+    _SEEN,
 )
-@validated
-def change(path: SchedulePath, body: ScheduleChange) -> Response:
+def change(path: bodies.SchedulePath, body: bodies.ScheduleChange) -> Response:
     return _changed(path, _kept().change, **body.to_changes())
 
 
-@blueprint.delete(
-    "/<schedule_id>",
-    summary="Delete a schedule",
-    description="Jobs that it has created continue.",
-    responses=responses({200: answer("It was deleted.", ScheduleRemoval)}, 404, 503),
+@routes.delete(
+    "/<schedule_id>", "Delete a schedule", "Jobs that it has created continue.", {200: answer("It was deleted.", bodies.ScheduleRemoval)}
 )
-@validated
-def delete(path: SchedulePath) -> Response:
+def delete(path: bodies.SchedulePath) -> Response:
     gone = _own(path.schedule_id)
     _kept().delete(path.schedule_id, actor=caller().actor)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
 
-@blueprint.post(
+@routes.post(
     "/<schedule_id>/pause",
-    summary="Pause a schedule",
-    description="Nothing is fired until the schedule is resumed; waiting slots are skipped. Can be repeated.",
-    responses=responses(_SEEN, 404, 503),
+    "Pause a schedule",
+    "Nothing is fired until the schedule is resumed; waiting slots are skipped. Can be repeated.",
+    _SEEN,
 )
-@validated
-def pause(path: SchedulePath) -> Response:
+def pause(path: bodies.SchedulePath) -> Response:
     return _changed(path, _kept().pause)
 
 
-@blueprint.post(
+@routes.post(
     "/<schedule_id>/resume",
-    summary="Resume a schedule",
-    description="The schedule continues with the first slot from now on; missed slots are not fired. Can be repeated.",
-    responses=responses(_SEEN, 404, 503),
+    "Resume a schedule",
+    "The schedule continues with the first slot from now on; missed slots are not fired. Can be repeated.",
+    _SEEN,
 )
-@validated
-def resume(path: SchedulePath) -> Response:
+def resume(path: bodies.SchedulePath) -> Response:
     return _changed(path, _kept().resume)
 
 
-@blueprint.post(
+@routes.post(
     "/<schedule_id>/run",
-    summary="Run a schedule now",
-    description="Creates its job immediately, even if the schedule is paused and whatever `overlap` says. Its slots do not change. The "
+    "Run a schedule now",
+    "Creates its job immediately, even if the schedule is paused and whatever `overlap` says. Its slots do not change. The "
     "limits for new jobs apply.",
-    responses=responses(
-        {201: answer("The job.", Job, "Location", "ETag", "Retry-After", REPLAYED, *RATE_HEADERS)}, 404, 409, 422, 429, 503
-    ),
+    {201: answer("The job.", Job, "Location", "ETag", "Retry-After", REPLAYED, *RATE_HEADERS)},
+    errors=(409, 422, 429),
 )
-@validated
-def run(path: SchedulePath, header: IdempotencyHeaders) -> Response:
+def run(path: bodies.SchedulePath, header: IdempotencyHeaders) -> Response:
     job, headers = run_schedule(_own(path.schedule_id).schedule_id, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

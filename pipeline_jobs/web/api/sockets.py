@@ -6,27 +6,23 @@ import socket
 from collections.abc import Iterable, Mapping
 from functools import partial
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Response, request
-from flask_openapi.blueprint import APIBlueprint
 from simple_websocket import ConnectionClosed, Server
 from wsproto.utilities import ProtocolError
 
 from pipeline_jobs.events.hub import End, Follower
-from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.access.origin import refuse_other_origin
 from pipeline_jobs.web.api.events import log_of
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.streams import PING_SECONDS, still_allowed
-from pipeline_jobs.web.http.validation import validated
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.events import SocketRequest
 from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 #: Closing codes (RFC 6455, section 7.4; from 4000 on our own): all was told; this process stops; the key is good no more; the job is gone.
 CODES: Mapping[End, tuple[int, str]] = {End.COMPLETE: (1000, "ended"), End.STOPPED: (1001, "going away"), End.GONE: (4404, "gone")}
@@ -38,8 +34,7 @@ CLOSE_SECONDS = 1.0
 #: How long what was sent may stay unread before the connection is given up, in ms.
 UNREAD_MS = 30_000
 
-blueprint = APIBlueprint("sockets", __name__, url_prefix="/pipeline", abp_tags=[{"name": "events"}])
-blueprint.before_request(require_queue)
+routes = Routes("sockets", "/pipeline", tag="events")
 
 
 class Taken(Response):
@@ -62,15 +57,15 @@ class _Unheard(list[Any]):
         pass
 
 
-@blueprint.get(
+@routes.get(
     "/jobs/<job_id>/ws",
-    summary="Follow a job over a WebSocket",
-    description="Each message is the envelope of an event, starting after the event `after`. Closed with 1000 after the job's last "
+    "Follow a job over a WebSocket",
+    "Each message is the envelope of an event, starting after the event `after`. Closed with 1000 after the job's last "
     "event, 1001 when the server shuts down (reconnect with `after`), 4404 when the job was deleted, 4401 when the key is "
     "not valid any more. A web page must have the API's own origin, and uses a `token`.",
-    responses=responses({101: answer("The connection is a WebSocket now.", None)}, 400, 404, 422, 426, 503),
+    {101: answer("The connection is a WebSocket now.", None)},
+    errors=(426,),
 )
-@validated
 def follow(path: JobPath, query: SocketRequest) -> Response:
     here = web()
     page = log_of(path.job_id, query.after, 1)
@@ -79,19 +74,16 @@ def follow(path: JobPath, query: SocketRequest) -> Response:
         raise Refused(
             426, "upgrade_required", "this is the address of a WebSocket: connect with a WebSocket client", headers={"Upgrade": "websocket"}
         )
-    place = here.streams.take(page.tenant_id)
-    try:
+    with here.streams.take(page.tenant_id):
         connection = _accept()
         with here.cell.events.follow(path.job_id, page.tenant_id, query.after, lambda: not connection.connected) as follower:
             _send_all(connection, follower)
         _hang_up(connection)
-    finally:
-        place.give_back()
     return Taken(connection.mode)
 
 
 # werkzeug matches handshakes with rules of their own only.
-blueprint.add_url_rule("/jobs/<job_id>/ws", "connect", follow, websocket=True, methods=["GET"])
+routes.blueprint.add_url_rule("/jobs/<job_id>/ws", "connect", follow, websocket=True, methods=["GET"])
 
 
 def _accept() -> Server:

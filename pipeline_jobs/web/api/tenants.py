@@ -3,78 +3,62 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.usage import of_tenant
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.tenants import (
-    EraseRequest,
-    Erasure,
-    Limits,
-    LimitsRequest,
-    TenantPath,
-    Usage,
-    UsageRequest,
-)
+from pipeline_jobs.web.schemas import tenants as bodies
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint(
-    "tenants", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "tenants", "description": "Limits and usage."}]
-)
-blueprint.before_request(require_queue)
+routes = Routes("tenants", "/pipeline/tenants", "Limits and usage.")
 
 
-@blueprint.get(
+@routes.get(
     "/<tenant_id>/limits",
-    summary="Get a tenant's limits",
-    description="The tenant's own limits. null: it has none, and the default (tenant `*`) applies.",
-    responses=responses({200: answer("The limits.", Limits)}, 400, 404, 422, 503),
+    "Get a tenant's limits",
+    "The tenant's own limits. null: it has none, and the default (tenant `*`) applies.",
+    {200: answer("The limits.", bodies.Limits)},
+    errors=(400, 422),
 )
-@validated
-def limits(path: TenantPath) -> Response:
+def limits(path: bodies.TenantPath) -> Response:
     return reply(web().cell.client.limits(path.tenant_id).to_dict())
 
 
-@blueprint.put(
+@routes.put(
     "/<tenant_id>/limits",
-    summary="Set a tenant's limits",
-    description="Replaces all limits of the tenant. They apply to its queued jobs immediately.",
-    responses=responses({200: answer("The new limits.", Limits)}, 400, 404, 413, 415, 422, 503),
+    "Set a tenant's limits",
+    "Replaces all limits of the tenant. They apply to its queued jobs immediately.",
+    {200: answer("The new limits.", bodies.Limits)},
 )
-@validated
-def set_limits(path: TenantPath, body: LimitsRequest) -> Response:
+def set_limits(path: bodies.TenantPath, body: bodies.LimitsRequest) -> Response:
     now = web().cell.client.set_limits(path.tenant_id, TenantLimits(**body.model_dump()), actor=caller().actor)
     return reply(now.to_dict())
 
 
-@blueprint.get(
+@routes.get(
     "/<tenant_id>/usage",
-    summary="Get a tenant's usage",
-    description="By day in UTC, today first. Waiting times are from acceptance to the first start, accurate to an eighth.",
-    responses=responses({200: answer("The days.", Usage)}, 400, 404, 422, 503),
+    "Get a tenant's usage",
+    "By day in UTC, today first. Waiting times are from acceptance to the first start, accurate to an eighth.",
+    {200: answer("The days.", bodies.Usage)},
 )
-@validated
-def usage(path: TenantPath, query: UsageRequest) -> Response:
+def usage(path: bodies.TenantPath, query: bodies.UsageRequest) -> Response:
     days = of_tenant(web().cell.store, path.tenant_id, query.days)
     return reply({"tenant_id": path.tenant_id, "days": [day.to_dict() for day in days]})
 
 
-@blueprint.delete(
+@routes.delete(
     "/<tenant_id>",
-    summary="Erase a tenant",
-    description="Deletes its jobs, artifacts, usage, limits and keys. Jobs that have not ended are cancelled first: repeat the request "
+    "Erase a tenant",
+    "Deletes its jobs, artifacts, usage, limits and keys. Jobs that have not ended are cancelled first: repeat the request "
     "until `done` is true.",
-    responses=responses({200: answer("What was deleted, or would be deleted.", Erasure)}, 400, 404, 422, 503),
+    {200: answer("What was deleted, or would be deleted.", bodies.Erasure)},
 )
-@validated
-def erase(path: TenantPath, query: EraseRequest) -> Response:
+def erase(path: bodies.TenantPath, query: bodies.EraseRequest) -> Response:
     cell = web().cell
     if path.tenant_id == "*":
         raise Refused(422, "invalid_input", "tenant_id: `*` is not a tenant", field="tenant_id")

@@ -6,30 +6,18 @@ import re
 from typing import Any
 
 from flask import Response, request
-from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.request_body import RequestBody
 
 from pipeline_jobs.exceptions import ChecksumMismatch, UnknownUpload
-from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Interrupted
-from pipeline_jobs.files.upload import Upload as Record
+from pipeline_jobs.files.upload import UPLOAD_ID, Checksum, Interrupted, Upload
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
 from pipeline_jobs.web.http import tus
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import page_reply, reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.uploads import (
-    AppendHeaders,
-    BeginHeaders,
-    TusHeaders,
-    Upload,
-    UploadList,
-    UploadListRequest,
-    UploadPath,
-    UploadScope,
-)
+from pipeline_jobs.web.schemas import uploads as bodies
 from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 
@@ -38,38 +26,32 @@ _PATH = "/pipeline/uploads"
 BUSY_RETRY_SECONDS = 5
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
-blueprint = APIBlueprint(
-    "uploads", __name__, url_prefix=_PATH, abp_tags=[{"name": "uploads", "description": "Uploads of media for jobs (tus 1.0)."}]
-)
-blueprint.before_request(require_queue)
+routes = Routes("uploads", _PATH, "Uploads of media for jobs (tus 1.0).")
 
 _CONTENT = {tus.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _BYTES = RequestBody.model_validate({"description": "The bytes.", "content": _CONTENT, "required": False})
 
 
-@blueprint.after_request
+@routes.blueprint.after_request
 def speak_tus(response: Response) -> Response:
     headers = response.headers
     headers["Tus-Resumable"] = tus.VERSION
     if request.method == "OPTIONS":
-        headers.update(tus.capabilities(web().cell.uploads.max_bytes))
+        headers.update(tus.capabilities(web().settings.upload_max_bytes))
     return response
 
 
-@blueprint.post(
+@routes.post(
     "",
-    summary="Start an upload",
-    description="With tus (`Upload-Length`, then PATCH), or as a whole in this request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
+    "Start an upload",
+    "With tus (`Upload-Length`, then PATCH), or as a whole in this request: `curl --data-binary @talk.mp4 -H 'Content-Type: "
     f"{tus.CONTENT_TYPE}'`. If a request is interrupted, the bytes that arrived are kept: get the offset and continue. The upload's full "
     "length counts towards the tenant's `max_storage_bytes`.",
+    {201: answer("The upload.", bodies.Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
+    errors=(409, 412, 413, 415, 423, 429, tus.CHECKSUM_MISMATCH, 507),
     request_body=_BYTES,
-    responses=responses(
-        {201: answer("The upload.", Upload, "Location", "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 503, 507,
-    ),
-)  # fmt: skip
-@validated
-def create(query: UploadScope, header: BeginHeaders) -> Response:
+)
+def create(query: bodies.UploadScope, header: bodies.BeginHeaders) -> Response:
     tus.check_version(header.tus_resumable)
     metadata, checksum = tus.metadata(header.upload_metadata), tus.checksum(header.upload_checksum)
     body = _Body(request.environ)
@@ -89,51 +71,44 @@ def create(query: UploadScope, header: BeginHeaders) -> Response:
     return reply(upload.to_dict(), 201, {**tus.headers(upload), "Location": f"{_PATH}/{upload.upload_id}"})
 
 
-@blueprint.get(
+@routes.get(
     "",
-    summary="List uploads",
-    description="The uploads of a tenant, newest first, including incomplete ones. With a workspace (the parameter's, or the key's) a "
+    "List uploads",
+    "The uploads of a tenant, newest first, including incomplete ones. With a workspace (the parameter's, or the key's) a "
     "page may hold fewer than `limit` uploads and still have a next page.",
-    responses=responses({200: answer("One page.", UploadList, "Tus-Resumable")}, 400, 404, 422, 503),
+    {200: answer("One page.", bodies.UploadList, "Tus-Resumable")},
 )
-@validated
-def list_(query: UploadListRequest) -> Response:
-    tenant_id, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
-    if tenant_id is None:
-        raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
+def list_(query: bodies.UploadListRequest) -> Response:
+    _, workspace_id = caller().narrowed(query.tenant_id, query.workspace_id)
+    tenant_id = caller().one_tenant(query.tenant_id)
     page = web().cell.uploads.page(tenant_id, workspace_id, cursor=query.cursor, limit=query.limit)
-    return page_reply("uploads", page.items, Record.to_dict, next_cursor=page.next_cursor)
+    return page_reply("uploads", page.items, Upload.to_dict, next_cursor=page.next_cursor)
 
 
-@blueprint.get(
+@routes.get(
     "/<upload_id>",
-    summary="Get an upload",
-    description="HEAD returns the same headers: `Upload-Offset` is where to continue.",
-    responses=responses(
-        {200: answer("The upload.", Upload, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")}, 404, 412, 503
-    ),
+    "Get an upload",
+    "HEAD returns the same headers: `Upload-Offset` is where to continue.",
+    {200: answer("The upload.", bodies.Upload, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
+    errors=(412,),
 )
-@validated
-def get(path: UploadPath, header: TusHeaders) -> Response:
+def get(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
     upload = _own(path.upload_id)
     return reply(upload.to_dict(), 200, tus.headers(upload))
 
 
-@blueprint.patch(
+@routes.patch(
     "/<upload_id>",
-    summary="Continue an upload",
-    description="Appends this request's body at `Upload-Offset`. 409: the upload is at another offset, which `Upload-Offset` in the "
-        "answer gives. 423: another request is writing to it. If a request is interrupted, the bytes that arrived are kept, "
-        "unless it has a checksum.",
+    "Continue an upload",
+    "Appends this request's body at `Upload-Offset`. 409: the upload is at another offset, which `Upload-Offset` in the "
+    "answer gives. 423: another request is writing to it. If a request is interrupted, the bytes that arrived are kept, "
+    "unless it has a checksum.",
+    {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
+    errors=(400, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 507),
     request_body=_BYTES,
-    responses=responses(
-        {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-        400, 404, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 503, 507,
-    ),
-)  # fmt: skip
-@validated
-def append(path: UploadPath, header: AppendHeaders) -> Response:
+)
+def append(path: bodies.UploadPath, header: bodies.AppendHeaders) -> Response:
     tus.check_version(header.tus_resumable)
     upload = _own(path.upload_id)
     body = _Body(request.environ)
@@ -148,14 +123,14 @@ def append(path: UploadPath, header: AppendHeaders) -> Response:
     return response
 
 
-@blueprint.delete(
+@routes.delete(
     "/<upload_id>",
-    summary="Delete an upload",
-    description="409 while a job that has not ended needs the upload.",
-    responses=responses({204: answer("It was deleted.", None, "Tus-Resumable")}, 404, 409, 412, 503),
+    "Delete an upload",
+    "409 while a job that has not ended needs the upload.",
+    {204: answer("It was deleted.", None, "Tus-Resumable")},
+    errors=(409, 412),
 )
-@validated
-def delete(path: UploadPath, header: TusHeaders) -> Response:
+def delete(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
     web().cell.uploads.delete(_own(path.upload_id).upload_id)
     response = reply(None, 204)
@@ -164,17 +139,14 @@ def delete(path: UploadPath, header: TusHeaders) -> Response:
     return response
 
 
-def _own(upload_id: str) -> Record:
+def _own(upload_id: str) -> Upload:
     """:raises UnknownUpload: there is none, or it is another's."""
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload
-    upload = web().cell.uploads.get(upload_id)
-    if not caller().reaches(upload.tenant_id, upload.workspace_id):
-        raise UnknownUpload
-    return upload
+    return caller().own(web().cell.uploads.get(upload_id), UnknownUpload)
 
 
-def _append(upload: Record, offset: int, body: _Body, checksum: Checksum | None) -> Record:
+def _append(upload: Upload, offset: int, body: _Body, checksum: Checksum | None) -> Upload:
     here = web()
     with here.waiting.place() as admitted:
         if not admitted:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
-from pipeline_jobs.web.http.validation import validated
+from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.tenants import TenantPath
 from pipeline_jobs.web.schemas.webhooks import WebhookSecret
 from pipeline_jobs.web.state import web
 
-blueprint = APIBlueprint("webhook_secrets", __name__, url_prefix="/pipeline/tenants", abp_tags=[{"name": "webhooks"}])
-blueprint.before_request(require_queue)
+routes = Routes("webhook_secrets", "/pipeline/tenants", tag="webhooks")
 
 
 def _answer(tenant_id: str, *, rotate: bool) -> Response:
@@ -29,23 +26,23 @@ def _answer(tenant_id: str, *, rotate: bool) -> Response:
     return reply({"tenant_id": tenant_id, "secret": secret, "old_secret_until": rfc3339(found.old_secret_until)})
 
 
-@blueprint.get(
+@routes.get(
     "/<tenant_id>/webhook-secret",
-    summary="Get a tenant's webhook secret",
-    description="It signs the webhooks of jobs that were created with their own `webhook`. (An endpoint has its own secret.)",
-    responses=responses({200: answer("The secret.", WebhookSecret)}, 404, 409, 422, 503),
+    "Get a tenant's webhook secret",
+    "It signs the webhooks of jobs that were created with their own `webhook`. (An endpoint has its own secret.)",
+    {200: answer("The secret.", WebhookSecret)},
+    errors=(409, 422),
 )
-@validated
 def secret(path: TenantPath) -> Response:
     return _answer(path.tenant_id, rotate=False)
 
 
-@blueprint.post(
+@routes.post(
     "/<tenant_id>/webhook-secret/rotate",
-    summary="Rotate a tenant's webhook secret",
-    description="Until `old_secret_until` each message has two signatures, with the new and the old secret.",
-    responses=responses({200: answer("The new secret.", WebhookSecret)}, 404, 409, 422, 503),
+    "Rotate a tenant's webhook secret",
+    "Until `old_secret_until` each message has two signatures, with the new and the old secret.",
+    {200: answer("The new secret.", WebhookSecret)},
+    errors=(409, 422),
 )
-@validated
 def rotate(path: TenantPath) -> Response:
     return _answer(path.tenant_id, rotate=True)

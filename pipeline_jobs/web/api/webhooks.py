@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi.blueprint import APIBlueprint
 
 from pipeline_jobs.exceptions import UnknownEndpoint
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.access.flags import require_queue
-from pipeline_jobs.web.http.openapi import answer, responses
+from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import page_reply, reply
-from pipeline_jobs.web.http.validation import validated
-from pipeline_jobs.web.schemas.webhooks import (
-    Delivery,
-    EndpointChange,
-    EndpointListRequest,
-    EndpointPath,
-    EndpointRequest,
-    NewWebhookEndpoint,
-    WebhookEndpoint,
-    WebhookEndpointList,
-    WebhookRemoval,
-)
+from pipeline_jobs.web.http.routes import Routes
+from pipeline_jobs.web.schemas import webhooks as bodies
 from pipeline_jobs.web.state import web
 from pipeline_jobs.webhooks.endpoints import Endpoint
 
 _PATH = "/pipeline/webhook-endpoints"
 
-blueprint = APIBlueprint(
-    "webhooks", __name__, url_prefix=_PATH, abp_tags=[{"name": "webhooks", "description": "Webhook endpoints and deliveries."}]
-)
-blueprint.before_request(require_queue)
+routes = Routes("webhooks", _PATH, "Webhook endpoints and deliveries.")
 
 
 def own(endpoint_id: str) -> Endpoint:
@@ -44,91 +29,73 @@ def own(endpoint_id: str) -> Endpoint:
     return endpoint
 
 
-@blueprint.post(
+@routes.post(
     "",
-    summary="Create a webhook endpoint",
-    description="From now on the tenant's events are sent to it. The answer has its `secret`, with which the receiver verifies "
+    "Create a webhook endpoint",
+    "From now on the tenant's events are sent to it. The answer has its `secret`, with which the receiver verifies "
     "signatures: keep it, because it cannot be retrieved again.",
-    responses=responses({201: answer("The endpoint, with its secret.", NewWebhookEndpoint, "Location")}, 400, 404, 413, 415, 422, 503),
+    {201: answer("The endpoint, with its secret.", bodies.NewWebhookEndpoint, "Location")},
 )
-@validated
-def create(body: EndpointRequest) -> Response:
+def create(body: bodies.EndpointRequest) -> Response:
     tenant_id = caller().tenant(body.tenant_id if "tenant_id" in body.model_fields_set else None) or body.tenant_id
     made, secret = web().cell.webhooks.endpoints.create(tenant_id, body.url, body.events, body.description, actor=caller().actor)
     return reply({**made.to_dict(), "secret": secret}, 201, {"Location": f"{_PATH}/{made.endpoint_id}"})
 
 
-@blueprint.get(
-    "",
-    summary="List webhook endpoints",
-    description="Newest first. Without the secrets.",
-    responses=responses({200: answer("One page.", WebhookEndpointList)}, 400, 404, 422, 503),
-)
-@validated
-def list_(query: EndpointListRequest) -> Response:
+@routes.get("", "List webhook endpoints", "Newest first. Without the secrets.", {200: answer("One page.", bodies.WebhookEndpointList)})
+def list_(query: bodies.EndpointListRequest) -> Response:
     page = web().cell.webhooks.endpoints.list(caller().tenant(query.tenant_id), query.cursor, query.limit)
     return page_reply("endpoints", page.items, Endpoint.to_dict, next_cursor=page.next_cursor)
 
 
-@blueprint.get(
-    "/<endpoint_id>",
-    summary="Get a webhook endpoint",
-    description="Without its secret.",
-    responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 404, 503),
-)
-@validated
-def get(path: EndpointPath) -> Response:
+@routes.get("/<endpoint_id>", "Get a webhook endpoint", "Without its secret.", {200: answer("The endpoint.", bodies.WebhookEndpoint)})
+def get(path: bodies.EndpointPath) -> Response:
     return reply(own(path.endpoint_id).to_dict())
 
 
-@blueprint.patch(
+@routes.patch(
     "/<endpoint_id>",
-    summary="Change a webhook endpoint",
-    description="An endpoint that answered 410 is disabled; `enabled: true` enables it again.",
-    responses=responses({200: answer("The endpoint.", WebhookEndpoint)}, 400, 404, 413, 415, 422, 503),
+    "Change a webhook endpoint",
+    "An endpoint that answered 410 is disabled; `enabled: true` enables it again.",
+    {200: answer("The endpoint.", bodies.WebhookEndpoint)},
 )
-@validated
-def change(path: EndpointPath, body: EndpointChange) -> Response:
+def change(path: bodies.EndpointPath, body: bodies.EndpointChange) -> Response:
     endpoint_id = own(path.endpoint_id).endpoint_id
     changed = web().cell.webhooks.endpoints.update(endpoint_id, actor=caller().actor, **body.model_dump())
     return reply(changed.to_dict())
 
 
-@blueprint.delete(
+@routes.delete(
     "/<endpoint_id>",
-    summary="Delete a webhook endpoint",
-    description="Its waiting messages become dead when they are due.",
-    responses=responses({200: answer("It was deleted.", WebhookRemoval)}, 404, 503),
+    "Delete a webhook endpoint",
+    "Its waiting messages become dead when they are due.",
+    {200: answer("It was deleted.", bodies.WebhookRemoval)},
 )
-@validated
-def delete(path: EndpointPath) -> Response:
+def delete(path: bodies.EndpointPath) -> Response:
     endpoint = own(path.endpoint_id)
     web().cell.webhooks.endpoints.delete(endpoint.endpoint_id, actor=caller().actor)
     return reply({"endpoint_id": endpoint.endpoint_id, "status": "deleted"})
 
 
-@blueprint.post(
+@routes.post(
     "/<endpoint_id>/rotate",
-    summary="Rotate a webhook endpoint's secret",
-    description="Only this answer has the new secret. Until `old_secret_until` each message has two signatures, with the new and the "
-    "old secret.",
-    responses=responses({200: answer("The endpoint, with its new secret.", NewWebhookEndpoint)}, 404, 503),
+    "Rotate a webhook endpoint's secret",
+    "Only this answer has the new secret. Until `old_secret_until` each message has two signatures, with the new and the old secret.",
+    {200: answer("The endpoint, with its new secret.", bodies.NewWebhookEndpoint)},
 )
-@validated
-def rotate(path: EndpointPath) -> Response:
+def rotate(path: bodies.EndpointPath) -> Response:
     endpoint, secret = web().cell.webhooks.endpoints.rotate(own(path.endpoint_id).endpoint_id, actor=caller().actor)
     return reply({**endpoint.to_dict(), "secret": secret})
 
 
-@blueprint.post(
+@routes.post(
     "/<endpoint_id>/test",
-    summary="Send a webhook endpoint a test event",
-    description="Sends an event `endpoint.test`, whatever types the endpoint has. `GET /pipeline/deliveries/{delivery_id}` shows the "
-    "result.",
-    responses=responses({202: answer("The delivery, which will be sent immediately.", Delivery, "Location")}, 404, 409, 503),
+    "Send a webhook endpoint a test event",
+    "Sends an event `endpoint.test`, whatever types the endpoint has. `GET /pipeline/deliveries/{delivery_id}` shows the result.",
+    {202: answer("The delivery, which will be sent immediately.", bodies.Delivery, "Location")},
+    errors=(409,),
 )
-@validated
-def test(path: EndpointPath) -> Response:
+def test(path: bodies.EndpointPath) -> Response:
     webhooks = web().cell.webhooks
     delivery_id = webhooks.endpoints.test(own(path.endpoint_id).endpoint_id)
     return reply(webhooks.ledger.get(delivery_id).to_dict(), 202, {"Location": f"/pipeline/deliveries/{delivery_id}"})

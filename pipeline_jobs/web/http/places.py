@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from threading import Lock
 
 from pipeline_jobs.web.problems import Refused
@@ -19,8 +20,8 @@ class Places:
         self._taken: Counter[str] = Counter()
         self._lock = Lock()
 
-    def take(self, tenant_id: str) -> Place:
-        """A place for a stream of this tenant's events.
+    def take(self, tenant_id: str) -> ExitStack:
+        """A place for a stream of this tenant's events, given back when it is closed. Closed twice it gives one back.
 
         :raises Refused: 503, all are taken; 429, the tenant has as many as it may.
         """
@@ -30,26 +31,15 @@ class Places:
             if self._taken[tenant_id] >= self._most_of_tenant:
                 raise _refused(429, "the tenant has the maximum number of open streams in this process")
             self._taken[tenant_id] += 1
-        return Place(self, tenant_id)
+        place = ExitStack()
+        place.callback(self._give_back, tenant_id)
+        return place
 
-    def give_back(self, tenant_id: str) -> None:
+    def _give_back(self, tenant_id: str) -> None:
         with self._lock:
             self._taken[tenant_id] -= 1
             if not self._taken[tenant_id]:
                 del self._taken[tenant_id]
-
-
-class Place:
-    """One stream's place. Giving it back twice gives one back."""
-
-    def __init__(self, places: Places, tenant_id: str) -> None:
-        self._places: Places | None = places
-        self._tenant_id = tenant_id
-
-    def give_back(self) -> None:
-        places, self._places = self._places, None
-        if places is not None:
-            places.give_back(self._tenant_id)
 
 
 def _refused(status: int, why: str) -> Refused:

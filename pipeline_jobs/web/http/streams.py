@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from wsgiref.types import WSGIEnvironment
 
 from flask import request
 
 from pipeline_jobs.events.hub import Follower
+from pipeline_jobs.events.log import Event
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.web.http.places import Place
 from pipeline_jobs.web.state import web
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-    from pipeline_jobs.events.log import Event
 
 #: A silent stream sends so often a sign of life, in seconds: proxies close what is silent for a minute.
 PING_SECONDS = 15.0
@@ -32,7 +28,7 @@ class EventStream:
     An iterator and not a generator: one that is closed before its first step (the client is gone already) would give nothing back.
     """
 
-    def __init__(self, follower: Follower, place: Place, is_allowed: Callable[[], bool], *, first_id: str | None = None) -> None:
+    def __init__(self, follower: Follower, place: ExitStack, is_allowed: Callable[[], bool], *, first_id: str | None = None) -> None:
         """
         :param is_allowed: asked before anything is sent: whoever was let in may have lost the right meanwhile.
         :param first_id: told at once, so that a client that comes back before the first event goes on from there.
@@ -61,7 +57,7 @@ class EventStream:
 
     def close(self) -> None:
         self._follower.close()
-        self._place.give_back()
+        self._place.close()
 
 
 def _frames(events: Sequence[Event]) -> bytes:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
-from pipeline_jobs.events.hub import Hub
-from pipeline_jobs.events.log import MAX_NUMBER
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.events.log import MAX_NUMBER, read
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.web.access.caller import Handle
@@ -67,13 +67,13 @@ def wait_for_end(room: WaitingRoom, handle: Handle, job: Job, seconds: float) ->
             return job, False
 
 
-def wait_for_change(handle: Handle, events: Hub, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
+def wait_for_change(handle: Handle, cell: Cell, job: Job, seconds: float, same: Callable[[Job], bool]) -> Job:
     """The job when `same(job)` is false or it has ended, or as it is after `seconds`. It is looked at whenever it has a new event."""
     if job.ended or seconds <= 0 or not same(job):
         return job
     deadline = time.monotonic() + seconds
-    last = events.page(job.job_id, MAX_NUMBER, 1).last
-    with events.follow(job.job_id, job.tenant_id, last) as follower:
+    last = read(cell.store, job.job_id, MAX_NUMBER, 1).last
+    with cell.events.follow(job.job_id, job.tenant_id, last) as follower:
         # It may have changed before we listened.
         job = handle.record()
         while not job.ended and same(job) and follower.end is None and (left := deadline - time.monotonic()) > 0:

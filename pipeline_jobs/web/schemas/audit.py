@@ -6,11 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from pipeline_jobs.web.schemas.fields import PageRequest
-
-
-class AuditRequest(PageRequest):
-    """Which page."""
+from pipeline_jobs.web.schemas.pages import page_of
 
 
 class AuditRow(BaseModel):
@@ -24,9 +20,4 @@ class AuditRow(BaseModel):
     detail: dict[str, Any]
 
 
-class AuditPage(BaseModel):
-    """One page of the audit log, newest first."""
-
-    rows: list[AuditRow]
-    count: int = Field(description="Number of rows on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+AuditPage = page_of("AuditPage", "rows", AuditRow, "One page of the audit log, newest first.", "Number of rows on this page.")

@@ -14,8 +14,9 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
 from pipeline_jobs.web.problems import field_errors
-from pipeline_jobs.web.schemas.fields import Cursor, Name, PageRequest
+from pipeline_jobs.web.schemas.fields import Body, Name
 from pipeline_jobs.web.schemas.jobs import Filters, JobFields
+from pipeline_jobs.web.schemas.pages import Cursor, PageRequest, page_of
 
 
 class BatchItem(JobFields):
@@ -30,12 +31,10 @@ def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         return WrongJob(tuple(field_errors(error)))
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(Body):
     """A batch to create."""
 
     model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [{"tenant_id": "acme", "jobs": [{"url": "https://example.com/1.mp4"}, {"url": "https://example.com/2.mp4"}]}]
         },
@@ -115,8 +114,6 @@ class BatchCounts(BaseModel):
 class Batch(BaseModel):
     """Jobs that were created in one request. Times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(title="Batch")
-
     batch_id: str = Field(examples=["batch_1704326400_abc12345"])
     status: JobStatus = Field(
         description="`queued`: none has started; `running`: some have; when all have ended: `failed` if one has failed, else `cancelled` "
@@ -143,18 +140,11 @@ class ItemError(BaseModel):
 class NewBatch(Batch):
     """A new batch, with the ids of its jobs. Only this answer has them."""
 
-    model_config = ConfigDict(title="NewBatch")
-
     job_ids: list[str | None] = Field(description="In the order of the request; null: that one was left out (`errors` says why).")
     errors: list[ItemError] = Field(description="Of the jobs that were left out (`partial`).")
 
 
-class BatchList(BaseModel):
-    """One page of batches, newest first."""
-
-    batches: list[Batch]
-    count: int = Field(description="How many batches are on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+BatchList = page_of("BatchList", "batches", Batch, "One page of batches, newest first.", "How many batches are on this page.")
 
 
 class BulkCancel(BaseModel):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import MAX_PAGE, feed_place
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.schemas.fields import Name, Parameters, integer
+from pipeline_jobs.web.schemas.fields import Body, Name, Parameters, integer
 
 After = Annotated[int, *integer(0, 10**15 - 1, 0)]
 EventLimit = Annotated[int, *integer(1, MAX_PAGE, 100)]
@@ -67,10 +67,8 @@ class EventHeaders(Parameters):
     )
 
 
-class TokenRequest(BaseModel):
+class TokenRequest(Body):
     """Which stream a token should open."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     job_id: str | None = Field(None, description="The job whose events are followed. Absent: the feed of the tenant.")
     tenant_id: Name | None = Field(None, description="The tenant of the feed; required only with a key for all tenants.")

@@ -1,4 +1,4 @@
-"""What several requests have in common: the types of their fields, pages, and the Idempotency-Key."""
+"""What several requests have in common: the types of their fields, and the Idempotency-Key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pipeline_jobs.jobs.client import MAX_TAG
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import NAME
 
-DEFAULT_LIMIT, MAX_LIMIT = 25, 100
 #: Longest Idempotency-Key, in characters.
 MAX_KEY = 255
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
@@ -65,8 +64,6 @@ Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"
 StatusWord = Annotated[
     JobStatus, BeforeValidator(_status), WithJsonSchema({"type": "string", "enum": [*(status.value for status in JobStatus), _CANCELED]})
 ]
-Limit = Annotated[int, *integer(1, MAX_LIMIT, DEFAULT_LIMIT)]
-Cursor = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 def _without_null(schema: dict[str, Any]) -> None:
@@ -76,17 +73,16 @@ def _without_null(schema: dict[str, Any]) -> None:
             described.pop("default", None)
 
 
+class Body(BaseModel):
+    """The body of a request: JSON's own types are not turned into others, and a field that there is not is refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
 class Parameters(BaseModel):
     """Parameters or headers, all optional. None means absent, and is nothing that a client could send."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=_without_null)
-
-
-class PageRequest(Parameters):
-    """Which page of a list."""
-
-    limit: Limit = Field(DEFAULT_LIMIT, description="Maximum number of entries on the page.")
-    cursor: Cursor | None = Field(None, description="`next_cursor` of the previous page.")
 
 
 #: Type of a header Idempotency-Key, whose field `idempotency_key` describes.

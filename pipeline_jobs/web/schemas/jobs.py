@@ -14,13 +14,14 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
-from pipeline_jobs.web.schemas.fields import BatchId, IdempotencyHeaders, JobId, Moment, Name, PageRequest, Parameters, StatusWord, Word
+from pipeline_jobs.web.schemas.fields import BatchId, Body, IdempotencyHeaders, JobId, Moment, Name, Parameters, StatusWord, Word
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
+
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
-class WebhookRequest(BaseModel):
+class WebhookRequest(Body):
     """The webhook of a job."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str = Field(
         max_length=MAX_URL,
@@ -32,10 +33,8 @@ class WebhookRequest(BaseModel):
     )
 
 
-class JobFields(BaseModel):
+class JobFields(Body):
     """The job to run, without its tenant and workspace."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     url: str | None = Field(
         None,
@@ -59,18 +58,12 @@ class JobFields(BaseModel):
         le=MAX_ATTEMPTS,
         description="Maximum number of attempts if a stage fails with a retryable error. Absent: the pipeline's own maximum.",
     )
-    deadline_seconds: float | None = Field(
+    deadline_seconds: Seconds | None = Field(
         None,
-        gt=0,
-        le=MAX_SECONDS,
-        allow_inf_nan=False,
         description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
     )
-    ttl_seconds: float | None = Field(
+    ttl_seconds: Seconds | None = Field(
         None,
-        gt=0,
-        le=MAX_SECONDS,
-        allow_inf_nan=False,
         description="If the job has not started after this many seconds, it fails with the code `expired`.",
     )
     run_at: Moment | None = Field(
@@ -158,10 +151,8 @@ class ListRequest(Filters, PageRequest):
         return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
 
 
-class ChangeRequest(BaseModel):
+class ChangeRequest(Body):
     """Changes to a queued job. Fields that are absent do not change."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     priority: int | None = Field(
         None, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
@@ -203,8 +194,6 @@ class GetHeaders(WaitHeaders):
 
 class StepResult(BaseModel):
     """The result of a pipeline."""
-
-    model_config = ConfigDict(title="StepResult")
 
     success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
@@ -249,8 +238,6 @@ class JobWebhook(BaseModel):
 class Job(BaseModel):
     """One request of a tenant. Times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(title="Job")
-
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
     reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, dispatched, dependency, retry, ...")
@@ -292,12 +279,7 @@ class Job(BaseModel):
     urls: Urls
 
 
-class JobList(BaseModel):
-    """One page of jobs, newest first."""
-
-    jobs: list[Job]
-    count: int = Field(description="Number of jobs on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+JobList = page_of("JobList", "jobs", Job, "One page of jobs, newest first.", "Number of jobs on this page.")
 
 
 class Removal(BaseModel):

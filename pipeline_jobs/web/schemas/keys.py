@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from pipeline_jobs.access.api_keys import MAX_NAME
-from pipeline_jobs.web.schemas.fields import Moment, Name
+from pipeline_jobs.web.schemas.fields import Body, Moment, Name
 from pipeline_jobs.web.schemas.tenants import TenantPath
 
 
@@ -17,10 +17,8 @@ class KeyPath(TenantPath):
     key_id: str = Field(description="The second part of the key.", examples=["0123456789abcdef"])
 
 
-class KeyRequest(BaseModel):
+class KeyRequest(Body):
     """A key to create."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field("", max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$", description="A description for people.")
     role: Literal["admin", "submit", "read"] = Field(

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.web.schemas.fields import Name
+from pipeline_jobs.web.schemas.fields import Body, Name
 
 
 class PipelinePath(BaseModel):
@@ -15,10 +15,10 @@ class PipelinePath(BaseModel):
     pipeline: Name = Field(description="A name from `GET /pipeline/pipelines`.")
 
 
-class PipelineLimitsRequest(BaseModel):
+class PipelineLimitsRequest(Body):
     """The limits of a pipeline."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"max_concurrent": 1}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"max_concurrent": 1}]})
 
     max_concurrent: int | None = Field(
         ge=0,

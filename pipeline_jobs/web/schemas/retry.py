@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from pipeline_jobs.web.schemas.fields import Body
 
 
-class RetryRequest(BaseModel):
+class RetryRequest(Body):
     """How to retry a job. The body is optional."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"from_stage": "transcribe"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"from_stage": "transcribe"}]})
     #: Looked at by `validated` and `openapi`.
     optional_body: ClassVar[bool] = True
 

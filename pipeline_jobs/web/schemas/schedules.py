@@ -11,8 +11,9 @@ from pipeline_jobs.schedules.cron import MAX_EXPRESSION
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap
 from pipeline_jobs.schedules.scheduler import MAX_NAME, NewSchedule, in_job
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
-from pipeline_jobs.web.schemas.fields import IdempotencyKey, Name, PageRequest, Parameters, idempotency_key, integer
+from pipeline_jobs.web.schemas.fields import Body, IdempotencyKey, Name, Parameters, idempotency_key, integer
 from pipeline_jobs.web.schemas.jobs import JobRequest
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
 DEFAULT_UPCOMING, MAX_UPCOMING = 5, 100
 
@@ -39,13 +40,10 @@ _OVERLAP = "What happens to a slot while a job of this schedule has not ended: i
 _CATCH_UP = "Which slots that passed while nothing could be fired are fired late: none, the last one, or all (up to a limit)."
 
 
-class ScheduleRequest(BaseModel):
+class ScheduleRequest(Body):
     """A schedule to create."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        json_schema_extra={
+    model_config = ConfigDict(json_schema_extra={
             "examples": [
                 {
                     "name": "nightly", "cron": "30 3 * * *", "timezone": "Europe/Berlin", "overlap": "skip", "catch_up": "last",
@@ -72,10 +70,8 @@ class ScheduleRequest(BaseModel):
         return NewSchedule(**given)
 
 
-class ScheduleChange(BaseModel):
+class ScheduleChange(Body):
     """Changes to a schedule. Fields that are absent do not change."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: Label | None = Field(None, description="A description for people.")
     cron: Expression | None = Field(None, description=_CRON)
@@ -169,12 +165,7 @@ class ScheduleDetail(Schedule):
     recent: list[SlotOutcome] = Field(description="The outcomes of the last slots, newest first, at most 20.")
 
 
-class ScheduleList(BaseModel):
-    """One page, newest first."""
-
-    schedules: list[Schedule]
-    count: int = Field(description="Number of items on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+ScheduleList = page_of("ScheduleList", "schedules", Schedule, "One page, newest first.")
 
 
 class ScheduleRemoval(BaseModel):

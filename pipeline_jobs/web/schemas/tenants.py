@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pipeline_jobs.tenants import NAME
-from pipeline_jobs.web.schemas.fields import Flag, Parameters, integer
+from pipeline_jobs.web.schemas.fields import Body, Flag, Parameters, integer
 
 DEFAULT_DAYS = 7
 
@@ -20,10 +20,10 @@ class TenantPath(BaseModel):
     )
 
 
-class LimitsRequest(BaseModel):
+class LimitsRequest(Body):
     """All limits of a tenant. A limit that is absent or null is not set, and the default (tenant `*`) applies."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weight": 2, "max_concurrent": 4}]})
 
     weight: float | None = Field(
         None, ge=0.001, le=1000, allow_inf_nan=False, description="Share of the slots, relative to other tenants (1)."
@@ -62,17 +62,11 @@ class EraseRequest(Parameters):
     dry_run: Flag = Field(False, description="`true`: only count what would be deleted.")
 
 
-class Limits(BaseModel):
-    """A tenant's own limits. null: the default of the installation applies, or there is no limit."""
-
-    weight: float | None
-    max_concurrent: int | None
-    max_queued: int | None
-    submit_rate: float | None
-    start_rate: float | None
-    paused: bool | None
-    max_storage_bytes: int | None
-    max_run_seconds: float | None
+# All that can be set is shown.
+_SHOWN: dict[str, Any] = {name: (info.annotation, ...) for name, info in LimitsRequest.model_fields.items()}
+Limits = create_model(
+    "Limits", __doc__="A tenant's own limits. null: the default of the installation applies, or there is no limit.", **_SHOWN
+)
 
 
 class UsageDay(BaseModel):

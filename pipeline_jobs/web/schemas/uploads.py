@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from pipeline_jobs.web.http import tus
-from pipeline_jobs.web.schemas.fields import Name, PageRequest, Parameters
+from pipeline_jobs.web.schemas.fields import Name, Parameters
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
 _Checksum = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)$"})]
 _Metadata = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^([A-Za-z0-9_.-]{1,64}( ([A-Za-z0-9+/]{4}){0,50})?)?$"})]
@@ -27,7 +28,7 @@ class UploadListRequest(PageRequest):
     """Which uploads."""
 
     tenant_id: Name | None = Field(None, description="The tenant. Required with a key for all tenants.")
-    workspace_id: Name | None = Field(None, description="Schedules of this workspace of the tenant.")
+    workspace_id: Name | None = Field(None, description="Uploads of this workspace of the tenant.")
 
 
 class _TusHeaders(Parameters):
@@ -83,8 +84,6 @@ class UploadPath(BaseModel):
 class Upload(BaseModel):
     """Media that a client uploads. Times are RFC 3339 in UTC."""
 
-    model_config = ConfigDict(title="Upload")
-
     upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
     url: str = Field(description="The `url` for jobs of this tenant and workspace, once the upload is complete.")
     tenant_id: str
@@ -98,9 +97,4 @@ class Upload(BaseModel):
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 
 
-class UploadList(BaseModel):
-    """One page of uploads, newest first."""
-
-    uploads: list[Upload]
-    count: int = Field(description="Number of items on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+UploadList = page_of("UploadList", "uploads", Upload, "One page of uploads, newest first.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from pipeline_jobs.addresses import MAX_URL
 from pipeline_jobs.tenants import DEFAULT_TENANT
-from pipeline_jobs.web.schemas.fields import Name, PageRequest
+from pipeline_jobs.web.schemas.fields import Body, Name
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION
 
 Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
@@ -23,10 +24,8 @@ class EndpointPath(BaseModel):
     endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
 
 
-class EndpointRequest(BaseModel):
+class EndpointRequest(Body):
     """An endpoint to create."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     tenant_id: Name = Field(DEFAULT_TENANT, description="The tenant whose events are sent. Absent: the key's tenant.")
     url: Target = Field(
@@ -36,10 +35,8 @@ class EndpointRequest(BaseModel):
     description: Description = Field("", description="A description for people.")
 
 
-class EndpointChange(BaseModel):
+class EndpointChange(Body):
     """Changes. Fields that are absent or null do not change."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     url: Target | None = Field(None, description="Applies to waiting messages, too.")
     events: Events | None = Field(None, description="Types of events to send; empty: all.")
@@ -90,12 +87,9 @@ class NewWebhookEndpoint(WebhookEndpoint):
     secret: str = Field(description="`whsec_...`: the key of its signatures (Standard Webhooks).")
 
 
-class WebhookEndpointList(BaseModel):
-    """One page of endpoints, newest first."""
-
-    endpoints: list[WebhookEndpoint]
-    count: int = Field(description="Number of endpoints on this page.")
-    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+WebhookEndpointList = page_of(
+    "WebhookEndpointList", "endpoints", WebhookEndpoint, "One page of endpoints, newest first.", "Number of endpoints on this page."
+)
 
 
 class WebhookRemoval(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
+from pipeline_jobs.events.log import read
 from pipeline_jobs.events.tokens import StreamToken, job_scope
 from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
 from pipeline_jobs.job import Job
@@ -85,7 +86,7 @@ def _stream(record: Job) -> dict[str, Any]:
     if record.ended or is_fragment():
         return {}
     who, cell = caller(), web().cell
-    after = cell.events.page(record.job_id, 0, 1).last
+    after = read(cell.store, record.job_id, 0, 1).last
     token = cell.stream_tokens.make(StreamToken(who.key_id, job_scope(record.job_id)))[0] if who.key_id else None
     return {"events": url_for("events.history", job_id=record.job_id, token=token), "after": after}
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.tenants import NAME
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.schemas.jobs import ListRequest
 
@@ -32,10 +30,3 @@ def read_query(found: dict[str, str]) -> JobQuery:
     if cursor:
         raw["cursor"] = cursor
     return check(ListRequest, raw).to_query()
-
-
-def checked_name(field: str, value: str | None) -> str | None:
-    """:raises InvalidInput: it is no name of a tenant or workspace."""
-    if value is not None and not NAME.fullmatch(value):
-        raise InvalidInput(f"{field} must match {NAME.pattern}", field=field)
-    return value

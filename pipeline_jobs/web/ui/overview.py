@@ -12,12 +12,12 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.overview import now, tenants
-from pipeline_jobs.operation.usage import Day, of_tenant
+from pipeline_jobs.operation.usage import COUNTS, Day, of_tenant
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import check_name
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
-from pipeline_jobs.web.ui.listing import checked_name
 
 #: Days in the chart.
 DAYS = 14
@@ -43,7 +43,9 @@ class Figures:
 
 @blueprint.get("")
 def overview() -> Response:
-    named = checked_name("tenant_id", request.args.get("tenant_id") or None)
+    named = request.args.get("tenant_id") or None
+    if named is not None:
+        check_name("tenant_id", named)
     # Refuses a tenant that is not the key's, as a list does.
     tenant = caller().query(JobQuery(tenant_id=named)).tenant_id
     values: dict[str, Any] = {"figures": _figures(tenant), "latest": _latest(tenant)}
@@ -84,25 +86,11 @@ def _usage(tenant: str | None) -> dict[str, Any]:
 
 def summed(days: Sequence[Day]) -> Day:
     """The same day of several tenants as one; of their waits nothing can be said together."""
-    return Day(
-        days[0].date,
-        created=sum(day.created for day in days),
-        completed=sum(day.completed for day in days),
-        failed=sum(day.failed for day in days),
-        cancelled=sum(day.cancelled for day in days),
-        slot_seconds=sum(day.slot_seconds for day in days),
-        wait_p50_seconds=None,
-        wait_p95_seconds=None,
-    )
+    sums = {name: sum(getattr(day, name) for day in days) for name in (*COUNTS, "slot_seconds")}
+    return Day(days[0].date, **sums, wait_p50_seconds=None, wait_p95_seconds=None)
 
 
 def chart(days: Sequence[Day]) -> dict[str, list[Any]]:
     """For `chart.js`: oldest first, what ended by status, and how many came in."""
     old_first = list(reversed(days))
-    return {
-        "dates": [day.date for day in old_first],
-        "completed": [day.completed for day in old_first],
-        "failed": [day.failed for day in old_first],
-        "cancelled": [day.cancelled for day in old_first],
-        "created": [day.created for day in old_first],
-    }
+    return {"dates": [day.date for day in old_first], **{name: [getattr(day, name) for day in old_first] for name in COUNTS}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from flask import Response, request
@@ -151,25 +152,20 @@ def _text(name: str, text: str) -> str:
     return text
 
 
-def _json(name: str, text: str) -> Any:
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise Refused(422, "invalid_input", f"this is not JSON: {error}", field=name) from None
+def _read_by(parse: Callable[[str], Any], wrong: str) -> Callable[[str, str], Any]:
+    """:param wrong: what is said of a text that `parse` takes for none, which `{error}` tells more of."""
+
+    def read(name: str, text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise Refused(422, "invalid_input", wrong.format(error=error), field=name) from None
+
+    return read
 
 
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Refused(422, "invalid_input", "must be an integer", field=name) from None
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Refused(422, "invalid_input", "must be a number", field=name) from None
+_integer, _number = _read_by(int, "must be an integer"), _read_by(float, "must be a number")
+_json = _read_by(partial(from_json, allow_inf_nan=False), "this is not JSON: {error}")
 
 
 def _list(name: str, text: str) -> list[str]:

@@ -10,14 +10,13 @@ from flask import Response, request
 from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.operation.usage import of_tenant
-from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.tenants import WHOLE_LIMITS, TenantLimits, check_name
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
-from pipeline_jobs.web.ui.listing import checked_name
 from pipeline_jobs.web.ui.overview import DAYS, chart
 
 #: What each limit is, for people.
@@ -30,7 +29,6 @@ LIMITS = {
     "max_storage_bytes": "Maximum number of bytes stored",
     "max_run_seconds": "Maximum run time of a job, in seconds",
 }
-_WHOLE = frozenset({"max_concurrent", "max_queued", "max_storage_bytes"})
 
 
 @blueprint.get("/tenants/<tenant_id>")
@@ -41,7 +39,7 @@ def tenant(tenant_id: str) -> Response:
 @blueprint.post("/tenants/<tenant_id>/limits")
 def set_limits(tenant_id: str) -> Response:
     values = request.form.to_dict()
-    _checked(tenant_id)
+    _check(tenant_id)
     try:
         body = check(LimitsRequest, read_limits(values))
         web().cell.client.set_limits(tenant_id, TenantLimits(**body.model_dump()), actor=caller().actor)
@@ -53,7 +51,7 @@ def set_limits(tenant_id: str) -> Response:
 
 def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
     """The limits of a form: what is empty is not set. What is no number is left for the check to refuse."""
-    raw: dict[str, Any] = {name: _number(values[name].strip(), name in _WHOLE) for name in LIMITS if values.get(name, "").strip()}
+    raw: dict[str, Any] = {name: _number(values[name].strip(), name in WHOLE_LIMITS) for name in LIMITS if values.get(name, "").strip()}
     if values.get("paused"):
         raw["paused"] = True
     return raw
@@ -61,7 +59,7 @@ def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
 
 def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
     cell = web().cell
-    _checked(tenant_id)
+    _check(tenant_id)
     own = cell.client.limits(tenant_id).to_dict()
     days = of_tenant(cell.store, tenant_id, DAYS) if tenant_id != ALL else []
     return page(
@@ -80,9 +78,9 @@ def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str,
     )
 
 
-def _checked(tenant_id: str) -> None:
+def _check(tenant_id: str) -> None:
     if tenant_id != ALL:
-        checked_name("tenant_id", tenant_id)
+        check_name("tenant_id", tenant_id)
 
 
 def _number(text: str, whole: bool) -> Any:
