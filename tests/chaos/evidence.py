@@ -36,6 +36,8 @@ class Evidence:
     differences: Sequence[str]
     #: Text of the artifact of each run that has one: `{tenant}/{workspace}/{job}/{fence}`.
     artifacts: Mapping[str, str]
+    #: Jobs that stood still although nothing disturbed them any more: the clock was set on to see that they end at all.
+    unmoved: Sequence[str] = ()
     #: Left over at the end: working folders, processes.
     folders: Sequence[str] = ()
     orphans: Sequence[str] = ()

@@ -20,6 +20,7 @@ def judge(seen: Evidence) -> Verdict:
     verdict = Verdict()
     verdict.must_not("accepted and lost", [job_id for job_id in seen.accepted if job_id not in seen.records])
     verdict.must_not("accepted and not ended", list(_not_ended(seen)))
+    verdict.must_not("stood still when nothing was wrong any more", seen.unmoved)
     verdict.must_not("purged and still there", [job_id for job_id in seen.purged if job_id in seen.records])
     verdict.must_not("ended twice", [*_terminal_writes(seen), *_heard_twice(seen)])
     verdict.must_not("ended otherwise than was heard", list(_denied(seen)))

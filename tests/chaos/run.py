@@ -39,8 +39,8 @@ from tests.stack import ROOT, environment
 
 TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
-#: How long the system may take to come up, and to come to rest after the last fault, in seconds.
-UP_SECONDS, REST_SECONDS = 90.0, 240.0
+#: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
+UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
 #: How much longer than planned load and faults may take, in seconds.
 LATE_SECONDS = 120.0
 
@@ -154,13 +154,13 @@ class _Run:
         faulty_until = time.time()
         self.say("no more faults; waiting for the jobs to end")
         # Jobs must come to their ends whatever the clock shows; a schedule's slot may rightly wait for its hour.
-        self._tick_until(lambda: self.processes.all_up() and self._at_rest(), REST_SECONDS)
-        rest_seconds = time.time() - faulty_until
+        self._until_still()
+        rest_seconds, stuck = time.time() - faulty_until, self._live()
         self.around.clock.step_past_all()
-        self._tick_until(lambda: self.slots.settled() and self._at_rest(), REST_SECONDS / 2)
+        self._tick_until(lambda: self.slots.settled() and not self._live(), REST_SECONDS)
         purged = self._purge() if self.purge_some else set()
-        self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS / 4)
-        evidence = self._gather(load, canvases, faults, purged)
+        self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS)
+        evidence = self._gather(load, canvases, faults, purged, stuck)
         away = faults.away
         return Outcome(
             plan=self.plan,
@@ -207,12 +207,21 @@ class _Run:
             self.processes.tick()
             time.sleep(TICK_SECONDS)
 
-    def _at_rest(self) -> bool:
+    def _until_still(self) -> None:
+        """Until all jobs have ended, or none has for a while: what still waits then waits for something that does not come."""
+        live: set[str] = set()
+        while (now := self._live()) and now != live:
+            live = now
+            self._tick_until(lambda live=live: self._live() != live, STILL_SECONDS)  # type: ignore[misc]
+        self._tick_until(self.processes.all_up, STILL_SECONDS)
+
+    def _live(self) -> set[str]:
+        """Jobs that have not ended; while the server cannot be asked, one that nobody knows."""
         keys, client = self.store.keys, self.store.client
         try:
-            return not client.zcard(keys("status", "queued")) and not client.zcard(keys("status", "running"))
+            return {job_id for status in ("queued", "running") for job_id in client.zrange(keys("status", status), 0, -1)}
         except redis.RedisError:
-            return False
+            return {"?"}
 
     def _tidy(self) -> bool:
         """Maintenance has swept what killed runs left."""
@@ -234,7 +243,7 @@ class _Run:
         client, keys = self.store.client, self.store.keys
         return [job_id for job_id in jobs if client.exists(keys("job", job_id))]
 
-    def _gather(self, load: Load, canvases: CanvasLoad, faults: Faults, purged: set[str]) -> Evidence:
+    def _gather(self, load: Load, canvases: CanvasLoad, faults: Faults, purged: set[str], unmoved: set[str]) -> Evidence:
         """Stop everything, so that nothing moves while it is looked at; what the stop itself broke is seen too."""
         self.processes.look_for_orphans()
         self.processes.stop()
@@ -257,6 +266,7 @@ class _Run:
             stuck=self.processes.stuck,
             undeclared=[*load.told.undeclared, *canvases.undeclared],
             given_up=[*load.told.given_up, *canvases.given_up],
+            unmoved=sorted(unmoved),
             odd_slots=self.slots.wrong(records, purged),
             crashes=crashes(crashed, self.around.clock.real, bodies),
             causes=causes(faults.done, self.processes.history, self.settings.lease_seconds),

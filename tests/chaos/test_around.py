@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.chaos import clock as clocks
 from tests.chaos.crashes import Cause, Crash
@@ -41,12 +42,18 @@ def test_the_servers_clock_steps_while_it_works_and_the_real_time_is_known(tmp_p
         with server.client() as client:
             for ahead in (0, 90, -3600):
                 clock.step_to(ahead)
-                before, (seconds, micros), after = time.time(), client.time(), time.time()
-                shown = seconds + micros / 1e6
-                assert before - 0.01 <= shown - ahead <= after + 0.01
-                assert before - 0.01 <= clock.real(shown * 1000) <= after + 0.01
+                # It keeps the time of a turn of its loop: the one that is under way may still show the time before.
+                shown = until(lambda ahead=ahead: near(client, ahead), f"{ahead} s")
+                assert abs(clock.real(shown * 1000) - time.time()) < 60
     finally:
         server.stop()
+
+
+def near(client: redis.Redis, ahead: float) -> float | None:
+    """What the server's clock shows, if it is so far ahead (as far as can be told from steps of 90 s and more)."""
+    seconds, micros = client.time()
+    shown = float(seconds) + micros / 1e6
+    return shown if abs(shown - ahead - time.time()) < 30 else None
 
 
 def test_a_planned_clock_shows_no_time_twice_and_stays_near() -> None:

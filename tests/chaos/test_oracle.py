@@ -98,6 +98,7 @@ AGAIN = {"what": "again", "job_id": "jother", "token": "a"}
 BROKEN = {
     "accepted and lost": with_record("jc", None),
     "accepted and not ended": with_record("jc", {"status": "running"}),
+    "stood still when nothing was wrong any more": replace(CLEAN, unmoved=["jc"]),
     "purged and still there": replace(CLEAN, purged={"jc"}),
     "ended twice": with_record("jc", {**CLEAN.records["jc"], "terminal_writes": "2"}),
     "ended otherwise than was heard": replace(CLEAN, heard={"ja": [Heard("failed", 2.0)]}),
