@@ -18,6 +18,8 @@ STEPS = (90.0, -90.0, 3600.0, -3600.0, 13 * 3600.0, -13 * 3600.0)
 FARTHEST = 14 * 3600.0
 #: Between two times of which it must be certain before which step they were read, in seconds: faults come a little late.
 MARGIN_SECONDS = 30.0
+#: How long a run may go on after its last planned moment, in seconds.
+AFTERWARDS_SECONDS = 1800.0
 
 
 class Clock:
@@ -72,7 +74,7 @@ def offsets(rng: random.Random, moments: Sequence[float], end: float) -> list[fl
     :param moments: seconds after the start, in their order; `end`: of the run.
     """
     ahead = [0.0]
-    times = [0.0, *moments, end]
+    times = [0.0, *moments, end + AFTERWARDS_SECONDS]
     for number in range(1, len(moments) + 1):
         shown = [(times[i] + ahead[i] - MARGIN_SECONDS, times[i + 1] + ahead[i] + MARGIN_SECONDS) for i in range(number)]
         new = (times[number], times[number + 1])

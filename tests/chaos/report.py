@@ -61,7 +61,7 @@ def _how(outcome: Outcome, command: str) -> list[str]:
         f"| broker | {'the store' if settings.broker_is_store else settings.broker_url.partition(':')[0]} |",
         f"| full disk | {'a tmpfs' if around.disk.real else 'NOT A REAL ONE: no tmpfs could be mounted, the system call was imitated'} |",
         f"| clock of the server | {'stepped by libfaketime' if LIBRARY else MISSING} |",
-        f"| logs | {outcome.folder} |",
+        f"| logs | `{outcome.folder.name}`, in the folder for temporary files |",
     ]
 
 
