@@ -22,6 +22,8 @@ TOLERANCE = 0.3
 LONG_ENOUGH = 0.6
 #: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
 ANSWER_SECONDS = 10.0
+#: Between the end of a pause and the moment at which it is known whether it was too long, in seconds: a rescue, a renewal.
+FOUND_SECONDS = 2.0
 PAGE = 1000
 
 
@@ -99,17 +101,29 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
             yield Crash(job_id, claimed, at, requeued=not last, body=body)
 
 
-def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float) -> list[Cause]:
-    """What may end a run. :param lease: in seconds."""
+def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, away: Sequence[tuple[float, float]] = ()) -> list[Cause]:
+    """What may end a run.
+
+    :param lease: in seconds.
+    :param away: when the server was down or paused: what had ended before is found when it is back.
+    """
     found = []
+
+    def found_until(moment: float) -> float:
+        for gone, back in sorted(away):
+            if gone <= moment < back + FOUND_SECONDS:
+                moment = back + FOUND_SECONDS
+        return moment
+
     for one in done:
         end = one.at + one.seconds
         if one.kind in ("kill_worker", "kill_child"):
             found.append(Cause(one.kind, one.mark, one.pid if one.kind == "kill_child" else None, one.at, one.at))
         elif one.kind in ("stop_worker", "stop_tree") and one.seconds >= LONG_ENOUGH * lease:
-            found.append(Cause(one.kind, one.mark, None, one.at, end, end + 1, kill=False))
+            found.append(Cause(one.kind, one.mark, None, one.at, end, found_until(end + FOUND_SECONDS), kill=False))
         elif one.kind.startswith("net_") and one.seconds + ANSWER_SECONDS >= LONG_ENOUGH * lease:
-            found.append(Cause(one.kind, one.mark, None, one.at, end + ANSWER_SECONDS, end + ANSWER_SECONDS + lease, kill=False))
+            until = end + ANSWER_SECONDS
+            found.append(Cause(one.kind, one.mark, None, one.at, until, found_until(until + lease), kill=False))
     for incarnation in history:
         # By the run when it was stuck, or by itself: that is told apart. One that ended as it was asked to has handed its jobs back.
         if incarnation.ended is not None and incarnation.killed is None and incarnation.popen.returncode != 0:

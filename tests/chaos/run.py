@@ -269,7 +269,7 @@ class _Run:
             unmoved=sorted(unmoved),
             odd_slots=self.slots.wrong(records, purged),
             crashes=crashes(crashed, self.around.clock.real, bodies),
-            causes=causes(faults.done, self.processes.history, self.settings.lease_seconds),
+            causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away),
             armed=frozenset(self.system.failpoints),
             unexpected=[] if self.system.failpoints else self.processes.unexpected,
             canvas_states=states(self.app, client),

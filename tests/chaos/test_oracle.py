@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -215,9 +215,9 @@ def test_a_dependent_ends_as_it_was_asked_to_when_the_other_one_failed(policy: s
         assert "ja " in " ".join(wrong(policy, completed("c", "jc")))
 
 
-def crashed(*seen: Crash, done: list[Done], **evidence: Any) -> list[str]:
+def crashed(*seen: Crash, done: list[Done], away: Sequence[tuple[float, float]] = (), **evidence: Any) -> list[str]:
     """What the oracle finds of crashes, given what was done; a lease is 6 s."""
-    return judge(replace(CLEAN, crashes=seen, causes=causes(done, [], 6.0), **evidence)).violations["crash that no kill explains"]
+    return judge(replace(CLEAN, crashes=seen, causes=causes(done, [], 6.0, away), **evidence)).violations["crash that no kill explains"]
 
 
 def test_a_crash_is_explained_by_the_death_of_its_own_process_only() -> None:
@@ -246,6 +246,13 @@ def test_a_worker_that_was_kept_from_renewing_for_long_enough_explains_a_crash()
     assert crashed(crash, done=[Done(2.0, "net_drop", "x:w1:1", 9, 1.0)]) == []
     assert len(crashed(crash, done=[Done(2.0, "stop_tree", "x:w1:1", 9, 3.0)])) == 1
     assert len(crashed(crash, done=[Done(2.0, "stop_child", "x:w1:1", 10, 8.0)])) == 1
+
+
+def test_what_a_pause_cost_is_found_when_the_server_is_back_and_not_later() -> None:
+    stopped = Done(2.0, "stop_tree", "x:w1:1", 9, 7.0)
+    assert crashed(replace(CRASH, at=16.0), done=[stopped], away=[(8.9, 15.0)]) == []
+    assert len(crashed(replace(CRASH, at=18.0), done=[stopped], away=[(8.9, 15.0)])) == 1
+    assert len(crashed(replace(CRASH, at=16.0), done=[stopped])) == 1
 
 
 def test_the_death_of_a_child_explains_one_crash() -> None:
