@@ -78,6 +78,8 @@ class Faults:
         self._rolling: list[str] = []
         self._server_down = False
         self._disk_full = False
+        #: Children that were killed, by mark and pid: on a busy machine they are still there a while later.
+        self._dying: set[tuple[str, int]] = set()
         #: Roles whose network is disturbed.
         self._disturbed: set[str] = set()
 
@@ -138,10 +140,12 @@ class Faults:
         child = self._child(fault, kind)
         if child is None or not send(child, signal.SIGKILL):
             return False
+        self._dying.add((child.mark, child.pid))
         return self._note(fault, child)
 
     def _child(self, fault: Fault, kind: str) -> Seen | None:
-        return _pick([child for one in self._processes.up(kind) for child in self._processes.children(one)], fault)
+        children = [child for one in self._processes.up(kind) for child in self._processes.children(one)]
+        return _pick([child for child in children if (child.mark, child.pid) not in self._dying], fault)
 
     # -- SIGSTOP, and SIGCONT later
 

@@ -85,6 +85,7 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
     :raises NotUp: the system did not start at all.
     """
     with ExitStack() as ends:
+        folder.mkdir(parents=True, exist_ok=True)
         clock = Clock(folder)
         server = Server(folder / "server")
         server.environment = clock.environment if any(fault.kind == "clock_step" for fault in plan.faults) else {}
