@@ -82,7 +82,10 @@ class Link:
             sink = connection.up if way == "up" else connection.down
             if connection.closed is None and not sink.is_closing():
                 connection.closed = way
-                sink.write_eof()
+                try:
+                    sink.write_eof()
+                except OSError:
+                    pass  # its peer is gone; the pump will find that out
 
     def mend(self) -> None:
         """As before; connections that lack something are closed."""

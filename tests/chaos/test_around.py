@@ -25,7 +25,7 @@ from tests.chaos.journal import Body
 from tests.chaos.plan import CAPPED
 from tests.chaos.proxy import Link, Proxies
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
-from tests.chaos.waits import OF_WORKERS, Slots, until_requeued, until_started
+from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, Slots, until_requeued, until_started
 from tests.servers import Server
 from tests.stack import ROOT
 from tests.waiting import until
@@ -242,7 +242,11 @@ KILL = Cause("kill_worker", "x:w1:1", None, 3.0, 3.0)
 def test_the_time_to_the_queue_begins_with_the_kill_or_with_the_servers_return() -> None:
     assert until_requeued([CRASH], [KILL], [], OF_WORKERS).times == [7.0]
     assert until_requeued([CRASH], [KILL], [(0.5, 2.0), (2.5, 5.0), (5.5, 6.0), (11.0, 12.0)], OF_WORKERS).times == [4.0]
-    assert until_requeued([CRASH], [KILL], [], ("kill_child",)).times == []
+    child = Cause("kill_child", "x:w1:1", 10, 2.5, 2.5)
+    assert until_requeued([CRASH], [child], [], OF_CHILDREN).times == [7.5]
+    # Its worker died before it could tell.
+    assert until_requeued([CRASH], [child, KILL], [], OF_CHILDREN).times == []
+    assert until_requeued([CRASH], [child, KILL], [], OF_WORKERS).times == [7.0]
 
 
 def test_the_time_to_the_start_counts_while_a_slot_is_free_for_the_job() -> None:

@@ -31,13 +31,15 @@ Interval = tuple[float, float]
 def until_requeued(crashes: Iterable[Crash], causes: Sequence[Cause], away: Sequence[Interval], kinds: Sequence[str]) -> Rescues:
     """Seconds from what ended a run until its job was back in the queue.
 
+    :param kinds: `OF_WORKERS` or `OF_CHILDREN`. Of a child whose worker died with it, or before it could tell, it is the worker's.
     :param away: when the server was down or paused. Where it was in between, the time begins with its return: until then nobody could act,
         and leases are longer by so much.
     """
     times = []
     for crash in crashes:
-        cause = next((one for one in causes if crash.body and one.what in kinds and one.explains(crash)), None)
-        if cause is not None and crash.requeued:
+        found = [one for one in causes if crash.body and one.explains(crash)]
+        cause = next((one for one in found if one.what in OF_WORKERS), next((one for one in found if one.what in OF_CHILDREN), None))
+        if cause is not None and crash.requeued and cause.what in kinds:
             begin = max([cause.begin, *(back for gone, back in away if gone <= crash.at and cause.begin <= back <= crash.at)])
             times.append((crash.at - begin, crash.job_id, f"{cause.what} {cause.mark} at {cause.begin:.3f}"))
     return _rescues(times)
