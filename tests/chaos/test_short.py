@@ -13,7 +13,7 @@ from tests.chaos.plan import EVERYTHING, SHORT, make_plan
 from tests.chaos.run import kinds, run
 from tests.chaos.system import TIMES, System
 
-JOBS, SECONDS = 400, 40
+JOBS, SECONDS = 400, 35
 #: Without libfaketime no clock is stepped; `test_around.py` says so.
 FAULTS = {kind: count for kind, count in SHORT.items() if LIBRARY or kind != "clock_step"}
 
