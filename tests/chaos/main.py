@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,8 @@ BROKERS = ("redis", "rabbitmq")
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    # A disk is mounted: who stops this shall not leave it so.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     faults = _faults(options)
     plan = make_plan(seed, options.jobs, options.minutes * 60, faults, lease_seconds=TIMES["lease_seconds"], mix=EVERYTHING)
