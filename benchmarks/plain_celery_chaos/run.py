@@ -195,7 +195,7 @@ class _Run:
             orphans=sorted(self.processes.orphans),
             unexpected=self.processes.unexpected,
             faults=faults.done,
-            rescues=rescues(bodies, [done for done in faults.done if done.kind == "kill_worker"], faults.outages.server, of_children=False),
+            rescues=rescues(bodies, [done for done in faults.done if done.kind == "kill_worker"], faults.away, of_children=False),
             executions=len(bodies),
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.store.store import Store
+from tests.chaos.crashes import Cause, Crash
 from tests.chaos.journal import Body
 from tests.chaos.pipeline import ARTIFACT
 from tests.chaos.plan import PlannedJob
@@ -35,17 +36,28 @@ class Evidence:
     differences: Sequence[str]
     #: Text of the artifact of each run that has one: `{tenant}/{workspace}/{job}/{fence}`.
     artifacts: Mapping[str, str]
+    #: Jobs that stood still although nothing disturbed them any more: the clock was set on to see that they end at all.
+    unmoved: Sequence[str] = ()
     #: Left over at the end: working folders, processes.
     folders: Sequence[str] = ()
     orphans: Sequence[str] = ()
     #: Processes that did not end after SIGTERM.
     stuck: Sequence[str] = ()
-    #: HTTP answers of 5xx that are not declared.
+    #: HTTP answers of 5xx that are not declared, and what a submit in process raised that is not.
     undeclared: Sequence[str] = ()
     #: Jobs that nobody accepted although their client tried for minutes.
     given_up: Sequence[str] = ()
     #: Slots of schedules that were not fired or skipped exactly once.
     odd_slots: Sequence[str] = ()
+    #: Runs that count as crashed, and what was done that may have ended a run.
+    crashes: Sequence[Crash] = ()
+    causes: Sequence[Cause] = ()
+    #: Roles whose processes were told to die at a named place.
+    armed: Set[str] = frozenset()
+    #: Ends of processes that nobody asked for.
+    unexpected: Sequence[str] = ()
+    #: What Celery says of the last job of each canvas.
+    canvas_states: Mapping[str, str] = field(default_factory=dict)
     #: Jobs whose time was made to pass after their end: they must be gone.
     purged: Set[str] = frozenset()
 
@@ -53,7 +65,21 @@ class Evidence:
     def accepted(self) -> dict[str, PlannedJob]:
         """What the clients were promised, and is still due: job id -> what they asked for."""
         lines = [line for line in self.client if line["what"] == "accepted" and line["job_id"] not in self.purged]
+        # Of two lives of an id the second.
         return {line["job_id"]: self.planned[line["token"]] for line in lines}
+
+    @property
+    def removed(self) -> dict[str, float]:
+        """When an id was free again: what happened before was another job's."""
+        return {line["job_id"]: line["at"] for line in self.client if line["what"] == "removed"}
+
+    @property
+    def ends(self) -> dict[str, Sequence[Heard]]:
+        """How each job of now was heard to end. What follows in a canvas has a result before it is a job, and perhaps never is one."""
+        removed = self.removed
+        promised = {job_id for line in self.client if line["what"] == "canvas" for job_id in line["ids"]} - set(self.records)
+        of_now = {job_id: [one for one in heard if one.at > removed.get(job_id, 0.0)] for job_id, heard in self.heard.items()}
+        return {job_id: heard for job_id, heard in of_now.items() if heard and job_id not in promised}
 
 
 @dataclass(slots=True)
@@ -84,17 +110,22 @@ def read_artifacts(root: Path) -> dict[str, str]:
     return {str(path.parent.relative_to(root)): path.read_text() for path in root.glob(f"*/*/*/*/{ARTIFACT}")}
 
 
-def disagreements(store: Store, records: Mapping[str, Mapping[str, str]], *, purged: bool = False) -> list[str]:
-    """Indexes and counters against the records, for a system at rest. Counters that never fall are left out once jobs were purged."""
+def disagreements(
+    store: Store, records: Mapping[str, Mapping[str, str]], removed: Sequence[Mapping[str, Any]] = (), *, purged: bool = False
+) -> list[str]:
+    """Indexes and counters against the records, for a system at rest. Counters that never fall are left out once jobs were purged.
+
+    :param removed: what jobs were that clients removed: the lines of the journal.
+    """
     found = differences(store) + _stranded(store)
-    return found if purged else found + _counters(store, records)
+    return found if purged else found + _counters(store, [*records.values(), *removed])
 
 
-def _counters(store: Store, records: Mapping[str, Mapping[str, str]]) -> list[str]:
+def _counters(store: Store, jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     created: Counter[str] = Counter()
     ended: Counter[str] = Counter()
-    for flat in records.values():
+    for flat in jobs:
         created[f"created|{flat['tenant_id']}|{flat['workspace_id']}"] += 1
         if flat["status"] not in ("queued", "running"):
             ended[f"completed|{flat['tenant_id']}|{flat['workspace_id']}|{flat['status']}"] += 1
@@ -102,7 +133,7 @@ def _counters(store: Store, records: Mapping[str, Mapping[str, str]]) -> list[st
     counted = {name: n for name, n in counters.items() if name.partition("|")[0] in ("created", "completed")}
     if counted != dict(created | ended):
         found.append(f"counters {counted} instead of {dict(created | ended)}")
-    if crashes := counters.get("crashes", 0) - sum(int(flat.get("crashes", 0)) for flat in records.values()):
+    if crashes := counters.get("crashes", 0) - sum(int(flat.get("crashes", 0)) for flat in jobs):
         found.append(f"counter of crashes: {crashes} too many")
     return found
 

@@ -7,13 +7,16 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import redis
 
+from tests.chaos.clock import Clock
 from tests.chaos.plan import Fault
 from tests.chaos.processes import Incarnation, Processes, Seen, send
+from tests.chaos.proxy import Link, Proxies, Way
+from tests.chaos.small_disk import SmallDisk
 from tests.servers import Server
 
 T = TypeVar("T")
@@ -38,30 +41,47 @@ class Done:
     #: Mark of the process, if it was one.
     mark: str | None = None
     pid: int | None = None
+    #: How long; of a step of the clock, how far it is ahead from then on.
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class Outages:
-    """When the server, and when each maintenance worker, was of no use: `(from, to)` in Unix seconds."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What is about the processes, for the faults that are done to it."""
 
-    server: list[tuple[float, float]] = field(default_factory=list)
-    #: Pauses of maintenance workers by SIGSTOP, by role; their deaths are in the history of the processes.
-    paused: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    clock: Clock
+    proxies: Proxies
+    disk: SmallDisk
+    #: The worker whose working folders are on that disk.
+    on_disk: str
 
 
 class Faults:
     """Does the faults; call `tick` often, from the thread that owns the processes."""
 
-    def __init__(self, faults: Sequence[Fault], processes: Processes, server: Server, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        faults: Sequence[Fault],
+        processes: Processes,
+        server: Server,
+        log: Callable[[str], None],
+        around: Around | None = None,
+    ) -> None:
+        """:param around: None: no fault of the plan is of the clock, the network or a disk."""
         self._waiting = list(faults)
-        self._processes, self._server, self._log = processes, server, log
+        self._processes, self._server, self._log, self._around = processes, server, log, around
         self.done: list[Done] = []
-        self.outages = Outages()
+        #: When the server was down or paused: `(from, to)` in Unix seconds.
+        self.away: list[tuple[float, float]] = []
         #: What to do later: (Unix seconds, what).
         self._later: list[tuple[float, Callable[[], object]]] = []
         self._rolling: list[str] = []
         self._server_down = False
+        self._disk_full = False
+        #: Children that were killed, by mark and pid: on a busy machine they are still there a while later.
+        self._dying: set[tuple[str, int]] = set()
+        #: Roles whose network is disturbed.
+        self._disturbed: set[str] = set()
 
     @property
     def idle(self) -> bool:
@@ -120,10 +140,12 @@ class Faults:
         child = self._child(fault, kind)
         if child is None or not send(child, signal.SIGKILL):
             return False
+        self._dying.add((child.mark, child.pid))
         return self._note(fault, child)
 
     def _child(self, fault: Fault, kind: str) -> Seen | None:
-        return _pick([child for one in self._processes.up(kind) for child in self._processes.children(one)], fault)
+        children = [child for one in self._processes.up(kind) for child in self._processes.children(one)]
+        return _pick([child for child in children if (child.mark, child.pid) not in self._dying], fault)
 
     # -- SIGSTOP, and SIGCONT later
 
@@ -144,7 +166,6 @@ class Faults:
             return False
         stopped = [seen for seen in self._processes.tree(victim) if tree or seen.pid == victim.pid]
         self._pause(stopped, fault.seconds)
-        self.outages.paused.setdefault(victim.role.name, []).append((time.time(), time.time() + fault.seconds))
         return self._note(fault, victim, fault.seconds)
 
     def _stop_child(self, fault: Fault) -> bool:
@@ -193,7 +214,7 @@ class Faults:
         def start() -> None:
             self._server.start()
             self._server_down = False
-            self.outages.server.append((down, time.time()))
+            self.away.append((down, time.time()))
 
         self._after(fault.seconds, start)
         return True
@@ -212,6 +233,80 @@ class Faults:
                     except redis.ResponseError:
                         pass  # it went by itself
         return self._note(fault)
+
+    def _pause_server(self, fault: Fault) -> bool:
+        """SIGSTOP, and SIGCONT when every lease has ended: connections stand, and nobody is answered."""
+        if self._server_down:
+            return False
+        self._server_down = True
+        self._server.pause()
+        begin = time.time()
+        self._note(fault, seconds=fault.seconds)
+
+        def resume() -> None:
+            self._server.resume()
+            self._server_down = False
+            self.away.append((begin, time.time()))
+
+        self._after(fault.seconds, resume)
+        return True
+
+    # -- the clock, the network, a disk
+
+    @property
+    def _surroundings(self) -> Around:
+        assert self._around is not None
+        return self._around
+
+    def _clock_step(self, fault: Fault) -> bool:
+        self._surroundings.clock.step_to(fault.seconds)
+        return self._note(fault, seconds=fault.seconds)
+
+    def _net_delay(self, fault: Fault) -> bool:
+        """Each piece between one process and the servers, both ways, comes later by up to half a second."""
+        late = 0.02 + fault.pick % 100 / 200
+        return self._disturb(fault, lambda link, way: setattr(link, "delay", late))
+
+    def _net_drop(self, fault: Fault) -> bool:
+        """What goes one way is lost, on connections that there are and on new ones."""
+        return self._disturb(fault, lambda link, way: setattr(link, "lost", way))
+
+    def _net_half_close(self, fault: Fault) -> bool:
+        """One way of each connection is closed; the other one goes on."""
+        return self._disturb(fault, lambda link, way: link.half_close(way))
+
+    def _disturb(self, fault: Fault, how: Callable[[Link, Way], object]) -> bool:
+        proxies = self._surroundings.proxies
+        there = [one for role in proxies.links for one in (self._processes.current[role],) if one.alive and one.ready is not None]
+        victim = _pick([one for one in there if one.role.name not in self._disturbed], fault)
+        if victim is None:
+            return False
+        role: str = victim.role.name
+        way: Way = "up" if fault.pick // 7 % 2 else "down"
+        self._disturbed.add(role)
+        proxies.each(role, lambda link: how(link, way))
+
+        def mend() -> None:
+            proxies.each(role, Link.mend)
+            self._disturbed.discard(role)
+
+        self._after(fault.seconds, mend)
+        return self._note(fault, victim, fault.seconds)
+
+    def _fill_disk(self, fault: Fault) -> bool:
+        """The disk of one worker's working folders is full."""
+        victim = self._processes.current[self._surroundings.on_disk]
+        if self._disk_full or not victim.alive:
+            return False
+        self._disk_full = True
+        self._surroundings.disk.fill()
+
+        def empty() -> None:
+            self._surroundings.disk.empty()
+            self._disk_full = False
+
+        self._after(fault.seconds, empty)
+        return self._note(fault, victim, fault.seconds)
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
         self._later.append((time.time() + seconds, action))

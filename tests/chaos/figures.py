@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import Done, Outages
+from tests.chaos.faults import Done
 from tests.chaos.journal import Body
-from tests.chaos.processes import Incarnation, total_down
+from tests.chaos.processes import total_down
 from tests.chaos.witness import Heard
 
 #: How long a cancel may take to reach a body, in seconds.
@@ -47,7 +47,10 @@ def by_job(bodies: Iterable[Body]) -> dict[str, list[Body]]:
 def executions(seen: Evidence) -> Executions:
     accepted = seen.accepted
     again = handed_back = repeated = unaccounted = overlapping = 0
-    for job_id, runs in by_job(seen.bodies).items():
+    removed = seen.removed
+    for job_id, all_runs in by_job(seen.bodies).items():
+        # The record says nothing of a job that had the id before.
+        runs = [body for body in all_runs if body.started > removed.get(job_id, 0.0)]
         flat = seen.records.get(job_id, {})
         attempts, crashes, handbacks = (int(flat.get(name, 0)) for name in ("attempt", "crashes", "handbacks"))
         poison = job_id in accepted and accepted[job_id].kind == "poison"
@@ -112,28 +115,6 @@ def rescues(bodies: Iterable[Body], kills: Iterable[Done], outages: Sequence[tup
                     seconds = following - kill.at - total_down(outages, kill.at, following)
                     times.append((seconds, body.job_id, f"{kill.mark} at {kill.at:.3f}"))
     return Rescues([seconds for seconds, *_ in times], sorted(times, reverse=True))
-
-
-def all_outages(outages: Outages, history: Sequence[Incarnation], maintenance: Sequence[str], end: float) -> list[tuple[float, float]]:
-    """When the server was down, or all maintenance workers were (dead, starting or stopped)."""
-    return [*outages.server, *_together([_down(name, outages.paused.get(name, []), history, end) for name in maintenance])]
-
-
-def _down(name: str, paused: Sequence[tuple[float, float]], history: Sequence[Incarnation], end: float) -> list[tuple[float, float]]:
-    ups = [(one.ready, one.killed or one.termed or end) for one in history if one.role.name == name and one.ready is not None]
-    down, upto = list(paused), 0.0
-    for ready, gone in sorted(ups):
-        down.append((upto, ready))
-        upto = gone
-    return [*down, (upto, end)] if upto < end else down
-
-
-def _together(downs: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """The intervals in which all are down at once."""
-    common = list(downs[0])
-    for other in downs[1:]:
-        common = [(max(a, c), min(b, d)) for a, b in common for c, d in other if max(a, c) < min(b, d)]
-    return common
 
 
 def endings(records: Mapping[str, Mapping[str, str]]) -> Counter[str]:

@@ -21,6 +21,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import StageError
 from pipeline_jobs.jobs.run import INTERRUPT
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
+from tests.chaos import full
 from tests.chaos.journal import BodyJournal
 
 #: The longest nap between two words of progress, in seconds.
@@ -79,7 +80,7 @@ def publish(context: JobContext) -> Mapping[str, Any]:
     journal = _begun(context)
     with _told(journal):
         local = context.workdir / ARTIFACT
-        local.write_text(f"{context.params['token']} {context.workdir.name}")
+        full.write(local, f"{context.params['token']} {context.workdir.name}")
         link = context.publish(local, ARTIFACT)
     journal.write("end")
     return {"link": link}
@@ -155,13 +156,24 @@ def _memory() -> None:
 #: How a job kills its own process.
 POISON = {"kill": _kill, "segfault": _segfault, "memory": _memory}
 
-CHAOS = register(
-    Pipeline(
-        "chaos",
-        stages=(Stage("work", work, weight=9), Stage("publish", publish)),
-        params=ChaosParams,
-        needs_url=False,
-        description="Short jobs for the chaos run.",
-        retry=RetryPolicy(max_attempts=2, backoff_seconds=0.5),
+#: Most jobs of `CAPPED` that run at once.
+CAP = 2
+
+
+def chaos(name: str, description: str, cap: int | None = None) -> Pipeline:
+    """A pipeline of these stages."""
+    return register(
+        Pipeline(
+            name,
+            stages=(Stage("work", work, weight=9), Stage("publish", publish)),
+            params=ChaosParams,
+            needs_url=False,
+            description=description,
+            retry=RetryPolicy(max_attempts=2, backoff_seconds=0.5),
+            max_concurrent=cap,
+        )
     )
-)
+
+
+CHAOS = chaos("chaos", "Short jobs for the chaos run.")
+CAPPED = chaos("chaos-capped", "The same, few at once.", CAP)

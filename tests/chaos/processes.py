@@ -44,8 +44,9 @@ class Role:
     command: tuple[str, ...]
     #: Whether it works, given what its log says.
     ready: Callable[[str], bool]
-    #: What the first process in the role has in its environment besides.
+    #: What the first process in the role has in its environment besides, and what each has.
     env: Mapping[str, str] = field(default_factory=dict)
+    always: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class Processes:
         with log.open("wb") as output:
             popen = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *role.command],
-                cwd=self._cwd, env={**self._environment, **own, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
+                cwd=self._cwd, env={**self._environment, **role.always, **own, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         one = Incarnation(role, mark, popen, log, time.time())

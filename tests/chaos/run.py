@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +15,32 @@ import redis
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.worker.app import create_celery
+from pipeline_jobs.worker.app import JobsCelery, create_celery
+from tests.chaos.canvases import CanvasLoad, states
+from tests.chaos.clock import Clock
+from tests.chaos.crashes import causes, crashes, read_histories
 from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records
-from tests.chaos.faults import Done, Faults
-from tests.chaos.figures import Executions, Rescues, all_outages, executions, rescues
+from tests.chaos.faults import Around, Done, Faults
+from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
 from tests.chaos.load import Load, Told
 from tests.chaos.oracle import judge
 from tests.chaos.plan import Plan
 from tests.chaos.processes import Processes
+from tests.chaos.proxy import Proxies
 from tests.chaos.schedules import Slots
-from tests.chaos.system import System, make_roles, make_settings
+from tests.chaos.small_disk import SmallDisk
+from tests.chaos.system import ON_SMALL_DISK, System, make_roles, make_settings, surrounded
+from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, slot_times, until_requeued
 from tests.chaos.witness import Witness
+from tests.rabbit import Rabbit
 from tests.servers import Server
 from tests.stack import ROOT, environment
 
 TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
-#: How long the system may take to come up, and to come to rest after the last fault, in seconds.
-UP_SECONDS, REST_SECONDS = 90.0, 240.0
+#: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
+UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
 #: How much longer than planned load and faults may take, in seconds.
 LATE_SECONDS = 120.0
 
@@ -45,16 +54,21 @@ class Outcome:
     """What a run found and measured."""
 
     plan: Plan
+    #: All that it wrote: logs of processes and of faults, journals.
+    folder: Path
+    around: Around
     settings: Settings
     verdict: Verdict
     evidence: Evidence
     told: Told
     faults: list[Done]
     executions: Executions
+    #: From what ended a run until its job was back in the queue; and from there until it ran, while a slot was free for it.
+    #: From a worker's SIGKILL to its job's next start, in all; without the server's outages.
     worker_rescues: Rescues
-    #: The same, also without the lease that each restart of the server grants anew.
-    worker_rescues_but_for_restarts: Rescues
-    child_rescues: Rescues
+    worker_requeues: Rescues
+    child_requeues: Rescues
+    restarts: Rescues
     #: Ends of processes that nobody asked for.
     unexpected: list[str]
     #: Seconds from the last fault until every job had ended.
@@ -70,90 +84,107 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
     :param say: told how it goes.
     :raises NotUp: the system did not start at all.
     """
-    server = Server(folder / "server").start()
-    settings = make_settings(server, folder, system)
-    settings.data_dir.mkdir(parents=True)
-    processes = Processes(make_roles(settings, folder, system), secrets.token_hex(6), folder / "logs", environment(settings), ROOT)
-    app = create_celery(settings)
-    journal, witness = ClientJournal(folder / "client.log"), Witness(server.url)
-    try:
+    with ExitStack() as ends:
+        folder.mkdir(parents=True, exist_ok=True)
+        clock = Clock(folder)
+        server = Server(folder / "server")
+        server.environment = clock.environment if any(fault.kind == "clock_step" for fault in plan.faults) else {}
+        ends.callback(server.start().stop)
+        broker = ""
+        if system.rabbitmq:
+            rabbit = Rabbit(folder / "rabbit")
+            ends.callback(rabbit.stop)
+            broker = rabbit.start().url
+        settings = make_settings(server, folder, system, broker)
+        settings.data_dir.mkdir(parents=True)
+        disk, proxies = SmallDisk(folder), Proxies()
+        ends.callback(proxies.stop)
+        ends.callback(disk.remove)
+        around = Around(clock, proxies, disk, ON_SMALL_DISK[0])
+        roles = surrounded(make_roles(settings, folder, system), system, settings, proxies, disk)
+        processes = Processes(roles, secrets.token_hex(6), folder / "logs", environment(settings), ROOT)
+        app = create_celery(settings)
+        ends.callback(app.close)
+        ends.callback(app.backend.client.connection_pool.disconnect)
+        ends.callback(app.backend.result_consumer.stop)
+        ends.callback(app.cell.store.client.close)
+        ends.callback(processes.clear)
+        journal, witness = ClientJournal(folder / "client.log"), Witness(server.url)
+        ends.callback(journal.close)
+        ends.callback(witness.stop)
         load = Load(plan.jobs, app.cell.client, settings.base_url, journal)
+        canvases = CanvasLoad(plan.canvases, app, journal)
         slots = Slots(app.cell.client)
-        return _Run(plan, folder, settings, server, processes, app.cell.store, journal, witness, slots, say, purge_some).go(load)
-    finally:
-        witness.stop()
-        processes.clear()
-        app.cell.store.client.close()
-        app.close()
-        journal.close()
-        server.stop()
+        outcome = _Run(plan, folder, system, settings, server, around, processes, app, journal, witness, slots, say, purge_some)
+        return outcome.go(load, canvases)
 
 
 @dataclass(slots=True)
 class _Run:
     plan: Plan
     folder: Path
+    system: System
     settings: Settings
     server: Server
+    around: Around
     processes: Processes
-    store: Store
+    app: JobsCelery
     journal: ClientJournal
     witness: Witness
     slots: Slots
     say: Callable[[str], None]
     purge_some: bool
 
-    def go(self, load: Load) -> Outcome:
+    @property
+    def store(self) -> Store:
+        return self.app.cell.store
+
+    def go(self, load: Load, canvases: CanvasLoad) -> Outcome:
         began = time.time()
         self.processes.start_all()
         self._tick_until(self.processes.all_up, UP_SECONDS)
         if not self.processes.all_up():
             raise NotUp("; ".join(self.processes.unexpected) or "some process is not ready in time")
         with (self.folder / "faults.log").open("a", buffering=1) as log:
-            faults = Faults(self.plan.faults, self.processes, self.server, lambda line: print(line, file=log))
+            faults = Faults(self.plan.faults, self.processes, self.server, lambda line: print(line, file=log), self.around)
             self.witness.start()
             self.slots.lay(self.plan.seconds)
             load.start()
-            self._under_load(load, faults)
+            canvases.start()
+            self._under_load(load, canvases, faults)
         faulty_until = time.time()
         self.say("no more faults; waiting for the jobs to end")
-        self._tick_until(lambda: self.processes.all_up() and self._at_rest() and self.slots.settled(), REST_SECONDS)
-        rest_seconds = time.time() - faulty_until
+        # Jobs must come to their ends whatever the clock shows; a schedule's slot may rightly wait for its hour.
+        self._until_still()
+        rest_seconds, stuck = time.time() - faulty_until, self._live()
+        self.around.clock.step_past_all()
+        self._tick_until(lambda: self.slots.settled() and not self._live(), REST_SECONDS)
         purged = self._purge() if self.purge_some else set()
-        self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS / 4)
-        evidence = self._gather(load, purged)
-        outages = all_outages(
-            faults.outages,
-            self.processes.history,
-            [role.name for role in self.processes.roles.values() if role.kind == "maintenance"],
-            time.time(),
-        )
-        bodies = evidence.bodies
+        self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS)
+        evidence = self._gather(load, canvases, faults, purged, stuck)
+        away = faults.away
         return Outcome(
             plan=self.plan,
+            folder=self.folder,
+            around=self.around,
             settings=self.settings,
             verdict=judge(evidence),
             evidence=evidence,
             told=load.told,
             faults=faults.done,
             executions=executions(evidence),
-            worker_rescues=rescues(bodies, _of(faults.done, "kill_worker"), outages, of_children=False),
-            worker_rescues_but_for_restarts=rescues(
-                bodies, _of(faults.done, "kill_worker"), [*outages, *self._granted_anew(faults.outages.server)], of_children=False
-            ),
-            child_rescues=rescues(bodies, _of(faults.done, "kill_child"), outages, of_children=True),
+            worker_rescues=rescues(evidence.bodies, [one for one in faults.done if one.kind == "kill_worker"], away, of_children=False),
+            worker_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_WORKERS),
+            child_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_CHILDREN),
+            restarts=slot_times(evidence, self.processes.history, faults.done, away, self.system.older),
             unexpected=self.processes.unexpected,
             rest_seconds=rest_seconds,
             seconds=time.time() - began,
         )
 
-    def _granted_anew(self, down: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        """After each outage of the server, the time for which it extends all leases."""
-        return [(back, back + self.settings.lease_seconds) for _, back in down]
-
-    def _under_load(self, load: Load, faults: Faults) -> None:
+    def _under_load(self, load: Load, canvases: CanvasLoad, faults: Faults) -> None:
         start, looked, said = time.monotonic(), 0.0, 0.0
-        while load.submitting or not faults.idle:
+        while load.submitting or canvases.sending or not faults.idle:
             now = time.monotonic() - start
             self.processes.tick()
             faults.tick(now)
@@ -166,8 +197,10 @@ class _Run:
             time.sleep(TICK_SECONDS)
             if now > self.plan.seconds + LATE_SECONDS:
                 load.give_up()
+                canvases.give_up()
                 break
         load.join()
+        canvases.join()
 
     def _tick_until(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -175,19 +208,28 @@ class _Run:
             self.processes.tick()
             time.sleep(TICK_SECONDS)
 
-    def _at_rest(self) -> bool:
+    def _until_still(self) -> None:
+        """Until all jobs have ended, or none has for a while: what still waits then waits for something that does not come."""
+        live: set[str] = set()
+        while (now := self._live()) and now != live:
+            live = now
+            self._tick_until(lambda live=live: self._live() != live, STILL_SECONDS)  # type: ignore[misc]
+        self._tick_until(self.processes.all_up, STILL_SECONDS)
+
+    def _live(self) -> set[str]:
+        """Jobs that have not ended; while the server cannot be asked, one that nobody knows."""
         keys, client = self.store.keys, self.store.client
         try:
-            return not client.zcard(keys("status", "queued")) and not client.zcard(keys("status", "running"))
+            return {job_id for status in ("queued", "running") for job_id in client.zrange(keys("status", status), 0, -1)}
         except redis.RedisError:
-            return False
+            return {"?"}
 
     def _tidy(self) -> bool:
         """Maintenance has swept what killed runs left."""
         return not self._folders() and not self.store.client.llen(self.store.keys("trash"))
 
     def _folders(self) -> list[str]:
-        return [path.name for path in self.settings.work_dir.glob("*")]
+        return [*(path.name for path in self.settings.work_dir.glob("*")), *self.around.disk.left()]
 
     def _purge(self) -> set[str]:
         """Let the time of every third ended job pass. :return: their ids."""
@@ -202,33 +244,38 @@ class _Run:
         client, keys = self.store.client, self.store.keys
         return [job_id for job_id in jobs if client.exists(keys("job", job_id))]
 
-    def _gather(self, load: Load, purged: set[str]) -> Evidence:
+    def _gather(self, load: Load, canvases: CanvasLoad, faults: Faults, purged: set[str], unmoved: set[str]) -> Evidence:
         """Stop everything, so that nothing moves while it is looked at; what the stop itself broke is seen too."""
         self.processes.look_for_orphans()
         self.processes.stop()
-        records = read_records(self.store)
+        # Celery's results of chords are cycles, and each of them says goodbye to the server, which is there now.
+        gc.collect()
+        records, client = read_records(self.store), self.journal.read()
         bodies, odd = read_bodies(self.settings.data_dir / BODIES)
+        crashed = read_histories(self.store, [job_id for job_id, flat in records.items() if int(flat.get("crashes", 0))])
         return Evidence(
-            planned={job.token: job for job in self.plan.jobs},
-            client=self.journal.read(),
+            planned=self.plan.tokens(),
+            client=client,
             bodies=bodies,
             odd_bodies=odd,
             records=records,
             heard=dict(self.witness.heard),
-            differences=disagreements(self.store, records, purged=bool(purged)),
+            differences=disagreements(self.store, records, [line for line in client if line["what"] == "removed"], purged=bool(purged)),
             artifacts=read_artifacts(self.settings.data_dir / "artifacts"),
             folders=self._folders(),
             orphans=sorted(self.processes.orphans),
             stuck=self.processes.stuck,
-            undeclared=load.told.undeclared,
-            given_up=load.told.given_up,
+            undeclared=[*load.told.undeclared, *canvases.undeclared],
+            given_up=[*load.told.given_up, *canvases.given_up],
+            unmoved=sorted(unmoved),
             odd_slots=self.slots.wrong(records, purged),
+            crashes=crashes(crashed, self.around.clock.real, bodies),
+            causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away),
+            armed=frozenset(self.system.failpoints),
+            unexpected=[] if self.system.failpoints else self.processes.unexpected,
+            canvas_states=states(self.app, client),
             purged=purged,
         )
-
-
-def _of(done: list[Done], kind: str) -> list[Done]:
-    return [one for one in done if one.kind == kind]
 
 
 def kinds(outcome: Outcome) -> Counter[str]:

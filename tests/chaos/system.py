@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import requests
@@ -12,6 +12,8 @@ import requests
 from pipeline_jobs.failpoints import VARIABLE
 from pipeline_jobs.settings import Settings, load_settings
 from tests.chaos.processes import Role
+from tests.chaos.proxy import Proxies
+from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.servers import Server
 from tests.stack import free_port
 
@@ -22,6 +24,13 @@ TIMES = {
     # A canary has no client, and goes when it has ended: nothing for the oracle.
     "canary_seconds": 0,
 }  # fmt: skip
+#: What the fleet knows, and what a worker of the version before does.
+MODULES = ("tests.chaos.pipeline", "tests.chaos.newer_pipeline")
+OLDER_MODULES = MODULES[:1]
+#: Longer than the clock is ever stepped.
+TTL_SECONDS = 30 * 86400
+#: One machine with a small disk: a worker, and the maintenance worker that sweeps what killed runs left there.
+ON_SMALL_DISK = ("w1", "m1")
 _CELERY = (sys.executable, "-m", "celery", "-A", "celery_app")
 
 
@@ -35,22 +44,34 @@ class System:
     maintenance: int = 2
     #: Celery's broker is another database than the store: hints are published by the processes, not pushed by the scripts.
     other_broker: bool = False
+    #: The broker is RabbitMQ.
+    rabbitmq: bool = False
+    #: The last job worker knows fewer pipelines than the others.
+    mixed: bool = False
+    #: Workers and API reach the servers through proxies, and one worker has a small disk.
+    around: bool = False
     #: Failpoints of the first process in a role: `{"w1": "run.after_claim=kill@2"}`.
     failpoints: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def older(self) -> str | None:
+        """The worker that knows fewer pipelines."""
+        return f"w{self.workers}" if self.mixed else None
 
-def make_settings(server: Server, folder: Path, system: System) -> Settings:
-    """A cell whose records stay until the oracle has seen them."""
+
+def make_settings(server: Server, folder: Path, system: System, broker: str = "") -> Settings:
+    """A cell whose records stay until the oracle has seen them. :param broker: its URL, if it is another server than the store."""
     settings = load_settings(
         {
             "PIPELINE_REDIS_URL": server.url,
-            "CELERY_BROKER_URL": server.url.replace("/0", "/1") if system.other_broker else "",
+            "CELERY_BROKER_URL": server.url.replace("/0", "/1") if system.other_broker else broker,
             "PIPELINE_DATA_DIR": str(folder / "data"),
             "ENABLE_PIPELINE_JOB_QUEUE": "1",
-            "PIPELINE_MODULES": "tests.chaos.pipeline",
+            "PIPELINE_MODULES": ",".join(MODULES),
             "PIPELINE_SECRET_KEY": "chaos",
             "PIPELINE_HTTP_PORT": str(free_port()),
-            "PIPELINE_JOB_TTL_SECONDS": "86400",
+            "PIPELINE_JOB_TTL_SECONDS": str(TTL_SECONDS),
+            "PIPELINE_DISK_RESERVE_BYTES": str(RESERVE_BYTES),
             "PIPELINE_MAX_CONCURRENT_JOBS": "100",
             "PIPELINE_HTTP_THREADS": "8",
         }
@@ -68,6 +89,24 @@ def make_roles(settings: Settings, folder: Path, system: System) -> list[Role]:
         Role("beat", "beat", beat, lambda log: "beat: Starting..." in log),
         Role("api", "api", api, lambda log: "Booting worker" in log and _answers(settings.base_url), _armed(system, "api")),
     ]
+
+
+def surrounded(roles: list[Role], system: System, settings: Settings, proxies: Proxies, disk: SmallDisk) -> list[Role]:
+    """The same, each with what is about it: its way to the servers, its disk, its version."""
+    return [_surrounded(role, system, settings, proxies, disk) for role in roles]
+
+
+def _surrounded(role: Role, system: System, settings: Settings, proxies: Proxies, disk: SmallDisk) -> Role:
+    always: dict[str, str] = {}
+    if system.around and role.kind != "beat":
+        always["PIPELINE_REDIS_URL"] = proxies.through(role.name, settings.redis_url)
+        own = settings.broker_is_store
+        always["CELERY_BROKER_URL"] = always["PIPELINE_REDIS_URL"] if own else proxies.through(role.name, settings.broker_url)
+    if system.around and role.name in ON_SMALL_DISK:
+        always |= disk.environment
+    if role.name == system.older:
+        always["PIPELINE_MODULES"] = ",".join(OLDER_MODULES)
+    return replace(role, always=always)
 
 
 def _worker(system: System, name: str, kind: str, *options: str) -> Role:

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chaos.crashes import Crash, causes, crashes
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done
 from tests.chaos.figures import by_job, executions, ghosts, ran_although_cancelled, rescues
 from tests.chaos.journal import Body, read_bodies
 from tests.chaos.oracle import judge
-from tests.chaos.plan import FULL, PlannedJob, make_plan, share_of_full
+from tests.chaos.plan import CAPPED, EVERYTHING, FULL, FULL_JOBS, NEWER, PlannedJob, make_plan, share_of_full
 from tests.chaos.processes import total_down
 from tests.chaos.witness import Heard
 
 
-def planned(token: str, kind: Any) -> PlannedJob:
-    return PlannedJob(token, kind, 0.0, {"token": token}, "acme", "main", 0, http=False)
+def planned(token: str, kind: Any = "good", **fields: Any) -> PlannedJob:
+    return PlannedJob(token, kind, 0.0, {"token": token}, "acme", "main", 0, http=False, **fields)
 
 
 def record(status: str, **fields: Any) -> dict[str, str]:
     return {"status": status, "terminal_writes": "1", "attempt": "1", **fields}
+
+
+def canvas(shape: str, *ids: str) -> dict[str, Any]:
+    return {"what": "canvas", "shape": shape, "ids": list(ids), "tokens": [job_id[1:] for job_id in ids]}
 
 
 def completed(token: str, job_id: str) -> dict[str, str]:
@@ -59,9 +64,41 @@ def with_record(job_id: str, flat: Mapping[str, str] | None) -> Evidence:
     return replace(CLEAN, records=records)
 
 
+def waiting_for(parent: str, body: Body) -> Evidence:
+    """Job `ja` waits for another one, and its body is given."""
+    seen = with_record("ja", {**CLEAN.records["ja"], "depends_on": json.dumps([parent])})
+    return replace(
+        seen, planned={**CLEAN.planned, "a": planned("a", depends_on=parent[1:])}, bodies=[body, Body("jz", 1, 11, "m", 1.0, "end", 5.0)],
+        records={**seen.records, "jz": record("completed")},
+    )  # fmt: skip
+
+
+def capped(*starts: float) -> Evidence:
+    """Jobs of the capped pipeline that work for a second each."""
+    bodies = [Body(f"jc{n}", 1, n, "m", start, "end", start + 1) for n, start in enumerate(starts)]
+    return replace(
+        CLEAN, bodies=bodies, records={**CLEAN.records, **{body.job_id: record("completed", pipeline=CAPPED) for body in bodies}}
+    )
+
+
+def in_canvas(shape: str, *statuses: str | None, state: str = "FAILURE") -> Evidence:
+    """A chord or chain of jobs that ended so; None: there is no such job."""
+    ids = [f"jk{n}" for n in range(len(statuses))]
+    made = {job_id: record(status) for job_id, status in zip(ids, statuses, strict=True) if status}
+    return replace(
+        CLEAN, client=[*CLEAN.client, canvas(shape, *ids)], records={**CLEAN.records, **made}, canvas_states={ids[-1]: state},
+        planned={**CLEAN.planned, **{job_id[1:]: planned(job_id[1:]) for job_id in ids}},
+    )  # fmt: skip
+
+
+#: A run of `ja` that counts as crashed at 5.
+CRASH = Crash("ja", 1.0, 5.0, body=Body("ja", 1, 10, "x:w1:1", 1.1))
+AGAIN = {"what": "again", "job_id": "jother", "token": "a"}
+
 BROKEN = {
     "accepted and lost": with_record("jc", None),
     "accepted and not ended": with_record("jc", {"status": "running"}),
+    "stood still when nothing was wrong any more": replace(CLEAN, unmoved=["jc"]),
     "purged and still there": replace(CLEAN, purged={"jc"}),
     "ended twice": with_record("jc", {**CLEAN.records["jc"], "terminal_writes": "2"}),
     "ended otherwise than was heard": replace(CLEAN, heard={"ja": [Heard("failed", 2.0)]}),
@@ -70,12 +107,19 @@ BROKEN = {
     "result or artifact is not the job's own": replace(CLEAN, artifacts={"acme/main/ja/1": "a ja.2"}),
     "artifact nobody points to": replace(CLEAN, artifacts={**CLEAN.artifacts, "acme/main/jc/1": "c jc.1"}),
     "two runs of one fence": replace(CLEAN, odd_bodies=["ja.1 started twice"]),
+    "crash that no kill explains": replace(CLEAN, crashes=[CRASH]),
+    "process that ended by itself": replace(CLEAN, unexpected=["w1:1 ended with 1"]),
+    "one key, two jobs": replace(CLEAN, client=[*CLEAN.client, AGAIN]),
+    "began before the job that it waits for had ended": waiting_for("jz", Body("ja", 1, 10, "m", 4.9, "end", 6.0)),
+    "more of a pipeline at once than its cap": capped(1.0, 1.5, 1.9),
+    "continuation of a canvas lost, or without its cause": in_canvas("chord", "completed", "completed", None),
+    "chord that was not told of a member's end": in_canvas("chord", "completed", "failed", None, state="PENDING"),
     "slot of a schedule lost or doubled": replace(CLEAN, odd_slots=["sch_1: ['fired', 'fired'] for one slot"]),
     "indexes or counters differ from a recount": replace(CLEAN, differences=["jobs"]),
     "working folder left": replace(CLEAN, folders=["ja.1"]),
     "orphan process": replace(CLEAN, orphans=["w1:1 pid 3"]),
     "process that did not end": replace(CLEAN, stuck=["w1:1"]),
-    "undeclared HTTP answer": replace(CLEAN, undeclared=["500"]),
+    "undeclared answer": replace(CLEAN, undeclared=["500"]),
     "not accepted, however often it was tried": replace(CLEAN, given_up=["e"]),
 }
 
@@ -111,6 +155,146 @@ def test_a_cancel_that_was_told_to_have_won_must_have_won() -> None:
 def test_a_poison_job_must_not_complete_and_its_crashes_are_three() -> None:
     for flat in (completed("d", "jd"), {**CLEAN.records["jd"], "crashes": "2"}):
         assert judge(with_record("jd", flat)).violations["ended in a way the job does not explain"] != []
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        waiting_for("jz", Body("ja", 1, 10, "m", 5.1, "end", 6.0)),
+        capped(1.0, 1.5, 2.2),
+        in_canvas("chord", "completed", "completed", "completed"),
+        in_canvas("chord", "completed", "failed", None),
+        in_canvas("chain", "failed", None, None),
+    ],
+    ids=["dependent", "cap", "chord", "failed chord", "failed chain"],
+)
+def test_what_comes_in_its_turn_is_no_violation(evidence: Evidence) -> None:
+    found = judge(evidence).violations
+    assert not [promise for promise in found if found[promise] and promise not in ("result or artifact is not the job's own",)]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        in_canvas("chain", "completed", None, None),
+        in_canvas("chain", "failed", "completed", "completed"),
+        in_canvas("chord", "failed", "completed", "completed"),
+        in_canvas("chord", "completed", "completed", "failed"),
+    ],
+    ids=["a chain breaks", "a chain goes on", "a chord goes on", "a chord's last fails"],
+)
+def test_a_canvas_that_breaks_or_goes_on_wrongly_is_found(evidence: Evidence) -> None:
+    assert judge(evidence).violations["continuation of a canvas lost, or without its cause"] != []
+
+
+def test_a_key_of_which_two_records_are_there_is_found_whatever_was_told() -> None:
+    made = {name: {**CLEAN.records["ja"], "params": '{"token": "a"}'} for name in ("ja", "jcopy")}
+    seen = replace(CLEAN, planned={**CLEAN.planned, "a": planned("a", keyed=True)}, records={**CLEAN.records, **made})
+    assert judge(seen).violations["one key, two jobs"] == ["a: 2 jobs"]
+
+
+@pytest.mark.parametrize("policy", ["fail", "cancel", "run"])
+def test_a_dependent_ends_as_it_was_asked_to_when_the_other_one_failed(policy: str) -> None:
+    ended = {
+        "fail": record("failed", error_detail='{"code": "dependency_failed"}'),
+        "cancel": record("cancelled"),
+        "run": completed("a", "ja"),
+    }
+    plan = {**CLEAN.planned, "a": planned("a", depends_on="c", on_dependency_failure=policy)}
+
+    def wrong(other: str, parent: Mapping[str, str]) -> list[str]:
+        flat = {**ended[other], "depends_on": '["jc"]'}
+        seen = replace(CLEAN, planned=plan, records={**CLEAN.records, "ja": flat, "jc": parent})
+        return judge(seen).violations["ended in a way the job does not explain"]
+
+    assert wrong(policy, CLEAN.records["jc"]) == []
+    for other in {"fail", "cancel"} - {policy}:
+        assert wrong(other, CLEAN.records["jc"])[0].startswith("ja ")
+    if policy != "run":
+        # It had no reason to.
+        assert "ja " in " ".join(wrong(policy, completed("c", "jc")))
+
+
+def crashed(*seen: Crash, done: list[Done], away: Sequence[tuple[float, float]] = (), **evidence: Any) -> list[str]:
+    """What the oracle finds of crashes, given what was done; a lease is 6 s."""
+    return judge(replace(CLEAN, crashes=seen, causes=causes(done, [], 6.0, away), **evidence)).violations["crash that no kill explains"]
+
+
+def test_a_crash_is_explained_by_the_death_of_its_own_process_only() -> None:
+    assert crashed(CRASH, done=[Done(4.0, "kill_worker", "x:w1:1", 9)]) == []
+    assert crashed(CRASH, done=[Done(4.0, "kill_child", "x:w1:1", 10)]) == []
+    for other in (
+        Done(4.0, "kill_worker", "x:w2:1", 9),
+        Done(4.0, "kill_child", "x:w1:1", 11),
+        Done(0.5, "kill_child", "x:w1:1", 10),
+        Done(6.0, "kill_worker", "x:w1:1", 9),
+        Done(4.0, "kill_maintenance", "x:w1:1", 10),
+    ):
+        assert len(crashed(CRASH, done=[other])) == 1, other
+
+
+def test_no_pause_of_the_server_and_no_step_of_its_clock_explains_a_crash() -> None:
+    assert len(crashed(CRASH, done=[Done(2.0, "pause_server", seconds=9.0), Done(2.0, "clock_step", seconds=90.0)])) == 1
+    assert (
+        len(crashed(CRASH, done=[Done(2.0, "kill_server", seconds=9.0), Done(2.0, "drop_clients"), Done(2.0, "fill_disk", "x:w1:1")])) == 1
+    )
+
+
+def test_a_worker_that_was_kept_from_renewing_for_long_enough_explains_a_crash() -> None:
+    crash = replace(CRASH, at=9.0)
+    assert crashed(crash, done=[Done(2.0, "stop_tree", "x:w1:1", 9, 8.0)]) == []
+    assert crashed(crash, done=[Done(2.0, "net_drop", "x:w1:1", 9, 1.0)]) == []
+    assert len(crashed(crash, done=[Done(2.0, "stop_tree", "x:w1:1", 9, 3.0)])) == 1
+    assert len(crashed(crash, done=[Done(2.0, "stop_child", "x:w1:1", 10, 8.0)])) == 1
+
+
+def test_what_a_pause_cost_is_found_when_the_server_is_back_and_not_later() -> None:
+    stopped = Done(2.0, "stop_tree", "x:w1:1", 9, 7.0)
+    assert crashed(replace(CRASH, at=16.0), done=[stopped], away=[(8.9, 15.0)]) == []
+    assert len(crashed(replace(CRASH, at=18.0), done=[stopped], away=[(8.9, 15.0)])) == 1
+    assert len(crashed(replace(CRASH, at=16.0), done=[stopped])) == 1
+
+
+def test_the_death_of_a_child_explains_one_crash() -> None:
+    unborn = replace(CRASH, job_id="jb", body=None)
+    assert crashed(unborn, done=[Done(4.0, "kill_child", "x:w1:1", 10)]) == []
+    assert len(crashed(CRASH, unborn, done=[Done(4.0, "kill_child", "x:w1:1", 10)])) == 1
+    assert crashed(CRASH, unborn, done=[Done(4.0, "kill_worker", "x:w1:1", 9)]) == []
+
+
+def test_poison_and_named_places_explain_themselves() -> None:
+    poison = {**CLEAN.records["ja"], "params": '{"token": "a", "poison": "kill"}'}
+    assert judge(replace(with_record("ja", poison), crashes=[CRASH])).violations["crash that no kill explains"] == []
+    assert crashed(CRASH, done=[], armed=frozenset({"w1"})) == []
+    assert len(crashed(CRASH, done=[], armed=frozenset({"w2"}))) == 1
+
+
+def test_crashes_are_read_from_the_events_of_a_job() -> None:
+    log: list[list[object]] = [
+        ["created", 500],
+        ["started", 1000, 1],
+        ["requeued", 5000, 1, 0, "", "", "crash"],
+        ["started", 6000, 1],
+        ["requeued", 7000, 1, 0, "", "", "retry"],
+        ["started", 8000, 2],
+        ["failed", 9000, 2, 0, "", "lost", "worker_lost"],
+    ]
+    bodies = [Body("ja", 1, 10, "m", 1.1), Body("ja", 2, 11, "m", 6.1), Body("ja", 4, 12, "m", 8.1)]
+    found = crashes({"ja": log}, lambda ms: ms / 1000, bodies)
+    assert found == [Crash("ja", 1.0, 5.0, True, bodies[0]), Crash("ja", 8.0, 9.0, False, bodies[2])]
+
+
+def test_of_two_jobs_with_one_id_the_second_is_judged() -> None:
+    removed = {"what": "removed", "job_id": "ja", "at": 10.0, "tenant_id": "acme", "workspace_id": "main", "status": "failed", "crashes": 0}
+    second = {"what": "accepted", "job_id": "ja", "token": "a2"}
+    lives = replace(
+        CLEAN, client=[*CLEAN.client, removed, second], planned={**CLEAN.planned, "a2": planned("a2", job_id="ja", after="a")},
+        heard={**CLEAN.heard, "ja": [Heard("failed", 2.0), Heard("completed", 12.0)]},
+        records={**CLEAN.records, "ja": completed("a2", "ja")}, artifacts={"acme/main/ja/1": "a2 ja.1"},
+    )  # fmt: skip
+    assert judge(lives).ok, judge(lives).text()
+    # A run of the first one has ended the second.
+    assert not judge(replace(lives, records={**lives.records, "ja": completed("a", "ja")})).ok
 
 
 def test_executions_are_counted_by_what_the_record_knows() -> None:
@@ -156,7 +340,27 @@ def test_a_seed_is_a_plan() -> None:
     assert len(plans[0].faults) == sum(share_of_full(200).values())
 
 
+def test_every_way_to_come_is_in_a_plan_and_no_job_is_counted_twice() -> None:
+    plan = make_plan(1, 400, 60, share_of_full(400), lease_seconds=5, mix=EVERYTHING)
+    ways: dict[str, list[Any]] = {
+        "after": [job.after for job in plan.jobs],
+        "depends": [job.depends_on for job in plan.jobs],
+        "keyed": [job.keyed for job in plan.jobs],
+        "capped": [job.pipeline == CAPPED for job in plan.jobs],
+        "newer": [job.pipeline == NEWER for job in plan.jobs],
+        "chord": [one.shape == "chord" for one in plan.canvases],
+        "chain": [one.shape == "chain" for one in plan.canvases],
+    }
+    assert all(any(way) for way in ways.values()), ways
+    assert len(plan.tokens()) == len(plan.jobs) + sum(len(one.members) + 1 for one in plan.canvases)
+    tokens = plan.tokens()
+    for job in plan.jobs:
+        earlier = job.after or job.depends_on
+        assert earlier is None or tokens[earlier].at <= job.at
+
+
 def test_the_full_form_has_the_faults_of_the_bar() -> None:
-    assert FULL["kill_worker"] + FULL["kill_child"] >= 200
-    assert FULL["kill_api"] + FULL["kill_beat"] + FULL["kill_maintenance"] >= 30
-    assert FULL["kill_server"] >= 10
+    assert sum(count for kind, count in FULL.items() if kind.startswith("kill_")) >= 600
+    assert sum(count for kind, count in FULL.items() if kind.startswith(("stop_", "pause_"))) >= 60
+    assert FULL["clock_step"] >= 20
+    assert FULL_JOBS >= 20_000

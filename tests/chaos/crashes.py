@@ -1,0 +1,154 @@
+"""Crashes that the records count, one by one against what the run did to the processes.
+
+A crash is a run that a job lost because its worker was believed to be dead. Somebody must have killed that, or kept it from renewing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from pipeline_jobs.store.store import Store
+from tests.chaos.faults import Done
+from tests.chaos.journal import Body
+from tests.chaos.processes import Incarnation
+
+#: Two clocks are read on either side of a line: of what is told as later than it was, in seconds.
+TOLERANCE = 0.3
+#: A process that was kept from renewing for this part of a lease may lose it: it renews now and then, and has to be awake to do so.
+LONG_ENOUGH = 0.6
+#: How long a client of the server waits for an answer that is lost, in seconds (`store/connection.py`), before it asks again.
+ANSWER_SECONDS = 10.0
+#: Between the end of a pause and the moment at which it is known whether it was too long, in seconds: a rescue, a renewal.
+FOUND_SECONDS = 2.0
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A run that counts as crashed."""
+
+    job_id: str
+    #: When the run was claimed, and when its crash was counted, in Unix seconds.
+    claimed: float
+    at: float
+    #: It went back to the queue; else it was the last one that the job might have.
+    requeued: bool = True
+    #: What the run's body wrote; None: it had not begun.
+    body: Body | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Something that was done to a process."""
+
+    what: str
+    #: Of the process, and of the one child of it that was meant; None: of whichever.
+    mark: str | None
+    pid: int | None
+    #: A run crashes of it that was at work at a moment of this time; and is found at any time after its begin, or until so long.
+    begin: float
+    end: float
+    found_until: float = float("inf")
+    #: Whether it can have met a run that had not begun: killed processes only.
+    kill: bool = True
+
+    def explains(self, crash: Crash) -> bool:
+        if not (self.begin <= crash.at + TOLERANCE and crash.at <= self.found_until and crash.claimed <= self.end + TOLERANCE):
+            return False
+        body = crash.body
+        if body is None:
+            return self.kill
+        return self.mark == body.mark and self.pid in (None, body.pid) and body.started <= self.end + TOLERANCE
+
+
+def read_histories(store: Store, job_ids: Sequence[str]) -> dict[str, list[list[object]]]:
+    """The event log of each job: lists as `lua/lib/events.lua` writes them."""
+    found = {}
+    for first in range(0, len(job_ids), PAGE):
+        page = job_ids[first : first + PAGE]
+        with store.client.pipeline(transaction=False) as pipe:
+            for job_id in page:
+                pipe.lrange(store.keys("events", job_id), 0, -1)
+            found.update({job_id: [json.loads(line) for line in lines] for job_id, lines in zip(page, pipe.execute(), strict=True)})
+    return found
+
+
+def crashes(histories: Mapping[str, Sequence[Sequence[object]]], real: Callable[[float], float], bodies: Iterable[Body]) -> list[Crash]:
+    """
+    :param real: the moment, in Unix seconds, at which the server's clock showed so many ms.
+    """
+    by_job: dict[str, list[Body]] = defaultdict(list)
+    for body in bodies:
+        by_job[body.job_id].append(body)
+    return sorted(chain.from_iterable(_of_job(*item, real, by_job[item[0]]) for item in histories.items()), key=lambda crash: crash.at)
+
+
+def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float], float], bodies: Sequence[Body]) -> Iterator[Crash]:
+    claimed = 0.0
+    for line in log:
+        kind, at, why = line[0], real(float(str(line[1]))), line[6] if len(line) > 6 else ""
+        if kind == "started":
+            claimed = at
+        last = kind == "failed" and why == "worker_lost"
+        if last or (kind == "requeued" and why == "crash"):
+            of_run = [body for body in bodies if claimed - TOLERANCE <= body.started <= at + TOLERANCE]
+            # The next run may have begun before its line could be told from the crashed one's by the time.
+            body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)
+            yield Crash(job_id, claimed, at, requeued=not last, body=body)
+
+
+def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, away: Sequence[tuple[float, float]] = ()) -> list[Cause]:
+    """What may end a run.
+
+    :param lease: in seconds.
+    :param away: when the server was down or paused: what had ended before is found when it is back.
+    """
+    found = []
+
+    def found_until(moment: float) -> float:
+        for gone, back in sorted(away):
+            if gone <= moment < back + FOUND_SECONDS:
+                moment = back + FOUND_SECONDS
+        return moment
+
+    for one in done:
+        end = one.at + one.seconds
+        if one.kind in ("kill_worker", "kill_child"):
+            found.append(Cause(one.kind, one.mark, one.pid if one.kind == "kill_child" else None, one.at, one.at))
+        elif one.kind in ("stop_worker", "stop_tree") and one.seconds >= LONG_ENOUGH * lease:
+            found.append(Cause(one.kind, one.mark, None, one.at, end, found_until(end + FOUND_SECONDS), kill=False))
+        elif one.kind.startswith("net_") and one.seconds + ANSWER_SECONDS >= LONG_ENOUGH * lease:
+            until = end + ANSWER_SECONDS
+            found.append(Cause(one.kind, one.mark, None, one.at, until, found_until(until + lease), kill=False))
+    for incarnation in history:
+        # By the run when it was stuck, or by itself: that is told apart. One that ended as it was asked to has handed its jobs back.
+        if incarnation.ended is not None and incarnation.killed is None and incarnation.popen.returncode != 0:
+            found.append(Cause("its own end", incarnation.mark, None, incarnation.ended, incarnation.ended))
+        if incarnation.killed is not None:
+            found.append(Cause("killed", incarnation.mark, None, incarnation.killed, incarnation.killed))
+    return found
+
+
+def unexplained(
+    seen: Iterable[Crash], causes: Sequence[Cause], poison: Callable[[str], bool], armed: Callable[[Crash], bool]
+) -> Iterator[str]:
+    """Crashes without a cause. A child runs one job: its death explains one.
+
+    :param poison: whether a job kills its own process.
+    :param armed: whether a process that was told to die at a named place may have run it.
+    """
+    ordered = sorted(seen, key=lambda crash: crash.body is None)
+    used: set[int] = set()
+    for crash in ordered:
+        if poison(crash.job_id) or armed(crash):
+            continue
+        cause = next((n for n, cause in enumerate(causes) if n not in used and cause.explains(crash)), None)
+        if cause is None:
+            run = f"run {crash.body.fence} in {crash.body.mark} pid {crash.body.pid}" if crash.body else "a run that had not begun"
+            yield f"{crash.job_id}: {run}, claimed at {crash.claimed:.3f}, counted as crashed at {crash.at:.3f}"
+        elif causes[cause].pid is not None:
+            used.add(cause)

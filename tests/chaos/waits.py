@@ -1,0 +1,161 @@
+"""Two times, apart: from what ended a run until its job is queued again, and from there until it runs while a slot is free for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+
+from tests.chaos.crashes import ANSWER_SECONDS, TOLERANCE, Cause, Crash
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import Done
+from tests.chaos.figures import Rescues
+from tests.chaos.journal import Body
+from tests.chaos.pipeline import CAP, CAPPED
+from tests.chaos.plan import NEWER
+from tests.chaos.processes import Incarnation
+
+#: Of each worker.
+SLOTS = 2
+#: How much longer than a fault a worker may take no job, in seconds: until it asks again, or looks at its disk again.
+AFTER = {
+    "stop_worker": 0.0, "stop_tree": 0.0, "net_delay": 0.0, "net_drop": ANSWER_SECONDS, "net_half_close": ANSWER_SECONDS, "fill_disk": 12.0,
+}  # fmt: skip
+#: What a worker's end or pause is called among the causes.
+OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end"), ("kill_child",)
+
+Interval = tuple[float, float]
+
+
+def until_requeued(crashes: Iterable[Crash], causes: Sequence[Cause], away: Sequence[Interval], kinds: Sequence[str]) -> Rescues:
+    """Seconds from what ended a run until its job was back in the queue.
+
+    :param kinds: `OF_WORKERS` or `OF_CHILDREN`. Of a child whose worker died with it, or before it could tell, it is the worker's.
+    :param away: when the server was down or paused. Where it was in between, the time begins with its return: until then nobody could act,
+        and leases are longer by so much.
+    """
+    times = []
+    for crash in crashes:
+        found = [one for one in causes if crash.body and one.explains(crash)]
+        cause = next((one for one in found if one.what in OF_WORKERS), next((one for one in found if one.what in OF_CHILDREN), None))
+        if cause is not None and crash.requeued and cause.what in kinds:
+            begin = max([cause.begin, *(back for gone, back in away if gone <= crash.at and cause.begin <= back <= crash.at)])
+            times.append((crash.at - begin, crash.job_id, f"{cause.what} {cause.mark} at {cause.begin:.3f}"))
+    return _rescues(times)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Which slots there were, and who was in them."""
+
+    #: When each worker process was there, by its mark: not before it was ready, not while it was stopped, cut off or its disk full.
+    up: Mapping[str, Sequence[Interval]]
+    #: Whose runs were at work when: until they were over, taken away, or their process ended.
+    busy: Mapping[str, Sequence[Interval]]
+    #: When a place of the pipeline with a cap was taken.
+    held: Sequence[Interval] = ()
+    #: Roles of workers that do not know a pipeline.
+    unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def free(self, begin: float, end: float, pipeline: str) -> float:
+        """Seconds of this time in which there was a free slot for a job of the pipeline."""
+        marks = [mark for mark in self.up if mark.split(":")[1] not in self.unknown.get(pipeline, ())]
+        ups = {mark: _within(self.up[mark], begin, end) for mark in marks}
+        used = {mark: _within(self.busy.get(mark, ()), begin, end) for mark in marks if ups[mark]}
+        of_pipeline = _within(self.held if pipeline == CAPPED.name else (), begin, end)
+        changes = [interval for found in (*ups.values(), *used.values(), of_pipeline) for interval in found]
+        edges = sorted({begin, end, *chain.from_iterable(changes)})
+        total = 0.0
+        for left, right in pairwise(edges):
+            middle = (left + right) / 2
+            room = _count(of_pipeline, middle) < CAP
+            if room and any(_count(ups[mark], middle) and _count(used[mark], middle) < SLOTS for mark in used):
+                total += right - left
+        return total
+
+
+def until_started(crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str]) -> Rescues:
+    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it."""
+    starts: dict[str, list[float]] = defaultdict(list)
+    for body in bodies:
+        starts[body.job_id].append(body.started)
+    times = []
+    for crash in crashes:
+        following = min((start for start in starts[crash.job_id] if start > crash.at - TOLERANCE and start > crash.claimed), default=None)
+        # A body that is older than the crash is the crashed run's own.
+        if crash.requeued and following is not None and not (crash.body and following <= crash.body.started):
+            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""))
+            times.append((free, crash.job_id, f"requeued at {crash.at:.3f}, started at {following:.3f}"))
+    return _rescues(times)
+
+
+def slot_times(
+    seen: Evidence, history: Iterable[Incarnation], done: Iterable[Done], away: Sequence[Interval], older: str | None
+) -> Rescues:
+    """`until_started` of a whole run. :param older: the worker that does not know the newer pipeline."""
+    pipelines = {job_id: flat.get("pipeline", "") for job_id, flat in seen.records.items()}
+    ends = {one.mark: _first(one.killed, one.ended) for one in history}
+    slots = Slots(
+        up=_up(history, _unable(done), away),
+        busy=_busy(seen.bodies, seen.crashes, ends),
+        held=_held(seen.bodies, seen.crashes, pipelines),
+        unknown={NEWER: [older] if older else []},
+    )
+    return until_started(seen.crashes, seen.bodies, slots, pipelines)
+
+
+def _up(history: Iterable[Incarnation], unable: Mapping[str, Sequence[Interval]], away: Sequence[Interval]) -> dict[str, list[Interval]]:
+    workers = [one for one in history if one.role.kind == "worker" and one.ready is not None]
+    spans = {one.mark: (one.ready or 0.0, _first(one.killed, one.termed, one.ended)) for one in workers}
+    return {mark: _less([span], [*unable.get(mark, ()), *away]) for mark, span in spans.items()}
+
+
+def _unable(done: Iterable[Done]) -> dict[str, list[Interval]]:
+    """When a worker that was there could take no job: it was stopped, cut off, or its disk was full and not looked at again yet."""
+    found: dict[str, list[Interval]] = defaultdict(list)
+    for one in done:
+        if one.mark and one.kind in AFTER:
+            found[one.mark].append((one.at, one.at + one.seconds + AFTER[one.kind]))
+    return found
+
+
+def _busy(bodies: Iterable[Body], crashes: Iterable[Crash], ends: Mapping[str, float]) -> dict[str, list[Interval]]:
+    """Whose runs were at work when: until they were over, taken away, or their process ended."""
+    taken = {(crash.job_id, crash.body.fence): crash.at for crash in crashes if crash.body}
+    found: dict[str, list[Interval]] = defaultdict(list)
+    for body in bodies:
+        end = _first(body.over_at, taken.get((body.job_id, body.fence)), ends.get(body.mark))
+        found[body.mark].append((body.started, max(body.started, end)))
+    return found
+
+
+def _held(bodies: Iterable[Body], crashes: Iterable[Crash], pipelines: Mapping[str, str]) -> list[Interval]:
+    """When a place of the capped pipeline was taken: a dead run holds it until it is taken away."""
+    taken = {(crash.job_id, crash.body.fence): crash.at for crash in crashes if crash.body}
+    mine = [body for body in bodies if pipelines.get(body.job_id) == CAPPED.name]
+    return [(body.started, _first(body.over_at, taken.get((body.job_id, body.fence)), body.started)) for body in mine]
+
+
+def _first(*moments: float | None) -> float:
+    return min((moment for moment in moments if moment is not None), default=float("inf"))
+
+
+def _rescues(times: list[tuple[float, str, str]]) -> Rescues:
+    return Rescues([seconds for seconds, *_ in times], sorted(times, reverse=True))
+
+
+def _within(intervals: Iterable[Interval], begin: float, end: float) -> list[Interval]:
+    return [(max(a, begin), min(b, end)) for a, b in intervals if a < end and b > begin]
+
+
+def _count(intervals: Iterable[Interval], moment: float) -> int:
+    return sum(a <= moment < b for a, b in intervals)
+
+
+def _less(intervals: Sequence[Interval], without: Iterable[Interval]) -> list[Interval]:
+    """The intervals without what lies in others."""
+    left = list(intervals)
+    for begin, end in without:
+        left = [part for a, b in left for part in ((a, min(b, begin)), (max(a, end), b)) if part[0] < part[1]]
+    return left
