@@ -85,7 +85,7 @@ class Store(Runner):
         *,
         nonce: str | None = None,
         message: str | None = None,
-        adopt: bool = False,
+        adopt: int | None = None,
         durably: bool = False,
         idempotency: Idempotency | None = None,
         depends_within: str | None = None,
@@ -99,7 +99,7 @@ class Store(Runner):
         :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
         :param sender: whose rate counts besides the tenant's.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
-        :param adopt: its message is at a worker already: dispatched with fence 1.
+        :param adopt: its message is at a worker already, which drew this fence for it: dispatched with that.
         :return: the job with the server's `created_at` and `order`; or the one that the key made before.
         :raises IdTaken: another job has the id: draw again.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.

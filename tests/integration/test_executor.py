@@ -83,7 +83,7 @@ def test_a_run_that_asks_for_no_folder_makes_none(bench: Bench) -> None:
 
 def test_artifacts_are_pointed_to_counted_and_kept_apart_by_fence(bench: Bench) -> None:
     job, _ = bench.run(publish)
-    assert job.artifacts == f"acme/main/{job.job_id}/1"
+    assert job.artifacts == f"acme/main/{job.job_id}/{job.fence}"
     assert (job.artifact_bytes, bench.cell.store.tenant_bytes("acme")) == (5, 5)
     assert bench.published() == [f"{job.artifacts}/a.txt"]
 
@@ -121,7 +121,7 @@ def test_a_retryable_failure_goes_back_until_the_attempts_are_used_up(bench: Ben
     assert (outcome.ending, job.status, job.reason) == (Ending.REQUEUED, JobStatus.QUEUED, "retry")
     bench.cell.store.client.zadd(bench.cell.store.keys("delayed"), {job.job_id: 1})
     bench.cell.slots(5)
-    again = bench.executor.run(job.job_id, 2, "w1")
+    again = bench.executor.run(job.job_id, job.fence + 1, "w1")
     ended = bench.cell.client.get(job.job_id)
     assert (again.ending, ended.status, ended.attempt) == (Ending.FAILED, JobStatus.FAILED, 2)
     assert ended.error_detail is not None
@@ -145,7 +145,7 @@ def test_a_finish_after_a_cancel_ends_cancelled_and_the_artifacts_go(bench: Benc
 
     job, outcome = bench.run(publish, cancel)
     assert (outcome.ending, job.status, job.result) == (Ending.CANCELLED, JobStatus.CANCELLED, None)
-    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/1"]
+    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/{job.fence}"]
 
 
 def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench) -> None:
@@ -173,7 +173,7 @@ def test_a_hint_without_a_right_runs_nothing(bench: Bench) -> None:
 def test_a_worker_that_does_not_know_the_pipeline_says_so(bench: Bench) -> None:
     job = bench.cell.running()
     bench.cell.store.requeue(job.job_id, job.fence, "handback")
-    bench.executor.run(job.job_id, 2, "w1")
+    bench.executor.run(job.job_id, job.fence + 1, "w1")
     ended = bench.cell.client.get(job.job_id)
     assert ended.error_detail is not None
     assert (ended.error_detail["code"], ended.handbacks) == ("unknown_pipeline", 1)

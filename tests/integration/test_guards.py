@@ -198,12 +198,12 @@ def test_where_the_broker_is_another_server_a_lost_publish_delays_a_job_and_lose
     client = Client(store, registry, jobs.settings)
     store.announce("w1", 1, [])
     job = client.submit(NewJob(pipeline="sleep"))
-    assert ([(hint.job_id, hint.fence) for hint in lost], published) == ([(job.job_id, 1)], [])
+    assert ([(hint.job_id, hint.fence) for hint in lost], published) == ([(job.job_id, job.fence)], [])
     assert store.rescue() == []
     store.client.zadd(store.keys("hints"), {job.job_id: 1})
     assert [one.became for one in store.rescue()] == ["hint"]
-    assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, 2)]
-    assert not isinstance(store.claim(job.job_id, 2, worker="w1", run="r"), ClaimRefused)
+    assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, job.fence + 1)]
+    assert not isinstance(store.claim(job.job_id, job.fence + 1, worker="w1", run="r"), ClaimRefused)
     store.client.close()
 
 

@@ -27,6 +27,7 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 GUARDED = "tests/integration/test_guards.py"
+AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -82,6 +83,16 @@ GUARDS = (
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
+    _lua("lib/admission", "fences never repeat for an id", "(known[2] or known[4]) + 1", "(known[2] or 0) + 1", AGAIN),
+    _lua("lib/admission", "fences never repeat within a second", "(known[2] or known[4]) + 1", "(known[2] or TIME[1]) + 1", AGAIN),
+    _lua("lib/ending", "a removed job's fences are used up", "then redis.call('SET', K.order(), job.fence) end", "then end", AGAIN),
+    _lua(
+        "lib/ending",
+        "orders never go back",
+        "if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order()",
+        "if job.fence then redis.call('SET', K.order()",
+        AGAIN,
+    ),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
     _lua("lib/telling", "progress never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),

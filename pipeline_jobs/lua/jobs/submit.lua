@@ -1,8 +1,8 @@
 #!lua
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
--- adopt: its message is at a worker already. wait: longest wait for a start. depends_within: the only workspace whose jobs it may depend on.
+-- adopt: its message is at a worker already, which drew it this fence. wait: longest wait for a start. depends_within: the only workspace whose jobs it may depend on.
 -- sender: who sends it (`key:X`, `address:X`), and how many jobs a second they may send (0: any).
---@args id nonce adopt:flag most_of_tenant:int most_of_all:int deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
+--@args id nonce adopt:digits? most_of_tenant:int most_of_all:int deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
 --@args sender? sender_rate:real fields:pairs
 --@events
 --@admits
@@ -20,10 +20,10 @@ end
 local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
 local tenant = job.tenant_id
-local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt, deadline = deadline, wait = wait}
+local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt ~= '' and adopt, deadline = deadline, wait = wait}
 local asked = {new}
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, depends_within) or bad_upload(asked)
-  or not adopt and no_room(tenant, 1, most_of_tenant, most_of_all, sender, sender_rate)
+  or adopt == '' and no_room(tenant, 1, most_of_tenant, most_of_all, sender, sender_rate)
 if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

@@ -116,6 +116,8 @@ local function remove(id, job)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
+  -- The fences of a later job of this id are later ones, even if the clock was set back and orders go up by one.
+  if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))
