@@ -14,10 +14,12 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob, dumps
+from pipeline_jobs.jobs import executor
 from pipeline_jobs.jobs.executor import MAX_RESULT, Ending, Executor, Outcome
 from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -61,6 +63,63 @@ def publish(context: JobContext) -> Mapping[str, Any]:
     path = context.workdir / "a.txt"
     path.write_text("hello")
     return {"link": context.publish(path, "a.txt")}
+
+
+def publish_nothing(context: JobContext) -> Mapping[str, Any]:
+    path = context.workdir / "empty.txt"
+    path.touch()
+    return {"link": context.publish(path, "empty.txt")}
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_what_a_run_published_goes_with_its_job(bench: Bench, published: StageFunction) -> None:
+    job, _ = bench.run(published)
+    assert len(bench.published()) == 1
+    bench.cell.client.delete(job.job_id)
+    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/{job.fence}"]
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_a_run_that_gave_up_after_a_finish_that_was_done_takes_no_file_of_the_completed_job(
+    bench: Bench, published: StageFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Store.finish
+
+    def answer_lost(store: Store, *args: Any, **kwargs: Any) -> None:
+        done(store, *args, **kwargs)
+        raise StoreUnavailable("its answer is lost")
+
+    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0.0)
+    monkeypatch.setattr(Store, "finish", answer_lost)
+    job, outcome = bench.run(published)
+    assert (outcome.ending, job.status) == (Ending.GAVE_UP, JobStatus.COMPLETED)
+    # What the worker's main process says of it when the store is back (its lease, longer than the run's patience, is good still).
+    assert bench.cell.store.requeue(job.job_id, job.fence, "fault") is None
+    assert (bench.cell.store.take_trash(), len(bench.published())) == ([], 1)
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+@pytest.mark.parametrize("ended", ["failed", "cancelled", "deleted"])
+def test_a_run_that_slept_while_its_job_was_ended_leaves_no_file(bench: Bench, published: StageFunction, ended: str) -> None:
+    cell = bench.cell.with_settings(max_crashes=1)
+
+    def sleeps(context: JobContext) -> None:
+        if ended == "cancelled":
+            cell.client.cancel(context.job_id)
+        cell.let_leases_end()
+        cell.store.rescue()
+        if ended == "deleted":
+            cell.client.delete(context.job_id)
+        # What was there is thrown away, before it wakes up.
+        assert cell.store.take_trash()
+        cell.store.client.delete(cell.store.keys("trash"))
+
+    job = bench.dispatched(sleeps, published)
+    outcome = bench.executor.run(job.job_id, job.fence, "w1")
+    assert outcome.ending == (ended if ended != "deleted" else Ending.FENCED)
+    for folder in cell.store.take_trash():
+        bench.artifacts.delete_prefix(folder)
+    assert bench.published() == []
 
 
 def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(bench: Bench) -> None:

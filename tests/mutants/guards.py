@@ -103,6 +103,28 @@ GUARDS = (
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
+    _lua(
+        "finish",
+        "what a run published too late goes",
+        "  if folder ~= '' and not (job and job.artifacts == folder) then",
+        "  if false then",
+        EXECUTOR,
+    ),
+    _lua(
+        "finish",
+        "asked again it keeps its files",
+        "  if folder ~= '' and not (job and job.artifacts == folder) then",
+        "  if folder ~= '' then",
+        EXECUTOR,
+    ),
+    _py(
+        "jobs/executor",
+        "an empty file is a file",
+        "_folder(job) if self._files.any else",
+        "_folder(job) if self._files.bytes else",
+        EXECUTOR,
+    ),
+    _py("jobs/executor", "a lost run's empty file goes", "        if self._files.any:\n", "        if self._files.bytes:\n", EXECUTOR),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua(
         "lib/ending",
