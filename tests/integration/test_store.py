@@ -129,7 +129,7 @@ def test_a_finish_is_said_once_and_its_repetition_is_told_the_same(jobs: Cell) -
         status = jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={"success": True}, artifacts="f", artifact_bytes=7)
         assert status is JobStatus.COMPLETED
     assert jobs.store.client.hget(jobs.store.keys("job", run.job_id), "terminal_writes") == "1"
-    assert jobs.store.tenant_bytes("acme") == 7
+    assert (jobs.store.tenant_bytes("acme"), jobs.store.take_trash()) == (7, [])
     job = jobs.client.get(run.job_id)
     assert (job.progress, job.result, job.artifacts) == (100.0, {"success": True}, "f")
     assert job.expires_at == (job.completed_at or 0) + jobs.settings.job_ttl_seconds * 1000

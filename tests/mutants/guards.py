@@ -53,6 +53,7 @@ AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
+UPLOADS = "tests/integration/test_uploads.py"
 SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
@@ -83,6 +84,48 @@ GUARDS = (
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
+    _lua("submit", "a repetition waits for the disk", "  redis.call('HSET', K.job(id), 'nonce', nonce)\n", "", GUARDED),
+    _lua("submit_batch", "a repetition waits for the disk", "  redis.call('HSET', K.batch(id), 'nonce', nonce)\n", "", GUARDED),
+    _lua("schedule_fire", "a repetition waits for the disk", "  redis.call('HSET', K.job(job_id), 'nonce', nonce)\n", "", GUARDED),
+    _lua(
+        "lib/idempotency",
+        "a key's answer waits for the disk",
+        "  redis.call('SET', K.idempotency(tenant, key), made, 'KEEPTTL')\n",
+        "",
+        GUARDED,
+    ),
+    _lua(
+        "feed",
+        "a job's id may look like a batch's",
+        "if entry[2][1] == 'b' or before then",
+        "if string.sub(id, 1, 6) == 'batch_' then",
+        BATCHES,
+    ),
+    _lua("feed", "what the version before wrote", "if entry[2][1] == 'b' or before then", "if entry[2][1] == 'b' then", BATCHES),
+    _lua(
+        "lib/dependents",
+        "a cancel says because of which job",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, error, ",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, policy == 'fail' and error or nil, ",
+        DEPENDENCIES,
+    ),
+    _lua("schedule_fire", "its job holds its upload", " or bad_upload(asked)\n", "\n", UPLOADS),
+    _lua("lib/uploads", "nobody's job holds another's upload", "        job.upload = nil\n", "        job.upload = job.upload\n", UPLOADS),
+    _py("webhooks/retries", "what can never be made is dead at once", " or answer.error in (PAYLOAD_LOST, PAYLOAD_BROKEN)", "", WEBHOOKS),
+    _py(
+        "webhooks/sender",
+        "what cannot be made is a try",
+        "            return Answer(None, PAYLOAD_BROKEN)\n",
+        "            raise\n",
+        WEBHOOKS,
+    ),
+    _py(
+        "webhooks/sender",
+        "a later version's type is not dead at once",
+        '            return Answer(None, "type_unknown")',
+        "            return Answer(None, PAYLOAD_BROKEN)",
+        WEBHOOKS,
+    ),
     _lua("lib/admission", "fences never repeat for an id", "(known[2] or known[4]) + 1", "(known[2] or 0) + 1", AGAIN),
     _lua("lib/admission", "fences never repeat within a second", "(known[2] or known[4]) + 1", "(known[2] or TIME[1]) + 1", AGAIN),
     _lua("lib/ending", "a removed job's fences are used up", "then redis.call('SET', K.order(), job.fence) end", "then end", AGAIN),
@@ -115,6 +158,7 @@ GUARDS = (
         "asked again it keeps its files",
         "  if folder ~= '' and not (job and job.artifacts == folder) then",
         "  if folder ~= '' then",
+        STORE,
         EXECUTOR,
     ),
     _py(

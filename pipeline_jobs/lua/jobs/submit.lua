@@ -15,6 +15,8 @@
 local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
+  -- Something to wait for: WAITAOF speaks of the writes of its own connection, and a repetition comes on a new one.
+  redis.call('HSET', K.job(id), 'nonce', nonce)
   return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
 end
 local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}

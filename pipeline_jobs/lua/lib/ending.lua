@@ -35,8 +35,15 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   outbox_job(id, job, to, number)
 end
 
-local function end_cancelled(id, job, ttl_ms)
-  end_job(id, job, 'cancelled', ttl_ms, {'cancel_requested', '1'}, exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', 'cancelled'))
+-- error, detail: why, if nobody asked for it.
+local function end_cancelled(id, job, ttl_ms, error, detail)
+  local extra = {'cancel_requested', '1'}
+  if error then
+    job.error, job.error_code = error, cjson.decode(detail).code
+    extra = {'cancel_requested', '1', 'error', error, 'error_detail', detail}
+  end
+  end_job(id, job, 'cancelled', ttl_ms, extra,
+    exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', error or 'cancelled'))
 end
 
 local function end_failed(id, job, ttl_ms, error, detail)
