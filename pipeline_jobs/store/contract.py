@@ -9,8 +9,8 @@ arguments their names, and Python the names to call it by. A type says what Pyth
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events`, `--@admits`, `--@names`, `--@storage` are groups of settings (`GROUPS`). `--@keys` says that the script is called with keys
-besides the prefix.
+`--@events`, `--@admits`, `--@names`, `--@storage`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script is called
+with keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
 (`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
@@ -47,6 +47,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "names": ("NAMED_TENANTS", "NAMED_WORKSPACES"),
     # The maximum number of bytes that a tenant without a limit of its own keeps (0: any).
     "storage": ("STORAGE_MOST",),
+    # A number that is drawn for each call: sent again, it is given the answer that it was given before (`lua/lib/once.lua`). The last one.
+    "once": ("CALL",),
 }
 
 _DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)

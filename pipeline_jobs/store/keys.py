@@ -76,6 +76,7 @@ KEYS: dict[str, Key] = {
     "ready_since": Key(
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
+    "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),

@@ -27,6 +27,7 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 GUARDED = "tests/integration/test_guards.py"
+TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
@@ -143,6 +144,24 @@ GUARDS = (
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- what a repetition is answered
+    *(
+        _lua(script, "sent again it answers the same", "--@once\n", "", TWICE)
+        for script in (
+            "cell/audit",
+            "cancel_page",
+            "change",
+            "delete",
+            "key_erase",
+            "requeue",
+            "schedule_remove",
+            "set_max_concurrent_jobs",
+            "upload_remove",
+            "webhooks_update",
+        )
+    ),
+    _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
+    _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
