@@ -107,6 +107,7 @@ KEYS: dict[str, Key] = {
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
+    "seen": Key("seen", "int", "When a worker's beat or a rescue last looked at the clock, in ms (`lua/lib/clock.lua`)."),
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),

@@ -33,7 +33,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 LIBRARY = (
     "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
     "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "admission", "dependents", "limits", "idempotency", "accept",
-    "schedules", "audit", "once",
+    "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

@@ -32,6 +32,7 @@ from pipeline_jobs.webhooks.ledger import Ledger
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
+FAR = 2_900_000_000_000
 #: Answers that say what was left to be done, and why the second one may be another. Whatever they answer, nothing changes the second time.
 MAY_ANSWER_OTHERWISE = {
     "rescue": "whom time has run out for is told once; the log alone has it",
@@ -126,7 +127,7 @@ def _told(name: str, reply: Any) -> Any:
 
 
 def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[str]) -> None:
-    cell = jobs.with_settings(max_crashes=2, webhook_allow_private=True, announce_seconds=600, hint_seconds=600)
+    cell = jobs.with_settings(max_crashes=2, webhook_allow_private=True, announce_seconds=600, hint_seconds=600, lease_seconds=600)
     store, client = cell.store, cell.client
     artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
     uploads, scheduler, batches, keys = Uploads(store, cell.settings, artifacts), Scheduler(client), Batches(client), KeyStore(store)
@@ -146,6 +147,7 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     late = cell.submit(priority=-1, **acme)
     cell.slots(5)
     store.change(late.job_id, priority=7)
+    store.change(cell.submit(run_at=FAR, **acme).job_id, run_at=0)
     made = batches.create(NewBatch((NewJob(pipeline="sleep"),) * 2, **acme))
     batches.cancel(made.batch.batch_id)
     ended = client.list(JobQuery(statuses=(JobStatus.CANCELLED,), **acme)).items[0]

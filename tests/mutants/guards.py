@@ -27,6 +27,7 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 GUARDED = "tests/integration/test_guards.py"
+CLOCK = "tests/integration/test_clock.py"
 TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
@@ -144,6 +145,50 @@ GUARDS = (
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- the clock
+    _lua("rescue", "leases grow by a gap", "mind_the_gap(lease_ms, alive, gap_ms, ", "mind_the_gap(lease_ms, alive, math.huge, ", CLOCK),
+    _lua(
+        "announce",
+        "others' leases grow by a gap",
+        "mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)\n",
+        "redis.call('SET', K.seen(), int(NOW))\n",
+        CLOCK,
+    ),
+    _lua("announce", "who leaves takes nobody along", "alive > 0 and alive or lease_ms", "alive", CLOCK),
+    _lua("lib/clock", "what had ended stays ended", "local from = gap > 0 and int(NOW - gap) or '-inf'", "local from = '-inf'", CLOCK),
+    _lua(
+        "lib/clock", "a lease grows by a lease at most", "int(math.min(found[i + 1] + gap, NOW + most))", "int(found[i + 1] + gap)", CLOCK
+    ),
+    _lua("lib/clock", "a clock that was set back is a gap", "gap >= 0 and gap < gap_ms and not down", "gap < gap_ms and not down", CLOCK),
+    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < gap_ms and not down", "gap == 0 and not down", CLOCK),
+    _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
+    _lua(
+        "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
+    ),
+    _lua("lib/clock", "rates and backoffs wait no longer", "if gap < 0 then shift_waits(gap) end", "", CLOCK),
+    _lua(
+        "lib/clock",
+        "a start that was asked for stays",
+        "if redis.call('HGET', K.job(id), 'reason') == 'retry' then redis.call('ZINC",
+        "if true then redis.call('ZINC",
+        CLOCK,
+    ),
+    _lua("lib/known", "a bucket of the future is full", "if at > NOW then return math.max(1, rate) end", "", CLOCK),
+    _lua(
+        "lib/known",
+        "a bucket of the future is not had for ever",
+        "if at > NOW then return math.max(1, rate) end",
+        "at = math.min(at, NOW)",
+        CLOCK,
+    ),
+    _lua("lib/pace", "no time passes backwards", "-math.max(0, NOW - at)", "-(NOW - at)", CLOCK),
+    _lua("lib/pace", "a rate that is no number is forgotten", "if not (rate >= 0 and rate < math.huge) then return 0 end", "", CLOCK),
+    _lua("lib/pace", "nan is no number", "if not (rate >= 0 and rate < math.huge) then", "if rate == math.huge then", CLOCK),
+    _lua("lib/base", "a sum never falls", "  ms = math.max(0, ms)\n", "", CLOCK),
+    _lua("upload_lock", "no lock is longer than one may be", "if left > 0 and left <= lock_ms and", "if left > 0 and", CLOCK),
+    _lua(
+        "webhooks_claim", "no lease is longer than one may be", "shift(K.webhook_leases(), int(NOW + lease_ms), 0, lease_ms)\n", "", CLOCK
+    ),
     # -- what a repetition is answered
     *(
         _lua(script, "sent again it answers the same", "--@once\n", "", TWICE)
