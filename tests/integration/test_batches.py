@@ -311,6 +311,6 @@ def test_the_end_of_a_batch_that_the_version_before_wrote_is_in_the_feed(jobs: C
     batches.cancel(made.batch.batch_id)
     key = jobs.store.keys("feed", "acme")
     place, _ = jobs.store.client.xrevrange(key, count=1)[0]
-    jobs.store.client.xdel(key, place)
+    jobs.store.client.execute_command("XDEL", key, place)
     jobs.store.client.xadd(key, {"e": f"{made.batch.batch_id}:1"})
     assert events.feed(jobs.store, "acme").events[-1].type is EventType.BATCH_COMPLETED

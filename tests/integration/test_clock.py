@@ -6,6 +6,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,7 +196,7 @@ def test_an_upload_is_not_locked_for_hours(jobs: Cell) -> None:
 
 
 def test_a_dead_senders_message_is_not_its_own_for_hours(jobs: Cell) -> None:
-    take = {"quick": 5, "slow": 5, "lease_ms": 10_000, "tenant_cap": 5, "host_cap": 5, "ttl_ms": HOUR, "renew": []}
+    take: dict[str, Any] = {"quick": 5, "slow": 5, "lease_ms": 10_000, "tenant_cap": 5, "host_cap": 5, "ttl_ms": HOUR, "renew": []}
     jobs.client.cancel(jobs.submit(tenant_id="acme", webhook={"url": "https://hooks.example/"}).job_id)
     assert len(jobs.store.run("webhooks_claim", **take)) == 1
     set_clock(jobs.store, -HOUR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -251,7 +252,7 @@ def again_by_key(cell: Cell) -> None:
 def again_as_batch(cell: Cell) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # What is drawn for a call is the same when the call is sent again.
-        patch.setattr(batches.secrets, "token_hex", lambda n: "0" * 2 * n)
+        patch.setattr(secrets, "token_hex", lambda n: "0" * 2 * n)
         patch.setattr(batches, "new_batch_id", lambda: "batch_1_00000000")
         patch.setattr(batches, "_draw_ids", lambda n: ["job_1_0000000c"])
         batches.Batches(cell.client).create(batches.NewBatch((NewJob(pipeline="sleep"),)))

@@ -428,7 +428,7 @@ def fired_by_schedule(bench: Bench, url: str) -> str:
     """Its slot was due. :return: the job's id."""
     scheduler = Scheduler(bench.cell.client)
     schedule = scheduler.create(NewSchedule("* * * * *", NewJob(pipeline="film", tenant_id="acme", url=url))).schedule
-    slot = schedule.next_run_at
+    slot = schedule.next_run_at or 0
     store = bench.cell.store
     store.client.hset(store.keys("schedule", schedule.schedule_id), "next_run_at", slot - MINUTE)
     store.client.zadd(store.keys("schedules_due"), {schedule.schedule_id: slot - MINUTE})

@@ -155,7 +155,6 @@ GUARDS = (
         CLOCK,
     ),
     _lua("announce", "who leaves takes nobody along", "alive > 0 and alive or lease_ms", "alive", CLOCK),
-    _lua("lib/clock", "what had ended stays ended", "local from = gap > 0 and int(NOW - gap) or '-inf'", "local from = '-inf'", CLOCK),
     _lua(
         "lib/clock", "a lease grows by a lease at most", "int(math.min(found[i + 1] + gap, NOW + most))", "int(found[i + 1] + gap)", CLOCK
     ),

@@ -38,9 +38,9 @@ local function mind_the_gap(lease_ms, alive_ms, gap_ms, down)
   redis.call('SET', K.seen(), int(NOW))
   local gap = down or NOW - seen
   if gap >= 0 and gap < gap_ms and not down then return end
-  local from = gap > 0 and int(NOW - gap) or '-inf'
-  shift(K.leases(), from, gap, lease_ms)
-  shift(K.workers(), from, gap, alive_ms)
+  -- What had ended before it is moved, too, and has ended still.
+  shift(K.leases(), '-inf', gap, lease_ms)
+  shift(K.workers(), '-inf', gap, alive_ms)
   -- A hint is given its whole time once more: who takes it may have to connect first.
   shift(K.hints(), '-inf', HINT_MS, HINT_MS)
   shift_longest_runs(gap)
