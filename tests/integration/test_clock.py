@@ -118,11 +118,12 @@ def test_a_lease_grows_by_a_lease_at_most(jobs: Cell) -> None:
 def test_the_longest_that_a_run_may_take_is_not_passed_by_a_clock(jobs: Cell) -> None:
     cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
     run = at_work(cell)[0]
-    deadline = cell.submit(deadline_seconds=3600)
+    cell.slots(5, "more")
+    timed = cell.start(cell.submit(deadline_seconds=3600).job_id, worker="more")
     set_clock(cell.store, 7 * HOUR)
     beat(cell, [run] * 6)
     # A deadline is of the clock on the wall, and was asked for.
-    assert {one.job_id for _ in range(2) for one in cell.store.rescue()} == {deadline.job_id}
+    assert {one.job_id for _ in range(2) for one in cell.store.rescue()} == {timed.job_id}
     assert cell.store.progress(run.job_id, run.fence, None) == "ok"
 
 

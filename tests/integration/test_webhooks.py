@@ -515,7 +515,8 @@ def test_a_message_that_cannot_be_made_is_dead_at_once_and_counted(hooks: Hooks,
         client.hset(snapshot, broken, "[no json")
         hooks.sender.run_once()
         hooks.outcome(row.delivery_id, "dead")
-        assert (hooks.ledger.get(row.delivery_id).error, hooks.counted("dead"), receiver.hits) == ("payload_broken", 1, [])
+        dead = hooks.ledger.get(row.delivery_id)
+        assert (dead.error, dead.tries, hooks.counted("dead"), receiver.hits) == ("payload_broken", 1, 1, [])
 
 
 def test_a_type_that_this_version_does_not_know_is_left_to_a_later_one_for_a_while(hooks: Hooks) -> None:
