@@ -207,7 +207,8 @@ def test_a_finish_after_a_cancel_ends_cancelled_and_the_artifacts_go(bench: Benc
     assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/{job.fence}"]
 
 
-def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench, published: StageFunction) -> None:
     def slow(context: JobContext) -> None:
         bench.cell.let_leases_end()
         bench.cell.store.rescue()
@@ -215,7 +216,7 @@ def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench) -> None:
             context.check_cancelled()
             threading.Event().wait(0.01)
 
-    job, outcome = bench.run(publish, slow)
+    job, outcome = bench.run(published, slow)
     assert (outcome.ending, job.status, job.crashes) == (Ending.FENCED, JobStatus.QUEUED, 1)
     assert bench.published() == []
     assert differences(bench.cell.store) == []
