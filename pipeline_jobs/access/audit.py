@@ -56,7 +56,7 @@ class Row:
 
 
 def record(store: Store, actor: str | None, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
-    """Write a row. A reply that was lost may double it.
+    """Write a row.
 
     :param actor: who did it; None: this process (`process_actor`).
     :raises StoreUnavailable: it could not be written, as far as is known.

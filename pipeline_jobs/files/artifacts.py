@@ -281,8 +281,15 @@ class RunArtifacts:
         :raises PublishError: it could not be stored.
         """
         path = f"{self.prefix}/{check_path(name)}"
+        # Noted before: a bucket may have taken what it could not say it took.
+        self._sizes.setdefault(path, 0)
         self._sizes[path] = self._store.put(local_path, path)
         return self._store.link(path)
+
+    @property
+    def any(self) -> bool:
+        """Whether there may be a file of this run; one without a byte is one, too."""
+        return bool(self._sizes)
 
     @property
     def bytes(self) -> int:

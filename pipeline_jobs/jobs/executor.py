@@ -224,7 +224,7 @@ class _Attempt:
                 result=result,
                 error=error.message if error else "",
                 error_detail=error.to_dict() if error else None,
-                artifacts=_folder(job) if self._files.bytes else "",
+                artifacts=_folder(job) if self._files.any else "",
                 artifact_bytes=self._files.bytes,
                 outputs=self._keeper.written if self._keeper else ("", ""),
                 last=last,
@@ -242,7 +242,7 @@ class _Attempt:
 
     def _discard(self) -> None:
         """Remove what this run published; nobody has seen it."""
-        if self._files.bytes:
+        if self._files.any:
             try:
                 self._artifacts.delete_prefix(_folder(self._job))
             except PublishError as error:

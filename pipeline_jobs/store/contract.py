@@ -9,7 +9,7 @@ arguments their names, and Python the names to call it by. A type says what Pyth
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue` are groups of settings (`GROUPS`). `--@keys` says that the script is called
+`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script is called
 with keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
@@ -49,6 +49,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "storage": ("STORAGE_MOST",),
     # The maximum number of queued jobs, of a tenant without a limit of its own and of all; how many a second a sender may send (0: any).
     "queue": ("QUEUE_MOST", "QUEUE_MOST_OF_ALL", "SENDER_RATE"),
+    # A number that is drawn for each call: sent again, it is given the answer that it was given before (`lua/lib/once.lua`). The last one.
+    "once": ("CALL",),
 }
 
 _DECLARED = re.compile(r"^--@(\w+)[ \t]*(.*)$", re.MULTILINE)

@@ -76,6 +76,7 @@ KEYS: dict[str, Key] = {
     "ready_since": Key(
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
+    "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
@@ -106,6 +107,7 @@ KEYS: dict[str, Key] = {
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
+    "seen": Key("seen", "int", "When a worker's beat or a rescue last looked at the clock, in ms (`lua/lib/clock.lua`)."),
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,12 @@ class _Call:
 
     stored: Stored
     contract: Contract
-    #: The values of its groups.
+    #: The values of its groups, but what is drawn for each call.
     settings: tuple[float, ...]
+
+    def encoded(self, arguments: dict[str, Any]) -> list[Any]:
+        drawn = (secrets.randbelow(10**14),) if "once" in self.contract.groups else ()
+        return self.contract.encode(arguments, self.settings + drawn)
 
 
 class Runner(Reader):
@@ -63,6 +68,7 @@ class Runner(Reader):
             "names": (settings.metrics_tenants, settings.metrics_workspaces),
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
+            "once": (),
         }
         self._calls: dict[str, _Call] = {}
 
@@ -74,7 +80,7 @@ class Runner(Reader):
         :raises TypeError: an argument is missing, unknown or of the wrong type.
         """
         call = self._calls.get(script) or self._call_of(script)
-        sent = call.contract.encode(arguments, call.settings)
+        sent = call.encoded(arguments)
         if keys and not call.contract.takes_keys:
             raise TypeError(f"{script} is called without keys")
         if durably:
@@ -93,7 +99,7 @@ class Runner(Reader):
         call = self._calls.get(script) or self._call_of(script)
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             for arguments in calls:
-                call.stored.script(keys=[self.keys.prefix], args=call.contract.encode(dict(arguments), call.settings), client=pipe)
+                call.stored.script(keys=[self.keys.prefix], args=call.encoded(dict(arguments)), client=pipe)
             return [call.contract.decode(reply) for reply in pipe.execute()]
 
     def clear_functions(self) -> int:

@@ -33,7 +33,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 LIBRARY = (
     "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
     "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "admission", "dependents", "limits", "idempotency", "accept",
-    "schedules", "audit",
+    "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
@@ -106,6 +106,8 @@ def _texts(name: str) -> tuple[str, list[str], str]:
     if "admits" in declared.groups:
         shared.insert(0, _TEMPLATE)
     body = declared.arguments_line() + _COMMENT.sub("", body)
+    if "once" in declared.groups:
+        body = f"return once(function()\n{body}end)\n"
     # A name that nothing defines would be found out by the first call that comes to it.
     words = {word for definition in _needed(shared, body) for word in _WORD.findall(definition)} | set(_WORD.findall(body))
     needed = {group for group, names in (*GROUPS.items(), ("admits", ("TEMPLATE",))) if words.intersection(names)}

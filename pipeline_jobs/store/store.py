@@ -70,6 +70,8 @@ class Store(Runner):
         self._lease_ms = _ms(settings.lease_seconds)
         # Three beats may be missed before a worker's slots are taken for gone.
         self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
+        # Where beats are rare, rescues are the looks; a shorter gap leaves a lease long enough to be renewed.
+        self._gap_ms = max(self._lease_ms // 4, 2 * _ms(settings.rescue_seconds))
         self._run_ms = _ms(settings.max_run_seconds)
         self._max_crashes = settings.max_crashes
 
@@ -81,7 +83,7 @@ class Store(Runner):
         *,
         nonce: str | None = None,
         message: str | None = None,
-        adopt: bool = False,
+        adopt: int | None = None,
         durably: bool = False,
         idempotency: Idempotency | None = None,
         depends_within: str | None = None,
@@ -95,7 +97,7 @@ class Store(Runner):
         :param depends_within: the only workspace whose jobs it may depend on; None: any of the tenant.
         :param sender: whose rate counts besides the tenant's.
         :param durably: wait until the server has it on its disk (needless where `appendfsync` is `always`).
-        :param adopt: its message is at a worker already: dispatched with fence 1.
+        :param adopt: its message is at a worker already, which drew this fence for it: dispatched with that.
         :return: the job with the server's `created_at` and `order`; or the one that the key made before.
         :raises IdTaken: another job has the id: draw again.
         :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
@@ -290,14 +292,16 @@ class Store(Runner):
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
         """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
         alive = 0 if leaving else self._announce_ms
-        return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, jobs=jobs).replies)
+        return list(
+            self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, gap_ms=self._gap_ms, jobs=jobs).replies
+        )
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
         reply = self.run(
             "rescue", limit=limit, max_crashes=self._max_crashes, lost=WORKER_LOST, waited=EXPIRED, ttl_ms=self.ttl_ms,
             # A server that was restarted has another run id: the script then gives every lease its time once more.
-            server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms,
+            server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms, alive=self._announce_ms, gap_ms=self._gap_ms,
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
 

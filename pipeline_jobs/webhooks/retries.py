@@ -13,6 +13,8 @@ JITTER = 0.1
 MOST_RETRY_AFTER = 86_400.0
 #: An answer that took longer counts as slow.
 SLOW_SECONDS = 2.0
+#: Errors of a message that no try can make any more: what it is made of is gone, or damaged.
+PAYLOAD_LOST, PAYLOAD_BROKEN = "payload_lost", "payload_broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ def verdict(answer: Answer, tries: int, table: Sequence[float], random: Callable
         return Verdict("delivered")
     if answer.status == 410:
         return Verdict("gone")
-    if tries > len(table):
+    if tries > len(table) or answer.error in (PAYLOAD_LOST, PAYLOAD_BROKEN):
         return Verdict("dead")
     delay = table[tries - 1] * (1 + JITTER * (2 * random() - 1))
     if answer.status in (429, 503) and answer.retry_after is not None:

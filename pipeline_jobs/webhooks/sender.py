@@ -26,7 +26,7 @@ from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import SHAPES, Shape, body
 from pipeline_jobs.webhooks.post import Answer, post
-from pipeline_jobs.webhooks.retries import SLOW_SECONDS, verdict
+from pipeline_jobs.webhooks.retries import PAYLOAD_BROKEN, PAYLOAD_LOST, SLOW_SECONDS, verdict
 from pipeline_jobs.webhooks.signing import Signer
 
 logger = structlog.get_logger(__name__)
@@ -124,7 +124,7 @@ class Sender:
 
     def _deliver(self, taken: Taken) -> None:
         try:
-            answer = self._send(taken)
+            answer = self._answer(taken)
             failpoints.reach("webhook.after_post")
             self._settle(taken, answer)
         except StoreUnavailable:
@@ -135,11 +135,34 @@ class Sender:
             self._flights.pop(taken.lease, None)
             self._wake.set()
 
+    def _answer(self, taken: Taken) -> Answer:
+        """What came of it; what cannot be told otherwise is a try that failed, so that none is tried for ever."""
+        try:
+            return self._send(taken)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            logger.exception("a webhook cannot be sent", delivery_id=taken.delivery_id)
+            return Answer(None, "sender_failed")
+
+    def _body(self, snapshot: Mapping[str, str]) -> str | Answer:
+        """The message's text, or why there will be none."""
+        if snapshot.get("webhook_type", "").partition(".")[0] not in self._shapes:
+            # A later version wrote it, and has senders that know it.
+            return Answer(None, "type_unknown")
+        try:
+            return body(snapshot, self._settings.public_url, self._shapes)
+        except Exception:
+            logger.exception("the message of a webhook cannot be made", type=snapshot["webhook_type"])
+            return Answer(None, PAYLOAD_BROKEN)
+
     def _send(self, taken: Taken) -> Answer:
         snapshot = self._ledger.snapshot(taken.event_id)
         if not snapshot:
-            return Answer(None, "payload_lost")
-        text = body(snapshot, self._settings.public_url, self._shapes)
+            return Answer(None, PAYLOAD_LOST)
+        text = self._body(snapshot)
+        if isinstance(text, Answer):
+            return text
         current = taken.current or self._endpoints.tenant_secret(taken.tenant_id).current
         try:
             headers = self._signer.headers(taken.delivery_id, datetime.now(UTC), text, current, taken.old)

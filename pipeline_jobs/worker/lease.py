@@ -67,7 +67,7 @@ class LeaseKeeper:
         for request in _running():
             if request.id == job_id:
                 due = time.monotonic() + seconds
-                key = (request.id, request.fence or 1)
+                key = (request.id, request.fence)
                 self._deadlines[key] = min(due, self._deadlines.get(key, due))
         self._wake.set()
 
@@ -113,7 +113,7 @@ class LeaseKeeper:
                 declare_max_concurrent_jobs(self._cell.store, self._cell.settings)
             self._declared = True
         requests = _running()
-        keys = [(request.id, request.fence or 1) for request in requests]
+        keys = [(request.id, request.fence) for request in requests]
         replies = self._cell.store.announce(self._worker.app.worker_id, self.slots(), keys, leaving=self._leaving)
         now = self._renewed = time.monotonic()
         self._say_what_is_owed()
@@ -137,7 +137,7 @@ class LeaseKeeper:
         if now - self._told_to_stop < self._shutdown_grace:
             return
         for request in requests:
-            became = self._cell.store.requeue(request.id, request.fence or 1, "handback")
+            became = self._cell.store.requeue(request.id, request.fence, "handback")
             logger.info("job handed back", job_id=request.id, became=became)
             if became is not None:
                 self._cell.say(Moved(request.id, became.value, ran=True))
@@ -160,7 +160,7 @@ class LeaseKeeper:
         """No renewal for a whole lease: others may have these jobs by now. Their writes would be refused; save the work."""
         if time.monotonic() - self._renewed >= self._lease:
             for request in _running():
-                self._gave_up.add((request.id, request.fence or 1))
+                self._gave_up.add((request.id, request.fence))
                 self._kill(request, "lease ended")
 
     def _say_what_is_owed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,14 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 
 logger = get_logger(__name__)
+
+#: Header of a bare message, put there by the worker that takes it.
+DRAWN_HEADER = "drawn_fence"
+
+
+def draw_fence() -> int:
+    """For a message that was never dispatched: of the size of the scripts' own (microseconds), so that it repeats none of its id."""
+    return time.time_ns() // 1000
 
 
 class JobCancelledSignal(Ignore):
@@ -70,11 +79,17 @@ class JobRequest(Request):
         else:
             super().acknowledge()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.request_dict.get(FENCE_HEADER), int):
+            # Drawn here, because this process renews the lease of what its child adopts; it travels to the child with the message.
+            self.request_dict[DRAWN_HEADER] = draw_fence()
+
     @property
-    def fence(self) -> int | None:
-        """The fence of the hint; None for a bare message (which the claim adopts with fence 1)."""
-        fence = self.request_dict.get(FENCE_HEADER)
-        return fence if isinstance(fence, int) else None
+    def fence(self) -> int:
+        """The fence of the hint; that of a bare message is the one it is adopted with."""
+        fence: int = self.request_dict.get(DRAWN_HEADER) or self.request_dict[FENCE_HEADER]
+        return fence
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The run did not succeed. Events that Celery has no own word for here are sent by hand (see `docs/celery.md`)."""
@@ -91,7 +106,7 @@ class JobRequest(Request):
 
     def _worker_lost(self, error: BaseException) -> None:
         """The pool child died with the job. What the record becomes is the script's decision; the event tells it."""
-        app, fence = self.app, self.fence or 1
+        app, fence = self.app, self.fence
         message = f"the worker process died: {error}"[:300]
         detail = {"code": "worker_lost", "message": message, "stage": None, "retryable": True, "host": self.hostname}
         why = "handback" if app.keeper and app.keeper.gave_up(self.id, fence) else "crash"
@@ -113,7 +128,7 @@ class JobRequest(Request):
     def _given_up(self, error: JobGivenUpSignal) -> None:
         """Not the job's fault: it is handed back as soon as the store is there, before its lease ends and a crash is counted."""
         if self.app.keeper:
-            self.app.keeper.owe(LostRun(self.id, self.fence or 1, "fault", "", {}))
+            self.app.keeper.owe(LostRun(self.id, self.fence, "fault", "", {}))
         self._ended_as("task-retried", exception=str(error), traceback="")
 
     def _ended_as(self, event: str, **fields: Any) -> None:

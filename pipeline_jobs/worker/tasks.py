@@ -18,7 +18,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
 from pipeline_jobs.worker.progress import TaskProgress
-from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
+from pipeline_jobs.worker.request import DRAWN_HEADER, JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal, draw_fence
 from pipeline_jobs.worker.result import JobFailed
 
 #: Ticks that may wait: more would only say the same again.
@@ -144,7 +144,8 @@ class JobTask(Task):
             job = client.prepare(new, request.id)
             # One that has to wait waits in the store, not here.
             waits = bool(new.depends_on or new.run_at)
-            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=not waits)
+            fence = int(getattr(request, DRAWN_HEADER, 0)) or draw_fence()
+            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=None if waits else fence)
         except InvalidInput as error:
             raise JobFailed(f"message without a record, and not a job: {error}") from error
         except IdTaken:
@@ -155,8 +156,8 @@ class JobTask(Task):
         if waits:
             raise Ignore("it waits in the store for its time or for other jobs")
         # From here on it is a run like any other, also to the backend.
-        setattr(request, FENCE_HEADER, 1)
-        return 1
+        setattr(request, FENCE_HEADER, fence)
+        return fence
 
     def _leave_canvas(self) -> None:
         """A cancelled member of a chord must be counted, or its body would wait for ever."""

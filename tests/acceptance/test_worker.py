@@ -203,12 +203,14 @@ def test_a_retryable_failure_is_tried_again_up_to_max_attempts(make_stack: MakeS
 
 
 def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(make_stack: MakeStack) -> None:
-    stack = make_stack()
+    # A run that its worker's main process knew by another fence would be killed after this grace.
+    stack = make_stack(cancel_grace_seconds=1)
     stack.worker("jobs", "--autoscale=1,1")
-    result = stack.app.send_task("pipeline_jobs.run_job", kwargs={"pipeline": "sleep", "params": {"echo": 1}}, queue="jobs")
+    result = stack.app.send_task("pipeline_jobs.run_job", kwargs={"pipeline": "sleep", "params": {"echo": 1, "seconds": 4}}, queue="jobs")
     ended = stack.app.AsyncResult(result.id).until_ended(60) if until(lambda: known(stack, result.id), "the record") else None
     assert ended is not None
     assert (ended.status, ended.tenant_id, ended.result["data"]["echo"]) == (JobStatus.COMPLETED, "default", 1)
+    assert (ended.crashes, ended.fence > 1) == (0, True)
     assert result.get(timeout=30)["data"]["echo"] == 1
     assert "adopted" in stack.log("jobs")
 

@@ -36,8 +36,8 @@ def test_only_a_job_that_is_cancelled_is_told_as_revoked(cell: Settings, monkeyp
     monkeypatch.setattr(TaskEvents, "__call__", lambda events, moved: said.append(moved.job_id))
     client.store.announce("w", 1, [])
     done = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
-    client.store.claim(done.job_id, 1, worker="w", run="r")
-    assert client.store.finish(done.job_id, 1, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+    client.store.claim(done.job_id, done.fence, worker="w", run="r")
+    assert client.store.finish(done.job_id, done.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
     client.store.announce("w", 1, [], leaving=True)
     waiting = client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     assert app.AsyncResult(done.job_id).revoke().status is JobStatus.COMPLETED

@@ -291,3 +291,26 @@ def test_a_batchs_jobs_are_listed_by_status_too(jobs: Cell, batches: Batches) ->
     # Of another tenant it is an unknown one: an empty page.
     assert jobs.client.list(JobQuery(tenant_id="other", batch_id=made.batch.batch_id)).items == ()
     assert jobs.client.list(JobQuery(batch_id=made.batch.batch_id, within="other")).items == ()
+
+
+def test_a_job_whose_id_looks_like_a_batchs_is_in_the_feed_beside_a_batch_of_that_id(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(SLEEP))
+    jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id=made.batch.batch_id)
+    jobs.client.submit(NewJob(pipeline="sleep", tenant_id="acme"), job_id="batch_of_mine")
+    batches.cancel(made.batch.batch_id)
+    jobs.client.cancel(made.batch.batch_id)
+    told = [(event.job_id, event.type.value) for event in events.feed(jobs.store, "acme").events]
+    assert told == [
+        (str(made.job_ids[0]), "job.created"), (made.batch.batch_id, "job.created"), ("batch_of_mine", "job.created"),
+        (str(made.job_ids[0]), "job.cancelled"), (made.batch.batch_id, "batch.completed"), (made.batch.batch_id, "job.cancelled"),
+    ]  # fmt: skip
+
+
+def test_the_end_of_a_batch_that_the_version_before_wrote_is_in_the_feed(jobs: Cell, batches: Batches) -> None:
+    made = batches.create(of(SLEEP))
+    batches.cancel(made.batch.batch_id)
+    key = jobs.store.keys("feed", "acme")
+    place, _ = jobs.store.client.xrevrange(key, count=1)[0]
+    jobs.store.client.execute_command("XDEL", key, place)
+    jobs.store.client.xadd(key, {"e": f"{made.batch.batch_id}:1"})
+    assert events.feed(jobs.store, "acme").events[-1].type is EventType.BATCH_COMPLETED

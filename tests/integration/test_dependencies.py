@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline_jobs.events import log as events
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
@@ -177,3 +178,15 @@ def test_reconciling_lets_go_what_was_not_told(jobs: Cell) -> None:
     assert jobs.store.reconcile()[1] == 2
     assert state(jobs, lost) == state(jobs, forgotten) == ("queued", "fair_share")
     assert differences(jobs.store) == []
+
+
+@pytest.mark.parametrize("policy", ["fail", "cancel"])
+def test_a_job_that_ends_because_of_another_says_which(jobs: Cell, policy: str) -> None:
+    first = jobs.submit(tenant_id="acme")
+    last = jobs.submit(tenant_id="acme", depends_on=(first.job_id,), on_dependency_failure=policy)
+    end(jobs, first, "failed")
+    why = f"job {first.job_id}, on which this one depends, ended as failed"
+    ended = jobs.client.get(last.job_id)
+    assert (ended.error, (ended.error_detail or {})["code"]) == (why, "dependency_failed")
+    told = events.read(jobs.store, last.job_id).events[-1].to_dict()
+    assert why in (told["data"].get("error"), told["data"].get("message"))

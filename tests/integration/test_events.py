@@ -143,12 +143,12 @@ def test_what_is_sent_again_writes_no_second_event(jobs: Cell) -> None:
     for _ in range(2):
         jobs.store.submit(job, nonce="n")
     for _ in range(2):
-        jobs.start(job.job_id)
+        fence = jobs.start(job.job_id).fence
     for _ in range(2):
-        jobs.store.progress(job.job_id, 1, 50.0, "fetch", "half")
+        jobs.store.progress(job.job_id, fence, 50.0, "fetch", "half")
     for _ in range(2):
-        jobs.store.finish(job.job_id, 1, JobStatus.FAILED, error="x")
-        jobs.store.requeue(job.job_id, 1, "crash")
+        jobs.store.finish(job.job_id, fence, JobStatus.FAILED, error="x")
+        jobs.store.requeue(job.job_id, fence, "crash")
     assert words(jobs, job.job_id) == ["created", "started", "stage", "failed"]
 
 

@@ -14,10 +14,12 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import InternalError, NoAudio, SourceUnavailable, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob, dumps
+from pipeline_jobs.jobs import executor
 from pipeline_jobs.jobs.executor import MAX_RESULT, Ending, Executor, Outcome
 from pipeline_jobs.jobs.outputs import FOLDER
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, current_tenant
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -63,6 +65,63 @@ def publish(context: JobContext) -> Mapping[str, Any]:
     return {"link": context.publish(path, "a.txt")}
 
 
+def publish_nothing(context: JobContext) -> Mapping[str, Any]:
+    path = context.workdir / "empty.txt"
+    path.touch()
+    return {"link": context.publish(path, "empty.txt")}
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_what_a_run_published_goes_with_its_job(bench: Bench, published: StageFunction) -> None:
+    job, _ = bench.run(published)
+    assert len(bench.published()) == 1
+    bench.cell.client.delete(job.job_id)
+    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/{job.fence}"]
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_a_run_that_gave_up_after_a_finish_that_was_done_takes_no_file_of_the_completed_job(
+    bench: Bench, published: StageFunction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Store.finish
+
+    def answer_lost(store: Store, *args: Any, **kwargs: Any) -> None:
+        done(store, *args, **kwargs)
+        raise StoreUnavailable("its answer is lost")
+
+    monkeypatch.setattr(executor, "FINISH_PATIENCE", 0.0)
+    monkeypatch.setattr(Store, "finish", answer_lost)
+    job, outcome = bench.run(published)
+    assert (outcome.ending, job.status) == (Ending.GAVE_UP, JobStatus.COMPLETED)
+    # What the worker's main process says of it when the store is back (its lease, longer than the run's patience, is good still).
+    assert bench.cell.store.requeue(job.job_id, job.fence, "fault") is None
+    assert (bench.cell.store.take_trash(), len(bench.published())) == ([], 1)
+
+
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+@pytest.mark.parametrize("ended", ["failed", "cancelled", "deleted"])
+def test_a_run_that_slept_while_its_job_was_ended_leaves_no_file(bench: Bench, published: StageFunction, ended: str) -> None:
+    cell = bench.cell.with_settings(max_crashes=1)
+
+    def sleeps(context: JobContext) -> None:
+        if ended == "cancelled":
+            cell.client.cancel(context.job_id)
+        cell.let_leases_end()
+        cell.store.rescue()
+        if ended == "deleted":
+            cell.client.delete(context.job_id)
+        # What was there is thrown away, before it wakes up.
+        assert cell.store.take_trash()
+        cell.store.client.delete(cell.store.keys("trash"))
+
+    job = bench.dispatched(sleeps, published)
+    outcome = bench.executor.run(job.job_id, job.fence, "w1")
+    assert outcome.ending == (ended if ended != "deleted" else Ending.FENCED)
+    for folder in cell.store.take_trash():
+        bench.artifacts.delete_prefix(folder)
+    assert bench.published() == []
+
+
 def test_the_stages_run_in_order_for_their_tenant_and_hand_on_what_they_give(bench: Bench) -> None:
     def first(context: JobContext) -> Mapping[str, Any]:
         assert current_tenant() == TenantContext("acme")
@@ -83,7 +142,7 @@ def test_a_run_that_asks_for_no_folder_makes_none(bench: Bench) -> None:
 
 def test_artifacts_are_pointed_to_counted_and_kept_apart_by_fence(bench: Bench) -> None:
     job, _ = bench.run(publish)
-    assert job.artifacts == f"acme/main/{job.job_id}/1"
+    assert job.artifacts == f"acme/main/{job.job_id}/{job.fence}"
     assert (job.artifact_bytes, bench.cell.store.tenant_bytes("acme")) == (5, 5)
     assert bench.published() == [f"{job.artifacts}/a.txt"]
 
@@ -121,7 +180,7 @@ def test_a_retryable_failure_goes_back_until_the_attempts_are_used_up(bench: Ben
     assert (outcome.ending, job.status, job.reason) == (Ending.REQUEUED, JobStatus.QUEUED, "retry")
     bench.cell.store.client.zadd(bench.cell.store.keys("delayed"), {job.job_id: 1})
     bench.cell.slots(5)
-    again = bench.executor.run(job.job_id, 2, "w1")
+    again = bench.executor.run(job.job_id, job.fence + 1, "w1")
     ended = bench.cell.client.get(job.job_id)
     assert (again.ending, ended.status, ended.attempt) == (Ending.FAILED, JobStatus.FAILED, 2)
     assert ended.error_detail is not None
@@ -145,10 +204,11 @@ def test_a_finish_after_a_cancel_ends_cancelled_and_the_artifacts_go(bench: Benc
 
     job, outcome = bench.run(publish, cancel)
     assert (outcome.ending, job.status, job.result) == (Ending.CANCELLED, JobStatus.CANCELLED, None)
-    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/1"]
+    assert bench.cell.store.take_trash() == [f"acme/main/{job.job_id}/{job.fence}"]
 
 
-def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("published", [publish, publish_nothing])
+def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench, published: StageFunction) -> None:
     def slow(context: JobContext) -> None:
         bench.cell.let_leases_end()
         bench.cell.store.rescue()
@@ -156,7 +216,7 @@ def test_a_run_whose_job_was_taken_away_leaves_nothing(bench: Bench) -> None:
             context.check_cancelled()
             threading.Event().wait(0.01)
 
-    job, outcome = bench.run(publish, slow)
+    job, outcome = bench.run(published, slow)
     assert (outcome.ending, job.status, job.crashes) == (Ending.FENCED, JobStatus.QUEUED, 1)
     assert bench.published() == []
     assert differences(bench.cell.store) == []
@@ -173,7 +233,7 @@ def test_a_hint_without_a_right_runs_nothing(bench: Bench) -> None:
 def test_a_worker_that_does_not_know_the_pipeline_says_so(bench: Bench) -> None:
     job = bench.cell.running()
     bench.cell.store.requeue(job.job_id, job.fence, "handback")
-    bench.executor.run(job.job_id, 2, "w1")
+    bench.executor.run(job.job_id, job.fence + 1, "w1")
     ended = bench.cell.client.get(job.job_id)
     assert ended.error_detail is not None
     assert (ended.error_detail["code"], ended.handbacks) == ("unknown_pipeline", 1)

@@ -84,9 +84,9 @@ def test_a_late_tenant_is_next_though_the_flood_was_charged_too_much_before(cell
     jobs = flood(cell, 12, tenant_id="flood")
     for job_id in jobs[:6]:
         cell.store.finish(job_id, cell.start(job_id).fence, JobStatus.COMPLETED, result={})
-    cell.start(jobs[6])
+    fence = cell.start(jobs[6]).fence
     late = cell.submit(tenant_id="late")
-    cell.store.finish(jobs[6], 1, JobStatus.COMPLETED, result={})
+    cell.store.finish(jobs[6], fence, JobStatus.COMPLETED, result={})
     assert cell.client.get(late.job_id).reason == "dispatched"
     # But it gains nothing from that: its next ones wait until the flood has used what it was charged with.
     others = flood(cell, 3, tenant_id="late")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs import batches
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.operation.maintenance import Reconcile
 from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import runner
 from pipeline_jobs.store.store import ClaimRefused, Hint, Store, connect
-from tests.integration.conftest import Cell
+from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 
 
@@ -198,12 +201,12 @@ def test_where_the_broker_is_another_server_a_lost_publish_delays_a_job_and_lose
     client = Client(store, registry, jobs.settings)
     store.announce("w1", 1, [])
     job = client.submit(NewJob(pipeline="sleep"))
-    assert ([(hint.job_id, hint.fence) for hint in lost], published) == ([(job.job_id, 1)], [])
+    assert ([(hint.job_id, hint.fence) for hint in lost], published) == ([(job.job_id, job.fence)], [])
     assert store.rescue() == []
     store.client.zadd(store.keys("hints"), {job.job_id: 1})
     assert [one.became for one in store.rescue()] == ["hint"]
-    assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, 2)]
-    assert not isinstance(store.claim(job.job_id, 2, worker="w1", run="r"), ClaimRefused)
+    assert [(hint.job_id, hint.fence) for hint in published] == [(job.job_id, job.fence + 1)]
+    assert not isinstance(store.claim(job.job_id, job.fence + 1, worker="w1", run="r"), ClaimRefused)
     store.client.close()
 
 
@@ -235,3 +238,46 @@ def test_newer_records_do_not_hold_up_what_this_version_can_run(jobs: Cell) -> N
     jobs.slots(4)
     assert [jobs.client.get(job.job_id).reason for job in newer] == ["dispatched", "dispatched"]
     assert differences(jobs.store) == []
+
+
+def again_by_submit(cell: Cell) -> None:
+    job = cell.client.prepare(NewJob(pipeline="sleep"), "job_1_0000000a")
+    cell.store.submit(job, nonce="n", durably=cell.client.guard.check())
+
+
+def again_by_key(cell: Cell) -> None:
+    cell.client.submit(NewJob(pipeline="sleep"), idempotency_key="k")
+
+
+def again_as_batch(cell: Cell) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # What is drawn for a call is the same when the call is sent again.
+        patch.setattr(secrets, "token_hex", lambda n: "0" * 2 * n)
+        patch.setattr(batches, "new_batch_id", lambda: "batch_1_00000000")
+        patch.setattr(batches, "_draw_ids", lambda n: ["job_1_0000000c"])
+        batches.Batches(cell.client).create(batches.NewBatch((NewJob(pipeline="sleep"),)))
+
+
+def again_by_schedule(cell: Cell) -> None:
+    scheduler = Scheduler(cell.client)
+    key = "one schedule"
+    schedule = scheduler.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep")), idempotency_key=key).schedule
+    job = scheduler.job_of(schedule, "job_1_0000000b")
+    scheduler.kept.fire(schedule, None, job, "n", durably=cell.client.guard.check())
+
+
+@pytest.mark.parametrize("accept", [again_by_submit, again_by_key, again_as_batch, again_by_schedule])
+def test_a_repeated_submit_waits_for_the_disk_like_the_first(
+    jobs: Cell, monkeypatch: pytest.MonkeyPatch, accept: Callable[[Cell], None]
+) -> None:
+    """A lost reply is asked for on a new connection. WAITAOF speaks of its own connection's writes: there must be some."""
+    accept(jobs)
+    fresh = make_cell(jobs.settings)
+    monkeypatch.setattr(runner, "DISK_MS", 1)
+    jobs.store.client.config_set("appendfsync", "no")
+    try:
+        with pytest.raises(StoreUnavailable, match="disk"):
+            accept(fresh)
+    finally:
+        jobs.store.client.config_set("appendfsync", "always")
+        fresh.cell.close()

@@ -205,10 +205,10 @@ def test_a_stage_that_is_not_reusable_runs_again(jobs: Cell, tmp_path: Path) -> 
     executor = Executor(jobs.store, jobs.client.registry, jobs.settings, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"))
     jobs.slots(5)
     job = jobs.client.submit(NewJob(pipeline="q"))
-    executor.run(job.job_id, 1, "w1")
+    executor.run(job.job_id, job.fence, "w1")
     ran.clear()
     again = jobs.client.retry(job.job_id).job
-    executor.run(again.job_id, 1, "w1")
+    executor.run(again.job_id, again.fence, "w1")
     assert ran == ["b", "c", "d"]
 
 

@@ -24,8 +24,8 @@ def test_a_submitted_job_waits_in_the_store_while_no_worker_has_a_slot(jobs: Cel
 def test_a_free_slot_takes_the_job_at_once_and_the_hint_carries_its_fence(jobs: Cell) -> None:
     jobs.slots(1)
     job = jobs.submit(tenant_id="acme")
-    assert (job.reason, job.fence) == ("dispatched", 1)
-    assert json.loads(jobs.hints()[0]) == {"id": job.job_id, "fence": 1, "tag": f"{job.job_id}.1", "tenant": "acme"}
+    assert (job.reason, job.fence) == ("dispatched", job.order + 1)
+    assert json.loads(jobs.hints()[0]) == {"id": job.job_id, "fence": job.fence, "tag": f"{job.job_id}.{job.fence}", "tenant": "acme"}
 
 
 def test_no_more_jobs_are_dispatched_than_there_are_slots(jobs: Cell) -> None:
@@ -82,7 +82,7 @@ def test_a_taken_id_is_refused_and_the_client_draws_another(jobs: Cell, monkeypa
 def test_a_claim_needs_the_fence_of_the_last_dispatch(jobs: Cell) -> None:
     jobs.slots(1)
     job = jobs.submit()
-    for fence in (0, 2):
+    for fence in (0, 1, job.fence - 1, job.fence + 1):
         assert jobs.store.claim(job.job_id, fence, worker="w", run="r") == ClaimRefused("stale")
     assert jobs.store.claim("job_1_00000000", 1, worker="w", run="r") == ClaimRefused("unknown")
     assert jobs.start(job.job_id).status is JobStatus.RUNNING
@@ -102,7 +102,7 @@ def test_a_worker_refuses_a_record_that_is_newer_than_it(jobs: Cell) -> None:
     jobs.slots(1)
     job = jobs.submit()
     jobs.store.client.hset(jobs.store.keys("job", job.job_id), "schema", "99")
-    assert jobs.store.claim(job.job_id, 1, worker="w", run="r") == ClaimRefused("schema")
+    assert jobs.store.claim(job.job_id, job.fence, worker="w", run="r") == ClaimRefused("schema")
 
 
 def test_progress_never_falls_within_an_attempt(jobs: Cell) -> None:
@@ -120,7 +120,7 @@ def test_a_new_attempt_starts_at_nothing_and_a_rescued_run_keeps_what_was_shown(
     assert jobs.start(run.job_id).progress == 40.0
     jobs.store.requeue(run.job_id, run.fence + 1, "retry")
     again = jobs.start(run.job_id)
-    assert (again.progress, again.attempt, again.crashes, again.fence) == (0.0, 2, 1, 3)
+    assert (again.progress, again.attempt, again.crashes, again.fence) == (0.0, 2, 1, run.fence + 2)
 
 
 def test_a_finish_is_said_once_and_its_repetition_is_told_the_same(jobs: Cell) -> None:
@@ -129,7 +129,7 @@ def test_a_finish_is_said_once_and_its_repetition_is_told_the_same(jobs: Cell) -
         status = jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={"success": True}, artifacts="f", artifact_bytes=7)
         assert status is JobStatus.COMPLETED
     assert jobs.store.client.hget(jobs.store.keys("job", run.job_id), "terminal_writes") == "1"
-    assert jobs.store.tenant_bytes("acme") == 7
+    assert (jobs.store.tenant_bytes("acme"), jobs.store.take_trash()) == (7, [])
     job = jobs.client.get(run.job_id)
     assert (job.progress, job.result, job.artifacts) == (100.0, {"success": True}, "f")
     assert job.expires_at == (job.completed_at or 0) + jobs.settings.job_ttl_seconds * 1000
@@ -205,8 +205,8 @@ def test_a_hint_that_nobody_claims_is_dispatched_again_and_the_old_one_is_stale(
     job = jobs.submit()
     jobs.let_leases_end()
     assert [r.became for r in jobs.store.rescue()] == ["hint"]
-    assert jobs.store.claim(job.job_id, 1, worker="w", run="r") == ClaimRefused("stale")
-    assert jobs.start(job.job_id).fence == 2
+    assert jobs.store.claim(job.job_id, job.fence, worker="w", run="r") == ClaimRefused("stale")
+    assert jobs.start(job.job_id).fence == job.fence + 1
 
 
 def test_leases_of_a_worker_that_is_gone_take_fair_share_of_a_live_one(jobs: Cell) -> None:
@@ -351,7 +351,7 @@ def test_many_threads_and_the_indexes_still_agree_with_a_recount(jobs: Cell) -> 
 def test_what_a_run_published_before_its_job_was_taken_from_it_is_thrown_away(jobs: Cell, why: str) -> None:
     run = jobs.running()
     assert jobs.store.requeue(run.job_id, run.fence, why) is JobStatus.QUEUED
-    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/{run.fence}"]
 
 
 def test_what_a_run_published_after_its_job_was_taken_from_it_is_thrown_away_when_its_process_is_found_dead(jobs: Cell) -> None:
@@ -359,12 +359,12 @@ def test_what_a_run_published_after_its_job_was_taken_from_it_is_thrown_away_whe
     jobs.store.requeue(run.job_id, run.fence, "handback")
     jobs.store.drop_trash(jobs.store.take_trash())
     assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
-    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/1"]
+    assert jobs.store.take_trash() == [f"default/main/{run.job_id}/{run.fence}"]
 
 
 def test_a_process_that_dies_after_its_run_has_finished_keeps_the_artifacts(jobs: Cell) -> None:
     run = jobs.running()
-    folder = f"default/main/{run.job_id}/1"
+    folder = f"default/main/{run.job_id}/{run.fence}"
     jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=1)
     assert jobs.store.requeue(run.job_id, run.fence, "crash") is None
     assert jobs.store.take_trash() == []

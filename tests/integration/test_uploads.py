@@ -31,14 +31,18 @@ from pipeline_jobs.files import uploads
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.upload import Checksum, Interrupted, Upload
 from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.job import NewJob
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.maintenance import Purge
+from pipeline_jobs.schedules.fire import Fire
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import pages
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 
 DATA = bytes(range(256)) * 400
+MINUTE = 60_000
 
 
 class Bench:
@@ -418,3 +422,43 @@ def test_a_page_of_one_workspace_looks_at_so_many_and_goes_on(bench: Bench, monk
         bench.begin(workspace_id="w2")
     assert bench.uploads.page("acme", "w1").items == ()
     assert listed(bench, workspace_id="w1") == (mine[::-1], 3)
+
+
+def fired_by_schedule(bench: Bench, url: str) -> str:
+    """Its slot was due. :return: the job's id."""
+    scheduler = Scheduler(bench.cell.client)
+    schedule = scheduler.create(NewSchedule("* * * * *", NewJob(pipeline="film", tenant_id="acme", url=url))).schedule
+    slot = schedule.next_run_at or 0
+    store = bench.cell.store
+    store.client.hset(store.keys("schedule", schedule.schedule_id), "next_run_at", slot - MINUTE)
+    store.client.zadd(store.keys("schedules_due"), {schedule.schedule_id: slot - MINUTE})
+    assert Fire(scheduler).run_once()["fired"] == 1
+    return str(scheduler.get(schedule.schedule_id).last_job_id)
+
+
+def run_by_hand(bench: Bench, url: str) -> str:
+    scheduler = Scheduler(bench.cell.client)
+    schedule = scheduler.create(NewSchedule("* * * * *", NewJob(pipeline="film", tenant_id="acme", url=url))).schedule
+    return scheduler.run_now(schedule.schedule_id).job.job_id
+
+
+@pytest.mark.parametrize("made", [fired_by_schedule, run_by_hand])
+def test_the_job_of_a_schedule_holds_its_upload_as_any_other(bench: Bench, made: Callable[[Bench, str], str]) -> None:
+    upload = bench.whole()
+    job_id = made(bench, upload.url)
+    with pytest.raises(UploadInUse):
+        bench.uploads.delete(upload.upload_id)
+    bench.let_expire()
+    assert bench.sweep() == 0
+    bench.cell.client.cancel(job_id)
+    bench.uploads.delete(upload.upload_id)
+
+
+def test_a_schedule_of_an_upload_that_is_not_there_is_told_so_by_hand_and_holds_none_of_others(bench: Bench) -> None:
+    others = bench.whole(tenant_id="other")
+    with pytest.raises(InvalidInput):
+        run_by_hand(bench, others.url)
+    fired_by_schedule(bench, others.url)
+    adopted = bench.cell.client.prepare(NewJob(pipeline="film", tenant_id="acme", url=others.url))
+    bench.cell.store.submit(adopted, adopt=1)
+    bench.uploads.delete(others.upload_id)

@@ -502,3 +502,31 @@ def test_two_senders_at_once_send_each_message_once(hooks: Hooks) -> None:
         assert len(receiver.ids()) == len(set(receiver.ids())) == 60
     second.sender.stop(5)
     second.cell.store.client.close()
+
+
+@pytest.mark.parametrize("broken", ["created_at", "result"])
+def test_a_message_that_cannot_be_made_is_dead_at_once_and_counted(hooks: Hooks, broken: str) -> None:
+    with Receiver() as receiver:
+        hooks.endpoints.create("acme", receiver.url())
+        job = hooks.end()
+        (row,) = hooks.ledger.of_subject(job.job_id)
+        client = hooks.cell.store.client
+        (snapshot,) = client.keys(hooks.cell.store.keys("webhook_event", "*"))
+        client.hset(snapshot, broken, "[no json")
+        hooks.sender.run_once()
+        hooks.outcome(row.delivery_id, "dead")
+        dead = hooks.ledger.get(row.delivery_id)
+        assert (dead.error, dead.tries, hooks.counted("dead"), receiver.hits) == ("payload_broken", 1, 1, [])
+
+
+def test_a_type_that_this_version_does_not_know_is_left_to_a_later_one_for_a_while(hooks: Hooks) -> None:
+    hooks.endpoints.create("acme", "http://127.0.0.1:9/")
+    job = hooks.end()
+    (row,) = hooks.ledger.of_subject(job.job_id)
+    client = hooks.cell.store.client
+    (snapshot,) = client.keys(hooks.cell.store.keys("webhook_event", "*"))
+    client.hset(snapshot, "webhook_type", "flow.completed")
+    hooks.sender.run_once()
+    hooks.outcome(row.delivery_id, "dead")
+    tried = hooks.ledger.get(row.delivery_id)
+    assert (tried.error, tried.tries, hooks.counted("retried"), hooks.counted("sender_lost")) == ("type_unknown", 4, 3, 0)

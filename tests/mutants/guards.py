@@ -27,6 +27,9 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 GUARDED = "tests/integration/test_guards.py"
+CLOCK = "tests/integration/test_clock.py"
+TWICE = "tests/integration/test_sent_twice.py"
+AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
@@ -52,6 +55,7 @@ AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
+UPLOADS = "tests/integration/test_uploads.py"
 SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
@@ -82,6 +86,58 @@ GUARDS = (
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
+    _lua("submit", "a repetition waits for the disk", "  redis.call('HSET', K.job(id), 'nonce', nonce)\n", "", GUARDED),
+    _lua("submit_batch", "a repetition waits for the disk", "  redis.call('HSET', K.batch(id), 'nonce', nonce)\n", "", GUARDED),
+    _lua("schedule_fire", "a repetition waits for the disk", "  redis.call('HSET', K.job(job_id), 'nonce', nonce)\n", "", GUARDED),
+    _lua(
+        "lib/idempotency",
+        "a key's answer waits for the disk",
+        "  redis.call('SET', K.idempotency(tenant, key), made, 'KEEPTTL')\n",
+        "",
+        GUARDED,
+    ),
+    _lua(
+        "feed",
+        "a job's id may look like a batch's",
+        "if entry[2][1] == 'b' or before then",
+        "if string.sub(id, 1, 6) == 'batch_' then",
+        BATCHES,
+    ),
+    _lua("feed", "what the version before wrote", "if entry[2][1] == 'b' or before then", "if entry[2][1] == 'b' then", BATCHES),
+    _lua(
+        "lib/dependents",
+        "a cancel says because of which job",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, error, ",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, policy == 'fail' and error or nil, ",
+        DEPENDENCIES,
+    ),
+    _lua("schedule_fire", "its job holds its upload", " or bad_upload(asked)\n", "\n", UPLOADS),
+    _lua("lib/uploads", "nobody's job holds another's upload", "        job.upload = nil\n", "        job.upload = job.upload\n", UPLOADS),
+    _py("webhooks/retries", "what can never be made is dead at once", " or answer.error in (PAYLOAD_LOST, PAYLOAD_BROKEN)", "", WEBHOOKS),
+    _py(
+        "webhooks/sender",
+        "what cannot be made is a try",
+        "            return Answer(None, PAYLOAD_BROKEN)\n",
+        "            raise\n",
+        WEBHOOKS,
+    ),
+    _py(
+        "webhooks/sender",
+        "a later version's type is not dead at once",
+        '            return Answer(None, "type_unknown")',
+        "            return Answer(None, PAYLOAD_BROKEN)",
+        WEBHOOKS,
+    ),
+    _lua("lib/admission", "fences never repeat for an id", "(known[2] or known[4]) + 1", "(known[2] or 0) + 1", AGAIN),
+    _lua("lib/admission", "fences never repeat within a second", "(known[2] or known[4]) + 1", "(known[2] or TIME[1]) + 1", AGAIN),
+    _lua("lib/ending", "a removed job's fences are used up", "then redis.call('SET', K.order(), job.fence) end", "then end", AGAIN),
+    _lua(
+        "lib/ending",
+        "orders never go back",
+        "if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order()",
+        "if job.fence then redis.call('SET', K.order()",
+        AGAIN,
+    ),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
     _lua("lib/telling", "progress never falls", "if tonumber(percent) < before then", "if false then"),
     _lua("progress", "tells of a cancel", "if job.cancel_requested or job.deadline_passed then return 'cancel' end", ""),
@@ -89,9 +145,93 @@ GUARDS = (
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- the clock
+    _lua("rescue", "leases grow by a gap", "mind_the_gap(lease_ms, alive, gap_ms, ", "mind_the_gap(lease_ms, alive, math.huge, ", CLOCK),
+    _lua(
+        "announce",
+        "others' leases grow by a gap",
+        "mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)\n",
+        "redis.call('SET', K.seen(), int(NOW))\n",
+        CLOCK,
+    ),
+    _lua("announce", "who leaves takes nobody along", "alive > 0 and alive or lease_ms", "alive", CLOCK),
+    _lua(
+        "lib/clock", "a lease grows by a lease at most", "int(math.min(found[i + 1] + gap, NOW + most))", "int(found[i + 1] + gap)", CLOCK
+    ),
+    _lua("lib/clock", "a clock that was set back is a gap", "gap >= 0 and gap < gap_ms and not down", "gap < gap_ms and not down", CLOCK),
+    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < gap_ms and not down", "gap == 0 and not down", CLOCK),
+    _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
+    _lua(
+        "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
+    ),
+    _lua("lib/clock", "rates and backoffs wait no longer", "if gap < 0 then shift_waits(gap) end", "", CLOCK),
+    _lua(
+        "lib/clock",
+        "a start that was asked for stays",
+        "if redis.call('HGET', K.job(id), 'reason') == 'retry' then redis.call('ZINC",
+        "if true then redis.call('ZINC",
+        CLOCK,
+    ),
+    _lua("lib/known", "a bucket of the future is full", "if at > NOW then return math.max(1, rate) end", "", CLOCK),
+    _lua(
+        "lib/known",
+        "a bucket of the future is not had for ever",
+        "if at > NOW then return math.max(1, rate) end",
+        "at = math.min(at, NOW)",
+        CLOCK,
+    ),
+    _lua("lib/pace", "no time passes backwards", "-math.max(0, NOW - at)", "-(NOW - at)", CLOCK),
+    _lua("lib/pace", "a rate that is no number is forgotten", "if not (rate >= 0 and rate < math.huge) then return 0 end", "", CLOCK),
+    _lua("lib/pace", "nan is no number", "if not (rate >= 0 and rate < math.huge) then", "if rate == math.huge then", CLOCK),
+    _lua("lib/base", "a sum never falls", "  ms = math.max(0, ms)\n", "", CLOCK),
+    _lua("upload_lock", "no lock is longer than one may be", "if left > 0 and left <= lock_ms and", "if left > 0 and", CLOCK),
+    _lua(
+        "webhooks_claim", "no lease is longer than one may be", "shift(K.webhook_leases(), int(NOW + lease_ms), 0, lease_ms)\n", "", CLOCK
+    ),
+    # -- what a repetition is answered
+    *(
+        _lua(script, "sent again it answers the same", "--@once\n", "", TWICE)
+        for script in (
+            "cell/audit",
+            "cancel_page",
+            "change",
+            "delete",
+            "key_erase",
+            "requeue",
+            "schedule_remove",
+            "set_max_concurrent_jobs",
+            "upload_remove",
+            "webhooks_update",
+        )
+    ),
+    _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
+    _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
+    _lua(
+        "finish",
+        "what a run published too late goes",
+        "  if folder ~= '' and not (job and job.artifacts == folder) then",
+        "  if false then",
+        EXECUTOR,
+    ),
+    _lua(
+        "finish",
+        "asked again it keeps its files",
+        "  if folder ~= '' and not (job and job.artifacts == folder) then",
+        "  if folder ~= '' then",
+        STORE,
+        EXECUTOR,
+    ),
+    _py(
+        "jobs/executor",
+        "an empty file is a file",
+        "_folder(job) if self._files.any else",
+        "_folder(job) if self._files.bytes else",
+        EXECUTOR,
+    ),
+    _py("jobs/executor", "a lost run's empty file goes", "        if self._files.any:\n", "        if self._files.bytes:\n", EXECUTOR),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua(
         "lib/ending",

@@ -16,6 +16,8 @@
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
+  -- As in submit: something to wait for.
+  redis.call('HSET', K.batch(id), 'nonce', nonce)
   return {'ok', known[2], known[3], {}, admit()}
 end
 local flat, items = cjson.decode(common), cjson.decode(jobs)

@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
 -- jobs: id, fence, ...
---@args worker slots:int alive:ms lease_ms:int jobs:pairs
+--@args worker slots:int alive:ms lease_ms:int gap_ms:int jobs:pairs
 --@events
 --@admits
 --@names
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
+-- Before this beat renews its own: those of the others grow, too.
+mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)
 if alive > 0 then
   if redis.call('ZADD', K.workers(), NOW + alive, worker) == 1 then
     redis.call('DECRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
--- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
---@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int
+-- limit: most jobs of each kind a call. alive: how long an announcement is good. gap_ms: longest time between two looks at the clock. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
+--@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int alive:int gap_ms:int
 --@events
 --@admits
 --@names
@@ -9,23 +9,10 @@
 -- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
 local done = {}
 
--- The server was restarted: while it was down nobody could renew. Every lease is longer by that time (at most, since the last rescue), and
--- every hint is given its time once more; nothing expires now.
+-- A server that was restarted has another run id. What was good before a gap does not expire now.
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
-if before ~= server then
-  if before then
-    local down = NOW - (tonumber(seen) or 0)
-    local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
-    for i = 1, #leases, 2 do
-      redis.call('ZADD', K.leases(), 'GT', int(math.min(leases[i + 1] + down, NOW + lease_ms)), leases[i])
-    end
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW + HINT_MS))) do
-      redis.call('ZADD', K.hints(), int(NOW + HINT_MS), id)
-    end
-    return {{}, {}}
-  end
-end
+mind_the_gap(lease_ms, alive, gap_ms, before and before ~= server and NOW - (tonumber(seen) or 0) or nil)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   local job = load(id)
   if job and job.status == 'running' then

@@ -2,6 +2,7 @@
 -- Set the installation's cap; it acts on the backlog in this very call.
 --@args most:digits
 --@admits
+--@once
 --@reply before hints
 -- before: what it was, or '' (nobody had set it).
 local before = redis.call('GET', K.max_concurrent_jobs())

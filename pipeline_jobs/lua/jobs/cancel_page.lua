@@ -5,6 +5,7 @@
 --@events
 --@admits
 --@names
+--@once
 --@reply next cancelled stopping hints heard_of
 -- next: an order, or '' (all were looked at). cancelled: how many wait and end (or would) in this call; stopping: how many run and are asked to end.
 -- heard_of: ids of those that ended in this call and were dispatched before: Celery has heard of them.

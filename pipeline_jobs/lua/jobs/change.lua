@@ -3,6 +3,7 @@
 --@args id priority:digits? start:digits?
 --@events
 --@admits
+--@once
 --@reply became hints
 -- became: 'ok' | 'unknown' | 'late' (it is dispatched, runs, or has ended: nothing is changed).
 local job = load(id)

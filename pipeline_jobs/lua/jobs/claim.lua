@@ -56,12 +56,12 @@ for i = 1, #pipelines, 2 do
   if pipelines[i] == job.pipeline then longest = tonumber(pipelines[i + 1]) end
 end
 longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge))
-local run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
-redis.call('ZADD', K.deadlines(), 'LT', run_until, id)
+job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
+redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)
 move(id, job, 'running')
 job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
 redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
-  'progress', job.progress or '0', 'run_until', run_until)
+  'progress', job.progress or '0', 'run_until', job.run_until)
 redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
 event(id, job, 'started')
 return answer()

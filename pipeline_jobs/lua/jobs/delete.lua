@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Remove the record of an ended job with all its traces; its artifacts go to the trash.
 --@args id
+--@once
 -- Returns 'deleted' | 'unknown' | 'live' (not ended: nothing is done).
 local job = load(id)
 if not job then return 'unknown' end

@@ -18,7 +18,9 @@ local page = {newest[1] and newest[1][1] or '0-0', #entries}
 for i, entry in ipairs(entries) do
   local id, number = string.match(entry[2][2], '^(.*):(%d+)$')
   local whose, line = nil, false
-  if string.sub(id, 1, 6) == 'batch_' then
+  -- A job may have been given an id of a batch's form. Versions before this one wrote the ends of both under one name.
+  local before = string.sub(id, 1, 6) == 'batch_' and redis.call('EXISTS', K.job(id)) == 0
+  if entry[2][1] == 'b' or before then
     whose, line = of_batch(id)
   else
     local job = redis.call('HMGET', K.job(id), 'tenant_id', 'workspace_id', 'events_cut')

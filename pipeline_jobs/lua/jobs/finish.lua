@@ -11,8 +11,10 @@
 -- status: what it ended in, or 'fenced' (this run has no say any more).
 -- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.
 local job = load(id)
-if not job then return {'fenced', {}} end
-if job.status ~= 'running' or job.fence ~= fence then
+if not job or job.status ~= 'running' or job.fence ~= fence then
+  -- Nothing points at what it published since its job was taken from it or ended, unless it is the run that completed it and asks again.
+  if folder ~= '' and not (job and job.artifacts == folder) then redis.call('RPUSH', K.trash(), folder) end
+  if not job then return {'fenced', {}} end
   if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
   return {'fenced', {}}
 end

@@ -6,6 +6,7 @@
 --@events
 --@admits
 --@names
+--@once
 --@reply status hints
 -- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).
 local job = load(id)

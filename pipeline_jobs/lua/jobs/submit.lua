@@ -1,8 +1,8 @@
 #!lua
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
--- adopt: its message is at a worker already. wait: longest wait for a start. depends_within: the only workspace whose jobs it may depend on.
--- sender: who sends it (`key:X`, `address:X`).
---@args id nonce adopt:flag deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
+-- adopt: its message is at a worker already, which drew it this fence. wait: longest wait for a start. depends_within: the only workspace
+-- whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
+--@args id nonce adopt:digits? deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
 --@args sender? fields:pairs
 --@events
 --@admits
@@ -16,15 +16,17 @@
 local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
+  -- Something to wait for: WAITAOF speaks of the writes of its own connection, and a repetition comes on a new one.
+  redis.call('HSET', K.job(id), 'nonce', nonce)
   return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
 end
 local job = {tenant_id = 'default', workspace_id = 'main', pipeline = ''}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
 local tenant = job.tenant_id
-local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt, deadline = deadline, wait = wait}
+local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt ~= '' and adopt, deadline = deadline, wait = wait}
 local asked = {new}
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, depends_within) or bad_upload(asked)
-  or not adopt and no_room(tenant, 1, sender)
+  or adopt == '' and no_room(tenant, 1, sender)
 if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

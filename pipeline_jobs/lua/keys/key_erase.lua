@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Remove every API key of a tenant.
 --@args tenant
+--@once
 -- Returns how many there were.
 local ids = redis.call('ZRANGE', K.tenant_api_keys(tenant), 0, -1)
 for _, id in ipairs(ids) do

@@ -11,7 +11,7 @@
 -- 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and seconds after which to try again.
 --
 -- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
--- deadline and wait = ms from now or nil, adopt}.
+-- deadline and wait = ms from now or nil, adopt = fence or nil}.
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.
 -- Most indexes get the same members, so one list is made for all of them: that is what makes a batch cheap.
@@ -85,8 +85,8 @@ local function accept(asked, ttl_ms)
   end
   tell_created(asked)
   if asked[1].adopt then
-    FENCES[asked[1].id] = '1'
-    dispatched(asked[1].id, first, '1')
+    FENCES[asked[1].id] = asked[1].adopt
+    dispatched(asked[1].id, first, asked[1].adopt)
   end
   count_by(#asked, 'created', series_of(tenant, workspace))
   redis.call('ZINCRBY', K.tenants(), #asked, tenant)

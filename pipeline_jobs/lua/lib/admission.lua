@@ -30,9 +30,10 @@ local function admit()
     local id, job, changed = next_job()
     while not id and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
-    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order')
     if known[1] == 'queued' then
-      local fence = int((known[2] or 0) + 1)
+      -- The first one follows from the order, which never repeats: the runs, hints and files of an earlier job of this id have others.
+      local fence = int((known[2] or known[4]) + 1)
       dispatched(id, job, fence, unpack(changed))
       if TEMPLATE ~= '' then
         redis.call('LPUSH', QUEUE, hint(id, job, fence, known[3] or TEMPLATE))

@@ -70,6 +70,8 @@ end
 local BUCKETS = {100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000}
 
 local function observe(name, job, ms)
+  -- It began in the future: the clock was set back. A sum never falls.
+  ms = math.max(0, ms)
   local bucket = 'inf'
   for _, bound in ipairs(BUCKETS) do
     if ms <= bound then bucket = bound break end

@@ -3,7 +3,7 @@
 -- The last job of a batch has ended: said once, in the tenant's feed (what there is to say is in the batch's record, see feed.lua) and to webhooks.
 local function batch_completed(id)
   local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order')
-  if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+  if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'b', id .. ':1') end
   redis.call('PUBLISH', K.news(whose[1]), id)
   outbox({type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id)})
 end

@@ -8,11 +8,10 @@ local function serve(ended, to, ttl_ms, id)
   if not job or job.status ~= 'queued' or job.reason ~= 'dependency' then return end
   local more = redis.call('HMGET', K.job(id), 'on_dependency_failure', 'run_at')
   local policy = to == 'completed' and 'run' or more[1] or 'fail'
-  if policy == 'fail' then
+  if policy == 'fail' or policy == 'cancel' then
     local error = 'job ' .. ended .. ', on which this one depends, ended as ' .. to
-    end_failed(id, job, ttl_ms, error, cjson.encode({code = 'dependency_failed', message = error, stage = cjson.null, retryable = false}))
-  elseif policy == 'cancel' then
-    end_cancelled(id, job, ttl_ms)
+    local end_so = policy == 'fail' and end_failed or end_cancelled
+    end_so(id, job, ttl_ms, error, cjson.encode({code = 'dependency_failed', message = error, stage = cjson.null, retryable = false}))
   elseif redis.call('EXISTS', K.needs(id)) == 0 then
     if more[2] and tonumber(more[2]) > NOW then
       redis.call('HSET', K.job(id), 'reason', 'scheduled')

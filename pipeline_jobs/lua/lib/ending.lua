@@ -35,8 +35,15 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   outbox_job(id, job, to, number)
 end
 
-local function end_cancelled(id, job, ttl_ms)
-  end_job(id, job, 'cancelled', ttl_ms, {'cancel_requested', '1'}, exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', 'cancelled'))
+-- error, detail: why, if nobody asked for it.
+local function end_cancelled(id, job, ttl_ms, error, detail)
+  local extra = {'cancel_requested', '1'}
+  if error then
+    job.error, job.error_code = error, cjson.decode(detail).code
+    extra = {'cancel_requested', '1', 'error', error, 'error_detail', detail}
+  end
+  end_job(id, job, 'cancelled', ttl_ms, extra,
+    exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', error or 'cancelled'))
 end
 
 local function end_failed(id, job, ttl_ms, error, detail)
@@ -116,6 +123,8 @@ local function remove(id, job)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
+  -- The fences of a later job of this id are later ones, even if the clock was set back and orders go up by one.
+  if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

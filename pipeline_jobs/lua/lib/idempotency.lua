@@ -7,6 +7,8 @@ local function made_before(tenant, key, fingerprint)
   if not made then return nil end
   local id, of = string.match(made, '^(%S*) (%S*)$')
   if not (of and string.find(' ' .. fingerprint .. ' ', ' ' .. of .. ' ', 1, true)) then return {'differs'} end
+  -- Its answer says that the job is on the disk: as in submit, something to wait for.
+  redis.call('SET', K.idempotency(tenant, key), made, 'KEEPTTL')
   return {'same', id}
 end
 

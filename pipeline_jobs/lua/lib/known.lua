@@ -57,5 +57,9 @@ local function pipeline_full(pipeline)
   return pipe.cap and pipe.n >= pipe.cap
 end
 
--- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`.
-local function tokens(had, at, rate) return math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate) end
+-- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`. One that was last filled in
+-- the future is full: the clock was set back, and nobody shall wait until it is there again.
+local function tokens(had, at, rate)
+  if at > NOW then return math.max(1, rate) end
+  return math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate)
+end

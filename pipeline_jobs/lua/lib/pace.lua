@@ -2,7 +2,11 @@
 
 local PACE_MS = 60000
 
-local function pace(rate, at) return rate * math.exp(-(NOW - at) / PACE_MS) end
+-- No time passes backwards; a rate that is no number (an earlier version wrote inf and nan after such a step) is forgotten.
+local function pace(rate, at)
+  if not (rate >= 0 and rate < math.huge) then return 0 end
+  return rate * math.exp(-math.max(0, NOW - at) / PACE_MS)
+end
 
 -- One more of the cell's has ended.
 local function ended_one()

@@ -7,16 +7,19 @@ local function kept_bytes(tenant)
 end
 
 -- Finds the upload that each new job's url names, and says which cannot be used: {'upload', number of a job (from 0), why, ...}, or nil.
--- Another workspace's is an unknown one. A job whose message is at a worker already (`adopt`) is taken all the same: its fetch says so.
+-- Another workspace's is an unknown one. A job whose message is at a worker already (`adopt`), or whose slot has come (`anyway`), is taken all the
+-- same, and holds none: its fetch says what is wrong.
 local function bad_upload(asked)
   local reply
   for i, new in ipairs(asked) do
     local job = new.job
     job.upload = job.url and string.match(job.url, '^upload://(%x+)$')
-    if job.upload and not new.adopt then
+    if job.upload then
       local known = redis.call('HMGET', K.upload(job.upload), 'tenant_id', 'workspace_id', 'completed_at')
       local why = (known[1] ~= job.tenant_id or known[2] ~= job.workspace_id) and 'unknown' or not known[3] and 'incomplete'
-      if why then
+      if why and (new.adopt or new.anyway) then
+        job.upload = nil
+      elseif why then
         reply = reply or {'upload'}
         reply[#reply + 1] = i - 1
         reply[#reply + 1] = why

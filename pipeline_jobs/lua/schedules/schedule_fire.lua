@@ -23,7 +23,11 @@ if not schedule or not (by_hand or redis.call('ZSCORE', K.schedule_slots(id), sl
 if schedule.revision ~= revision then return {'stale'} end
 local known = redis.call('HMGET', K.job(job_id), 'created_at', 'order', 'nonce')
 if known[1] and known[3] ~= nonce then return {'taken'} end
-if known[1] and by_hand then return {'fired', known[1], known[2], settle_and_admit(), {}} end
+if known[1] and by_hand then
+  -- As in submit: something to wait for.
+  redis.call('HSET', K.job(job_id), 'nonce', nonce)
+  return {'fired', known[1], known[2], settle_and_admit(), {}}
+end
 if known[1] then
   -- The server's clock was set back and the slot came again: it has its job.
   redis.call('ZREM', K.schedule_slots(id), slot)
@@ -63,7 +67,8 @@ end
 
 local job = {}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
-local refused = idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint)
+local asked = {{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(fields)}, deadline = deadline, wait = wait, anyway = not by_hand}}
+local refused = idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint) or bad_upload(asked)
   or no_room(schedule.tenant_id, 1, sender)
 if refused and by_hand then return refused end
 if refused then
@@ -72,7 +77,7 @@ if refused then
 end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(schedule.tenant_id, idempotency, fingerprint, job_id) end
-accept({{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(fields)}, deadline = deadline, wait = wait}}, ttl_ms)
+accept(asked, ttl_ms)
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
 return {'fired', job.created_at, job.order, settle_and_admit(), rates}

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Remove a schedule with all its traces. The jobs it has made go on.
 --@args id
+--@once
 -- Returns 1, or 0 if there is none.
 local schedule = load_schedule(id)
 if not schedule then return 0 end

@@ -11,6 +11,9 @@ local slow_cap = math.max(1, math.floor(host_cap / 2))
 
 for _, lease in ipairs(renew) do redis.call('ZADD', K.webhook_leases(), 'XX', int(NOW + lease_ms), lease) end
 
+-- Given before the clock was set back.
+shift(K.webhook_leases(), int(NOW + lease_ms), 0, lease_ms)
+
 -- A sender that died: its deliveries are due again, with the same id. That is no try of the receiver's.
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', K.webhook_leases(), '-inf', int(NOW))) do
   redis.call('ZREM', K.webhook_leases(), lease)

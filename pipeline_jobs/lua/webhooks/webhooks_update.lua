@@ -1,6 +1,7 @@
 #!lua
 -- Change a webhook endpoint, or (no fields) delete it. What waits for a deleted one is dead when its turn comes.
 --@args id fields:pairs
+--@once
 -- Returns 1 | 0: there is none.
 local tenant = redis.call('HGET', K.endpoint(id), 'tenant_id')
 if not tenant then return 0 end

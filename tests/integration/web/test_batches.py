@@ -124,7 +124,7 @@ def test_cancel_of_a_batch_says_whether_some_still_run(client: FlaskClient, worl
     assert response.status_code == 202
     batch_bodies.BulkCancel.model_validate(response.get_json())
     assert response.get_json() == {"dry_run": False, "matched": 2, "cancelled": 1, "stopping": 1, "next_cursor": None}
-    assert world.store.finish(body["job_ids"][0], 1, JobStatus.COMPLETED) is JobStatus.CANCELLED
+    assert world.store.finish(body["job_ids"][0], world.record(body["job_ids"][0]).fence, JobStatus.COMPLETED) is JobStatus.CANCELLED
     assert client.post(body["urls"]["cancel"]).status_code == 200
 
 

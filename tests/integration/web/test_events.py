@@ -42,8 +42,9 @@ def live(world: World) -> Job:
     """A running job with a log of three events."""
     job = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme"))
     world.store.announce("w1", 100, [])
-    world.store.claim(job.job_id, 1, worker="w1", run="r")
-    world.store.progress(job.job_id, 1, 43.4, "sleep", 'half\n"\r\u2028</script>')
+    fence = world.record(job.job_id).fence
+    world.store.claim(job.job_id, fence, worker="w1", run="r")
+    world.store.progress(job.job_id, fence, 43.4, "sleep", 'half\n"\r\u2028</script>')
     return world.record(job.job_id)
 
 

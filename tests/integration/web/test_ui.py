@@ -428,7 +428,7 @@ class TestJobs:
     def test_the_page_is_given_a_token_for_this_one_stream(self, client: FlaskClient, world: World) -> None:
         browser, job = signed_in(client, world, role=Role.READ), world.put()
         world.store.announce("w1", 100, [])
-        world.store.claim(job.job_id, 1, worker="w1", run="r")
+        world.store.claim(job.job_id, world.record(job.job_id).fence, worker="w1", run="r")
         page = browser.get(f"/jobs/{job.job_id}").text
         found = re.search(r'data-events="([^"]+)\?token=([^"&]+)" data-after="2"', page)
         assert found is not None

@@ -1,0 +1,221 @@
+"""Every script that changes something, sent twice with the same arguments: the same answer, and nothing changes the second time.
+
+redis-py sends a command again when its reply was lost. Here each call of a life with everything in it is sent twice, so a script that is
+called in it and cannot bear that is found without a test of its own; one that is not called in it is found by the last line.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_jobs.access import audit
+from pipeline_jobs.access.api_keys import KeyStore, Role
+from pipeline_jobs.cell import Webhooks
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.schedules.fire import Fire
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import scripts
+from pipeline_jobs.store.wire import Stored, Wire
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.webhooks.ledger import Ledger
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+FAR = 2_900_000_000_000
+#: Answers that say what was left to be done, and why the second one may be another. Whatever they answer, nothing changes the second time.
+MAY_ANSWER_OTHERWISE = {
+    "rescue": "whom time has run out for is told once; the log alone has it",
+    "reconcile": "likewise",
+    "purge": "how many it removed: fewer than asked for means that nothing is left, the second time too",
+    "upload_sweep": "likewise",
+    "webhooks_erase": "likewise",
+    "webhooks_purge": "likewise",
+    "webhooks_claim": "what it took is taken: it waits for the end of its lease and is sent by another",
+    "schedule_fire": "a slot that was fired is gone; nobody waits for the answer",
+    "schedule_plan": "stale: the look that follows sees what was planned",
+    "tick": "how many ticks wait is looked at; a second tick of a duty does nothing",
+}
+#: Those of them that do more the second time, by their nature.
+MAY_CHANGE_MORE = {"tick", "webhooks_claim"}
+
+
+def state(cell: Cell) -> dict[str, Any]:
+    """Everything in the store but what calls were answered; times of this minute count as one."""
+    client = cell.store.client
+    found: dict[str, Any] = {}
+    for key in client.scan_iter("*", count=1000):
+        if key.startswith(cell.store.keys("said", "")):
+            continue
+        match client.type(key):
+            case "hash":
+                found[key] = {name: _timeless(value) for name, value in client.hgetall(key).items()}
+            case "zset":
+                found[key] = {member: _timeless(score) for member, score in client.zrange(key, 0, -1, withscores=True)}
+            case "list":
+                found[key] = client.lrange(key, 0, -1)
+            case "set":
+                found[key] = client.smembers(key)
+            case "stream":
+                found[key] = client.xrange(key)
+            case _:
+                found[key] = _timeless(client.get(key))
+    return found
+
+
+def _timeless(value: str | float) -> Any:
+    """Milliseconds since 1970, in steps of ten minutes."""
+    if isinstance(value, str) and " " in value:
+        return tuple(map(_timeless, value.split()))
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return value
+    return f"about {round(number / 600_000)}" if 1.5e12 < number < 3e12 else value
+
+
+@pytest.fixture
+def twice(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Sends every script twice. Gives those that were sent."""
+    seen: set[str] = set()
+    once = Wire.run
+
+    def run(wire: Wire, stored: Stored, keys: list[str], arguments: Sequence[Any]) -> Any:
+        name = stored.function.name.removeprefix(scripts.FUNCTION_PREFIX).rpartition("_")[0]
+        first = once(wire, stored, keys, arguments)
+        if "no-writes" in scripts.source(name).partition("\n")[0]:
+            return first
+        seen.add(name)
+        before = state(jobs)
+        second = once(wire, stored, keys, arguments)
+        if name not in MAY_ANSWER_OTHERWISE:
+            # What a submit was held against is told once.
+            assert _told(name, second) == _told(name, first), name
+        if name not in MAY_CHANGE_MORE:
+            after = state(jobs)
+            assert {
+                key: (before.get(key), after.get(key)) for key in before.keys() | after.keys() if before.get(key) != after.get(key)
+            } == {}, name
+        return first
+
+    monkeypatch.setattr(Wire, "run", run)
+    return seen
+
+
+def _told(name: str, reply: Any) -> Any:
+    """An answer, without the times of this minute, and without what a submit was held against, which is told once."""
+    if not isinstance(reply, list):
+        return reply
+    if name == "claim":
+        return dict(zip(reply[1::2], map(_timeless, reply[2::2]), strict=True))
+    place = {"submit": 6, "submit_batch": 3, "schedule_fire": 4}.get(name)
+    return [
+        _told("", part) if isinstance(part, list) else _timeless(part)
+        for i, part in enumerate(reply)
+        if place is None or i not in (place, place + 1)
+    ]
+
+
+def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[str]) -> None:
+    cell = jobs.with_settings(max_crashes=2, webhook_allow_private=True, announce_seconds=600, hint_seconds=600, lease_seconds=600)
+    store, client = cell.store, cell.client
+    artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+    uploads, scheduler, batches, keys = Uploads(store, cell.settings, artifacts), Scheduler(client), Batches(client), KeyStore(store)
+    webhooks = Webhooks.of(store, cell.settings, lambda: "the key of the installation")
+    endpoints, ledger = webhooks.endpoints, webhooks.ledger
+    acme: dict[str, Any] = {"tenant_id": "acme"}
+
+    _limits_and_workers(cell)
+    upload = uploads.write(uploads.create("acme", "main", 3), 0, io.BytesIO(b"abc").read)
+    endpoint, _ = endpoints.create("acme", "http://127.0.0.1:9/")
+    _runs(cell)
+    first = cell.submit(**acme)
+    waiting = cell.submit(depends_on=(first.job_id,), **acme)
+    client.change(waiting.job_id, priority=3)
+    client.cancel(first.job_id)
+    cell.slots(0)
+    late = cell.submit(priority=-1, **acme)
+    cell.slots(5)
+    store.change(late.job_id, priority=7)
+    store.change(cell.submit(run_at=FAR, **acme).job_id, run_at=0)
+    made = batches.create(NewBatch((NewJob(pipeline="sleep"),) * 2, **acme))
+    batches.cancel(made.batch.batch_id)
+    ended = client.list(JobQuery(statuses=(JobStatus.CANCELLED,), **acme)).items[0]
+    client.delete(ended.job_id)
+    _schedule(cell, scheduler)
+    for row in ledger.take(5, 5, []):
+        ledger.settle(row.lease, "dead", {}, error="x", delay=0, slow=False)
+        ledger.redeliver(row.delivery_id)
+    endpoints.test(endpoint.endpoint_id)
+    endpoints.rotate(endpoint.endpoint_id)
+    endpoints.update(endpoint.endpoint_id, enabled=False)
+    endpoints.delete(endpoint.endpoint_id)
+    key, _ = keys.create("acme", Role.READ, actor="test")
+    keys.touch(key.key_id, 1)
+    keys.revoke("acme", key.key_id, actor="test")
+    keys.erase("acme")
+    audit.record(store, "test", "test", "x", {})
+    store.tick("maintenance", "{}", 5)
+    store.beat("purge")
+    uploads.delete(upload.upload_id)
+    _what_time_runs_out_for(cell, uploads, ledger)
+    erase_tenant(store, artifacts, "acme", dry_run=False)
+    assert differences(store) == []
+    writing = {name for name in scripts.places() if "no-writes" not in scripts.source(name).partition("\n")[0]}
+    assert writing - twice == set()
+
+
+def _limits_and_workers(cell: Cell) -> None:
+    cell.client.set_limits("acme", TenantLimits(weight=2))
+    cell.store.set_pipeline_cap("sleep", 9)
+    cell.store.set_max_concurrent_jobs(50)
+    cell.slots(5)
+
+
+def _runs(cell: Cell) -> None:
+    """Each way in which a run goes."""
+    store = cell.store
+    for why in ("crash", "retry", "handback", "fault", "crash"):
+        run = cell.running(tenant_id="acme")
+        store.progress(run.job_id, run.fence, 10, "s", "m")
+        store.keep_outputs(run.job_id, run.fence, "{}", "")
+        store.announce("w1", 5, [(run.job_id, run.fence)])
+        store.requeue(run.job_id, run.fence, why)
+        cell.client.cancel(run.job_id)
+    run = cell.running(tenant_id="acme")
+    store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)
+
+
+def _schedule(cell: Cell, scheduler: Scheduler) -> None:
+    schedule = scheduler.create(NewSchedule("* * * * *", NewJob(pipeline="sleep", tenant_id="acme"))).schedule
+    slot = (schedule.next_run_at or 0) - 60_000
+    cell.store.client.hset(cell.store.keys("schedule", schedule.schedule_id), "next_run_at", slot)
+    cell.store.client.zadd(cell.store.keys("schedules_due"), {schedule.schedule_id: slot})
+    Fire(scheduler).run_once()
+    scheduler.run_now(schedule.schedule_id)
+    scheduler.delete(schedule.schedule_id)
+
+
+def _what_time_runs_out_for(cell: Cell, uploads: Uploads, ledger: Ledger) -> None:
+    store = cell.store
+    cell.running(tenant_id="acme")
+    cell.let_leases_end()
+    store.rescue()
+    store.reconcile()
+    uploads.create("acme", "main", 3)
+    for key in ("uploads", "ended", "deliveries_ended"):
+        for member in store.client.zrange(store.keys(key), 0, -1):
+            store.client.zadd(store.keys(key), {member: 1})
+    uploads.sweep()
+    store.purge()
+    ledger.purge()
