@@ -179,7 +179,7 @@ class Batches:
             match reply.became:
                 case "ok" if depends:
                     # What they need may have ended badly before they came.
-                    self._store.run("settle")
+                    self._store.settle()
                     return replace(self._made(batch_id), rates=Rate.read(reply.rates))
                 case "ok":
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}

@@ -84,8 +84,10 @@ class Rescue:
     say: Say = quiet
 
     def run_once(self) -> dict[str, int]:
-        """:return: as `look`"""
+        """Besides, what scripts left of jobs that wait for others is worked off. :return: as `look`"""
         counts = self.look()
+        while self.store.settle():
+            pass
         self.store.beat("rescue")
         return counts
 
@@ -95,11 +97,12 @@ class Rescue:
         :return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`
         """
         counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0, "stopping": 0}
-        for rescued in self.store.rescue():
-            failpoints.reach("rescue.midway")
-            counts[rescued.became] += 1
-            logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
-            self.say(Moved(rescued.job_id, rescued.became, ran=True))
+        while found := self.store.rescue():
+            for rescued in found:
+                failpoints.reach("rescue.midway")
+                counts[rescued.became] += 1
+                logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
+                self.say(Moved(rescued.job_id, rescued.became, ran=True))
         return counts
 
 

@@ -131,7 +131,7 @@ class Store(Runner):
         rates = Rate.read(reply.rates)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
-            self.run("settle")
+            self.settle()
             return Accepted(self.get(job.job_id), rates)
         made = job.evolve(
             created_at=int(reply.created_at),
@@ -301,7 +301,10 @@ class Store(Runner):
         return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, jobs=jobs).replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
-        """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
+        """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long.
+
+        :return: what one script did: ask again until there is nothing.
+        """
         reply = self.run(
             "rescue", limit=limit, max_crashes=self._max_crashes, lost=WORKER_LOST, waited=EXPIRED, ttl_ms=self.ttl_ms,
             # A server that was restarted has another run id: the script then gives every lease its time once more.
@@ -316,6 +319,10 @@ class Store(Runner):
         """
         reply = self.run("reconcile", after=after, limit=limit, ttl_ms=self.ttl_ms)
         return int(reply.counters), int(reply.jobs), int(reply.next) if reply.next else None
+
+    def settle(self) -> bool:
+        """Serve jobs whose dependencies have ended, a page of them. :return: whether some are left: ask again."""
+        return bool(self.run("settle").left)
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""

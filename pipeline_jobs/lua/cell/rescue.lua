@@ -6,7 +6,7 @@
 --@admits
 --@names
 --@reply done hints
--- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
+-- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}; empty: nothing is left to be done.
 local done = {}
 
 -- The server was restarted: while it was down nobody could renew. Every lease is longer by that time (at most, since the last rescue), and
@@ -27,6 +27,7 @@ if before ~= server then
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
@@ -39,6 +40,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   local job = load(id)
   if not job then redis.call('ZREM', K.hints(), id) end
   if job then unhint(id, job) end
@@ -49,6 +51,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LI
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   redis.call('ZREM', K.deadlines(), id)
   local job = load(id)
   if job and (job.status == 'queued' or job.status == 'running') then
@@ -61,6 +64,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW),
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   redis.call('ZREM', K.waits(), id)
   local job = load(id)
   if job and job.status == 'queued' then
@@ -69,4 +73,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   end
 end
 wake()
-return {done, settle_and_admit()}
+return {done, settle_kept_and_admit()}

@@ -20,7 +20,7 @@ local function accept(asked, ttl_ms)
   local tenant, workspace = first.tenant_id, first.workspace_id
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order + #asked - 1))
-  local now, members, by_pipeline, by_tag, ready, since = int(NOW), {}, {}, {}, {}, {}
+  local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
   for i = 1, #asked do
     local new = asked[i]
@@ -34,7 +34,7 @@ local function accept(asked, ttl_ms)
     job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
     if new.adopt then
       job.reason = 'dispatched'
-    elseif wait_for_others(new, ttl_ms) then
+    elseif wait_for_others(new, by_need) then
       job.reason = 'dependency'
     elseif job.run_at and tonumber(job.run_at) > NOW then
       job.reason = 'scheduled'
@@ -83,6 +83,7 @@ local function accept(asked, ttl_ms)
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
+  add_dependents(by_need, ttl_ms)
   tell_created(asked)
   if asked[1].adopt then
     FENCES[asked[1].id] = '1'
