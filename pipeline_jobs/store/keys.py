@@ -109,6 +109,7 @@ KEYS: dict[str, Key] = {
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),
+    "reconciled": Key("reconciled", "string `status order`", "Up to where the live jobs were looked at. Left by the last page of a pass."),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),

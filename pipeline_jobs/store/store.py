@@ -55,6 +55,18 @@ class Rescued:
     became: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What came of a page of reconciling."""
+
+    looked_at: int
+    #: How many were put right.
+    jobs: int
+    counters: int
+    #: False: it was the last page of all live jobs.
+    more: bool
+
+
 class Store(Runner):
     """The records of all jobs of a cell."""
 
@@ -312,13 +324,14 @@ class Store(Runner):
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
 
-    def reconcile(self, after: int = 0, limit: int = 1000) -> tuple[int, int, int | None]:
-        """Recount what is counted and look at up to `limit` live jobs from `after` on.
+    def recount(self) -> int:
+        """Recount what is counted of running jobs and workers. :return: counters put right."""
+        return int(self.run("recount", oldest=500).counters)
 
-        :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
-        """
-        reply = self.run("reconcile", after=after, limit=limit, ttl_ms=self.ttl_ms)
-        return int(reply.counters), int(reply.jobs), int(reply.next) if reply.next else None
+    def reconcile(self, limit: int = 500) -> Reconciled:
+        """Look at up to `limit` live jobs, from where the last call ended."""
+        reply = self.run("reconcile", limit=limit, ttl_ms=self.ttl_ms)
+        return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
 
     def settle(self) -> bool:
         """Serve jobs whose dependencies have ended, a page of them. :return: whether some are left: ask again."""
