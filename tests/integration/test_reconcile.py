@@ -55,6 +55,7 @@ def test_a_queued_job_that_no_queue_knows_and_a_running_one_without_a_lease_come
 
 
 def test_a_pass_over_many_jobs_takes_several_ticks_and_each_counts_again(jobs: Cell) -> None:
+    jobs = jobs.with_settings(max_concurrent_jobs=50)
     waiting = [jobs.submit() for _ in range(7)]
     jobs.store.client.delete(jobs.store.keys("ready", "default", "main", "sleep"))
     jobs.store.client.set(jobs.store.keys("capacity"), 77)
