@@ -88,7 +88,7 @@ class Rescue:
     def run_once(self) -> dict[str, int]:
         """Besides, what scripts left of jobs that wait for others is worked off. :return: as `look`"""
         counts = self.look()
-        while self.store.settle():
+        while any(self.store.settle()):
             pass
         self.store.beat("rescue")
         return counts

@@ -333,9 +333,13 @@ class Store(Runner):
         reply = self.run("reconcile", limit=limit, ttl_ms=self.ttl_ms)
         return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
 
-    def settle(self) -> bool:
-        """Serve jobs whose dependencies have ended, a page of them. :return: whether some are left: ask again."""
-        return bool(self.run("settle").left)
+    def settle(self) -> tuple[bool, bool]:
+        """Serve jobs whose dependencies have ended, and write tags of jobs of large batches: a page of them.
+
+        :return: whether some of those, and of these, are left: ask again.
+        """
+        reply = self.run("settle")
+        return bool(reply.waiting), bool(reply.untagged)
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""

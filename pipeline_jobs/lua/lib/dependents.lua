@@ -51,6 +51,7 @@ end
 
 -- The same for the duties, which go on with what was left.
 local function settle_kept_and_admit()
+  index_tags()
   settle()
   while not worked_enough() do
     local kept = redis.call('LPOP', K.unsettled())
