@@ -150,11 +150,13 @@ class Batches:
         :param idempotency_key: as for a single job.
         :param sender: likewise.
         :raises InvalidItems: names each wrong job.
-        :raises InvalidInput: it has no jobs, or more than 1,000.
+        :raises InvalidInput: it has no jobs, or more than 1,000, or more than 2,000 dependencies.
         :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
         """
         if not 0 < len(new.jobs) <= MAX_JOBS:
             raise InvalidInput(f"a batch has 1..{MAX_JOBS} jobs", field="jobs")
+        if sum(len(job.depends_on) for job in new.jobs if isinstance(job, NewJob)) > MAX_DEPENDENCIES:
+            raise InvalidInput(f"the jobs of a batch depend on at most {MAX_DEPENDENCIES} others in all", field="jobs")
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)

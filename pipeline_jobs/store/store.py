@@ -380,7 +380,9 @@ class Store(Runner):
         with store_errors():
             patterns = [self.keys(name, tenant_id, "*") for name in ("usage_day", "idempotency")]
             found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
-            self.client.delete(*found, *(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
+            for start in range(0, len(found), 1000):
+                self.client.delete(*found[start : start + 1000])
+            self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)
 

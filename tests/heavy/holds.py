@@ -14,9 +14,17 @@ from typing import Any
 
 import redis
 
-from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.jobs.bulk import cancel_matching
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.maintenance import Rescue
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import scripts
 from pipeline_jobs.store.store import Store
+from tests.integration.conftest import Cell
+
+TENANT = "acme"
 
 #: Copies a queued job so many times. KEYS: prefix. ARGV: id of the pattern, first number, how many.
 _COPY = """
@@ -114,5 +122,126 @@ def queued_copies(store: Store, pattern: str, first: int, n: int) -> None:
         script(keys=[store.keys.prefix], args=[pattern, start, min(CHUNK, first + n - start)])
 
 
-def endpoints(client: Client, tenant: str, n: int) -> None:
-    """So many webhook endpoints of a tenant, each on a host of its own."""
+@dataclass(slots=True)
+class Population:
+    """What scripts have to do with: a tenant with webhook endpoints, and what it does to be much work for them."""
+
+    cell: Cell
+    holds: Holds
+    endpoints: int
+
+    def __post_init__(self) -> None:
+        for number in range(self.endpoints):
+            self.cell.cell.webhooks.endpoints.create(TENANT, f"https://h{number}.example/x")
+
+    def jobs(self, n: int, **fields: Any) -> list[str]:
+        """So many queued jobs, in batches that are no large ones."""
+        made: list[str] = []
+        for start in range(0, n, 200):
+            new = NewBatch([NewJob(pipeline="sleep", **fields)] * min(200, n - start), TENANT)
+            made += map(str, self.cell.cell.batches.create(new).job_ids)
+        return made
+
+    def run(self, n: int) -> None:
+        """So many jobs that run."""
+        self.jobs(n)
+        self.cell.slots(n)
+        while hints := self.cell.store.client.zrange(self.cell.store.keys("hints"), 0, -1):
+            for job_id in hints:
+                self.cell.start(job_id)
+            self.cell.slots(n)
+        self.cell.slots(0)
+
+    # -- what is held against the server
+
+    def reconcile(self) -> None:
+        with self.holds.of("reconcile, a tick"):
+            self.cell.cell.duties["reconcile"]()
+
+    def end_of_what_others_wait_for(self, n: int) -> None:
+        first = self.cell.submit(tenant_id=TENANT)
+        waiting = self.jobs(n, depends_on=(first.job_id,))
+        with self.holds.of(f"the end of a job that {n} wait for"):
+            self.cell.client.cancel(first.job_id)
+            Rescue(self.cell.store, self.cell.settings).run_once()
+        assert {self.cell.client.get(job_id).status for job_id in waiting} == {JobStatus.FAILED}
+
+    def cancel(self, n: int) -> None:
+        made = self.jobs(n, tags=("cancelled",))
+        with self.holds.of(f"cancel {n} by a tag"):
+            done = cancel_matching(self.cell.store, JobQuery(tenant_id=TENANT, tag="cancelled"), dry_run=False)
+        assert (done.cancelled, done.next_cursor) == (len(made), None)
+
+    def batch(self, n: int, tags: int) -> None:
+        """With other tags for each job."""
+        new = [NewJob(pipeline="sleep", tags=tuple(f"{n}-{job}-{tag}" for tag in range(tags))) for job in range(n)]
+        self.cell.store.client.delete(self.cell.store.keys("large_batch", TENANT))
+        with self.holds.of(f"a batch of {n} with {tags} tags each"):
+            self.cell.cell.batches.create(NewBatch(new, TENANT))
+        for tag in {one for job in new for one in (job.tags[:1] + job.tags[-1:])}:
+            assert self.cell.store.client.zcard(self.cell.store.keys("tag", TENANT, tag)) == 1
+
+    def leases_end(self, n: int) -> None:
+        """Of workers that died too often with these jobs."""
+        cell = self.cell.with_settings(max_crashes=1)
+        cell.let_leases_end()
+        with self.holds.of(f"rescue of {n} leases"):
+            cell.store.run = self.cell.store.run  # type: ignore[method-assign]
+            Rescue(cell.store, cell.settings).run_once()
+        assert cell.store.client.zcard(cell.store.keys("leases")) == 0
+
+    def slots_come(self, n: int) -> None:
+        with self.holds.of(f"{n} free slots"):
+            for _ in range(3):
+                self.cell.slots(n, "many")
+        self.cell.slots(0, "many")
+
+    def endpoints_go(self, rows: int) -> None:
+        """With deliveries that wait for them."""
+        ledger = self.cell.cell.webhooks.ledger
+        keys, client = self.cell.store.keys, self.cell.store.client
+        self.jobs(max(0, rows - client.zcard(keys("deliveries_in", TENANT, "pending"))) // self.endpoints + 1, tags=("gone",))
+        cancel_matching(self.cell.store, JobQuery(tenant_id=TENANT, tag="gone"), dry_run=False)
+        for endpoint_id in self.cell.store.members("tenant_endpoints", TENANT):
+            self.cell.cell.webhooks.endpoints.delete(endpoint_id)
+        with self.holds.of(f"a sender's looks at {rows} rows whose endpoints are gone"):
+            while client.zcard(keys("deliveries_in", TENANT, "pending")):
+                assert ledger.take(20, 20, []) == []
+        client.zadd(keys("deliveries_ended"), dict.fromkeys(client.zrange(keys("deliveries_ended"), 0, rows // 2), 1))
+        with self.holds.of(f"purge and erasure of {rows} rows"):
+            ledger.purge()
+            while int(self.cell.store.run("webhooks_erase", tenant=TENANT, limit=100)) == 100:
+                pass
+
+    def default_limits(self, tenants: int) -> None:
+        """Of many tenants that wait at theirs."""
+        self.cell.store.set_limits("*", {"max_concurrent": 0})
+        for number in range(tenants):
+            self.cell.submit(tenant_id=f"w{number}")
+        with self.holds.of(f"a changed default for {tenants} tenants"):
+            self.cell.store.set_limits("*", {"max_concurrent": 1})
+            while self.cell.store.client.zcard(self.cell.store.keys("parked")):
+                self.cell.slots(0)
+        assert self.cell.store.client.scard(self.cell.store.keys("waiting")) == 0
+
+    def large_results(self, n: int, size: int) -> None:
+        """A page of jobs that keep very much."""
+        for job_id in self.jobs(n, tags=("large",)):
+            self.cell.store.client.hset(self.cell.store.keys("job", job_id), "result", f'"{"x" * size}"')
+        with self.holds.of(f"a page of {n} jobs with {size // 1024} kB each"):
+            found = self.cell.client.list(JobQuery(tenant_id=TENANT, tag="large", limit=100))
+        assert 0 < sum(len(str(job.result)) for job in found.items) < 16 * 1024**2
+        assert found.next_cursor
+
+    def all(self, n: int) -> None:
+        """Each with about so many jobs."""
+        self.reconcile()
+        self.end_of_what_others_wait_for(n)
+        self.cancel(n)
+        self.batch(200, 20)
+        self.batch(1000, 20)
+        self.leases_end(n)
+        self.slots_come(n)
+        self.large_results(20, 1024**2)
+        self.default_limits(4 * n)
+        self.endpoints_go(20 * n)

@@ -13,7 +13,7 @@ local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
 -- While a script runs nobody else is answered. So what may be much is done up to here, in commands, and the rest by further calls: some ten ms.
-local WORK_MOST = 2500
+local WORK_MOST = 1500
 local spent = {commands = 0}
 local function spend(commands) spent.commands = spent.commands + commands end
 local function worked_enough() return spent.commands >= WORK_MOST end

@@ -8,7 +8,7 @@ end
 
 -- So many tags of the jobs of a call are written with them. The others' jobs wait in `untagged` for the duties, or for who sent them (batches.py):
 -- a thousand jobs with twenty tags each would hold the server for longer than all the rest of them.
-local TAGS_AT_ONCE = 400
+local TAGS_AT_ONCE = 200
 
 -- For the duties: up to half of the work of a script, so that neither this nor what else they do waits for the other.
 local function index_tags()
