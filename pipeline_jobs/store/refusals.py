@@ -16,7 +16,6 @@ from pipeline_jobs.exceptions import (
     WebhooksFull,
 )
 
-
 LARGE_BATCH = "A tenant may send one batch of more than 200 jobs a second: try again later, or send smaller ones."
 
 

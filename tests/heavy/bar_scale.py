@@ -1,4 +1,7 @@
-"""How long each script holds the server, among a million records, 500 running jobs and 20 webhook endpoints (`tests/integration/test_holds.py` in short)."""
+"""How long each script holds the server, among a million records, 500 running jobs and 20 webhook endpoints.
+
+In short: `tests/integration/test_holds.py`.
+"""
 
 from __future__ import annotations
 

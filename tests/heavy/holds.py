@@ -1,7 +1,7 @@
 """Bar 3 of Truth: how long each script holds the server, among very many records.
 
-A hold is one call of a script: nobody else is answered meanwhile. The server's own figures are read before and after each (`INFO`): commands inside
-of it, the time that it took, and the processor time of the server's main thread, which a busy machine does not make longer.
+A hold is one call of a script: nobody else is answered meanwhile. The server's own figures are read before and after each (`INFO`):
+commands inside of it, the time that it took, and the processor time of the server's main thread, which a busy machine makes less longer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
   orders[#orders + 1], orders[#orders + 2] = order, id
   since[#since + 1], since[#since + 2] = fields.created_at, id
 end
-for _, key in ipairs({K.status('queued'), K.tenant_status(tenant, 'queued'), K.workspace(tenant, workspace), K.pipeline(tenant, pipeline)}) do
+local queued, of_tenant = K.status('queued'), K.tenant_status(tenant, 'queued')
+for _, key in ipairs({queued, of_tenant, K.workspace(tenant, workspace), K.pipeline(tenant, pipeline)}) do
   redis.call('ZADD', key, unpack(orders))
 end
 redis.call('ZADD', K.ready(tenant, workspace, pipeline), unpack(ready))
@@ -108,7 +109,7 @@ class Holds:
 
 def _figures(client: redis.Redis) -> tuple[float, float, float]:
     """Commands so far, ms of scripts and functions, ms of the processor."""
-    info: dict[str, Any] = client.info("commandstats", "cpu")
+    info: dict[str, Any] = client.execute_command("INFO", "commandstats", "cpu")
     stats = {name: one for name, one in info.items() if name.startswith("cmdstat_")}
     scripts_ms = sum(one["usec"] for name, one in stats.items() if name in ("cmdstat_fcall", "cmdstat_evalsha")) / 1000
     cpu = info["used_cpu_user_main_thread"] + info["used_cpu_sys_main_thread"]

@@ -1,4 +1,7 @@
-"""No script does very much at once, whatever a tenant makes many of: counted in commands. The milliseconds are in `tests/heavy/bar_scale.py`."""
+"""No script does very much at once, whatever a tenant makes many of: counted in commands.
+
+The milliseconds are in `tests/heavy/bar_scale.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from tests.heavy.holds import Holds, Population, queued_copies
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
-#: Commands of a script: some 20 ms of a busy machine. What is much work stops at 1,500, but ends what it has begun, and dispatches up to 200 jobs.
+#: Commands of a script: some 20 ms of a busy machine. What is much work stops at 1,500, but ends what it has begun, and dispatches up to
+#: 200 jobs.
 MOST = 5_000
 
 
