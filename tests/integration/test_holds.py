@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from examples.demo_pipelines import SLEEP
 from pipeline_jobs.jobs.bulk import cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.maintenance import Rescue
@@ -88,6 +89,24 @@ def test_workspaces_that_waited_for_a_pipeline_come_back_when_its_cap_goes(jobs:
                 tired.slots(100)
         assert len(found) > 2
         assert differences(tired.store) == []
+
+
+def test_they_come_back_while_others_take_every_slot(jobs: Cell) -> None:
+    with tired_scripts():
+        tired = make_cell(jobs.settings)
+        tired.client.registry.register(replace(SLEEP, name="nap"))
+        tired.store.set_pipeline_cap("sleep", 0)
+        tired.slots(1)
+        for number in range(40):
+            tired.submit(workspace_id=f"w{number}")
+        for _ in range(2):
+            tired.submit(tenant_id="other", pipeline="nap")
+        tired.store.set_pipeline_cap("sleep", None)
+        assert tired.store.client.zcard(tired.store.keys("blocked", "sleep")) > 0
+        for _ in range(10):
+            tired.slots(1)
+        assert tired.store.client.zcard(tired.store.keys("hints")) == 1
+        assert tired.store.client.zcard(tired.store.keys("blocked", "sleep")) == 0
 
 
 def test_a_dispatch_of_very_many_goes_on_in_the_next_scripts(jobs: Cell) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline_jobs.operation.maintenance import Reconcile, Rescue
 from pipeline_jobs.states import JobStatus
-from tests.integration.conftest import Cell, make_cell
+from tests.integration.conftest import Cell, make_cell, tired_scripts
 from tests.integration.recount import differences
 from tests.servers import Server
 
@@ -68,6 +68,21 @@ def test_a_pass_over_many_jobs_takes_several_ticks_and_each_counts_again(jobs: C
     assert differences(jobs.store) == []
     jobs.slots(10)
     assert all(jobs.client.get(job.job_id).reason == "dispatched" for job in waiting)
+
+
+def test_pages_are_as_short_as_their_work_and_none_is_passed_over(jobs: Cell) -> None:
+    with tired_scripts():
+        tired = make_cell(jobs.settings.model_copy(update={"max_concurrent_jobs": 50}))
+        tired.running()
+        tired.slots(0)
+        for _ in range(12):
+            tired.submit()
+        keys = tired.store.keys
+        tired.store.client.delete(keys("ready", "default", "main", "sleep"), keys("leases"), keys("running"))
+        page = tired.store.reconcile()
+        assert (0 < page.jobs == page.looked_at < 12, page.more) == (True, True)
+        assert page.jobs + Reconcile(tired.store).run_once()["jobs"] == 13
+        assert differences(tired.store) == []
 
 
 def test_slots_that_a_tenant_does_not_have_are_taken_back(jobs: Cell) -> None:
