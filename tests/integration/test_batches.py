@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -136,18 +137,32 @@ def test_a_thousand_jobs_in_one_call(jobs: Cell, batches: Batches) -> None:
     assert differences(jobs.store) == []
 
 
+def in_the_same_second(jobs: Cell, make: Callable[[], object]) -> None:
+    """Make a large batch; the second after it lasts for a minute, so that a slow machine is no other one."""
+    key = jobs.store.keys("large_batch", "acme")
+    for _ in range(5):
+        make()
+        left, there = jobs.store.client.pipeline().pttl(key).pexpire(key, 60_000).execute()
+        if there:
+            assert 0 < left <= 1000
+            return
+    pytest.fail("no large batch was noted")
+
+
 def test_a_tenant_makes_one_large_batch_a_second(jobs: Cell, batches: Batches) -> None:
     large = [SLEEP] * 201
-    batches.create(of(*large))
+    batches.create(of(*large[:200]))
+    assert not jobs.store.client.exists(jobs.store.keys("large_batch", "acme"))
+    in_the_same_second(jobs, lambda: batches.create(of(*large)))
+    before = jobs.store.client.zcard(jobs.store.keys("status", "queued"))
     with pytest.raises(RateLimited, match="200 jobs") as refused:
         batches.create(of(*large))
-    assert (refused.value.retry_after, refused.value.whose) == (1, "batch")
-    assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == 201
+    assert (0 < refused.value.retry_after <= 60, refused.value.whose) == (True, "batch")
+    assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == before
     # Others may, and smaller ones come in.
     batches.create(NewBatch(large, "other"))
     batches.create(of(*large[:200]))
-    # As if the second had passed; one that was refused has not made it longer.
-    assert 0 < jobs.store.client.pttl(jobs.store.keys("large_batch", "acme")) <= 1000
+    # As if the second had passed.
     jobs.store.client.delete(jobs.store.keys("large_batch", "acme"))
     batches.create(of(*large))
     assert differences(jobs.store) == []
@@ -163,6 +178,7 @@ def test_a_large_batch_that_is_sent_twice_is_not_refused_for_itself(jobs: Cell, 
 
     monkeypatch.setattr(jobs.store, "run", twice)
     made = batches.create(of(*[SLEEP] * 201), idempotency_key="k")
+    jobs.store.client.set(jobs.store.keys("large_batch", "acme"), 1, px=60_000)
     monkeypatch.setattr(jobs.store, "run", run)
     assert batches.create(of(*[SLEEP] * 201), idempotency_key="k").batch == made.batch
     assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == 201
