@@ -185,7 +185,7 @@ def test_a_second_large_batch_within_a_second_is_told_when_to_come_again(client:
     jobs = [{"pipeline": "sleep"}] * 201
     assert create(client, *jobs, tenant_id="acme").status_code == 201
     # A slow machine is no other second.
-    world.cell.store.client.set(world.cell.store.keys("large_batch", "acme"), 1, px=60_000)
+    world.cell.store.client.set(world.cell.store.keys("large_batch", "acme"), "1", ex=60)
     refused = create(client, *jobs, tenant_id="acme")
     assert (refused.status_code, refused.get_json()["code"]) == (429, "rate_limited")
     assert 0 < int(refused.headers["Retry-After"]) <= 60
