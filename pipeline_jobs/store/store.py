@@ -21,11 +21,11 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
-from pipeline_jobs.store.runner import Runner
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 
 #: Longest message of a stage that is kept, in characters.
@@ -55,19 +55,7 @@ class Rescued:
     became: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciled:
-    """What came of a page of reconciling."""
-
-    looked_at: int
-    #: How many were put right.
-    jobs: int
-    counters: int
-    #: False: it was the last page of all live jobs.
-    more: bool
-
-
-class Store(Runner):
+class Store(Duties):
     """The records of all jobs of a cell."""
 
     def __init__(
@@ -323,23 +311,6 @@ class Store(Runner):
             server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms,
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
-
-    def recount(self) -> int:
-        """Recount what is counted of running jobs and workers. :return: counters put right."""
-        return int(self.run("recount", oldest=500).counters)
-
-    def reconcile(self, limit: int = 500) -> Reconciled:
-        """Look at up to `limit` live jobs, from where the last call ended."""
-        reply = self.run("reconcile", limit=limit, ttl_ms=self.ttl_ms)
-        return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
-
-    def settle(self) -> tuple[bool, bool]:
-        """Serve jobs whose dependencies have ended, and write tags of jobs of large batches: a page of them.
-
-        :return: whether some of those, and of these, are left: ask again.
-        """
-        reply = self.run("settle")
-        return bool(reply.waiting), bool(reply.untagged)
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
