@@ -19,7 +19,7 @@ from pipeline_jobs.jobs.executor import Executor
 from pipeline_jobs.jobs.handle import JobHandle, Submit, submitter
 from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.operation.canary import Canary
-from pipeline_jobs.operation.maintenance import Purge, Reconcile, Rescue, sweep_workdirs
+from pipeline_jobs.operation.maintenance import LOOKED_AT_A_SECOND, Purge, Reconcile, Rescue, sweep_workdirs
 from pipeline_jobs.pipelines import Registry, registry
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import Scheduler
@@ -132,7 +132,7 @@ class Cell:
             duties={
                 "purge": tidy,
                 "rescue": rescue.run_once,
-                "reconcile": Reconcile(store).run_once,
+                "reconcile": Reconcile(store, int(LOOKED_AT_A_SECOND * max(1, settings.cleanup_seconds))).run_once,
                 "canary": Canary(client, settings.canary_seconds).run_once,
                 "fire": Fire(scheduler).run_once,
                 "webhooks": webhooks.sender.run_once,

@@ -243,7 +243,7 @@ class RateLimited(TryLater):
         super().__init__(
             message or f"This {whose} has reached its rate limit for submitting jobs: try again later.", retry_after=retry_after
         )
-        #: Jobs a second; and of whom: `tenant`, `key` or `address`.
+        #: Jobs a second; and of whom: `tenant`, `key` or `address`. `batch`: large batches a second, of the tenant.
         self.limit, self.whose = limit, whose
 
 

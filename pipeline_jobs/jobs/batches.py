@@ -27,6 +27,10 @@ from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantConte
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_JOBS = 1_000
+#: Dependencies of all jobs of a batch.
+MAX_DEPENDENCIES = 2_000
+#: Pages of tags that one call writes after its batch: those of some batches.
+MOST_PAGES = 100
 _NO_TIME = -1
 
 
@@ -146,11 +150,13 @@ class Batches:
         :param idempotency_key: as for a single job.
         :param sender: likewise.
         :raises InvalidItems: names each wrong job.
-        :raises InvalidInput: it has no jobs, or more than 1,000.
+        :raises InvalidInput: it has no jobs, or more than 1,000, or more than 2,000 dependencies.
         :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
         """
         if not 0 < len(new.jobs) <= MAX_JOBS:
             raise InvalidInput(f"a batch has 1..{MAX_JOBS} jobs", field="jobs")
+        if sum(len(job.depends_on) for job in new.jobs if isinstance(job, NewJob)) > MAX_DEPENDENCIES:
+            raise InvalidInput(f"the jobs of a batch depend on at most {MAX_DEPENDENCIES} others in all", field="jobs")
         TenantContext(new.tenant_id, new.workspace_id)
         durably = self._client.guard.check()
         packed, wrong = self._pack(new.jobs)
@@ -179,11 +185,13 @@ class Batches:
             match reply.became:
                 case "ok" if depends:
                     # What they need may have ended badly before they came.
-                    self._store.run("settle")
+                    self._settle()
                     return replace(self._made(batch_id), rates=Rate.read(reply.rates))
                 case "ok":
                     counts = {**dict.fromkeys(JobStatus, 0), JobStatus.QUEUED: len(ids)}
                     created_at, order = int(reply.created_at), int(reply.order)
+                    if reply.untagged:
+                        self._settle()
                     batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
@@ -206,6 +214,12 @@ class Batches:
                     continue
                 case _:
                     raise refusal(reply)
+
+    def _settle(self) -> None:
+        """Until all jobs are found by their tags. A crash right here, or too many others', is made up for by the next beat of a worker."""
+        for _ in range(MOST_PAGES):
+            if not self._store.settle()[1]:
+                break
 
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch:"""

@@ -9,7 +9,7 @@ from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.store.cursors import write_cursor
 from pipeline_jobs.store.store import Store
 
-#: Jobs that one script looks at.
+#: Jobs that one script looks at, at most: where their ends are much work (webhooks), it looks at fewer.
 PAGE = 100
 #: Jobs that one call looks at; what is left is reached with its cursor.
 MOST = 10_000
@@ -40,10 +40,11 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     chosen = select(store, query, live=True)
     cancelled = stopping = looked = 0
     while True:
-        reply = store.run("cancel_page", keys=chosen.keys, budget=PAGE, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
+        budget = min(PAGE, most - looked)
+        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
         for job_id in reply.heard_of:
             say(Moved(job_id, "cancelled"))
-        cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + PAGE
+        cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at
         if not reply.next or looked >= most:
             return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)
         chosen = replace(chosen, highest=f"({reply.next}")

@@ -24,6 +24,8 @@ logger = structlog.get_logger(__name__)
 
 #: Jobs of a page: a purge of so many holds the server for two milliseconds.
 BATCH = 50
+#: Live jobs that reconciling looks at for each second of its interval: some hundredths of the server's time.
+LOOKED_AT_A_SECOND = 2_000
 #: Between two looks for functions of other versions, in seconds: one that still runs must load its own again.
 CLEAR_SECONDS = 3600.0
 
@@ -84,8 +86,10 @@ class Rescue:
     say: Say = quiet
 
     def run_once(self) -> dict[str, int]:
-        """:return: as `look`"""
+        """Besides, what scripts left of jobs that wait for others is worked off. :return: as `look`"""
         counts = self.look()
+        while any(self.store.settle()):
+            pass
         self.store.beat("rescue")
         return counts
 
@@ -95,11 +99,12 @@ class Rescue:
         :return: how many, by what became of them: `{"queued": 2, "failed": 0, "cancelled": 0, "hint": 1, "stopping": 0}`
         """
         counts = {"queued": 0, "failed": 0, "cancelled": 0, "hint": 0, "stopping": 0}
-        for rescued in self.store.rescue():
-            failpoints.reach("rescue.midway")
-            counts[rescued.became] += 1
-            logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
-            self.say(Moved(rescued.job_id, rescued.became, ran=True))
+        while found := self.store.rescue():
+            for rescued in found:
+                failpoints.reach("rescue.midway")
+                counts[rescued.became] += 1
+                logger.warning("job rescued", job_id=rescued.job_id, became=rescued.became)
+                self.say(Moved(rescued.job_id, rescued.became, ran=True))
         return counts
 
 
@@ -107,20 +112,26 @@ class Rescue:
 class Reconcile:
     """Counters against a recount; queued and running jobs that no queue knows. Finds nothing, or there is a bug: it says so loudly.
 
-    Cost: that of the live jobs, in pages.
+    Cost: that of what runs, and of so many live jobs a tick, in pages. The next tick goes on with the rest.
     """
 
     store: Store
+    #: Live jobs of a tick, about.
+    most: int = 100_000
+    #: Those of a script, at most.
+    page: int = 500
 
     def run_once(self) -> dict[str, int]:
         """:return: `{"counters": put right, "jobs": put right}`"""
-        counters, jobs, after = 0, 0, 0
-        while True:
-            c, j, following = self.store.reconcile(after)
-            counters, jobs = counters + c, jobs + j
-            if following is None:
+        counters, jobs, looked_at = self.store.recount(), 0, 0
+        while looked_at < self.most:
+            done = self.store.reconcile(self.page)
+            counters, jobs, looked_at = counters + done.counters, jobs + done.jobs, looked_at + done.looked_at
+            if not done.more:
                 break
-            after = following
+        if jobs:
+            # A lease that was put back is a slot that is used.
+            counters += self.store.recount()
         if counters or jobs:
             logger.error("reconciled: the indexes did not agree with the records", counters=counters, jobs=jobs)
         self.store.beat("reconcile")

@@ -32,6 +32,8 @@ KEYS: dict[str, Key] = {
     "needs": Key("needs:{}", "set of ids", "Jobs that a waiting job depends on and that have not ended. Goes as they end."),
     "dependents": Key("dependents:{}", "set of ids", "Waiting jobs that depend on a job. Goes with its end."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
+    "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
+    "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),
     "ready": Key("ready:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."),
     "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
     "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
@@ -111,6 +113,7 @@ KEYS: dict[str, Key] = {
     "server": Key(
         "server", "string", "Run id of the server that the last rescue saw (another one: it was restarted), and when that was in ms."
     ),
+    "reconciled": Key("reconciled", "string `status order`", "Up to where the live jobs were looked at. Left by the last page of a pass."),
     "canary": Key("canary", "string id", "The canary job that is on its way."),
     "secret": Key("secret", "string", "Key that signs links, drawn once, unless a setting gives one."),
     "endpoints": Key("webhook_endpoints", "zset order->id", "All webhook endpoints. A member goes with its endpoint."),

@@ -16,6 +16,8 @@ from pipeline_jobs.exceptions import (
     WebhooksFull,
 )
 
+LARGE_BATCH = "A tenant may send one batch of more than 200 jobs a second: try again later, or send smaller ones."
+
 
 def bad_upload(why: str) -> InvalidInput:
     """Of a job whose url names an upload: `unknown` (another's, too) or `incomplete`."""
@@ -32,7 +34,8 @@ def refusal(reply: Any) -> PipelineJobsError:
             full = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply.what, StoreFull)
             return full(retry_after=int(reply.retry_after))
         case "rate":
-            return RateLimited(retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)
+            text = LARGE_BATCH if reply.whose == "batch" else None
+            return RateLimited(text, retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)
         case "upload":
             return bad_upload(reply.places[1])
         case "differs":

@@ -21,11 +21,11 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
-from pipeline_jobs.store.runner import Runner
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 
 #: Longest message of a stage that is kept, in characters.
@@ -53,7 +53,7 @@ class Rescued:
     became: str
 
 
-class Store(Runner):
+class Store(Duties):
     """The records of all jobs of a cell."""
 
     def __init__(
@@ -129,7 +129,7 @@ class Store(Runner):
         rates = Rate.read(reply.rates)
         if job.depends_on:
             # One of them may have ended badly before; a crash right here is made up for by the next beat of a worker.
-            self.run("settle")
+            self.settle()
             return Accepted(self.get(job.job_id), rates)
         made = job.evolve(
             created_at=int(reply.created_at),
@@ -297,21 +297,16 @@ class Store(Runner):
         )
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
-        """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
+        """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long.
+
+        :return: what one script did: ask again until there is nothing.
+        """
         reply = self.run(
             "rescue", limit=limit, max_crashes=self._max_crashes, lost=WORKER_LOST, waited=EXPIRED, ttl_ms=self.ttl_ms,
             # A server that was restarted has another run id: the script then gives every lease its time once more.
             server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms, alive=self._announce_ms, gap_ms=self._gap_ms,
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
-
-    def reconcile(self, after: int = 0, limit: int = 1000) -> tuple[int, int, int | None]:
-        """Recount what is counted and look at up to `limit` live jobs from `after` on.
-
-        :return: counters put right, jobs put right, and from where to go on (None: all were looked at).
-        """
-        reply = self.run("reconcile", after=after, limit=limit, ttl_ms=self.ttl_ms)
-        return int(reply.counters), int(reply.jobs), int(reply.next) if reply.next else None
 
     def purge(self, limit: int = 500) -> int:
         """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
@@ -352,7 +347,9 @@ class Store(Runner):
         with store_errors():
             patterns = [self.keys(name, tenant_id, "*") for name in ("usage_day", "idempotency")]
             found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
-            self.client.delete(*found, *(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
+            for start in range(0, len(found), 1000):
+                self.client.delete(*found[start : start + 1000])
+            self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)
 

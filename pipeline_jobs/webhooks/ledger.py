@@ -22,7 +22,8 @@ from pipeline_jobs.webhooks.signing import Draw
 LEASE_MS = 10_000
 DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 STATUSES = ("pending", "delivered", "dead")
-PAGE = 500
+#: Rows that one script removes: some thousand commands.
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)

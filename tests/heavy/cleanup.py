@@ -85,7 +85,7 @@ def copies(store: Store, pattern: str, first: int, n: int, later_ms: int) -> Non
 def run_cleanup(store: Store, artifacts: ArtifactStore, patterns: Patterns, *, expired: int, records: int, live: int) -> CleanupFigures:
     """Fill the (empty) store up to `records` jobs, of which `expired` have expired and `live` are live, and purge it."""
     figures = CleanupFigures(records, expired, live)
-    with _unlogged(store.client):
+    with unlogged(store.client):
         copies(store, patterns.ended, 0, expired, -DAY_MS)
         copies(store, patterns.ended, expired, records - expired - live, DAY_MS)
     living = [patterns.live() for _ in range(live)]
@@ -117,7 +117,7 @@ def _same(figures: CleanupFigures, what: str, actual: int, expected: int) -> Non
 
 
 @contextmanager
-def _unlogged(client: redis.Redis) -> Any:
+def unlogged(client: redis.Redis) -> Any:
     """Without the AOF while the copies are made; it is rewritten, and on again, before the cleanup begins."""
     client.config_set("appendonly", "no")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.store import scripts
 from pipeline_jobs.store.store import ClaimRefused, Hint, HintTemplate, Store
 
 TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
@@ -73,6 +75,26 @@ def make_cell(settings: Settings, publish: Callable[[Sequence[Hint]], None] | No
     registry = Registry()
     registry.register(SLEEP)
     return Cell(cells.Cell.of(settings, template=None if publish else TEMPLATE, publish=publish, pipelines=registry))
+
+
+@contextmanager
+def tired_scripts(commands: int = 60) -> Iterator[None]:
+    """Scripts stop after so little work: what is left for the next one, which else only very many jobs bring about, is nearly everything.
+
+    Of a call only the first job's tags are written with it.
+    """
+    bounds = {"WORK_MOST = 1500": f"WORK_MOST = {commands}", "TAGS_AT_ONCE = 200": "TAGS_AT_ONCE = 1"}
+    texts = scripts._library()
+    for bound, less in bounds.items():
+        assert sum(text.count(bound) for text in texts) == 1
+        texts = [text.replace(bound, less) for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts, "_library", lambda: texts)
+        scripts.source.cache_clear()
+        scripts.function.cache_clear()
+        yield
+    scripts.source.cache_clear()
+    scripts.function.cache_clear()
 
 
 @pytest.fixture

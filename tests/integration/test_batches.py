@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from pipeline_jobs.exceptions import InvalidInput, InvalidItems, KeyReused, Queu
 from pipeline_jobs.job import NewJob, rfc3339
 from pipeline_jobs.jobs.batches import MAX_JOBS, Batch, Batches, BatchQuery, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.maintenance import Rescue
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -131,6 +134,93 @@ def test_a_thousand_jobs_in_one_call(jobs: Cell, batches: Batches) -> None:
     made = batches.create(of(*[SLEEP] * MAX_JOBS))
     assert len(set(made.job_ids)) == MAX_JOBS
     assert counts(batches.get(made.batch.batch_id)) == {"queued": MAX_JOBS}
+    assert differences(jobs.store) == []
+
+
+def in_the_same_second(jobs: Cell, make: Callable[[], object]) -> None:
+    """Make a large batch; the second after it lasts for a minute, so that a slow machine is no other one."""
+    key = jobs.store.keys("large_batch", "acme")
+    for _ in range(5):
+        make()
+        with jobs.store.client.pipeline() as pipe:
+            pipe.execute_command("PTTL", key)
+            pipe.execute_command("EXPIRE", key, 60)
+            left, there = pipe.execute()
+        if there:
+            assert 0 < left <= 1000
+            return
+    pytest.fail("no large batch was noted")
+
+
+def test_a_tenant_makes_one_large_batch_a_second(jobs: Cell, batches: Batches) -> None:
+    large = [SLEEP] * 201
+    batches.create(of(*large[:200]))
+    assert not jobs.store.client.exists(jobs.store.keys("large_batch", "acme"))
+    in_the_same_second(jobs, lambda: batches.create(of(*large)))
+    before = jobs.store.client.zcard(jobs.store.keys("status", "queued"))
+    with pytest.raises(RateLimited, match="200 jobs") as refused:
+        batches.create(of(*large))
+    assert (0 < refused.value.retry_after <= 60, refused.value.whose) == (True, "batch")
+    assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == before
+    # Others may, and smaller ones come in.
+    batches.create(NewBatch(large, "other"))
+    batches.create(of(*large[:200]))
+    # As if the second had passed.
+    jobs.store.client.delete(jobs.store.keys("large_batch", "acme"))
+    batches.create(of(*large))
+    assert differences(jobs.store) == []
+
+
+def test_a_large_batch_that_is_sent_twice_is_not_refused_for_itself(jobs: Cell, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = jobs.store.run
+
+    def twice(script: str, /, **arguments: Any) -> Any:
+        if script == "submit_batch":
+            assert run(script, **arguments).became == "ok"
+        return run(script, **arguments)
+
+    monkeypatch.setattr(jobs.store, "run", twice)
+    made = batches.create(of(*[SLEEP] * 201), idempotency_key="k")
+    jobs.store.client.set(jobs.store.keys("large_batch", "acme"), "1", ex=60)
+    monkeypatch.setattr(jobs.store, "run", run)
+    assert batches.create(of(*[SLEEP] * 201), idempotency_key="k").batch == made.batch
+    assert jobs.store.client.zcard(jobs.store.keys("status", "queued")) == 201
+
+
+def tagged(n: int) -> list[NewJob]:
+    return [replace(SLEEP, tags=("all", *(f"{number}-{tag}" for tag in range(19)))) for number in range(n)]
+
+
+def test_jobs_of_a_batch_are_found_by_very_many_tags_when_it_is_made(jobs: Cell, batches: Batches) -> None:
+    batches.create(of(*tagged(150)))
+    assert len(jobs.client.list(JobQuery(tenant_id="acme", tag="all", limit=100)).items) == 100
+    assert not jobs.store.client.exists(jobs.store.keys("untagged"))
+    assert differences(jobs.store) == []
+
+
+def test_a_process_that_dies_before_the_tags_are_written_leaves_them_to_the_duties(
+    jobs: Cell, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Batches, "_settle", lambda self: None)
+    made = batches.create(of(*tagged(150)))
+    left = jobs.store.client.lrange(jobs.store.keys("untagged"), 0, -1)
+    assert 0 < len(left) < 150
+    # One that goes meanwhile leaves no trace.
+    jobs.client.cancel(left[-1])
+    jobs.client.delete(left[-1])
+    jobs.slots(0)
+    Rescue(jobs.store, jobs.settings).run_once()
+    assert jobs.store.client.zcard(jobs.store.keys("tag", "acme", "all")) == 149
+    assert made.job_ids.index(left[-1]) >= 0
+    assert differences(jobs.store) == []
+
+
+def test_the_jobs_of_a_batch_have_not_very_many_dependencies(jobs: Cell, batches: Batches) -> None:
+    needs = tuple(jobs.submit(tenant_id="acme").job_id for _ in range(20))
+    one = replace(SLEEP, depends_on=needs)
+    with pytest.raises(InvalidInput, match="2000 others"):
+        batches.create(of(*[one] * 101))
+    batches.create(of(*[one] * 100))
     assert differences(jobs.store) == []
 
 

@@ -7,6 +7,7 @@ import pytest
 from pipeline_jobs.events import log as events
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job
+from pipeline_jobs.operation.maintenance import Rescue
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -94,13 +95,26 @@ def test_a_failure_goes_down_a_chain_in_one_script(jobs: Cell) -> None:
 
 def test_a_long_cascade_goes_on_in_the_next_scripts(jobs: Cell) -> None:
     first = jobs.submit()
-    waiting = [jobs.submit(depends_on=(first.job_id,)) for _ in range(1100)]
+    waiting = [jobs.submit(depends_on=(first.job_id,)) for _ in range(300)]
+    other = jobs.submit()
+
+    def ended() -> int:
+        return sum(jobs.client.get(job.job_id).ended for job in waiting)
+
     jobs.client.cancel(first.job_id)
-    assert sum(jobs.client.get(job.job_id).ended for job in waiting) == 500
+    served = [ended()]
+    # Whoever ends another job is not made to wait for these.
+    jobs.client.cancel(other.job_id)
+    assert ended() == served[0]
     jobs.slots(0)
-    assert sum(jobs.client.get(job.job_id).ended for job in waiting) == 1000
-    jobs.store.rescue()
-    assert sum(jobs.client.get(job.job_id).ended for job in waiting) == 1100
+    served.append(ended())
+    # A page of it sent twice is the next page.
+    jobs.store.settle()
+    served.append(ended())
+    assert 0 < served[0] < served[1] < served[2] < len(waiting)
+    Rescue(jobs.store, jobs.settings).run_once()
+    assert ended() == len(waiting)
+    assert not jobs.store.client.exists(jobs.store.keys("unsettled"))
     assert differences(jobs.store) == []
 
 
@@ -175,7 +189,7 @@ def test_reconciling_lets_go_what_was_not_told(jobs: Cell) -> None:
     jobs.store.client.delete(jobs.store.keys("dependents", second.job_id))
     end(jobs, first, "completed")
     assert state(jobs, lost) == ("queued", "dependency")
-    assert jobs.store.reconcile()[1] == 2
+    assert jobs.store.reconcile().jobs == 2
     assert state(jobs, lost) == state(jobs, forgotten) == ("queued", "fair_share")
     assert differences(jobs.store) == []
 

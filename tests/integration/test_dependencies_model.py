@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -12,7 +14,7 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from tests.integration.conftest import Cell, make_cell
+from tests.integration.conftest import Cell, make_cell, tired_scripts
 from tests.integration.recount import differences
 
 policies = st.sampled_from(["fail", "cancel", "run"])
@@ -23,6 +25,8 @@ class History(RuleBasedStateMachine):
     """Jobs come alone and in batches, depend on any that came before, run, are cancelled, are removed."""
 
     base: Settings
+    #: How often more than one script was needed.
+    pages = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +47,7 @@ class History(RuleBasedStateMachine):
     def submit(self, picks: list[int], policy: str, n: int, batch: bool) -> None:
         there = [job_id for job_id in self.needs if job_id not in self.removed]
         needs = tuple(dict.fromkeys(there[pick % len(there)] for pick in picks)) if there else ()
-        new = NewJob(pipeline="sleep", depends_on=needs, on_dependency_failure=policy)
+        new = NewJob(pipeline="sleep", depends_on=needs, on_dependency_failure=policy, tags=("x", f"y{n}"))
         if batch:
             ids = [str(job_id) for job_id in self.batches.create(NewBatch([new] * n)).job_ids]
         else:
@@ -96,6 +100,9 @@ class History(RuleBasedStateMachine):
 
     def follow(self) -> None:
         """Ends bring ends about, until nothing changes."""
+        while any(self.cell.store.settle()):
+            # What one script left for the duties.
+            self.pages += 1
         while True:
             for job_id, needs in self.needs.items():
                 bad = any(self.ended.get(need) in ("failed", "cancelled") for need in needs)
@@ -129,9 +136,21 @@ class History(RuleBasedStateMachine):
         self.cell.store.client.close()
 
 
-def test_random_histories_end_as_the_model_says(cell: Settings) -> None:
+@pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])
+def test_random_histories_end_as_the_model_says(cell: Settings, tired: bool) -> None:
+    with tired_scripts() if tired else nullcontext():
+        histories(cell, tired)
+
+
+def histories(cell: Settings, tired: bool) -> None:
+    pages = []
+
     class Bound(History):
         base = cell.model_copy(update={"max_concurrent_jobs": 100, "announce_seconds": 1000.0, "max_crashes": 1000})
+
+        def teardown(self) -> None:
+            pages.append(self.pages)
+            super().teardown()
 
     run_state_machine_as_test(
         Bound,
@@ -139,3 +158,4 @@ def test_random_histories_end_as_the_model_says(cell: Settings) -> None:
             max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         ),
     )
+    assert (sum(pages) > 0) is tired

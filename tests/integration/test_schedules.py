@@ -42,7 +42,7 @@ from pipeline_jobs.schedules.scheduler import CHUNK, NewSchedule, Scheduler
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import StoreGuard
-from tests.integration.conftest import Cell, make_cell
+from tests.integration.conftest import Cell, make_cell, tired_scripts
 from tests.integration.recount import differences
 from tests.stack import ROOT, environment
 
@@ -273,6 +273,22 @@ class TestOverlap:
         assert clockwork.fire()["fired"] == 1
         assert clockwork.cell.client.get(job_id_of(made.schedule_id, second)).status is JobStatus.CANCELLED
         assert differences(clockwork.store) == []
+
+    def test_cancel_running_of_very_many_goes_on_at_the_next_look(self, jobs: Cell, clock: pytest.MonkeyPatch) -> None:
+        with tired_scripts():
+            clockwork = Clockwork(make_cell(jobs.settings))
+            made = clockwork.make(MINUTELY, overlap=Overlap.CANCEL_RUNNING)
+            live = [clockwork.cell.submit(tenant_id="acme").job_id for _ in range(4)]
+            clockwork.store.client.sadd(clockwork.store.keys("schedule_jobs", made.schedule_id), *live)
+            clockwork.due(made)
+            assert clockwork.fire()["waits"] == 1
+            cancelled = [sum(clockwork.cell.client.get(job_id).ended for job_id in live)]
+            while not clockwork.fire()["fired"]:
+                clockwork.look_again(made)
+                cancelled.append(sum(clockwork.cell.client.get(job_id).ended for job_id in live))
+                assert len(cancelled) < 20
+            assert 0 < cancelled[0] < 4
+            assert differences(clockwork.store) == []
 
     def test_of_several_slots_that_would_cancel_each_other_the_newest_is_fired(self, clockwork: Clockwork) -> None:
         made = clockwork.make(MINUTELY, overlap=Overlap.CANCEL_RUNNING, catch_up=CatchUp.ALL)

@@ -36,6 +36,7 @@ EXECUTOR = "tests/integration/test_executor.py"
 FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
+HOLDS = "tests/integration/test_holds.py"
 BATCHES = "tests/integration/test_batches.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
@@ -325,6 +326,83 @@ GUARDS = (
     _lua("lib/dependents", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
     _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
     _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
+    # -- no script does very much at once
+    _lua(
+        "lib/dependents",
+        "a cascade stops in the middle",
+        "while not worked_enough() do\n    local id",
+        "while true do\n    local id",
+        HOLDS,
+    ),
+    _lua(
+        "lib/dependents",
+        "who is left is kept",
+        "if not serve_all(ended) then redis.call('RPUSH', K.unsettled(), cjson.encode(ended)) end",
+        "serve_all(ended)",
+        DEPENDENCIES,
+    ),
+    _lua(
+        "lib/dependents",
+        "all were served, or some are left",
+        "return redis.call('EXISTS', K.dependents(ended[1])) == 0",
+        "return true",
+        DEPENDENCIES,
+    ),
+    _lua(
+        "lib/dependents", "a duty goes on with what was left", "local kept = redis.call('LPOP', K.unsettled())", "local kept", DEPENDENCIES
+    ),
+    _lua("announce", "only duties serve what others left", "settle_kept_and_admit()", "settle_and_admit()", DEPENDENCIES),
+    _lua("cancel_page", "a page ends with its work", "looked_at < #found and not worked_enough() do", "looked_at < #found do", HOLDS),
+    _lua(
+        "cancel_page", "the next page begins where this one stopped", "and found[looked_at][2] or ''", "and found[#found][2] or ''", HOLDS
+    ),
+    _py("jobs/bulk", "no more than were asked for", "min(PAGE, most - looked)", "PAGE", HOLDS, "tests/integration/test_bulk.py"),
+    _lua(
+        "rescue",
+        "leases that end at once are many",
+        "if worked_enough() then break end\n  local job = load(id)\n  if job and job.status == 'running'",
+        "local job = load(id)\n  if job and job.status == 'running'",
+        HOLDS,
+    ),
+    _py(
+        "operation/maintenance",
+        "rescue goes on until nothing is left",
+        "while found := self.store.rescue():",
+        "if found := self.store.rescue():",
+        HOLDS,
+    ),
+    _py("operation/maintenance", "so do those who wait", "while any(self.store.settle()):", "if any(self.store.settle()):", DEPENDENCIES),
+    _lua("reconcile", "a page ends with its work", "looked_at < #ids and not worked_enough() do", "looked_at < #ids do", RECONCILE),
+    _lua("reconcile", "the next page begins where this one stopped", "orders[looked_at] or", "orders[#orders] or", RECONCILE),
+    _lua("reconcile", "a hint is a slot", " or share.n > 0 and hinted_tenants()[tenant]}", "}", RECONCILE),
+    _lua("reconcile", "no slots that nobody has", "if not found.holds and share.n ~= 0 then", "if false then", RECONCILE),
+    _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
+    _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
+    _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
+    _lua("submit_batch", "small ones are not counted", "local wait = #asked > LARGE and", "local wait =", BATCHES),
+    _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
+    _lua("lib/accept", "very many tags are written later", "if job.tags and tagged >= TAGS_AT_ONCE then", "if false then", HOLDS),
+    _lua(
+        "lib/accept", "they are written at last", "if untagged[1] then redis.call('RPUSH', K.untagged(), unpack(untagged)) end", "", BATCHES
+    ),
+    _lua("lib/indexes", "the tags of one that is gone", "known[3] and cjson.decode(known[3]) or {}", "cjson.decode(known[3])", BATCHES),
+    _lua("lib/indexes", "tags leave work for the others", "while spent.commands < WORK_MOST / 2 do", "while true do", HOLDS),
+    _py(
+        "jobs/batches",
+        "tags are there when it is answered",
+        "                    if reply.untagged:\n",
+        "                    if False:\n",
+        BATCHES,
+    ),
+    _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
+    _lua("lib/admission", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
+    _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
+    _lua("lib/fair", "those of a pipeline without a cap, too", "script.\n  ask_blocked()\n", "script.\n", HOLDS),
+    _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
+    _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
+    _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
+    _lua("webhooks_claim", "rows of an endpoint that is gone", "and not took and not worked_enough() do", "and not took do", HOLDS),
+    _lua("list", "a page of very large results", " or bytes >= BYTES_MOST", "", HOLDS),
     # -- tenants
     _lua("lib/idempotency", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
     _lua("lib/idempotency", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),

@@ -69,6 +69,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "progress",
         "purge",
         "reconcile",
+        "recount",
         "requeue",
         "rescue",
         "schedule_remove",

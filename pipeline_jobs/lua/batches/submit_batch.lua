@@ -9,16 +9,19 @@
 --@names
 --@storage
 --@queue
---@reply 'ok' created_at order rates hints
+--@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
 --@refuses
+-- Refused with 'rate' as well: a tenant's second batch of more than LARGE jobs within a second.
 -- order: of its first job, the others' follow. 'taken': there is such a batch, or such a job: draw again. Sent again: the same 'ok', one batch.
+-- Such a batch holds the server for longer than anything else: nobody may fill a second with them.
+local LARGE, LARGE_MS = 200, 1000
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
   -- As in submit: something to wait for.
   redis.call('HSET', K.batch(id), 'nonce', nonce)
-  return {'ok', known[2], known[3], {}, admit()}
+  return {'ok', known[2], known[3], {}, redis.call('EXISTS', K.untagged()), admit()}
 end
 local flat, items = cjson.decode(common), cjson.decode(jobs)
 local shared = {}
@@ -49,9 +52,12 @@ end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
 refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender)
 if refused then return refused end
+local wait = #asked > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
+if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked, ttl_ms)
+if #asked > LARGE then redis.call('SET', K.large_batch(tenant), '1', 'PX', LARGE_MS) end
 local order, now = asked[1].job.order, int(NOW)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', now, 'order', order,
   'total', #asked)
@@ -60,4 +66,4 @@ if errors ~= '' then redis.call('HSET', K.batch(id), 'errors', errors) end
 -- The jobs are there, the counts are not yet: no script comes between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end
-return {'ok', now, order, rates, ENTERED and admit() or {}}
+return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), ENTERED and admit() or {}}

@@ -32,4 +32,4 @@ for i = 1, #jobs, 2 do
   end
 end
 wake()
-return {replies, settle_and_admit()}
+return {replies, settle_kept_and_admit()}

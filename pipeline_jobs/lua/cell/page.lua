@@ -10,10 +10,9 @@ local page, last = {''}, nil
 
 -- A record that is wanted, or nil.
 local function wanted(id)
+  if workspace ~= '' and redis.call('HGET', record .. id, 'workspace_id') ~= workspace then return nil end
   local flat = redis.call('HGETALL', record .. id)
-  for i = 1, #flat, 2 do
-    if workspace == '' or (flat[i] == 'workspace_id' and flat[i + 1] == workspace) then return flat end
-  end
+  return flat[1] and flat
 end
 
 while true do

@@ -1,107 +1,48 @@
 #!lua flags=allow-oom
--- Put right what should never be wrong: counters against a recount, queued and running jobs that are in no queue.
--- after: order from which to look at jobs. limit: most jobs to look at.
---@args after:digits limit:int ttl_ms:int
+-- Put right what should never be wrong: queued and running jobs that are in no queue. A page of at most so many, or fewer where they are much work; it
+-- goes on where the last one ended, whoever asked for that.
+--@args limit:int ttl_ms:int
 --@events
 --@admits
 --@names
---@reply counters jobs next hints
--- counters, jobs: how many were put right. next: order from which to go on, or ''.
+--@reply looked_at jobs counters more hints
+-- jobs, counters: how many were put right. more: 1, or 0: that was the last page of all.
 local counters, jobs = 0, 0
 
--- A counter that a recount finds wrong.
-local function put_right(key, right)
-  if tonumber(redis.call('GET', key) or '0') == right then return end
-  counters = counters + 1
-  redis.call('SET', key, right)
+local by_hint
+-- Tenants that have a hinted job. There are no more hints than slots.
+local function hinted_tenants()
+  if by_hint then return by_hint end
+  by_hint = {}
+  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
+    by_hint[redis.call('HGET', K.job(id), 'tenant_id') or ''] = true
+    spend(1)
+  end
+  return by_hint
 end
 
--- Hinted and running jobs, by tenant and by pipeline; every pipeline that is said to have slots is there.
-local function recount_slots()
-  local tenants, pipelines = {}, {}
-  for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
-    local pipeline = string.match(field, '^n:(.*)$')
-    if pipeline then pipelines[pipeline] = 0 end
-  end
-  for _, key in ipairs({K.hints(), K.leases()}) do
-    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
-      local job = load(id)
-      if job then
-        tenants[job.tenant_id] = (tenants[job.tenant_id] or 0) + 1
-        pipelines[job.pipeline] = (pipelines[job.pipeline] or 0) + 1
-      end
-    end
-  end
-  return tenants, pipelines
-end
-
-local function slots_of_tenant(tenant, n)
+local known = {}
+-- Whether a tenant has slots, and is in the ring; looked at once a page. Slots that nobody has are taken back.
+local function tenant_of(tenant)
+  local found = known[tenant]
+  if found then return found end
   local share = share_of(tenant)
-  if share.n == n then return end
-  counters = counters + 1
-  share.n = n
-  redis.call('HSET', K.share(tenant), 'n', n)
-end
-
-local function slots_of_pipeline(pipeline, n)
-  local pipe = pipe_of(pipeline)
-  if pipe.n == n then return end
-  counters = counters + 1
-  pipe.n = n
-  redis.call('HSET', K.pipelines(), 'n:' .. pipeline, n)
-end
-
--- Leases by worker, and those of workers that are gone.
-local function recount_leases()
-  local running, stranded = {}, 0
-  for _, id in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
-    local worker = redis.call('HGET', K.job(id), 'worker')
-    if worker then
-      running[worker] = (running[worker] or 0) + 1
-      if not redis.call('ZSCORE', K.workers(), worker) then stranded = stranded + 1 end
-    end
+  found = {holds = redis.call('ZCARD', K.tenant_status(tenant, 'running')) > 0 or share.n > 0 and hinted_tenants()[tenant]}
+  found.in_ring = found.holds or redis.call('ZSCORE', K.ring(), tenant)
+  if not found.holds and share.n ~= 0 then
+    counters, share.n = counters + 1, 0
+    redis.call('HSET', K.share(tenant), 'n', 0)
   end
-  return running, stranded
-end
-
-local function leases_of_workers(running)
-  local known = redis.call('HGETALL', K.running())
-  for i = 1, #known, 2 do
-    if tonumber(known[i + 1]) ~= running[known[i]] then
-      counters = counters + 1
-      redis.call('HDEL', K.running(), known[i])
-    else
-      running[known[i]] = nil
-    end
-  end
-  for worker, n in pairs(running) do redis.call('HSET', K.running(), worker, n) end
-end
-
--- The slots of the live workers; those of others are forgotten.
-local function recount_capacity()
-  local capacity = 0
-  for _, worker in ipairs(redis.call('HKEYS', K.slots())) do
-    if redis.call('ZSCORE', K.workers(), worker) then
-      capacity = capacity + tonumber(redis.call('HGET', K.slots(), worker))
-    else
-      counters = counters + 1
-      redis.call('HDEL', K.slots(), worker)
-    end
-  end
-  return capacity
-end
-
--- Jobs that were started or ended by a version that did not know this index are its oldest, sooner or later.
-local function forget_started()
-  for _, id in ipairs(redis.call('ZRANGE', K.ready_since(), 0, limit - 1)) do
-    if redis.call('HGET', K.job(id), 'status') ~= 'queued' then redis.call('ZREM', K.ready_since(), id) end
-  end
+  known[tenant] = found
+  spend(3)
+  return found
 end
 
 -- What a job needs has ended or is gone, and it was not told.
 local function tell_of_ends(id)
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do
     local status = redis.call('HGET', K.job(need), 'status')
+    spend(1)
     if status ~= 'queued' and status ~= 'running' then
       redis.call('SADD', K.dependents(need), id)
       note_end(need, status or 'failed', ttl_ms)
@@ -110,64 +51,67 @@ local function tell_of_ends(id)
   end
 end
 
--- A queued job is in one of its lane, hints and delayed, or waits for others. `holds`: its tenant has slots.
-local function look_at_queued(id, job, holds)
-  if not holds then slots_of_tenant(job.tenant_id, 0) end
+-- A queued job is in one of its lane, hints and delayed, or waits for others.
+local function look_at_queued(id, job, hinted, delayed, since)
+  local tenant = tenant_of(job.tenant_id)
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
-  if in_lane and not holds and not redis.call('ZSCORE', K.ring(), job.tenant_id)
-    and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
+  if in_lane and not tenant.in_ring and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
     -- Nothing of this tenant runs whose end would bring it back into the ring.
     enter(job.tenant_id, job.workspace_id)
+    tenant.in_ring = true
     jobs = jobs + 1
   end
   if job.reason == 'dependency' then tell_of_ends(id) end
   local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
-  local hinted = redis.call('ZSCORE', K.hints(), id)
   -- Versions before this index may run, too: what they leave of it is no error.
-  if in_lane or hinted then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) else redis.call('ZREM', K.ready_since(), id) end
-  if not (waits or in_lane or hinted or redis.call('ZSCORE', K.delayed(), id)) then
+  if (in_lane or hinted) and not since then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) end
+  if since and not (in_lane or hinted) then redis.call('ZREM', K.ready_since(), id) end
+  if not (waits or in_lane or hinted or delayed) then
     redis.call('HSET', K.job(id), 'reason', 'fair_share')
     make_ready(id, job)
     enter(job.tenant_id, job.workspace_id)
     jobs = jobs + 1
+    spend(15)
   end
 end
 
 -- A running job has a lease: this one's ends now, so that the next rescue takes it.
-local function look_at_running(id, job)
-  if redis.call('ZSCORE', K.leases(), id) then return end
+local function look_at_running(id, job, leased)
+  if leased then return end
   redis.call('ZADD', K.leases(), int(NOW), id)
   redis.call('HINCRBY', K.running(), job.worker, 1)
   if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('INCR', K.stranded()) end
   jobs = jobs + 1
+  spend(4)
 end
 
-local function look_at(status, id, tenants)
-  local job = load(id)
-  if not job then
-    redis.call('ZREM', K.status(status), id)
-    jobs = jobs + 1
-  elseif job.status == 'queued' then
-    look_at_queued(id, job, tenants[job.tenant_id] ~= nil)
-  elseif job.status == 'running' then
-    look_at_running(id, job)
+local status, after = string.match(redis.call('GET', K.reconciled()) or 'queued 0', '^(%a+) (%S+)$')
+local ids, orders = {}, {}
+local page = redis.call('ZRANGEBYSCORE', K.status(status), '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
+for i = 1, #page, 2 do ids[#ids + 1], orders[#orders + 1] = page[i], page[i + 1] end
+
+-- One question for all of them, not one for each.
+local function places(key) return ids[1] and redis.call('ZMSCORE', key, unpack(ids)) or {} end
+local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker'}
+local leased, hinted, delayed, since = places(K.leases()), places(K.hints()), places(K.delayed()), places(K.ready_since())
+local looked_at = 0
+while looked_at < #ids and not worked_enough() do
+  looked_at = looked_at + 1
+  local i, id = looked_at, ids[looked_at]
+  if not (status == 'running' and leased[i]) then
+    local values, job = redis.call('HMGET', K.job(id), unpack(NEEDED)), {}
+    for n, name in ipairs(NEEDED) do job[name] = values[n] or nil end
+    spend(2)
+    if not job.status then
+      redis.call('ZREM', K.status(status), id)
+      jobs = jobs + 1
+    elseif job.status == 'queued' then
+      look_at_queued(id, job, hinted[i], delayed[i], since[i])
+    elseif job.status == 'running' then
+      look_at_running(id, job, leased[i])
+    end
   end
 end
-
-prune_workers()
-local tenants, pipelines = recount_slots()
-for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n) end
-for pipeline, n in pairs(pipelines) do slots_of_pipeline(pipeline, n) end
-local running, stranded = recount_leases()
-leases_of_workers(running)
-put_right(K.capacity(), recount_capacity())
-put_right(K.stranded(), stranded)
-forget_started()
-
-local last = ''
-for _, status in ipairs({'queued', 'running'}) do
-  local page = redis.call('ZRANGEBYSCORE', K.status(status), '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
-  for i = 1, #page, 2 do look_at(status, page[i], tenants) end
-  if #page == 2 * limit and (last == '' or tonumber(page[#page]) < tonumber(last)) then last = page[#page] end
-end
-return {counters, jobs, last, settle_and_admit()}
+local following = (looked_at < #ids or #ids == limit) and status .. ' ' .. orders[looked_at] or status == 'queued' and 'running 0'
+if following then redis.call('SET', K.reconciled(), following) else redis.call('DEL', K.reconciled()) end
+return {looked_at, jobs, counters, following and 1 or 0, settle_and_admit()}

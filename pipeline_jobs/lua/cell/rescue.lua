@@ -6,7 +6,7 @@
 --@admits
 --@names
 --@reply done hints
--- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}.
+-- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}; empty: nothing is left to be done.
 local done = {}
 
 -- A server that was restarted has another run id. What was good before a gap does not expire now.
@@ -14,6 +14,7 @@ local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
 mind_the_gap(lease_ms, alive, gap_ms, before and before ~= server and NOW - (tonumber(seen) or 0) or nil)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
@@ -26,6 +27,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   local job = load(id)
   if not job then redis.call('ZREM', K.hints(), id) end
   if job then unhint(id, job) end
@@ -36,6 +38,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LI
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   redis.call('ZREM', K.deadlines(), id)
   local job = load(id)
   if job and (job.status == 'queued' or job.status == 'running') then
@@ -48,6 +51,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW),
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  if worked_enough() then break end
   redis.call('ZREM', K.waits(), id)
   local job = load(id)
   if job and job.status == 'queued' then
@@ -56,4 +60,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   end
 end
 wake()
-return {done, settle_and_admit()}
+return {done, settle_kept_and_admit()}

@@ -18,6 +18,17 @@ if tenant ~= '*' then
   enter_ring(tenant)
 else
   -- A default may concern everybody who waits outside the ring.
-  for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do enter_ring(other) end
+  local later = {}
+  for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do
+    if worked_enough() then
+      -- The workers' beats let them in.
+      later[#later + 1] = NOW
+      later[#later + 1] = other
+    else
+      spend(8)
+      enter_ring(other)
+    end
+  end
+  add_all(K.parked(), later)
 end
 return {admit()}

@@ -9,17 +9,23 @@
 -- it; its position and when it starts are not: those cost too much for a page.
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
-local page, last = {''}, nil
+local page, last, bytes = {''}, nil, 0
+-- Results are up to 8 MB: a page that has so much of them is full.
+local BYTES_MOST = 4194304
 while true do
   local id, order = following()
   if not id then return page end
-  if #page > limit or budget == 0 then
+  if #page > limit or budget == 0 or bytes >= BYTES_MOST then
     page[1] = last
     return page
   end
   budget, last = budget - 1, order
   if not needs or meets(id, needs) then
     local record = redis.call('HGETALL', K.job(id))
-    if #record > 0 and tell_reason(id, record).tenant_id ~= hidden then page[#page + 1] = record end
+    local job = tell_reason(id, record)
+    if #record > 0 and job.tenant_id ~= hidden then
+      page[#page + 1] = record
+      bytes = bytes + #(job.result or '')
+    end
   end
 end

@@ -20,8 +20,9 @@ local function accept(asked, ttl_ms)
   local tenant, workspace = first.tenant_id, first.workspace_id
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order + #asked - 1))
-  local now, members, by_pipeline, by_tag, ready, since = int(NOW), {}, {}, {}, {}, {}
+  local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
+  local untagged, tagged = {}, 0
   for i = 1, #asked do
     local new = asked[i]
     local id, job = new.id, new.job
@@ -34,7 +35,7 @@ local function accept(asked, ttl_ms)
     job.status, job.order, job.created_at, job.reason = 'queued', own, now, 'fair_share'
     if new.adopt then
       job.reason = 'dispatched'
-    elseif wait_for_others(new, ttl_ms) then
+    elseif wait_for_others(new, by_need) then
       job.reason = 'dependency'
     elseif job.run_at and tonumber(job.run_at) > NOW then
       job.reason = 'scheduled'
@@ -54,10 +55,13 @@ local function accept(asked, ttl_ms)
     of_pipeline[#of_pipeline + 1] = own
     of_pipeline[#of_pipeline + 1] = id
     if job.blobs then count_blobs(tenant, job.blobs, 1) end
-    if job.tags then
+    if job.tags and tagged >= TAGS_AT_ONCE then
+      untagged[#untagged + 1] = id
+    elseif job.tags then
       for _, tag in ipairs(cjson.decode(job.tags)) do
         local of_tag = by_tag[tag] or {}
         by_tag[tag] = of_tag
+        tagged = tagged + 1
         of_tag[#of_tag + 1] = own
         of_tag[#of_tag + 1] = id
       end
@@ -76,6 +80,7 @@ local function accept(asked, ttl_ms)
   if first.batch_id then add_all(K.batch_jobs(first.batch_id), members) end
   for name, flat in pairs(by_pipeline) do add_all(K.pipeline(tenant, name), flat) end
   for tag, flat in pairs(by_tag) do add_all(K.tag(tenant, tag), flat) end
+  if untagged[1] then redis.call('RPUSH', K.untagged(), unpack(untagged)) end
   for name, flat in pairs(ready) do
     if flat[1] then
       add_all(K.ready(tenant, workspace, name), flat)
@@ -83,6 +88,7 @@ local function accept(asked, ttl_ms)
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
+  add_dependents(by_need, ttl_ms)
   tell_created(asked)
   if asked[1].adopt then
     FENCES[asked[1].id] = asked[1].adopt

@@ -22,13 +22,15 @@ end
 
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
 -- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
+-- A script dispatches so many at most: the next one, at the latest a worker's beat, goes on.
+local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
   local hints = {}
-  local free = free_slots()
+  local free = math.min(free_slots(), DISPATCHES_MOST)
   while free > 0 do
     local id, job, changed = next_job()
-    while not id and ask_blocked() do id, job, changed = next_job() end
+    while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order')
     if known[1] == 'queued' then

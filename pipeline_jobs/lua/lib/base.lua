@@ -12,6 +12,12 @@ end
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
+-- While a script runs nobody else is answered. So what may be much is done up to here, in commands, and the rest by further calls: some ten ms.
+local WORK_MOST = 1500
+local spent = {commands = 0}
+local function spend(commands) spent.commands = spent.commands + commands end
+local function worked_enough() return spent.commands >= WORK_MOST end
+
 -- For what is kept as text: Lua prints numbers with 14 digits (an order has 16), a server may print them as 1e+12. Scores need no such care.
 local function int(number) return string.format('%.0f', number) end
 

@@ -31,16 +31,28 @@ local function bad_dependency(asked, within)
   return reply
 end
 
--- A new job waits for what it needs, if it needs anything. Returns whether it does. What has ended badly before it came is kept for `settle`,
--- which this script does without: it would make every submit dearer.
-local function wait_for_others(new, ttl_ms)
-  if not new.needs then return false end
-  for _, need in ipairs(new.needs) do
-    redis.call('SADD', K.needs(new.id), need[1])
-    redis.call('SADD', K.dependents(need[1]), new.id)
-    if need[2] == 'failed' or need[2] == 'cancelled' then redis.call('RPUSH', K.unsettled(), cjson.encode({need[1], need[2], ttl_ms})) end
+-- A new job waits for what it needs, if it needs anything. Returns whether it does. `by_need` collects for `add_dependents`.
+local function wait_for_others(new, by_need)
+  if not (new.needs and new.needs[1]) then return false end
+  local ids = {}
+  for i, need in ipairs(new.needs) do
+    ids[i] = need[1]
+    local known = by_need[need[1]] or {status = need[2]}
+    by_need[need[1]] = known
+    known[#known + 1] = new.id
   end
-  return #new.needs > 0
+  redis.call('SADD', K.needs(new.id), unpack(ids))
+  return true
+end
+
+-- What has ended badly before they came is kept for `settle`, which this script does without: it would make every submit dearer.
+local function add_dependents(by_need, ttl_ms)
+  for need, waiting in pairs(by_need) do
+    redis.call('SADD', K.dependents(need), unpack(waiting))
+    if waiting.status == 'failed' or waiting.status == 'cancelled' then
+      redis.call('RPUSH', K.unsettled(), cjson.encode({need, waiting.status, ttl_ms}))
+    end
+  end
 end
 
 -- A job that waits for others waits no more: it was cancelled, or its time is up.

@@ -1,6 +1,6 @@
--- Serves those who waited for jobs that have ended in this script. Ends bring ends about: a script serves so many, the rest is kept for the next
--- one of these (each worker's beat is one), so that a long chain holds nobody up.
-local SETTLE_MOST = 500
+-- Serves those who wait for jobs that have ended. Ends bring ends about, and many may wait for one: a script serves until it has worked enough
+-- and leaves the rest in `unsettled`, which the duties (rescue, each worker's beat, `settle`) work off. So nobody is held up for long, and a
+-- process that dies in between loses nothing.
 
 local function serve(ended, to, ttl_ms, id)
   redis.call('SREM', K.needs(id), ended)
@@ -23,31 +23,41 @@ local function serve(ended, to, ttl_ms, id)
   end
 end
 
+-- Returns whether all who wait for it were served.
+local function serve_all(ended)
+  while not worked_enough() do
+    local id = redis.call('SPOP', K.dependents(ended[1]))
+    if not id then return true end
+    spend(5)
+    serve(ended[1], ended[2], ended[3], id)
+  end
+  return redis.call('EXISTS', K.dependents(ended[1])) == 0
+end
+
+-- Those of the jobs that ended in this script. What is left goes to the back: others that are kept have their turn.
 local function settle()
-  local left = SETTLE_MOST
-  while true do
+  while just_ended[1] do
     local ended = table.remove(just_ended)
-    if not ended then
-      local kept = redis.call('LPOP', K.unsettled())
-      if not kept then return end
-      ended = cjson.decode(kept)
-    end
-    while left > 0 do
-      local id = redis.call('SPOP', K.dependents(ended[1]))
-      if not id then break end
-      left = left - 1
-      serve(ended[1], ended[2], ended[3], id)
-    end
-    if left == 0 then
-      redis.call('RPUSH', K.unsettled(), cjson.encode(ended))
-      for _, other in ipairs(just_ended) do redis.call('RPUSH', K.unsettled(), cjson.encode(other)) end
-      return
-    end
+    if not serve_all(ended) then redis.call('RPUSH', K.unsettled(), cjson.encode(ended)) end
   end
 end
 
 -- What scripts that can end jobs end with.
 local function settle_and_admit()
   settle()
+  return admit()
+end
+
+-- The same for the duties, which go on with what was left.
+local function settle_kept_and_admit()
+  index_tags()
+  settle()
+  while not worked_enough() do
+    local kept = redis.call('LPOP', K.unsettled())
+    if not kept then break end
+    spend(5)
+    just_ended[1] = cjson.decode(kept)
+    settle()
+  end
   return admit()
 end

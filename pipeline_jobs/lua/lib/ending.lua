@@ -11,6 +11,7 @@ end
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
+  spend(45)
   if job.status == 'queued' then leave_queue(id, job) end
   local share = share_of(job.tenant_id, job.workspace_id, job.pipeline)
   if not release(id, job, to, ended_one_of(share)) then redis.call('HSET', K.share(job.tenant_id), 'rate', share.rate, 'rate_at', int(share.rate_at)) end
@@ -81,6 +82,7 @@ end
 -- why: crash, retry, handback or fault, for the log.
 local function back_to_queue(id, job, reason, delay_ms, why)
   -- What a broken machine took is not the job's.
+  spend(25)
   if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
   if job.run_until then
     redis.call('HDEL', K.job(id), 'run_until')

@@ -116,7 +116,8 @@ end
 local function unblock(pipeline)
   local pipe = pipe_of(pipeline)
   local room = pipe.cap and pipe.cap - pipe.n or 1e9
-  while room > 0 do
+  while room > 0 and not worked_enough() do
+    spend(5)
     local first = redis.call('ZPOPMIN', K.blocked(pipeline))
     if not first[1] then
       redis.call('SREM', K.blocking(), pipeline)
@@ -235,7 +236,7 @@ end
 -- Take the job whose turn it is out of its lane. Returns nil when nobody is eligible, else its id, where it comes from (as of a job), and the
 -- fields of its tenant's share that changed.
 local function next_job()
-  while true do
+  while not worked_enough() do
     local first = redis.call('ZRANGE', K.ring(), 0, 0, 'WITHSCORES')
     local tenant = first[1]
     if not tenant then return nil end
@@ -243,6 +244,7 @@ local function next_job()
     local workspace = place[1]
     local why, wait = held_back(tenant)
     if why or not workspace then
+      spend(8)
       redis.call('ZREM', K.ring(), tenant)
       if why then redis.call('SADD', K.waiting(), tenant) end
       if why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
@@ -267,6 +269,7 @@ local function next_job()
         return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, changed
       end
       -- Every lane of it waits for a pipeline that is full (or was empty): the first that has room brings it back.
+      spend(10)
       redis.call('ZREM', K.workspaces(tenant), workspace)
       leave_ring_if_empty(tenant)
       for _, full in ipairs(pipeline) do
@@ -296,4 +299,6 @@ local function wake()
     local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
     if capped then unblock(capped) end
   end
+  -- Those whose cap was taken away, and that were too many for that script.
+  ask_blocked()
 end

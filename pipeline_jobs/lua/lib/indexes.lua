@@ -6,6 +6,23 @@ local function add_all(key, flat)
   for i = 1, #flat, 4000 do redis.call('ZADD', key, unpack(flat, i, math.min(i + 3999, #flat))) end
 end
 
+-- So many tags of the jobs of a call are written with them. The others' jobs wait in `untagged` for the duties, or for who sent them (batches.py):
+-- a thousand jobs with twenty tags each would hold the server for longer than all the rest of them.
+local TAGS_AT_ONCE = 200
+
+-- For the duties: up to half of the work of a script, so that neither this nor what else they do waits for the other.
+local function index_tags()
+  while spent.commands < WORK_MOST / 2 do
+    local id = redis.call('LPOP', K.untagged())
+    if not id then return end
+    -- Nothing, if it was removed meanwhile.
+    local known = redis.call('HMGET', K.job(id), 'tenant_id', 'order', 'tags')
+    local tags = known[3] and cjson.decode(known[3]) or {}
+    for _, tag in ipairs(tags) do redis.call('ZADD', K.tag(known[1], tag), known[2], id) end
+    spend(2 + #tags)
+  end
+end
+
 local function move(id, job, to)
   redis.call('ZREM', K.status(job.status), id)
   redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)

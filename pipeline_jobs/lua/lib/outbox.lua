@@ -74,6 +74,19 @@ local function wants(events, kind)
   return false
 end
 
+-- Endpoints that are on, read once a script: {id, url, types}. `only`: one of them, whatever it wants.
+local endpoints_of = {}
+local function endpoints(tenant, only)
+  if endpoints_of[tenant] and not only then return endpoints_of[tenant] end
+  local found = {}
+  for _, id in ipairs(only and {only} or redis.call('ZRANGE', K.tenant_endpoints(tenant), 0, -1)) do
+    local endpoint = redis.call('HMGET', K.endpoint(id), 'url', 'events', 'enabled')
+    if endpoint[1] and endpoint[3] == '1' then found[#found + 1] = {id, endpoint[1], only and {} or cjson.decode(endpoint[2])} end
+  end
+  if not only then endpoints_of[tenant] = found end
+  return found
+end
+
 -- Who is to be told: {endpoint id, url} for each endpoint of the tenant that wants this type, {'', url} for the subject's own webhook.
 local function targets_of(event)
   local found = {}
@@ -81,13 +94,19 @@ local function targets_of(event)
     local own = cjson.decode(event.own)
     if wants(own.events, event.type) then found[1] = {'', own.url} end
   end
-  for _, id in ipairs(event.only and {event.only} or redis.call('ZRANGE', K.tenant_endpoints(event.tenant), 0, -1)) do
-    local endpoint = redis.call('HMGET', K.endpoint(id), 'url', 'events', 'enabled')
-    if endpoint[1] and endpoint[3] == '1' and (event.only or wants(cjson.decode(endpoint[2]), event.type)) then
-      found[#found + 1] = {id, endpoint[1]}
-    end
+  for _, endpoint in ipairs(endpoints(event.tenant, event.only)) do
+    if wants(endpoint[3], event.type) then found[#found + 1] = endpoint end
   end
   return found
+end
+
+-- Lanes that this script has put into the ring: asked once, not for each row.
+local put_in_ring = {}
+local function await_turn_now(id, tenant, host)
+  local lane = K.webhook_lane(tenant, host)
+  redis.call('ZADD', lane, int(NOW), id)
+  if not put_in_ring[lane] then lane_due(tenant, host) end
+  put_in_ring[lane] = true
 end
 
 -- A row for each target. Called again for the same event it makes none: a row's id, which is the `webhook-id`, follows from event and target.
@@ -106,21 +125,26 @@ local function outbox(event)
     if key then redis.call('COPY', key, snapshot) end
     redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), unpack(event.fields or {}))
   end
+  local order, rows = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1), {}
   for _, target in ipairs(targets) do
     local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. target[1]), 1, 32)
-    if redis.call('EXISTS', K.delivery(id)) == 0 then
-      local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
-      redis.call('SET', K.order(), int(order))
-      redis.call('HSET', K.delivery(id), 'delivery_id', id, 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant,
-        'workspace_id', event.workspace, 'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host_of(target[2]),
-        'status', 'pending', 'tries', '0', 'order', int(order), 'created_at', int(NOW), 'next_try_at', int(NOW))
-      redis.call('HINCRBY', K.webhook_event(event_id), 'webhook_rows', 1)
-      redis.call('ZADD', K.deliveries(event.tenant), int(order), id)
-      redis.call('ZADD', K.deliveries_in(event.tenant, 'pending'), int(order), id)
-      redis.call('ZADD', K.subject_deliveries(event.subject), int(order), id)
-      await_turn(id, event.tenant, host_of(target[2]), NOW)
+    if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then
+      local own, host = int(order + #made), host_of(target[2])
+      redis.call('HSET', K.delivery(id), 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant, 'workspace_id', event.workspace,
+        'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host, 'status', 'pending', 'tries', '0', 'order', own,
+        'created_at', int(NOW), 'next_try_at', int(NOW))
+      await_turn_now(id, event.tenant, host)
       made[#made + 1] = id
+      rows[#rows + 1] = own
+      rows[#rows + 1] = id
     end
+  end
+  spend(10 + 4 * #targets)
+  if not made[1] then return made end
+  redis.call('SET', K.order(), int(order + #made - 1))
+  redis.call('HINCRBY', K.webhook_event(event_id), 'webhook_rows', #made)
+  for _, key in ipairs({K.deliveries(event.tenant), K.deliveries_in(event.tenant, 'pending'), K.subject_deliveries(event.subject)}) do
+    redis.call('ZADD', key, unpack(rows))
   end
   return made
 end

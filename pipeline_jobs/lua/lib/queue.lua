@@ -13,6 +13,7 @@ end
 
 -- A hint that nobody claimed is taken back.
 local function unhint(id, job)
+  spend(10)
   if redis.call('ZREM', K.hints(), id) == 1 then
     take_back(id, job)
     slot_freed(id, job)

@@ -55,6 +55,8 @@ if not by_hand and #live > 0 then
   local left = #live
   if schedule.overlap == 'cancel_running' then
     for _, one in ipairs(live) do
+      -- It waits for these, too: the rest is asked at the next look.
+      if worked_enough() then break end
       ask_to_end(one[1], one[2], ttl_ms)
       if one[2].status == 'cancelled' then left = left - 1 end
     end

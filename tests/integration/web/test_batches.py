@@ -179,3 +179,16 @@ def test_the_store_away_and_the_queue_off(client: FlaskClient, world: World, mak
     world.lose_store()
     assert problem_of(create(client, GOOD), 503, "store_unavailable")
     assert problem_of(client.get("/pipeline/batches/batch_1_00000000"), 503, "store_unavailable")
+
+
+def test_a_second_large_batch_within_a_second_is_told_when_to_come_again(client: FlaskClient, world: World) -> None:
+    jobs = [{"pipeline": "sleep"}] * 201
+    assert create(client, *jobs, tenant_id="acme").status_code == 201
+    # A slow machine is no other second.
+    world.cell.store.client.set(world.cell.store.keys("large_batch", "acme"), "1", ex=60)
+    refused = create(client, *jobs, tenant_id="acme")
+    assert (refused.status_code, refused.get_json()["code"]) == (429, "rate_limited")
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert refused.headers["RateLimit-Policy"] == '"batch";q=1;w=1'
+    assert "more than 200 jobs" in refused.get_json()["detail"]
+    assert create(client, *jobs, tenant_id="other").status_code == 201

@@ -1,0 +1,101 @@
+#!lua flags=allow-oom
+-- Count again what is counted: slots in use by tenant and by pipeline, leases by worker, slots of live workers. Its cost is that of what runs, not of
+-- what waits: five thousand running jobs are some ten ms.
+-- oldest: how many of those that wait longest to look at.
+--@args oldest:int
+--@admits
+--@reply counters hints
+-- counters: how many were put right.
+local counters = 0
+
+-- A counter that a recount finds wrong.
+local function put_right(key, right)
+  if tonumber(redis.call('GET', key) or '0') == right then return end
+  counters = counters + 1
+  redis.call('SET', key, right)
+end
+
+-- Hinted and running jobs by tenant and by pipeline (every pipeline that is said to have slots is there); leases by worker, and how many of them are
+-- held by workers that are gone.
+local function recount_slots()
+  local tenants, pipelines, running, stranded = {}, {}, {}, 0
+  for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+    local pipeline = string.match(field, '^n:(.*)$')
+    if pipeline then pipelines[pipeline] = 0 end
+  end
+  for _, key in ipairs({K.hints(), K.leases()}) do
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+      local job = redis.call('HMGET', K.job(id), 'tenant_id', 'pipeline', 'worker')
+      local tenant, pipeline, worker = job[1], job[2], key == K.leases() and job[3]
+      if tenant then
+        tenants[tenant] = (tenants[tenant] or 0) + 1
+        pipelines[pipeline] = (pipelines[pipeline] or 0) + 1
+      end
+      if worker then
+        running[worker] = (running[worker] or 0) + 1
+        if not redis.call('ZSCORE', K.workers(), worker) then stranded = stranded + 1 end
+      end
+    end
+  end
+  return tenants, pipelines, running, stranded
+end
+
+local function slots_of_tenant(tenant, n)
+  local share = share_of(tenant)
+  if share.n == n then return end
+  counters = counters + 1
+  share.n = n
+  redis.call('HSET', K.share(tenant), 'n', n)
+end
+
+local function slots_of_pipeline(pipeline, n)
+  local pipe = pipe_of(pipeline)
+  if pipe.n == n then return end
+  counters = counters + 1
+  pipe.n = n
+  redis.call('HSET', K.pipelines(), 'n:' .. pipeline, n)
+end
+
+local function leases_of_workers(running)
+  local known = redis.call('HGETALL', K.running())
+  for i = 1, #known, 2 do
+    if tonumber(known[i + 1]) ~= running[known[i]] then
+      counters = counters + 1
+      redis.call('HDEL', K.running(), known[i])
+    else
+      running[known[i]] = nil
+    end
+  end
+  for worker, n in pairs(running) do redis.call('HSET', K.running(), worker, n) end
+end
+
+-- The slots of the live workers; those of others are forgotten.
+local function recount_capacity()
+  local capacity = 0
+  for _, worker in ipairs(redis.call('HKEYS', K.slots())) do
+    if redis.call('ZSCORE', K.workers(), worker) then
+      capacity = capacity + tonumber(redis.call('HGET', K.slots(), worker))
+    else
+      counters = counters + 1
+      redis.call('HDEL', K.slots(), worker)
+    end
+  end
+  return capacity
+end
+
+-- Jobs that were started or ended by a version that did not know this index are its oldest, sooner or later.
+local function forget_started()
+  for _, id in ipairs(redis.call('ZRANGE', K.ready_since(), 0, oldest - 1)) do
+    if redis.call('HGET', K.job(id), 'status') ~= 'queued' then redis.call('ZREM', K.ready_since(), id) end
+  end
+end
+
+prune_workers()
+local tenants, pipelines, running, stranded = recount_slots()
+for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n) end
+for pipeline, n in pairs(pipelines) do slots_of_pipeline(pipeline, n) end
+leases_of_workers(running)
+put_right(K.capacity(), recount_capacity())
+put_right(K.stranded(), stranded)
+forget_started()
+return {counters, admit()}
