@@ -7,11 +7,11 @@ run that never reached its own finish are more than an echo. Tasks that are no j
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import states
-from celery.backends.redis import RedisBackend, ResultConsumer
+from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from pipeline_jobs.cell import Cell
@@ -21,21 +21,10 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
+from pipeline_jobs.worker.result_consumer import JobResultConsumer
 
 #: The meta of a job that is not there.
 UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
-
-
-class JobResultConsumer(ResultConsumer):
-    """After a reconnect the stock consumer reads the keys it waits for; a job's outcome is not in such a key."""
-
-    def _reconnect_pubsub(self) -> None:
-        super()._reconnect_pubsub()
-        for key in tuple(self.subscribed_to):
-            task_id = self.backend._strip_prefix(key)
-            meta = self.backend.get_task_meta(task_id, cache=False)
-            if meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
 
 
 class JobBackend(RedisBackend):
@@ -72,6 +61,17 @@ class JobBackend(RedisBackend):
         """Of a task that is no job."""
         with store_errors():
             return super()._get_task_meta_for(task_id)  # type: ignore[no-any-return]
+
+    def mget(self, keys: Sequence[Any]) -> list[Any]:
+        """What lies under the keys of several tasks; of an ended job, which has no such key, what its record says."""
+        found: list[Any] = super().mget(keys)
+        missing = [place for place, meta in enumerate(found) if meta is None]
+        records = self._cell.store.records("job", [(self._strip_prefix(keys[place]),) for place in missing])
+        for place, record in zip(missing, records, strict=True):
+            job = Job.from_mapping(record) if record else None
+            if job and job.ended:
+                found[place] = self.encode({**job_meta(job), "record": None})
+        return found
 
     def wait_for_pending(
         self,
@@ -156,12 +156,6 @@ class JobBackend(RedisBackend):
     @property
     def _cell(self) -> Cell:
         return self.app.cell  # type: ignore[no-any-return]
-
-    def _strip_prefix(self, key: Any) -> str:
-        text = key.decode() if isinstance(key, bytes) else key
-        prefix = self.get_key_for_task("")
-        prefix = prefix.decode() if isinstance(prefix, bytes) else prefix
-        return str(text.removeprefix(prefix))
 
 
 def job_meta(job: Job) -> dict[str, Any]:

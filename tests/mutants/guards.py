@@ -50,6 +50,7 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
 SSRF = "tests/unit/webhooks/test_ssrf.py"
@@ -362,6 +363,15 @@ GUARDS = (
         "tests/unit/test_context.py",
     ),
     # -- the worker's main process
+    _py("worker/result_consumer", "a look now and then", "if time.monotonic() >= due:", "if False:", GROUPS_OF_JOBS),
+    _py(
+        "worker/result_consumer",
+        "members of nested groups",
+        "in self._pending_results for task_id in tuple(mapping)",
+        "in () for task_id in mapping",
+        GROUPS_OF_JOBS,
+    ),
+    _py("worker/backend", "ended jobs among several tasks", "if job and job.ended:", "if False:", GROUPS_OF_JOBS),
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
     _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),
