@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 from celery import states
 from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
@@ -23,6 +24,10 @@ from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
 from pipeline_jobs.worker.result_consumer import JobResultConsumer
 
+logger = structlog.get_logger(__name__)
+
+#: Attribute of a request: its run has ended the job as completed.
+COMPLETED = "job_completed"
 #: The meta of a job that is not there.
 UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
 
@@ -122,6 +127,9 @@ class JobBackend(RedisBackend):
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         fence = getattr(request, FENCE_HEADER, None)
         store = self._cell.store
+        if state == states.FAILURE and fence is None and not store.exists("job", task_id):
+            # The job of a chain that broke before it: nobody will make it, and who waits for it must hear of that.
+            return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         if state == states.REVOKED:
             self._cancel(task_id)
         elif fence is None:
@@ -134,6 +142,14 @@ class JobBackend(RedisBackend):
         elif state not in (states.SUCCESS, states.RETRY, states.STARTED, states.PENDING, states.RECEIVED):
             return store.progress(task_id, fence, *progress_of(result), passed=kwargs.get("passed", ()))
         return None
+
+    def mark_as_failure(self, task_id: str, exc: Exception, traceback: Any = None, request: Any = None, **options: Any) -> None:
+        """A task failed: its chord, its chain and its errbacks hear of it. Not so of a job that completed: Celery says this when it cannot
+        send what comes after a task. The row of its continuation stays, and maintenance sends it."""
+        if getattr(request, COMPLETED, False):
+            logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))
+        else:
+            super().mark_as_failure(task_id, exc, traceback, request, **options)
 
     def _cancel(self, job_id: str) -> None:
         try:

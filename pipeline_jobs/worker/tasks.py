@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from celery.states import SUCCESS
 
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
@@ -16,7 +17,9 @@ from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
-from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker import continuations
+from pipeline_jobs.worker.backend import COMPLETED
+from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
@@ -124,11 +127,14 @@ class JobTask(Task):
             fence = self._adopt(cell.client)
         outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store))
         if outcome.ending is Ending.COMPLETED:
+            setattr(request, COMPLETED, True)
             return dict(outcome.result or {})
         if outcome.ending is Ending.FAILED:
             raise JobFailed(outcome.error)
         if outcome.ending is Ending.CANCELLED:
-            self._leave_canvas()
+            # Celery tells nobody of a task that was ignored.
+            if getattr(request, CONTINUES_HEADER, False):
+                continuations.tell(self.app, request.id)
             raise JobCancelledSignal(outcome.error or "cancelled")
         if outcome.ending is Ending.REQUEUED:
             raise JobRequeuedSignal(outcome.error or "will be tried again")
@@ -158,10 +164,10 @@ class JobTask(Task):
         setattr(request, FENCE_HEADER, 1)
         return 1
 
-    def _leave_canvas(self) -> None:
-        """A cancelled member of a chord must be counted, or its body would wait for ever."""
-        if self.request.chord:
-            self.backend.on_chord_part_return(self.request, "REVOKED", JobFailed("cancelled"))
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""
+        if getattr(self.request, CONTINUES_HEADER, False):
+            self.app.cell.store.run("continued", id=task_id, outcome="completed" if status == SUCCESS else "failed")
 
 
 def _refuse_times(options: Mapping[str, Any]) -> None:
@@ -216,6 +222,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat ticks. A tick that waited longer than two intervals is of no use any more: it expires."""
     intervals = {
         "rescue": settings.rescue_seconds,
+        "continue": settings.rescue_seconds,
         "purge": settings.cleanup_seconds,
         "reconcile": settings.cleanup_seconds,
         "canary": settings.canary_seconds,
