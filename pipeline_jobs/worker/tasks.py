@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, Task
@@ -20,6 +21,7 @@ from pipeline_jobs.tenants import TenantContext, current_tenant
 from pipeline_jobs.worker import continuations
 from pipeline_jobs.worker.backend import COMPLETED
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker.options import fields_of
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.request import JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal
 from pipeline_jobs.worker.result import JobFailed
@@ -72,23 +74,25 @@ class JobTask(Task):
         sender: Sender | None = None,
         **options: Any,
     ) -> Any:
-        """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups.
+        """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups; `eta`,
+        `countdown`, `expires` and `time_limit` become fields of the job.
 
         :param job: ready, in the place of `args` and `kwargs`: a request's fields are not taken apart and put together again.
         :param idempotency_key: as at `Client.accept`; `sender` likewise.
         :return: its `JobResult`, with `accepted`.
-        :raises InvalidInput: a field is wrong, or `eta`, `countdown` or `expires` is given: a Celery ETA would wait in a worker's memory.
+        :raises InvalidInput: a field is wrong, or an option is none for jobs (`priority`, `queue`, `soft_time_limit`, a serializer, ...).
             And whatever else `Client.accept` raises.
         """
-        _refuse_times(options)
+        fields = fields_of(options, self.app.conf.task_inherit_parent_priority)
         if job is not None and (args or kwargs):
             raise TypeError("a job has all its fields: give either it, or args and kwargs")
         app = self.app
         if job is None and app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
         own = _own_message(app, link, link_error, options) if link or link_error or options else None
+        new = job or _new_job(args, kwargs)
         accepted = app.cell.client.accept(
-            job or _new_job(args, kwargs), job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
+            replace(new, **fields) if fields else new, job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
         )
         result = app.AsyncResult(accepted.job.job_id)
         result.accepted = accepted
@@ -168,12 +172,6 @@ class JobTask(Task):
         """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""
         if getattr(self.request, CONTINUES_HEADER, False):
             self.app.cell.store.run("continued", id=task_id, outcome="completed" if status == SUCCESS else "failed")
-
-
-def _refuse_times(options: Mapping[str, Any]) -> None:
-    for option in ("eta", "countdown", "expires"):
-        if options.get(option) is not None:
-            raise InvalidInput(f"{option} is not for jobs: they wait in the store, not in a worker's memory", field=option)
 
 
 def _own_message(app: Celery, link: Any, link_error: Any, options: Mapping[str, Any]) -> str | None:

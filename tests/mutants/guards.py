@@ -50,6 +50,7 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+OPTIONS = "tests/integration/test_celery_options.py"
 CONTINUED = "tests/integration/test_continuations.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -387,6 +388,13 @@ GUARDS = (
         "    return",
         CONTINUED,
     ),
+    _py("worker/hints", "a hint is the same from every process", "        origin=ORIGIN,\n", "", OPTIONS),
+    _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
+    _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),
+    _py("worker/options", "stamps are a canvas's", 'given.get("stamped_headers") or ()', "()", OPTIONS),
+    _lua("claim", "a job's own time limit", ", 1000 * (tonumber(job.max_run_seconds) or math.huge))", ")", OPTIONS),
+    _py("worker/control", "a rate limit starves jobs", "if task_name == JOB_TASK:", "if False:", OPTIONS),
+    _py("worker/control", "an unknown job is no success", "    if unknown:", "    if False:", OPTIONS),
     _py("worker/result_consumer", "a look now and then", "if time.monotonic() >= due:", "if False:", GROUPS_OF_JOBS),
     _py(
         "worker/result_consumer",
