@@ -53,6 +53,8 @@ def create_celery(settings: Settings) -> JobsCelery:
     cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
     duties: dict[str, Duty] = {**cell.duties, "continue": partial(continuations.run_once, app)}
     app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app), duties=duties)
+    # The template was written by it; what a team sets on the app from here on must hold for the messages of its own tasks.
+    app.__dict__.pop("amqp", None)
     app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)

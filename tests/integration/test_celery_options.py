@@ -160,3 +160,15 @@ def test_a_hint_that_another_process_pushed_is_taken_back(app: JobsCelery, cell:
     assert app.cell.store.client.llen("jobs") == 5
     run_python(cell, f"from celery_app import app\nfor job_id in {own}: app.cell.client.cancel(job_id)")
     assert app.cell.store.client.lrange("jobs", 0, -1) == []
+
+
+def test_what_is_set_on_the_app_afterwards_holds_for_its_tasks(app: JobsCelery) -> None:
+    """Celery takes some settings when the first message is written: the template of the hints must not be that one."""
+
+    @app.task(name="t.told", shared=False)
+    def told() -> None: ...
+
+    app.conf.task_compression = "zlib"
+    told.delay()
+    (message,) = app.cell.store.client.lrange("stages", 0, -1)
+    assert json.loads(message)["headers"]["compression"] == "application/x-gzip"

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import chain, chord
+from celery import Task, chain, chord
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
+from celery.worker import state
+from kombu.exceptions import OperationalError
 
 from pipeline_jobs.exceptions import QueueFull
 from pipeline_jobs.job import Job, NewJob
@@ -22,6 +24,18 @@ from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.result import JobFailed
 from tests.celery_apps import celery_app
 from tests.waiting import until
+
+
+class Away(Task):
+    """A task whose message cannot be sent while the broker is away."""
+
+    abstract = True
+    away = False
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        if self.away:
+            raise OperationalError("the broker is away")
+        return super().apply_async(*args, **options)
 
 
 @pytest.fixture
@@ -36,6 +50,10 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
         @app.task(name="t.failed", shared=False)
         def failed(job_id: str) -> str:
             return job_id
+
+        @app.task(name="t.late", shared=False, base=Away)
+        def late(result: Any) -> Any:
+            return result["success"]
 
         yield app
 
@@ -271,6 +289,20 @@ class TestWithAWorker:
         assert tell(app) == 1
         app.cell.client.set_limits("full", TenantLimits())
         assert result.get(timeout=60)["success"]
+        assert app.AsyncResult("bad").state == "PENDING"
+
+    def test_a_broker_that_is_away_as_the_callbacks_are_sent_calls_no_errback(
+        self, app: JobsCelery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Away, "away", True)
+        result = chain(job(app), app.tasks["t.late"].s()).apply_async(link_error=failed(app, "bad"))
+        # Celery has said its last word of the job when its request is no longer active.
+        until(lambda: app.cell.client.get(result.parent.id).ended and not state.active_requests, "the job")
+        assert rows(app) == [result.parent.id]
+        monkeypatch.setattr(Away, "away", False)
+        time_passes(app)
+        assert tell(app) == 1
+        assert result.get(timeout=60) is True
         assert app.AsyncResult("bad").state == "PENDING"
 
     def test_a_failed_jobs_chain_is_told_once(self, app: JobsCelery) -> None:
