@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ from celery.canvas import maybe_signature
 from celery.exceptions import TaskRevokedError
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs.exceptions import StoreUnavailable, TryLater
+from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, with_tenant
 from pipeline_jobs.worker.result import JobFailed
@@ -33,9 +34,11 @@ def run_once(app: Celery) -> dict[str, int]:
     """Tell what nobody has told. :return: `{"continued": rows}`"""
     store: Store = app.cell.store
     told = 0
-    while ids := store.run("continue", limit=BATCH):
+    while True:
+        ids = store.run("continue", limit=BATCH)
         told += sum(tell(app, job_id) for job_id in ids)
-    return {"continued": told}
+        if len(ids) < BATCH:
+            return {"continued": told}
 
 
 def tell(app: Celery, job_id: str) -> bool:
@@ -67,11 +70,16 @@ def _tell(app: Celery, request: Context, row: Mapping[str, str]) -> None:
     result = json.loads(row["result"])
     family = {"parent_id": request.id, "root_id": request.root_id or request.id}
     for callback in request.callbacks or ():
-        maybe_signature(callback, app=app).apply_async((result,), **family)
+        _send(maybe_signature(callback, app=app), result, family)
     if request.chain:
-        following = maybe_signature(request.chain[-1], app=app)
-        following.apply_async((result,), chain=request.chain[:-1], **family)
+        _send(maybe_signature(request.chain[-1], app=app), result, {**family, "chain": request.chain[:-1]})
     app.backend.mark_as_done(request.id, result, request, store_result=False)
+
+
+def _send(following: Any, result: Any, options: Mapping[str, Any]) -> None:
+    # A job of a chain has its id from the start: who told this before has made it.
+    with suppress(IdTaken):
+        following.apply_async((result,), **options)
 
 
 def _request(job_id: str, message: str) -> Context:

@@ -22,7 +22,7 @@ _WHY = {
 }
 
 
-def fields_of(options: Mapping[str, Any], inherits_priority: bool = False) -> dict[str, float | int]:
+def fields_of(options: Mapping[str, Any], inherits_priority: bool = False) -> dict[str, Any]:
     """The fields of a job that are given as options of Celery: `run_at`, `ttl_seconds`, `max_run_seconds`.
 
     :param inherits_priority: with `task_inherit_parent_priority` Celery passes a priority by itself.
@@ -31,7 +31,7 @@ def fields_of(options: Mapping[str, Any], inherits_priority: bool = False) -> di
     given = {name: value for name, value in options.items() if value is not None}
     # Stamps are options of their own names.
     ignored = _NOTHING.union(CANVAS_OPTIONS, given.get("stamped_headers") or (), ("priority",) if inherits_priority else ())
-    found: dict[str, float | int] = {}
+    found: dict[str, Any] = {}
     # As Celery: a countdown outranks an eta.
     for name in ("eta", "countdown", "expires", "time_limit"):
         if name in given:

@@ -229,6 +229,31 @@ def test_a_chord_counts_a_member_once_that_is_told_twice(app: JobsCelery) -> Non
     assert sent(app) == {"body": [[first.id, second.id]]}
 
 
+def test_what_one_maintenance_worker_has_taken_another_leaves_for_ten_seconds(app: JobsCelery) -> None:
+    result = job(app).apply_async(link_error=failed(app, "bad"))
+    app.cell.client.cancel(result.id)
+    # The first one dies here.
+    assert app.cell.store.run("continue", limit=10) == [result.id]
+    assert (tell(app), sent(app)) == (0, {})
+    time_passes(app)
+    assert (tell(app), sent(app)) == (1, {"bad": [result.id]})
+
+
+def test_a_job_of_a_chain_is_made_once_that_is_told_twice(app: JobsCelery) -> None:
+    result = chain(job(app), job(app)).apply_async(link_error=failed(app, "bad"))
+    first = claim(app, result.parent)
+    app.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result=1)
+    row = app.cell.store.record("continuation", first.job_id)
+    time_passes(app)
+    assert tell(app) == 1
+    made = app.cell.client.get(result.id)
+    # The teller died before it could remove the row.
+    app.cell.store.client.hset(app.cell.store.keys("continuation", first.job_id), mapping=row)
+    app.cell.store.client.zadd(app.cell.store.keys("continuations"), {first.job_id: 1})
+    assert (tell(app), rows(app), sent(app)) == (1, [], {})
+    assert (app.cell.client.get(result.id), app.AsyncResult(result.id).state) == (made, made.celery_state)
+
+
 def test_a_job_of_a_chain_that_a_limit_refuses_now_is_made_later(app: JobsCelery) -> None:
     app.cell.client.set_limits("full", TenantLimits(max_queued=1))
     waits = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))

@@ -380,6 +380,13 @@ GUARDS = (
         "False",
         CONTINUED,
     ),
+    _py(
+        "worker/continuations",
+        "a job of a chain is made once",
+        "    with suppress(IdTaken):\n        following",
+        "    if True:\n        following",
+        CONTINUED,
+    ),
     _py("worker/continuations", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
     _py(
         "worker/continuations",
