@@ -307,7 +307,7 @@ class TestWithAWorker:
         app.cell.client.set_limits("full", TenantLimits(max_queued=1, paused=True))
         waits = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))
         result = chain(job(app), job(app, tenant_id="full")).apply_async(link_error=failed(app, "bad"))
-        until(lambda: app.cell.client.get(result.parent.id).ended, "the first job")
+        until(lambda: app.cell.client.get(result.parent.id).ended and not state.active_requests, "the first job")
         assert rows(app) == [result.parent.id]
         app.cell.client.cancel(waits.job_id)
         time_passes(app)
