@@ -117,6 +117,8 @@ class NewJob(Asked):
     max_attempts: int | None = None
     #: The only workspace whose jobs it may depend on; None: any of the tenant.
     depends_within: str | None = field(default=None, metadata=_OURS)
+    #: Longest that its run may take, if that is less than its pipeline and its tenant allow (Celery's `time_limit`).
+    max_run_seconds: float | None = field(default=None, metadata=_OURS)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> NewJob:
@@ -172,6 +174,7 @@ class Job(Asked):
     reason: str | None = None
     #: The token every write of a run must show: +1 at each dispatch.
     fence: int = field(default=0, metadata=HIDDEN)
+    max_run_seconds: float | None = field(default=None, metadata=HIDDEN)
     #: +1 at the first claim and after a stage error; limited by `max_attempts`.
     attempt: int = 0
     max_attempts: int = 1

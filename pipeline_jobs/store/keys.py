@@ -31,6 +31,10 @@ KEYS: dict[str, Key] = {
     "batches": Key("batches:{}:{}", "zset order->batch", "Batches of a tenant's workspace; `*` stands for all."),
     "needs": Key("needs:{}", "set of ids", "Jobs that a waiting job depends on and that have not ended. Goes as they end."),
     "dependents": Key("dependents:{}", "set of ids", "Waiting jobs that depend on a job. Goes with its end."),
+    "continuation": Key(
+        "continuation:{}", "hash", "What is to be told of the end of a job with callbacks, a chain or a chord. Goes when it has been told."
+    ),
+    "continuations": Key("continuations", "zset ms->id", "Those rows, and from when on maintenance tells what they are about."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
     "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),

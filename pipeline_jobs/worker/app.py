@@ -11,9 +11,9 @@ from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from pipeline_jobs import logs, pipelines
-from pipeline_jobs.cell import Cell
+from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.worker import control, start, tasks, tenancy
+from pipeline_jobs.worker import continuations, control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
@@ -51,7 +51,10 @@ def create_celery(settings: Settings) -> JobsCelery:
     _configure(app, settings)
     own = settings.broker_is_store
     cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
-    app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app))
+    duties: dict[str, Duty] = {**cell.duties, "continue": partial(continuations.run_once, app)}
+    app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app), duties=duties)
+    # The template was written by it; what a team sets on the app from here on must hold for the messages of its own tasks.
+    app.__dict__.pop("amqp", None)
     app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)

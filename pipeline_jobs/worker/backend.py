@@ -7,11 +7,12 @@ run that never reached its own finish are more than an echo. Tasks that are no j
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import structlog
 from celery import states
-from celery.backends.redis import RedisBackend, ResultConsumer
+from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from pipeline_jobs.cell import Cell
@@ -21,21 +22,14 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
+from pipeline_jobs.worker.result_consumer import JobResultConsumer
 
+logger = structlog.get_logger(__name__)
+
+#: Attribute of a request: its run has ended the job as completed.
+COMPLETED = "job_completed"
 #: The meta of a job that is not there.
 UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
-
-
-class JobResultConsumer(ResultConsumer):
-    """After a reconnect the stock consumer reads the keys it waits for; a job's outcome is not in such a key."""
-
-    def _reconnect_pubsub(self) -> None:
-        super()._reconnect_pubsub()
-        for key in tuple(self.subscribed_to):
-            task_id = self.backend._strip_prefix(key)
-            meta = self.backend.get_task_meta(task_id, cache=False)
-            if meta["status"] in states.READY_STATES:
-                self.on_state_change(meta, None)
 
 
 class JobBackend(RedisBackend):
@@ -72,6 +66,17 @@ class JobBackend(RedisBackend):
         """Of a task that is no job."""
         with store_errors():
             return super()._get_task_meta_for(task_id)  # type: ignore[no-any-return]
+
+    def mget(self, keys: Sequence[Any]) -> list[Any]:
+        """What lies under the keys of several tasks; of an ended job, which has no such key, what its record says."""
+        found: list[Any] = super().mget(keys)
+        missing = [place for place, meta in enumerate(found) if meta is None]
+        records = self._cell.store.records("job", [(self._strip_prefix(keys[place]),) for place in missing])
+        for place, record in zip(missing, records, strict=True):
+            job = Job.from_mapping(record) if record else None
+            if job and job.ended:
+                found[place] = self.encode({**job_meta(job), "record": None})
+        return found
 
     def wait_for_pending(
         self,
@@ -122,6 +127,9 @@ class JobBackend(RedisBackend):
             return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         fence = getattr(request, FENCE_HEADER, None)
         store = self._cell.store
+        if state == states.FAILURE and fence is None and not store.exists("job", task_id):
+            # The job of a chain that broke before it: nobody will make it, and who waits for it must hear of that.
+            return super().store_result(task_id, result, state, traceback=traceback, request=request, **kwargs)
         if state == states.REVOKED:
             self._cancel(task_id)
         elif fence is None:
@@ -134,6 +142,14 @@ class JobBackend(RedisBackend):
         elif state not in (states.SUCCESS, states.RETRY, states.STARTED, states.PENDING, states.RECEIVED):
             return store.progress(task_id, fence, *progress_of(result), passed=kwargs.get("passed", ()))
         return None
+
+    def mark_as_failure(self, task_id: str, exc: Exception, traceback: Any = None, request: Any = None, **options: Any) -> None:
+        """A task failed: its chord, its chain and its errbacks hear of it. Not so of a job that completed: Celery says this when it cannot
+        send what comes after a task. The row of its continuation stays, and maintenance sends it."""
+        if getattr(request, COMPLETED, False):
+            logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))
+        else:
+            super().mark_as_failure(task_id, exc, traceback, request, **options)
 
     def _cancel(self, job_id: str) -> None:
         try:
@@ -156,12 +172,6 @@ class JobBackend(RedisBackend):
     @property
     def _cell(self) -> Cell:
         return self.app.cell  # type: ignore[no-any-return]
-
-    def _strip_prefix(self, key: Any) -> str:
-        text = key.decode() if isinstance(key, bytes) else key
-        prefix = self.get_key_for_task("")
-        prefix = prefix.decode() if isinstance(prefix, bytes) else prefix
-        return str(text.removeprefix(prefix))
 
 
 def job_meta(job: Job) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.worker.hints import JOB_TASK
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
 TERMINATE_SECONDS = 3.0
@@ -82,13 +83,13 @@ def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
     return {"ok": state.app.cell.client.limits(tenant).to_dict()}
 
 
-def _cancel(cell: Cell, job_id: str) -> bool:
-    """:return: there was something to cancel."""
+def _cancel(cell: Cell, job_id: str) -> bool | None:
+    """:return: there was something to cancel; None: there is no such job."""
     try:
         before = cell.client.get(job_id)
         job = cell.client.cancel(job_id)
     except UnknownJob:
-        return False
+        return None
     if job.ended and not before.ended:
         cell.say(Moved(job_id, "cancelled", job=job))
     return not before.ended
@@ -100,8 +101,10 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None
     ids = list(maybe_list(task_id) or ())
     ours = [one for one in ids if app.cell.client.is_job(one)]
     others = [one for one in ids if one not in ours]
+    unknown = []
     for job_id in ours:
-        _cancel(app.cell, job_id)
+        if _cancel(app.cell, job_id) is None:
+            unknown.append(job_id)
         if terminate and app.keeper:
             kill_now = str(signal or "").upper() in ("KILL", "SIGKILL", "9")
             app.keeper.hurry(job_id, 0.0 if kill_now else TERMINATE_SECONDS)
@@ -109,12 +112,22 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None
         reply = celery_control.revoke(state, others, terminate=terminate, signal=signal, **kwargs)
         if not ours:
             return reply
+    if unknown:
+        return {"error": f"no such job: {', '.join(unknown)}"}
     return {"ok": f"{'terminate' if terminate else 'cancel'}: {', '.join(ids)}"}
 
 
 def terminate(state: Any, signal: str, task_id: Any, **kwargs: Any) -> Any:
     """Cancel jobs and terminate other tasks, by id (or list of ids)."""
     return revoke(state, task_id, terminate=True, signal=signal, **kwargs)
+
+
+def rate_limit(state: Any, task_name: str, rate_limit: Any, **kwargs: Any) -> Any:
+    """Tell worker(s) to modify the rate limit for a task by type."""
+    if task_name == JOB_TASK:
+        # Hints would wait in this worker while their jobs keep their slots, and be dispatched again and again.
+        return {"error": "a rate limit would starve jobs: set the tenant's (start_rate), or the pipeline's (control pipeline_limit)"}
+    return celery_control.rate_limit(state, task_name, rate_limit, **kwargs)
 
 
 def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any:
@@ -126,5 +139,5 @@ def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any
 
 def install() -> None:
     """Put our commands in the place of Celery's, keeping what the CLI knows about their arguments."""
-    for command in (revoke, terminate, autoscale):
+    for command in (revoke, terminate, rate_limit, autoscale):
         Panel.data[command.__name__] = command

@@ -23,6 +23,9 @@ JOBS_QUEUE = "jobs"
 MAINTENANCE_QUEUE = "maintenance"
 FENCE_HEADER = "fence"
 
+#: Header of a message with callbacks, a chain or a chord; the scripts look for the name (`lua/lib/ending.lua`).
+CONTINUES_HEADER = "continues"
+
 #: Header `origin` of each hint.
 ORIGIN = "pipeline_jobs"
 #: What Flower shows for each job; no url, no params: those may hold secrets, and a message carries ids only.
@@ -40,6 +43,8 @@ def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: 
     :param canvas: any of `CANVAS_OPTIONS`.
     """
     headers = {**(canvas.pop("headers", None) or {}), **_HEADERS}
+    if link or link_error or canvas.get("chain") or canvas.get("chord"):
+        headers[CONTINUES_HEADER] = True
     task = app.amqp.as_task_v2(
         "@ID@",
         JOB_TASK,

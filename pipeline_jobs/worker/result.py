@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from pipeline_jobs.cell import Cell
@@ -25,6 +27,16 @@ class JobResult(AsyncResult):
 
     #: What a submit gave: the job as it was accepted, the rates, and whether an Idempotency-Key had made it before. Else None.
     accepted: Accepted | None = None
+
+    def get(self, *args: Any, **options: Any) -> Any:
+        """As Celery's. In the command `celery result` the end of a job without a result, or that there is none, is one line."""
+        try:
+            return super().get(*args, **options)
+        except (UnknownJob, JobFailed, TaskRevokedError) as error:
+            context = click.get_current_context(silent=True)
+            if context is None or context.info_name != "result":
+                raise
+            raise click.ClickException(f"{self.id}: {error}") from None
 
     def record(self) -> Job:
         """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""

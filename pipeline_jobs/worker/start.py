@@ -10,6 +10,8 @@ from typing import Any
 
 from billiard.util import set_pdeathsig
 from celery import current_app
+from celery.apps.worker import Worker as CommandWorker
+from celery.concurrency import get_implementation
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
 
 from pipeline_jobs.cell import Cell
@@ -18,6 +20,7 @@ from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
+from pipeline_jobs.worker.prefork import TaskPool
 
 
 def name_worker(sender: Any, **_: Any) -> None:
@@ -25,6 +28,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     cell = getattr(sender.app, "cell", None)
     if cell is None:
         return
+    _refuse_other_pools(sender)
     _refuse_unsafe(cell)
     _refuse_wrong_artifacts(cell)
     cell.pipelines.say()
@@ -36,6 +40,17 @@ def name_worker(sender: Any, **_: Any) -> None:
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from and not options.get("autoscale") and not options.get("concurrency"):
         # There is no Celery setting for the limits of autoscale; this is where the flag's value would be.
         options["autoscale"] = [cell.settings.max_concurrent_jobs, 1]
+
+
+def _refuse_other_pools(worker: Any) -> None:
+    """:raises SystemExit: `celery worker` with another pool would run jobs. Threads and greenlets cannot be killed one by one: a cancel of
+    a job that does not look would never be enforced, or would end the worker.
+
+    Workers of `stages` and those of `celery.contrib.testing` may have any.
+    """
+    pool = get_implementation(worker.pool_cls)
+    if isinstance(worker, CommandWorker) and JOBS_QUEUE in worker.app.amqp.queues.consume_from and not issubclass(pool, TaskPool):
+        raise SystemExit(f"this worker does not start: jobs need the pool prefork, not {pool.__module__} (take -P away, or jobs out of -Q)")
 
 
 def _refuse_unsafe(cell: Cell) -> None:

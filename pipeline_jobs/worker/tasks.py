@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
+from celery.states import SUCCESS
 
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
@@ -16,7 +18,10 @@ from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
-from pipeline_jobs.worker.hints import CANVAS_OPTIONS, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker import continuations
+from pipeline_jobs.worker.backend import COMPLETED
+from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker.options import fields_of
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.request import DRAWN_HEADER, JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal, draw_fence
 from pipeline_jobs.worker.result import JobFailed
@@ -69,23 +74,25 @@ class JobTask(Task):
         sender: Sender | None = None,
         **options: Any,
     ) -> Any:
-        """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups.
+        """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups; `eta`,
+        `countdown`, `expires` and `time_limit` become fields of the job.
 
         :param job: ready, in the place of `args` and `kwargs`: a request's fields are not taken apart and put together again.
         :param idempotency_key: as at `Client.accept`; `sender` likewise.
         :return: its `JobResult`, with `accepted`.
-        :raises InvalidInput: a field is wrong, or `eta`, `countdown` or `expires` is given: a Celery ETA would wait in a worker's memory.
+        :raises InvalidInput: a field is wrong, or an option is none for jobs (`priority`, `queue`, `soft_time_limit`, a serializer, ...).
             And whatever else `Client.accept` raises.
         """
-        _refuse_times(options)
+        fields = fields_of(options, self.app.conf.task_inherit_parent_priority)
         if job is not None and (args or kwargs):
             raise TypeError("a job has all its fields: give either it, or args and kwargs")
         app = self.app
         if job is None and app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
         own = _own_message(app, link, link_error, options) if link or link_error or options else None
+        new = job or _new_job(args, kwargs)
         accepted = app.cell.client.accept(
-            job or _new_job(args, kwargs), job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
+            replace(new, **fields) if fields else new, job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
         )
         result = app.AsyncResult(accepted.job.job_id)
         result.accepted = accepted
@@ -124,11 +131,14 @@ class JobTask(Task):
             fence = self._adopt(cell.client)
         outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store))
         if outcome.ending is Ending.COMPLETED:
+            setattr(request, COMPLETED, True)
             return dict(outcome.result or {})
         if outcome.ending is Ending.FAILED:
             raise JobFailed(outcome.error)
         if outcome.ending is Ending.CANCELLED:
-            self._leave_canvas()
+            # Celery tells nobody of a task that was ignored.
+            if getattr(request, CONTINUES_HEADER, False):
+                continuations.tell(self.app, request.id)
             raise JobCancelledSignal(outcome.error or "cancelled")
         if outcome.ending is Ending.REQUEUED:
             raise JobRequeuedSignal(outcome.error or "will be tried again")
@@ -159,16 +169,10 @@ class JobTask(Task):
         setattr(request, FENCE_HEADER, fence)
         return fence
 
-    def _leave_canvas(self) -> None:
-        """A cancelled member of a chord must be counted, or its body would wait for ever."""
-        if self.request.chord:
-            self.backend.on_chord_part_return(self.request, "REVOKED", JobFailed("cancelled"))
-
-
-def _refuse_times(options: Mapping[str, Any]) -> None:
-    for option in ("eta", "countdown", "expires"):
-        if options.get(option) is not None:
-            raise InvalidInput(f"{option} is not for jobs: they wait in the store, not in a worker's memory", field=option)
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""
+        if getattr(self.request, CONTINUES_HEADER, False):
+            self.app.cell.store.run("continued", id=task_id, outcome="completed" if status == SUCCESS else "failed")
 
 
 def _own_message(app: Celery, link: Any, link_error: Any, options: Mapping[str, Any]) -> str | None:
@@ -217,6 +221,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat ticks. A tick that waited longer than two intervals is of no use any more: it expires."""
     intervals = {
         "rescue": settings.rescue_seconds,
+        "continue": settings.rescue_seconds,
         "purge": settings.cleanup_seconds,
         "reconcile": settings.cleanup_seconds,
         "canary": settings.canary_seconds,

@@ -5,8 +5,6 @@ A worker of `celery.contrib.testing` in a thread of this process, on a real serv
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,27 +17,18 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant, with_tenant
-from pipeline_jobs.worker.app import JobsCelery, create_celery
+from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.result import JobFailed
+from tests.celery_apps import celery_app
 from tests.integration.recount import differences
 from tests.waiting import until
 
 
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
-    app = create_celery(cell.model_copy(update={"announce_seconds": 0.2}))
-    app.conf.worker_hijack_root_logger = False
-    add_tasks(app)
-    yield app
-    app.cell.store.client.close()
-    app.backend.result_consumer.stop()
-    app.backend.client.connection_pool.disconnect()
-    app.close()
-    # The worker of celery.contrib.testing leaves its own sockets to the garbage collector, which would complain in a later test.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        del app
-        gc.collect()
+    with celery_app(cell) as app:
+        add_tasks(app)
+        yield app
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -27,6 +25,7 @@ from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.result import JobResult
 from pipeline_jobs.worker.tasks import JobTask
+from tests.celery_apps import celery_app
 from tests.waiting import until
 
 NEW = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog", tags=("a",))
@@ -36,18 +35,8 @@ IDS = (None, "chosen-by-celery")
 
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
-    app = create_celery(cell.model_copy(update={"announce_seconds": 0.2}))
-    app.conf.worker_hijack_root_logger = False
-    yield app
-    app.cell.close()
-    app.backend.result_consumer.stop()
-    app.backend.client.connection_pool.disconnect()
-    app.close()
-    # As in test_canvas: the worker in this process leaves its sockets to the garbage collector.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        del app
-        gc.collect()
+    with celery_app(cell) as app:
+        yield app
 
 
 @pytest.fixture

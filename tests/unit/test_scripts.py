@@ -61,6 +61,8 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "beat",
         "cancel",
         "cancel_page",
+        "continue",
+        "continued",
         "delete",
         "finish",
         "keep_outputs",

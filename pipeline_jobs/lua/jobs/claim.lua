@@ -55,7 +55,7 @@ local longest = run_ms
 for i = 1, #pipelines, 2 do
   if pipelines[i] == job.pipeline then longest = tonumber(pipelines[i + 1]) end
 end
-longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge))
+longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge), 1000 * (tonumber(job.max_run_seconds) or math.huge))
 job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
 redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)
 move(id, job, 'running')

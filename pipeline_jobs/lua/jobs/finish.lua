@@ -18,6 +18,7 @@ if not job or job.status ~= 'running' or job.fence ~= fence then
   if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
   return {'fenced', {}}
 end
+job.told_by_run = true
 if percent ~= '' then tell(id, job, percent, stage, message, passed) end
 if outcome == 'cancelled' and not job.deadline_passed then job.cancel_requested = '1' end
 if stopped(id, job, ttl_ms) then

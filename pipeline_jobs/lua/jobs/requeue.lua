@@ -16,6 +16,8 @@ if job.status ~= 'running' or job.fence ~= fence then
   discard(id, job, fence)
   return {'fenced', {}}
 end
+-- The run itself says these two, and hears what became of its job.
+job.told_by_run = why == 'retry' or why == 'fault'
 local became = 'queued'
 if why == 'crash' then
   became = crashed(id, job, max_crashes, ttl_ms, error, detail)

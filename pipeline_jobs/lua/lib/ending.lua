@@ -8,6 +8,16 @@ local function exception_meta(id, state, kind, module, text)
     .. '","exc_module":"' .. module .. '","exc_message":[' .. cjson.encode(text) .. ']}}'
 end
 
+-- Of a job with callbacks, a chain or a chord: a row with what is to be told of its end, until it has been told. The process that runs the job
+-- tells it at once (its run ends it: `told_by_run`); what that one does not live to tell, and every other end, maintenance tells.
+local TELL_MS = 10000
+local function note_continuation(id, job, to, extra)
+  if not job.celery or not string.find(job.celery, '"continues"', 1, true) then return end
+  redis.call('HSET', K.continuation(id), 'status', to, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id,
+    'message', hint(id, job, job.fence or '0', job.celery), unpack(extra))
+  redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), id)
+end
+
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
@@ -33,6 +43,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to, ttl_ms)
+  note_continuation(id, job, to, extra)
   outbox_job(id, job, to, number)
 end
 

@@ -1,0 +1,90 @@
+"""What Celery tells of a task's end (callbacks, the next task of a chain, a chord, errbacks), told of jobs where no run does it.
+
+A run that ends its job tells it by Celery's own code, right after `finish`. For that case and for every other end the script that ended the
+job has left a row (`lua/lib/ending.lua`); maintenance tells what a row is about, at least once, and then removes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.app.task import Context
+from celery.canvas import maybe_signature
+from celery.exceptions import TaskRevokedError
+from kombu.exceptions import OperationalError
+
+from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import TenantContext, with_tenant
+from pipeline_jobs.worker.result import JobFailed
+
+logger = structlog.get_logger(__name__)
+
+#: Rows of a script.
+BATCH = 100
+
+
+def run_once(app: Celery) -> dict[str, int]:
+    """Tell what nobody has told. :return: `{"continued": rows}`"""
+    store: Store = app.cell.store
+    told = 0
+    while True:
+        ids = store.run("continue", limit=BATCH)
+        told += sum(tell(app, job_id) for job_id in ids)
+        if len(ids) < BATCH:
+            return {"continued": told}
+
+
+def tell(app: Celery, job_id: str) -> bool:
+    """Tell a job's end, and remove its row. :return: False: there is no row, or it stays, because it cannot be told now."""
+    store: Store = app.cell.store
+    row = store.record("continuation", job_id)
+    if not row:
+        return False
+    request = _request(job_id, row["message"])
+    try:
+        with with_tenant(TenantContext(row["tenant_id"], row["workspace_id"])):
+            _tell(app, request, row)
+    except (OperationalError, OSError, StoreUnavailable, TryLater, *app.backend.connection_errors) as error:
+        logger.warning("the end of a job cannot be told now, will be repeated", job_id=job_id, error=str(error))
+        return False
+    except Exception as error:
+        # It would be so every time: as Celery does, the rest of its chain and its errbacks hear of it, and nobody is told again.
+        logger.exception("what comes after a job cannot be sent", job_id=job_id)
+        app.backend.mark_as_failure(job_id, error, request=request)
+    return bool(store.run("continued", id=job_id))
+
+
+def _tell(app: Celery, request: Context, row: Mapping[str, str]) -> None:
+    """As Celery's tracer does after a task's body."""
+    if row["status"] != "completed":
+        error = JobFailed(row["error"]) if row["status"] == "failed" else TaskRevokedError("cancelled")
+        app.backend.mark_as_failure(request.id, error, request=request)
+        return
+    result = json.loads(row["result"])
+    family = {"parent_id": request.id, "root_id": request.root_id or request.id}
+    for callback in request.callbacks or ():
+        _send(maybe_signature(callback, app=app), result, family)
+    if request.chain:
+        _send(maybe_signature(request.chain[-1], app=app), result, {**family, "chain": request.chain[:-1]})
+    app.backend.mark_as_done(request.id, result, request, store_result=False)
+
+
+def _send(following: Any, result: Any, options: Mapping[str, Any]) -> None:
+    # A job of a chain has its id from the start: who told this before has made it.
+    with suppress(IdTaken):
+        following.apply_async((result,), **options)
+
+
+def _request(job_id: str, message: str) -> Context:
+    """What a worker would make of a job's own message."""
+    whole = json.loads(message)
+    args, kwargs, embedded = json.loads(base64.b64decode(whole["body"]))
+    request: dict[str, Any] = {**whole["headers"], **embedded, "args": args, "kwargs": kwargs, "delivery_info": {}}
+    return Context({**request, "id": job_id})

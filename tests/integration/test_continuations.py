@@ -1,0 +1,337 @@
+"""Callbacks, chains, chords and errbacks of jobs, whoever ends these: told once where a run tells them, at least once in every case."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Task, chain, chord
+from celery.contrib.testing.worker import start_worker
+from celery.exceptions import ChordError
+from celery.worker import state
+from kombu.exceptions import OperationalError
+
+from pipeline_jobs.exceptions import QueueFull
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.worker.app import JobsCelery
+from pipeline_jobs.worker.hints import JOB_TASK
+from pipeline_jobs.worker.result import JobFailed
+from tests.celery_apps import celery_app
+from tests.waiting import until
+
+
+class Away(Task):
+    """A task whose message cannot be sent while the broker is away."""
+
+    abstract = True
+    away = False
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        if self.away:
+            raise OperationalError("the broker is away")
+        return super().apply_async(*args, **options)
+
+
+@pytest.fixture
+def app(cell: Settings) -> Iterator[JobsCelery]:
+    with celery_app(cell.model_copy(update={"max_crashes": 1})) as app:
+
+        @app.task(name="t.note", shared=False)
+        def note(*given: Any) -> Any:
+            return list(given)
+
+        # With one argument it is sent as a task; one with more would be called in the process that tells.
+        @app.task(name="t.failed", shared=False)
+        def failed(job_id: str) -> str:
+            return job_id
+
+        @app.task(name="t.late", shared=False, base=Away)
+        def late(result: Any) -> Any:
+            return result["success"]
+
+        yield app
+
+
+def job(app: JobsCelery, **fields: Any) -> Any:
+    return app.tasks[JOB_TASK].si(pipeline="sleep", **fields)
+
+
+def note(app: JobsCelery, task_id: str) -> Any:
+    return app.tasks["t.note"].s().set(task_id=task_id)
+
+
+def failed(app: JobsCelery, task_id: str) -> Any:
+    return app.tasks["t.failed"].s().set(task_id=task_id)
+
+
+def sent(app: JobsCelery) -> dict[str, list[Any]]:
+    """What waits for a worker of plain tasks: the arguments of each task, by its id."""
+    found: dict[str, list[Any]] = {}
+    for text in app.cell.store.client.lrange("stages", 0, -1):
+        message = json.loads(text)
+        args, _, _ = json.loads(base64.b64decode(message["body"]))
+        task_id = message["headers"]["id"]
+        assert task_id not in found, "sent twice"
+        found[task_id] = args
+    return found
+
+
+def tell(app: JobsCelery) -> int:
+    return int(app.cell.duties["continue"]()["continued"])
+
+
+def rows(app: JobsCelery) -> list[str]:
+    return app.cell.store.members("continuations")
+
+
+def time_passes(app: JobsCelery) -> None:
+    """As if ten seconds had passed for every row."""
+    for job_id in rows(app):
+        app.cell.store.client.zadd(app.cell.store.keys("continuations"), {job_id: 1})
+
+
+def claim(app: JobsCelery, result: Any) -> Job:
+    app.cell.store.announce("w1", 100, [])
+    record = app.cell.client.get(result.id)
+    claimed = app.cell.store.claim(record.job_id, record.fence, worker="w1", run="run")
+    assert isinstance(claimed, Job), claimed
+    return claimed
+
+
+def expire(app: JobsCelery, index: str, job_id: str) -> None:
+    """As if a time of the job had come."""
+    app.cell.store.client.zadd(app.cell.store.keys(index), {job_id: 1})
+    app.cell.rescue.run_once()
+
+
+def end_by_cancel(app: JobsCelery, result: Any) -> None:
+    app.cell.client.cancel(result.id)
+
+
+def end_by_lost_worker(app: JobsCelery, result: Any) -> None:
+    claim(app, result)
+    expire(app, "leases", result.id)
+
+
+def end_by_dead_child(app: JobsCelery, result: Any) -> None:
+    app.cell.store.requeue(result.id, claim(app, result).fence, "crash")
+
+
+def end_by_cancel_of_a_lost_run(app: JobsCelery, result: Any) -> None:
+    claim(app, result)
+    app.cell.client.cancel(result.id)
+    expire(app, "leases", result.id)
+
+
+def end_by_deadline(app: JobsCelery, result: Any) -> None:
+    expire(app, "deadlines", result.id)
+
+
+def end_by_wait(app: JobsCelery, result: Any) -> None:
+    expire(app, "waits", result.id)
+
+
+def end_by_dependency(app: JobsCelery, result: Any) -> None:
+    app.cell.client.cancel(app.cell.client.get(result.id).depends_on[0])
+
+
+#: Ways to an end in which no run tells of it; what the job needs for it, and what its errback's chord is told.
+ENDS: list[tuple[Callable[[JobsCelery, Any], None], dict[str, Any], str]] = [
+    (end_by_cancel, {}, "cancelled"),
+    (end_by_lost_worker, {}, "worker process died"),
+    (end_by_dead_child, {}, "worker process died"),
+    (end_by_cancel_of_a_lost_run, {}, "cancelled"),
+    (end_by_deadline, {"deadline_seconds": 600}, "deadline"),
+    (end_by_wait, {"ttl_seconds": 600}, "ttl_seconds"),
+    (end_by_dependency, {}, "depends"),
+    (end_by_dependency, {"on_dependency_failure": "cancel"}, "cancelled"),
+]
+every_end = pytest.mark.parametrize(
+    ("end", "fields", "why"), ENDS, ids=[f"{end.__name__}{'_cancel' if 'on_dependency_failure' in f else ''}" for end, f, _ in ENDS]
+)
+
+
+def needs(app: JobsCelery, end: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    if end is not end_by_dependency:
+        return fields
+    return {**fields, "depends_on": [app.cell.client.submit(NewJob(pipeline="sleep")).job_id]}
+
+
+@every_end
+def test_an_errback_is_sent_once_whatever_ends_the_job(app: JobsCelery, end: Any, fields: dict[str, Any], why: str) -> None:
+    result = job(app, **needs(app, end, fields)).apply_async(link=note(app, "good"), link_error=failed(app, "bad"))
+    assert (tell(app), sent(app)) == (0, {})
+    end(app, result)
+    assert app.cell.client.get(result.id).ended
+    assert tell(app) == 1
+    assert sent(app) == {"bad": [result.id]}
+    assert (tell(app), rows(app), app.cell.store.record("continuation", result.id)) == (0, [], {})
+
+
+@every_end
+def test_a_chord_hears_of_a_member_whatever_ends_it(app: JobsCelery, end: Any, fields: dict[str, Any], why: str) -> None:
+    body = app.tasks["t.note"].s().on_error(failed(app, "bad"))
+    result = chord([job(app), job(app, **needs(app, end, fields))], body)()
+    first, second = result.parent.results
+    app.cell.store.finish(first.id, claim(app, first).fence, JobStatus.COMPLETED, result=1)
+    end(app, second)
+    time_passes(app)
+    assert tell(app) == 2
+    with pytest.raises(ChordError, match=why):
+        app.AsyncResult(result.id).get(timeout=60)
+    assert sent(app) == {"bad": [result.id]}
+
+
+@every_end
+def test_those_who_wait_for_the_end_of_a_chain_hear_of_the_link_that_broke(
+    app: JobsCelery, end: Any, fields: dict[str, Any], why: str
+) -> None:
+    last = chain(job(app, **needs(app, end, fields)), app.tasks["t.note"].s(), job(app)).apply_async()
+    end(app, last.parent.parent)
+    tell(app)
+    for waiter in (last, last.parent):
+        with pytest.raises(Exception, match=why):
+            app.AsyncResult(waiter.id).get(timeout=60)
+    assert sent(app) == {}
+
+
+def test_what_a_child_did_not_live_to_send_is_sent_after_ten_seconds(app: JobsCelery) -> None:
+    result = chain(job(app).set(link=note(app, "linked")), app.tasks["t.note"].s().set(task_id="next"), job(app)).apply_async()
+    first = result.parent.parent
+    app.cell.store.finish(first.id, claim(app, first).fence, JobStatus.COMPLETED, result={"data": 5})
+    # The child has its chance first; and a record that is deleted meanwhile breaks no chain.
+    assert (tell(app), sent(app)) == (0, {})
+    app.cell.client.delete(first.id)
+    time_passes(app)
+    assert tell(app) == 1
+    assert sent(app) == {"linked": [{"data": 5}], "next": [{"data": 5}]}
+    assert tell(app) == 0
+
+
+def test_a_chord_counts_a_member_once_that_is_told_twice(app: JobsCelery) -> None:
+    result = chord([job(app), job(app)], app.tasks["t.note"].s().set(task_id="body"))()
+    first, second = result.parent.results
+    for member in (first, second):
+        app.cell.store.finish(member.id, claim(app, member).fence, JobStatus.COMPLETED, result=member.id)
+    row = app.cell.store.record("continuation", first.id)
+    time_passes(app)
+    assert tell(app) == 2
+    # The teller died before it could remove the row.
+    app.cell.store.client.hset(app.cell.store.keys("continuation", first.id), mapping=row)
+    app.cell.store.client.zadd(app.cell.store.keys("continuations"), {first.id: 1})
+    assert tell(app) == 1
+    assert sent(app) == {"body": [[first.id, second.id]]}
+
+
+def test_what_one_maintenance_worker_has_taken_another_leaves_for_ten_seconds(app: JobsCelery) -> None:
+    result = job(app).apply_async(link_error=failed(app, "bad"))
+    app.cell.client.cancel(result.id)
+    # The first one dies here.
+    assert app.cell.store.run("continue", limit=10) == [result.id]
+    assert (tell(app), sent(app)) == (0, {})
+    time_passes(app)
+    assert (tell(app), sent(app)) == (1, {"bad": [result.id]})
+
+
+def test_a_job_of_a_chain_is_made_once_that_is_told_twice(app: JobsCelery) -> None:
+    result = chain(job(app), job(app)).apply_async(link_error=failed(app, "bad"))
+    first = claim(app, result.parent)
+    app.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result=1)
+    row = app.cell.store.record("continuation", first.job_id)
+    time_passes(app)
+    assert tell(app) == 1
+    made = app.cell.client.get(result.id)
+    # The teller died before it could remove the row.
+    app.cell.store.client.hset(app.cell.store.keys("continuation", first.job_id), mapping=row)
+    app.cell.store.client.zadd(app.cell.store.keys("continuations"), {first.job_id: 1})
+    assert (tell(app), rows(app), sent(app)) == (1, [], {})
+    assert (app.cell.client.get(result.id), app.AsyncResult(result.id).state) == (made, made.celery_state)
+
+
+def test_a_job_of_a_chain_that_a_limit_refuses_now_is_made_later(app: JobsCelery) -> None:
+    app.cell.client.set_limits("full", TenantLimits(max_queued=1))
+    waits = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))
+    with pytest.raises(QueueFull):
+        app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))
+    result = chain(job(app), job(app, tenant_id="full")).apply_async(link_error=failed(app, "bad"))
+    first = claim(app, result.parent)
+    app.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result=1)
+    time_passes(app)
+    assert (tell(app), rows(app)) == (0, [first.job_id])
+    app.cell.client.cancel(waits.job_id)
+    time_passes(app)
+    assert (tell(app), sent(app)) == (1, {})
+    assert app.cell.client.get(result.id).status is JobStatus.QUEUED
+
+
+def test_a_job_of_a_chain_that_can_never_be_made_breaks_it_loudly(app: JobsCelery) -> None:
+    result = chain(job(app), job(app, max_attempts=99)).apply_async(link_error=failed(app, "bad"))
+    first = claim(app, result.parent)
+    app.cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result=1)
+    time_passes(app)
+    assert (tell(app), rows(app)) == (1, [])
+    with pytest.raises(Exception, match="max_attempts"):
+        app.AsyncResult(result.id).get(timeout=60)
+    assert app.cell.client.get(first.job_id).status is JobStatus.COMPLETED
+
+
+class TestWithAWorker:
+    @pytest.fixture(autouse=True)
+    def worker(self, app: JobsCelery) -> Iterator[Any]:
+        with start_worker(app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=30):
+            yield
+
+    @pytest.mark.parametrize("fields", [{}, {"params": {"fail": "no luck"}}], ids=["completed", "failed"])
+    def test_a_run_that_told_of_its_end_leaves_no_row(self, app: JobsCelery, fields: dict[str, Any]) -> None:
+        result = job(app, **fields).apply_async(link=note(app, "told"), link_error=failed(app, "told"))
+        until(lambda: app.AsyncResult("told").ready() and not rows(app), "told")
+        assert app.cell.store.record("continuation", result.id) == {}
+        assert tell(app) == 0
+
+    def test_a_run_that_is_cancelled_tells_of_it_at_once(self, app: JobsCelery) -> None:
+        result = job(app, params={"seconds": 600}).apply_async(link_error=failed(app, "told"))
+        until(lambda: app.cell.client.get(result.id).status is JobStatus.RUNNING, "running")
+        result.revoke()
+        until(lambda: app.AsyncResult("told").ready() and not rows(app), "told")
+        assert app.AsyncResult("told").get(timeout=60) == result.id
+
+    # Celery warns of an error outside a task's body; raised, the warning would leave the task active for ever.
+    @pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
+    def test_what_celery_cannot_send_of_a_completed_job_stays_and_is_no_failure(self, app: JobsCelery) -> None:
+        app.cell.client.set_limits("full", TenantLimits(max_queued=1, paused=True))
+        waits = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))
+        result = chain(job(app), job(app, tenant_id="full")).apply_async(link_error=failed(app, "bad"))
+        until(lambda: app.cell.client.get(result.parent.id).ended and not state.active_requests, "the first job")
+        assert rows(app) == [result.parent.id]
+        app.cell.client.cancel(waits.job_id)
+        time_passes(app)
+        assert tell(app) == 1
+        app.cell.client.set_limits("full", TenantLimits())
+        assert result.get(timeout=60)["success"]
+        assert app.AsyncResult("bad").state == "PENDING"
+
+    def test_a_broker_that_is_away_as_the_callbacks_are_sent_calls_no_errback(
+        self, app: JobsCelery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Away, "away", True)
+        result = chain(job(app), app.tasks["t.late"].s()).apply_async(link_error=failed(app, "bad"))
+        # Celery has said its last word of the job when its request is no longer active.
+        until(lambda: app.cell.client.get(result.parent.id).ended and not state.active_requests, "the job")
+        assert rows(app) == [result.parent.id]
+        monkeypatch.setattr(Away, "away", False)
+        time_passes(app)
+        assert tell(app) == 1
+        assert result.get(timeout=60) is True
+        assert app.AsyncResult("bad").state == "PENDING"
+
+    def test_a_failed_jobs_chain_is_told_once(self, app: JobsCelery) -> None:
+        result = chain(job(app, params={"fail": "no luck"}), job(app)).apply_async()
+        with pytest.raises(JobFailed, match="no luck"):
+            app.AsyncResult(result.id).get(timeout=60)
+        until(lambda: not rows(app), "told")
