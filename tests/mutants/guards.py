@@ -37,6 +37,7 @@ BATCHES = "tests/integration/test_batches.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
+DEAD = "tests/integration/test_dead_workers.py"
 SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
@@ -136,8 +137,8 @@ GUARDS = (
     _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - running)", "1e9)"),
-    _lua("lib/admission", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
+    _lua("lib/admission", "the cap over all workers", "math.min(capacity, tonumber(known[5]) or CAP)", "capacity"),
+    _lua("lib/admission", "one cap for all processes", "tonumber(known[5]) or CAP)", "CAP)", CAP),
     _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
     _py(
         "jobs/pipeline_limits",
@@ -150,6 +151,19 @@ GUARDS = (
     _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
     _lua("lib/admission", "hints on the broker fill slots", ") - hinted", ")"),
     _lua("lib/admission", "leases of dead workers fill no slot", "(running - stranded)", "running"),
+    _lua(
+        "lib/admission",
+        "nor do they count against the cap",
+        "return math.min(capacity, tonumber(known[5]) or CAP) - (running - stranded) - hinted",
+        "return math.min(capacity - (running - stranded), (tonumber(known[5]) or CAP) - running) - hinted",
+        DEAD,
+    ),
+    _lua("why", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
+    _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
+    _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
+    _lua("announce", "only if its announcement lapsed", "and not redis.call('ZSCORE', K.workers(), other) then", "and other ~= worker then", DEAD),
+    _lua("announce", "only what is not renewed", "int(NOW + lease_ms - alive))", "'+inf')", DEAD),
+    _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + alive), id)", "'XX', 'LT', int(NOW), id)", DEAD),
     _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
     _lua(
         "lib/queue",
