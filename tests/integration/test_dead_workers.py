@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 
 import pytest
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -87,3 +90,113 @@ def test_an_older_incarnation_that_was_only_slow_renews_in_time(cell: Cell) -> N
     cell.slots(2, NEW)
     assert lease_left_ms(cell, run) > 50_000
     assert differences(cell.store) == []
+
+
+# -- its jobs
+
+
+def lose(cell: Cell, *runs: Job, lived_ms: int = 7_000, worker: str = OLD) -> None:
+    """Runs that were charged for so long, by their beats, and whose worker has been dead for a lease since."""
+    client, keys = cell.store.client, cell.store.keys
+    for run in runs:
+        client.hset(keys("job", run.job_id), "started_at", int(time.time() * 1000) - lived_ms)
+    cell.store.announce(worker, 0, [(run.job_id, run.fence) for run in runs])
+    cell.store.rescue()  # The first one only learns which server it is.
+    for run in runs:
+        client.zadd(keys("leases"), {run.job_id: int(time.time() * 1000) - 1})
+    cell.store.rescue()
+
+
+def clocks(cell: Cell, tenant: str = "a", workspace: str = "x") -> tuple[float, float]:
+    time_of, own = cell.store.client.hmget(cell.store.keys("share", tenant), "time", f"w:{workspace}")
+    return float(time_of or 0), float(own or 0)
+
+
+def hinted(cell: Cell) -> list[str]:
+    return [json.loads(hint)["id"] for hint in cell.hints()]
+
+
+def test_what_a_run_was_charged_is_refunded_when_its_worker_dies(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a", workspace_id="x").job_id, worker=OLD)
+    lose(cell, run)
+    assert cell.client.get(run.job_id).reason == "retry"
+    assert clocks(cell) == pytest.approx((0, 0), abs=0.1)
+
+
+def test_a_child_that_crashed_keeps_its_charge(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a", workspace_id="x").job_id, worker=OLD)
+    cell.slots(0, OLD)
+    cell.store.client.hset(cell.store.keys("job", run.job_id), "started_at", int(time.time() * 1000) - 7_000)
+    cell.store.requeue(run.job_id, run.fence, "crash")
+    assert min(clocks(cell)) >= 7_000
+
+
+def test_a_dead_workers_job_is_the_next_to_start(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    runs = [cell.start(cell.submit(tenant_id="a", workspace_id="x", priority=-50).job_id, worker=OLD) for _ in range(2)]
+    for tenant, workspace in (("a", "x"), ("a", "y"), ("b", "x"), ("new", "x")):
+        cell.submit(tenant_id=tenant, workspace_id=workspace, priority=50)
+    cell.store.client.delete("jobs")
+    lose(cell, *runs)
+    assert cell.hints() == []
+    cell.slots(3, NEW)
+    cell.store.set_max_concurrent_jobs(3)
+    assert hinted(cell)[:2] == [run.job_id for run in runs]
+    assert len(hinted(cell)) == 3
+    assert differences(cell.store) == []
+
+
+def test_whoever_may_not_start_it_now_starts_it_in_its_turn(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    gone = cell.submit(tenant_id="b")
+    cell.store.client.delete("jobs")
+    cell.store.set_limits("a", {"paused": True})
+    lose(cell, run)
+    cell.slots(1, NEW)
+    assert hinted(cell) == [gone.job_id]
+    cell.client.cancel(gone.job_id)
+    cell.store.set_limits("a", {"paused": False})
+    assert hinted(cell) == [run.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_lost_job_that_was_cancelled_takes_nobodys_turn(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    lose(cell, run)
+    cell.client.cancel(run.job_id)
+    other = cell.submit(tenant_id="b")
+    cell.store.client.delete("jobs")
+    cell.slots(1, NEW)
+    assert hinted(cell) == [other.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_refund_is_no_credit(cell: Cell) -> None:
+    """It ran for an hour before its worker died: nobody else has to stand back for an hour."""
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    cell.store.client.hincrby(cell.store.keys("job", run.job_id), "started_at", -3_600_000)
+    cell.store.announce(OLD, 1, [(run.job_id, run.fence)])
+    cell.slots(1, ELSEWHERE)
+    for _ in range(12):
+        cell.submit(tenant_id="b")
+    # The other one had as much.
+    for seconds in (3_600, 5, 5, 5):
+        run_one(cell, seconds)
+    for _ in range(12):
+        cell.submit(tenant_id="a")
+    lose(cell, run, lived_ms=3_600_000)
+    assert Counter(run_one(cell, 5) for _ in range(8))["b"] >= 2
+
+
+def run_one(cell: Cell, seconds: int) -> str:
+    """Run what is dispatched for so long. :return: whose it was."""
+    (job_id,) = {one for one in hinted(cell) if cell.client.get(one).reason == "dispatched"}
+    run = cell.start(job_id, worker=ELSEWHERE)
+    cell.store.client.hincrby(cell.store.keys("job", job_id), "started_at", -1000 * seconds)
+    cell.store.finish(job_id, run.fence, JobStatus.FAILED, error="x")
+    return run.tenant_id

@@ -38,6 +38,7 @@ IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
+NEW = "tests/integration/test_newcomers.py"
 SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
@@ -161,7 +162,7 @@ GUARDS = (
     _lua("why", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
-    _lua("announce", "only if its announcement lapsed", "and not redis.call('ZSCORE', K.workers(), other) then", "and other ~= worker then", DEAD),
+    _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
     _lua("announce", "only what is not renewed", "int(NOW + lease_ms - alive))", "'+inf')", DEAD),
     _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + alive), id)", "'XX', 'LT', int(NOW), id)", DEAD),
     _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
@@ -209,8 +210,46 @@ GUARDS = (
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
     _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
-    _lua("lib/fair", "the present goes back with a clock that was put right", "if now ~= present() then", "if now > present() then", FAIR),
-    _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + turn", "now", FAIR),
+    _lua(
+        "lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", FAIR
+    ),
+    _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
+    _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
+    _lua("lib/fair", "who was never served is a newcomer still", " or share.time == share.came", "", NEW),
+    _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", FAIR, NEW),
+    _lua("lib/fair", "a correction is of time to come", "correction = math.max(correction, -AHEAD_MS)", "correction = correction", NEW),
+    _lua("lib/fair", "a dispatch that was taken back costs something", " or job.taken_back then", " then", NEW),
+    _lua("lib/fair", "a lost hint costs nothing", "if job.status == 'running' or job.taken_back then", "do", NEW),
+    _lua("lib/fair", "a run that was lost is refunded", "  if job.ran_until then return 0 end\n", "", DEAD),
+    _lua("lib/fair", "a refund is no credit", "  if job.ran_until then\n    --", "  if false then\n    --", DEAD),
+    _lua(
+        "lib/ending",
+        "a lost job goes first",
+        "  if job.ran_until then redis.call('ZADD', K.lost()",
+        "  if false then redis.call('ZADD', K.lost()",
+        DEAD,
+    ),
+    _lua(
+        "lib/ending",
+        "one that crashed does not",
+        "  if job.ran_until then redis.call('ZADD', K.lost()",
+        "  do redis.call('ZADD', K.lost()",
+        DEAD,
+    ),
+    _lua(
+        "lib/fair",
+        "a lost job whose tenant is held back waits",
+        "not held_back(job.tenant_id) and not pipeline_full",
+        "not pipeline_full",
+        DEAD,
+    ),
+    _lua(
+        "lib/fair",
+        "a lost job that was cancelled is let go",
+        "and take_ready(id, job) then",
+        "and (take_ready(id, job) or true) then",
+        DEAD,
+    ),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "ENTERED and admit() or {}", "{}", STORE),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
@@ -220,8 +259,8 @@ GUARDS = (
     _lua(
         "lib/fair",
         "being idle saves up no credit",
-        "math.max(share.time, PEAK + turn)",
-        "math.min(share.time, PEAK + turn)",
+        "math.max(share.time, PEAK + ",
+        "math.min(share.time, PEAK + ",
         FAIR,
     ),
     _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
@@ -231,7 +270,7 @@ GUARDS = (
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
     _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
-    _lua("rescue", "a dead worker's job is charged for the time it lived", "job.ran_until = ", "local _ = ", FAIR),
+    _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
         "requeue",
         "a run that gives its job up has its folder thrown away",

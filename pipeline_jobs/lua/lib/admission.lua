@@ -26,9 +26,12 @@ end
 local FENCES = {}
 local function admit()
   local hints = {}
-  local free = free_slots()
+  local free, lost = free_slots(), true
   while free > 0 do
-    local id, job, changed = next_job()
+    local id, job, changed
+    if lost then id, job, changed = next_lost() end
+    lost = id
+    if not id then id, job, changed = next_job() end
     while not id and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
