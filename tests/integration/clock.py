@@ -7,8 +7,8 @@ from pipeline_jobs.store.store import Store
 
 
 def step_clock(store: Store, ms: int) -> None:
-    """The clock is set by so many ms (negative: back), as fair shares see it: since when runs run, when tenants were given start tokens, and
-    until when they wait for some. Leases, hints and announcements stay as they are.
+    """The clock is set by so many ms (negative: back), as fair shares see it: since when runs run, since when tenants have their start
+    tokens, and until when they wait for some. Leases, hints and announcements stay as they are.
     """
     client, keys = store.client, store.keys
     for job_id in client.zrange(keys("status", JobStatus.RUNNING), 0, -1):

@@ -17,6 +17,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.states import JobStatus
+from tests.integration.clock import step_clock
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -260,6 +261,17 @@ def test_a_start_rate_parks_its_tenant_until_there_is_a_token(cell: Cell) -> Non
     cell.store.client.zadd(cell.store.keys("parked"), {"a": 1})
     cell.slots(8)
     assert len(cell.hints()) == 4
+
+
+def test_a_start_rate_is_held_up_by_no_clock_that_is_set_back(cell: Cell) -> None:
+    cell.store.set_limits("a", {"start_rate": 0.5})
+    flood(cell, 3, tenant_id="a")
+    cell.slots(8)
+    cell.store.rescue()
+    assert len(cell.hints()) == 1
+    step_clock(cell.store, -3_600_000)
+    cell.store.rescue()
+    assert len(cell.hints()) == 2
 
 
 def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:

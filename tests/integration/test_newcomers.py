@@ -160,3 +160,15 @@ def test_a_lost_hint_costs_nothing(cell: Cell) -> None:
     cell.slots(0)
     assert cell.client.get(job.job_id).fence == 2
     assert float(cell.store.client.hget(cell.store.keys("share", "a"), "w:main")) == pytest.approx(1000)
+
+
+def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell) -> None:
+    """Though what the first one had before it came is put right meanwhile."""
+    cell.slots(2)
+    cell.store.rescue()
+    for tenant in ("back", "back", "first"):
+        cell.submit(tenant_id=tenant)
+    cell.store.client.delete("jobs")
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert [json.loads(hint)["tenant"] for hint in cell.hints()] == ["first", "back"]

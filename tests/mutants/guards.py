@@ -255,6 +255,8 @@ GUARDS = (
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
+    _lua("lib/known", "tokens of a time to come", "return at > NOW and math.max(1, rate) or math.min", "return math.min", FAIR),
+    _lua("rescue", "nobody is parked until a time that was", "(tonumber(seen) or 0) > NOW then", "false then", FAIR),
     _lua("lib/known", "a pipeline's cap", "return pipe.cap and", "return false and", FAIR),
     _lua(
         "lib/fair",

@@ -26,6 +26,10 @@ if before ~= server then
     return {{}, {}}
   end
 end
+-- The clock was set back: what tenants wait for with their start rate may be far ahead.
+if (tonumber(seen) or 0) > NOW then
+  for _, tenant in ipairs(redis.call('ZRANGE', K.parked(), 0, -1)) do redis.call('ZADD', K.parked(), int(NOW), tenant) end
+end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   local job = load(id)
   if job and job.status == 'running' then

@@ -105,20 +105,22 @@ local function take_ready(id, job)
 end
 
 -- Move the virtual times of a job's tenant and workspace by so many slot-ms (negative: too much was charged) and its slots by so many; the
--- rest are other fields of its share that changed. Returns whether the tenant is in the ring (of a dispatch: nothing).
+-- rest are other fields of its share that changed. Returns whether the tenant is known to be in the ring.
 local function charge(job, ms, slots, ...)
   local tenant, workspace = job.tenant_id, job.workspace_id
   local share, own = share_of(tenant, workspace), 'w:' .. workspace
-  local before, time, at = share.time, share.time + ms / limits_of(tenant).weight, share[own] + ms
+  local time, at = share.time + ms / limits_of(tenant).weight, share[own] + ms
   if job.ran_until then
     -- A refund (its worker died) takes away what it would have to wait for and no more: others would stand back for it as long as it ran.
-    time, at = math.max(time, math.min(before, present())), math.max(at, math.min(share[own], share.present))
+    time, at = math.max(time, math.min(share.time, present())), math.max(at, math.min(share[own], share.present))
   end
+  -- Who was dispatched is a newcomer no more. What its earlier jobs used is no dispatch: it keeps its place.
+  local newcomer = share.time == share.came and slots <= 0
+  if newcomer then share.came = time end
   share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
-  redis.call('HSET', K.share(tenant), 'time', time, own, at, 'n', share.n, ...)
+  redis.call('HSET', K.share(tenant), 'time', time, 'came', share.came, own, at, 'n', share.n, ...)
   redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace)
-  -- Who was dispatched is a newcomer no more; whoever else is one stays one.
-  if slots > 0 then redis.call('ZADD', K.ring(), 'XX', time, tenant) else return redis.call('ZADD', K.ring(), 'XX', 'INCR', time - before, tenant) end
+  return not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
 end
 
 -- Of the workspaces that wait for a pipeline those with the lowest times come back, as many as it has room for.

@@ -57,5 +57,6 @@ local function pipeline_full(pipeline)
   return pipe.cap and pipe.n >= pipe.cap
 end
 
--- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`.
-local function tokens(had, at, rate) return math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate) end
+-- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`. If that is still to come,
+-- the clock was set back, nobody knows by how much: it is full.
+local function tokens(had, at, rate) return at > NOW and math.max(1, rate) or math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate) end
