@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -77,6 +78,16 @@ def read_records(store: Store) -> dict[str, dict[str, str]]:
     """Every job's hash."""
     prefix = store.keys("job", "")
     return {key.removeprefix(prefix): store.client.hgetall(key) for key in store.client.scan_iter(prefix + "*", count=1000)}
+
+
+def read_requeued(store: Store) -> dict[str, list[float]]:
+    """When each job went back to the queue because its worker died, by its log (seconds). A job that was purged has none."""
+    prefix = store.keys("events", "")
+    logs = {
+        key.removeprefix(prefix): map(json.loads, store.client.lrange(key, 0, -1))
+        for key in store.client.scan_iter(prefix + "*", count=1000)
+    }
+    return {job_id: [line[1] / 1000 for line in log if line[0] == "requeued" and line[-1] == "crash"] for job_id, log in logs.items()}
 
 
 def read_artifacts(root: Path) -> dict[str, str]:

@@ -84,16 +84,28 @@ class Rescues:
     times: Sequence[float]
     #: The same with the job and the killed process, longest first.
     longest: Sequence[tuple[float, str, str]] = ()
+    #: Its two parts, of the jobs whose log is there: until the job was back in the queue, and from then on.
+    to_the_queue: Sequence[float] = ()
+    to_the_start: Sequence[float] = ()
 
-    def percentile(self, share: float) -> float | None:
-        ordered = sorted(self.times)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+def percentile(times: Sequence[float], share: float) -> float | None:
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
-def rescues(bodies: Iterable[Body], kills: Iterable[Done], outages: Sequence[tuple[float, float]], *, of_children: bool) -> Rescues:
+def rescues(
+    bodies: Iterable[Body],
+    kills: Iterable[Done],
+    outages: Sequence[tuple[float, float]],
+    *,
+    of_children: bool,
+    requeued: Mapping[str, Sequence[float]] | None = None,
+) -> Rescues:
     """
     :param kills: of workers (`of_children` false) or of single children.
     :param outages: when the server, or every maintenance worker, was down: `(from, to)`.
+    :param requeued: when each job went back to the queue, by its log.
     """
     by_process: dict[object, list[Body]] = defaultdict(list)
     starts: dict[str, list[float]] = defaultdict(list)
@@ -101,6 +113,7 @@ def rescues(bodies: Iterable[Body], kills: Iterable[Done], outages: Sequence[tup
         by_process[(body.mark, body.pid) if of_children else body.mark].append(body)
         starts[body.job_id].append(body.started)
     times: list[tuple[float, str, str]] = []
+    parts: list[tuple[float, float]] = []
     for kill in kills:
         held = by_process[(kill.mark, kill.pid) if of_children else kill.mark]
         for body in held:
@@ -111,7 +124,14 @@ def rescues(bodies: Iterable[Body], kills: Iterable[Done], outages: Sequence[tup
                 if following is not None:
                     seconds = following - kill.at - total_down(outages, kill.at, following)
                     times.append((seconds, body.job_id, f"{kill.mark} at {kill.at:.3f}"))
-    return Rescues([seconds for seconds, *_ in times], sorted(times, reverse=True))
+                    back = [at for at in (requeued or {}).get(body.job_id, ()) if kill.at < at <= following]
+                    parts += [_parts(kill.at, max(back), following, outages)] if back else []
+    queue, start = [one for one, _ in parts], [two for _, two in parts]
+    return Rescues([seconds for seconds, *_ in times], sorted(times, reverse=True), queue, start)
+
+
+def _parts(kill: float, back: float, following: float, outages: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return back - kill - total_down(outages, kill, back), following - back - total_down(outages, back, following)
 
 
 def all_outages(outages: Outages, history: Sequence[Incarnation], maintenance: Sequence[str], end: float) -> list[tuple[float, float]]:

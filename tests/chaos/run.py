@@ -14,7 +14,7 @@ import redis
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import create_celery
-from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records
+from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records, read_requeued
 from tests.chaos.faults import Done, Faults
 from tests.chaos.figures import Executions, Rescues, all_outages, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
@@ -137,7 +137,7 @@ class _Run:
             told=load.told,
             faults=faults.done,
             executions=executions(evidence),
-            worker_rescues=rescues(bodies, _of(faults.done, "kill_worker"), outages, of_children=False),
+            worker_rescues=rescues(bodies, _of(faults.done, "kill_worker"), outages, of_children=False, requeued=read_requeued(self.store)),
             worker_rescues_but_for_restarts=rescues(
                 bodies, _of(faults.done, "kill_worker"), [*outages, *self._granted_anew(faults.outages.server)], of_children=False
             ),

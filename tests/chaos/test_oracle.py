@@ -125,6 +125,8 @@ def test_a_rescue_is_timed_from_the_kill_that_hit_it_without_the_outage() -> Non
     bodies = [Body("ja", 1, 10, "m", 1.0), Body("ja", 2, 11, "n", 12.0, "end", 13.0), Body("jb", 1, 12, "m", 1.0, "end", 2.0)]
     seen = rescues(bodies, [Done(3.0, "kill_worker", "m")], [(5.0, 7.0), (6.0, 8.0)], of_children=False)
     assert seen.times == pytest.approx([6.0])
+    apart = rescues(bodies, [Done(3.0, "kill_worker", "m")], [(5.0, 7.0)], of_children=False, requeued={"ja": [2.0, 10.0]})
+    assert (apart.to_the_queue, apart.to_the_start) == ([5.0], [2.0])
     later = rescues(bodies, [Done(20.0, "kill_worker", "m")], [], of_children=False)
     assert later.times == []
 
