@@ -17,8 +17,8 @@ def step_clock(store: Store, ms: int) -> None:
         for field in ("tokens_at", "rate_at"):
             if client.hexists(share, field):
                 client.hincrby(share, field, -ms)
-    for tenant in client.zrange(keys("parked"), 0, -1):
-        client.zincrby(keys("parked"), -ms, tenant)
+    for tenant, at in client.zrange(keys("parked"), 0, -1, withscores=True):
+        client.zadd(keys("parked"), {tenant: at - ms})
     # When the last rescue was; see `rescue`.
     if seen := client.get(keys("server")):
         run_id, at = seen.split()

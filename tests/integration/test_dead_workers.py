@@ -79,6 +79,20 @@ def test_a_restart_that_overlaps_is_healthy(cell: Cell, what: str) -> None:
     assert lease_left_ms(cell, run) > 50_000
 
 
+def test_one_that_announces_itself_is_alive_whoever_renews_its_leases(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    cell.slots(1, ELSEWHERE)
+    cell.start(cell.submit().job_id, worker=ELSEWHERE)
+    fall_silent(cell, OLD)
+    fall_silent(cell, ELSEWHERE)
+    cell.slots(2, OLD)
+    for _ in range(2):
+        cell.slots(2, NEW)
+    assert cell.store.client.get(cell.store.keys("stranded")) == "1"
+    assert lease_left_ms(cell, run) > 50_000
+
+
 def test_an_older_incarnation_that_was_only_slow_renews_in_time(cell: Cell) -> None:
     cell.slots(2, OLD)
     run = cell.start(cell.submit().job_id, worker=OLD)
