@@ -46,7 +46,9 @@ KEYS: dict[str, Key] = {
     "peak": Key("peak", "float", "The highest it ever was: from where that tenant's time goes on."),
     "entries": Key("entries", "int", "How often a tenant came into the ring: breaks ties by age."),
     "share": Key(
-        "share:{}", "hash", "A tenant's virtual time, those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end."
+        "share:{}",
+        "hash",
+        "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end.",
     ),
     "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
@@ -83,6 +85,7 @@ KEYS: dict[str, Key] = {
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
     "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
+    "lost": Key("lost", "zset order->id", "Jobs that were lost with their worker: the next to be dispatched. Left by the next admission."),
     "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
     "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),

@@ -1,6 +1,7 @@
 """Random histories of a cell against the promises of the rule (`docs/fairness.md`): nobody starves, no slot idles, no count drifts.
 
 The model does not repeat the rule's arithmetic. It knows who could be served and checks what may be seen from outside after every step.
+Its long form is `tests/heavy/bar_fair_histories.py`.
 """
 
 from __future__ import annotations
@@ -21,17 +22,27 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from tests.integration.clock import step_clock
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 
 TENANTS = ("a", "b", "c", "d")
+WORKERS = ("w1", "w2")
 #: Each may get a cap; the histories mix them in every workspace.
 PIPELINES = ("sleep", "nap", "doze")
 tenants = st.sampled_from(TENANTS)
+workers = st.sampled_from(WORKERS)
 pipelines = st.sampled_from(PIPELINES)
+several = st.lists(pipelines, min_size=1, max_size=6)
+# Mostly there is room, or nothing would happen to whoever has to wait for others.
+caps = st.sampled_from([None, None, None, 0, 1, 2])
 picks = st.integers(0, 2**20)
 #: What runs take and what they are taken for, in ms: from nothing to an hour.
 durations = st.sampled_from([0, 5, 1_000, 60_000, 3_600_000])
+#: By how much the server's clock is set, in seconds.
+steps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600])
+#: Of a tenant that has one: a start, and the next one after 1000 s.
+START_RATE = 0.001
 
 
 class Place(NamedTuple):
@@ -60,12 +71,6 @@ def mistake(cell: Cell, tenant: str, pipeline: str, ms: int) -> None:
     cell.store.client.hset(cell.store.keys("pipelines"), f"ms:{pipeline}", ms)
 
 
-def chosen(ids: Iterable[str], pick: int) -> str:
-    """One of the ids."""
-    known = sorted(ids)
-    return known[pick % len(known)]
-
-
 class History(RuleBasedStateMachine):
     """What clients, operators and workers may do, in any order."""
 
@@ -76,7 +81,9 @@ class History(RuleBasedStateMachine):
         with make_cell(self.base).store.client as client:
             client.flushall()
         self.cell: Cell = make_model_cell(self.base)
-        self.slots = 0
+        #: Slots of the workers that live.
+        self.slots: dict[str, int] = {}
+        self.most = self.base.max_concurrent_jobs
         self.limits: dict[str, dict[str, Any]] = {}
         self.caps: dict[str, int | None] = {}
         self.queued: dict[str, Place] = {}
@@ -84,39 +91,83 @@ class History(RuleBasedStateMachine):
         self.delayed: dict[str, Place] = {}
         self.hinted: dict[str, Place] = {}
         self.running: dict[str, Job] = {}
+        #: All jobs, in the order of their submits.
+        self.numbers: dict[str, int] = {}
+        #: Queued jobs that were lost with their worker: the next to start.
+        self.lost: dict[str, Place] = {}
+        #: How far the clock was set in all, in seconds; of tenants with a start rate when they last started a job, and what was left then.
+        self.clock = 0
+        self.tokens: dict[str, tuple[int, float]] = {}
+        #: Who was ever served; who was refunded what it was served for, and so comes anew; how often others passed a newcomer.
+        self.served: set[str] = set()
+        self.refunded: set[str] = set()
+        self.behind: Counter[str] = Counter()
         #: How many others were dispatched since each tenant last could have been and was not.
         self.passed: Counter[str] = Counter()
 
     # -- what happens
 
-    @initialize(slots=st.integers(1, 6), caps=st.lists(st.one_of(st.none(), st.integers(0, 2)), min_size=3, max_size=3))
-    def begins(self, slots: int, caps: list[int | None]) -> None:
-        self.workers_change(slots)
-        for pipeline, cap in zip(PIPELINES, caps, strict=True):
+    @initialize(slots=st.lists(st.integers(1, 4), min_size=2, max_size=2), of_pipelines=st.lists(caps, min_size=3, max_size=3))
+    def begins(self, slots: list[int], of_pipelines: list[int | None]) -> None:
+        self.cell.store.rescue()  # The first one only learns which server it is.
+        for worker, n in zip(WORKERS, slots, strict=True):
+            self.worker_beats(worker, n)
+        for pipeline, cap in zip(PIPELINES, of_pipelines, strict=True):
             self.cap_changes(pipeline, cap)
 
-    @rule(
-        tenant=tenants,
-        workspace=st.sampled_from("xy"),
-        wanted=st.lists(pipelines, min_size=1, max_size=4),
-        priority=st.integers(-50, 50),
-    )
+    @rule(tenant=tenants, workspace=st.sampled_from("xy"), wanted=several, priority=st.integers(-50, 50))
     def submit(self, tenant: str, workspace: str, wanted: list[str], priority: int) -> None:
         for pipeline in wanted:
             job = self.cell.submit(tenant_id=tenant, workspace_id=workspace, pipeline=pipeline, priority=priority)
             self.queued[job.job_id] = Place(tenant, pipeline)
+            self.numbers[job.job_id] = len(self.numbers)
 
-    @rule(slots=st.integers(0, 6))
-    def workers_change(self, slots: int) -> None:
-        self.slots = slots
-        self.cell.slots(slots)
+    @rule(wanted=several)
+    def newcomer(self, wanted: list[str]) -> None:
+        known = {*self.served, *(place.tenant for place in self.queued.values())}
+        self.submit(next(f"new{i}" for i in range(1000) if f"new{i}" not in known), "x", wanted, 0)
 
-    @rule(tenant=tenants, most=st.one_of(st.none(), st.integers(0, 3)), paused=st.booleans(), weight=st.sampled_from([0.5, 1, 4]))
-    def limits_change(self, tenant: str, most: int | None, paused: bool, weight: float) -> None:
-        self.limits[tenant] = {"max_concurrent": most, "paused": paused, "weight": weight}
+    @rule(worker=workers, slots=st.integers(0, 6))
+    def worker_beats(self, worker: str, slots: int) -> None:
+        """A new one, one that changes its slots, or one that was only slow."""
+        self.slots[worker] = slots
+        self.cell.slots(slots, worker)
+
+    @rule(worker=workers, is_rescued=st.booleans())
+    def worker_falls_silent(self, worker: str, is_rescued: bool) -> None:
+        if self.slots.pop(worker, None) is not None:
+            self.cell.store.client.zadd(self.cell.store.keys("workers"), {worker: 1})
+            self.cell.store.rescue()
+        if is_rescued:
+            self.leases_of_dead_workers_end()
+
+    @rule()
+    def leases_of_dead_workers_end(self) -> None:
+        dead = {job_id: run for job_id, run in self.running.items() if run.worker not in self.slots}
+        for job_id, run in dead.items():
+            self.cell.store.client.zadd(self.cell.store.keys("leases"), {job_id: 1})
+            del self.running[job_id]
+            self.queued[job_id] = self.lost[job_id] = Place(run.tenant_id, run.pipeline)
+            self.refunded.add(run.tenant_id)
+        self.cell.store.rescue()
+
+    @rule(most=st.sampled_from([1, 2, 4, 100]))
+    def installations_cap_changes(self, most: int) -> None:
+        self.most = most
+        self.cell.store.set_max_concurrent_jobs(most)
+
+    @rule(
+        tenant=tenants,
+        most=st.sampled_from([None, None, 0, 1, 3]),
+        paused=st.sampled_from([False, False, True]),
+        weight=st.sampled_from([0.5, 1, 4]),
+        rate=st.sampled_from([None, None, START_RATE]),
+    )
+    def limits_change(self, tenant: str, most: int | None, paused: bool, weight: float, rate: float | None) -> None:
+        self.limits[tenant] = {"max_concurrent": most, "paused": paused, "weight": weight, "start_rate": rate}
         self.cell.store.set_limits(tenant, self.limits[tenant])
 
-    @rule(pipeline=pipelines, cap=st.one_of(st.none(), st.integers(0, 2)))
+    @rule(pipeline=pipelines, cap=caps)
     def cap_changes(self, pipeline: str, cap: int | None) -> None:
         self.caps[pipeline] = cap
         self.cell.store.set_pipeline_cap(pipeline, cap)
@@ -125,29 +176,38 @@ class History(RuleBasedStateMachine):
     def estimate_is_wrong(self, tenant: str, pipeline: str, ms: int) -> None:
         mistake(self.cell, tenant, pipeline, ms)
 
+    @rule(seconds=steps)
+    def clock_is_set(self, seconds: int) -> None:
+        self.clock += seconds
+        step_clock(self.cell.store, 1000 * seconds)
+        self.cell.store.rescue()
+
     # Whom a draw hits is looked up in what there is: a draw that depended on it would depend on real time, which moves the tenants' clocks.
 
-    @rule(pick=picks)
-    def claim(self, pick: int) -> None:
-        if self.hinted:
-            job_id = chosen(self.hinted, pick)
+    @rule(few=st.integers(1, 6), pick=picks)
+    def claims(self, few: int, pick: int) -> None:
+        for n in range(min(few, len(self.hinted)) if self.slots else 0):
+            job_id = self.chosen(self.hinted, pick)
             del self.hinted[job_id]
-            self.running[job_id] = self.cell.start(job_id)
+            living = sorted(self.slots)
+            self.running[job_id] = self.cell.start(job_id, living[(pick + n) % len(living)])
 
     @rule(pick=picks, ms=durations)
-    def worker_beats(self, pick: int, ms: int) -> None:
-        """With one of its runs, which is charged for as long as it has lasted."""
-        if self.running:
-            run = self.running[chosen(self.running, pick)]
+    def runs_lease_is_renewed(self, pick: int, ms: int) -> None:
+        """It is charged for as long as it has lasted."""
+        living = [job_id for job_id, run in self.running.items() if run.worker in self.slots]
+        if living:
+            run = self.running[self.chosen(living, pick)]
             pretend_it_took(self.cell, run.job_id, ms)
-            self.cell.store.announce("w1", self.slots, [(run.job_id, run.fence)])
+            self.cell.store.announce(str(run.worker), self.slots[str(run.worker)], [(run.job_id, run.fence)])
 
     @rule(pick=picks, ms=durations, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry", "fault"]))
     def run_ends(self, pick: int, ms: int, how: str) -> None:
         if not self.running:
             return
-        job_id = chosen(self.running, pick)
+        job_id = self.chosen(self.running, pick)
         run = self.running.pop(job_id)
+        self.refunded.discard(run.tenant_id)
         pretend_it_took(self.cell, job_id, ms)
         if how in ("completed", "failed"):
             self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
@@ -167,16 +227,16 @@ class History(RuleBasedStateMachine):
         waiting = {**self.queued, **self.delayed, **self.hinted}
         if not waiting:
             return
-        job_id = chosen(waiting, pick)
-        self.queued.pop(job_id, None)
-        self.delayed.pop(job_id, None)
-        self.hinted.pop(job_id, None)
+        job_id = self.chosen(waiting, pick)
+        for those in (self.queued, self.delayed, self.hinted, self.lost):
+            those.pop(job_id, None)
         self.cell.client.cancel(job_id)
 
     @rule()
     def hints_are_lost(self) -> None:
         for job_id in self.hinted:
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
+        self.refunded |= {place.tenant for place in self.hinted.values()}
         self.queued.update(self.hinted)
         self.hinted.clear()
         self.cell.store.rescue()
@@ -193,25 +253,39 @@ class History(RuleBasedStateMachine):
     @invariant()
     def dispatched_jobs_are_seen_and_fair_in_order(self) -> None:
         for hint in map(json.loads, self.cell.hints()):
+            job_id = hint["id"]
             # Real time passes too: one that was delayed may have come back by itself.
-            place = (self.queued if hint["id"] in self.queued else self.delayed).pop(hint["id"])
-            tenant = place.tenant
-            limits = self.limits.get(tenant, {})
-            assert not limits.get("paused"), f"{tenant} is paused and was started"
-            self.hinted[hint["id"]] = place
-            cap = self.caps.get(place.pipeline)
-            assert cap is None or self.slots_of_pipeline(place.pipeline) <= cap, f"{place.pipeline} has more than {cap} slots"
-            most = limits.get("max_concurrent")
-            assert most is None or self.slots_of(tenant) <= most, f"{tenant} has more than {most} slots"
-            for other in TENANTS:
-                self.passed[other] = 0 if other == tenant or not self.could_start(other) else self.passed[other] + 1
+            place = (self.queued if job_id in self.queued else self.delayed).pop(job_id)
+            assert (why := self.held_back(place)) is None, f"{place} was started: {why}"
+            if self.lost.pop(job_id, None) is None:
+                assert not [lost for lost in self.lost.values() if self.held_back(lost) is None], f"{place} went before lost jobs"
+                self.count_who_was_passed(place.tenant)
+            self.served.add(place.tenant)
+            self.hinted[job_id] = place
+            if self.limits.get(place.tenant, {}).get("start_rate"):
+                self.tokens[place.tenant] = (self.clock, self.tokens_of(place.tenant) - 1)
         self.cell.store.client.delete("jobs")
+        # Who may not start now has no other claim than its place.
+        self.lost = {job_id: place for job_id, place in self.lost.items() if self.held_back(place) is None}
+
+    def count_who_was_passed(self, by: str) -> None:
+        could = {place.tenant for place in self.queued.values() if self.held_back(place) is None} - {by}
+        self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
+        if by in self.served - self.refunded:
+            for tenant in could - self.served:
+                self.behind[tenant] += 1
 
     @invariant()
     def no_slot_idles_while_anybody_is_eligible(self) -> None:
-        free = self.slots - len(self.hinted) - len(self.running)
-        eligible = [tenant for tenant in TENANTS if self.could_start(tenant)]
+        alive = sum(run.worker in self.slots for run in self.running.values())
+        free = min(sum(self.slots.values()), self.most) - alive - len(self.hinted)
+        eligible = {place for place in self.queued.values() if self.held_back(place) is None}
         assert free <= 0 or not eligible, f"{free} slots idle while {eligible} could start"
+
+    @invariant()
+    def newcomers_are_among_the_next_starts(self) -> None:
+        # They are the very next, but for one that comes as another takes up the room of its pipeline.
+        assert max(self.behind.values(), default=0) <= max(1, sum(self.slots.values())), self.behind
 
     @invariant()
     def nobody_starves(self) -> None:
@@ -222,42 +296,58 @@ class History(RuleBasedStateMachine):
     def no_count_drifts(self) -> None:
         assert differences(self.cell.store) == []
 
-    def slots_of(self, tenant: str) -> int:
-        return sum(one.tenant == tenant for one in self.hinted.values()) + sum(job.tenant_id == tenant for job in self.running.values())
+    def chosen(self, ids: Iterable[str], pick: int) -> str:
+        """One of these jobs: the same whenever the history is repeated (the ids are others)."""
+        known = sorted(ids, key=self.numbers.__getitem__)
+        return known[pick % len(known)]
 
-    def slots_of_pipeline(self, pipeline: str) -> int:
-        hinted, running = self.hinted.values(), self.running.values()
-        return [*(place.pipeline for place in hinted), *(job.pipeline for job in running)].count(pipeline)
+    def held_back(self, place: Place) -> str | None:
+        """Why a job may not start, whoever's turn it is."""
+        limits = self.limits.get(place.tenant, {})
+        if limits.get("paused"):
+            return "its tenant is paused"
+        if (most := limits.get("max_concurrent")) is not None and self.slots_of("tenant", place.tenant) >= most:
+            return f"its tenant has {most} slots"
+        if limits.get("start_rate") and self.tokens_of(place.tenant) < 1:
+            return "its tenant has started one"
+        if (cap := self.caps.get(place.pipeline)) is not None and self.slots_of("pipeline", place.pipeline) >= cap:
+            return f"its pipeline has {cap} slots"
+        return None
 
-    def could_start(self, tenant: str) -> bool:
-        limits = self.limits.get(tenant, {})
-        most = limits.get("max_concurrent")
-        waits = {place.pipeline for place in self.queued.values() if place.tenant == tenant}
-        return (
-            any(self.has_room(pipeline) for pipeline in waits)
-            and not limits.get("paused")
-            and (most is None or self.slots_of(tenant) < most)
-        )
+    def slots_of(self, what: str, name: str) -> int:
+        busy = [*self.hinted.values(), *(Place(run.tenant_id, run.pipeline) for run in self.running.values())]
+        return [getattr(place, what) for place in busy].count(name)
 
-    def has_room(self, pipeline: str) -> bool:
-        cap = self.caps.get(pipeline)
-        return cap is None or self.slots_of_pipeline(pipeline) < cap
+    def tokens_of(self, tenant: str) -> float:
+        """Of a bucket that holds one. A clock that was set back behind its last start has it filled."""
+        at, left = self.tokens.get(tenant, (0, 1.0))
+        return 1.0 if self.clock < at else min(1.0, left + (self.clock - at) * START_RATE)
 
     def teardown(self) -> None:
         self.cell.store.client.close()
 
 
-def test_random_histories_keep_the_promises(cell: Settings) -> None:
+def check_histories(cell: Settings, histories: int, *, derandomize: bool) -> None:
+    """So many of up to 50 steps each."""
+
     class Bound(History):
         base = cell.model_copy(update={"max_concurrent_jobs": 100, "announce_seconds": 1000.0, "max_crashes": 1000})
 
-    # Thousands of steps: 80 histories of up to 50.
     run_state_machine_as_test(
         Bound,
         settings=settings(
-            max_examples=80, stateful_step_count=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=histories,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=derandomize,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_random_histories_keep_the_promises(cell: Settings) -> None:
+    check_histories(cell, 80, derandomize=True)
 
 
 def test_a_newcomer_is_behind_by_a_few_seconds_of_each_slot_however_wrong_the_estimates(cell: Settings) -> None:

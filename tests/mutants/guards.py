@@ -41,6 +41,8 @@ BATCHES = "tests/integration/test_batches.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
+DEAD = "tests/integration/test_dead_workers.py"
+NEW = "tests/integration/test_newcomers.py"
 SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
@@ -280,8 +282,8 @@ GUARDS = (
     _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - running)", "1e9)"),
-    _lua("lib/admission", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
+    _lua("lib/admission", "the cap over all workers", "math.min(capacity, tonumber(known[5]) or CAP)", "capacity"),
+    _lua("lib/admission", "one cap for all processes", "tonumber(known[5]) or CAP)", "CAP)", CAP),
     _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
     _py(
         "jobs/pipeline_limits",
@@ -294,6 +296,19 @@ GUARDS = (
     _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
     _lua("lib/admission", "hints on the broker fill slots", ") - hinted", ")"),
     _lua("lib/admission", "leases of dead workers fill no slot", "(running - stranded)", "running"),
+    _lua(
+        "lib/admission",
+        "nor do they count against the cap",
+        "return math.min(capacity, tonumber(known[5]) or CAP) - (running - stranded) - hinted",
+        "return math.min(capacity - (running - stranded), (tonumber(known[5]) or CAP) - running) - hinted",
+        DEAD,
+    ),
+    _lua("why", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
+    _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
+    _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
+    _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
+    _lua("announce", "only what is not renewed", "int(NOW + lease_ms - alive))", "'+inf')", DEAD),
+    _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + alive), id)", "'XX', 'LT', int(NOW), id)", DEAD),
     _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
     _lua(
         "lib/queue",
@@ -416,19 +431,59 @@ GUARDS = (
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
     _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
-    _lua("lib/fair", "the present goes back with a clock that was put right", "if now ~= present() then", "if now > present() then", FAIR),
-    _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + turn", "now", FAIR),
+    _lua(
+        "lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", FAIR
+    ),
+    _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
+    _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
+    _lua("lib/fair", "who was never served is a newcomer still", " or share.time == share.came", "", NEW),
+    _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", FAIR, NEW),
+    _lua("lib/fair", "a correction is of time to come", "correction = math.max(correction, -AHEAD_MS)", "correction = correction", NEW),
+    _lua("lib/fair", "a dispatch that was taken back costs something", " or job.taken_back then", " then", NEW),
+    _lua("lib/fair", "a lost hint costs nothing", "if job.status == 'running' or job.taken_back then", "do", NEW),
+    _lua("lib/fair", "a run that was lost is refunded", "  if job.ran_until then return 0 end\n", "", DEAD),
+    _lua("lib/fair", "a refund is no credit", "  if job.ran_until then\n    --", "  if false then\n    --", DEAD),
+    _lua(
+        "lib/ending",
+        "a lost job goes first",
+        "  if job.ran_until then redis.call('ZADD', K.lost()",
+        "  if false then redis.call('ZADD', K.lost()",
+        DEAD,
+    ),
+    _lua(
+        "lib/ending",
+        "one that crashed does not",
+        "  if job.ran_until then redis.call('ZADD', K.lost()",
+        "  do redis.call('ZADD', K.lost()",
+        DEAD,
+    ),
+    _lua(
+        "lib/fair",
+        "a lost job whose tenant is held back waits",
+        "not held_back(job.tenant_id) and not pipeline_full",
+        "not pipeline_full",
+        DEAD,
+    ),
+    _lua(
+        "lib/fair",
+        "a lost job that was cancelled is let go",
+        "and take_ready(id, job) then",
+        "and (take_ready(id, job) or true) then",
+        DEAD,
+    ),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "ENTERED and admit() or {}", "{}", STORE),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
+    _lua("lib/known", "tokens of a time to come", "return at > NOW and math.max(1, rate) or math.min", "return math.min", FAIR),
+    _lua("rescue", "nobody is parked until a time that was", "(tonumber(seen) or 0) > NOW then", "false then", FAIR),
     _lua("lib/known", "a pipeline's cap", "return pipe.cap and", "return false and", FAIR),
     _lua(
         "lib/fair",
         "being idle saves up no credit",
-        "math.max(share.time, PEAK + turn)",
-        "math.min(share.time, PEAK + turn)",
+        "math.max(share.time, PEAK + ",
+        "math.min(share.time, PEAK + ",
         FAIR,
     ),
     _lua("lib/fair", "shares are by the time that was used", "= used - tonumber(job.charged", "= 0 * tonumber(job.charged", FAIR),
@@ -438,7 +493,7 @@ GUARDS = (
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
     _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
-    _lua("rescue", "a dead worker's job is charged for the time it lived", "job.ran_until = ", "local _ = ", FAIR),
+    _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
         "requeue",
         "a run that gives its job up has its folder thrown away",

@@ -7,6 +7,29 @@
 --@names
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
+
+-- The other incarnations of this worker's node whose announcement lapsed, as a set; nil: there is none.
+local function dead_ones()
+  local node = string.match(worker, '^.*/')
+  if not node or tonumber(redis.call('GET', K.stranded()) or '0') <= 0 then return nil end
+  local dead
+  for _, other in ipairs(redis.call('HKEYS', K.running())) do
+    if string.sub(other, 1, #node) == node and not redis.call('ZSCORE', K.workers(), other) then
+      dead = dead or {}
+      dead[other] = true
+    end
+  end
+  return dead
+end
+
+-- Their leases that were not renewed for three beats end three beats from now: when the server was away or its clock was set, who lives still
+-- has the time to renew. One that leaves announces no slots, but it renews until its last job is over.
+local function end_leases_of(dead)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + alive), int(NOW + lease_ms - alive))) do
+    if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + alive), id) end
+  end
+end
+
 -- Before this beat renews its own: those of the others grow, too.
 mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)
 if alive > 0 then
@@ -16,6 +39,8 @@ if alive > 0 then
   local before = tonumber(redis.call('HGET', K.slots(), worker) or '0')
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
+  local dead = dead_ones()
+  if dead then end_leases_of(dead) end
 elseif redis.call('ZSCORE', K.workers(), worker) then
   redis.call('ZADD', K.workers(), NOW, worker)
 end

@@ -10,14 +10,15 @@ local function prune_workers()
   end
 end
 
--- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it.
+-- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it. What a dead worker
+-- held fills neither the cap nor a slot: else nothing would start for a whole lease after the only worker was killed.
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
   local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
-  return math.min(capacity - (running - stranded), (tonumber(known[5]) or CAP) - running) - hinted
+  return math.min(capacity, tonumber(known[5]) or CAP) - (running - stranded) - hinted
 end
 
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
@@ -27,9 +28,12 @@ local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
   local hints = {}
-  local free = math.min(free_slots(), DISPATCHES_MOST)
+  local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
   while free > 0 do
-    local id, job, changed = next_job()
+    local id, job, changed
+    if lost then id, job, changed = next_lost() end
+    lost = id
+    if not id then id, job, changed = next_job() end
     while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order')

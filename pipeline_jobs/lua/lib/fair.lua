@@ -1,7 +1,7 @@
 -- Fair shares: whose turn it is (docs/fairness.md).
 --
 -- Two rings of virtual time, tenants and the workspaces of a tenant, each a zset that holds only those who can be served now. The lowest time
--- is next. A dispatch is charged with the pipeline's usual run time divided by the tenant's weight, a run that takes longer is charged as it
+-- is next; before all times are newcomers, and before them jobs that were lost with their worker. A dispatch is charged with the pipeline's usual run time divided by the tenant's weight, a run that takes longer is charged as it
 -- goes, and its end puts the charge right. Who comes (back) starts at the present, not at his old time: being idle saves up no credit.
 -- A tenant at a limit is outside the ring until an event brings it back, so it costs nothing and holds nobody up.
 
@@ -31,6 +31,9 @@ local function present()
   return PRESENT
 end
 
+-- Newcomers stand in the ring from this score on, below every clock, in the order in which they came.
+local NEWCOMERS = -1e15
+
 -- Put a tenant that has eligible workspaces into the ring, if nothing holds it back.
 local function enter_ring(tenant)
   if redis.call('ZSCORE', K.ring(), tenant) or redis.call('EXISTS', K.workspaces(tenant)) == 0 then return end
@@ -41,16 +44,16 @@ local function enter_ring(tenant)
     return
   end
   redis.call('SREM', K.waiting(), tenant)
-  -- Of those that come at the same time the first one is first: by a hundredth of a ms at most, so that it counts neither for a share nor
-  -- against a newcomer (ten thousand tenants that are served have two thousand clocks within a ms).
-  local turn = redis.call('INCR', K.entries()) % 100000 / 1e7
-  local share, now = share_of(tenant), present() + turn
-  -- Who was idle is next: it need not wait until one that was put back has caught up. But only with its first job: that is charged on top of the
-  -- peak, where all have been, or whoever comes now would gain what another was charged too much.
-  local idle = share.time < now
-  share.time = math.max(share.time, PEAK + turn)
-  redis.call('HSET', K.share(tenant), 'time', share.time)
-  redis.call('ZADD', K.ring(), idle and now or share.time, tenant)
+  local entry = redis.call('INCR', K.entries())
+  local share, now = share_of(tenant), present()
+  -- Who was idle is next, whatever the others' clocks are put back to meanwhile. But only with its first job: that is charged on top of the peak,
+  -- where all have been, or whoever comes now would gain what another was charged too much. Until then it stays a newcomer, also if it has to
+  -- leave the ring. Of those that come at the same time the first one is first: by a hundredth of a ms at most, which counts for no share.
+  local newcomer = share.time <= now or share.time == share.came
+  share.time = math.max(share.time, PEAK + entry % 100000 / 1e7)
+  if newcomer then share.came = share.time end
+  redis.call('HSET', K.share(tenant), 'time', share.time, 'came', share.came)
+  redis.call('ZADD', K.ring(), newcomer and NEWCOMERS + entry or share.time, tenant)
 end
 
 -- Whether this script made somebody eligible. If it did not, and freed no slot, the admission before it has left nothing to be done.
@@ -93,10 +96,12 @@ local function drop_lane(tenant, workspace, pipeline)
   leave_ring_if_empty(tenant)
 end
 
+-- Returns whether it was in its lane.
 local function take_ready(id, job)
   local lane = K.ready(job.tenant_id, job.workspace_id, job.pipeline)
-  redis.call('ZREM', lane, ready_member(id, job))
+  local was_there = redis.call('ZREM', lane, ready_member(id, job)) == 1
   if redis.call('EXISTS', lane) == 0 then drop_lane(job.tenant_id, job.workspace_id, job.pipeline) end
+  return was_there
 end
 
 -- Move the virtual times of a job's tenant and workspace by so many slot-ms (negative: too much was charged) and its slots by so many; the
@@ -104,12 +109,18 @@ end
 local function charge(job, ms, slots, ...)
   local tenant, workspace = job.tenant_id, job.workspace_id
   local share, own = share_of(tenant, workspace), 'w:' .. workspace
-  share.time = share.time + ms / limits_of(tenant).weight
-  share[own] = share[own] + ms
-  share.n = math.max(0, share.n + slots)
-  redis.call('HSET', K.share(tenant), 'time', share.time, own, share[own], 'n', share.n, ...)
-  redis.call('ZADD', K.workspaces(tenant), 'XX', share[own], workspace)
-  return redis.call('ZADD', K.ring(), 'XX', 'CH', share.time, tenant) == 1
+  local time, at = share.time + ms / limits_of(tenant).weight, share[own] + ms
+  if job.ran_until then
+    -- A refund (its worker died) takes away what it would have to wait for and no more: others would stand back for it as long as it ran.
+    time, at = math.max(time, math.min(share.time, present())), math.max(at, math.min(share[own], share.present))
+  end
+  -- Who was dispatched is a newcomer no more. What its earlier jobs used is no dispatch: it keeps its place.
+  local newcomer = share.time == share.came and slots <= 0
+  if newcomer then share.came = time end
+  share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
+  redis.call('HSET', K.share(tenant), 'time', time, 'came', share.came, own, at, 'n', share.n, ...)
+  redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace)
+  return not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
 end
 
 -- Of the workspaces that wait for a pipeline those with the lowest times come back, as many as it has room for.
@@ -179,13 +190,21 @@ local function used_ms(job)
   return job.status == 'running' and math.max(0, (job.ran_until or NOW) - tonumber(job.started_at)) or 0
 end
 
+-- What a job that leaves its slot had of it, in ms. A dispatch that its tenant took back was one, or who submits and cancels would be served
+-- for ever; a hint that was lost and a run that was lost with its worker were nothing.
+local function worth_ms(job)
+  if job.ran_until then return 0 end
+  if job.status == 'running' or job.taken_back then return math.max(LEAST_MS, used_ms(job)) end
+  return 0
+end
+
 -- Its slot is free again: the charge is put right, and whom it held up may come back. `to` is what the job ends as, if it ends.
 local function slot_freed(id, job, to, ...)
-  local used = 0
-  if job.status == 'running' then used = math.max(LEAST_MS, used_ms(job)) end
-  local pipe = pipe_of(job.pipeline)
+  local used, pipe = worth_ms(job), pipe_of(job.pipeline)
   pipe.n = math.max(0, pipe.n - 1)
   local correction, in_ring = used - tonumber(job.charged or '0')
+  -- Charged for time to come it was at most so much. If it seems to be more, the server's clock was set back, and others would stand back for that.
+  if not job.ran_until then correction = math.max(correction, -AHEAD_MS) end
   if to == 'completed' then
     local share, takes = share_of(job.tenant_id, job.workspace_id, job.pipeline), 'ms:' .. job.pipeline
     pipe.ms, share[takes] = average(pipe.ms, used), average(share[takes], used)
@@ -233,6 +252,26 @@ local function best_of(tenant, workspace)
   return nil, full
 end
 
+-- A start takes a token, if its tenant has a rate. Returns the fields of the share that changed, after those that are given.
+local function take_token(tenant, ...)
+  local rate, share = limits_of(tenant).start_rate, share_of(tenant)
+  if not rate then return {...} end
+  share.tokens, share.tokens_at = tokens(share.tokens, share.tokens_at, rate) - 1, NOW
+  return {'tokens', share.tokens, 'tokens_at', int(NOW), ...}
+end
+
+-- A job that was lost with its worker had its turn. One that may not start now has the next place of its lane again. Returns as next_job.
+local function next_lost()
+  while true do
+    local id = redis.call('ZPOPMIN', K.lost())[1]
+    local job = id and load(id)
+    if not id then return nil end
+    if job and job.status == 'queued' and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) and take_ready(id, job) then
+      return id, job, take_token(job.tenant_id)
+    end
+  end
+end
+
 -- Take the job whose turn it is out of its lane. Returns nil when nobody is eligible, else its id, where it comes from (as of a job), and the
 -- fields of its tenant's share that changed.
 local function next_job()
@@ -254,19 +293,13 @@ local function next_job()
         redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
         if last then drop_lane(tenant, workspace, pipeline) end
         local now = tonumber(first[2])
-        if now ~= present() then
+        if now > NEWCOMERS / 2 and now ~= present() then
           PRESENT, PEAK = now, math.max(now, PEAK)
           redis.call('MSET', K.present(), first[2], K.peak(), PEAK)
         end
         local share = share_of(tenant, workspace, pipeline)
         share.present = tonumber(place[2])
-        local changed = {'present', place[2]}
-        local rate = limits_of(tenant).start_rate
-        if rate then
-          share.tokens, share.tokens_at = tokens(share.tokens, share.tokens_at, rate) - 1, NOW
-          changed = {'present', place[2], 'tokens', share.tokens, 'tokens_at', int(NOW)}
-        end
-        return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, changed
+        return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, take_token(tenant, 'present', place[2])
       end
       -- Every lane of it waits for a pipeline that is full (or was empty): the first that has room brings it back.
       spend(10)

@@ -22,9 +22,9 @@ end
 -- Most bytes that a tenant keeps: as its limits say, else as the installation's settings do; nil: any number.
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
--- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end;
--- under `w:X` the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
-local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at'}
+-- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end,
+-- the virtual time with which it came (`came`: as long as `time` is the same, nothing of it was dispatched); under `w:X` the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
+local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at', 'came'}
 local shares = {}
 local function share_of(tenant, workspace, pipeline)
   local share, own, takes = shares[tenant], 'w:' .. (workspace or ''), 'ms:' .. (pipeline or '')

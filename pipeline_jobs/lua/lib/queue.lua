@@ -25,6 +25,7 @@ local function leave_queue(id, job)
   take_ready(id, job)
   redis.call('ZREM', K.delayed(), id)
   redis.call('ZREM', K.ready_since(), id)
+  job.taken_back = true
   unhint(id, job)
   redis.call('ZREM', K.waits(), id)
 end

@@ -1,0 +1,25 @@
+"""Pretends that the clock of the store's server was set: what lies in the store lies further back then, or ahead."""
+
+from __future__ import annotations
+
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Store
+
+
+def step_clock(store: Store, ms: int) -> None:
+    """The clock is set by so many ms (negative: back), as fair shares see it: since when runs run, since when tenants have their start
+    tokens, and until when they wait for some. Leases, hints and announcements stay as they are.
+    """
+    client, keys = store.client, store.keys
+    for job_id in client.zrange(keys("status", JobStatus.RUNNING), 0, -1):
+        client.hincrby(keys("job", job_id), "started_at", -ms)
+    for share in client.scan_iter(keys("share", "*")):
+        for field in ("tokens_at", "rate_at"):
+            if client.hexists(share, field):
+                client.hincrby(share, field, -ms)
+    for tenant, at in client.zrange(keys("parked"), 0, -1, withscores=True):
+        client.zadd(keys("parked"), {tenant: at - ms})
+    # When the last rescue was; see `rescue`.
+    if seen := client.get(keys("server")):
+        run_id, at = seen.split()
+        client.set(keys("server"), f"{run_id} {int(at) - ms}")

@@ -1,0 +1,216 @@
+"""What a dead worker leaves: its slots, its leases, and the place of its jobs in the queue."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell
+from tests.integration.recount import differences
+
+OLD, NEW, ELSEWHERE = "jobs@node/0a", "jobs@node/0b", "jobs@other/0c"
+
+
+def fall_silent(cell: Cell, worker: str, ago_ms: int = 5_000) -> None:
+    """A worker's announcement, and the last renewal of its leases, lie so far back."""
+    client, keys = cell.store.client, cell.store.keys
+    now = int(time.time() * 1000)
+    client.zadd(keys("workers"), {worker: now - ago_ms + 3_000})
+    for job_id in client.zrange(keys("leases"), 0, -1):
+        if client.hget(keys("job", job_id), "worker") == worker:
+            client.zadd(keys("leases"), {job_id: now - ago_ms + int(cell.settings.lease_seconds * 1000)})
+
+
+def lease_left_ms(cell: Cell, run: Job) -> float:
+    return float(cell.store.client.zscore(cell.store.keys("leases"), run.job_id) or 0) - time.time() * 1000
+
+
+@pytest.fixture
+def cell(jobs: Cell) -> Cell:
+    return jobs.with_settings(max_concurrent_jobs=2, lease_seconds=60.0, announce_seconds=1.0)
+
+
+def test_leases_of_dead_workers_do_not_count_against_the_cap(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    for _ in range(2):
+        cell.start(cell.submit().job_id, worker=OLD)
+    waiting = cell.submit()
+    fall_silent(cell, OLD)
+    cell.slots(2, ELSEWHERE)
+    assert cell.client.get(waiting.job_id).reason == "dispatched"
+    one, other = cell.submit(), cell.submit()
+    assert [one.reason, other.reason] == ["dispatched", "fair_share"]
+    waits = why(cell.store, other.job_id)
+    assert waits is not None
+    assert (waits["limit"], waits["current"]) == (2, 2)
+    assert differences(cell.store) == []
+
+
+def test_a_new_incarnation_ends_the_leases_of_a_dead_one_of_its_node(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    other = cell.submit()
+    cell.slots(1, ELSEWHERE)
+    elsewhere = cell.start(other.job_id, worker=ELSEWHERE)
+    fall_silent(cell, OLD)
+    fall_silent(cell, ELSEWHERE)
+    # Its first beat finds that the other one is gone, the next one does something about it.
+    cell.slots(2, NEW)
+    cell.slots(2, NEW)
+    # Three beats are left to it, in case that it lives and the server was away.
+    assert lease_left_ms(cell, run) <= 3_000
+    assert lease_left_ms(cell, elsewhere) > 50_000
+
+
+@pytest.mark.parametrize("what", ["announces itself", "leaves, and renews its leases"])
+def test_a_restart_that_overlaps_is_healthy(cell: Cell, what: str) -> None:
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    leaving = what != "announces itself"
+    cell.store.announce(OLD, 0 if leaving else 2, [(run.job_id, run.fence)], leaving=leaving)
+    for _ in range(2):
+        cell.slots(2, NEW)
+    assert lease_left_ms(cell, run) > 50_000
+
+
+def test_one_that_announces_itself_is_alive_whoever_renews_its_leases(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    cell.slots(1, ELSEWHERE)
+    cell.start(cell.submit().job_id, worker=ELSEWHERE)
+    fall_silent(cell, OLD)
+    fall_silent(cell, ELSEWHERE)
+    cell.slots(2, OLD)
+    for _ in range(2):
+        cell.slots(2, NEW)
+    assert cell.store.client.get(cell.store.keys("stranded")) == "1"
+    assert lease_left_ms(cell, run) > 50_000
+
+
+def test_an_older_incarnation_that_was_only_slow_renews_in_time(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    fall_silent(cell, OLD)
+    for _ in range(2):
+        cell.slots(2, NEW)
+        cell.store.rescue()
+    assert cell.store.announce(OLD, 2, [(run.job_id, run.fence)]) == ["ok"]
+    cell.slots(2, NEW)
+    assert lease_left_ms(cell, run) > 50_000
+    assert differences(cell.store) == []
+
+
+# -- its jobs
+
+
+def lose(cell: Cell, *runs: Job, lived_ms: int = 7_000, worker: str = OLD) -> None:
+    """Runs that were charged for so long, by their beats, and whose worker has been dead for a lease since."""
+    client, keys = cell.store.client, cell.store.keys
+    for run in runs:
+        client.hset(keys("job", run.job_id), "started_at", int(time.time() * 1000) - lived_ms)
+    cell.store.announce(worker, 0, [(run.job_id, run.fence) for run in runs])
+    cell.store.rescue()  # The first one only learns which server it is.
+    for run in runs:
+        client.zadd(keys("leases"), {run.job_id: int(time.time() * 1000) - 1})
+    cell.store.rescue()
+
+
+def clocks(cell: Cell, tenant: str = "a", workspace: str = "x") -> tuple[float, float]:
+    time_of, own = cell.store.client.hmget(cell.store.keys("share", tenant), "time", f"w:{workspace}")
+    return float(time_of or 0), float(own or 0)
+
+
+def hinted(cell: Cell) -> list[str]:
+    return [json.loads(hint)["id"] for hint in cell.hints()]
+
+
+def test_what_a_run_was_charged_is_refunded_when_its_worker_dies(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a", workspace_id="x").job_id, worker=OLD)
+    lose(cell, run)
+    assert cell.client.get(run.job_id).reason == "retry"
+    assert clocks(cell) == pytest.approx((0, 0), abs=0.1)
+
+
+def test_a_child_that_crashed_keeps_its_charge(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a", workspace_id="x").job_id, worker=OLD)
+    cell.slots(0, OLD)
+    cell.store.client.hset(cell.store.keys("job", run.job_id), "started_at", int(time.time() * 1000) - 7_000)
+    cell.store.requeue(run.job_id, run.fence, "crash")
+    assert min(clocks(cell)) >= 7_000
+
+
+def test_a_dead_workers_job_is_the_next_to_start(cell: Cell) -> None:
+    cell.slots(2, OLD)
+    runs = [cell.start(cell.submit(tenant_id="a", workspace_id="x", priority=-50).job_id, worker=OLD) for _ in range(2)]
+    for tenant, workspace in (("a", "x"), ("a", "y"), ("b", "x"), ("new", "x")):
+        cell.submit(tenant_id=tenant, workspace_id=workspace, priority=50)
+    cell.store.client.delete("jobs")
+    lose(cell, *runs)
+    assert cell.hints() == []
+    cell.slots(3, NEW)
+    cell.store.set_max_concurrent_jobs(3)
+    assert hinted(cell)[:2] == [run.job_id for run in runs]
+    assert len(hinted(cell)) == 3
+    assert differences(cell.store) == []
+
+
+def test_whoever_may_not_start_it_now_starts_it_in_its_turn(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    gone = cell.submit(tenant_id="b")
+    cell.store.client.delete("jobs")
+    cell.store.set_limits("a", {"paused": True})
+    lose(cell, run)
+    cell.slots(1, NEW)
+    assert hinted(cell) == [gone.job_id]
+    cell.client.cancel(gone.job_id)
+    cell.store.set_limits("a", {"paused": False})
+    assert hinted(cell) == [run.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_lost_job_that_was_cancelled_takes_nobodys_turn(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    lose(cell, run)
+    cell.client.cancel(run.job_id)
+    other = cell.submit(tenant_id="b")
+    cell.store.client.delete("jobs")
+    cell.slots(1, NEW)
+    assert hinted(cell) == [other.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_refund_is_no_credit(cell: Cell) -> None:
+    """It ran for an hour before its worker died: nobody else has to stand back for an hour."""
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    cell.store.client.hincrby(cell.store.keys("job", run.job_id), "started_at", -3_600_000)
+    cell.store.announce(OLD, 1, [(run.job_id, run.fence)])
+    cell.slots(1, ELSEWHERE)
+    for _ in range(12):
+        cell.submit(tenant_id="b")
+    # The other one had as much.
+    for seconds in (3_600, 5, 5, 5):
+        run_one(cell, seconds)
+    for _ in range(12):
+        cell.submit(tenant_id="a")
+    lose(cell, run, lived_ms=3_600_000)
+    assert Counter(run_one(cell, 5) for _ in range(8))["b"] >= 2
+
+
+def run_one(cell: Cell, seconds: int) -> str:
+    """Run what is dispatched for so long. :return: whose it was."""
+    (job_id,) = {one for one in hinted(cell) if cell.client.get(one).reason == "dispatched"}
+    run = cell.start(job_id, worker=ELSEWHERE)
+    cell.store.client.hincrby(cell.store.keys("job", job_id), "started_at", -1000 * seconds)
+    cell.store.finish(job_id, run.fence, JobStatus.FAILED, error="x")
+    return run.tenant_id

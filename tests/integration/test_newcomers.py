@@ -1,0 +1,174 @@
+"""Who comes is served next, whatever the others have done (`docs/fairness.md`); and nobody is a newcomer again for nothing."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from tests.integration.clock import step_clock
+from tests.integration.conftest import Cell, make_cell
+from tests.integration.recount import differences
+
+HOUR = 3_600_000
+OTHERS = ("a", "b", "c")
+#: What happens, to which job, and how long something takes (ms).
+ENDS = ("completed", "failed", "cancelled", "the clock is set back", "the clock is set forward")
+picks, durations = st.integers(0, 2**20), st.sampled_from([0, 5, 50, 500, 5_000, 60_000, HOUR])
+events = st.tuples(st.sampled_from([*ENDS, "estimate", "weight"]), picks, durations)
+ends = st.tuples(st.sampled_from(ENDS), picks, durations)
+
+
+@pytest.fixture
+def cell(jobs: Cell) -> Cell:
+    return jobs.with_settings(max_concurrent_jobs=1000, announce_seconds=1000.0)
+
+
+class Others:
+    """Tenants that always have something to do."""
+
+    def __init__(self, cell: Cell, slots: int) -> None:
+        self.cell, self.slots = cell, slots
+        self.dispatched: list[Job] = []
+        #: Who was served, in the order of the dispatches.
+        self.served: list[str] = []
+        for tenant in OTHERS:
+            for _ in range(slots + 1):
+                cell.submit(tenant_id=tenant)
+        cell.slots(slots)
+        self.look()
+        # They are no newcomers themselves.
+        while set(self.served) != set(OTHERS):
+            self.happens("failed", 0, 5)
+
+    def look(self) -> None:
+        """Take notice of new hints; whoever was served has another job."""
+        hints = [json.loads(hint)["id"] for hint in self.cell.hints()]
+        self.cell.store.client.delete("jobs")
+        for job in map(self.cell.client.get, hints):
+            self.served.append(job.tenant_id)
+            if job.tenant_id in OTHERS:
+                self.dispatched.append(job)
+                self.cell.submit(tenant_id=job.tenant_id)
+
+    def happens(self, what: str, pick: int, ms: int) -> None:
+        store = self.cell.store
+        job = self.dispatched[pick % len(self.dispatched)]
+        if what == "estimate":
+            store.client.hset(store.keys("share", job.tenant_id), "ms:sleep", ms)
+        elif what == "weight":
+            store.set_limits(job.tenant_id, {"weight": [0.1, 1, 10][pick % 3]})
+        elif what == "cancelled":
+            self.dispatched.remove(job)
+            self.cell.client.cancel(job.job_id)
+        else:
+            self.dispatched.remove(job)
+            self.run(job.job_id, what, ms)
+        self.look()
+
+    def run(self, job_id: str, what: str, ms: int) -> None:
+        """For so long, with a beat; then it ends. Where the clock is set, that happens in between."""
+        store, run = self.cell.store, self.cell.start(job_id)
+        store.client.hincrby(store.keys("job", job_id), "started_at", -ms)
+        store.announce("w1", self.slots, [(job_id, run.fence)])
+        if what.startswith("the clock"):
+            step_clock(store, -ms if what.endswith("back") else ms)
+        store.finish(job_id, run.fence, JobStatus.COMPLETED if what == "completed" else JobStatus.FAILED, result={}, error="x")
+
+
+def test_a_newcomers_first_job_is_among_the_next_starts(cell: Cell) -> None:
+    """One more start than there are slots would do; it is the very next, whatever was before and is meanwhile."""
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        slots=st.integers(1, 4), before=st.lists(events, max_size=20), cancelled=st.booleans(), later=st.lists(ends, min_size=4, max_size=4)
+    )
+    def newcomer(slots: int, before: list[tuple[str, int, int]], cancelled: bool, later: list[tuple[str, int, int]]) -> None:
+        one = fresh(cell.settings)
+        others = Others(one, slots)
+        for event in before:
+            others.happens(*event)
+        new = one.submit(tenant_id="new")
+        if cancelled:
+            # It was never served: it comes as a newcomer again.
+            one.client.cancel(new.job_id)
+            others.happens(*later[-1])
+            new = one.submit(tenant_id="new")
+        others.served.clear()
+        for event in later[:slots]:
+            others.happens(*event)
+        assert "new" in others.served[:slots], others.served
+        assert differences(one.store) == []
+        one.store.client.close()
+
+    newcomer()
+
+
+def fresh(base: Settings) -> Cell:
+    one = make_cell(base)
+    one.store.client.flushall()
+    return one
+
+
+def test_a_newcomer_stays_one_while_its_pipeline_is_full(cell: Cell) -> None:
+    others = Others(cell, 2)
+    # The present goes on, and back.
+    others.happens("failed", 0, HOUR)
+    cell.store.set_pipeline_cap("sleep", 0)
+    cell.submit(tenant_id="new")
+    others.happens("cancelled", 0, 0)
+    others.happens("the clock is set back", 0, HOUR)
+    assert "new" not in others.served
+    cell.store.set_pipeline_cap("sleep", None)
+    others.look()
+    assert others.served[-2] == "new", others.served
+    assert differences(cell.store) == []
+
+
+def test_who_submits_and_cancels_in_a_loop_is_not_always_next(cell: Cell) -> None:
+    """Each dispatch that it takes back costs it as much as a run that takes no time."""
+    cell.slots(1)
+    for _ in range(30):
+        cell.submit(tenant_id="honest")
+    served: Counter[str] = Counter()
+    for _ in range(40):
+        cell.submit(tenant_id="loop")
+        job = cell.client.get(json.loads(cell.hints()[-1])["id"])
+        cell.store.client.delete("jobs")
+        served[job.tenant_id] += 1
+        if job.tenant_id == "loop":
+            cell.client.cancel(job.job_id)
+        else:
+            run = cell.start(job.job_id)
+            cell.store.client.hincrby(cell.store.keys("job", job.job_id), "started_at", -5)
+            cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    assert served["honest"] >= 8, served
+
+
+def test_a_lost_hint_costs_nothing(cell: Cell) -> None:
+    cell.slots(1)
+    job = cell.submit(tenant_id="a")
+    cell.let_leases_end()
+    cell.store.rescue()
+    cell.store.rescue()
+    cell.slots(0)
+    assert cell.client.get(job.job_id).fence == 2
+    assert float(cell.store.client.hget(cell.store.keys("share", "a"), "w:main")) == pytest.approx(1000)
+
+
+def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell) -> None:
+    """Though what the first one had before it came is put right meanwhile."""
+    cell.slots(2)
+    cell.store.rescue()
+    for tenant in ("back", "back", "first"):
+        cell.submit(tenant_id=tenant)
+    cell.store.client.delete("jobs")
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert [json.loads(hint)["tenant"] for hint in cell.hints()] == ["first", "back"]
