@@ -79,6 +79,7 @@ def _configure(app: Celery, settings: Settings) -> None:
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
         worker_pool="pipeline_jobs.worker.prefork:TaskPool",
+        worker_consumer="pipeline_jobs.worker.consumer:JobConsumer",
         worker_autoscaler="pipeline_jobs.worker.autoscale:Autoscaler",
         worker_disable_prefetch=on_redis,
         worker_prefetch_multiplier=1,

@@ -50,6 +50,7 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
 SSRF = "tests/unit/webhooks/test_ssrf.py"
@@ -362,6 +363,14 @@ GUARDS = (
         "tests/unit/test_context.py",
     ),
     # -- the worker's main process
+    _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
+    _py(
+        "worker/consumer",
+        "the channel is looked at when the acknowledgement is due",
+        "super().call_soon_ack(_unless_closed, p, *args, **kwargs)",
+        "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
+        LOST_BROKER,
+    ),
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
     _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),
