@@ -59,9 +59,13 @@ def push_into_its_poll(stack: Stack, own: Server, process: subprocess.Popen[byte
     ("which", "queue"),
     # `maintenance` forgets a message when it gives it (no_ack), `stages` does not.
     [
-        ("expired", "maintenance"), ("revoked", "maintenance"), ("tick", "maintenance"),
-        ("expired", "stages"), ("revoked", "stages"), ("good", "stages"),
-    ],  # fmt: skip
+        ("expired", "maintenance"),
+        ("revoked", "maintenance"),
+        ("tick", "maintenance"),
+        ("expired", "stages"),
+        ("revoked", "stages"),
+        ("good", "stages"),
+    ],
 )
 def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
     make_stack: Callable[..., Stack], own: Server, which: str, queue: str
