@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from pipeline_jobs.exceptions import JobGone, UnknownJob
-from pipeline_jobs.job import SCHEMA, Job, dumps
+from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -380,7 +380,7 @@ def ms(seconds: float | None) -> int | None:
 
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
-    return {"percent": percent, "stage": stage, "message": (message or "")[:MAX_MESSAGE], "passed": passed}
+    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
 
 
 def _ended(status: str) -> JobStatus | None:

@@ -50,6 +50,7 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+FAILURE_WRITES = "tests/integration/test_failure_writes.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
@@ -341,6 +342,71 @@ GUARDS = (
         "        if outcome is not JobStatus.COMPLETED:\n            self._discard()\n",
         "",
         EXECUTOR,
+    ),
+    _py(
+        "jobs/executor",
+        "an error outside the stages ends no job",
+        "        except Exception as error:\n            # What the pipeline",
+        "        except ZeroDivisionError as error:\n            # What the pipeline",
+        FAULTS,
+    ),
+    _py(
+        "jobs/executor",
+        "only what the stages raised ends a job",
+        "        except _Raised as raised:\n            return self._fail(raised.error, context)",
+        "        except Exception as raised:\n            return self._fail(_named(getattr(raised, 'error', raised)), context)",
+        FAULTS,
+    ),
+    _py(
+        "jobs/executor",
+        "a result that is no Unicode is refused here",
+        "dumps(result).encode())",
+        'dumps(result).encode("utf-8", "replace"))',
+        FAULTS,
+    ),
+    _py(
+        "jobs/outputs",
+        "no error of a kept output is the job's",
+        "except Exception as error:  # each",
+        "except (OSError, ValueError, PublishError) as error:  # each",
+        FAULTS,
+    ),
+    _py(
+        "jobs/outputs", "nor is one of keeping it", "except Exception as error:  # likewise", "except OSError as error:  # likewise", FAULTS
+    ),
+    _py("jobs/outputs", "what cannot be kept is not in the record", "            del self._outputs[kept:]\n", "", FAULTS),
+    _py("records", "text that the store cannot take", 'text.encode("utf-8", "replace").decode()', "text", FAULTS),
+    _py("store/connection", "a busy server is away", '"MASTERDOWN", "BUSY",', '"MASTERDOWN",', FAULTS),
+    _py(
+        "worker/backend", "a failure that is no pipeline's ends no job", "if not isinstance(error, JobFailed):", "if False:", FAILURE_WRITES
+    ),
+    _py(
+        "worker/backend",
+        "it is not said to be the job's",
+        'self._cell.store.requeue(job_id, fence, "crash" if isinstance(error, TimeLimitExceeded) else "fault")',
+        "self._cell.store.finish(job_id, fence, JobStatus.FAILED, error=str(error))",
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/backend",
+        "a time limit of Celery's is counted",
+        '"crash" if isinstance(error, TimeLimitExceeded) else "fault"',
+        '"fault"',
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/request",
+        "what a child could not say is owed",
+        "if isinstance(error, JobGivenUpSignal) or not isinstance(error, (JobFailed, Ignore, Reject, Retry)):",
+        "if isinstance(error, JobGivenUpSignal):",
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/request",
+        "a pipeline's failure is not owed",
+        "(JobFailed, Ignore, Reject, Retry)",
+        "(Ignore, Reject, Retry)",
+        FAILURE_WRITES,
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
