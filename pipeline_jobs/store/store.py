@@ -182,12 +182,12 @@ class Store(Runner):
         message: str | None = None,
         passed: Sequence[tuple[str, float]] = (),
     ) -> str:
-        """Write a run's progress (0-100), or with None only ask.
+        """Write a run's progress (0-100), or with None only ask; while the answer is `ok`, its lease is renewed.
 
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self.run("progress", id=job_id, fence=fence, **_told(percent, stage, message, passed)))
+        return str(self.run("progress", id=job_id, fence=fence, lease_ms=self._lease_ms, **_told(percent, stage, message, passed)))
 
     def finish(
         self,

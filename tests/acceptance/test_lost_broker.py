@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
 from tests.servers import Server
 from tests.stack import Stack
@@ -94,3 +95,34 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
     until(lambda: after.ready() or process.poll() is not None, "a task after it")
     assert process.poll() is None, stack.log(queue)[-3000:]
     assert after.get() == [1, 2]
+
+
+def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: Callable[..., Stack], own: Server) -> None:
+    stack = make_stack(redis_url=own.url, announce_seconds=0.25)
+    process = stack.worker("jobs", "-c", "1")
+    [child] = children(process)
+    os.kill(child, signal.SIGSTOP)
+    job = stack.hold()
+    store = stack.client.store
+    until(lambda: job.job_id in stack.log("jobs"), "the main process to have its hint")
+    store.client.client_kill_filter(_type="pubsub", skipme=True)
+    until(lambda: "Connection to broker lost" in stack.log("jobs"), "the worker to notice")
+    os.kill(child, signal.SIGCONT)
+    running = stack.until_status(job.job_id, JobStatus.RUNNING)
+    assert running.started_at is not None
+    # Three leases long.
+    most = running.started_at + 3000 * stack.settings.lease_seconds
+
+    def renewed_or_lost() -> bool:
+        store.rescue()
+        return (store.client.zscore(store.keys("leases"), job.job_id) or most) >= most
+
+    until(renewed_or_lost, "the lease to be renewed")
+    stack.tell(job.job_id)
+    ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert (ended.crashes, ended.handbacks, ended.fence, process.poll()) == (0, 0, 1, None)
+
+
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """The pool's processes."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]

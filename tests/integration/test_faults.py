@@ -22,6 +22,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import executor, faults
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.jobs.run import Run
+from pipeline_jobs.jobs.workdir import Workdir
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import start
 from tests.integration.conftest import Cell
@@ -138,8 +139,8 @@ def test_a_claim_that_failed_before_it_was_one_leaves_the_job_to_its_next_hint(b
     [
         (Run, "hand_over"),
         (Run, "__exit__"),
-        (executor.Workdir, "__enter__"),
-        (executor.Workdir, "__exit__"),
+        (Workdir, "__enter__"),
+        (Workdir, "__exit__"),
         (executor, "Judge"),
         (executor, "_context"),
     ],
@@ -216,12 +217,13 @@ def test_a_server_that_is_busy_with_somebodys_script_is_away(jobs: Cell, tmp_pat
             except StoreUnavailable as error:
                 return str(error)
             except UnknownJob:
-                return None
+                pass
+            return None
 
         try:
             until(lambda: said() == "the store cannot write now", "the server to say that it is busy")
         finally:
-            client.script_kill()
+            client.execute_command("SCRIPT", "KILL")
         with pytest.raises(redis.ResponseError, match="killed"):
             script.result()
     own.stop()

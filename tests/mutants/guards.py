@@ -216,6 +216,21 @@ GUARDS = (
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
+    _lua("progress", "a run renews its lease", "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)", "", GUARDED),
+    _lua(
+        "progress",
+        "not one that must stop",
+        "if job.cancel_requested or job.deadline_passed then return 'cancel' end",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif job.cancel_requested or job.deadline_passed then return 'cancel' end",
+        GUARDED,
+    ),
+    _lua(
+        "progress",
+        "nor one that another has overtaken",
+        "if not job or job.status",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif not job or job.status",
+        GUARDED,
+    ),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
     _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
