@@ -427,6 +427,8 @@ GUARDS = (
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
     _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', run_until, id)", "", GUARDED),
     _lua("lib/ending", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
+    _lua("lib/ending", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
+    _lua("lib/ending", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
     _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py(
         "jobs/outputs",
