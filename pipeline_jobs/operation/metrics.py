@@ -94,6 +94,7 @@ def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
     yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, now.queued - now.ready - now.delayed)
     yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", now.leases
     yield "pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", now.capacity
+    yield "pipeline_workers_paused", "Workers that take no jobs now, because their machine cannot run any.", now.paused
     yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", now.ready_seconds
     late = "How long the most overdue schedule has been due."
     yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds

@@ -295,10 +295,14 @@ class Store(Runner):
 
     # -- duties
 
-    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
-        """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
+    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
+        """A worker's beat. :param jobs: (id, fence) of what it runs. :param paused: why it takes no more.
+
+        :return: for each job `ok`, `cancel` or `fenced`.
+        """
         alive = 0 if leaving else self._announce_ms
-        return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, jobs=jobs).replies)
+        sent = {"worker": worker, "slots": slots, "alive": alive, "lease_ms": self._lease_ms, "paused": paused, "jobs": jobs}
+        return list(self.run("announce", **sent).replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
