@@ -301,7 +301,14 @@ class Store(Runner):
         :return: for each job `ok`, `cancel` or `fenced`.
         """
         alive = 0 if leaving else self._announce_ms
-        sent = {"worker": worker, "slots": slots, "alive": alive, "lease_ms": self._lease_ms, "paused": paused, "jobs": jobs}
+        sent: dict[str, Any] = {
+            "worker": worker,
+            "slots": slots,
+            "alive": alive,
+            "lease_ms": self._lease_ms,
+            "paused": paused,
+            "jobs": jobs,
+        }
         return list(self.run("announce", **sent).replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:

@@ -166,7 +166,7 @@ class LeaseKeeper:
             return
         now = time.monotonic()
         self._told_to_stop = self._told_to_stop or now
-        away = now - self._renewed >= self._shutdown_grace
+        away = now - self._renewed >= max(self._shutdown_grace, 3 * self._interval)
         if now - self._told_to_stop >= self._shutdown_grace + (0.0 if away else self._grace + HANG_SECONDS):
             logger.error("this worker did not end by itself: killed", store_away=away)
             os.kill(os.getpid(), signal.SIGKILL)

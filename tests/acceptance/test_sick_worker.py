@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline_jobs.operation import health
 from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.states import JobStatus
+from tests import small_disk
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -70,3 +71,21 @@ def test_a_worker_told_to_stop_ends_while_the_store_is_stalled(make_stack: MakeS
         assert "did not end by itself" in stack.log("jobs")
     finally:
         own.kill()
+
+
+def test_a_tenant_that_fills_the_disk_with_every_job_keeps_nobody_from_it(make_stack: MakeStack) -> None:
+    stack = make_stack(modules=f"examples.demo_pipelines,{small_disk.MODULE}", disk_reserve_bytes=small_disk.RESERVE)
+    stack.worker("jobs", "-c", "2")
+    greedy = [stack.submit(pipeline="greedy", tenant_id="a").job_id for _ in range(6)]
+    log = stack.client.store.keys("events", greedy[0])
+    until(lambda: any("fault" in event for event in stack.client.store.client.lrange(log, 0, -1)), "the disk to be full once")
+    others = [stack.submit(tenant_id="b", params={"seconds": 0}).job_id for _ in range(10)]
+    for job_id in others:
+        ended = stack.until_status(job_id, JobStatus.COMPLETED, seconds=180)
+        assert (ended.crashes, ended.handbacks, ended.attempt) == (0, 0, 1)
+    for job_id in greedy:
+        stack.client.cancel(job_id)
+    for job_id in greedy:
+        stack.until_status(job_id, JobStatus.CANCELLED)
+    until(lambda: not paused(stack), "no worker to be paused")
+    stack.until_status(stack.submit(tenant_id="b", params={"seconds": 0}).job_id, JobStatus.COMPLETED)

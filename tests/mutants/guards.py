@@ -51,6 +51,7 @@ PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 FAILURE_WRITES = "tests/integration/test_failure_writes.py"
+SICK = "tests/acceptance/test_sick_worker.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
@@ -453,6 +454,26 @@ GUARDS = (
         "super().call_soon_ack(_unless_closed, p, *args, **kwargs)",
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
+    ),
+    _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", SICK),
+    _py("worker/fitness", "a paused worker takes no hints", "if self.reason and taking:", "if False:", SICK),
+    _py("worker/fitness", "it takes them again", "elif not self.reason and not taking:", "elif False:", SICK),
+    _py("worker/fitness", "it looks again and again", "            if self._stop.wait(LOOK_SECONDS):\n", "            if True:\n", SICK),
+    _lua("announce", "a worker that goes on is said to", " else redis.call('HDEL', K.paused(), worker) end", " end", SICK),
+    _py(
+        "worker/lease",
+        "a worker that stops does not wait for a store that is away",
+        "(0.0 if away else self._grace + HANG_SECONDS)",
+        "(self._grace + HANG_SECONDS)",
+        KEEPER,
+    ),
+    _py("worker/lease", "it waits for one that answers", "(0.0 if away else self._grace + HANG_SECONDS)", "0.0", KEEPER),
+    _py(
+        "worker/lease",
+        "the end is watched beside the beat",
+        '("lease-keeper", self._loop), ("guard", self._guard)',
+        '("lease-keeper", self._loop),',
+        SICK,
     ),
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
