@@ -296,20 +296,9 @@ class Store(Runner):
     # -- duties
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
-        """A worker's beat. :param jobs: (id, fence) of what it runs. :param paused: why it takes no more.
-
-        :return: for each job `ok`, `cancel` or `fenced`.
-        """
-        alive = 0 if leaving else self._announce_ms
-        sent: dict[str, Any] = {
-            "worker": worker,
-            "slots": slots,
-            "alive": alive,
-            "lease_ms": self._lease_ms,
-            "paused": paused,
-            "jobs": jobs,
-        }
-        return list(self.run("announce", **sent).replies)
+        """A worker's beat. :param jobs: (id, fence) of each. :param paused: why it takes none. :return: for each `ok`, `cancel` or `fenced`."""
+        alive, lease = 0 if leaving else self._announce_ms, self._lease_ms
+        return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=lease, paused=paused, jobs=jobs).replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""
