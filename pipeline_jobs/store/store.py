@@ -296,7 +296,7 @@ class Store(Runner):
     # -- duties
 
     def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
-        """A worker's beat. :param jobs: (id, fence) of each. :param paused: why it takes none. :return: for each `ok`, `cancel` or `fenced`."""
+        """A worker's beat. :param jobs: (id, fence) of each. :param paused: why it takes none. :return: each `ok`, `cancel` or `fenced`."""
         alive, lease = 0 if leaving else self._announce_ms, self._lease_ms
         return list(self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=lease, paused=paused, jobs=jobs).replies)
 
