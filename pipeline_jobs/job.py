@@ -16,6 +16,7 @@ from pipeline_jobs.records import default_of as default_of
 from pipeline_jobs.records import differing as differing
 from pipeline_jobs.records import dumps as dumps
 from pipeline_jobs.records import rfc3339 as rfc3339
+from pipeline_jobs.records import unicode as unicode
 from pipeline_jobs.records import unix_milliseconds as unix_milliseconds
 from pipeline_jobs.states import TERMINAL, JobStatus, celery_state
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
@@ -69,7 +70,7 @@ class ErrorDetail:
 
     @classmethod
     def of(cls, error: PipelineJobsError, stage: str | None = None) -> ErrorDetail:
-        return cls(error.code, error.message, stage, isinstance(error, StageError) and error.retryable)
+        return cls(error.code, unicode(error.message), stage, isinstance(error, StageError) and error.retryable)
 
     def to_dict(self) -> dict[str, Any]:
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}

@@ -74,6 +74,11 @@ def dumps(value: Any) -> str:
         raise InvalidInput(f"not a JSON value: {error}") from None
 
 
+def unicode(text: str) -> str:
+    """A text as the store can take it: `?` for each half of a surrogate pair, which no encoding of Unicode has."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def default_of(one: Field[Any]) -> Any:
     """The default of a dataclass's field; MISSING: it has none."""
     return one.default if one.default_factory is MISSING else one.default_factory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
     DiskFull,
     InternalError,
+    InvalidInput,
     JobCancelled,
     LeaseLost,
     MachineFault,
@@ -28,6 +28,7 @@ from pipeline_jobs.exceptions import (
     PublishError,
     ResultTooLarge,
     StoreUnavailable,
+    UnknownPipeline,
     WorkTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
@@ -36,6 +37,7 @@ from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.run import ProgressStore, Run
+from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -95,24 +97,31 @@ class Executor:
         :param worker: whose lease it will be; `worker.lease` renews it.
         :param progress: where the run writes its progress; None: to the store.
         """
-        run, longest = secrets.token_hex(8), self._registry.longest_runs()
         try:
-            # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-            claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, longest=longest))
-            if isinstance(claimed, ClaimRefused):
-                return Outcome(Ending.REFUSED, error=claimed.why)
-            failpoints.reach("run.after_claim")
-            tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
-            with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-                return self._attempt(claimed, progress or self._store)
+            return self._run(job_id, fence, worker, progress or self._store)
         except StoreUnavailable as error:
             return Outcome(Ending.GAVE_UP, error=error.message)
+        except Exception as error:
+            # What the pipeline raises is said by then. This is the claim's or the harness's own, and no end of a job.
+            logger.exception("a run failed outside its stages", job_id=job_id)
+            return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
+
+    def _run(self, job_id: str, fence: int, worker: str, progress: ProgressStore) -> Outcome:
+        run, longest = secrets.token_hex(8), self._registry.longest_runs()
+        # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
+        claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, longest=longest))
+        if isinstance(claimed, ClaimRefused):
+            return Outcome(Ending.REFUSED, error=claimed.why)
+        failpoints.reach("run.after_claim")
+        tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
+        with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
+            return self._attempt(claimed, progress)
 
     def _attempt(self, job: Job, progress: ProgressStore) -> Outcome:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
-            return _hand_back(self._store, job, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
+            return _hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
         return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads, progress).run()
 
     def run_in_process(self, job: Job) -> StepResult:
@@ -128,7 +137,7 @@ class Executor:
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
         files = RunArtifacts(store, _folder(job))
-        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), _Workdir(_workdir(self._settings, job)) as workdir:
+        with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
             data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))
         return StepResult(True, pipeline.result(data))
 
@@ -159,7 +168,7 @@ class _Attempt:
             pipeline = self._registry.get(job.pipeline)
             workdir = _workdir(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
-            with _Workdir(workdir), Run(self._progress, job.job_id, job.fence, judge.look) as run:
+            with Workdir(workdir), Run(self._progress, job.job_id, job.fence, judge.look) as run:
                 context = _context(job, workdir, self._settings, run, self._files.publish)
                 context.open_upload = self._open_upload
                 if len(pipeline.stages) > 1:
@@ -174,26 +183,28 @@ class _Attempt:
             return Outcome(Ending.FENCED, error="another run has this job")
         except MachineFault as fault:
             self._discard()
-            return _hand_back(self._store, job, str(fault) or "the disk of the working folder is nearly full")
+            return _hand_back(self._store, job.job_id, job.fence, str(fault) or "the disk of the working folder is nearly full")
         except WorkTooLarge as stop:
             error = f"the working folder of the run grew beyond {self._settings.work_bytes} bytes (PIPELINE_WORK_BYTES)"
             return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
-        except PipelineJobsError as error:
+        except UnknownPipeline as error:
             return self._fail(error, context)
-        except MemoryError:
-            return self._fail(OutOfMemory(), context)
-        except Exception as error:
-            logger.exception("stage failed", stage=context.stage if context else None)
-            return self._fail(InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR]), context)
+        except _Raised as raised:
+            return self._fail(raised.error, context)
         return self._end(JobStatus.COMPLETED, result=result, last=last)
 
     def _result(self, pipeline: Pipeline, context: JobContext, judge: Judge) -> Mapping[str, Any]:
-        """Run the stages. Whose fault an error is must be asked while the run's files are there: they may be what fills the disk."""
+        """Run the stages. Whose fault an error is must be asked while the run's files are there: they may be what fills the disk.
+
+        :raises _Raised: an error of the pipeline's own; any other is the harness's.
+        """
         try:
             return _result(pipeline, run_stages(pipeline, context, self._keeper))
         except Exception as error:
             judge.judge(error)
-            raise
+            if not isinstance(error, (PipelineJobsError, MemoryError)):
+                logger.exception("stage failed", stage=context.stage)
+            raise _Raised(_named(error)) from error
 
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
@@ -249,14 +260,36 @@ class _Attempt:
                 logger.warning("artifacts of a lost run stay until their folder is swept", error=str(error))
 
 
+class _Raised(Exception):
+    """A pipeline raised this. Nothing else that goes wrong in a run may end its job as failed."""
+
+    def __init__(self, error: PipelineJobsError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _named(error: Exception) -> PipelineJobsError:
+    """The error as a job's record has it."""
+    match error:
+        case PipelineJobsError():
+            return error
+        case MemoryError():
+            return OutOfMemory()
+    return InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR])
+
+
 def _result(pipeline: Pipeline, data: Mapping[str, Any]) -> dict[str, Any]:
     """What the record keeps.
 
-    :raises InvalidInput: it is no JSON.
+    :raises InvalidInput: it is no JSON, or no Unicode.
     :raises ResultTooLarge: it has more than `MAX_RESULT` bytes of it.
     """
     result = StepResult(True, pipeline.result(data)).to_dict()
-    size = len(dumps(result).encode("utf-8", "surrogatepass"))
+    try:
+        size = len(dumps(result).encode())
+    except UnicodeEncodeError:
+        # The store would refuse it at each of its runs.
+        raise InvalidInput("the result has text that is not valid Unicode") from None
     if size > MAX_RESULT:
         raise ResultTooLarge(f"the result has {size} bytes of JSON, more than {MAX_RESULT}: publish it as an artifact and return the link")
     return result
@@ -300,10 +333,13 @@ def _patiently(call: Callable[[], T]) -> T:
             pause = min(pause * 2, 5.0)
 
 
-def _hand_back(store: Store, job: Job, reason: str) -> Outcome:
+def _hand_back(store: Store, job_id: str, fence: int, reason: str) -> Outcome:
     """This machine is at fault, not the job: it goes back to the queue, nothing is counted."""
-    logger.error("this machine cannot run the job now: handed back", reason=reason)
-    became = _patiently(lambda: store.requeue(job.job_id, job.fence, "fault"))
+    logger.error("this machine cannot run the job now: handed back", job_id=job_id, reason=reason)
+    try:
+        became = _patiently(lambda: store.requeue(job_id, fence, "fault"))
+    except StoreUnavailable as error:
+        return Outcome(Ending.GAVE_UP, error=error.message)
     if became is JobStatus.QUEUED:
         return Outcome(Ending.REQUEUED, error=reason)
     return Outcome(Ending.FENCED if became is None else Ending(became.value), error=reason)
@@ -317,38 +353,6 @@ class _NoReporter(Reporter):
         """Nobody cancels."""
 
 
-class _RunContext(JobContext):
-    """Makes the run's folder when a stage first asks for it: many never do, and to make and remove one is a tenth of a short job's time."""
-
-    _folder: Path
-    _made = False
-
-    @property
-    def workdir(self) -> Path:
-        if not self._made:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._made = True
-        return self._folder
-
-    @workdir.setter
-    def workdir(self, folder: Path) -> None:
-        self._folder = folder
-
-
-class _Workdir:
-    """A run's own folder, `{job}.{fence}`: gone with the run, if it was made."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        if self._path.exists():
-            shutil.rmtree(self._path, ignore_errors=True)
-
-
 def _workdir(settings: Settings, job: Job) -> Path:
     return settings.work_dir / f"{job.job_id}.{job.fence}"
 
@@ -358,7 +362,7 @@ def _folder(job: Job) -> str:
 
 
 def _context(job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str]) -> JobContext:
-    return _RunContext(
+    return RunContext(
         job_id=job.job_id,
         tenant_id=job.tenant_id,
         workspace_id=job.workspace_id,

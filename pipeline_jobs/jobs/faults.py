@@ -83,22 +83,31 @@ class Judge:
         return MachineFault if used > before and disk.too_full(self._workdir, self._reserve) else None
 
     def _machine(self) -> str | None:
-        """What this machine cannot do now, or None."""
-        try:
-            self._workdir.mkdir(parents=True, exist_ok=True)
-            if reason := disk.too_full(self._workdir, self._reserve):
-                return f"the working folder: {reason}"
-            if self._opened_too_many():
-                return None
-            _write(self._workdir / ".probe")
-        except OSError as error:
-            return f"the working folder cannot be written: {error.strerror or error}"
-        return _cannot_open(self._workdir / ".probe")
+        """What this machine cannot do now, or None. The run's own folder: a disk may be full for one path only (quota)."""
+        return fault_of(self._workdir, self._reserve, may_open=lambda: not self._opened_too_many())
 
     def _opened_too_many(self) -> bool:
         """The run itself has opened more than half of the files that this process may have."""
         limit = os.sysconf("SC_OPEN_MAX")
         return limit > 0 and _open_files() - self._opened > limit / 2
+
+
+def fault_of(folder: Path, reserve: Callable[[Path], int], may_open: Callable[[], bool] = lambda: True) -> str | None:
+    """Why this machine cannot run jobs that work in `folder`, or None. It is tried: a file is written to the disk, files are opened.
+
+    :param reserve: bytes that must stay free on the disk of a folder.
+    :param may_open: False: this process itself has opened so many files that nothing is asked of them.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if reason := disk.too_full(folder, reserve):
+            return f"the working folder: {reason}"
+        if not may_open():
+            return None
+        _write(folder / ".probe")
+    except OSError as error:
+        return f"the working folder cannot be written: {error.strerror or error}"
+    return _cannot_open(folder / ".probe")
 
 
 def size(folder: Path) -> int:

@@ -108,7 +108,7 @@ class Keeper:
             data = one.data if one.kept is None else json.loads(self._fetch(one.kept, None))
             for name, blob in one.files.items():
                 self._fetch(blob, self._workdir / name)
-        except (OSError, ValueError, PublishError) as error:
+        except Exception as error:  # each fsspec back end has errors of its own, and none of them is the job's
             logger.info("a kept output is not there, the stage runs again", stage=stage, error=str(error))
             self._earlier = []
             return None
@@ -122,10 +122,12 @@ class Keeper:
         self._on = self._on and stage.reusable
         if not self._on:
             return
+        kept = len(self._outputs)
         try:
             self._keep(stage, data)
-        except OSError as error:
+        except Exception as error:  # likewise; and the names of files may be no Unicode, which no record takes
             self._on = False
+            del self._outputs[kept:]
             logger.warning("the output of a stage is not kept", stage=stage.name, error=str(error))
 
     def _keep(self, stage: Stage, data: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.figures import load
+from pipeline_jobs.store.figures import Load, load
 from pipeline_jobs.store.guard import unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
@@ -22,22 +22,24 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     :return: `{"store": {"ok": bool, "reason": str | None}, "broker": ..., "workers": ..., "beat": ...}`; where something is to be mended
         that stops nothing yet, with `warning` (str).
     """
-    warning = None
+    warnings: dict[str, str | None] = {}
     try:
         memory = store.info("memory")
-        warning = unbounded(memory)
+        now = load(store)
+        warnings = {"store": unbounded(memory), "workers": _paused(now)}
         reasons = {
             "store": _store(store, settings, memory),
             "broker": broker(),
-            "workers": _workers(store, settings),
+            "workers": _workers(store, settings, now),
             "beat": _beat(store, settings),
         }
     except StoreUnavailable:
         down = "the store cannot be reached"
         reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
     parts: dict[str, dict[str, object]] = {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
-    if warning:
-        parts["store"]["warning"] = warning
+    for part, warning in warnings.items():
+        if warning:
+            parts[part]["warning"] = warning
     return parts
 
 
@@ -52,11 +54,17 @@ def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> st
     return None
 
 
-def _workers(store: Store, settings: Settings) -> str | None:
-    now = load(store)
+def _workers(store: Store, settings: Settings, now: Load) -> str | None:
     if not now.workers:
         return "no live worker consumes the queue `jobs`"
+    if now.workers <= len(now.paused):
+        return f"every live worker is paused: {_paused(now)}"
     return _canary(store, settings, busy=now.leases >= now.capacity)
+
+
+def _paused(now: Load) -> str | None:
+    """Which workers take no jobs because their machines cannot run any."""
+    return "; ".join(f"{worker.partition('/')[0]}: {why}" for worker, why in sorted(now.paused.items())) or None
 
 
 def _canary(store: Store, settings: Settings, *, busy: bool) -> str | None:

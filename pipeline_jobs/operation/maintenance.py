@@ -144,7 +144,7 @@ def sweep_workdirs(store: Store, settings: Settings) -> int:
     A folder is named `{job}.{fence}`; it stays while that very run is the one with the lease.
     """
     swept = 0
-    for folder in settings.work_dir.glob("*.*"):
+    for folder in settings.work_dir.glob("[!.]*.*"):
         job_id, _, fence = folder.name.rpartition(".")
         if fence == str(IN_PROCESS_FENCE):
             # A run in process has no record; it removes its folder itself.

@@ -31,6 +31,11 @@ _COUNTERS = {
     "created": ("pipeline_jobs_created", "Jobs accepted.", _TENANT),
     "completed": ("pipeline_jobs_completed", "Jobs that ended, by status.", (*_TENANT, "status")),
     "crashes": ("pipeline_job_crashes", "Crashes: times that a worker died with a job.", ()),
+    "handbacks": (
+        "pipeline_job_handbacks",
+        "Jobs that a worker gave back: handback (it stops), fault (its machine is at fault).",
+        ("reason",),
+    ),
     "schedule_slots": (
         "pipeline_schedule_slots",
         "Slots of schedules by outcome: fired, manual, or the reason why they were skipped.",
@@ -53,6 +58,7 @@ _HISTOGRAMS = {
 
 _ENDS = tuple(status.value for status in JobStatus if status in TERMINAL)
 WEBHOOK_OUTCOMES = ("delivered", "retried", "dead", "gone", "sender_lost")
+HANDBACKS = ("handback", "fault")
 #: docs/schedules.md says when.
 SLOT_OUTCOMES = (
     "fired", "manual", "missed", "overlap", "superseded", "overlap_queue_full", "rate_limited", "queue_full", "storage_full",
@@ -88,6 +94,7 @@ def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
     yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, now.queued - now.ready - now.delayed)
     yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", now.leases
     yield "pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", now.capacity
+    yield "pipeline_workers_paused", "Workers that take no jobs now, because their machine cannot run any.", now.paused
     yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", now.ready_seconds
     late = "How long the most overdue schedule has been due."
     yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
@@ -126,7 +133,8 @@ def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
     slots = {labels[:2] for labels in counts["schedule_slots"]}
     for kind, places, lasts in (
         ("created", jobs, None), ("completed", jobs, _ENDS), ("schedule_slots", slots, SLOT_OUTCOMES),
-        ("crashes", {()}, None), ("leases_expired", {()}, None), ("webhook_deliveries", {()}, WEBHOOK_OUTCOMES),
+        ("crashes", {()}, None), ("handbacks", {()}, HANDBACKS), ("leases_expired", {()}, None),
+        ("webhook_deliveries", {()}, WEBHOOK_OUTCOMES),
         ("canary_created", {()}, None), ("canary_completed", {()}, _ENDS),
         ("duration_sum", jobs, None), ("wait_sum", jobs, None), ("schedule_lag_sum", slots, None),
     ):  # fmt: skip

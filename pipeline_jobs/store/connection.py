@@ -16,6 +16,10 @@ def connect(url: str) -> redis.Redis:
     )
 
 
+#: What a server says that cannot answer now; BUSY: a script of somebody's runs for too long.
+_NOT_NOW = ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN", "BUSY", "NOREPLICAS")
+
+
 class _StoreErrors:
     """A class, not a generator: each call to the server goes through it, and this takes a quarter of the time."""
 
@@ -31,7 +35,7 @@ class _StoreErrors:
             case UnicodeEncodeError():
                 raise InvalidInput("text is not valid Unicode") from None
             # OOM and MISCONF (disk full) come out of a script as a plain ResponseError.
-            case redis.ResponseError() if any(word in str(error) for word in ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN")):
+            case redis.ResponseError() if any(word in str(error) for word in _NOT_NOW):
                 raise StoreUnavailable("the store cannot write now") from error
 
 

@@ -32,6 +32,8 @@ class Load:
     workers: int
     #: The installation's cap; None: nobody has set it.
     max_concurrent_jobs: int | None
+    #: Live workers that take no jobs now, each with why.
+    paused: dict[str, str]
 
 
 def load(store: Reader, tenant_id: str | None = None) -> Load:
@@ -54,7 +56,8 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         pipe.zcard(keys("leases"))
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
         pipe.zcount(keys("workers"), time.time() * 1000, "+inf")
-        queued, running, canaries, singing, first, leases, (capacity, cap), workers = pipe.execute()
+        pipe.hgetall(keys("paused"))
+        queued, running, canaries, singing, first, leases, (capacity, cap), workers, paused = pipe.execute()
     if tenant_id is None:
         queued, running = queued - len(canaries), running - singing
         first = [one for one in first if one[0] not in canaries]
@@ -66,6 +69,7 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         capacity=int(capacity or 0),
         workers=workers,
         max_concurrent_jobs=int(cap) if cap else None,
+        paused=paused,
     )
 
 
@@ -83,6 +87,8 @@ class Scrape:
     delayed: int
     leases: int
     capacity: int
+    #: How many workers are paused.
+    paused: int
     max_concurrent_jobs: int | None
     ready_seconds: float
     schedules_late_seconds: float
@@ -104,7 +110,8 @@ def scrape(store: Reader) -> Scrape:
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"), keys("heartbeat", "canary"))
         pipe.zrange(keys("ready_since"), 0, 0, withscores=True)
         pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        counters, names, queued, ready, delayed, leases, (capacity, cap, canary), oldest, due = pipe.execute()
+        pipe.hlen(keys("paused"))
+        counters, names, queued, ready, delayed, leases, (capacity, cap, canary), oldest, due, paused = pipe.execute()
     return Scrape(
         counters=counters,
         names=names,
@@ -113,6 +120,7 @@ def scrape(store: Reader) -> Scrape:
         delayed=delayed,
         leases=leases,
         capacity=int(capacity or 0),
+        paused=paused,
         max_concurrent_jobs=int(cap) if cap else None,
         ready_seconds=_age(oldest),
         schedules_late_seconds=_age(due),

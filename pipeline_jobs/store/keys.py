@@ -96,6 +96,7 @@ KEYS: dict[str, Key] = {
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
+    "paused": Key("paused", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "slots": Key("slots", "hash worker->int", "Slots of each live worker. Written by announce."),
     "running": Key("running", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity", "int", "Sum of `slots`."),

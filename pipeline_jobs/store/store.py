@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from pipeline_jobs.exceptions import JobGone, UnknownJob
-from pipeline_jobs.job import SCHEMA, Job, dumps
+from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -176,12 +176,12 @@ class Store(Duties):
         message: str | None = None,
         passed: Sequence[tuple[str, float]] = (),
     ) -> str:
-        """Write a run's progress (0-100), or with None only ask.
+        """Write a run's progress (0-100), or with None only ask; while the answer is `ok`, its lease is renewed.
 
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self.run("progress", id=job_id, fence=fence, **_told(percent, stage, message, passed)))
+        return str(self.run("progress", id=job_id, fence=fence, lease_ms=self._lease_ms, **_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -289,12 +289,14 @@ class Store(Duties):
 
     # -- duties
 
-    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False) -> list[str]:
-        """A worker's beat. :param jobs: (id, fence) of what it runs. :return: for each `ok`, `cancel` or `fenced`."""
-        alive = 0 if leaving else self._announce_ms
+    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
+        """A worker's beat. :param jobs: (id, fence) of each. :param paused: why it takes none. :return: each `ok`, `cancel` or `fenced`."""
         return list(
-            self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=self._lease_ms, gap_ms=self._gap_ms, jobs=jobs).replies
-        )
+            self.run(
+                "announce", worker=worker, slots=slots, alive=0 if leaving else self._announce_ms, lease_ms=self._lease_ms,
+                gap_ms=self._gap_ms, paused=paused, jobs=jobs,
+            ).replies
+        )  # fmt: skip
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long.
@@ -365,7 +367,7 @@ def ms(seconds: float | None) -> int | None:
 
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
-    return {"percent": percent, "stage": stage, "message": (message or "")[:MAX_MESSAGE], "passed": passed}
+    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
 
 
 def _ended(status: str) -> JobStatus | None:

@@ -15,6 +15,7 @@ from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker import continuations, control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
+from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
 from pipeline_jobs.worker.rescuer import RescuerStep
@@ -34,6 +35,8 @@ class JobsCelery(Celery):
     worker_id = "none"
     #: In a worker's main process: who renews the leases.
     keeper: LeaseKeeper | None = None
+    #: Likewise, who knows whether its machine can run jobs.
+    fitness: Fitness | None = None
 
     @cached_property
     def AsyncResult(self) -> Any:
@@ -58,6 +61,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
+    app.steps["worker"].add(FitnessStep)
     app.steps["consumer"].add(EventFlushStep)
     control.install()
     start.install()
@@ -82,6 +86,7 @@ def _configure(app: Celery, settings: Settings) -> None:
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
         worker_pool="pipeline_jobs.worker.prefork:TaskPool",
+        worker_consumer="pipeline_jobs.worker.consumer:JobConsumer",
         worker_autoscaler="pipeline_jobs.worker.autoscale:Autoscaler",
         worker_disable_prefetch=on_redis,
         worker_prefetch_multiplier=1,

@@ -1,7 +1,7 @@
 """Celery's result backend, on top of the job record.
 
-A job's state is changed by the store's scripts alone; of what Celery writes about a job only a revoke, progress and the failure of a
-run that never reached its own finish are more than an echo. Tasks that are no jobs are kept as the stock Redis backend keeps them.
+A job's state is changed by the store's scripts alone; of what Celery writes about a job only a revoke, progress and a failure that is not
+its pipeline's (the job goes back) are more than an echo. Tasks that are no jobs are kept as the stock Redis backend keeps them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import Any
 import structlog
 from celery import states
 from celery.backends.redis import RedisBackend
+from celery.exceptions import TimeLimitExceeded
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
-from pipeline_jobs.job import JOB_ID, ErrorDetail, Job
+from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
+from pipeline_jobs.worker.result import JobFailed
 from pipeline_jobs.worker.result_consumer import JobResultConsumer
 
 logger = structlog.get_logger(__name__)
@@ -136,20 +138,27 @@ class JobBackend(RedisBackend):
             # Somebody outside the run writes: what he says of it is no more than an opinion.
             return None
         elif state == states.FAILURE:
-            # The run's own finish came before and wins; this is for a run that died on the way there.
-            error = ErrorDetail("internal_error", f"{type(result).__name__}: {result}"[:500])
-            store.finish(task_id, fence, JobStatus.FAILED, error=error.message, error_detail=error.to_dict())
+            self._not_the_pipelines(task_id, fence, result)
         elif state not in (states.SUCCESS, states.RETRY, states.STARTED, states.PENDING, states.RECEIVED):
             return store.progress(task_id, fence, *progress_of(result), passed=kwargs.get("passed", ()))
         return None
 
     def mark_as_failure(self, task_id: str, exc: Exception, traceback: Any = None, request: Any = None, **options: Any) -> None:
-        """A task failed: its chord, its chain and its errbacks hear of it. Not so of a job that completed: Celery says this when it cannot
-        send what comes after a task. The row of its continuation stays, and maintenance sends it."""
+        """A task failed: its chord, its chain and its errbacks hear of it. Not so of a job that goes back to the queue, nor of one that
+        completed: Celery says this when it cannot send what comes after a task. The row of its continuation stays, and maintenance sends it."""
+        fence = getattr(request, FENCE_HEADER, None)
         if getattr(request, COMPLETED, False):
             logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))
+        elif fence is not None and not isinstance(exc, JobFailed) and self._is_job(task_id, request):
+            self._not_the_pipelines(task_id, fence, exc)
         else:
             super().mark_as_failure(task_id, exc, traceback, request, **options)
+
+    def _not_the_pipelines(self, job_id: str, fence: int, error: Any) -> None:
+        """What a pipeline raised, the run's own finish has said. Anything else ends no job: it goes back, if it runs still."""
+        if not isinstance(error, JobFailed):
+            # One that Celery kills at a time limit of its own would be killed again for ever: that is counted.
+            self._cell.store.requeue(job_id, fence, "crash" if isinstance(error, TimeLimitExceeded) else "fault")
 
     def _cancel(self, job_id: str) -> None:
         try:

@@ -52,10 +52,13 @@ class LeaseKeeper:
         #: Runs that were ended because the store was away; and what is to be said of lost runs when it is back.
         self._gave_up: set[tuple[str, int]] = set()
         self._owed: deque[LostRun] = deque()
-        self._thread = threading.Thread(target=self._loop, name="lease-keeper", daemon=True)
+        self._threads = [
+            threading.Thread(target=loop, name=name, daemon=True) for name, loop in (("lease-keeper", self._loop), ("guard", self._guard))
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def leave(self) -> None:
         """No new jobs for this worker, from now on; those that run keep their leases."""
@@ -81,12 +84,17 @@ class LeaseKeeper:
 
     def slots(self) -> int:
         """How many jobs this worker takes: its autoscale maximum, or its pool's size."""
-        if self._leaving or _stopping():
+        if self._leaving or _stopping() or self._paused():
             return 0
         if JOBS_QUEUE not in self._worker.app.amqp.queues.consume_from:
             return 0
         scaler = self._worker.autoscaler
         return int(scaler.max_concurrency if scaler else self._worker.pool.num_processes)
+
+    def _paused(self) -> str:
+        """Why this worker's machine cannot run jobs; empty: it can."""
+        fitness = self._worker.app.fitness
+        return fitness.reason if fitness else ""
 
     def _loop(self) -> None:
         last = False
@@ -101,7 +109,6 @@ class LeaseKeeper:
             except Exception:
                 # Without a beat every job of this worker would be taken away: log and go on.
                 logger.exception("lease keeper")
-            self._end_if_hung()
             self._wake.wait(self._interval)
             self._wake.clear()
 
@@ -114,7 +121,7 @@ class LeaseKeeper:
             self._declared = True
         requests = _running()
         keys = [(request.id, request.fence) for request in requests]
-        replies = self._cell.store.announce(self._worker.app.worker_id, self.slots(), keys, leaving=self._leaving)
+        replies = self._cell.store.announce(self._worker.app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused())
         now = self._renewed = time.monotonic()
         self._say_what_is_owed()
         if _stopping():
@@ -142,18 +149,26 @@ class LeaseKeeper:
             if became is not None:
                 self._cell.say(Moved(request.id, became.value, ran=True))
 
+    def _guard(self) -> None:
+        """In a thread of its own: a beat whose store is stalled comes back after half a minute."""
+        while True:
+            time.sleep(min(self._interval, 1.0))
+            self._end_if_hung()
+
     def _end_if_hung(self) -> None:
         """A worker that was told to stop and has handed its jobs back must end.
 
         After SIGKILLs of children during a reconnect Celery's pool can be left with the number of a closed pipe in its event loop; its
-        main thread then blocks in a read for ever (`docs/reliability.md`).
+        main thread then blocks in a read for ever (`docs/reliability.md`). With the store away nothing can be handed back: it waits for
+        that as long as for its jobs, the grace, and no longer, as whoever told it to stop kills it soon.
         """
         if not _stopping():
             return
         now = time.monotonic()
         self._told_to_stop = self._told_to_stop or now
-        if now - self._told_to_stop >= self._shutdown_grace + self._grace + HANG_SECONDS:
-            logger.error("this worker did not end by itself: killed")
+        away = now - self._renewed >= max(self._shutdown_grace, 3 * self._interval)
+        if now - self._told_to_stop >= self._shutdown_grace + (0.0 if away else self._grace + HANG_SECONDS):
+            logger.error("this worker did not end by itself: killed", store_away=away)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _give_up_what_is_lost(self) -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from celery.exceptions import Ignore, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -15,6 +15,7 @@ from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
+from pipeline_jobs.worker.result import JobFailed
 
 logger = get_logger(__name__)
 
@@ -98,10 +99,11 @@ class JobRequest(Request):
             return self._ended_as("task-revoked", terminated=False, signum=None, expired=False)
         if isinstance(error, JobRequeuedSignal):
             return self._ended_as("task-retried", exception=str(error), traceback="")
-        if isinstance(error, JobGivenUpSignal):
-            return self._given_up(error)
         if isinstance(error, (WorkerLostError, Terminated, TimeLimitExceeded, SystemExit, KeyboardInterrupt)):
             return self._worker_lost(error)
+        if isinstance(error, JobGivenUpSignal) or not isinstance(error, (JobFailed, Ignore, Reject, Retry)):
+            # The store was away, or something failed that is no pipeline's: Celery's or ours. An ended job is not moved by it.
+            return self._given_up(error)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def _worker_lost(self, error: BaseException) -> None:
@@ -125,7 +127,7 @@ class JobRequest(Request):
         else:
             self._ended_as("task-retried", exception=repr(error), traceback="")
 
-    def _given_up(self, error: JobGivenUpSignal) -> None:
+    def _given_up(self, error: BaseException) -> None:
         """Not the job's fault: it is handed back as soon as the store is there, before its lease ends and a crash is counted."""
         if self.app.keeper:
             self.app.keeper.owe(LostRun(self.id, self.fence, "fault", "", {}))

@@ -77,7 +77,7 @@ def test_a_clip_becomes_a_transcript_a_summary_and_files_that_open(make_stack: M
     assert opened.ok
     assert len(opened.content) > 1000
     assert requests.get(data["drive_url"].replace("signature=", "signature=x"), timeout=30).status_code == 404
-    assert not list(stack.settings.work_dir.iterdir())
+    assert not list(stack.settings.work_dir.glob("[!.]*"))
     assert api.delete(path).json()["status"] == "deleted"
     assert requests.get(data["drive_url"], timeout=30).status_code == 404
 
@@ -99,7 +99,7 @@ def test_what_is_no_media_fails_with_its_own_code_and_the_worker_lives(make_stac
         assert ended.error
         assert "Traceback" not in ended.error
     assert worker.poll() is None
-    assert not list(stack.settings.work_dir.iterdir())
+    assert not list(stack.settings.work_dir.glob("[!.]*"))
 
 
 def test_private_addresses_are_refused_unless_allowed(make_stack: MakeStack, media: str) -> None:

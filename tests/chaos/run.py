@@ -229,7 +229,7 @@ class _Run:
         return not self._folders() and not self.store.client.llen(self.store.keys("trash"))
 
     def _folders(self) -> list[str]:
-        return [*(path.name for path in self.settings.work_dir.glob("*")), *self.around.disk.left()]
+        return [*(path.name for path in self.settings.work_dir.glob("[!.]*")), *self.around.disk.left()]
 
     def _purge(self) -> set[str]:
         """Let the time of every third ended job pass. :return: their ids."""

@@ -97,6 +97,21 @@ def test_a_requeue_says_why(jobs: Cell, why: str, attempts: int) -> None:
     assert again.attempt == attempts
 
 
+@pytest.mark.parametrize("why", ["handback", "fault"])
+def test_from_the_tenth_time_on_that_it_is_handed_back_its_log_warns(jobs: Cell, why: str) -> None:
+    run = jobs.running()
+    for _ in range(11):
+        jobs.store.requeue(run.job_id, run.fence, why)
+        # Sent twice: said and counted once.
+        jobs.store.requeue(run.job_id, run.fence, why)
+        jobs.store.client.zadd(jobs.store.keys("delayed"), {run.job_id: 1}, xx=True)
+        jobs.slots(100)
+        run = jobs.start(run.job_id)
+    told = [data["message"] for word, data in log(jobs, run.job_id) if word == "requeued"]
+    assert told == [None] * 9 + ["warning: handed back 10 times", "warning: handed back 11 times"]
+    assert jobs.store.client.hget(jobs.store.keys("counters"), f"handbacks|{why}") == "11"
+
+
 def test_a_rescue_and_the_last_crash_are_events(jobs: Cell) -> None:
     run = jobs.running()
     for _ in range(3):

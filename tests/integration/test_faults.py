@@ -6,24 +6,30 @@ import os
 import resource
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 
 from pipeline_jobs import disk
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.exceptions import ConfigurationError, MediaDamaged, PublishError, SourceNotFound, StoreUnavailable
+from pipeline_jobs.exceptions import ConfigurationError, MediaDamaged, PublishError, SourceNotFound, StoreUnavailable, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import executor, faults
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
+from pipeline_jobs.jobs.run import Run
+from pipeline_jobs.jobs.workdir import Workdir
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import start
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 from tests.integration.test_executor import Bench, publish
+from tests.servers import Server
+from tests.waiting import until
 
 Stage = Callable[[JobContext], Mapping[str, Any] | None]
 
@@ -52,6 +58,10 @@ def failing(error: Exception) -> Stage:
         raise error
 
     return fail
+
+
+def failing_call(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("a bug of ours")
 
 
 def waits_uncounted(bench: Bench, job: Job, outcome: Outcome) -> None:
@@ -99,6 +109,124 @@ def test_a_run_whose_store_stays_away_gives_up_and_ends_nothing(bench: Bench, mo
 def test_a_stage_that_cannot_reach_the_store_is_not_to_blame(bench: Bench) -> None:
     job, outcome = bench.run(publish, failing(StoreUnavailable("the store cannot be reached")))
     waits_uncounted(bench, job, outcome)
+
+
+@pytest.mark.parametrize(
+    "error", [redis.ResponseError("ERR internal error"), OSError(5, "Input/output error"), RuntimeError("a bug of ours")]
+)
+def test_a_claim_that_fails_in_any_way_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    claim = bench.cell.store.claim
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        claim(*args, **kwargs)
+        raise error
+
+    monkeypatch.setattr(bench.cell.store, "claim", broken)
+    job, outcome = bench.run(publish)
+    waits_uncounted(bench, job, outcome)
+    monkeypatch.setattr(bench.cell.store, "claim", claim)
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+def test_a_claim_that_failed_before_it_was_one_leaves_the_job_to_its_next_hint(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.cell.store, "claim", failing_call)
+    job, outcome = bench.run(publish)
+    assert (outcome.ending, job.status, job.reason) == (Ending.FENCED, JobStatus.QUEUED, "dispatched")
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        (Run, "hand_over"),
+        (Run, "__exit__"),
+        (Workdir, "__enter__"),
+        (Workdir, "__exit__"),
+        (executor, "Judge"),
+        (executor, "_context"),
+    ],
+)
+def test_an_error_around_the_stages_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:
+    """Whatever the harness stumbles over: the working folder, the watch, the judge."""
+    real = getattr(of, name)
+
+    def stumbles(*args: Any, **kwargs: Any) -> None:
+        real(*args, **kwargs)
+        failing_call()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(of, name, stumbles)
+        job, outcome = bench.run(publish)
+    assert (outcome.ending, job.status, job.reason) == (Ending.REQUEUED, JobStatus.QUEUED, "retry"), job.error
+    assert (job.crashes, job.handbacks, job.attempt, job.error) == (0, 0, 1, None)
+    assert again(bench, job).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("error", [KeyError("an error of an fsspec back end"), RuntimeError("another")])
+def test_outputs_that_cannot_be_kept_or_read_for_any_reason_cost_time_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def write(context: JobContext) -> Mapping[str, Any]:
+        (context.workdir / "a").write_bytes(bytes(100))
+        return {"n": 1}
+
+    def broken(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(bench.artifacts, "exists", broken)
+    monkeypatch.setattr(bench.artifacts, "open", broken)
+    ran: list[int] = []
+
+    def flaky(context: JobContext) -> Mapping[str, Any]:
+        ran.append(context.data["n"])
+        if len(ran) == 1:
+            raise StoreUnavailable
+        return {"n": 2}
+
+    job, _ = bench.run(write, flaky)
+    assert again(bench, job).status is JobStatus.COMPLETED
+    assert ran == [1, 1]
+
+
+SURROGATE = "a \ud800 b"
+
+
+@pytest.mark.parametrize(
+    ("stage", "status", "code"),
+    [
+        (lambda context: {"n": SURROGATE}, JobStatus.FAILED, "invalid_input"),
+        (lambda context: failing(ValueError(SURROGATE))(context), JobStatus.FAILED, "internal_error"),
+        (lambda context: failing(MediaDamaged(SURROGATE))(context), JobStatus.FAILED, "media_damaged"),
+        (lambda context: context.progress(0.5, SURROGATE), JobStatus.COMPLETED, None),
+        (lambda context: (context.workdir / os.fsdecode(b"a\xff")).touch(), JobStatus.COMPLETED, None),
+    ],
+)
+def test_text_of_a_stage_that_is_no_unicode_is_the_stages_own(bench: Bench, stage: Stage, status: JobStatus, code: str | None) -> None:
+    job, _ = bench.run(stage, lambda context: None)
+    assert (job.status, (job.error_detail or {"code": None})["code"]) == (status, code)
+
+
+def test_a_server_that_is_busy_with_somebodys_script_is_away(jobs: Cell, tmp_path: Path) -> None:
+    own = Server(tmp_path / "own", **{"busy-reply-threshold": "1"}).start()
+    store = jobs.with_settings(redis_url=own.url).store
+    with own.client() as endless, own.client() as client, ThreadPoolExecutor(1) as thread:
+        script = thread.submit(endless.eval, "while true do end", 0)
+
+        def said() -> str | None:
+            try:
+                store.get("job_1_00000000")
+            except StoreUnavailable as error:
+                return str(error)
+            except UnknownJob:
+                pass
+            return None
+
+        try:
+            until(lambda: said() == "the store cannot write now", "the server to say that it is busy")
+        finally:
+            client.execute_command("SCRIPT", "KILL")
+        with pytest.raises(redis.ResponseError, match="killed"):
+            script.result()
+    own.stop()
 
 
 # -- the disk

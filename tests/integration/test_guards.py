@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import pytest
 
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
-from pipeline_jobs.job import NewJob
+from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import batches
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.operation.maintenance import Reconcile
@@ -281,3 +282,44 @@ def test_a_repeated_submit_waits_for_the_disk_like_the_first(
     finally:
         jobs.store.client.config_set("appendfsync", "always")
         fresh.cell.close()
+
+
+# -- a run renews its lease itself
+
+#: Unix milliseconds, of the year 2100.
+FAR = 4_102_444_800_000
+
+
+def lease_of(jobs: Cell, run: Job, ends: int = 0) -> float | None:
+    """When a run's lease ends, in ms; set before to `ends`, if that is given."""
+    key = jobs.store.keys("leases")
+    if ends:
+        jobs.store.client.zadd(key, {run.job_id: ends})
+    return cast("float | None", jobs.store.client.zscore(key, run.job_id))
+
+
+def test_a_run_that_says_how_far_it_is_renews_its_lease(jobs: Cell) -> None:
+    run = jobs.running()
+    good = lease_of(jobs, run)
+    for percent in (None, 10.0):
+        assert lease_of(jobs, run, ends=1) == 1
+        assert jobs.store.progress(run.job_id, run.fence, percent) == "ok"
+        assert (lease_of(jobs, run) or 0) >= (good or 0)
+
+
+@pytest.mark.parametrize("why", ["cancel", "deadline", "fence", "ended"])
+def test_a_run_that_must_stop_renews_nothing(jobs: Cell, why: str) -> None:
+    """Under a worker whose main process stands still, the end of its lease is what ends it."""
+    run = jobs.running()
+    lease_of(jobs, run, ends=FAR)
+    fence = run.fence - (why == "fence")
+    if why == "cancel":
+        jobs.client.cancel(run.job_id)
+    elif why == "deadline":
+        jobs.store.client.zadd(jobs.store.keys("deadlines"), {run.job_id: 1})
+        assert [one.became for one in jobs.store.rescue()] == ["stopping"]
+    elif why == "ended":
+        jobs.store.finish(run.job_id, fence, JobStatus.COMPLETED, result={})
+    before = lease_of(jobs, run)
+    assert jobs.store.progress(run.job_id, fence, 10.0) == ("cancel" if why in ("cancel", "deadline") else "fenced")
+    assert lease_of(jobs, run) == before == (None if why == "ended" else FAR)

@@ -59,6 +59,9 @@ KEEPER = "tests/unit/test_lease_keeper.py"
 OPTIONS = "tests/integration/test_celery_options.py"
 CONTINUED = "tests/integration/test_continuations.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
+FAILURE_WRITES = "tests/integration/test_failure_writes.py"
+SICK = "tests/acceptance/test_sick_worker.py"
+LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
 UPLOADS = "tests/integration/test_uploads.py"
@@ -490,6 +493,21 @@ GUARDS = (
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
+    _lua("progress", "a run renews its lease", "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)", "", GUARDED),
+    _lua(
+        "progress",
+        "not one that must stop",
+        "if job.cancel_requested or job.deadline_passed then return 'cancel' end",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif job.cancel_requested or job.deadline_passed then return 'cancel' end",
+        GUARDED,
+    ),
+    _lua(
+        "progress",
+        "nor one that another has overtaken",
+        "if not job or job.status",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif not job or job.status",
+        GUARDED,
+    ),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
     _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
     _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
@@ -617,10 +635,77 @@ GUARDS = (
         "",
         EXECUTOR,
     ),
+    _py(
+        "jobs/executor",
+        "an error outside the stages ends no job",
+        "        except Exception as error:\n            # What the pipeline",
+        "        except ZeroDivisionError as error:\n            # What the pipeline",
+        FAULTS,
+    ),
+    _py(
+        "jobs/executor",
+        "only what the stages raised ends a job",
+        "        except _Raised as raised:\n            return self._fail(raised.error, context)",
+        "        except Exception as raised:\n            return self._fail(_named(getattr(raised, 'error', raised)), context)",
+        FAULTS,
+    ),
+    _py(
+        "jobs/executor",
+        "a result that is no Unicode is refused here",
+        "dumps(result).encode())",
+        'dumps(result).encode("utf-8", "replace"))',
+        FAULTS,
+    ),
+    _py(
+        "jobs/outputs",
+        "no error of a kept output is the job's",
+        "except Exception as error:  # each",
+        "except (OSError, ValueError, PublishError) as error:  # each",
+        FAULTS,
+    ),
+    _py(
+        "jobs/outputs", "nor is one of keeping it", "except Exception as error:  # likewise", "except OSError as error:  # likewise", FAULTS
+    ),
+    _py("jobs/outputs", "what cannot be kept is not in the record", "            del self._outputs[kept:]\n", "", FAULTS),
+    _py("records", "text that the store cannot take", 'text.encode("utf-8", "replace").decode()', "text", FAULTS),
+    _py("store/connection", "a busy server is away", '"MASTERDOWN", "BUSY",', '"MASTERDOWN",', FAULTS),
+    _py(
+        "worker/backend", "a failure that is no pipeline's ends no job", "if not isinstance(error, JobFailed):", "if False:", FAILURE_WRITES
+    ),
+    _py(
+        "worker/backend",
+        "it is not said to be the job's",
+        'self._cell.store.requeue(job_id, fence, "crash" if isinstance(error, TimeLimitExceeded) else "fault")',
+        "self._cell.store.finish(job_id, fence, JobStatus.FAILED, error=str(error))",
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/backend",
+        "a time limit of Celery's is counted",
+        '"crash" if isinstance(error, TimeLimitExceeded) else "fault"',
+        '"fault"',
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/request",
+        "what a child could not say is owed",
+        "if isinstance(error, JobGivenUpSignal) or not isinstance(error, (JobFailed, Ignore, Reject, Retry)):",
+        "if isinstance(error, JobGivenUpSignal):",
+        FAILURE_WRITES,
+    ),
+    _py(
+        "worker/request",
+        "a pipeline's failure is not owed",
+        "(JobFailed, Ignore, Reject, Retry)",
+        "(Ignore, Reject, Retry)",
+        FAILURE_WRITES,
+    ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
     _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', run_until, id)", "", GUARDED),
     _lua("lib/ending", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
+    _lua("lib/ending", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
+    _lua("lib/ending", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
     _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py(
         "jobs/outputs",
@@ -684,6 +769,34 @@ GUARDS = (
         GROUPS_OF_JOBS,
     ),
     _py("worker/backend", "ended jobs among several tasks", "if job and job.ended:", "if False:", GROUPS_OF_JOBS),
+    _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
+    _py(
+        "worker/consumer",
+        "the channel is looked at when the acknowledgement is due",
+        "super().call_soon_ack(_unless_closed, p, *args, **kwargs)",
+        "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
+        LOST_BROKER,
+    ),
+    _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", SICK),
+    _py("worker/fitness", "a paused worker takes no hints", "if self.reason and taking:", "if False:", SICK),
+    _py("worker/fitness", "it takes them again", "elif not self.reason and not taking:", "elif False:", SICK),
+    _py("worker/fitness", "it looks again and again", "            if self._stop.wait(LOOK_SECONDS):\n", "            if True:\n", SICK),
+    _lua("announce", "a worker that goes on is said to", " else redis.call('HDEL', K.paused(), worker) end", " end", SICK),
+    _py(
+        "worker/lease",
+        "a worker that stops does not wait for a store that is away",
+        "(0.0 if away else self._grace + HANG_SECONDS)",
+        "(self._grace + HANG_SECONDS)",
+        KEEPER,
+    ),
+    _py("worker/lease", "it waits for one that answers", "(0.0 if away else self._grace + HANG_SECONDS)", "0.0", KEEPER),
+    _py(
+        "worker/lease",
+        "the end is watched beside the beat",
+        '("lease-keeper", self._loop), ("guard", self._guard)',
+        '("lease-keeper", self._loop),',
+        SICK,
+    ),
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
     _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),

@@ -39,7 +39,7 @@ class FakeStore:
         #: Called while a beat waits for its answer.
         self.meanwhile: Any = lambda: None
 
-    def announce(self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False) -> list[str]:
+    def announce(self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
         if self.away:
             raise StoreUnavailable
         self.announced.append((slots, [job_id for job_id, _ in jobs], leaving))
@@ -70,7 +70,7 @@ class Bench:
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w")
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", fitness=None)
         self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:
@@ -229,9 +229,35 @@ def test_a_worker_that_hangs_after_it_was_told_to_stop_is_ended(bench: Bench, mo
     monkeypatch.setattr(state, "should_stop", 0)
     bench.keeper._end_if_hung()
     # The grace for jobs, the grace for what ignores the hand-back, and then some.
-    bench.now += 5 + 15 + lease.HANG_SECONDS - 1
+    bench.beat(5 + 15 + lease.HANG_SECONDS - 1)
     bench.keeper._end_if_hung()
     assert bench.killed == []
-    bench.now += 1
+    bench.beat(1)
     bench.keeper._end_if_hung()
     assert bench.killed == [(1, signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("since", [0.0, 60.0])
+def test_a_worker_that_is_told_to_stop_while_the_store_is_away_ends_within_its_grace(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, since: float
+) -> None:
+    bench.beat()
+    bench.store.away = True
+    bench.now += since
+    monkeypatch.setattr(state, "should_stop", 0)
+    bench.keeper._end_if_hung()
+    bench.now += 4.9
+    bench.keeper._end_if_hung()
+    assert bench.killed == []
+    bench.now += 0.2
+    bench.keeper._end_if_hung()
+    assert bench.killed == [(1, signal.SIGKILL)]
+
+
+def test_one_whose_store_answers_has_the_time_to_hand_its_jobs_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run("a", 11)
+    monkeypatch.setattr(state, "should_stop", 0)
+    for _ in range(20):
+        bench.beat(1.0)
+        bench.keeper._end_if_hung()
+    assert (bench.killed, bench.store.requeued[:1]) == ([], ["a"])

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
--- jobs: id, fence, ...
---@args worker slots:int alive:ms lease_ms:int gap_ms:int jobs:pairs
+-- paused: why it takes no jobs now, or ''. jobs: id, fence, ...
+--@args worker slots:int alive:ms lease_ms:int gap_ms:int paused jobs:pairs
 --@events
 --@admits
 --@names
@@ -39,6 +39,7 @@ if alive > 0 then
   local before = tonumber(redis.call('HGET', K.slots(), worker) or '0')
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
+  if paused ~= '' then redis.call('HSET', K.paused(), worker, paused) else redis.call('HDEL', K.paused(), worker) end
   local dead = dead_ones()
   if dead then end_leases_of(dead) end
 elseif redis.call('ZSCORE', K.workers(), worker) then

@@ -32,10 +32,9 @@ if why == 'retry' then
   redis.call('HDEL', K.job(id), 'faults')
   back_to_queue(id, job, 'retry', delay, why)
 elseif why == 'handback' then
-  redis.call('HINCRBY', K.job(id), 'handbacks', 1)
-  back_to_queue(id, job, 'fair_share', 0, why)
+  back_to_queue(id, job, 'fair_share', 0, why, handed_back(id, why, redis.call('HINCRBY', K.job(id), 'handbacks', 1)))
 elseif why == 'fault' then
   local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
-  back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why)
+  back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why, handed_back(id, why, faults))
 end
 return {became, settle_and_admit()}

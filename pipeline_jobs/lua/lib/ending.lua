@@ -90,8 +90,8 @@ local function stopped(id, job, ttl_ms)
 end
 
 -- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
--- why: crash, retry, handback or fault, for the log.
-local function back_to_queue(id, job, reason, delay_ms, why)
+-- why: crash, retry, handback or fault, for the log; warning: what it says in the place of the job's message.
+local function back_to_queue(id, job, reason, delay_ms, why, warning)
   -- What a broken machine took is not the job's.
   spend(25)
   if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
@@ -107,7 +107,13 @@ local function back_to_queue(id, job, reason, delay_ms, why)
   else
     make_ready(id, job)
   end
-  event(id, job, 'requeued', job.message, why)
+  event(id, job, 'requeued', warning or job.message, why)
+end
+
+-- Hand-backs have no limit, so they are not to go on unseen: they are counted, and from the tenth on the job's log warns. n: how many of its kind.
+local function handed_back(id, why, n)
+  count('handbacks', why)
+  if n >= 10 then return 'warning: handed back ' .. int(n) .. ' times' end
 end
 
 -- What a run without a say may have published is visible to nobody: each run has a folder of its own.

@@ -1,0 +1,38 @@
+"""A worker on a small disk (`PIPELINE_MODULES=tests.small_disk`): what lies in the working folder is all that it has room for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline_jobs import disk
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.jobs.faults import size
+from pipeline_jobs.pipelines import NoParams, Pipeline, Stage, register
+from pipeline_jobs.settings import load_settings
+
+MODULE = "tests.small_disk"
+#: How large it is, and how much of it must stay free, in bytes.
+ROOM, RESERVE = 32 << 20, 8 << 20
+
+
+def free(path: Path) -> int:
+    """In the place of `disk.free`."""
+    return ROOM - size(load_settings().work_dir)
+
+
+disk.free = free
+
+
+def fill(context: JobContext) -> None:
+    """Write until it is stopped; a second time over what is written, when the disk is full."""
+    with (context.workdir / "greed").open("wb") as file:
+        while True:
+            if file.tell() > ROOM:
+                file.seek(0)
+                file.truncate()
+            file.write(bytes(1 << 20))
+            file.flush()
+            context.check_cancelled()
+
+
+GREEDY = register(Pipeline("greedy", (Stage("fill", fill),), params=NoParams, needs_url=False, description="Fills the disk."))
