@@ -95,10 +95,10 @@ class Executor:
         :param worker: whose lease it will be; `worker.lease` renews it.
         :param progress: where the run writes its progress; None: to the store.
         """
-        run, longest = secrets.token_hex(8), self._registry.longest_runs()
+        run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
         try:
             # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-            claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, longest=longest))
+            claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
             if isinstance(claimed, ClaimRefused):
                 return Outcome(Ending.REFUSED, error=claimed.why)
             failpoints.reach("run.after_claim")

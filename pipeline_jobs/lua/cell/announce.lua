@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
--- jobs: id, fence, ...
---@args worker slots:int alive:ms lease_ms:int jobs:pairs
+-- kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
+--@args worker slots:int alive:ms lease_ms:int kind? text? jobs:pairs
 --@events
 --@admits
 --@names
@@ -14,6 +14,7 @@ if alive > 0 then
   local before = tonumber(redis.call('HGET', K.slots(), worker) or '0')
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
+  note_class(worker, kind, text)
 elseif redis.call('ZSCORE', K.workers(), worker) then
   redis.call('ZADD', K.workers(), NOW, worker)
 end

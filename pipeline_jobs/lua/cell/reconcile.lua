@@ -115,7 +115,7 @@ local function look_at_queued(id, job, holds)
   if not holds then slots_of_tenant(job.tenant_id, 0) end
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
   if in_lane and not holds and not redis.call('ZSCORE', K.ring(), job.tenant_id)
-    and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
+    and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 then
     -- Nothing of this tenant runs whose end would bring it back into the ring.
     enter(job.tenant_id, job.workspace_id)
     jobs = jobs + 1
@@ -155,6 +155,7 @@ local function look_at(status, id, tenants)
 end
 
 prune_workers()
+note_fleet()
 local tenants, pipelines = recount_slots()
 for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n) end
 for pipeline, n in pairs(pipelines) do slots_of_pipeline(pipeline, n) end

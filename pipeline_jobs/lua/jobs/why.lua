@@ -9,7 +9,7 @@ local job = load(id)
 if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-local slots = live_slots()
+local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 

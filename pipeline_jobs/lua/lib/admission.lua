@@ -2,45 +2,63 @@
 
 -- Workers whose announcement ended: their slots are gone, and the leases they hold fill nobody's slot.
 local function prune_workers()
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))) do
+  local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))
+  for _, worker in ipairs(gone) do
     redis.call('ZREM', K.workers(), worker)
     redis.call('DECRBY', K.capacity(), tonumber(redis.call('HGET', K.slots(), worker) or '0'))
     redis.call('HDEL', K.slots(), worker)
     redis.call('INCRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))
   end
+  if gone[1] then note_fleet() end
+end
+
+-- Where there are several classes each is asked for its own free slots: those of one are not taken up by the runs of another.
+local function free_of_classes()
+  local free = 0
+  CLASSES = nil
+  for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
+  return free
 end
 
 -- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it.
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
-  return math.min(capacity - (running - stranded), (tonumber(known[5]) or CAP) - running) - hinted
+  FLEET = known[6] or ''
+  local free = FLEET == '*' and free_of_classes() or capacity - (running - stranded) - hinted
+  return math.min(free, (tonumber(known[5]) or CAP) - running - hinted)
 end
 
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
--- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
+-- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message, class.
 local FENCES = {}
 local function admit()
   local hints = {}
   local free = free_slots()
+  -- Whose class was busy has its turn among those whose class was not.
+  if free > 0 and FLEET == '*' then ask_blocked() end
   while free > 0 do
     local id, job, changed = next_job()
     while not id and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
-    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery')
-    if known[1] == 'queued' then
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'class', 'schema')
+    local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[5] or '1'))
+    if class then
+      if class ~= (known[4] or '') then redis.call('HSET', K.job(id), 'class', class) end
       local fence = int((known[2] or 0) + 1)
       dispatched(id, job, fence, unpack(changed))
       if TEMPLATE ~= '' then
-        redis.call('LPUSH', QUEUE, hint(id, job, fence, known[3] or TEMPLATE))
+        redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
       else
-        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or ''}
+        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}
       end
       FENCES[id] = fence
       free = free - 1
+    elseif known[1] == 'queued' then
+      wait_apart(id)
     end
   end
   return hints
