@@ -300,9 +300,9 @@ class Store(Runner):
         self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, kind: WorkerClass = NO_CLASS
     ) -> list[str]:
         """A worker's beat. :param jobs: (id, fence) of what it runs. :param kind: its class. :return: for each `ok`, `cancel`, `fenced`."""
-        alive = 0 if leaving else self._announce_ms
-        beat = {"worker": worker, "slots": slots, "alive": alive, "lease_ms": self._lease_ms, "kind": kind.name, "text": kind.text}
-        return list(self.run("announce", **beat, jobs=jobs).replies)
+        alive, lease_ms = 0 if leaving else self._announce_ms, self._lease_ms
+        beat = self.run("announce", worker=worker, slots=slots, alive=alive, lease_ms=lease_ms, kind=kind.name, text=kind.text, jobs=jobs)
+        return list(beat.replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long."""

@@ -19,6 +19,13 @@ local function fields_of(key)
   return fields
 end
 
+-- The first of some classes that has a free slot and knows a pipeline and a schema.
+local function first_of(some, pipeline, schema)
+  for _, class in ipairs(some) do
+    if class.free > 0 and class.schema >= schema and knows(class.text, pipeline) then return class end
+  end
+end
+
 -- The classes of the live workers, where there are several: name, text, schema, slots, and how many of these neither a run nor a hint has (free).
 -- Who knows less comes first: a slot that can be used for more stays for that. Counted anew by each script, so that no count can drift.
 local CLASSES
@@ -37,14 +44,17 @@ local function classes()
     named[name].slots = named[name].slots + slots
     named[name].free = named[name].free + math.max(0, slots - (running[worker] or 0))
   end
-  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
-    local class = named[redis.call('HGET', K.job(id), 'class') or '']
-    if class then class.free = class.free - 1 end
-  end
   table.sort(CLASSES, function(a, b)
     if #a.text ~= #b.text then return #a.text < #b.text end
     return a.name < b.name
   end)
+  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
+    local sent = redis.call('HMGET', K.job(id), 'class', 'pipeline')
+    local class = named[sent[1] or '']
+    -- It lies in `jobs` since there was one class only: any that knows it may have it by now.
+    if (sent[1] or '') == '' and not class then class = first_of(CLASSES, sent[2] or '', 0) end
+    if class then class.free = class.free - 1 end
+  end
   return CLASSES
 end
 
@@ -67,12 +77,10 @@ end
 -- Take a slot for a job. Returns the class whose it is ('': its hint goes to `jobs`), or nil: no class with a free one knows its schema.
 local function take_slot(pipeline, schema)
   if fleet() ~= '*' then return '' end
-  for _, class in ipairs(classes()) do
-    if class.free > 0 and class.schema >= schema and knows(class.text, pipeline) then
-      class.free = class.free - 1
-      return class.name
-    end
-  end
+  local class = first_of(classes(), pipeline, schema)
+  if not class then return nil end
+  class.free = class.free - 1
+  return class.name
 end
 
 -- Find out anew what the fleet is; what workers left that are gone is cleared away: versions before this one do not.
