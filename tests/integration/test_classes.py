@@ -116,7 +116,7 @@ def test_who_waited_for_a_busy_class_is_next_when_it_has_a_slot(fleet: Cell) -> 
     """Although the ring is never empty: others could use the slot, too."""
     announce(fleet, "w1", 1, BOTH)
     announce(fleet, "w2", 1, SLEEPERS)
-    held = fleet.start(fleet.submit(tenant_id="a", pipeline="nap").job_id, "w1")
+    held = fleet.start(fleet.submit(tenant_id="c", pipeline="nap").job_id, "w1")
     busy = fleet.start(fleet.submit(tenant_id="a").job_id, "w2")
     naps = [fleet.submit(tenant_id="b", pipeline="nap").job_id for _ in range(2)]
     for _ in range(8):
