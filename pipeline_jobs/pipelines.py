@@ -216,7 +216,7 @@ class Registry:
 
     def worker_class(self) -> WorkerClass:
         """Of a worker with these pipelines."""
-        return WorkerClass.of(self._pipelines)
+        return WorkerClass.of(self._pipelines, SCHEMA)
 
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)

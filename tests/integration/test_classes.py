@@ -16,6 +16,7 @@ from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import store
 from pipeline_jobs.store.store import ClaimRefused, Hint
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
@@ -33,7 +34,7 @@ def queue(cell: Cell, kind: WorkerClass = NO_CLASS) -> list[str]:
     return [json.loads(hint)["id"] for hint in reversed(hints)]
 
 
-def claim(cell: Cell, job_id: str, worker: str, *pipelines: str, schema: int = SCHEMA) -> Job | ClaimRefused:
+def claim(cell: Cell, job_id: str, worker: str, *pipelines: str) -> Job | ClaimRefused:
     """As a worker that knows these pipelines."""
     return cell.store.claim(job_id, cell.client.get(job_id).fence, worker=worker, run=worker, pipelines=dict.fromkeys(pipelines))
 
@@ -271,3 +272,15 @@ def test_workers_that_came_or_went_by_a_script_of_before_are_noticed_at_the_next
     assert fleet.store.text("fleet") == "*"
     sleep = fleet.submit().job_id
     assert (queue(fleet), queue(fleet, SLEEPERS)) == ([], [sleep]), "nothing had been completed: the old one is sent nothing"
+
+
+def test_a_worker_of_before_refuses_what_it_may_not_know_whoever_sends_it(fleet: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own scripts dispatch whatever waits to `jobs`, where it takes it."""
+    completed(fleet, "sleep")
+    announce(fleet, "new", 2, BOTH)
+    nap, sleep = fleet.submit(pipeline="nap"), fleet.submit()
+    monkeypatch.setattr(store, "SCHEMA", 1)
+    assert fleet.store.claim(nap.job_id, 1, worker="before", run="r") == ClaimRefused("schema")
+    assert isinstance(fleet.store.claim(sleep.job_id, 1, worker="before", run="r"), Job)
+    assert reason(fleet, nap.job_id) == "retry"
+    assert fleet.client.get(nap.job_id).attempt == 0

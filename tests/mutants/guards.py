@@ -37,6 +37,9 @@ BATCHES = "tests/integration/test_batches.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
+CLASSES = "tests/integration/test_classes.py"
+CLASSES_MODEL = "tests/integration/test_classes_model.py"
+FLEET = "tests/acceptance/test_mixed_fleet.py"
 SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
@@ -79,7 +82,7 @@ GUARDS = (
     _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
     _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
     _lua("claim", "the record's schema", "> schema then", "> 1e9 then"),
-    _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
+    _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n  wait_apart(id)\n", "  wait_apart(id)\n"),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("progress", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", "")),
@@ -89,6 +92,101 @@ GUARDS = (
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- a fleet of several classes
+    _lua("claim", "a worker takes only what it knows", "if not known then", "if false then", CLASSES),
+    _lua(
+        "claim",
+        "a worker without pipelines knows none",
+        "local known, longest = false, run_ms",
+        "local known, longest = #pipelines == 0, run_ms",
+        CLASSES,
+    ),
+    _lua(
+        "claim",
+        "what a worker does not know goes back",
+        "  unhint(id, job)\n  redis.call('HSET', K.job(id), 'reason', 'fair_share')\n  make_ready(id, job)\n",
+        "",
+        CLASSES,
+    ),
+    _lua("claim", "at once", "return {'no', 'pipeline', admit()}", "return {'no', 'pipeline', {}}", CLASSES),
+    _lua("claim", "with no wait", "  make_ready(id, job)\n", "  wait_apart(id)\n", CLASSES),
+    _lua(
+        "lib/classes",
+        "a hint goes to who knows the pipeline",
+        "class.schema >= schema and knows(class.text, pipeline)",
+        "class.schema >= schema",
+        CLASSES,
+    ),
+    _lua("lib/classes", "and the schema", "class.schema >= schema and ", "", CLASSES),
+    _lua("lib/classes", "and has a free slot", "if class.free > 0 and class.schema", "if class.schema", CLASSES),
+    _lua("lib/classes", "a slot is taken once", "  class.free = class.free - 1\n  return class.name", "  return class.name", CLASSES),
+    _lua("lib/classes", "a hint holds a slot of its class", "    if class then class.free = class.free - 1 end\n", "", CLASSES),
+    _lua("lib/classes", "so does one in the common queue", "if (sent[1] or '') == '' and not class then", "if false then", CLASSES),
+    _lua("lib/classes", "runs hold those of their worker's class", "math.max(0, slots - (running[worker] or 0))", "slots", CLASSES),
+    _lua("lib/classes", "and none of another", "math.max(0, slots - (running[worker] or 0))", "slots - (running[worker] or 0)", CLASSES),
+    _lua("lib/classes", "who knows less first", "if #a.text ~= #b.text then return #a.text < #b.text end", "", CLASSES),
+    _lua("lib/classes", "a whole name", "';' .. pipeline .. ';'", "pipeline", CLASSES),
+    _lua(
+        "lib/classes",
+        "one class that does not know it has no room",
+        "(fleet() == '' or knows(fleet(), pipeline)) and 1e9 or 0",
+        "1e9",
+        CLASSES,
+    ),
+    _lua(
+        "lib/classes",
+        "who says nothing is sent what had been completed",
+        "if redis.call('HEXISTS', K.classes(), '') == 0 then",
+        "if false then",
+        CLASSES,
+    ),
+    _lua("lib/classes", "before, not since", "if redis.call('HEXISTS', K.classes(), '') == 0 then", "do", CLASSES),
+    _lua(
+        "lib/classes",
+        "workers of before are looked for",
+        "class ~= before or redis.call('ZCARD', K.workers()) ~= redis.call('HLEN', K.class_of())",
+        "class ~= before",
+        CLASSES,
+    ),
+    _lua("lib/classes", "who says nothing is a class", "if redis.call('ZCARD', K.workers()) > said then live[''] = true end", "", CLASSES),
+    _lua("lib/classes", "who is gone is of no class", "if redis.call('ZSCORE', K.workers(), worker) then", "do", CLASSES),
+    _lua(
+        "lib/accept",
+        "a worker of before refuses what it may not know",
+        "if not job.schema and is_for_classes(pipeline) then",
+        "if false then",
+        CLASSES,
+    ),
+    _lua("lib/admission", "a lost worker's class goes", "if gone[1] then note_fleet() end", "", CLASSES),
+    _lua(
+        "lib/admission",
+        "who waited for a class has its turn",
+        "if free > 0 and FLEET == '*' then ask_blocked() end",
+        "",
+        CLASSES,
+        CLASSES_MODEL,
+    ),
+    _lua("lib/admission", "the classes' own slots", "FLEET == '*' and free_of_classes() or ", "", CLASSES, CLASSES_MODEL),
+    _lua("lib/admission", "the record says whose slot it has", "if class ~= (known[4] or '') then", "if class ~= '' then", CLASSES),
+    _lua("lib/admission", "a newer record waits apart", "      wait_apart(id)\n", "", CLASSES),
+    _lua(
+        "lib/fair", "no room without a class", "if room_of(pipeline) <= 0 then", "if pipeline_full(pipeline) then", CLASSES, CLASSES_MODEL
+    ),
+    _lua("lib/fair", "a class that comes lets in who waited", "  ask_blocked()\nend", "end", CLASSES, CLASSES_MODEL),
+    _lua("lib/hints", "taken back where it was sent", "queue_of(job.class or ''), 1", "QUEUE, 1", CLASSES),
+    _lua("lib/reasons", "nobody knows it", "slots_for(pipeline, 'slots') == 0", "false", CLASSES),
+    _lua("lib/reasons", "not: their slots are busy", "slots_for(pipeline, 'slots') == 0", "slots_for(pipeline, 'free') == 0", CLASSES),
+    _py(
+        "worker/start",
+        "a worker consumes its class's queue",
+        "        sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))\n",
+        "",
+        FLEET,
+    ),
+    _py("worker/lease", "a worker says its class", ", kind=app.worker_class", "", FLEET),
+    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines)", ")", FLEET),
+    _py("pipelines", "the schema is of the class", "(schema, *sorted(names))", "(1, *sorted(names))", CLASSES),
+    _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),

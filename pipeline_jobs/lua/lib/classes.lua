@@ -83,6 +83,15 @@ local function take_slot(pipeline, schema)
   return class.name
 end
 
+-- Workers that say nothing dispatch and take whatever waits, by their own scripts: a job that they may not know is a record of schema 2, which they
+-- refuse and leave to others.
+local FOR_CLASSES = '2'
+local BEFORE
+local function is_for_classes(pipeline)
+  if BEFORE == nil then BEFORE = redis.call('HGET', K.classes(), '') end
+  return BEFORE and not knows(BEFORE, pipeline)
+end
+
 -- Find out anew what the fleet is; what workers left that are gone is cleared away: versions before this one do not.
 local function note_fleet()
   local live, said = {}, 0
