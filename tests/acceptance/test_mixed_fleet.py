@@ -27,3 +27,17 @@ def test_no_job_of_a_pipeline_that_one_of_two_workers_knows_fails(make_stack: Ma
         assert (job.status, job.attempt, job.crashes, job.handbacks) == (JobStatus.COMPLETED, 1, 0, 0), job.error
         assert (job.worker or "").startswith("new@test/")
     assert differences(stack.client.store) == []
+
+
+def test_a_worker_that_is_told_to_consume_no_jobs_takes_none_by_its_class_either(make_stack: MakeStack) -> None:
+    stack = make_stack(max_concurrent_jobs=8)
+    stack.worker("bodies", "--autoscale=2,2", PIPELINE_MODULES=MODULE)
+    stack.worker("all", "--autoscale=2,2")
+    assert len(stack.inspect("active_queues", "all")) == 2
+    assert stack.control("cancel_consumer", "jobs", worker="all").returncode == 0
+    until(lambda: stack.inspect("active_queues", "all") == [], "it to consume nothing")
+    job = stack.submit(params={"seconds": 0.1})
+    until(lambda: stack.client.describe(job.job_id).reason == "no_worker_for_pipeline", "its slots to be gone")
+    assert stack.control("add_consumer", "jobs", worker="all").returncode == 0
+    stack.until_status(job.job_id, JobStatus.COMPLETED)
+    assert len(stack.inspect("active_queues", "all")) == 2
