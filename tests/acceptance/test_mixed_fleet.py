@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline_jobs.states import JobStatus
 from tests.bodies import MODULE
-from tests.integration.recount import differences
+from tests.heavy.fleet import ALL, COMMON, KNOWS, run_fleet
 from tests.stack import Stack
 from tests.waiting import until
 
@@ -14,19 +14,14 @@ MakeStack = Callable[..., Stack]
 
 
 def test_no_job_of_a_pipeline_that_one_of_two_workers_knows_fails(make_stack: MakeStack) -> None:
-    stack = make_stack(max_concurrent_jobs=8)
+    """In full, with the times: `tests/heavy/bar_mixed_fleet.py`."""
+    stack = make_stack(modules=ALL, max_concurrent_jobs=4)
     stack.maintenance()
-    stack.worker("old", "--autoscale=4,4", PIPELINE_MODULES=MODULE)
-    common = [stack.hold().job_id for _ in range(4)]
-    until(lambda: stack.running() == 4, "the old one to be busy")
-    stack.worker("new", "--autoscale=4,4")
-    new = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(20)]
-    stack.tell(*common)
-    for job_id in new:
-        job = stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED)
-        assert (job.status, job.attempt, job.crashes, job.handbacks) == (JobStatus.COMPLETED, 1, 0, 0), job.error
-        assert (job.worker or "").startswith("new@test/")
-    assert differences(stack.client.store) == []
+    stack.worker("other", "--autoscale=2,2", PIPELINE_MODULES=COMMON)
+    stack.worker(KNOWS, "--autoscale=2,2", PIPELINE_MODULES=ALL)
+    figures = run_fleet(stack, rare_jobs=20, load=40, load_seconds=0.1, slots=4)
+    assert figures.wrong == []
+    assert set(figures.load_by) == {KNOWS, "other"}
 
 
 def test_a_worker_that_is_told_to_consume_no_jobs_takes_none_by_its_class_either(make_stack: MakeStack) -> None:

@@ -86,21 +86,37 @@ def test_with_several_classes_a_hint_goes_to_one_that_knows_the_pipeline_and_has
     assert queue(fleet, SLEEPERS) == sleeps[:2]
 
 
-def test_who_knows_less_is_taken_first_so_that_both_have_work(fleet: Cell) -> None:
-    announce(fleet, "w1", 1, BOTH)
+@pytest.mark.parametrize("more", range(6))
+def test_who_knows_less_is_taken_first_so_that_both_have_work(fleet: Cell, more: int) -> None:
+    # By their names, which are hashes, some come before and some after.
+    wide = WorkerClass.of(["sleep", "nap", f"x{more}"])
+    announce(fleet, "w1", 1, wide)
     announce(fleet, "w2", 1, SLEEPERS)
     sleep, nap = fleet.submit().job_id, fleet.submit(pipeline="nap").job_id
-    assert (queue(fleet, SLEEPERS), queue(fleet, BOTH)) == ([sleep], [nap])
+    assert (queue(fleet, SLEEPERS), queue(fleet, wide)) == ([sleep], [nap])
 
 
-def test_runs_of_one_class_beyond_its_slots_take_none_of_another(fleet: Cell) -> None:
+def test_a_pipeline_whose_name_begins_or_ends_like_another_is_another(fleet: Cell) -> None:
+    announce(fleet, "w1", 1, WorkerClass.of(["sleeper", "asleep"]))
+    assert reason(fleet, fleet.submit().job_id) == "no_worker_for_pipeline"
+
+
+def test_one_script_gives_a_class_no_more_than_it_has_slots(fleet: Cell) -> None:
+    announce(fleet, "w1", 3, SLEEPERS)
+    naps = [fleet.submit(pipeline="nap").job_id for _ in range(3)]
+    announce(fleet, "w2", 2, NAPPERS)
+    assert queue(fleet, NAPPERS) == naps[:2]
+
+
+def test_runs_of_a_worker_beyond_its_slots_take_none_of_another(fleet: Cell) -> None:
     announce(fleet, "w1", 3, SLEEPERS)
     announce(fleet, "w2", 1, NAPPERS)
     for _ in range(3):
         fleet.start(fleet.submit().job_id, "w1")
     announce(fleet, "w1", 0, SLEEPERS)
-    nap = fleet.submit(pipeline="nap").job_id
-    assert queue(fleet, NAPPERS) == [nap]
+    announce(fleet, "w3", 1, SLEEPERS)
+    nap, sleep = fleet.submit(pipeline="nap").job_id, fleet.submit().job_id
+    assert (queue(fleet, NAPPERS), queue(fleet, SLEEPERS)[-1]) == ([nap], sleep)
 
 
 def test_the_cap_of_the_installation_holds_over_all_classes(jobs: Cell) -> None:
@@ -247,6 +263,10 @@ def test_who_says_nothing_is_sent_what_had_been_completed_before_anybody_said_so
     run = fleet.start(nap, "new")
     fleet.store.finish(nap, run.fence, JobStatus.COMPLETED, result={})
     assert (queue(fleet, BOTH), len(queue(fleet))) == ([nap, later], 2)
+    announce(fleet, "newer", 0, SLEEPERS)
+    announce(fleet, "before", 3)
+    fleet.submit(pipeline="nap")
+    assert len(queue(fleet)) == 2
 
 
 def test_a_fleet_that_says_nothing_is_sent_all(fleet: Cell) -> None:

@@ -149,7 +149,7 @@ GUARDS = (
         CLASSES,
     ),
     _lua("lib/classes", "who says nothing is a class", "if redis.call('ZCARD', K.workers()) > said then live[''] = true end", "", CLASSES),
-    _lua("lib/classes", "who is gone is of no class", "if redis.call('ZSCORE', K.workers(), worker) then", "do", CLASSES),
+    _lua("lib/classes", "who is gone is of no class", "if redis.call('ZSCORE', K.workers(), worker) then", "if true then", CLASSES),
     _lua(
         "lib/accept",
         "a worker of before refuses what it may not know",
