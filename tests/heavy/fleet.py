@@ -49,7 +49,7 @@ def run_fleet(stack: Stack, rare_jobs: int, load: int, load_seconds: float, slot
     for job in others:
         by[worker_of(job)] = by.get(worker_of(job), 0) + 1
     wrong = [
-        f"{job.job_id}: {job.status}, attempt {job.attempt}, {job.crashes} crashes, {job.handbacks} hand-backs, on {job.worker}: {job.error}"
+        f"{job.job_id}: {job.status}, attempt {job.attempt}, {job.crashes} crashes, {job.handbacks} hand-backs, {job.worker}: {job.error}"
         for job in ended.values()
         if (job.status, job.attempt, job.crashes, job.handbacks) != (JobStatus.COMPLETED, 1, 0, 0)
         or (job.pipeline == "rare" and worker_of(job) != KNOWS)

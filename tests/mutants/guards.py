@@ -79,7 +79,7 @@ GUARDS = (
     # -- the fence, the claim
     _lua("claim", "the hint's fence is the last dispatch's", "if job.fence ~= fence or job.reason", "if job.reason"),
     _lua("claim", "only a dispatched job", "if job.fence ~= fence or job.reason ~= 'dispatched' then", "if job.fence ~= fence then"),
-    _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
+    _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status, {}} end", ""),
     _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
     _lua("claim", "the record's schema", "> schema then", "> 1e9 then"),
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n  wait_apart(id)\n", "  wait_apart(id)\n"),
