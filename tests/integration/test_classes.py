@@ -304,3 +304,21 @@ def test_a_worker_of_before_refuses_what_it_may_not_know_whoever_sends_it(fleet:
     assert isinstance(fleet.store.claim(sleep.job_id, 1, worker="before", run="r"), Job)
     assert reason(fleet, nap.job_id) == "retry"
     assert fleet.client.get(nap.job_id).attempt == 0
+
+
+def test_a_class_that_takes_the_place_of_another_lets_in_who_had_waited_for_it(fleet: Cell) -> None:
+    """There is one class before and after, and the ring is never empty."""
+    announce(fleet, "w1", 1, SLEEPERS)
+    nap = fleet.submit(tenant_id="b", pipeline="nap").job_id
+    for _ in range(8):
+        fleet.submit(tenant_id="a")
+    fleet.client.cancel(queue(fleet)[0])
+    announce(fleet, "w1", 0, SLEEPERS, leaving=True)
+    fleet.let_leases_end()
+    fleet.store.rescue()
+    announce(fleet, "w2", 1, BOTH)
+    started = []
+    for _ in range(4):
+        started.append(fleet.start(queue(fleet)[-1], "w2"))
+        fleet.store.finish(started[-1].job_id, started[-1].fence, JobStatus.COMPLETED, result={})
+    assert nap in [run.job_id for run in started]

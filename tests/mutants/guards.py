@@ -234,7 +234,7 @@ GUARDS = (
     _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - running)", "1e9)"),
+    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - running - hinted", "1e9"),
     _lua("lib/admission", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
     _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
     _py(
