@@ -21,8 +21,9 @@ from pipeline_jobs.records import unix_milliseconds as unix_milliseconds
 from pipeline_jobs.states import TERMINAL, JobStatus, celery_state
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
-#: Version of the record's layout. A worker refuses a record with a higher one.
-SCHEMA = 1
+#: Version of the record's layout. A worker refuses a record with a higher one. The scripts give 2 to a job that a worker which does not say
+#: what it knows may not know (`lua/lib/classes.lua`): such workers have 1. A record that says none may be of either.
+SCHEMA = 2
 
 #: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
 JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")

@@ -14,6 +14,7 @@ when it is imported::
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
+from pipeline_jobs.job import SCHEMA
 
 if TYPE_CHECKING:
     from pipeline_jobs.context import JobContext
@@ -152,6 +154,31 @@ class Missing:
         return f"{self.name} needs {', '.join(self.modules)}{hint}"
 
 
+#: Of a worker that knows all pipelines: how long their runs may take (None: as the settings say).
+ANY: Mapping[str, float | None] = {"*": None}
+#: The pool of every worker, so far.
+DEFAULT_POOL = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerClass:
+    """What a worker can run. Workers of a class stand in for each other; where there are several, each has a queue of its own."""
+
+    #: A hash of its pool and of what it knows: 8 hex.
+    name: str
+    #: The highest schema of records and the pipelines, as `lua/lib/classes.lua` reads them: `1;media;sleep;`.
+    text: str
+
+    @classmethod
+    def of(cls, names: Iterable[str], schema: int = SCHEMA, pool: str = DEFAULT_POOL) -> WorkerClass:
+        text = "".join(f"{part};" for part in (schema, *sorted(names)))
+        return cls(hashlib.sha256(f"{pool};{text}".encode()).hexdigest()[:8], text)
+
+
+#: Of a worker that does not say what it can run.
+NO_CLASS = WorkerClass("", "")
+
+
 class Registry:
     """The pipelines of this process, by name."""
 
@@ -183,9 +210,13 @@ class Registry:
             lacks = f"; not registered: {self.missing[name]}" if name in self.missing else ""
             raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}{lacks}", field="pipeline") from None
 
-    def longest_runs(self) -> dict[str, float]:
-        """The pipelines that say how long their jobs may run, in seconds."""
-        return {pipeline.name: pipeline.max_run_seconds for pipeline in self._pipelines.values() if pipeline.max_run_seconds is not None}
+    def longest_runs(self) -> dict[str, float | None]:
+        """How long jobs of each pipeline may run, in seconds; None: as the settings say."""
+        return {pipeline.name: pipeline.max_run_seconds for pipeline in self._pipelines.values()}
+
+    def worker_class(self) -> WorkerClass:
+        """Of a worker with these pipelines."""
+        return WorkerClass.of(self._pipelines, SCHEMA)
 
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)
@@ -222,4 +253,7 @@ def load(modules: Iterable[str]) -> None:
             registry.missing[entry_point.name] = Missing(entry_point.name, (str(error.name),))
 
 
-__all__ = ["InvalidInput", "NoParams", "Pipeline", "Registry", "RetryPolicy", "Stage", "StageFunction", "load", "register", "registry"]
+__all__ = [
+    "ANY", "NO_CLASS", "InvalidInput", "NoParams", "Pipeline", "Registry", "RetryPolicy", "Stage", "StageFunction", "WorkerClass", "load",
+    "register", "registry",
+]  # fmt: skip

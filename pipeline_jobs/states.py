@@ -35,6 +35,8 @@ class Reason(StrEnum):
     FAIR_SHARE = "fair_share"
     #: No live worker consumes the queue `jobs`.
     NO_WORKER = "no_worker"
+    #: There are live workers, and none of them knows its pipeline.
+    NO_WORKER_FOR_PIPELINE = "no_worker_for_pipeline"
     #: It was asked to start later (`run_at`).
     SCHEDULED = "scheduled"
     #: Its tenant runs as many jobs as it may.

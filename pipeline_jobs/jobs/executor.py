@@ -107,9 +107,9 @@ class Executor:
             return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
 
     def _run(self, job_id: str, fence: int, worker: str, progress: ProgressStore) -> Outcome:
-        run, longest = secrets.token_hex(8), self._registry.longest_runs()
+        run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
         # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-        claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, longest=longest))
+        claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
         failpoints.reach("run.after_claim")

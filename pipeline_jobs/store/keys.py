@@ -13,7 +13,7 @@ from typing import NamedTuple
 class Key(NamedTuple):
     """One family of keys."""
 
-    #: With `{}` for each part.
+    #: With `{}` for each part, and `@` where the pool stands if each pool has such keys of its own.
     pattern: str
     type: str
     what: str
@@ -38,24 +38,28 @@ KEYS: dict[str, Key] = {
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
     "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),
-    "ready": Key("ready:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."),
-    "lanes": Key("lanes:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
-    "workspaces": Key("workspaces:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
-    "ring": Key("ring", "zset time->tenant", "Tenants that can be served, by virtual time. Who is at a limit is not in it."),
-    "present": Key("present", "float", "Virtual time of the last dispatch: where a tenant that comes (back) is served next."),
-    "peak": Key("peak", "float", "The highest it ever was: from where that tenant's time goes on."),
-    "entries": Key("entries", "int", "How often a tenant came into the ring: breaks ties by age."),
+    "ready": Key(
+        "ready@:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."
+    ),
+    "lanes": Key("lanes@:{}:{}", "zset 0->pipeline", "The lanes of a workspace that are not empty."),
+    "workspaces": Key("workspaces@:{}", "zset time->workspace", "A tenant's ring: its workspaces that can be served, by virtual time."),
+    "ring": Key("ring@", "zset time->tenant", "Tenants that can be served, by virtual time. Who is at a limit is not in it."),
+    "present": Key("present@", "float", "Virtual time of the last dispatch: where a tenant that comes (back) is served next."),
+    "peak": Key("peak@", "float", "The highest it ever was: from where that tenant's time goes on."),
+    "entries": Key("entries@", "int", "How often a tenant came into the ring: breaks ties by age."),
     "share": Key(
         "share:{}",
         "hash",
         "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end.",
     ),
-    "waiting": Key("waiting", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
-    "parked": Key("parked", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
+    "waiting": Key("waiting@", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
+    "parked": Key("parked@", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key(
-        "blocked:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for full pipelines; noted under each of these."
+        "blocked@:{}", "zset time->tenant:workspace", "Workspaces whose lanes all wait for full pipelines; noted under each of these."
     ),
-    "blocking": Key("blocking", "set of pipelines", "Those with an entry in `blocked`. Written with it, left by the look that finds none."),
+    "blocking": Key(
+        "blocking@", "set of pipelines", "Those with an entry in `blocked`. Written with it, left by the look that finds none."
+    ),
     "limits": Key("limits", "hash tenant->x=1;y=2", "Limits of a tenant; of `*` for all that have none of their own."),
     "rate": Key("rate:{}", "string `tokens ms`, 1 h", "Submit tokens of a tenant."),
     "sender_rate": Key("sender_rate:{}", "string `tokens ms`, 1 h", "Those of an API key (`key:X`) or an address (`address:X`)."),
@@ -85,9 +89,11 @@ KEYS: dict[str, Key] = {
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
     "said": Key("said:{}", "string, 5 min", "What a call was answered whose repetition would find nothing left to do."),
-    "lost": Key("lost", "zset order->id", "Jobs that were lost with their worker: the next to be dispatched. Left by the next admission."),
-    "hints": Key("hints", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
-    "leases": Key("leases", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."),
+    "lost": Key("lost@", "zset order->id", "Jobs that were lost with their worker: the next to be dispatched. Left by the next admission."),
+    "hints": Key("hints@", "zset ms->id", "Dispatched jobs and when an unclaimed hint counts as lost. Left by claim, cancel, rescue."),
+    "leases": Key(
+        "leases@", "zset ms->id", "Running jobs and when their lease ends. Renewed by announce, left by finish, requeue, rescue."
+    ),
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
     "events": Key("events:{}", "list", "A job's event log, oldest first (`lua/lib/events.lua`). Goes with its record."),
@@ -95,12 +101,15 @@ KEYS: dict[str, Key] = {
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
-    "workers": Key("workers", "zset ms->worker", "Live job workers and when their announcement ends."),
-    "paused": Key("paused", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
-    "slots": Key("slots", "hash worker->int", "Slots of each live worker. Written by announce."),
-    "running": Key("running", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
-    "capacity": Key("capacity", "int", "Sum of `slots`."),
-    "stranded": Key("stranded", "int", "Leases held by workers that are no longer live: they fill no slot of a live worker."),
+    "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
+    "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
+    "slots": Key("slots@", "hash worker->int", "Slots of each live worker. Written by announce."),
+    "running": Key("running@", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
+    "capacity": Key("capacity@", "int", "Sum of `slots`."),
+    "stranded": Key("stranded@", "int", "Leases held by workers that are no longer live: they fill no slot of a live worker."),
+    "class_of": Key("class_of@", "hash worker->class", "Class of each live worker that says what it knows. Written by announce."),
+    "classes": Key("classes@", "hash class->`1;X;Y;`", "Schema and pipelines that a class of workers knows (``: those that do not say)."),
+    "fleet": Key("fleet@", "string", "What the only class of the live workers knows; `*`: there are several; empty: it does not say."),
     "max_concurrent_jobs": Key("max_concurrent_jobs", "int", "The installation's cap. Set as a process starts that has the setting."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
@@ -156,19 +165,24 @@ KEYS: dict[str, Key] = {
 }
 
 
+#: What stands in the keys of the pool `default`, the only one so far: nothing, so that they are those of the versions that knew no pools.
+POOL = ""
+
+
 class Keys:
     """Builds keys for one cell: `keys("job", job_id)`."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self._patterns = {name: prefix + key.pattern for name, key in KEYS.items()}
+        self._patterns = {name: prefix + key.pattern.replace("@", POOL) for name, key in KEYS.items()}
 
     def __call__(self, name: str, *parts: str) -> str:
         return self._patterns[name].format(*parts)
 
 
 def built_in_place(lua: str) -> str:
-    """The same table for Lua: each `K.job(id)` of a text becomes `(P .. 'job:' .. id)`, where P is the prefix, `KEYS[1]`.
+    """The same table for Lua: each `K.job(id)` of a text becomes `(P .. 'job:' .. id)`, where P is the prefix, `KEYS[1]`,
+    and each `K.ring()` becomes `(P .. 'ring' .. POOL)`.
 
     :raises ValueError: it names no key of the table, or another number of parts than the key has.
     """
@@ -213,7 +227,13 @@ def _term(name: str, inner: str) -> str:
     parts = _arguments(inner)
     if len(parts) != len(rest):
         raise ValueError(f"key {name} has {len(rest)} parts, not {len(parts)}")
-    terms = [f"'{first}'"]
+    terms = _constant(first)
     for part, piece in zip(parts, rest, strict=True):
-        terms += [part, f"'{piece}'"] if piece else [part]
+        terms += [part, *_constant(piece)]
     return f"(P .. {' .. '.join(terms)})"
+
+
+def _constant(piece: str) -> list[str]:
+    """`ready@:` as Lua has it: `'ready'`, `POOL`, `':'`."""
+    parts = [f"'{part}'" if part else "" for part in piece.split("@")]
+    return [term for part in parts for term in ("POOL", part) if term][1:]

@@ -34,6 +34,8 @@ class Hint:
     pipeline: str
     #: The job's own message (it came with callbacks or a chain), or None for the common template.
     message: str | None = None
+    #: Whose queue it goes to (`WorkerClass.name`); empty: `jobs`.
+    worker_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +144,4 @@ class Runner(Reader):
         """Publish what a script returned: the broker is another server."""
         if hints:
             failpoints.reach("submit.before_publish")
-            publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None) for h in hints])
+            publish([Hint(h[0], int(h[1]), h[2], h[3], h[4], h[5] or None, h[6]) for h in hints])

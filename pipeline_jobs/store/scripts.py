@@ -21,7 +21,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from pipeline_jobs.store.contract import GROUPS, Contract
-from pipeline_jobs.store.keys import built_in_place
+from pipeline_jobs.store.keys import POOL, built_in_place
 
 #: Where the scripts are: a folder for each domain, and `lib` with what they share. A script is known by its file's name, which stands once.
 LUA = files("pipeline_jobs") / "lua"
@@ -31,7 +31,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "fair", "reasons",
+    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes", "fair", "reasons",
     "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "admission", "dependents", "limits", "idempotency", "accept",
     "schedules", "audit", "once", "clock",
 )  # fmt: skip
@@ -124,7 +124,7 @@ def _library() -> list[str]:
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
     parts = [*_needed(shared, body), _COMMENT.sub("", body)]
-    return _filled("\n".join([shebang, "local P = KEYS[1]", *map(built_in_place, parts)]), template)
+    return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(built_in_place, parts)]), template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
@@ -140,6 +140,7 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
     flags = "".join(f"'{flag}'" for flag in shebang.partition("flags=")[2].split(",") if flag)
     parts = [
         "local P, KEYS, ARGV",
+        f"local POOL = '{POOL}'",
         *made,
         "local function begin(keys, argv)\nKEYS, ARGV, P = keys, argv, keys[1]",
         *set_anew,

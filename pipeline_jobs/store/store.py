@@ -16,6 +16,7 @@ import redis
 
 from pipeline_jobs.exceptions import JobGone, UnknownJob
 from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
+from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -40,7 +41,7 @@ Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefused:
-    """Why a hint was not good for a claim: unknown, stale, schema, or the status the job is in."""
+    """Why a hint was not good for a claim: unknown, stale, schema, pipeline (not known here), or the status the job is in."""
 
     why: str
 
@@ -154,14 +155,14 @@ class Store(Duties):
 
     # -- a run
 
-    def claim(self, job_id: str, fence: int, *, worker: str, run: str, longest: Mapping[str, float] | None = None) -> Job | ClaimRefused:
+    def claim(self, job_id: str, fence: int, *, worker: str, run: str, pipelines: Mapping[str, float | None] = ANY) -> Job | ClaimRefused:
         """Take the lease of a dispatched job. Stale, doubled and forged hints are refused.
 
-        :param longest: pipelines whose runs may take another time than `max_run_seconds`, and that time in seconds.
+        :param pipelines: those that the worker knows, and how long a run of each may take, in seconds (None: `max_run_seconds`).
         """
         reply = self.run(
             "claim", id=job_id, fence=fence, worker=worker, run=run, lease_ms=self._lease_ms, schema=SCHEMA, run_ms=self._run_ms,
-            pipelines=[(name, _ms(seconds)) for name, seconds in (longest or {}).items()],
+            pipelines=[(name, "" if longest is None else _ms(longest)) for name, longest in pipelines.items()],
         )  # fmt: skip
         if reply.became != "ok":
             return ClaimRefused(reply.why)
@@ -289,14 +290,26 @@ class Store(Duties):
 
     # -- duties
 
-    def announce(self, worker: str, slots: int, jobs: Sequence[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
-        """A worker's beat. :param jobs: (id, fence) of each. :param paused: why it takes none. :return: each `ok`, `cancel` or `fenced`."""
-        return list(
-            self.run(
-                "announce", worker=worker, slots=slots, alive=0 if leaving else self._announce_ms, lease_ms=self._lease_ms,
-                gap_ms=self._gap_ms, paused=paused, jobs=jobs,
-            ).replies
+    def announce(
+        self,
+        worker: str,
+        slots: int,
+        jobs: Sequence[tuple[str, int]],
+        *,
+        leaving: bool = False,
+        paused: str = "",
+        kind: WorkerClass = NO_CLASS,
+    ) -> list[str]:
+        """A worker's beat.
+
+        :param jobs: (id, fence) of what it runs. :param paused: why it takes none. :param kind: its class.
+        :return: for each `ok`, `cancel` or `fenced`.
+        """
+        beat = self.run(
+            "announce", worker=worker, slots=slots, alive=0 if leaving else self._announce_ms, lease_ms=self._lease_ms,
+            gap_ms=self._gap_ms, paused=paused, kind=kind.name, text=kind.text, jobs=jobs,
         )  # fmt: skip
+        return list(beat.replies)
 
     def rescue(self, limit: int = 100) -> list[Rescued]:
         """Requeue the jobs whose lease ended, take back unclaimed hints, end what passed its deadline or waited too long.

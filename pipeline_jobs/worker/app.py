@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
+from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker import continuations, control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
@@ -33,6 +34,8 @@ class JobsCelery(Celery):
     cell: Cell
     #: Node name and incarnation of the worker this process belongs to; pool children inherit it by fork.
     worker_id = "none"
+    #: What the worker of this process can run.
+    worker_class: WorkerClass = NO_CLASS
     #: In a worker's main process: who renews the leases.
     keeper: LeaseKeeper | None = None
     #: Likewise, who knows whether its machine can run jobs.

@@ -144,8 +144,11 @@ class JobBackend(RedisBackend):
         return None
 
     def mark_as_failure(self, task_id: str, exc: Exception, traceback: Any = None, request: Any = None, **options: Any) -> None:
-        """A task failed: its chord, its chain and its errbacks hear of it. Not so of a job that goes back to the queue, nor of one that
-        completed: Celery says this when it cannot send what comes after a task. The row of its continuation stays, and maintenance sends it."""
+        """A task failed: its chord, its chain and its errbacks hear of it.
+
+        Not so of a job that goes back to the queue, nor of one that completed: Celery says this when it cannot send what comes after a task.
+        The row of its continuation stays, and maintenance sends it.
+        """
         fence = getattr(request, FENCE_HEADER, None)
         if getattr(request, COMPLETED, False):
             logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))

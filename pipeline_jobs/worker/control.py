@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.app.control import Control
@@ -22,7 +23,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.worker.hints import JOB_TASK
+from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, class_queue
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
 TERMINATE_SECONDS = 3.0
@@ -137,7 +138,24 @@ def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any
     return celery_control.autoscale(state, max, min)
 
 
+def cancel_consumer(state: Any, queue: str, **options: Any) -> Any:
+    """Stop consuming a queue; with `jobs` that of the worker's class, too."""
+    return _with_class(celery_control.cancel_consumer, state, queue, options)
+
+
+def add_consumer(state: Any, queue: str, **options: Any) -> Any:
+    """Consume a queue; with `jobs` that of the worker's class, too."""
+    return _with_class(celery_control.add_consumer, state, queue, options)
+
+
+def _with_class(command: Callable[..., Any], state: Any, queue: str, options: Mapping[str, Any]) -> Any:
+    kind = state.app.worker_class
+    if queue == JOBS_QUEUE and kind.name:
+        command(state, class_queue(state.app, kind.name).name)
+    return command(state, queue, **options)
+
+
 def install() -> None:
     """Put our commands in the place of Celery's, keeping what the CLI knows about their arguments."""
-    for command in (revoke, terminate, rate_limit, autoscale):
+    for command in (revoke, terminate, rate_limit, autoscale, cancel_consumer, add_consumer):
         Panel.data[command.__name__] = command

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery
 from celery.utils import uuid
 from celery.utils.functional import maybe_list
-from kombu import Connection
+from kombu import Connection, Exchange, Queue
 from kombu.utils.json import dumps, loads
 
 from pipeline_jobs.store.store import Hint, HintTemplate
@@ -26,6 +26,8 @@ FENCE_HEADER = "fence"
 #: Header of a message with callbacks, a chain or a chord; the scripts look for the name (`lua/lib/ending.lua`).
 CONTINUES_HEADER = "continues"
 
+#: How long the queue of a class stays without a worker, in seconds.
+QUEUE_SECONDS = 3600.0
 #: Header `origin` of each hint.
 ORIGIN = "pipeline_jobs"
 #: What Flower shows for each job; no url, no params: those may hold secrets, and a message carries ids only.
@@ -87,6 +89,13 @@ def template(app: Celery) -> HintTemplate:
     return HintTemplate(prefix + JOBS_QUEUE, message(app))
 
 
+def class_queue(app: Celery, name: str) -> Queue:
+    """The queue of a class of workers; an empty name: `jobs` itself. Where the broker can, it goes an hour after the last of them has."""
+    jobs = app.amqp.queues[JOBS_QUEUE]
+    own = f"{JOBS_QUEUE}.{name}"
+    return Queue(own, Exchange(JOBS_QUEUE), routing_key=own, no_ack=jobs.no_ack, expires=QUEUE_SECONDS) if name else jobs
+
+
 def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:
     """Sends hints by a kombu producer, for a broker that is not the store's server.
 
@@ -97,12 +106,12 @@ def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:
     def publish(hints: Sequence[Hint]) -> None:
         with app.producer_or_acquire() as producer:
             for hint in hints:
-                whole = _fill(hint.message or common, hint)
+                whole, queue = _fill(hint.message or common, hint), class_queue(app, hint.worker_class)
                 producer.publish(
                     base64.b64decode(whole["body"]),
                     exchange="",
-                    routing_key=JOBS_QUEUE,
-                    declare=[app.amqp.queues[JOBS_QUEUE]],
+                    routing_key=queue.name,
+                    declare=[queue],
                     content_type=whole["content-type"],
                     content_encoding=whole["content-encoding"],
                     headers=whole["headers"],

@@ -119,9 +119,11 @@ class LeaseKeeper:
             if self.slots():
                 declare_max_concurrent_jobs(self._cell.store, self._cell.settings)
             self._declared = True
-        requests = _running()
+        app, requests = self._worker.app, _running()
         keys = [(request.id, request.fence) for request in requests]
-        replies = self._cell.store.announce(self._worker.app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused())
+        replies = self._cell.store.announce(
+            app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused(), kind=app.worker_class
+        )
         now = self._renewed = time.monotonic()
         self._say_what_is_owed()
         if _stopping():

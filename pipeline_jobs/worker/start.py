@@ -19,7 +19,7 @@ from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
-from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
+from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.prefork import TaskPool
 
 
@@ -33,6 +33,9 @@ def name_worker(sender: Any, **_: Any) -> None:
     _refuse_wrong_artifacts(cell)
     cell.pipelines.say()
     sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
+    if JOBS_QUEUE in sender.app.amqp.queues.consume_from:
+        sender.app.worker_class = cell.pipelines.worker_class()
+        sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))
     if sender.app.amqp.queues[JOBS_QUEUE].no_ack and (ticks := sender.app.amqp.queues.consume_from.get(MAINTENANCE_QUEUE)):
         # As for jobs: a full server kills a worker at its write to `unacked`. A tick that is lost is made up for by the next one.
         ticks.no_ack = True

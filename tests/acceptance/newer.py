@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline_jobs import pipelines
 from pipeline_jobs.job import SCHEMA
 from pipeline_jobs.store import store
 
@@ -9,4 +10,4 @@ MODULE = "tests.acceptance.newer"
 NEXT_SCHEMA = SCHEMA + 1
 
 if __name__ == MODULE:
-    vars(store)["SCHEMA"] = NEXT_SCHEMA
+    vars(store)["SCHEMA"] = vars(pipelines)["SCHEMA"] = NEXT_SCHEMA

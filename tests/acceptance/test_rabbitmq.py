@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline_jobs.states import JobStatus
+from tests.bodies import MODULE
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
 from tests.stack import Stack
@@ -65,4 +66,21 @@ def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stac
     stack.tell(*before)
     for job_id in before + meanwhile:
         assert stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
+    assert differences(stack.client.store) == []
+
+
+def test_with_two_classes_of_workers_each_job_finds_one_that_knows_its_pipeline(make_stack: MakeStack, rabbit: Rabbit) -> None:
+    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=8)
+    stack.maintenance()
+    stack.worker("bodies", "--autoscale=2,2", PIPELINE_MODULES=MODULE)
+    held = [stack.hold().job_id for _ in range(2)]
+    until(lambda: stack.running() == 2, "the first one to be busy")
+    stack.worker("all", "--autoscale=2,2")
+    jobs = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(10)]
+    stack.tell(*held)
+    for job_id in jobs:
+        job = stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED)
+        assert (job.status, job.attempt, (job.worker or "").split("/")[0]) == (JobStatus.COMPLETED, 1, "all@test"), job.error
+    for job_id in held:
+        stack.until_status(job_id, JobStatus.COMPLETED)
     assert differences(stack.client.store) == []

@@ -112,3 +112,29 @@ def functions(stack: Stack) -> set[str]:
     """What the server keeps of each version."""
     listed = stack.client.store.client.execute_command("FUNCTION", "LIST", "LIBRARYNAME", f"{scripts.FUNCTION_PREFIX}*")
     return {row[row.index("library_name") + 1] for row in listed}
+
+
+def test_a_worker_of_the_commit_before_fails_no_job_of_a_pipeline_that_it_does_not_know(
+    make_stack: Callable[..., Stack], before: Path
+) -> None:
+    """It dispatches such jobs too, by its own scripts, and takes them."""
+    stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0)
+    stack.maintenance()
+    stack.run(
+        "old", sys.executable, "-m", "celery", "--workdir", str(before), "-A", "celery_app", "worker", "-n", "old@test", "--autoscale=4,4",
+        "--loglevel=INFO", PYTHONPATH=str(before), PYTHONSAFEPATH="1", PIPELINE_MODULES="examples.demo_pipelines",
+    )  # fmt: skip
+    store = stack.client.store
+    until(lambda: store.client.zcard(store.keys("workers")), "the old worker")
+    stack.until_status(stack.submit().job_id, JobStatus.COMPLETED)
+    stack.worker("new", "--autoscale=4,4")
+    held = [stack.hold().job_id for _ in range(12)]
+    common = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(12)]
+    stack.tell(*held)
+    for job_id in held:
+        job = stack.until_status(job_id, JobStatus.COMPLETED, JobStatus.FAILED)
+        assert (job.status, job.attempt, job.crashes) == (JobStatus.COMPLETED, 1, 0), job.error
+        assert (job.worker or "").startswith("new@test/")
+    for job_id in common:
+        stack.until_status(job_id, JobStatus.COMPLETED)
+    assert differences(store) == []

@@ -101,7 +101,7 @@ def test_the_longest_run_is_that_of_the_pipeline_else_the_settings_and_a_tenants
     def longest(**others: float) -> int:
         jobs.slots(100)
         job = jobs.submit(tenant_id="a")
-        jobs.store.claim(job.job_id, job.fence, worker="w1", run="r", longest=others)
+        jobs.store.claim(job.job_id, job.fence, worker="w1", run="r", pipelines={"sleep": None, **others})
         until, due = run_until(jobs, job.job_id)
         assert until == due
         return until

@@ -43,6 +43,9 @@ DEPENDENCIES = "tests/integration/test_dependencies.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
+CLASSES = "tests/integration/test_classes.py"
+CLASSES_MODEL = "tests/integration/test_classes_model.py"
+FLEET = "tests/acceptance/test_mixed_fleet.py"
 SCRIPTS = "tests/unit/test_scripts.py"
 RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
@@ -89,10 +92,10 @@ GUARDS = (
     # -- the fence, the claim
     _lua("claim", "the hint's fence is the last dispatch's", "if job.fence ~= fence or job.reason", "if job.reason"),
     _lua("claim", "only a dispatched job", "if job.fence ~= fence or job.reason ~= 'dispatched' then", "if job.fence ~= fence then"),
-    _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status} end", ""),
+    _lua("claim", "only a queued job", "if job.status ~= 'queued' then return {'no', job.status, {}} end", ""),
     _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
     _lua("claim", "the record's schema", "> schema then", "> 1e9 then"),
-    _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n", ""),
+    _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n  wait_apart(id)\n", "  wait_apart(id)\n"),
     _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
     _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("submit", "a repetition waits for the disk", "  redis.call('HSET', K.job(id), 'nonce', nonce)\n", "", GUARDED),
@@ -215,6 +218,101 @@ GUARDS = (
     ),
     _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
     _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
+    # -- a fleet of several classes
+    _lua("claim", "a worker takes only what it knows", "if not known then", "if false then", CLASSES),
+    _lua(
+        "claim",
+        "a worker without pipelines knows none",
+        "local known, longest = false, run_ms",
+        "local known, longest = #pipelines == 0, run_ms",
+        CLASSES,
+    ),
+    _lua(
+        "claim",
+        "what a worker does not know goes back",
+        "  unhint(id, job)\n  redis.call('HSET', K.job(id), 'reason', 'fair_share')\n  make_ready(id, job)\n",
+        "",
+        CLASSES,
+    ),
+    _lua("claim", "at once", "return {'no', 'pipeline', admit()}", "return {'no', 'pipeline', {}}", CLASSES),
+    _lua("claim", "with no wait", "  make_ready(id, job)\n", "  wait_apart(id)\n", CLASSES),
+    _lua(
+        "lib/classes",
+        "a hint goes to who knows the pipeline",
+        "class.schema >= schema and knows(class.text, pipeline)",
+        "class.schema >= schema",
+        CLASSES,
+    ),
+    _lua("lib/classes", "and the schema", "class.schema >= schema and ", "", CLASSES),
+    _lua("lib/classes", "and has a free slot", "if class.free > 0 and class.schema", "if class.schema", CLASSES),
+    _lua("lib/classes", "a slot is taken once", "  class.free = class.free - 1\n  return class.name", "  return class.name", CLASSES),
+    _lua("lib/classes", "a hint holds a slot of its class", "    if class then class.free = class.free - 1 end\n", "", CLASSES),
+    _lua("lib/classes", "so does one in the common queue", "if (sent[1] or '') == '' and not class then", "if false then", CLASSES),
+    _lua("lib/classes", "runs hold those of their worker's class", "math.max(0, slots - (running[worker] or 0))", "slots", CLASSES),
+    _lua("lib/classes", "and none of another", "math.max(0, slots - (running[worker] or 0))", "slots - (running[worker] or 0)", CLASSES),
+    _lua("lib/classes", "who knows less first", "if #a.text ~= #b.text then return #a.text < #b.text end", "", CLASSES),
+    _lua("lib/classes", "a whole name", "';' .. pipeline .. ';'", "pipeline", CLASSES),
+    _lua(
+        "lib/classes",
+        "one class that does not know it has no room",
+        "(fleet() == '' or knows(fleet(), pipeline)) and 1e9 or 0",
+        "1e9",
+        CLASSES,
+    ),
+    _lua(
+        "lib/classes",
+        "who says nothing is sent what had been completed",
+        "if redis.call('HEXISTS', K.classes(), '') == 0 then",
+        "if false then",
+        CLASSES,
+    ),
+    _lua("lib/classes", "before, not since", "if redis.call('HEXISTS', K.classes(), '') == 0 then", "do", CLASSES),
+    _lua(
+        "lib/classes",
+        "workers of before are looked for",
+        "class ~= before or redis.call('ZCARD', K.workers()) ~= redis.call('HLEN', K.class_of())",
+        "class ~= before",
+        CLASSES,
+    ),
+    _lua("lib/classes", "who says nothing is a class", "if redis.call('ZCARD', K.workers()) > said then live[''] = true end", "", CLASSES),
+    _lua("lib/classes", "who is gone is of no class", "if redis.call('ZSCORE', K.workers(), worker) then", "if true then", CLASSES),
+    _lua(
+        "lib/accept",
+        "a worker of before refuses what it may not know",
+        "if not job.schema and is_for_classes(pipeline) then",
+        "if false then",
+        CLASSES,
+    ),
+    _lua("lib/admission", "a lost worker's class goes", "if gone[1] then note_fleet() end", "", CLASSES),
+    _lua(
+        "lib/admission",
+        "who waited for a class has its turn",
+        "if free > 0 and FLEET == '*' then ask_blocked() end",
+        "",
+        CLASSES,
+        CLASSES_MODEL,
+    ),
+    _lua("lib/admission", "the classes' own slots", "FLEET == '*' and free_of_classes() or ", "", CLASSES, CLASSES_MODEL),
+    _lua("lib/admission", "the record says whose slot it has", "if class ~= (known[5] or '') then", "if class ~= '' then", CLASSES),
+    _lua("lib/admission", "a newer record waits apart", "      wait_apart(id)\n", "", CLASSES),
+    _lua(
+        "lib/fair", "no room without a class", "if room_of(pipeline) <= 0 then", "if pipeline_full(pipeline) then", CLASSES, CLASSES_MODEL
+    ),
+    _lua("lib/fair", "a class that comes lets in who waited", "  ask_blocked()\nend", "end", CLASSES, CLASSES_MODEL),
+    _lua("lib/hints", "taken back where it was sent", "queue_of(job.class or ''), 1", "QUEUE, 1", CLASSES),
+    _lua("lib/reasons", "nobody knows it", "slots_for(pipeline, 'slots') == 0", "false", CLASSES),
+    _lua("lib/reasons", "not: their slots are busy", "slots_for(pipeline, 'slots') == 0", "slots_for(pipeline, 'free') == 0", CLASSES),
+    _py(
+        "worker/start",
+        "a worker consumes its class's queue",
+        "        sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))\n",
+        "",
+        FLEET,
+    ),
+    _py("worker/lease", "a worker says its class", ", kind=app.worker_class", "", FLEET),
+    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines)", ")", FLEET),
+    _py("pipelines", "the schema is of the class", "(schema, *sorted(names))", "(1, *sorted(names))", CLASSES),
+    _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
@@ -273,7 +371,7 @@ GUARDS = (
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
     _lua("lib/limits", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
-    _lua("lib/limits", "the cap of all", "+ n > most_of_all then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/limits", "the cap of all", "+ n > QUEUE_MOST_OF_ALL then", "+ n > 1e9 then", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
     _py(
         "store/guard",
@@ -285,8 +383,8 @@ GUARDS = (
     _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
     # -- slots
-    _lua("lib/admission", "the cap over all workers", "math.min(capacity, tonumber(known[5]) or CAP)", "capacity"),
-    _lua("lib/admission", "one cap for all processes", "tonumber(known[5]) or CAP)", "CAP)", CAP),
+    _lua("lib/admission", "the cap over all workers", "(tonumber(known[5]) or CAP) - taken", "1e9"),
+    _lua("lib/admission", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
     _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
     _py(
         "jobs/pipeline_limits",
@@ -297,13 +395,13 @@ GUARDS = (
     ),
     _py("store/contract", "an unknown argument is refused", "        if given:\n", "        if False:\n", SCRIPTS),
     _py("store/contract", "an argument has its type", "not isinstance(value, TYPES[self.kind][0])", "False", SCRIPTS),
-    _lua("lib/admission", "hints on the broker fill slots", ") - hinted", ")"),
-    _lua("lib/admission", "leases of dead workers fill no slot", "(running - stranded)", "running"),
+    _lua("lib/admission", "hints on the broker fill slots", "running - stranded + hinted", "running - stranded"),
+    _lua("lib/admission", "leases of dead workers fill no slot", "or capacity - taken,", "or capacity - taken - stranded,"),
     _lua(
         "lib/admission",
         "nor do they count against the cap",
-        "return math.min(capacity, tonumber(known[5]) or CAP) - (running - stranded) - hinted",
-        "return math.min(capacity - (running - stranded), (tonumber(known[5]) or CAP) - running) - hinted",
+        "or CAP) - taken)",
+        "or CAP) - taken - stranded)",
         DEAD,
     ),
     _lua("why", "nor are they said to run", "redis.call('ZCARD', K.leases()) - stranded", "redis.call('ZCARD', K.leases())", DEAD),
@@ -418,7 +516,7 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/admission", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
-    _lua("lib/fair", "those of a pipeline without a cap, too", "script.\n  ask_blocked()\n", "script.\n", HOLDS),
+    _lua("lib/fair", "those of a pipeline without a cap, too", "that knows them.\n  ask_blocked()\n", "that knows them.\n", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
     _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
     _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
@@ -428,7 +526,7 @@ GUARDS = (
     _lua("lib/idempotency", "a key makes one job", "if not made then return nil end", "do return nil end", TENANTS),
     _lua("lib/idempotency", "a key belongs to one request", "if not (of and ", "if false and (of and ", TENANTS),
     _lua("lib/limits", "the tenant's submit rate", "local wait = limits.submit_rate and", "local wait = false and", TENANTS),
-    _lua("lib/limits", "the sender's submit rate", "if sender_rate > 0 and", "if false and", TENANTS),
+    _lua("lib/limits", "the sender's submit rate", "if SENDER_RATE > 0 and", "if false and", TENANTS),
     _py("store/idempotency", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/idempotency", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
@@ -463,8 +561,8 @@ GUARDS = (
     _lua(
         "lib/fair",
         "a lost job whose tenant is held back waits",
-        "not held_back(job.tenant_id) and not pipeline_full",
-        "not pipeline_full",
+        "not held_back(job.tenant_id) and room_of",
+        "room_of",
         DEAD,
     ),
     _lua(
@@ -479,8 +577,6 @@ GUARDS = (
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),
     _lua("lib/fair", "a tenant's limit of running jobs", "if limits.max_concurrent and", "if false and", FAIR),
     _lua("lib/fair", "a tenant's start rate", "if have < 1 then", "if false then", FAIR),
-    _lua("lib/known", "tokens of a time to come", "return at > NOW and math.max(1, rate) or math.min", "return math.min", FAIR),
-    _lua("rescue", "nobody is parked until a time that was", "(tonumber(seen) or 0) > NOW then", "false then", FAIR),
     _lua("lib/known", "a pipeline's cap", "return pipe.cap and", "return false and", FAIR),
     _lua(
         "lib/fair",
@@ -509,8 +605,8 @@ GUARDS = (
         GUARDED,
     ),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
-    _lua("rescue", "a restarted server takes nobody's job away", "  if before then\n", "  if false then\n", RECONCILE),
-    _lua("rescue", "leases are longer by the time it was away", "leases[i + 1] + down", "leases[i + 1]", RECONCILE),
+    _lua("rescue", "a restarted server takes nobody's job away", "before and before ~= server and NOW - ", "false and NOW - ", RECONCILE),
+    _lua("rescue", "leases are longer by the time it was away", "NOW - (tonumber(seen) or 0) or nil)", "0 or nil)", RECONCILE),
     _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
         "requeue",
@@ -571,8 +667,8 @@ GUARDS = (
     _lua(
         "schedule_fire",
         "a key makes one run by hand",
-        "idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint)\n  or no_room",
-        "no_room",
+        "idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint) or bad_upload",
+        "bad_upload",
         SCHEDULES,
     ),
     _lua("schedule_put", "slots that wait are skipped by a pause", "if paused then", "if false then", SCHEDULES),
@@ -585,7 +681,9 @@ GUARDS = (
     # -- webhooks
     _lua("lib/ending", "whatever ends a job tells of it", "  outbox_job(id, job, to, number)\n", "", WEBHOOKS),
     _lua("lib/outbox", "a copy of the record", "if key then redis.call('COPY', key, snapshot) end", "", WEBHOOKS),
-    _lua("lib/outbox", "a disabled endpoint is told nothing", "endpoint[3] == '1' and (event.only", "(event.only", WEBHOOKS),
+    _lua(
+        "lib/outbox", "a disabled endpoint is told nothing", "if endpoint[1] and endpoint[3] == '1' then", "if endpoint[1] then", WEBHOOKS
+    ),
     _lua("lib/outbox", "a tenant with too many waiting", ">= MOST_PENDING end", ">= 1e15 end", WEBHOOKS),
     _lua("webhooks_claim", "a dead sender's deliveries come again", "    await_turn(id, tenant, host, NOW)\n", "", WEBHOOKS),
     _lua(
@@ -702,7 +800,7 @@ GUARDS = (
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
-    _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', run_until, id)", "", GUARDED),
+    _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
     _lua("lib/ending", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/ending", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/ending", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
@@ -800,7 +898,13 @@ GUARDS = (
     _py("worker/lease", "the job still runs when its process is killed", "if request in state.active_requests and", "if", KEEPER),
     _py("worker/lease", "the time to stop by itself", "if now >= due:", "if True:", KEEPER),
     _py("worker/lease", "no renewal for a whole lease", "if time.monotonic() - self._renewed >= self._lease:", "if False:", KEEPER),
-    _py("worker/lease", "no new jobs for a worker that stops", "if self._leaving or _stopping():", "if False:", KEEPER),
+    _py(
+        "worker/lease",
+        "no new jobs for a worker that stops",
+        "if self._leaving or _stopping() or self._paused():",
+        "if self._paused():",
+        KEEPER,
+    ),
     _py(
         "worker/lease",
         "the grace of a shutdown",
@@ -847,7 +951,7 @@ GUARDS = (
         "return true",
         MIXES,
     ),
-    _lua("list", "a page's budget", "or budget == 0 then", "then", MIXES),
+    _lua("list", "a page's budget", "or budget == 0 or bytes", "or bytes", MIXES),
     _lua("cancel_page", "the other filters", "(not needs or meets(id, needs)) and load(id)", "load(id)", MIXES),
     _py("jobs/listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),

@@ -12,6 +12,7 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.pipelines import NO_CLASS
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import lease
 from pipeline_jobs.worker.lease import LeaseKeeper
@@ -39,7 +40,9 @@ class FakeStore:
         #: Called while a beat waits for its answer.
         self.meanwhile: Any = lambda: None
 
-    def announce(self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False, paused: str = "") -> list[str]:
+    def announce(
+        self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False, paused: str = "", kind: object = None
+    ) -> list[str]:
         if self.away:
             raise StoreUnavailable
         self.announced.append((slots, [job_id for job_id, _ in jobs], leaving))
@@ -70,7 +73,7 @@ class Bench:
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", fitness=None)
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None)
         self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:

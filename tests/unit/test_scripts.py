@@ -89,7 +89,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
 def test_no_script_types_a_key_itself() -> None:
     for path in FOLDER.rglob("*.lua"):
         for call in re.findall(r"redis\.call\('[A-Z]+', *([^,)]+)", path.read_text("utf-8")):
-            built = r"K\.\w+\(|new\.key|KEYS\[2\]|QUEUE|key$|unpack\(keys$|day$|lane$|record \.\. id$|'celery-task-meta-' \.\. id"
+            built = r"K\.\w+\(|new\.key|KEYS\[2\]|queue_of\(|key$|unpack\(keys$|day$|lane$|record \.\. id$|'celery-task-meta-' \.\. id"
             assert re.match(built, call), (path.name, call)
 
 
@@ -109,7 +109,11 @@ def test_no_two_families_of_keys_have_one_shape() -> None:
 def test_lua_and_python_build_the_same_keys() -> None:
     built = keys.Keys("p:")
     assert built("tenant_status", "acme", "queued") == "p:tenant:acme:status:queued"
-    assert keys.built_in_place("f(K.tenant_status(t, to), K.ring())") == "f((P .. 'tenant:' .. t .. ':status:' .. to), (P .. 'ring'))"
+    assert (
+        keys.built_in_place("f(K.tenant_status(t, to), K.ring())") == "f((P .. 'tenant:' .. t .. ':status:' .. to), (P .. 'ring' .. POOL))"
+    )
+    assert keys.built_in_place("K.lanes(t, w)") == "(P .. 'lanes' .. POOL .. ':' .. t .. ':' .. w)"
+    assert built("lanes", "t", "w") == "p:lanes:t:w", "the pool `default` has the keys that there were before pools"
     assert keys.built_in_place("K.usage_day(t, int(f(a, b)))") == "(P .. 'usage:' .. t .. ':' .. int(f(a, b)))"
 
 
@@ -134,13 +138,13 @@ local function g() return 1 end
 
 def test_a_script_holds_what_it_refers_to_and_no_more() -> None:
     held = scripts.compose("#!lua", [SHARED], "return f(1)").splitlines()
-    assert held == ["#!lua", "local P = KEYS[1]", "local A = 1", "local function f(x)", "  return x + A", "end", "return f(1)"]
+    assert held == ["#!lua", "local P, POOL = KEYS[1], ''", "local A = 1", "local function f(x)", "  return x + A", "end", "return f(1)"]
     assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:] == ["local B, C = 2, {", "  'c'}", "return C"]
 
 
 def test_what_does_not_dispatch_carries_no_dispatch() -> None:
     assert "local function admit(" in scripts.source("finish")
-    assert "local function admit(" not in scripts.source("claim")
+    assert "local function admit(" not in scripts.source("progress")
 
 
 # -- what a header declares

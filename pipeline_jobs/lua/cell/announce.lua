@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
--- paused: why it takes no jobs now, or ''. jobs: id, fence, ...
---@args worker slots:int alive:ms lease_ms:int gap_ms:int paused jobs:pairs
+-- paused: why it takes no jobs now, or ''. kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
+--@args worker slots:int alive:ms lease_ms:int gap_ms:int paused kind? text? jobs:pairs
 --@events
 --@admits
 --@names
@@ -40,6 +40,7 @@ if alive > 0 then
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
   if paused ~= '' then redis.call('HSET', K.paused(), worker, paused) else redis.call('HDEL', K.paused(), worker) end
+  note_class(worker, kind, text)
   local dead = dead_ones()
   if dead then end_leases_of(dead) end
 elseif redis.call('ZSCORE', K.workers(), worker) then

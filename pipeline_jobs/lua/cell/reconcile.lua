@@ -55,7 +55,7 @@ end
 local function look_at_queued(id, job, hinted, delayed, since)
   local tenant = tenant_of(job.tenant_id)
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
-  if in_lane and not tenant.in_ring and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
+  if in_lane and not tenant.in_ring and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 then
     -- Nothing of this tenant runs whose end would bring it back into the ring.
     enter(job.tenant_id, job.workspace_id)
     tenant.in_ring = true

@@ -91,6 +91,7 @@ local function forget_started()
 end
 
 prune_workers()
+note_fleet()
 local tenants, pipelines, running, stranded = recount_slots()
 for tenant, n in pairs(tenants) do slots_of_tenant(tenant, n) end
 for pipeline, n in pairs(pipelines) do slots_of_pipeline(pipeline, n) end

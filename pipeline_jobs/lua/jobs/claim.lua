@@ -1,13 +1,13 @@
 #!lua
 -- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
--- run_ms: longest that a run may take; pipelines that have another one, each with its own.
+-- run_ms: longest that a run may take; pipelines: those that the worker knows ('*': any), each with its own longest or ''.
 --@args id fence:digits worker run lease_ms:int schema:int run_ms:int pipelines:pairs
 --@events
 --@admits
 --@names
 --@reply 'ok' record*
---@reply 'no' why
--- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema.
+--@reply 'no' why hints
+-- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pipeline.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
 local job = load_whole(id)
 local function answer()
@@ -18,17 +18,26 @@ local function answer()
   end
   return flat
 end
-if not job.status then return {'no', 'unknown'} end
+if not job.status then return {'no', 'unknown', {}} end
 if job.status == 'running' and job.fence == fence and job.run == run then return answer() end
-if job.status ~= 'queued' then return {'no', job.status} end
-if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale'} end
+if job.status ~= 'queued' then return {'no', job.status, {}} end
+if job.fence ~= fence or job.reason ~= 'dispatched' then return {'no', 'stale', {}} end
 if tonumber(job.schema or '1') > schema then
-  -- Its hint is used up. It gives its slot back at once and waits apart, not at the head of the queue: what this version can run goes first.
+  -- Its hint is used up. It gives its slot back at once and waits apart: what this version can run goes first.
   unhint(id, job)
-  redis.call('HSET', K.job(id), 'reason', 'retry')
-  redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
-  redis.call('ZREM', K.ready_since(), id)
-  return {'no', 'schema'}
+  wait_apart(id)
+  return {'no', 'schema', {}}
+end
+local known, longest = false, run_ms
+for i = 1, #pipelines, 2 do
+  if pipelines[i] == job.pipeline or pipelines[i] == '*' then known, longest = true, tonumber(pipelines[i + 1]) or longest end
+end
+if not known then
+  -- As if it had not been sent: it waits in its lane again, for a worker of a class that knows it.
+  unhint(id, job)
+  redis.call('HSET', K.job(id), 'reason', 'fair_share')
+  make_ready(id, job)
+  return {'no', 'pipeline', admit()}
 end
 
 if not job.started_at then
@@ -51,10 +60,6 @@ redis.call('ZADD', K.leases(), NOW + lease_ms, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
 -- Time of earlier runs counts, time in a queue does not. It is ended as a job whose deadline has passed is.
-local longest = run_ms
-for i = 1, #pipelines, 2 do
-  if pipelines[i] == job.pipeline then longest = tonumber(pipelines[i + 1]) end
-end
 longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge), 1000 * (tonumber(job.max_run_seconds) or math.huge))
 job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
 redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)

@@ -10,7 +10,7 @@ if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local stranded = tonumber(redis.call('GET', K.stranded()) or '0')
 local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
-local slots = live_slots()
+local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 

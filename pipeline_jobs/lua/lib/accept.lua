@@ -44,6 +44,10 @@ local function accept(asked, ttl_ms)
       of_lane[#of_lane + 1] = -(job.priority or 0)
       of_lane[#of_lane + 1] = ready_member(id, job)
     end
+    if not job.schema and is_for_classes(pipeline) then
+      new.fields[#new.fields + 1] = 'schema'
+      new.fields[#new.fields + 1] = FOR_CLASSES
+    end
     redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
       unpack(new.fields))
     if job.upload then use_upload(id, job) end

@@ -2,13 +2,23 @@
 
 -- Workers whose announcement ended: their slots are gone, and the leases they hold fill nobody's slot.
 local function prune_workers()
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))) do
+  local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))
+  for _, worker in ipairs(gone) do
     redis.call('ZREM', K.workers(), worker)
     redis.call('DECRBY', K.capacity(), tonumber(redis.call('HGET', K.slots(), worker) or '0'))
     redis.call('HDEL', K.slots(), worker)
     redis.call('HDEL', K.paused(), worker)
     redis.call('INCRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))
   end
+  if gone[1] then note_fleet() end
+end
+
+-- Where there are several classes each is asked for its own free slots: those of one are not taken up by the runs of another.
+local function free_of_classes()
+  local free = 0
+  CLASSES = nil
+  for _, class in ipairs(classes()) do free = free + math.max(0, class.free) end
+  return free
 end
 
 -- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it. What a dead worker
@@ -16,20 +26,24 @@ end
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
-  return math.min(capacity, tonumber(known[5]) or CAP) - (running - stranded) - hinted
+  FLEET = known[6] or ''
+  local taken = running - stranded + hinted
+  return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
 end
 
 -- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
--- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message.
+-- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message, class.
 -- A script dispatches so many at most: the next one, at the latest a worker's beat, goes on.
 local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
   local hints = {}
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
+  -- Whose class was busy has its turn among those whose class was not.
+  if free > 0 and FLEET == '*' then ask_blocked() end
   while free > 0 do
     local id, job, changed
     if lost then id, job, changed = next_lost() end
@@ -37,18 +51,22 @@ local function admit()
     if not id then id, job, changed = next_job() end
     while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job() end
     if not id then break end
-    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order')
-    if known[1] == 'queued' then
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema')
+    local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
+    if class then
+      if class ~= (known[5] or '') then redis.call('HSET', K.job(id), 'class', class) end
       -- The first one follows from the order, which never repeats: the runs, hints and files of an earlier job of this id have others.
       local fence = int((known[2] or known[4]) + 1)
       dispatched(id, job, fence, unpack(changed))
       if TEMPLATE ~= '' then
-        redis.call('LPUSH', QUEUE, hint(id, job, fence, known[3] or TEMPLATE))
+        redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
       else
-        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or ''}
+        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}
       end
       FENCES[id] = fence
       free = free - 1
+    elseif known[1] == 'queued' then
+      wait_apart(id)
     end
   end
   return hints

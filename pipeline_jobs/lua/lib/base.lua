@@ -23,7 +23,7 @@ local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
-  'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until'}
+  'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class'}
 
 -- The fields that decide, as a table; nil if there is no such job.
 local function load(id)

@@ -32,7 +32,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
   -- What only a live job needs does not lie in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)

@@ -125,8 +125,7 @@ end
 
 -- Of the workspaces that wait for a pipeline those with the lowest times come back, as many as it has room for.
 local function unblock(pipeline)
-  local pipe = pipe_of(pipeline)
-  local room = pipe.cap and pipe.cap - pipe.n or 1e9
+  local room = room_of(pipeline)
   while room > 0 and not worked_enough() do
     spend(5)
     local first = redis.call('ZPOPMIN', K.blocked(pipeline))
@@ -149,7 +148,7 @@ end
 local function ask_blocked()
   local asked = false
   for _, pipeline in ipairs(redis.call('SMEMBERS', K.blocking())) do
-    if not pipeline_full(pipeline) then
+    if room_of(pipeline) > 0 then
       unblock(pipeline)
       asked = true
     end
@@ -230,13 +229,14 @@ local function charge_running(id, job)
   end
 end
 
--- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over.
+-- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over: at its cap, or no free
+-- slot is of a worker that knows it.
 -- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full.
 local function best_of(tenant, workspace)
   local best, score, of, last
   local full = {}
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
-    if pipeline_full(pipeline) then
+    if room_of(pipeline) <= 0 then
       full[#full + 1] = pipeline
     else
       local first = redis.call('ZRANGE', K.ready(tenant, workspace, pipeline), 0, 1, 'WITHSCORES')
@@ -266,7 +266,7 @@ local function next_lost()
     local id = redis.call('ZPOPMIN', K.lost())[1]
     local job = id and load(id)
     if not id then return nil end
-    if job and job.status == 'queued' and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) and take_ready(id, job) then
+    if job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 and take_ready(id, job) then
       return id, job, take_token(job.tenant_id)
     end
   end
@@ -332,6 +332,6 @@ local function wake()
     local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
     if capped then unblock(capped) end
   end
-  -- Those whose cap was taken away, and that were too many for that script.
+  -- Those whose cap was taken away, and that were too many for that script; and those for which a worker came that knows them.
   ask_blocked()
 end

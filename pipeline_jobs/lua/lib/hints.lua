@@ -22,8 +22,11 @@ local function hint(id, job, fence, text)
   return table.concat(parts)
 end
 
+-- The broker's list for a class.
+local function queue_of(class) return class == '' and QUEUE or QUEUE .. '.' .. class end
+
 -- A hint that nobody will claim is taken out of the broker's list again: a tenant that cancels ten thousand jobs one by one would else send
 -- the workers through as many dead messages. The list is as short as there are free slots. One that a worker has in its hand is refused there.
 local function take_back(id, job)
-  if TEMPLATE ~= '' then redis.call('LREM', QUEUE, 1, hint(id, job, job.fence, job.celery or TEMPLATE)) end
+  if TEMPLATE ~= '' then redis.call('LREM', queue_of(job.class or ''), 1, hint(id, job, job.fence, job.celery or TEMPLATE)) end
 end

@@ -20,6 +20,13 @@ local function unhint(id, job)
   end
 end
 
+-- A record that is newer than whoever could run it now: it waits for a newer worker, not at the head of its lane.
+local function wait_apart(id)
+  redis.call('HSET', K.job(id), 'reason', 'retry')
+  redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)
+  redis.call('ZREM', K.ready_since(), id)
+end
+
 local function leave_queue(id, job)
   stop_waiting(id, job)
   take_ready(id, job)

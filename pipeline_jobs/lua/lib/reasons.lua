@@ -19,6 +19,7 @@ local function why_waits(tenant, pipeline)
   if reason then return reason, '', '' end
   if pipeline_full(pipeline) then return 'pipeline_concurrency', int(pipe_of(pipeline).cap), int(pipe_of(pipeline).n) end
   if live_slots() == 0 then return 'no_worker', '', '' end
+  if slots_for(pipeline, 'slots') == 0 then return 'no_worker_for_pipeline', '', '' end
   return 'fair_share', int(live_slots()), ''
 end
 

@@ -240,7 +240,7 @@ class Job(BaseModel):
 
     job_id: str = Field(examples=["job_1704326400_abc12345"])
     status: JobStatus
-    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, dispatched, dependency, retry, ...")
+    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, no_worker_for_pipeline, dispatched, retry, ...")
     url: str | None
     quality: str | None
     pipeline: str

@@ -13,6 +13,7 @@ from pipeline_jobs.states import Reason
 REASONS: dict[str, str] = {
     Reason.FAIR_SHARE: "All slots are busy, or it is another tenant's turn.",
     Reason.NO_WORKER: "No worker is running at the moment.",
+    Reason.NO_WORKER_FOR_PIPELINE: "No running worker knows its pipeline.",
     Reason.SCHEDULED: "It is scheduled to start later.",
     Reason.TENANT_CONCURRENCY: "Its tenant has reached its maximum number of running jobs.",
     Reason.TENANT_RATE: "Its tenant has reached its rate limit for starting jobs.",

@@ -1,0 +1,135 @@
+-- Classes of workers: who can run what. The workers of a class know the same pipelines and the same schema of records, so that each of them may
+-- take a hint for any other. What a class knows is kept as its text: `schema;pipeline;pipeline;`. Workers of the versions before this say
+-- nothing: their class is '', and their text is what had been completed before the first one came that does say (docs/decisions/0009).
+--
+-- While all live workers are of one class a hint goes to the queue `jobs`, else to `jobs.{class}`.
+
+local function knows(text, pipeline) return string.find(text, ';' .. pipeline .. ';', 1, true) ~= nil end
+
+-- The text of the only class of the live workers; '*': there are several; '': nobody says what it knows, so anybody is sent anything.
+local FLEET
+local function fleet()
+  FLEET = FLEET or redis.call('GET', K.fleet()) or ''
+  return FLEET
+end
+
+local function fields_of(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
+-- The first of some classes that has a free slot and knows a pipeline and a schema.
+local function first_of(some, pipeline, schema)
+  for _, class in ipairs(some) do
+    if class.free > 0 and class.schema >= schema and knows(class.text, pipeline) then return class end
+  end
+end
+
+-- The classes of the live workers, where there are several: name, text, schema, slots, and how many of these neither a run nor a hint has (free).
+-- Who knows less comes first: a slot that can be used for more stays for that. Counted anew by each script, so that no count can drift.
+local CLASSES
+local function classes()
+  if CLASSES then return CLASSES end
+  local class_of, texts, running, named = fields_of(K.class_of()), fields_of(K.classes()), fields_of(K.running()), {}
+  CLASSES = {}
+  for worker, slots in pairs(fields_of(K.slots())) do
+    local name = class_of[worker] or ''
+    if not named[name] then
+      local text = texts[name] or '1;'
+      named[name] = {name = name, text = text, schema = tonumber(string.match(text, '^%d+')), slots = 0, free = 0}
+      CLASSES[#CLASSES + 1] = named[name]
+    end
+    -- A worker with more runs than slots (it shrinks, or stops) takes none of another's.
+    named[name].slots = named[name].slots + slots
+    named[name].free = named[name].free + math.max(0, slots - (running[worker] or 0))
+  end
+  table.sort(CLASSES, function(a, b)
+    if #a.text ~= #b.text then return #a.text < #b.text end
+    return a.name < b.name
+  end)
+  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
+    local sent = redis.call('HMGET', K.job(id), 'class', 'pipeline')
+    local class = named[sent[1] or '']
+    -- It lies in `jobs` since there was one class only: any that knows it may have it by now.
+    if (sent[1] or '') == '' and not class then class = first_of(CLASSES, sent[2] or '', 0) end
+    if class then class.free = class.free - 1 end
+  end
+  return CLASSES
+end
+
+-- Slots of the classes that know a pipeline; which: 'slots' (all), 'free'. Where there is one class the admission counts them: any number or none.
+local function slots_for(pipeline, which)
+  if fleet() ~= '*' then return (fleet() == '' or knows(fleet(), pipeline)) and 1e9 or 0 end
+  local n = 0
+  for _, class in ipairs(classes()) do
+    if knows(class.text, pipeline) then n = n + math.max(0, class[which]) end
+  end
+  return n
+end
+
+-- How many more jobs of a pipeline may start, as far as its cap and the classes go.
+local function room_of(pipeline)
+  local pipe, free = pipe_of(pipeline), slots_for(pipeline, 'free')
+  return pipe.cap and math.min(pipe.cap - pipe.n, free) or free
+end
+
+-- Take a slot for a job. Returns the class whose it is ('': its hint goes to `jobs`), or nil: no class with a free one knows its schema.
+local function take_slot(pipeline, schema)
+  if fleet() ~= '*' then return '' end
+  local class = first_of(classes(), pipeline, schema)
+  if not class then return nil end
+  class.free = class.free - 1
+  return class.name
+end
+
+-- Workers that say nothing dispatch and take whatever waits, by their own scripts: a job that they may not know is a record of schema 2, which they
+-- refuse and leave to others.
+local FOR_CLASSES = '2'
+local BEFORE
+local function is_for_classes(pipeline)
+  if BEFORE == nil then BEFORE = redis.call('HGET', K.classes(), '') end
+  return BEFORE and not knows(BEFORE, pipeline)
+end
+
+-- Find out anew what the fleet is; what workers left that are gone is cleared away: versions before this one do not.
+local function note_fleet()
+  local live, said = {}, 0
+  for worker, class in pairs(fields_of(K.class_of())) do
+    if redis.call('ZSCORE', K.workers(), worker) then
+      live[class], said = true, said + 1
+    else
+      redis.call('HDEL', K.class_of(), worker)
+    end
+  end
+  for class in pairs(fields_of(K.classes())) do
+    if class ~= '' and not live[class] then redis.call('HDEL', K.classes(), class) end
+  end
+  if redis.call('ZCARD', K.workers()) > said then live[''] = true end
+  local first = next(live)
+  if first and next(live, first) then
+    FLEET = '*'
+  else
+    FLEET = first and first ~= '' and redis.call('HGET', K.classes(), first) or ''
+  end
+  CLASSES = nil
+  redis.call('SET', K.fleet(), FLEET)
+end
+
+-- A live worker says its class (or none).
+local function note_class(worker, class, text)
+  local before = redis.call('HGET', K.class_of(), worker) or ''
+  if class ~= '' and class ~= before then
+    if redis.call('HEXISTS', K.classes(), '') == 0 then
+      local completed = '1;'
+      for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+        local pipeline = string.match(field, '^ms:(.*)$')
+        if pipeline then completed = completed .. pipeline .. ';' end
+      end
+      redis.call('HSET', K.classes(), '', completed)
+    end
+    redis.call('HSET', K.class_of(), worker, class)
+    redis.call('HSET', K.classes(), class, text)
+  end
+  if class ~= before or redis.call('ZCARD', K.workers()) ~= redis.call('HLEN', K.class_of()) then note_fleet() end
+end
