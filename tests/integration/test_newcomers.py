@@ -172,3 +172,38 @@ def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell) -> Non
     cell.let_leases_end()
     cell.store.rescue()
     assert [json.loads(hint)["tenant"] for hint in cell.hints()] == ["first", "back"]
+
+
+def test_who_comes_back_after_a_newcomer_is_next_too(cell: Cell) -> None:
+    """What the newcomer was served at is no present: nobody would be behind it."""
+    cell.slots(2)
+    cell.submit(tenant_id="back")
+    run_next(cell)
+    cell.store.client.hset(cell.store.keys("share", "busy"), "ms:sleep", 5_000)
+    for _ in range(9):
+        cell.submit(tenant_id="busy")
+    # Both took less than they were charged: the clock of `busy` goes back behind the highest.
+    for _ in range(2):
+        run_next(cell)
+    new = cell.submit(tenant_id="new")
+    run_next(cell)
+    assert cell.client.get(new.job_id).reason == "dispatched"
+    back = cell.submit(tenant_id="back")
+    run_next(cell)
+    assert cell.client.get(back.job_id).reason == "dispatched"
+
+
+def run_next(cell: Cell) -> None:
+    """Run the oldest hint's job, for no time."""
+    job_id = json.loads(cell.store.client.rpop("jobs"))["id"]
+    cell.store.finish(job_id, cell.start(job_id).fence, JobStatus.FAILED, error="x")
+
+
+def test_a_clock_that_is_set_back_as_a_job_runs_gives_its_tenant_no_credit(cell: Cell) -> None:
+    cell.slots(1)
+    run = cell.start(cell.submit(tenant_id="a").job_id)
+    cell.store.client.hincrby(cell.store.keys("job", run.job_id), "started_at", -HOUR)
+    cell.store.announce("w1", 1, [(run.job_id, run.fence)])
+    step_clock(cell.store, -HOUR)
+    cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
+    assert float(cell.store.client.hget(cell.store.keys("share", "a"), "time")) == pytest.approx(HOUR, abs=60_000)
