@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from celery import chain
 from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
@@ -325,3 +326,20 @@ def test_celery_result_of_a_job_without_one_is_one_line(make_stack: MakeStack) -
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert job_id in done.stderr
+
+
+def test_a_chain_goes_on_whose_child_was_killed_between_finish_and_callbacks(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=1,1", PIPELINE_FAILPOINTS="run.after_finish=kill")
+    job = stack.app.tasks["pipeline_jobs.run_job"].si(pipeline="sleep")
+    result = chain(job, job.clone()).apply_async()
+    stack.until_status(result.parent.id, JobStatus.COMPLETED)
+    until(lambda: "failpoint: killed at run.after_finish" in stack.log("jobs"), "the kill")
+    # A worker whose children live; the killed one's next children would die as well.
+    stack.worker("healthy", "--autoscale=2,2")
+    # It is made, so the chain went on, and by maintenance; the first job ran once.
+    until(lambda: stack.client.store.exists("job", result.id), "the next job")
+    first = stack.client.get(result.parent.id)
+    assert (first.status, first.attempt, first.crashes) == (JobStatus.COMPLETED, 1, 0)
+    assert stack.client.store.members("continuations") in ([], [result.id])
