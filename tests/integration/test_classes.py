@@ -11,6 +11,7 @@ import pytest
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.events import log
 from pipeline_jobs.job import SCHEMA, Job, NewJob
+from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
@@ -322,3 +323,13 @@ def test_a_class_that_takes_the_place_of_another_lets_in_who_had_waited_for_it(f
         started.append(fleet.start(queue(fleet)[-1], "w2"))
         fleet.store.finish(started[-1].job_id, started[-1].fence, JobStatus.COMPLETED, result={})
     assert nap in [run.job_id for run in started]
+
+
+def test_a_run_in_a_process_that_does_not_know_the_pipeline_is_none(fleet: Cell) -> None:
+    announce(fleet, "w1", 1, BOTH)
+    nap = fleet.submit(pipeline="nap").job_id
+    other = fleet.with_settings(max_concurrent_jobs=100)
+    outcome = other.cell.executor.run(nap, 1, "w2")
+    assert (outcome.ending, outcome.error) == (Ending.REFUSED, "pipeline")
+    assert fleet.client.get(nap).fence == 2
+    other.cell.close()

@@ -310,7 +310,7 @@ GUARDS = (
         FLEET,
     ),
     _py("worker/lease", "a worker says its class", ", kind=app.worker_class", "", FLEET),
-    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines)", ")", FLEET),
+    _py("jobs/executor", "a worker says what it knows", ", pipelines=pipelines)", ")", CLASSES),
     _py("pipelines", "the schema is of the class", "(schema, *sorted(names))", "(1, *sorted(names))", CLASSES),
     _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
     # -- one end
