@@ -141,10 +141,12 @@ def test_what_a_run_was_charged_is_refunded_when_its_worker_dies(cell: Cell) -> 
 def test_a_child_that_crashed_keeps_its_charge(cell: Cell) -> None:
     cell.slots(1, OLD)
     run = cell.start(cell.submit(tenant_id="a", workspace_id="x").job_id, worker=OLD)
-    cell.slots(0, OLD)
+    other = cell.submit(tenant_id="b")
+    cell.store.client.delete("jobs")
     cell.store.client.hset(cell.store.keys("job", run.job_id), "started_at", int(time.time() * 1000) - 7_000)
     cell.store.requeue(run.job_id, run.fence, "crash")
     assert min(clocks(cell)) >= 7_000
+    assert hinted(cell) == [other.job_id]
 
 
 def test_a_dead_workers_job_is_the_next_to_start(cell: Cell) -> None:
@@ -186,6 +188,17 @@ def test_a_lost_job_that_was_cancelled_takes_nobodys_turn(cell: Cell) -> None:
     cell.store.client.delete("jobs")
     cell.slots(1, NEW)
     assert hinted(cell) == [other.job_id]
+    assert differences(cell.store) == []
+
+
+def test_a_lost_job_that_is_to_start_later_does(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a").job_id, worker=OLD)
+    cell.store.client.delete("jobs")
+    lose(cell, run)
+    assert cell.store.change(run.job_id, run_at=int(time.time() * 1000) + 3_600_000)
+    cell.slots(1, NEW)
+    assert hinted(cell) == []
     assert differences(cell.store) == []
 
 

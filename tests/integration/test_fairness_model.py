@@ -138,6 +138,8 @@ class History(RuleBasedStateMachine):
         if self.slots.pop(worker, None) is not None:
             self.cell.store.client.zadd(self.cell.store.keys("workers"), {worker: 1})
             self.cell.store.rescue()
+            # What was dispatched now was so before anything was lost.
+            self.dispatched_jobs_are_seen_and_fair_in_order()
         if is_rescued:
             self.leases_of_dead_workers_end()
 

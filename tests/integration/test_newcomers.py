@@ -193,10 +193,28 @@ def test_who_comes_back_after_a_newcomer_is_next_too(cell: Cell) -> None:
     assert cell.client.get(back.job_id).reason == "dispatched"
 
 
-def run_next(cell: Cell) -> None:
-    """Run the oldest hint's job, for no time."""
+def test_who_had_more_than_the_others_lately_is_no_newcomer(cell: Cell) -> None:
+    """The present goes back with the clocks of the others."""
+    cell.slots(2)
+    cell.submit(tenant_id="back")
+    run_next(cell, 1_000)
+    cell.store.client.hset(cell.store.keys("share", "busy"), "ms:sleep", 5_000)
+    for _ in range(9):
+        cell.submit(tenant_id="busy")
+    cell.slots(1)
+    for _ in range(2):
+        run_next(cell)
+    back = cell.submit(tenant_id="back")
+    run_next(cell)
+    assert cell.client.get(back.job_id).reason == "fair_share"
+
+
+def run_next(cell: Cell, ms: int = 0) -> None:
+    """Run the oldest hint's job for so long."""
     job_id = json.loads(cell.store.client.rpop("jobs"))["id"]
-    cell.store.finish(job_id, cell.start(job_id).fence, JobStatus.FAILED, error="x")
+    run = cell.start(job_id)
+    cell.store.client.hincrby(cell.store.keys("job", job_id), "started_at", -ms)
+    cell.store.finish(job_id, run.fence, JobStatus.FAILED, error="x")
 
 
 def test_a_clock_that_is_set_back_as_a_job_runs_gives_its_tenant_no_credit(cell: Cell) -> None:

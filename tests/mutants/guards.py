@@ -532,9 +532,7 @@ GUARDS = (
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
     _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
-    _lua(
-        "lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", FAIR
-    ),
+    _lua("lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", NEW),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", " or share.time == share.came", "", NEW),
@@ -567,7 +565,7 @@ GUARDS = (
     ),
     _lua(
         "lib/fair",
-        "a lost job that was cancelled is let go",
+        "a lost job that is to start later is let go",
         "and take_ready(id, job) then",
         "and (take_ready(id, job) or true) then",
         DEAD,
