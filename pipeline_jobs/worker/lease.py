@@ -44,6 +44,8 @@ class LeaseKeeper:
         #: When the leases were last known to be good, and when this worker was told to stop (monotonic seconds).
         self._renewed = time.monotonic()
         self._told_to_stop: float | None = None
+        #: Since when a beat waits for its answer, over all that fail; None: the last one had it (the last of all comes before the end).
+        self._asked: float | None = None
         self._leaving = False
         self._declared = False
         self._wake = threading.Event()
@@ -113,6 +115,7 @@ class LeaseKeeper:
             self._wake.clear()
 
     def _beat(self) -> None:
+        self._asked = self._asked or time.monotonic()
         if not self._declared:
             # Before the first slots: no more jobs, of a pipeline and in all, than it says may be dispatched to them.
             self._cell.declare_pipelines()
@@ -125,6 +128,7 @@ class LeaseKeeper:
             app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused(), kind=app.worker_class
         )
         now = self._renewed = time.monotonic()
+        self._asked = None
         self._say_what_is_owed()
         if _stopping():
             self._hand_back(now, [request for request, reply in zip(requests, replies, strict=True) if reply == "ok"])
@@ -168,7 +172,7 @@ class LeaseKeeper:
             return
         now = time.monotonic()
         self._told_to_stop = self._told_to_stop or now
-        away = now - self._renewed >= max(self._shutdown_grace, 3 * self._interval)
+        away = self._asked is not None and now - self._asked >= max(self._shutdown_grace, 3 * self._interval)
         if now - self._told_to_stop >= self._shutdown_grace + (0.0 if away else self._grace + HANG_SECONDS):
             logger.error("this worker did not end by itself: killed", store_away=away)
             os.kill(os.getpid(), signal.SIGKILL)

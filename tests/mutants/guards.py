@@ -873,7 +873,7 @@ GUARDS = (
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
     ),
-    _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", SICK),
+    _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
     _py("worker/fitness", "a paused worker takes no hints", "if self.reason and taking:", "if False:", SICK),
     _py("worker/fitness", "it takes them again", "elif not self.reason and not taking:", "elif False:", SICK),
     _py("worker/fitness", "it looks again and again", "            if self._stop.wait(LOOK_SECONDS):\n", "            if True:\n", SICK),
@@ -885,6 +885,7 @@ GUARDS = (
         "(self._grace + HANG_SECONDS)",
         KEEPER,
     ),
+    _py("worker/lease", "no beat is missed after the last", "        self._asked = None\n", "", KEEPER),
     _py("worker/lease", "it waits for one that answers", "(0.0 if away else self._grace + HANG_SECONDS)", "0.0", KEEPER),
     _py(
         "worker/lease",

@@ -35,6 +35,7 @@ class FakeStore:
         self.answer = "ok"
         self.away = False
         self.announced: list[tuple[int, list[str], bool]] = []
+        self.paused: list[str] = []
         self.requeued: list[str] = []
         self.whys: list[str] = []
         #: Called while a beat waits for its answer.
@@ -46,6 +47,7 @@ class FakeStore:
         if self.away:
             raise StoreUnavailable
         self.announced.append((slots, [job_id for job_id, _ in jobs], leaving))
+        self.paused.append(paused)
         self.meanwhile()
         return [self.answer] * len(jobs)
 
@@ -228,14 +230,16 @@ def test_a_worker_that_leaves_has_no_slots_and_keeps_its_leases(bench: Bench) ->
 
 
 def test_a_worker_that_hangs_after_it_was_told_to_stop_is_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The last beat was answered: there is none to come, and no store that is away.
+    bench.beat()
     bench.keeper._end_if_hung()
     monkeypatch.setattr(state, "should_stop", 0)
     bench.keeper._end_if_hung()
     # The grace for jobs, the grace for what ignores the hand-back, and then some.
-    bench.beat(5 + 15 + lease.HANG_SECONDS - 1)
+    bench.now += 5 + 15 + lease.HANG_SECONDS - 1
     bench.keeper._end_if_hung()
     assert bench.killed == []
-    bench.beat(1)
+    bench.now += 1
     bench.keeper._end_if_hung()
     assert bench.killed == [(1, signal.SIGKILL)]
 
@@ -246,10 +250,11 @@ def test_a_worker_that_is_told_to_stop_while_the_store_is_away_ends_within_its_g
 ) -> None:
     bench.beat()
     bench.store.away = True
+    bench.beat()
     bench.now += since
     monkeypatch.setattr(state, "should_stop", 0)
     bench.keeper._end_if_hung()
-    bench.now += 4.9
+    bench.beat(4.9)
     bench.keeper._end_if_hung()
     assert bench.killed == []
     bench.now += 0.2
@@ -264,3 +269,12 @@ def test_one_whose_store_answers_has_the_time_to_hand_its_jobs_back(bench: Bench
         bench.beat(1.0)
         bench.keeper._end_if_hung()
     assert (bench.killed, bench.store.requeued[:1]) == ([], ["a"])
+
+
+def test_a_paused_worker_has_no_slots_says_why_and_keeps_its_leases(bench: Bench) -> None:
+    bench.run("a", 11)
+    for reason in ("the disk is full", ""):
+        bench.app.fitness = SimpleNamespace(reason=reason)
+        bench.beat()
+    assert bench.store.announced == [(0, ["a"], False), (4, ["a"], False)]
+    assert bench.store.paused == ["the disk is full", ""]
