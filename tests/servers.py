@@ -37,7 +37,7 @@ class Server:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     def start(self) -> Server:
-        options = [part for name, value in self._config.items() for part in (f"--{name}", value)]
+        options = [part for name, value in self._config.items() for part in (f"--{name.replace('_', '-')}", value)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *options],

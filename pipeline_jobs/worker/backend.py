@@ -146,8 +146,8 @@ class JobBackend(RedisBackend):
     def mark_as_failure(self, task_id: str, exc: Exception, traceback: Any = None, request: Any = None, **options: Any) -> None:
         """A task failed: its chord, its chain and its errbacks hear of it.
 
-        Not so of a job that goes back to the queue, nor of one that completed: Celery says this when it cannot send what comes after a task.
-        The row of its continuation stays, and maintenance sends it.
+        Not so of a job that goes back to the queue, nor of one that completed: Celery says this when it cannot send what comes after a
+        task. The row of its continuation stays, and maintenance sends it.
         """
         fence = getattr(request, FENCE_HEADER, None)
         if getattr(request, COMPLETED, False):

@@ -23,7 +23,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.tenants import TenantLimits
-from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, class_queue
+from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
 TERMINATE_SECONDS = 3.0
@@ -149,9 +149,8 @@ def add_consumer(state: Any, queue: str, **options: Any) -> Any:
 
 
 def _with_class(command: Callable[..., Any], state: Any, queue: str, options: Mapping[str, Any]) -> Any:
-    kind = state.app.worker_class
-    if queue == JOBS_QUEUE and kind.name:
-        command(state, class_queue(state.app, kind.name).name)
+    for of_class in job_queues(state.app)[1:] if queue == JOBS_QUEUE else ():
+        command(state, of_class)
     return command(state, queue, **options)
 
 

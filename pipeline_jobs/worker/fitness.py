@@ -13,7 +13,7 @@ from celery.worker.control import inspect_command
 
 from pipeline_jobs.jobs.faults import fault_of
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.hints import JOBS_QUEUE, job_queues
 
 logger = structlog.get_logger(__name__)
 
@@ -65,10 +65,9 @@ class Fitness:
     def _consume(self) -> None:
         """In the event loop: take hints or leave them. A slot that is not announced is not enough, as all workers take from one queue."""
         consumer, taking = self._worker.consumer, JOBS_QUEUE in self._worker.app.amqp.queues.consume_from
-        if self.reason and taking:
-            consumer.cancel_task_queue(JOBS_QUEUE)
-        elif not self.reason and not taking:
-            consumer.add_task_queue(JOBS_QUEUE)
+        if bool(self.reason) == taking:
+            for queue in job_queues(self._worker.app):
+                (consumer.cancel_task_queue if self.reason else consumer.add_task_queue)(queue)
 
 
 @inspect_command()

@@ -96,6 +96,11 @@ def class_queue(app: Celery, name: str) -> Queue:
     return Queue(own, Exchange(JOBS_QUEUE), routing_key=own, no_ack=jobs.no_ack, expires=QUEUE_SECONDS) if name else jobs
 
 
+def job_queues(app: Any) -> list[str]:
+    """What a worker of jobs consumes: `jobs`, and the queue of its class."""
+    return list(dict.fromkeys((JOBS_QUEUE, class_queue(app, app.worker_class.name).name)))
+
+
 def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:
     """Sends hints by a kombu producer, for a broker that is not the store's server.
 

@@ -69,7 +69,7 @@ def test_a_time_limit_is_of_the_run_and_no_longer_than_others_allow(app: JobsCel
     longest = app.cell.executor._registry.longest_runs()
     for limit, expected in ((5, 5_000), (10**8, 3_600_000)):
         job = submit(app, time_limit=limit)
-        claimed = app.cell.store.claim(job.job_id, job.fence, worker="w1", run="run", longest={**longest, "sleep": 3600})
+        claimed = app.cell.store.claim(job.job_id, job.fence, worker="w1", run="run", pipelines={**longest, "sleep": 3600})
         assert isinstance(claimed, Job)
         (until,) = app.cell.store.fields(["run_until"], "job", job.job_id)
         assert int(until or 0) - (claimed.started_at or 0) == expected

@@ -206,7 +206,7 @@ def test_text_of_a_stage_that_is_no_unicode_is_the_stages_own(bench: Bench, stag
 
 
 def test_a_server_that_is_busy_with_somebodys_script_is_away(jobs: Cell, tmp_path: Path) -> None:
-    own = Server(tmp_path / "own", **{"busy-reply-threshold": "1"}).start()
+    own = Server(tmp_path / "own", busy_reply_threshold="1").start()
     store = jobs.with_settings(redis_url=own.url).store
     with own.client() as endless, own.client() as client, ThreadPoolExecutor(1) as thread:
         script = thread.submit(endless.eval, "while true do end", 0)

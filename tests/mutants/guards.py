@@ -874,8 +874,8 @@ GUARDS = (
         LOST_BROKER,
     ),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
-    _py("worker/fitness", "a paused worker takes no hints", "if self.reason and taking:", "if False:", SICK),
-    _py("worker/fitness", "it takes them again", "elif not self.reason and not taking:", "elif False:", SICK),
+    _py("worker/fitness", "a paused worker takes no hints", "if bool(self.reason) == taking:", "if not self.reason and not taking:", SICK),
+    _py("worker/fitness", "it takes them again", "if bool(self.reason) == taking:", "if self.reason and taking:", SICK),
     _py("worker/fitness", "it looks again and again", "            if self._stop.wait(LOOK_SECONDS):\n", "            if True:\n", SICK),
     _lua("announce", "a worker that goes on is said to", " else redis.call('HDEL', K.paused(), worker) end", " end", SICK),
     _py(
