@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline_jobs.store.keys import KEYS
+from pipeline_jobs.store.keys import KEYS, POOL
 from pipeline_jobs.store.store import Store
 
 #: Where Debian's package `faketime` puts it.
@@ -20,7 +20,7 @@ def set_clock(store: Store, ms: int) -> None:
     """
     client = store.client
     for name, key in KEYS.items():
-        for found in client.scan_iter(store.keys.prefix + re.sub(r"\{\}", "*", key.pattern), count=1000):
+        for found in client.scan_iter(store.keys.prefix + key.pattern.replace("@", POOL).replace("{}", "*"), count=1000):
             kind = client.type(found)
             if key.type.startswith("zset ms") and kind == "zset":
                 for member, score in client.zrange(found, 0, -1, withscores=True):

@@ -237,7 +237,7 @@ def test_another_broker_is_told_the_class(cell: Settings) -> None:
     announce(rabbit, "w2", 1, BOTH)
     two = rabbit.submit()
     assert [(hint.job_id, hint.worker_class) for hint in sent] == [(one.job_id, ""), (two.job_id, BOTH.name)]
-    assert rabbit.store.claim(two.job_id, 1, worker="w3", run="r", pipelines={}) == ClaimRefused("pipeline")
+    assert rabbit.store.claim(two.job_id, two.fence, worker="w3", run="r", pipelines={}) == ClaimRefused("pipeline")
     assert [(hint.job_id, hint.fence) for hint in sent[2:]] == [(two.job_id, 2)], "what a refusal dispatches is sent, too"
     rabbit.cell.close()
 
@@ -301,8 +301,8 @@ def test_a_worker_of_before_refuses_what_it_may_not_know_whoever_sends_it(fleet:
     announce(fleet, "new", 2, BOTH)
     nap, sleep = fleet.submit(pipeline="nap"), fleet.submit()
     monkeypatch.setattr(store, "SCHEMA", 1)
-    assert fleet.store.claim(nap.job_id, 1, worker="before", run="r") == ClaimRefused("schema")
-    assert isinstance(fleet.store.claim(sleep.job_id, 1, worker="before", run="r"), Job)
+    assert fleet.store.claim(nap.job_id, fleet.store.get(nap.job_id).fence, worker="before", run="r") == ClaimRefused("schema")
+    assert isinstance(fleet.store.claim(sleep.job_id, fleet.store.get(sleep.job_id).fence, worker="before", run="r"), Job)
     assert reason(fleet, nap.job_id) == "retry"
     assert fleet.client.get(nap.job_id).attempt == 0
 

@@ -17,7 +17,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.jobs.waits import why
 from pipeline_jobs.states import JobStatus
-from tests.integration.clock import step_clock
+from tests.clock import set_clock
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -269,7 +269,10 @@ def test_a_start_rate_is_held_up_by_no_clock_that_is_set_back(cell: Cell) -> Non
     cell.slots(8)
     cell.store.rescue()
     assert len(cell.hints()) == 1
-    step_clock(cell.store, -3_600_000)
+    set_clock(cell.store, -3_600_000)
+    cell.store.rescue()
+    # It waits for its rate as long as it would have, and no hour more.
+    set_clock(cell.store, 2_500)
     cell.store.rescue()
     assert len(cell.hints()) == 2
 
