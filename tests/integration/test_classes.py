@@ -238,7 +238,7 @@ def test_another_broker_is_told_the_class(cell: Settings) -> None:
     two = rabbit.submit()
     assert [(hint.job_id, hint.worker_class) for hint in sent] == [(one.job_id, ""), (two.job_id, BOTH.name)]
     assert rabbit.store.claim(two.job_id, two.fence, worker="w3", run="r", pipelines={}) == ClaimRefused("pipeline")
-    assert [(hint.job_id, hint.fence) for hint in sent[2:]] == [(two.job_id, 2)], "what a refusal dispatches is sent, too"
+    assert [(hint.job_id, hint.fence) for hint in sent[2:]] == [(two.job_id, two.fence + 1)], "what a refusal dispatches is sent, too"
     rabbit.cell.close()
 
 
@@ -329,7 +329,7 @@ def test_a_run_in_a_process_that_does_not_know_the_pipeline_is_none(fleet: Cell)
     announce(fleet, "w1", 1, BOTH)
     nap = fleet.submit(pipeline="nap").job_id
     other = fleet.with_settings(max_concurrent_jobs=100)
-    outcome = other.cell.executor.run(nap, 1, "w2")
+    outcome = other.cell.executor.run(nap, fleet.store.get(nap).fence, "w2")
     assert (outcome.ending, outcome.error) == (Ending.REFUSED, "pipeline")
     assert fleet.client.get(nap).fence == 2
     other.cell.close()
