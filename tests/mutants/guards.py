@@ -841,6 +841,7 @@ GUARDS = (
         "    if True:\n        following",
         CONTINUED,
     ),
+    _py("worker/continuations", "who tells of an end is no run", ", FENCE_HEADER: None})", "})", CONTINUED),
     _py("worker/continuations", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
     _py(
         "worker/continuations",
