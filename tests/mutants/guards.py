@@ -851,7 +851,6 @@ GUARDS = (
     ),
     _py("worker/result", "a collected result says nothing", ".drop_pending_result(self)", ".remove_pending_result(self)", GROUPS_OF_JOBS),
     _py("worker/result_consumer", "a collected result ends its subscription", "self._pending_unsubscribe.add(", "(", GROUPS_OF_JOBS),
-    _py("worker/backend", "what was sent unsubscribes", ") or self.result_consumer.subscribed_to else", ") else", GROUPS_OF_JOBS),
     _py(
         "worker/backend",
         "what was sent and collected unsubscribes",
