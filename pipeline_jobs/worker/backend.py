@@ -115,8 +115,13 @@ class JobBackend(RedisBackend):
         return result.maybe_throw(callback=callback, propagate=propagate)
 
     def remove_pending_result(self, result: Any) -> Any:
-        """Each result of a request comes here as it goes; stock code makes sure of a subscription that no result of a job has by itself."""
+        """Each result of a request comes here as it ends; stock code makes sure of a subscription that no result of a job has by itself."""
         return super().remove_pending_result(result) if any(self._pending_results) else result
+
+    def drop_pending_result(self, result: Any) -> None:
+        """A result is collected: as `remove_pending_result`, but nothing is said to the server now."""
+        if (any(self._pending_results) or self.result_consumer.subscribed_to) and not self._remove_pending_result(result):
+            self.result_consumer.cancel_later(result.id)
 
     # -- writing
 

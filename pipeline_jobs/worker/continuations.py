@@ -22,6 +22,7 @@ from kombu.exceptions import OperationalError
 from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, with_tenant
+from pipeline_jobs.worker.hints import FENCE_HEADER
 from pipeline_jobs.worker.result import JobFailed
 
 logger = structlog.get_logger(__name__)
@@ -83,8 +84,8 @@ def _send(following: Any, result: Any, options: Mapping[str, Any]) -> None:
 
 
 def _request(job_id: str, message: str) -> Context:
-    """What a worker would make of a job's own message."""
+    """What a worker would make of a job's own message. Without a fence: what a run says of its job's failure may mean that it goes on."""
     whole = json.loads(message)
     args, kwargs, embedded = json.loads(base64.b64decode(whole["body"]))
     request: dict[str, Any] = {**whole["headers"], **embedded, "args": args, "kwargs": kwargs, "delivery_info": {}}
-    return Context({**request, "id": job_id})
+    return Context({**request, "id": job_id, FENCE_HEADER: None})

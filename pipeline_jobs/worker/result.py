@@ -28,6 +28,11 @@ class JobResult(AsyncResult):
     #: What a submit gave: the job as it was accepted, the rates, and whether an Idempotency-Key had made it before. Else None.
     accepted: Accepted | None = None
 
+    def __del__(self) -> None:
+        """Celery's would talk to the server here: wherever the garbage collector runs, for 20 s while that is away, and as Python ends."""
+        if self.backend is not None:
+            self.backend.drop_pending_result(self)
+
     def get(self, *args: Any, **options: Any) -> Any:
         """As Celery's. In the command `celery result` the end of a job without a result, or that there is none, is one line."""
         try:

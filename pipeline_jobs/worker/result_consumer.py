@@ -29,6 +29,10 @@ class JobResultConsumer(ResultConsumer):
 
         return super()._wait_for_pending(result, on_interval=each_interval, **options)  # type: ignore[no-any-return]
 
+    def cancel_later(self, task_id: str) -> None:
+        """End a subscription with the next thing that is said to the server."""
+        self._pending_unsubscribe.add(self._get_key_for_task(task_id))
+
     def _reconnect_pubsub(self) -> None:
         super()._reconnect_pubsub()
         self._look()

@@ -155,7 +155,8 @@ class JobTask(Task):
             # One that has to wait waits in the store, not here.
             waits = bool(new.depends_on or new.run_at)
             fence = int(getattr(request, DRAWN_HEADER, 0)) or draw_fence()
-            client.store.submit(job, nonce=f"adopt-{request.id}", adopt=None if waits else fence)
+            own = self._canvas_message()
+            client.store.submit(job, nonce=f"adopt-{request.id}", message=own, adopt=None if waits else fence)
         except InvalidInput as error:
             raise JobFailed(f"message without a record, and not a job: {error}") from error
         except IdTaken:
@@ -167,7 +168,16 @@ class JobTask(Task):
             raise Ignore("it waits in the store for its time or for other jobs")
         # From here on it is a run like any other, also to the backend.
         setattr(request, FENCE_HEADER, fence)
+        setattr(request, CONTINUES_HEADER, own is not None)
         return fence
+
+    def _canvas_message(self) -> str | None:
+        """What follows the job of a bare message, as its record keeps it: its next run has another message. None: nothing does."""
+        request = self.request
+        if not (request.callbacks or request.errbacks or request.chain or request.chord):
+            return None
+        canvas = {name: getattr(request, name, None) for name in CANVAS_OPTIONS if name != "headers"}
+        return _own_message(self.app, request.callbacks, request.errbacks, {**canvas, "group_id": request.group})
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""

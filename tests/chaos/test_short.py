@@ -6,8 +6,6 @@ import os
 import secrets
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.clock import LIBRARY
 from tests.chaos.plan import EVERYTHING, SHORT, make_plan
 from tests.chaos.run import kinds, run
@@ -18,8 +16,6 @@ JOBS, SECONDS = 400, 35
 FAULTS = {kind: count for kind, count in SHORT.items() if LIBRARY or kind != "clock_step"}
 
 
-# A result of Celery's says goodbye to the server when it is collected, also while that is down.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_is_lost_and_nothing_ends_twice_whatever_is_killed(tmp_path: Path) -> None:
     """Another seed each time; `CHAOS_SEED` repeats one."""
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))

@@ -114,3 +114,33 @@ def test_a_waiter_whose_connection_breaks_is_given_what_ended_meanwhile(app: Job
     app.cell.store.client.client_kill_filter(_type="pubsub")
     end(app, job, 3)
     assert group.get(timeout=60) == [3]
+
+
+def test_the_results_of_tasks_that_nobody_waits_for_leave_no_subscription(app: JobsCelery) -> None:
+    @app.task(name="t.plain", shared=False)
+    def plain() -> None: ...
+
+    channels = [f"celery-task-meta-{plain.delay().id}" for _ in range(5)]
+    # Each goes with what is said to the server next; nothing has followed the last one.
+    until(lambda: [listeners(app, channel) for channel in channels] == [0, 0, 0, 0, 1], "one to be left")
+    result = app.AsyncResult(channels[-1].removeprefix("celery-task-meta-"))
+    result.forget()
+    until(lambda: listeners(app, channels[-1]) == 0, "none to be left")
+
+
+def test_a_result_that_is_collected_says_nothing_to_the_server(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be away, and Celery would ask it for twenty seconds, wherever the garbage collector happens to run."""
+    first, second = started(app), started(app)
+    result = app.AsyncResult(first.job_id)
+    result.then(print)
+    other = app.AsyncResult(second.job_id)
+    other.then(print, weak=True)
+    consumer = app.backend.result_consumer
+    assert len(consumer.subscribed_to) == 2
+    monkeypatch.setattr(consumer._pubsub, "unsubscribe", lambda *_: pytest.fail("said something"))
+    del other
+    monkeypatch.undo()
+    end(app, first)
+    assert ResultSet([result], app=app).get(timeout=10) == [0]
+    assert consumer.subscribed_to == set()
+    until(lambda: listeners(app, f"celery-task-meta-{second.job_id}") == 0, "nobody to listen")
