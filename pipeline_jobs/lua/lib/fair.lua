@@ -260,14 +260,22 @@ local function take_token(tenant, ...)
   return {'tokens', share.tokens, 'tokens_at', int(NOW), ...}
 end
 
--- A job that was lost with its worker had its turn. One that may not start now has the next place of its lane again. Returns as next_job.
+-- Of those that must wait for a slot so many are looked at by an admission; they go to the back.
+local LOST_MOST = 10
+
+-- A job that was lost with its worker had its turn. One whose tenant or pipeline is at a limit has the next place of its lane again; one for which
+-- no slot is free of a worker that knows it stays the next for that slot. Returns as next_job.
 local function next_lost()
-  while true do
+  for _ = 1, LOST_MOST do
     local id = redis.call('ZPOPMIN', K.lost())[1]
-    local job = id and load(id)
     if not id then return nil end
-    if job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 and take_ready(id, job) then
-      return id, job, take_token(job.tenant_id)
+    local job = load(id)
+    if job and job.status == 'queued' and not held_back(job.tenant_id) and not pipeline_full(job.pipeline) then
+      if slots_for(job.pipeline, 'free') == 0 then
+        redis.call('ZADD', K.lost(), NOW * 1000, id)
+      elseif take_ready(id, job) then
+        return id, job, take_token(job.tenant_id)
+      end
     end
   end
 end

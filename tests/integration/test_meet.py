@@ -1,0 +1,91 @@
+"""Where the parts of admission meet: classes, pauses, lost jobs, gaps of the clock, scripts that stop early."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from examples.demo_pipelines import SLEEP
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.pipelines import WorkerClass
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from tests.integration.conftest import Cell, make_cell, tired_scripts
+
+SLEEPS, NAPS, BOTH = (WorkerClass.of(known) for known in ({"sleep"}, {"nap"}, {"sleep", "nap"}))
+
+
+@pytest.fixture
+def fleet(jobs: Cell) -> Cell:
+    jobs.client.registry.register(replace(SLEEP, name="nap"))
+    jobs.store.rescue()
+    return jobs
+
+
+def sent(cell: Cell) -> list[str]:
+    """Ids of the jobs whose hints lie in any queue of jobs."""
+    client = cell.store.client
+    return [json.loads(hint)["id"] for queue in client.scan_iter("jobs*", _type="list") for hint in client.lrange(queue, 0, -1)]
+
+
+def lose(cell: Cell, *job_ids: str) -> None:
+    """Their leases end."""
+    cell.store.client.zadd(cell.store.keys("leases"), dict.fromkeys(job_ids, 1))
+    cell.store.rescue()
+
+
+def test_a_paused_workers_runs_take_no_slot_of_another(fleet: Cell) -> None:
+    fleet.store.announce("w1", 2, [], kind=SLEEPS)
+    runs = [fleet.start(fleet.submit().job_id, "w1") for _ in range(2)]
+    fleet.store.announce("w1", 0, [(run.job_id, run.fence) for run in runs], paused="disk", kind=SLEEPS)
+    fleet.store.announce("w2", 2, [], kind=SLEEPS)
+    assert fleet.submit(tenant_id="b").reason == "dispatched"
+    assert fleet.submit(tenant_id="b").reason == "dispatched"
+    assert fleet.submit(tenant_id="b").reason == "fair_share"
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_lost_job_is_next_when_a_slot_of_its_class_comes(fleet: Cell, other: bool) -> None:
+    fleet.store.announce("w1", 1, [], kind=SLEEPS)
+    fleet.store.announce("w2", 1, [], kind=NAPS)
+    run = fleet.start(fleet.submit(tenant_id="a").job_id, "w1")
+    fleet.submit(tenant_id="b")
+    fleet.store.client.zadd(fleet.store.keys("workers"), {"w1": 1})
+    lose(fleet, run.job_id)
+    if other:
+        fleet.store.announce("w2", 1, [], kind=NAPS)
+    fleet.store.announce("w3", 1, [], kind=SLEEPS)
+    assert fleet.client.get(run.job_id).reason == "dispatched"
+
+
+def test_a_long_cascade_leaves_work_for_the_admission(cell: Settings) -> None:
+    with tired_scripts():
+        jobs = make_cell(cell)
+        jobs.store.rescue()
+        jobs.slots(1)
+        first = jobs.start(jobs.submit().job_id)
+        for _ in range(20):
+            jobs.submit(depends_on=(first.job_id,))
+        jobs.slots(0)
+        waiting = jobs.submit(tenant_id="b")
+        jobs.store.finish(first.job_id, first.fence, JobStatus.FAILED, error="x")
+        jobs.slots(1)
+        assert jobs.store.client.exists(jobs.store.keys("unsettled"))
+        assert jobs.client.get(waiting.job_id).reason == "dispatched"
+        jobs.cell.close()
+
+
+def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
+    run = fleet.running()
+    client, keys = fleet.store.client, fleet.store.keys
+    before = int(client.hget(keys("job", run.job_id), "run_until"))
+    # The server was away for 100 s.
+    for key in ("seen",):
+        client.decrby(keys(key), 100_000)
+    client.set(keys("server"), f"another {int(client.get(keys('seen')))}")
+    fleet.store.announce("w1", 100, [(run.job_id, run.fence)])
+    fleet.store.rescue()
+    after = int(client.hget(keys("job", run.job_id), "run_until"))
+    assert 99_000 < after - before < 110_000
