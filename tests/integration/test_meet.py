@@ -12,6 +12,7 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell, make_cell, tired_scripts
 
 SLEEPS, NAPS, BOTH = (WorkerClass.of(known) for known in ({"sleep"}, {"nap"}, {"sleep", "nap"}))
@@ -89,3 +90,11 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
     fleet.store.rescue()
     after = int(client.hget(keys("job", run.job_id), "run_until"))
     assert 99_000 < after - before < 110_000
+
+
+def test_a_hint_outlives_a_gap_that_is_longer_than_its_time(fleet: Cell) -> None:
+    fleet.slots(1)
+    waits = fleet.submit()
+    set_clock(fleet.store, 70_000)
+    assert fleet.store.rescue() == []
+    fleet.start(waits.job_id)

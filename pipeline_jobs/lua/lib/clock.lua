@@ -42,7 +42,7 @@ local function mind_the_gap(lease_ms, alive_ms, gap_ms, restarted, since)
   shift(K.leases(), '-inf', gap, lease_ms)
   shift(K.workers(), '-inf', gap, alive_ms)
   -- A hint is given its whole time once more: who takes it may have to connect first.
-  shift(K.hints(), '-inf', HINT_MS, HINT_MS)
+  shift(K.hints(), '-inf', gap + HINT_MS, HINT_MS)
   shift_longest_runs(gap)
   if gap < 0 then shift_waits(gap) end
 end
