@@ -26,7 +26,10 @@ def step_clock(store: Store, ms: int) -> None:
 
 
 def set_clock(store: Store, ms: int) -> None:
-    """The same, and all that was given until a time: leases, hints, announcements, waits. Forward it is as if the server had stood still so long."""
+    """The same, and all that was given until a time: leases, hints, announcements, waits.
+
+    Forward it is as if the server had stood still for so long.
+    """
     step_clock(store, ms)
     client, keys = store.client, store.keys
     for name in ("leases", "hints", "workers", "delayed", "deadlines", "waits"):

@@ -1,17 +1,16 @@
-"""Random histories in which everything meets: classes of workers, pauses, lost jobs, limits, caps, dependents, batches, ids used again, gaps of
-the clock, recounts; once as it is, and once with scripts that stop early.
+"""Random histories in which everything meets: classes of workers, pauses, lost jobs, limits, caps, dependents, batches, ids used again,
+gaps of the clock, recounts; once as it is, and once with scripts that stop early.
 
-The model knows who could be served by whom and how each job must end, and checks what may be seen from outside after every script.
+The model (`everything.py`) knows who could be served by whom and how each job must end; what may be seen from outside is checked after
+every script.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,22 +20,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
-from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell, make_cell, tired_scripts
+from tests.integration.everything import KINDS, KNOWN, KNOWS, PIPELINES, Model, Place
 from tests.integration.recount import differences
 
-PIPELINES = ("sleep", "nap", "doze")
-TENANTS = ("a", "b", "c", "d")
-#: Each worker always knows the same; three of them know all that another one does.
-KNOWS = {"w1": {"sleep"}, "w2": {"sleep"}, "w3": {"nap"}, "w4": {"sleep", "nap"}, "w5": {"sleep", "nap"}, "w6": {"sleep", "nap", "doze"}}
-KINDS = {worker: WorkerClass.of(known) for worker, known in KNOWS.items()}
-KNOWN = {KINDS[worker].name: known for worker, known in KNOWS.items()}
 QUEUES = {"jobs", *(f"jobs.{name}" for name in KNOWN)}
+TENANTS = ("a", "b", "c", "d")
 workers = st.sampled_from(sorted(KNOWS))
 pipelines = st.sampled_from(PIPELINES)
 tenants = st.sampled_from(TENANTS)
@@ -45,14 +38,7 @@ picks = st.integers(0, 2**20)
 gaps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600, 7200, 13 * 3600])
 
 
-class Place(NamedTuple):
-    """Whose slot a job takes."""
-
-    tenant: str
-    pipeline: str
-
-
-class History(RuleBasedStateMachine):
+class History(Model, RuleBasedStateMachine):
     """What clients, operators, workers and clocks may do, in any order."""
 
     base: Settings
@@ -68,29 +54,7 @@ class History(RuleBasedStateMachine):
         for name in PIPELINES[1:]:
             self.cell.client.registry.register(replace(SLEEP, name=name))
         self.batches = Batches(self.cell.client)
-        self.duties: Any = self.cell.store
-        #: Slots of the live workers; paused ones have none.
-        self.slots: dict[str, int] = {}
         self.most = self.base.max_concurrent_jobs
-        self.limits: dict[str, dict[str, Any]] = {}
-        self.caps: dict[str, int | None] = {}
-        #: Live jobs, in the order of their submits; where each of them is.
-        self.places: dict[str, Place] = {}
-        self.queued: set[str] = set()
-        self.delayed: set[str] = set()
-        self.hinted: dict[str, str] = {}
-        self.running: dict[str, Job] = {}
-        self.lost: set[str] = set()
-        self.stopping: set[str] = set()
-        self.needs: dict[str, list[str]] = {}
-        self.policy: dict[str, str] = {}
-        self.numbers: dict[str, int] = {}
-        self.ended: dict[str, str] = {}
-        self.removed: set[str] = set()
-        self.served: set[str] = set()
-        self.refunded: set[str] = set()
-        self.behind: Counter[str] = Counter()
-        self.passed: Counter[str] = Counter()
 
     # -- workers
 
@@ -251,11 +215,11 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def a_recount_finds_nothing(self) -> None:
-        assert self.duties.recount() == 0
+        assert self.cell.store.recount() == 0
         self.look()
         more = True
         while more:
-            page = self.duties.reconcile(limit=5)
+            page = self.cell.store.reconcile(limit=5)
             assert (page.jobs, page.counters) == (0, 0)
             more = page.more
             self.look()
@@ -320,63 +284,6 @@ class History(RuleBasedStateMachine):
         self.hinted.clear()
         self.rescue()
 
-    # -- the model
-
-    def end(self, job_id: str, how: str) -> None:
-        self.ended[job_id] = how
-        for those in (self.queued, self.delayed, self.lost, self.stopping):
-            those.discard(job_id)
-        self.hinted.pop(job_id, None)
-        self.follow()
-
-    def follow(self) -> None:
-        """Ends bring ends about, until nothing changes."""
-        bad = {i for i, how in self.ended.items() if how in ("failed", "cancelled")}
-        for job_id in sorted(self.queued, key=self.numbers.__getitem__):
-            if job_id in self.queued and self.policy[job_id] != "run" and bad.intersection(self.needs[job_id]):
-                self.end(job_id, "failed" if self.policy[job_id] == "fail" else "cancelled")
-
-    def ready(self) -> dict[str, Place]:
-        """Queued jobs that wait for no other, and whose tenant and pipeline are at no limit."""
-        free = {i: self.places[i] for i in self.queued if all(need in self.ended for need in self.needs[i])}
-        return {i: place for i, place in free.items() if not self.held_back(place)}
-
-    def held_back(self, place: Place) -> bool:
-        limits, busy = self.limits.get(place.tenant, {}), [self.places[i] for i in (*self.hinted, *self.running)]
-        most, cap = limits.get("max_concurrent"), self.caps.get(place.pipeline)
-        return bool(
-            limits.get("paused")
-            or (most is not None and sum(one.tenant == place.tenant for one in busy) >= most)
-            or (cap is not None and sum(one.pipeline == place.pipeline for one in busy) >= cap)
-        )
-
-    def counts_together(self) -> bool:
-        return len({KINDS[worker] for worker in self.slots}) == 1 and all(self.slots.values())
-
-    def free(self) -> Counter[str]:
-        """Slots of each class that neither a run nor a hint has; none are counted of which a hint in the common queue may have one."""
-        free: Counter[str] = Counter()
-        runs = Counter(run.worker for run in self.running.values())
-        for worker, slots in self.slots.items():
-            free[KINDS[worker].name] += max(0, slots - runs[worker])
-        if self.counts_together():
-            (name,) = free
-            free[name] = sum(self.slots.values()) - self.alive() - len(self.hinted)
-            return free
-        for job_id, queue in self.hinted.items():
-            for name in list(free):
-                if queue == f"jobs.{name}" or (queue == "jobs" and self.places[job_id].pipeline in KNOWN[name]):
-                    free[name] -= 1
-        return free
-
-    def alive(self) -> int:
-        return sum(run.worker in self.slots for run in self.running.values())
-
-    def chosen(self, ids: Iterable[str], pick: int) -> str | None:
-        """One of these jobs: the same whenever the history is repeated (the ids are others)."""
-        known = sorted(ids, key=self.numbers.__getitem__)
-        return known[pick % len(known)] if known else None
-
     # -- what must hold after each script
 
     def look(self) -> None:
@@ -393,7 +300,8 @@ class History(RuleBasedStateMachine):
                 self.delayed.discard(job_id)
                 name = queue.removeprefix("jobs").removeprefix(".") or next(iter(live))
                 assert queue == "jobs" if self.counts_together() else queue != "jobs"
-                assert name in live and place.pipeline in KNOWN[name], f"{place} went to {sorted(KNOWN[name])}"
+                assert name in live
+                assert place.pipeline in KNOWN[name], f"{place} went to {sorted(KNOWN[name])}"
                 if job_id not in self.lost:
                     self.count_who_was_passed(place.tenant, KNOWN[name])
                 self.lost.discard(job_id)

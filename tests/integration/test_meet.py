@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from examples.demo_pipelines import SLEEP
-from pipeline_jobs.job import NewJob
 from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -40,11 +39,40 @@ def lose(cell: Cell, *job_ids: str) -> None:
 def test_a_paused_workers_runs_take_no_slot_of_another(fleet: Cell) -> None:
     fleet.store.announce("w1", 2, [], kind=SLEEPS)
     runs = [fleet.start(fleet.submit().job_id, "w1") for _ in range(2)]
-    fleet.store.announce("w1", 0, [(run.job_id, run.fence) for run in runs], paused="disk", kind=SLEEPS)
     fleet.store.announce("w2", 2, [], kind=SLEEPS)
+    fleet.store.announce("w1", 0, [(run.job_id, run.fence) for run in runs], paused="disk", kind=SLEEPS)
     assert fleet.submit(tenant_id="b").reason == "dispatched"
     assert fleet.submit(tenant_id="b").reason == "dispatched"
     assert fleet.submit(tenant_id="b").reason == "fair_share"
+
+
+def test_when_it_goes_on_hints_go_to_the_common_queue_again(fleet: Cell) -> None:
+    for slots in (1, 0, 2):
+        fleet.store.announce("w1", slots, [], kind=SLEEPS)
+    waits = fleet.submit()
+    assert [json.loads(hint)["id"] for hint in fleet.hints()] == [waits.job_id]
+
+
+def test_workers_that_say_nothing_are_sent_anything_though_one_has_no_slots(fleet: Cell) -> None:
+    fleet.slots(1, "w1")
+    fleet.slots(0, "w2")
+    fleet.store.recount()
+    assert fleet.submit().reason == "dispatched"
+
+
+@pytest.mark.parametrize("held_back", [False, True])
+def test_lost_jobs_that_may_not_start_keep_no_other_from_its_turn(fleet: Cell, held_back: bool) -> None:
+    """They are older; more than an admission looks at, if they are dropped; as many as it looks at, less one, if they wait for a worker."""
+    fleet.store.set_max_concurrent_jobs(200)
+    fleet.store.announce("w1", 100, [], kind=BOTH)
+    before = [fleet.start(fleet.submit(pipeline="sleep" if held_back else "nap").job_id).job_id for _ in range(60 if held_back else 49)]
+    run = fleet.start(fleet.submit(tenant_id="a").job_id)
+    fleet.store.client.zadd(fleet.store.keys("workers"), {"w1": 1})
+    fleet.store.set_limits("default", {"paused": held_back})
+    fleet.submit(tenant_id="b")
+    lose(fleet, *before, run.job_id)
+    fleet.store.announce("w2", 1, [], kind=SLEEPS)
+    assert fleet.client.get(run.job_id).reason == "dispatched"
 
 
 @pytest.mark.parametrize("other", [False, True])
@@ -95,6 +123,8 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
 def test_a_hint_outlives_a_gap_that_is_longer_than_its_time(fleet: Cell) -> None:
     fleet.slots(1)
     waits = fleet.submit()
+    # It had none left when the gap began.
+    fleet.store.client.zadd(fleet.store.keys("hints"), {waits.job_id: int(fleet.store.client.get(fleet.store.keys("seen"))) - 1})
     set_clock(fleet.store, 70_000)
     assert fleet.store.rescue() == []
     fleet.start(waits.job_id)
