@@ -38,4 +38,4 @@ def set_clock(store: Store, ms: int) -> None:
     for job_id in client.zrange(keys("leases"), 0, -1):
         client.hincrby(keys("job", job_id), "run_until", -ms)
     if client.exists(keys("seen")):
-        client.decrby(keys("seen"), ms)
+        client.set(keys("seen"), int(client.get(keys("seen")) or 0) - ms)

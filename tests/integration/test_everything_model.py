@@ -30,7 +30,10 @@ from tests.integration.recount import differences
 
 QUEUES = {"jobs", *(f"jobs.{name}" for name in KNOWN)}
 TENANTS = ("a", "b", "c", "d")
-workers = st.sampled_from(sorted(KNOWS))
+#: Which workers there are at all: of one class, of two, of one that knows more than another, of all.
+CREWS = (("w1", "w2"), ("w4", "w5"), ("w1", "w3"), ("w1", "w2", "w4"), ("w4", "w6"), tuple(sorted(KNOWS)))
+#: Of the crew.
+workers = st.integers(0, 59)
 pipelines = st.sampled_from(PIPELINES)
 tenants = st.sampled_from(TENANTS)
 picks = st.integers(0, 2**20)
@@ -58,16 +61,20 @@ class History(Model, RuleBasedStateMachine):
 
     # -- workers
 
-    @initialize(slots=st.integers(1, 3))
-    def begins(self, slots: int) -> None:
+    @initialize(crew=st.sampled_from(CREWS), slots=st.integers(1, 3))
+    def begins(self, crew: tuple[str, ...], slots: int) -> None:
         self.cell.store.rescue()
-        self.worker_beats("w1", slots)
+        self.crew = crew
+        self.worker_beats(0, slots)
 
     @rule(worker=workers, slots=st.integers(0, 4))
-    def worker_beats(self, worker: str, slots: int) -> None:
+    def worker_beats(self, worker: int, slots: int) -> None:
         """A new one, one that is paused, or one that goes on."""
-        self.slots[worker] = slots
-        self.beat(worker)
+        self.slots[self.who(worker)] = slots
+        self.beat(self.who(worker))
+
+    def who(self, worker: int) -> str:
+        return self.crew[worker % len(self.crew)]
 
     def beat(self, worker: str) -> None:
         mine = [run for run in self.running.values() if run.worker == worker]
@@ -78,15 +85,16 @@ class History(Model, RuleBasedStateMachine):
         self.look()
 
     @rule(worker=workers, silently=st.booleans())
-    def worker_goes(self, worker: str, silently: bool) -> None:
+    def worker_goes(self, worker: int, silently: bool) -> None:
         """It leaves, and its runs go on; or its announcement lapses."""
-        if self.slots.pop(worker, None) is None:
+        name = self.who(worker)
+        if self.slots.pop(name, None) is None:
             return
         if silently:
-            self.cell.store.client.zadd(self.cell.store.keys("workers"), {worker: 1})
+            self.cell.store.client.zadd(self.cell.store.keys("workers"), {name: 1})
             self.cell.store.rescue()
         else:
-            self.cell.store.announce(worker, 0, [], kind=KINDS[worker], leaving=True)
+            self.cell.store.announce(name, 0, [], kind=KINDS[name], leaving=True)
         self.look()
 
     @rule()
@@ -227,17 +235,18 @@ class History(Model, RuleBasedStateMachine):
     # -- runs
 
     @rule(pick=picks, worker=workers, few=st.integers(1, 4))
-    def worker_takes_hints(self, pick: int, worker: str, few: int) -> None:
+    def worker_takes_hints(self, pick: int, worker: int, few: int) -> None:
         """Of the queues that it consumes; also one that is gone for the store, or has no slot free."""
+        name = self.who(worker)
         for _ in range(few):
-            mine = {job_id for job_id, queue in self.hinted.items() if queue in ("jobs", f"jobs.{KINDS[worker].name}")}
+            mine = {job_id for job_id, queue in self.hinted.items() if queue in ("jobs", f"jobs.{KINDS[name].name}")}
             job_id = self.chosen(mine, pick)
             if job_id is None:
                 return
             fence = self.cell.client.get(job_id).fence
             del self.hinted[job_id]
-            claimed = self.cell.store.claim(job_id, fence, worker=worker, run="r", pipelines=dict.fromkeys(KNOWS[worker]))
-            if self.places[job_id].pipeline in KNOWS[worker]:
+            claimed = self.cell.store.claim(job_id, fence, worker=name, run="r", pipelines=dict.fromkeys(KNOWS[name]))
+            if self.places[job_id].pipeline in KNOWS[name]:
                 assert isinstance(claimed, Job), claimed
                 self.running[job_id] = claimed
             else:

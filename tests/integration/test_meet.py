@@ -111,9 +111,9 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
     client, keys = fleet.store.client, fleet.store.keys
     before = int(client.hget(keys("job", run.job_id), "run_until"))
     # The server was away for 100 s.
-    for key in ("seen",):
-        client.decrby(keys(key), 100_000)
-    client.set(keys("server"), f"another {int(client.get(keys('seen')))}")
+    seen = int(client.get(keys("seen")) or 0) - 100_000
+    client.set(keys("seen"), seen)
+    client.set(keys("server"), f"another {seen}")
     fleet.store.announce("w1", 100, [(run.job_id, run.fence)])
     fleet.store.rescue()
     after = int(client.hget(keys("job", run.job_id), "run_until"))
@@ -128,3 +128,13 @@ def test_a_hint_outlives_a_gap_that_is_longer_than_its_time(fleet: Cell) -> None
     set_clock(fleet.store, 70_000)
     assert fleet.store.rescue() == []
     fleet.start(waits.job_id)
+
+
+def test_who_waits_for_a_worker_that_knows_its_pipeline_is_nothing_to_put_right_when_the_last_one_goes(fleet: Cell) -> None:
+    fleet.store.announce("w1", 1, [], kind=SLEEPS)
+    nap = fleet.submit(pipeline="nap")
+    fleet.store.announce("w1", 0, [], kind=SLEEPS, leaving=True)
+    fleet.store.client.delete(fleet.store.keys("blocking"))
+    assert fleet.store.reconcile().jobs == 0
+    fleet.store.announce("w2", 1, [], kind=BOTH)
+    assert fleet.client.get(nap.job_id).reason == "dispatched"
