@@ -23,3 +23,19 @@ def step_clock(store: Store, ms: int) -> None:
     if seen := client.get(keys("server")):
         run_id, at = seen.split()
         client.set(keys("server"), f"{run_id} {int(at) - ms}")
+
+
+def set_clock(store: Store, ms: int) -> None:
+    """The same, and all that was given until a time: leases, hints, announcements, waits.
+
+    Forward it is as if the server had stood still for so long.
+    """
+    step_clock(store, ms)
+    client, keys = store.client, store.keys
+    for name in ("leases", "hints", "workers", "delayed", "deadlines", "waits"):
+        for member, at in client.zrange(keys(name), 0, -1, withscores=True):
+            client.zadd(keys(name), {member: at - ms})
+    for job_id in client.zrange(keys("leases"), 0, -1):
+        client.hincrby(keys("job", job_id), "run_until", -ms)
+    if client.exists(keys("seen")):
+        client.set(keys("seen"), int(client.get(keys("seen")) or 0) - ms)

@@ -147,7 +147,6 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def a_hint_goes_to_who_can_run_it(self) -> None:
         queues = ["jobs", *sorted({f"jobs.{kind.name}" for kind in KINDS.values()})]
-        kinds = {KINDS[worker] for worker in self.slots}
         for queue in queues:
             for hint in reversed(self.cell.store.client.lrange(queue, 0, -1)):
                 job_id = json.loads(hint)["id"]
@@ -155,7 +154,7 @@ class Fleet(RuleBasedStateMachine):
                 self.hinted[job_id] = (place, queue)
                 able = [worker for worker in self.slots if place.pipeline in KNOWS[worker]]
                 assert able, f"nobody knows {place.pipeline}"
-                assert queue == "jobs" if len(kinds) == 1 else queue in {f"jobs.{KINDS[worker].name}" for worker in able}
+                assert queue == "jobs" if self.counts_together() else queue in {f"jobs.{KINDS[worker].name}" for worker in able}
                 could = {one.tenant for one in self.queued.values() if one.pipeline == place.pipeline}
                 for tenant in TENANTS:
                     self.passed[tenant] = self.passed[tenant] + 1 if tenant in could and tenant != place.tenant else 0
@@ -188,6 +187,10 @@ class Fleet(RuleBasedStateMachine):
                 unknown = any(self.slots.values()) and job.pipeline not in known
                 assert (job.reason == "no_worker_for_pipeline") == unknown, (job.pipeline, job.reason, self.slots)
 
+    def counts_together(self) -> bool:
+        """As ever: where there is one class, and each of it has slots."""
+        return len({KINDS[worker] for worker in self.slots}) == 1 and all(self.slots.values())
+
     def free(self) -> dict[frozenset[str], int]:
         """Slots of each class that neither a run nor a hint has; none are counted of which a hint in the common queue may have one."""
         free: Counter[frozenset[str]] = Counter()
@@ -198,8 +201,7 @@ class Fleet(RuleBasedStateMachine):
             for kind in list(free):
                 if queue == f"jobs.{WorkerClass.of(kind).name}" or (queue == "jobs" and place.pipeline in kind):
                     free[kind] -= 1
-        if len(free) == 1:
-            # As ever: where there is one class its slots are counted together.
+        if self.counts_together():
             (kind,) = free
             stranded = sum(run.worker not in self.slots for run in self.running.values())
             free[kind] = sum(self.slots.values()) - (len(self.running) - stranded) - len(self.hinted)

@@ -120,6 +120,7 @@ def test_after_a_restart_of_the_server_leases_are_longer_by_the_time_it_was_away
         now = time.time() * 1000
         server = cell.store.client.get(keys("server")).split()[0]
         cell.store.client.set(keys("server"), f"{server} {int(now - lease)}")
+        cell.store.client.set(keys("seen"), int(now - lease))
         cell.store.client.zadd(keys("leases"), {run.job_id: int(now - lease / 2)})
         assert cell.client.get(waiting.job_id) == waiting
         assert rescue.run_once()["queued"] == 0

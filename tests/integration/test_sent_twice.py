@@ -46,8 +46,8 @@ MAY_ANSWER_OTHERWISE = {
     "schedule_plan": "stale: the look that follows sees what was planned",
     "tick": "how many ticks wait is looked at; a second tick of a duty does nothing",
 }
-#: Those of them that do more the second time, by their nature.
-MAY_CHANGE_MORE = {"tick", "webhooks_claim"}
+#: Those that do more the second time, by their nature.
+MAY_CHANGE_MORE = {"reconcile", "tick", "webhooks_claim"}
 
 
 def state(cell: Cell) -> dict[str, Any]:

@@ -44,6 +44,7 @@ CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
 CLASSES = "tests/integration/test_classes.py"
+MEET = "tests/integration/test_meet.py"
 CLASSES_MODEL = "tests/integration/test_classes_model.py"
 FLEET = "tests/acceptance/test_mixed_fleet.py"
 SCRIPTS = "tests/unit/test_scripts.py"
@@ -171,8 +172,23 @@ GUARDS = (
     _lua(
         "lib/clock", "a lease grows by a lease at most", "int(math.min(found[i + 1] + gap, NOW + most))", "int(found[i + 1] + gap)", CLOCK
     ),
-    _lua("lib/clock", "a clock that was set back is a gap", "gap >= 0 and gap < gap_ms and not down", "gap < gap_ms and not down", CLOCK),
-    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < gap_ms and not down", "gap == 0 and not down", CLOCK),
+    _lua(
+        "lib/clock",
+        "a clock that was set back is a gap",
+        "gap >= 0 and gap < gap_ms and not restarted",
+        "gap < gap_ms and not restarted",
+        CLOCK,
+    ),
+    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < gap_ms and not restarted", "gap == 0 and not restarted", CLOCK),
+    _lua("lib/clock", "a hint outlives any gap", "gap + HINT_MS, HINT_MS)", "HINT_MS, HINT_MS)", MEET),
+    _lua("lib/clock", "a hint is given its whole time", "gap + HINT_MS, HINT_MS)", "gap, HINT_MS)", MEET),
+    _lua(
+        "lib/clock",
+        "a restart that a beat saw is minded once",
+        "tonumber(redis.call('GET', K.seen()) or since",
+        "tonumber(since or redis.call('GET', K.seen())",
+        MEET,
+    ),
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
@@ -284,6 +300,10 @@ GUARDS = (
         "if false then",
         CLASSES,
     ),
+    _lua("lib/classes", "a paused worker's runs take no slot", "several = several or slots == '0'", "", MEET),
+    _lua("announce", "who is paused is noticed", "(slots == 0) ~= (before == 0)", "false", MEET),
+    _lua("announce", "who goes on is noticed", "(slots == 0) ~= (before == 0)", "slots == 0", MEET),
+    _lua("lib/classes", "who says nothing is sent anything", "if first and first ~= '' then\n    --", "do\n    --", MEET),
     _lua("lib/admission", "a lost worker's class goes", "if gone[1] then note_fleet() end", "", CLASSES),
     _lua(
         "lib/admission",
@@ -571,6 +591,17 @@ GUARDS = (
         "and (take_ready(id, job) or true) then",
         DEAD,
     ),
+    _lua(
+        "reconcile",
+        "who is to be asked is no fault",
+        "if apart and redis.call('ZSCORE', K.blocked",
+        "if false and redis.call('ZSCORE', K.blocked",
+        MEET,
+    ),
+    _lua("reconcile", "who is to be asked is noted", "    redis.call('SADD', K.blocking(), job.pipeline)\n", "", MEET),
+    _lua("lib/fair", "a lost job keeps its turn", "if slots_for(pipeline, 'free') > 0 then\n        redis", "do\n        redis", MEET),
+    _lua("lib/fair", "all lost jobs that may start are first", "until not dropped or worked_enough()", "until true", MEET),
+    _lua("lib/admission", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
     _lua("submit", "a job that may start is dispatched at once", "ENTERED and admit() or {}", "{}", STORE),
     _py("store/scripts", "a function keeps nothing from one call to the next", 'value != "{}" and ', "", "tests/integration/test_wire.py"),

@@ -40,7 +40,7 @@ if alive > 0 then
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
   if paused ~= '' then redis.call('HSET', K.paused(), worker, paused) else redis.call('HDEL', K.paused(), worker) end
-  note_class(worker, kind, text)
+  note_class(worker, kind, text, (slots == 0) ~= (before == 0))
   local dead = dead_ones()
   if dead then end_leases_of(dead) end
 elseif redis.call('ZSCORE', K.workers(), worker) then

@@ -55,7 +55,11 @@ end
 local function look_at_queued(id, job, hinted, delayed, since)
   local tenant = tenant_of(job.tenant_id)
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
-  if in_lane and not tenant.in_ring and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 then
+  local apart = in_lane and not tenant.in_ring and not held_back(job.tenant_id) and room_of(job.pipeline) > 0
+  if apart and redis.call('ZSCORE', K.blocked(job.pipeline), job.tenant_id .. ':' .. job.workspace_id) then
+    -- No fault: its pipeline has had room for a moment (a worker came or went), and the next beat or rescue asks it.
+    redis.call('SADD', K.blocking(), job.pipeline)
+  elseif apart then
     -- Nothing of this tenant runs whose end would bring it back into the ring.
     enter(job.tenant_id, job.workspace_id)
     tenant.in_ring = true

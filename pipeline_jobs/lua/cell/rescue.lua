@@ -12,7 +12,7 @@ local done = {}
 -- A server that was restarted has another run id. What was good before a gap does not expire now.
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
-mind_the_gap(lease_ms, alive, gap_ms, before and before ~= server and NOW - (tonumber(seen) or 0) or nil)
+mind_the_gap(lease_ms, alive, gap_ms, before and before ~= server, tonumber(seen))
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   if worked_enough() then break end
   local job = load(id)

@@ -42,6 +42,8 @@ local FENCES = {}
 local function admit()
   local hints = {}
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
+  -- Whatever came before has left it this much, or no slot would be used for as long as there is more to do than a script may.
+  spent.commands = math.min(spent.commands, WORK_MOST / 2)
   -- Whose class was busy has its turn among those whose class was not.
   if free > 0 and FLEET == '*' then ask_blocked() end
   while free > 0 do

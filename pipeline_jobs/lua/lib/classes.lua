@@ -6,7 +6,7 @@
 
 local function knows(text, pipeline) return string.find(text, ';' .. pipeline .. ';', 1, true) ~= nil end
 
--- The text of the only class of the live workers; '*': there are several; '': nobody says what it knows, so anybody is sent anything.
+-- The text of the only class of the live workers; '*': there are several, or one of them has no slots; '': nobody says what it knows, so anybody is sent anything.
 local FLEET
 local function fleet()
   FLEET = FLEET or redis.call('GET', K.fleet()) or ''
@@ -106,8 +106,13 @@ local function note_fleet()
     if class ~= '' and not live[class] then redis.call('HDEL', K.classes(), class) end
   end
   if redis.call('ZCARD', K.workers()) > said then live[''] = true end
-  local first = next(live)
-  if first and next(live, first) then
+  local first, several = next(live), false
+  if first then several = next(live, first) ~= nil end
+  if first and first ~= '' then
+    -- What a worker without slots (a paused one) runs still takes none of another's: so its slots are counted by worker as well.
+    for _, slots in ipairs(redis.call('HVALS', K.slots())) do several = several or slots == '0' end
+  end
+  if several then
     FLEET = '*'
   else
     FLEET = first and first ~= '' and redis.call('HGET', K.classes(), first) or ''
@@ -116,8 +121,8 @@ local function note_fleet()
   redis.call('SET', K.fleet(), FLEET)
 end
 
--- A live worker says its class (or none).
-local function note_class(worker, class, text)
+-- A live worker says its class (or none). began: it has slots and had none before, or the other way round.
+local function note_class(worker, class, text, began)
   local before = redis.call('HGET', K.class_of(), worker) or ''
   if class ~= '' and class ~= before then
     if redis.call('HEXISTS', K.classes(), '') == 0 then
@@ -131,5 +136,5 @@ local function note_class(worker, class, text)
     redis.call('HSET', K.class_of(), worker, class)
     redis.call('HSET', K.classes(), class, text)
   end
-  if class ~= before or redis.call('ZCARD', K.workers()) ~= redis.call('HLEN', K.class_of()) then note_fleet() end
+  if began or class ~= before or redis.call('ZCARD', K.workers()) ~= redis.call('HLEN', K.class_of()) then note_fleet() end
 end

@@ -135,7 +135,7 @@ local function crashed(id, job, max_crashes, ttl_ms, error, detail)
   end
   back_to_queue(id, job, 'retry', 0, 'crash')
   -- Its lease ended: the worker died, not the job's own process.
-  if job.ran_until then redis.call('ZADD', K.lost(), job.order, id) end
+  if job.ran_until then redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline) end
   return 'queued'
 end
 

@@ -260,16 +260,26 @@ local function take_token(tenant, ...)
   return {'tokens', share.tokens, 'tokens_at', int(NOW), ...}
 end
 
--- A job that was lost with its worker had its turn. One that may not start now has the next place of its lane again. Returns as next_job.
+-- Jobs that were lost with their worker had their turn. One whose tenant or pipeline is at a limit has the next place of its lane again; one for
+-- which no slot is free of a worker that knows it stays the next for that slot. Returns as next_job.
+local LOST_MOST = 50
 local function next_lost()
-  while true do
-    local id = redis.call('ZPOPMIN', K.lost())[1]
-    local job = id and load(id)
-    if not id then return nil end
-    if job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 and take_ready(id, job) then
-      return id, job, take_token(job.tenant_id)
+  local dropped
+  repeat
+    dropped = false
+    for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, LOST_MOST - 1)) do
+      local id, pipeline = string.match(member, '^(%S+) (%S+)$')
+      if slots_for(pipeline, 'free') > 0 then
+        redis.call('ZREM', K.lost(), member)
+        local job = load(id)
+        if job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 and take_ready(id, job) then
+          return id, job, take_token(job.tenant_id)
+        end
+        dropped = true
+        spend(5)
+      end
     end
-  end
+  until not dropped or worked_enough()
 end
 
 -- Take the job whose turn it is out of its lane. Returns nil when nobody is eligible, else its id, where it comes from (as of a job), and the

@@ -1,0 +1,389 @@
+"""Random histories in which everything meets: classes of workers, pauses, lost jobs, limits, caps, dependents, batches, ids used again,
+gaps of the clock, recounts; once as it is, and once with scripts that stop early.
+
+The model (`everything.py`) knows who could be served by whom and how each job must end; what may be seen from outside is checked after
+every script.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from examples.demo_pipelines import SLEEP
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import ClaimRefused
+from tests.integration.clock import set_clock
+from tests.integration.conftest import Cell, make_cell, tired_scripts
+from tests.integration.everything import KINDS, KNOWN, KNOWS, PIPELINES, Model, Place
+from tests.integration.recount import differences
+
+QUEUES = {"jobs", *(f"jobs.{name}" for name in KNOWN)}
+TENANTS = ("a", "b", "c", "d")
+#: Which workers there are at all: of one class, of two, of one that knows more than another, of all.
+CREWS = (("w1", "w2"), ("w4", "w5"), ("w1", "w3"), ("w1", "w2", "w4"), ("w4", "w6"), tuple(sorted(KNOWS)))
+#: Of the crew.
+workers = st.integers(0, 59)
+pipelines = st.sampled_from(PIPELINES)
+tenants = st.sampled_from(TENANTS)
+picks = st.integers(0, 2**20)
+#: By how much the server's clock is set, or how long the server stands still, in seconds; leases are of 10,000 s, announcements of 3,000.
+gaps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600, 7200, 13 * 3600])
+
+
+class History(Model, RuleBasedStateMachine):
+    """What clients, operators, workers and clocks may do, in any order."""
+
+    base: Settings
+    #: Scripts stop early: what they leave is done by the duties and by beats, which come before the promises are looked at.
+    tired = False
+    pages = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        with make_cell(self.base).store.client as client:
+            client.flushall()
+        self.cell: Cell = make_cell(self.base)
+        for name in PIPELINES[1:]:
+            self.cell.client.registry.register(replace(SLEEP, name=name))
+        self.batches = Batches(self.cell.client)
+        self.most = self.base.max_concurrent_jobs
+
+    # -- workers
+
+    @initialize(crew=st.sampled_from(CREWS), slots=st.integers(1, 3))
+    def begins(self, crew: tuple[str, ...], slots: int) -> None:
+        self.cell.store.rescue()
+        self.crew = crew
+        self.worker_beats(0, slots)
+
+    @rule(worker=workers, slots=st.integers(0, 4))
+    def worker_beats(self, worker: int, slots: int) -> None:
+        """A new one, one that is paused, or one that goes on."""
+        self.slots[self.who(worker)] = slots
+        self.beat(self.who(worker))
+
+    def who(self, worker: int) -> str:
+        return self.crew[worker % len(self.crew)]
+
+    def beat(self, worker: str) -> None:
+        mine = [run for run in self.running.values() if run.worker == worker]
+        slots = self.slots[worker]
+        keys = [(run.job_id, run.fence) for run in mine]
+        replies = self.cell.store.announce(worker, slots, keys, paused="" if slots else "disk", kind=KINDS[worker])
+        assert replies == ["cancel" if run.job_id in self.stopping else "ok" for run in mine]
+        self.look()
+
+    @rule(worker=workers, silently=st.booleans())
+    def worker_goes(self, worker: int, silently: bool) -> None:
+        """It leaves, and its runs go on; or its announcement lapses."""
+        name = self.who(worker)
+        if self.slots.pop(name, None) is None:
+            return
+        if silently:
+            self.cell.store.client.zadd(self.cell.store.keys("workers"), {name: 1})
+            self.cell.store.rescue()
+        else:
+            self.cell.store.announce(name, 0, [], kind=KINDS[name], leaving=True)
+        self.look()
+
+    @rule()
+    def leases_of_dead_workers_end(self) -> None:
+        dead = [run for run in self.running.values() if run.worker not in self.slots]
+        for run in dead:
+            self.cell.store.client.zadd(self.cell.store.keys("leases"), {run.job_id: 1})
+            del self.running[run.job_id]
+            if run.job_id in self.stopping:
+                self.end(run.job_id, "cancelled")
+            else:
+                self.queued.add(run.job_id)
+                self.lost.add(run.job_id)
+            self.refunded.add(run.tenant_id)
+        self.rescue()
+
+    def rescue(self) -> None:
+        while self.cell.store.rescue():
+            self.follow()
+        self.look()
+
+    @rule(seconds=gaps, first=st.sampled_from(["a beat", "a rescue", "a restart"]))
+    def gap_of_the_clock(self, seconds: int, first: str) -> None:
+        """Then everybody who lives beats, in whatever order: nothing of theirs was lost."""
+        set_clock(self.cell.store, 1000 * seconds)
+        if first == "a restart":
+            server = str(self.cell.store.client.get(self.cell.store.keys("server"))).split()
+            self.cell.store.client.set(self.cell.store.keys("server"), f"before {server[1]}")
+        if first != "a beat":
+            self.duties_find_nothing_to_rescue()
+        for worker in sorted(self.slots):
+            self.beat(worker)
+        self.duties_find_nothing_to_rescue()
+
+    def duties_find_nothing_to_rescue(self) -> None:
+        dead = {run.job_id for run in self.running.values() if run.worker not in self.slots}
+        assert not {done.job_id for done in self.cell.store.rescue()} - dead
+        self.look()
+
+    # -- clients
+
+    @rule(
+        tenant=tenants, workspace=st.sampled_from("xy"), wanted=st.lists(pipelines, min_size=1, max_size=4), priority=st.integers(-50, 50),
+        needed=st.lists(picks, max_size=2), policy=st.sampled_from(["fail", "cancel", "run"]), batch=st.booleans(),
+    )  # fmt: skip
+    def submit(
+        self, tenant: str, workspace: str, wanted: list[str], priority: int, needed: list[int], policy: str, batch: bool
+    ) -> None:  # fmt: skip
+        there = [i for i in self.numbers if i not in self.removed and self.places[i].tenant == tenant]
+        needs = list(dict.fromkeys(there[pick % len(there)] for pick in needed)) if there else []
+        news = [
+            NewJob(pipeline=pipeline, tenant_id=tenant, workspace_id=workspace, priority=priority, depends_on=tuple(needs),
+                   on_dependency_failure=policy, tags=("x", pipeline))
+            for pipeline in wanted
+        ]  # fmt: skip
+        groups = [news] if batch else [[new] for new in news]
+        for group in groups:
+            if batch:
+                ids = [str(job_id) for job_id in self.batches.create(NewBatch(group, tenant_id=tenant, workspace_id=workspace)).job_ids]
+            else:
+                ids = [self.cell.client.submit(group[0]).job_id]
+            for new, job_id in zip(group, ids, strict=True):
+                self.came(job_id, Place(tenant, str(new.pipeline)), needs, policy)
+            self.follow()
+            self.look()
+
+    def came(self, job_id: str, place: Place, needs: list[str], policy: str) -> None:
+        self.places[job_id], self.needs[job_id], self.policy[job_id] = place, needs, policy
+        self.numbers[job_id] = len(self.numbers)
+        self.queued.add(job_id)
+
+    @rule(wanted=st.lists(pipelines, min_size=1, max_size=3))
+    def newcomer(self, wanted: list[str]) -> None:
+        known = {place.tenant for place in self.places.values()}
+        self.submit(next(f"new{i}" for i in range(1000) if f"new{i}" not in known), "x", wanted, 0, [], "fail", False)
+
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        job_id = self.chosen({*self.queued, *self.delayed, *self.hinted, *self.running}, pick)
+        if job_id is None:
+            return
+        self.cell.client.cancel(job_id)
+        if job_id in self.running:
+            self.stopping.add(job_id)
+        else:
+            self.end(job_id, "cancelled")
+        self.look()
+
+    @rule(pick=picks, again=st.booleans(), tenant=tenants, pipeline=pipelines)
+    def remove(self, pick: int, again: bool, tenant: str, pipeline: str) -> None:
+        """An ended job's record; its id may be used again, by another tenant."""
+        job_id = self.chosen(set(self.ended) - self.removed, pick)
+        if job_id is None or self.cell.store.client.exists(self.cell.store.keys("dependents", job_id)):
+            return
+        self.cell.client.delete(job_id)
+        self.removed.add(job_id)
+        if again and not any(job_id in needs for needs in self.needs.values()):
+            del self.ended[job_id]
+            self.removed.discard(job_id)
+            self.cell.store.submit(self.cell.client.prepare(NewJob(pipeline=pipeline, tenant_id=tenant), job_id))
+            self.came(job_id, Place(tenant, pipeline), [], "fail")
+        self.look()
+
+    # -- operators
+
+    @rule(
+        tenant=tenants, most=st.sampled_from([None, None, 0, 1, 3]), paused=st.sampled_from([False, False, True]),
+        weight=st.sampled_from([0.5, 1, 4]),
+    )  # fmt: skip
+    def limits_change(self, tenant: str, most: int | None, paused: bool, weight: float) -> None:
+        self.limits[tenant] = {"max_concurrent": most, "paused": paused, "weight": weight}
+        self.cell.store.set_limits(tenant, self.limits[tenant])
+        self.look()
+
+    @rule(pipeline=pipelines, cap=st.sampled_from([None, None, None, 0, 1, 2]))
+    def cap_changes(self, pipeline: str, cap: int | None) -> None:
+        self.caps[pipeline] = cap
+        self.cell.store.set_pipeline_cap(pipeline, cap)
+        self.look()
+
+    @rule(most=st.sampled_from([2, 4, 100]))
+    def installations_cap_changes(self, most: int) -> None:
+        self.most = most
+        self.cell.store.set_max_concurrent_jobs(most)
+        self.look()
+
+    @rule()
+    def a_recount_finds_nothing(self) -> None:
+        assert self.cell.store.recount() == 0
+        self.look()
+        more = True
+        while more:
+            page = self.cell.store.reconcile(limit=5)
+            assert (page.jobs, page.counters) == (0, 0)
+            more = page.more
+            self.look()
+
+    # -- runs
+
+    @rule(pick=picks, worker=workers, few=st.integers(1, 4))
+    def worker_takes_hints(self, pick: int, worker: int, few: int) -> None:
+        """Of the queues that it consumes; also one that is gone for the store, or has no slot free."""
+        name = self.who(worker)
+        for _ in range(few):
+            mine = {job_id for job_id, queue in self.hinted.items() if queue in ("jobs", f"jobs.{KINDS[name].name}")}
+            job_id = self.chosen(mine, pick)
+            if job_id is None:
+                return
+            fence = self.cell.client.get(job_id).fence
+            del self.hinted[job_id]
+            claimed = self.cell.store.claim(job_id, fence, worker=name, run="r", pipelines=dict.fromkeys(KNOWS[name]))
+            if self.places[job_id].pipeline in KNOWS[name]:
+                assert isinstance(claimed, Job), claimed
+                self.running[job_id] = claimed
+            else:
+                assert claimed == ClaimRefused("pipeline")
+                self.queued.add(job_id)
+                self.refunded.add(self.places[job_id].tenant)
+        # Who took it may be gone, or of another class than whose slot was meant: a slot that is free by that is used at the next beat.
+        for live in sorted(self.slots)[:1]:
+            self.beat(live)
+
+    @rule(pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "handback", "retry", "fault"]))
+    def run_ends(self, pick: int, how: str) -> None:
+        job_id = self.chosen(self.running, pick)
+        if job_id is None:
+            return
+        run = self.running.pop(job_id)
+        self.refunded.discard(run.tenant_id)
+        if how in ("completed", "failed"):
+            became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
+        else:
+            became = self.cell.store.requeue(job_id, run.fence, how)
+        expected = "cancelled" if job_id in self.stopping else how if how in ("completed", "failed") else "queued"
+        assert became == JobStatus(expected)
+        if expected == "queued":
+            (self.delayed if how == "fault" else self.queued).add(job_id)
+        else:
+            self.end(job_id, expected)
+        self.look()
+
+    @rule()
+    def time_passes(self) -> None:
+        for job_id in self.delayed:
+            self.cell.store.client.zadd(self.cell.store.keys("delayed"), {job_id: 1}, xx=True)
+        self.queued |= self.delayed
+        self.delayed.clear()
+        self.rescue()
+
+    @rule()
+    def hints_are_lost(self) -> None:
+        for job_id in self.hinted:
+            self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
+            self.refunded.add(self.places[job_id].tenant)
+            self.queued.add(job_id)
+        self.hinted.clear()
+        self.rescue()
+
+    # -- what must hold after each script
+
+    def look(self) -> None:
+        """Read what was dispatched; it went to who can run it, and nobody was passed over."""
+        client = self.cell.store.client
+        live = {KINDS[worker].name for worker in self.slots}
+        for queue in sorted(QUEUES):
+            for hint in map(json.loads, reversed(client.lrange(queue, 0, -1))):
+                job_id = hint["id"]
+                place = self.places[job_id]
+                assert job_id in self.queued | self.delayed, f"{job_id} was started"
+                assert not self.held_back(place), f"{place} was started"
+                self.queued.discard(job_id)
+                self.delayed.discard(job_id)
+                name = queue.removeprefix("jobs").removeprefix(".") or next(iter(live))
+                assert queue == "jobs" if self.counts_together() else queue != "jobs"
+                assert name in live
+                assert place.pipeline in KNOWN[name], f"{place} went to {sorted(KNOWN[name])}"
+                if job_id not in self.lost:
+                    self.count_who_was_passed(place.tenant, KNOWN[name])
+                self.lost.discard(job_id)
+                self.served.add(place.tenant)
+                self.hinted[job_id] = queue
+            client.delete(queue)
+        # Who may not start now has no other claim than its place.
+        self.lost = {i for i in self.lost if not self.held_back(self.places[i])}
+
+    def count_who_was_passed(self, by: str, known: set[str]) -> None:
+        ready = {i: place for i, place in self.ready().items() if place.pipeline in known}
+        assert not self.lost & set(ready), f"{by} went before lost jobs"
+        could = {place.tenant for place in ready.values()} - {by}
+        self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
+        if by in self.served - self.refunded:
+            for tenant in could - self.served:
+                self.behind[tenant] += 1
+
+    @invariant()
+    def promises_hold(self) -> None:
+        for _ in range(200):
+            before = len(self.hinted)
+            unsettled = any(self.cell.store.settle())
+            self.look()
+            if not self.tired:
+                assert not unsettled
+                break
+            for worker in sorted(self.slots):
+                self.beat(worker)
+            if not unsettled and len(self.hinted) == before:
+                break
+            type(self).pages += 1
+        else:
+            raise AssertionError("the duties come to no end")
+        self.no_slot_idles()
+        assert max(self.behind.values(), default=0) <= max(1, sum(self.slots.values())), self.behind
+        assert max(self.passed.values(), default=0) <= 64, self.passed
+        assert differences(self.cell.store) == []
+        for job_id, how in self.ended.items():
+            if job_id not in self.removed:
+                assert self.cell.client.get(job_id).status == JobStatus(how), job_id
+
+    def no_slot_idles(self) -> None:
+        free = self.free() if self.alive() + len(self.hinted) < self.most else Counter()
+        for place in self.ready().values():
+            idle = [sorted(KNOWN[name]) for name, n in free.items() if n > 0 and place.pipeline in KNOWN[name]]
+            assert not idle, f"slots of {idle} idle beside {place}"
+
+    def teardown(self) -> None:
+        self.cell.store.client.close()
+
+
+@pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])
+def test_random_histories_of_everything_keep_the_promises(cell: Settings, tired: bool) -> None:
+    with tired_scripts() if tired else nullcontext():
+        check_everything(cell, tired, 30)
+
+
+def check_everything(cell: Settings, tired_: bool, histories: int) -> None:
+    class Bound(History):
+        base = cell.model_copy(
+            update={
+                "max_concurrent_jobs": 12, "announce_seconds": 1000.0, "lease_seconds": 10_000.0, "max_crashes": 1000,
+                "max_run_seconds": 1e7, "hint_seconds": 5000.0,
+            }
+        )  # fmt: skip
+        tired = tired_
+
+    run_state_machine_as_test(
+        Bound,
+        settings=settings(
+            phases=(Phase.generate,), max_examples=histories, stateful_step_count=50, deadline=None, derandomize=True, database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )  # fmt: skip
+    assert (Bound.pages > 0) is tired_
