@@ -9,8 +9,7 @@ arguments their names, and Python the names to call it by. A type says what Pyth
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script
-is called with keys besides the prefix.
+`--@events`, `--@kept` and others are groups of settings (`GROUPS`). `--@keys` says that the script is called with keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
 (`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
@@ -49,6 +48,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "storage": ("STORAGE_MOST",),
     # The maximum number of queued jobs, of a tenant without a limit of its own and of all; how many a second a sender may send (0: any).
     "queue": ("QUEUE_MOST", "QUEUE_MOST_OF_ALL", "SENDER_RATE"),
+    # How long the record of a job that has ended is kept.
+    "kept": ("TTL_MS",),
+    # How long a lease is good.
+    "leases": ("LEASE_MS",),
+    # How long a worker's announcement is good, and how much time may pass between two looks at the clock.
+    "looks": ("ALIVE_MS", "GAP_MS"),
+    # The crash of a job that is its last.
+    "crashes": ("MAX_CRASHES",),
     # A number that is drawn for each call: sent again, it is given the answer that it was given before (`lua/lib/once.lua`). The last one.
     "once": ("CALL",),
 }
@@ -178,6 +185,11 @@ class Contract:
             return None
         shape = self._only or self._shapes[reply[0]]
         return shape(reply)
+
+
+def ms(seconds: float) -> int:
+    """Whole milliseconds."""
+    return int(seconds * 1000)
 
 
 def _shape(script: str, line: str) -> tuple[str | None, Shape]:

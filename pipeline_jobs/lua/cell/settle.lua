@@ -4,6 +4,7 @@
 --@events
 --@admits
 --@names
+--@kept
 --@reply waiting untagged hints
 -- waiting, untagged: whether some are left (1 | 0): ask again.
 local hints = settle_kept_and_admit()

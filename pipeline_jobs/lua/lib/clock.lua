@@ -32,15 +32,15 @@ local function shift_waits(gap)
 end
 
 -- Leases that were good when a gap began grow by it, at most to a whole one: who lives renews them, who is dead lies no longer than a lease more.
--- gap_ms: how much may pass between two looks. alive_ms: how long an announcement is good. down: how long the server was away, if it was restarted.
-local function mind_the_gap(lease_ms, alive_ms, gap_ms, down)
+-- down: how long the server was away, if it was restarted.
+local function mind_the_gap(down)
   local seen = tonumber(redis.call('GET', K.seen()) or NOW)
   redis.call('SET', K.seen(), int(NOW))
   local gap = down or NOW - seen
-  if gap >= 0 and gap < gap_ms and not down then return end
+  if gap >= 0 and gap < GAP_MS and not down then return end
   -- What had ended before it is moved, too, and has ended still.
-  shift(K.leases(), '-inf', gap, lease_ms)
-  shift(K.workers(), '-inf', gap, alive_ms)
+  shift(K.leases(), '-inf', gap, LEASE_MS)
+  shift(K.workers(), '-inf', gap, ALIVE_MS)
   -- A hint is given its whole time once more: who takes it may have to connect first.
   shift(K.hints(), '-inf', HINT_MS, HINT_MS)
   shift_longest_runs(gap)
