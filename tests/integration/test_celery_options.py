@@ -41,7 +41,11 @@ def submit(app: JobsCelery, **options: Any) -> Job:
     return job
 
 
-@pytest.mark.parametrize("eta", [TOMORROW, TOMORROW.replace(tzinfo=None), TOMORROW.isoformat(), TOMORROW.astimezone(None)])
+@pytest.mark.parametrize(
+    "eta",
+    [TOMORROW, TOMORROW.replace(tzinfo=None), TOMORROW.isoformat(), TOMORROW.astimezone(None)],
+    ids=["aware", "naive", "text", "local"],
+)
 def test_an_eta_is_when_the_job_may_start(app: JobsCelery, eta: Any) -> None:
     job = submit(app, eta=eta)
     assert (job.run_at, job.reason) == (int(TOMORROW.timestamp() * 1000), "scheduled")

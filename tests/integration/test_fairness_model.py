@@ -93,8 +93,9 @@ class History(RuleBasedStateMachine):
         self.running: dict[str, Job] = {}
         #: All jobs, in the order of their submits.
         self.numbers: dict[str, int] = {}
-        #: Queued jobs that were lost with their worker: the next to start.
+        #: Queued jobs that were lost with their worker: the next to start. Those that might not start meanwhile may have lost that claim.
         self.lost: dict[str, Place] = {}
+        self.once_lost: set[str] = set()
         #: How far the clock was set in all, in seconds; of tenants with a start rate when they last started a job, and what was left then.
         self.clock = 0
         self.tokens: dict[str, tuple[int, float]] = {}
@@ -150,6 +151,7 @@ class History(RuleBasedStateMachine):
             self.cell.store.client.zadd(self.cell.store.keys("leases"), {job_id: 1})
             del self.running[job_id]
             self.queued[job_id] = self.lost[job_id] = Place(run.tenant_id, run.pipeline)
+            self.once_lost.add(job_id)
             self.refunded.add(run.tenant_id)
         self.cell.store.rescue()
 
@@ -259,7 +261,10 @@ class History(RuleBasedStateMachine):
             # Real time passes too: one that was delayed may have come back by itself.
             place = (self.queued if job_id in self.queued else self.delayed).pop(job_id)
             assert (why := self.held_back(place)) is None, f"{place} was started: {why}"
-            if self.lost.pop(job_id, None) is None:
+            self.lost.pop(job_id, None)
+            if job_id in self.once_lost:
+                self.once_lost.remove(job_id)
+            else:
                 assert not [lost for lost in self.lost.values() if self.held_back(lost) is None], f"{place} went before lost jobs"
                 self.count_who_was_passed(place.tenant)
             self.served.add(place.tenant)
@@ -267,7 +272,6 @@ class History(RuleBasedStateMachine):
             if self.limits.get(place.tenant, {}).get("start_rate"):
                 self.tokens[place.tenant] = (self.clock, self.tokens_of(place.tenant) - 1)
         self.cell.store.client.delete("jobs")
-        # Who may not start now has no other claim than its place.
         self.lost = {job_id: place for job_id, place in self.lost.items() if self.held_back(place) is None}
 
     def count_who_was_passed(self, by: str) -> None:
