@@ -104,10 +104,6 @@ class Reader:
         """A set."""
         return set(self._call("SMEMBERS", self.keys(key, *parts)))
 
-    def add_names(self, names: Iterable[str], key: str, *parts: str) -> None:
-        """Put more into it."""
-        self._call("SADD", self.keys(key, *parts), *names)
-
     def streams(self, most: int, indexes: Sequence[Sequence[str]], *, before: str | None = None) -> list[list[tuple[str, dict[str, str]]]]:
         """The newest entries of streams, each by the name and the parts of its key, the newest first.
 

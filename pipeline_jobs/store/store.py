@@ -22,6 +22,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.reader import mapping
@@ -67,7 +68,7 @@ class Store(Duties):
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
         super().__init__(client, settings, template, publish)
-        self._run_ms = _ms(settings.max_run_seconds)
+        self._run_ms = ms(settings.max_run_seconds)
 
     # -- in
 
@@ -109,8 +110,8 @@ class Store(Duties):
             id=job.job_id,
             nonce=nonce or secrets.token_hex(8),
             adopt=adopt,
-            deadline=ms(job.deadline_seconds),
-            wait=ms(job.ttl_seconds),
+            deadline=job.deadline_seconds,
+            wait=job.ttl_seconds,
             **self.acceptance(idempotency, sender),
             depends_within=depends_within,
             fields=fields,
@@ -155,7 +156,7 @@ class Store(Duties):
         """
         reply = self.run(
             "claim", id=job_id, fence=fence, worker=worker, run=run, schema=SCHEMA, run_ms=self._run_ms,
-            pipelines=[(name, "" if longest is None else _ms(longest)) for name, longest in pipelines.items()],
+            pipelines=[(name, "" if longest is None else ms(longest)) for name, longest in pipelines.items()],
         )  # fmt: skip
         if reply.became != "ok":
             return ClaimRefused(reply.why)
@@ -224,7 +225,7 @@ class Store(Duties):
         """
         detail = error_detail or _worker_lost_detail(error)
         reply = self.run(
-            "requeue", id=job_id, fence=fence, why=why, delay=_ms(delay_seconds), error=error, detail=dumps(detail),
+            "requeue", id=job_id, fence=fence, why=why, delay=delay_seconds, error=error, detail=dumps(detail),
         )  # fmt: skip
         return _ended(reply.status)
 
@@ -364,11 +365,6 @@ class Store(Duties):
         return sum(int(value or 0) for value in self.fields(["artifact_bytes", "output_bytes", "upload_bytes"], "usage", tenant_id))
 
 
-def ms(seconds: float | None) -> int | None:
-    """Whole milliseconds."""
-    return None if seconds is None else _ms(seconds)
-
-
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
     return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
@@ -380,7 +376,3 @@ def _ended(status: str) -> JobStatus | None:
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
     return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

@@ -4,12 +4,7 @@
 -- jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]). The rest is as for submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
 --@args sender?
---@events
---@admits
---@names
---@storage
---@queue
---@kept
+--@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
 --@refuses

@@ -2,12 +2,7 @@
 -- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them.
 -- paused: why it takes no jobs now, or ''. kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
 --@args worker slots:int leaving:flag paused kind? text? jobs:pairs
---@events
---@admits
---@names
---@kept
---@leases
---@looks
+--@settings events admits names kept leases looks
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
 

@@ -2,10 +2,7 @@
 -- Put right what should never be wrong: queued and running jobs that are in no queue. A page of at most so many, or fewer where they are much work; it
 -- goes on where the last one ended, whoever asked for that.
 --@args limit:int
---@events
---@admits
---@names
---@kept
+--@settings events admits names kept
 --@reply looked_at jobs counters more hints
 -- jobs, counters: how many were put right. more: 1, or 0: that was the last page of all.
 local counters, jobs = 0, 0

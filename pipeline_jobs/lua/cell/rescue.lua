@@ -2,13 +2,7 @@
 -- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
 -- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
 --@args limit:int lost waited server
---@events
---@admits
---@names
---@kept
---@leases
---@looks
---@crashes
+--@settings events admits names kept leases looks crashes
 --@reply done hints
 -- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}; empty: nothing is left to be done.
 local done = {}

@@ -1,10 +1,7 @@
 #!lua flags=allow-oom
 -- Ask for a job's end. Durable: it is a field of the record.
 --@args id
---@events
---@admits
---@names
---@kept
+--@settings events admits names kept
 --@reply status hints
 -- status: afterwards, or 'unknown'. A queued job ends in this call; a running one when its worker has stopped it; an ended one is left alone.
 local job = load(id)

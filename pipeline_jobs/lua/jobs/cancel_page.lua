@@ -3,10 +3,7 @@
 -- count. The rest is as for list.
 --@keys indexes (sorted sets of order->id)
 --@args highest lowest budget:int dry:flag hidden? sizes? statuses? tag? fields:pairs
---@events
---@admits
---@names
---@kept
+--@settings events admits names kept
 --@once
 --@reply next looked_at cancelled stopping hints heard_of
 -- next: an order, or '' (all were looked at). looked_at: how many were, live or not. cancelled: how many wait and end (or would) in this call;

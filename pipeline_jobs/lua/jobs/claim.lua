@@ -2,10 +2,7 @@
 -- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
 -- run_ms: longest that a run may take; pipelines: those that the worker knows ('*': any), each with its own longest or ''.
 --@args id fence:digits worker run schema:int run_ms:int pipelines:pairs
---@events
---@admits
---@names
---@leases
+--@settings events admits names leases
 --@reply 'ok' record*
 --@reply 'no' why hints
 -- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pipeline.

@@ -4,10 +4,7 @@
 -- folder, bytes: of its artifacts. blobs: of its outputs. From `percent` on: the run's last words, as for progress.
 --@args id fence:digits outcome result error detail folder? bytes:int meta outputs? blobs?
 --@args percent:decimal? stage message passed:pairs
---@events
---@admits
---@names
---@kept
+--@settings events admits names kept
 --@reply status hints
 -- status: what it ended in, or 'fenced' (this run has no say any more).
 -- A finish that comes after a cancel was requested (or the deadline passed) ends so: cancel wins or finish wins, never both.

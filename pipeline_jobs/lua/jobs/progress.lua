@@ -1,8 +1,7 @@
 #!lua flags=allow-oom
 -- Write a run's progress; with no percentage, only ask. It renews the run's lease as well. passed: stages that began and ended since the last call, each with its percentage.
 --@args id fence:digits percent:decimal? stage message passed:pairs
---@events
---@leases
+--@settings events leases
 -- Returns 'ok' | 'cancel' (a cancel was requested, or the deadline passed) | 'fenced' (this run has no say any more).
 local job = load(id)
 if not job or job.status ~= 'running' or job.fence ~= fence then return 'fenced' end

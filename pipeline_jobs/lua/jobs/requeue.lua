@@ -3,11 +3,7 @@
 -- checked max_attempts), handback (counted without a limit) or fault (the worker's machine is at fault: nothing is counted, and it waits 1 s, twice
 -- as long each further time, 5 min at most). A requested cancel or a passed deadline ends it instead.
 --@args id fence:digits why delay:ms error detail
---@events
---@admits
---@names
---@kept
---@crashes
+--@settings events admits names kept crashes
 --@once
 --@reply status hints
 -- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).

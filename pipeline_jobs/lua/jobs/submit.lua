@@ -4,12 +4,7 @@
 -- whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
 --@args id nonce adopt:digits? deadline:ms? wait:ms? idempotency? fingerprint? depends_within?
 --@args sender? fields:pairs
---@events
---@admits
---@names
---@storage
---@queue
---@kept
+--@settings events admits names storage queue kept
 --@reply 'ok' created_at order reason fence deadline_at rates hints
 --@reply 'taken'
 --@refuses

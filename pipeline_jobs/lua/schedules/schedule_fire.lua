@@ -1,14 +1,9 @@
 #!lua
 -- Make the job of a slot that waits, or of none (a run that was asked for by hand); or say why the slot is skipped.
--- why: it is to be skipped. poll_ms: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
---@args id revision slot:digits? why? job_id? nonce poll_ms:int deadline:ms? wait:ms?
+-- why: it is to be skipped. poll: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
+--@args id revision slot:digits? why? job_id? nonce poll:ms deadline:ms? wait:ms?
 --@args idempotency? fingerprint? sender? fields:pairs
---@events
---@admits
---@names
---@storage
---@queue
---@kept
+--@settings events admits names storage queue kept
 --@reply 'fired' created_at order hints rates
 --@reply 'skipped' reason hints
 --@reply 'waits' hints
@@ -63,7 +58,7 @@ if not by_hand and #live > 0 then
     end
   end
   if left > 0 then
-    look_again(id, schedule, poll_ms)
+    look_again(id, schedule, poll)
     return {'waits', settle_and_admit()}
   end
 end
