@@ -88,8 +88,9 @@ class Executor:
     """Runs attempts in this process."""
 
     def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
-        self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
-        self._uploads = Uploads(store, settings, artifacts)
+        self.parts = store, registry, settings, artifacts
+        self._store, self._registry, self._settings, self._artifacts = self.parts
+        self.uploads = Uploads(store, settings, artifacts)
 
     def run(self, job_id: str, fence: int, worker: str, progress: ProgressStore | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
@@ -122,7 +123,7 @@ class Executor:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
             return _hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
-        return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads, progress).run()
+        return _Attempt(job, self, progress).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -145,20 +146,11 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(
-        self,
-        job: Job,
-        store: Store,
-        registry: Registry,
-        settings: Settings,
-        artifacts: ArtifactStore,
-        uploads: Uploads,
-        progress: ProgressStore,
-    ) -> None:
-        self._job, self._store, self._registry, self._settings = job, store, registry, settings
-        self._artifacts, self._progress = artifacts, progress
-        self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)
-        self._files = RunArtifacts(artifacts, _folder(job))
+    def __init__(self, job: Job, executor: Executor, progress: ProgressStore) -> None:
+        self._job, self._progress = job, progress
+        self._store, self._registry, self._settings, self._artifacts = executor.parts
+        self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
+        self._files = RunArtifacts(self._artifacts, _folder(job))
         self._keeper: Keeper | None = None
 
     def run(self) -> Outcome:
@@ -216,9 +208,7 @@ class _Attempt:
                 self._keeper.note()
             status = _patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
-            if status is JobStatus.QUEUED:
-                return Outcome(Ending.REQUEUED, error=detail.message)
-            return Outcome(Ending.FENCED if status is None else Ending(status.value), error=detail.message)
+            return _gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
     def _end(
@@ -340,9 +330,14 @@ def _hand_back(store: Store, job_id: str, fence: int, reason: str) -> Outcome:
         became = _patiently(lambda: store.requeue(job_id, fence, "fault"))
     except StoreUnavailable as error:
         return Outcome(Ending.GAVE_UP, error=error.message)
+    return _gone_back(became, reason)
+
+
+def _gone_back(became: JobStatus | None, why: str) -> Outcome:
+    """What is to be said of a job after its requeue, which may have ended it instead."""
     if became is JobStatus.QUEUED:
-        return Outcome(Ending.REQUEUED, error=reason)
-    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=reason)
+        return Outcome(Ending.REQUEUED, error=why)
+    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=why)
 
 
 class _NoReporter(Reporter):
