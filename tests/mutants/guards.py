@@ -515,7 +515,7 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/admission", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
-    _lua("lib/fair", "those of a pipeline without a cap, too", "that knows them.\n  ask_blocked()\n", "that knows them.\n", HOLDS),
+    _lua("lib/fair", "those of a pipeline without a cap, too", "  -- came that knows them.\n  ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
     _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
     _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
