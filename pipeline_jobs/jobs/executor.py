@@ -36,7 +36,7 @@ from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
-from pipeline_jobs.jobs.run import ProgressStore, Run
+from pipeline_jobs.jobs.run import Progress, Run
 from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
@@ -92,14 +92,14 @@ class Executor:
         self._store, self._registry, self._settings, self._artifacts = self.parts
         self.uploads = Uploads(store, settings, artifacts)
 
-    def run(self, job_id: str, fence: int, worker: str, progress: ProgressStore | None = None) -> Outcome:
+    def run(self, job_id: str, fence: int, worker: str, progress: Progress | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
 
         :param worker: whose lease it will be; `worker.lease` renews it.
         :param progress: where the run writes its progress; None: to the store.
         """
         try:
-            return self._run(job_id, fence, worker, progress or self._store)
+            return self._run(job_id, fence, worker, progress or self._store.progress)
         except StoreUnavailable as error:
             return Outcome(Ending.GAVE_UP, error=error.message)
         except Exception as error:
@@ -107,7 +107,7 @@ class Executor:
             logger.exception("a run failed outside its stages", job_id=job_id)
             return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
 
-    def _run(self, job_id: str, fence: int, worker: str, progress: ProgressStore) -> Outcome:
+    def _run(self, job_id: str, fence: int, worker: str, progress: Progress) -> Outcome:
         run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
         # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
         claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
@@ -118,7 +118,7 @@ class Executor:
         with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
             return self._attempt(claimed, progress)
 
-    def _attempt(self, job: Job, progress: ProgressStore) -> Outcome:
+    def _attempt(self, job: Job, progress: Progress) -> Outcome:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
@@ -146,7 +146,7 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(self, job: Job, executor: Executor, progress: ProgressStore) -> None:
+    def __init__(self, job: Job, executor: Executor, progress: Progress) -> None:
         self._job, self._progress = job, progress
         self._store, self._registry, self._settings, self._artifacts = executor.parts
         self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)

@@ -37,7 +37,7 @@ EXPIRED = "the job did not start within its ttl_seconds"
 
 
 #: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
-Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
+Told = tuple[float | None, str, str | None, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
