@@ -7,7 +7,7 @@
 --@reply 'no' why hints
 -- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pipeline.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
-local job = load_whole(id)
+local job = fields_of(K.job(id))
 local function answer()
   local flat = {'ok'}
   for name, value in pairs(job) do

@@ -34,12 +34,11 @@ local function load(id)
   return job
 end
 
--- A whole record as a table.
-local function load_whole(id)
-  local flat = redis.call('HGETALL', K.job(id))
-  local record = {}
-  for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
-  return record
+-- A whole hash as a table.
+local function fields_of(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
 end
 
 local function count_by(n, ...)
