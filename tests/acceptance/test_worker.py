@@ -12,7 +12,6 @@ from celery import chain
 from celery.exceptions import TaskRevokedError
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
-from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.result import JobFailed
 from tests.integration.recount import differences
@@ -300,32 +299,6 @@ def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeSt
         assert ended.error_detail["code"] == code
     stack.until_status(stack.submit(params={"seconds": 0}, deadline_seconds=600, ttl_seconds=600).job_id, JobStatus.COMPLETED)
     assert differences(stack.client.store) == []
-
-
-@pytest.mark.parametrize("pool", ["threads", "solo"])
-def test_a_worker_with_another_pool_does_not_run_jobs_and_says_why_in_one_line(make_stack: MakeStack, pool: str) -> None:
-    stack = make_stack()
-    for queues in ("jobs", "stages,jobs"):
-        done = stack.celery("worker", "-P", pool, "-Q", queues, "-c", "1")
-        assert done.returncode != 0
-        assert "Traceback" not in done.stderr
-        assert "jobs need the pool prefork" in done.stderr
-    process = stack.run(
-        "stages", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-P", pool, "-Q", "stages", "-n", "s@test", "-l", "INFO"
-    )
-    until(lambda: "s@test ready" in stack.log("stages") or process.poll() is not None, "a worker of stages")
-    assert process.poll() is None
-
-
-def test_celery_result_of_a_job_without_one_is_one_line(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    cancelled = stack.client.submit(NewJob(pipeline="sleep")).job_id
-    stack.client.cancel(cancelled)
-    for job_id in ("job_1_00000000", cancelled):
-        done = stack.celery("result", job_id)
-        assert done.returncode == 1
-        assert len(done.stderr.splitlines()) == 1, done.stderr
-        assert job_id in done.stderr
 
 
 def test_a_chain_goes_on_whose_child_was_killed_between_finish_and_callbacks(make_stack: MakeStack) -> None:

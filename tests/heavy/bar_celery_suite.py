@@ -52,8 +52,11 @@ def our_app(**options: Any) -> Iterator[Any]:
         load_settings({"PIPELINE_REDIS_URL": url, "PIPELINE_DATA_DIR": os.environ["PIPELINE_DATA_DIR"], "PIPELINE_SECRET_KEY": "key"})
     )
     ours = {name: value for name, value in options.items() if name not in ("enable_logging", "use_trap", "parameters", "result_backend")}
-    app.conf.update({**test_app.DEFAULT_TEST_CONFIG, **ours, "result_backend": app.conf.result_backend, "task_track_started": False})
+    app.conf.update({**test_app.DEFAULT_TEST_CONFIG, **ours, "result_backend": app.conf.result_backend})
     app.conf.update({"task_default_queue": "celery", "task_create_missing_queues": True, "worker_hijack_root_logger": False})
+    for task in app.tasks.values():
+        # Shared tasks took it from our settings as the app was made.
+        task.track_started = False
     yield app
 
 

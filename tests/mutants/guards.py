@@ -59,6 +59,7 @@ PAGE = "tests/integration/web/test_ui.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+COMMANDS = "tests/acceptance/test_celery_commands.py"
 OPTIONS = "tests/integration/test_celery_options.py"
 CONTINUED = "tests/integration/test_continuations.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
@@ -855,6 +856,16 @@ GUARDS = (
     _lua("claim", "a job's own time limit", ", 1000 * (tonumber(job.max_run_seconds) or math.huge))", ")", OPTIONS),
     _py("worker/control", "a rate limit starves jobs", "if task_name == JOB_TASK:", "if False:", OPTIONS),
     _py("worker/control", "an unknown job is no success", "    if unknown:", "    if False:", OPTIONS),
+    _py("worker/start", "no other pool runs jobs", "    _refuse_other_pools(sender)\n", "", COMMANDS),
+    _py(
+        "worker/start",
+        "tasks that are no jobs may have any pool",
+        "JOBS_QUEUE in worker.app.amqp.queues.consume_from and not issubclass",
+        "not issubclass",
+        COMMANDS,
+    ),
+    _py("worker/result", "one line in the command", 'if context is None or context.info_name != "result":', "if True:", COMMANDS),
+    _py("worker/app", "what a team sets afterwards holds", '    app.__dict__.pop("amqp", None)\n', "", OPTIONS),
     _py("worker/result_consumer", "a look now and then", "if time.monotonic() >= due:", "if False:", GROUPS_OF_JOBS),
     _py(
         "worker/result_consumer",
