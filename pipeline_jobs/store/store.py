@@ -341,9 +341,9 @@ class Store(Duties):
         self.set_text(secrets.token_urlsafe(32), "secret", once=True)
         return str(self.text("secret"))
 
-    def take_trash(self, limit: int = 100) -> list[str]:
-        """Folders of artifacts to delete; call `drop_trash` when they are gone."""
-        return self.lines("trash", most=limit)
+    def take_trash(self) -> list[str]:
+        """Some folders of artifacts to delete; call `drop_trash` when they are gone."""
+        return self.lines("trash", most=100)
 
     def drop_trash(self, folders: Iterable[str]) -> None:
         for folder in folders:
