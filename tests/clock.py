@@ -1,15 +1,12 @@
-"""The server's clock, set by a test: on a real one by libfaketime, on any by making every stored time older or newer."""
+"""The server's clock, set by a test: every stored time is made older or newer. (`chaos/clock.py` sets a real one.)"""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from pipeline_jobs.store.keys import KEYS, POOL
 from pipeline_jobs.store.store import Store
 
-#: Where Debian's package `faketime` puts it.
-FAKETIME = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _MS = re.compile(r"\b1\d{12}\b")
 
 

@@ -20,9 +20,9 @@ from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import refusals
 from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.store.refusals import bad_upload, refusal
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
 from pipeline_jobs.webhooks.targets import check_own
 
@@ -198,22 +198,16 @@ class Batches:
                     return Made(batch, tuple(placed.values()), tuple(errors), Rate.read(reply.rates))
                 case "same":
                     return replace(self._made(reply.id), replayed=True)
-                case "dependency":
+                case "dependency" | "upload":
                     bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
-                    for place, n in bad.items():
-                        number = packed.numbers[place]
-                        wrong[number] = _errors(number, InvalidInput(f"depends_on.{n}: there is no such job", field=f"depends_on.{n}"))
-                    packed = packed.without(set(bad))
-                case "upload":
-                    bad = dict(zip(reply.places[::2], reply.places[1::2], strict=True))
-                    for place, why in bad.items():
-                        wrong[packed.numbers[place]] = _errors(packed.numbers[place], bad_upload(why))
+                    for place, what in bad.items():
+                        wrong[packed.numbers[place]] = _errors(packed.numbers[place], refusals.wrong(reply.became, what))
                     packed = packed.without(set(bad))
                 case "taken":
                     # 32 random bits a second: the store decides, we draw again.
                     continue
                 case _:
-                    raise refusal(reply)
+                    raise refusals.refusal(reply)
 
     def _settle(self) -> None:
         """Until all jobs are found by their tags. A crash right here, or too many others', is made up for by the next beat of a worker."""
@@ -223,7 +217,7 @@ class Batches:
 
     def get(self, batch_id: str) -> Batch:
         """:raises UnknownBatch:"""
-        flat = self._record(batch_id) if BATCH_ID.fullmatch(batch_id) else {}
+        flat = self._store.record("batch", batch_id) if BATCH_ID.fullmatch(batch_id) else {}
         if not flat:
             raise UnknownBatch
         return Batch.from_mapping(flat)
@@ -278,12 +272,9 @@ class Batches:
                 wrong[number] = _errors(number, error)
         return _Packed.of(numbers, items, kinds), wrong
 
-    def _record(self, batch_id: str) -> dict[str, str]:
-        return self._store.record("batch", batch_id)
-
     def _made(self, batch_id: str) -> Made:
         """:raises UnknownBatch: it was made before, and has gone since."""
-        flat = self._record(batch_id)
+        flat = self._store.record("batch", batch_id)
         if not flat:
             raise UnknownBatch
         batch, errors = Batch.from_mapping(flat), json.loads(flat.get("errors", "[]"))

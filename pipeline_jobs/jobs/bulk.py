@@ -41,7 +41,7 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     cancelled = stopping = looked = 0
     while True:
         budget = min(PAGE, most - looked)
-        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, ttl_ms=store.ttl_ms, **chosen.arguments)
+        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, **chosen.arguments)
         for job_id in reply.heard_of:
             say(Moved(job_id, "cancelled"))
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at

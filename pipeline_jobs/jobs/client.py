@@ -227,7 +227,7 @@ class Client:
 
     def is_job(self, task_id: str) -> bool:
         """Whether an id is a job's: by its form, or because there is a record (adopted messages bring ids of their own)."""
-        return bool(JOB_ID.fullmatch(task_id) or self.store.client.exists(self.store.keys("job", task_id)))
+        return bool(JOB_ID.fullmatch(task_id) or self.store.exists("job", task_id))
 
     def cancel(self, job_id: str) -> Job:
         """Ask for a job's end and give the record as it is then: cancelled, running with `cancel_requested`, or ended before.

@@ -36,7 +36,7 @@ from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
-from pipeline_jobs.jobs.run import ProgressStore, Run
+from pipeline_jobs.jobs.run import Progress, Run
 from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
@@ -88,17 +88,18 @@ class Executor:
     """Runs attempts in this process."""
 
     def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
-        self._store, self._registry, self._settings, self._artifacts = store, registry, settings, artifacts
-        self._uploads = Uploads(store, settings, artifacts)
+        self.parts = store, registry, settings, artifacts
+        self._store, self._registry, self._settings, self._artifacts = self.parts
+        self.uploads = Uploads(store, settings, artifacts)
 
-    def run(self, job_id: str, fence: int, worker: str, progress: ProgressStore | None = None) -> Outcome:
+    def run(self, job_id: str, fence: int, worker: str, progress: Progress | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
 
         :param worker: whose lease it will be; `worker.lease` renews it.
         :param progress: where the run writes its progress; None: to the store.
         """
         try:
-            return self._run(job_id, fence, worker, progress or self._store)
+            return self._run(job_id, fence, worker, progress or self._store.progress)
         except StoreUnavailable as error:
             return Outcome(Ending.GAVE_UP, error=error.message)
         except Exception as error:
@@ -106,7 +107,7 @@ class Executor:
             logger.exception("a run failed outside its stages", job_id=job_id)
             return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
 
-    def _run(self, job_id: str, fence: int, worker: str, progress: ProgressStore) -> Outcome:
+    def _run(self, job_id: str, fence: int, worker: str, progress: Progress) -> Outcome:
         run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
         # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
         claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
@@ -117,12 +118,12 @@ class Executor:
         with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
             return self._attempt(claimed, progress)
 
-    def _attempt(self, job: Job, progress: ProgressStore) -> Outcome:
+    def _attempt(self, job: Job, progress: Progress) -> Outcome:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
             return _hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
-        return _Attempt(job, self._store, self._registry, self._settings, self._artifacts, self._uploads, progress).run()
+        return _Attempt(job, self, progress).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -145,20 +146,11 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(
-        self,
-        job: Job,
-        store: Store,
-        registry: Registry,
-        settings: Settings,
-        artifacts: ArtifactStore,
-        uploads: Uploads,
-        progress: ProgressStore,
-    ) -> None:
-        self._job, self._store, self._registry, self._settings = job, store, registry, settings
-        self._artifacts, self._progress = artifacts, progress
-        self._open_upload = partial(uploads.open, job.tenant_id, job.workspace_id)
-        self._files = RunArtifacts(artifacts, _folder(job))
+    def __init__(self, job: Job, executor: Executor, progress: Progress) -> None:
+        self._job, self._progress = job, progress
+        self._store, self._registry, self._settings, self._artifacts = executor.parts
+        self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
+        self._files = RunArtifacts(self._artifacts, _folder(job))
         self._keeper: Keeper | None = None
 
     def run(self) -> Outcome:
@@ -216,9 +208,7 @@ class _Attempt:
                 self._keeper.note()
             status = _patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
-            if status is JobStatus.QUEUED:
-                return Outcome(Ending.REQUEUED, error=detail.message)
-            return Outcome(Ending.FENCED if status is None else Ending(status.value), error=detail.message)
+            return _gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
 
     def _end(
@@ -340,9 +330,14 @@ def _hand_back(store: Store, job_id: str, fence: int, reason: str) -> Outcome:
         became = _patiently(lambda: store.requeue(job_id, fence, "fault"))
     except StoreUnavailable as error:
         return Outcome(Ending.GAVE_UP, error=error.message)
+    return _gone_back(became, reason)
+
+
+def _gone_back(became: JobStatus | None, why: str) -> Outcome:
+    """What is to be said of a job after its requeue, which may have ended it instead."""
     if became is JobStatus.QUEUED:
-        return Outcome(Ending.REQUEUED, error=reason)
-    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=reason)
+        return Outcome(Ending.REQUEUED, error=why)
+    return Outcome(Ending.FENCED if became is None else Ending(became.value), error=why)
 
 
 class _NoReporter(Reporter):

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -25,6 +25,7 @@ from pipeline_jobs.exceptions import InvalidInput, PublishError, StoreUnavailabl
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.pipelines import Stage
+from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
 
@@ -34,12 +35,6 @@ FOLDER = "_outputs"
 SMALL = 2_048
 #: Stands for the run's working folder in kept data: another run has another one.
 _WORKDIR = "@WORKDIR@"
-
-
-class OutputStore(Protocol):
-    """The part of the store that this needs."""
-
-    def keep_outputs(self, job_id: str, fence: int, outputs: str, blobs: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ def of_stages(text: str | None, stages: Sequence[str]) -> list[Output]:
 class Keeper:
     """The outputs of one run: those it begins with, and those it adds."""
 
-    def __init__(self, store: OutputStore, artifacts: ArtifactStore, job: Job, workdir: Path, most_bytes: int) -> None:
+    def __init__(self, store: Store, artifacts: ArtifactStore, job: Job, workdir: Path, most_bytes: int) -> None:
         """:param most_bytes: of a stage's output; what is larger, and all that comes after it, is not kept. 0: nothing is."""
         self._store, self._artifacts, self._job, self._workdir, self._most = store, artifacts, job, workdir, most_bytes
         self._earlier = read(job.outputs)

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Protocol
 
 import structlog
 
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StopRun, StoreUnavailable
+from pipeline_jobs.store.store import Told
 
 logger = structlog.get_logger(__name__)
 
@@ -28,18 +28,11 @@ IDLE_SECONDS = 10.0
 INTERRUPT = signal.SIGUSR2
 
 
-class ProgressStore(Protocol):
-    """The part of the store that a run needs."""
+#: Writes a run's progress: `Store.progress`, or what stands for it. Job, fence, and what `Told` has.
+Progress = Callable[[str, int, float | None, str, str | None, Sequence[tuple[str, float]]], str]
 
-    def progress(
-        self,
-        job_id: str,
-        fence: int,
-        percent: float | None,
-        stage: str = "",
-        message: str | None = None,
-        passed: Sequence[tuple[str, float]] = (),
-    ) -> str: ...
+#: With no percentage the store is only asked whether the run must stop.
+_ASK: Told = (None, "", None, ())
 
 
 class Run:
@@ -50,10 +43,10 @@ class Run:
     `install_interrupt` ran, such a stage is interrupted by a signal; elsewhere it ends at its next `report` or `check`.
     """
 
-    def __init__(self, store: ProgressStore, job_id: str, fence: int, look: Callable[[], type[StopRun] | None] = lambda: None) -> None:
+    def __init__(self, progress: Progress, job_id: str, fence: int, look: Callable[[], type[StopRun] | None] = lambda: None) -> None:
         """:param look: asked every `FLUSH_SECONDS`, in another thread, why the run must stop whatever the store says; None: it need not."""
         self._look = look
-        self._store, self._job_id, self._fence = store, job_id, fence
+        self._progress, self._job_id, self._fence = progress, job_id, fence
         #: Stage, percentage, message, and how many stages had begun by then.
         self._pending: tuple[str, float, str | None, int] | None = None
         #: Each stage with the percentage at which it began, and how many of them the store was told of.
@@ -83,14 +76,15 @@ class Run:
             if self._stop is None and self._pending is not None:
                 self._ask()
 
-    def hand_over(self) -> tuple[float, str, str | None, Sequence[tuple[str, float]]] | None:
+    def hand_over(self) -> Told | None:
         """What is not written yet, for `finish` to take along: a whole call less for each job. The run itself writes it no more."""
         with self._asking:
             pending, self._pending = self._pending, None
-            if pending is None or self._stop is not None:
-                return None
-            stage, percent, message, begun = pending
-            return percent, stage, message, self._begun[self._told : begun - 1]
+            return None if pending is None or self._stop is not None else self._untold(*pending)
+
+    def _untold(self, stage: str, percent: float, message: str | None, begun: int) -> Told:
+        """What the store is to be told: with it the stages that came and went since the last write."""
+        return percent, stage, message, self._begun[self._told : begun - 1]
 
     def report(self, stage: str, percent: float, message: str | None) -> None:
         if not self._begun or self._begun[-1][0] != stage:
@@ -127,14 +121,9 @@ class Run:
         """Write what is pending, or only ask. :return: this run must stop."""
         pending, self._pending = self._pending, None
         try:
-            if pending is None:
-                reply = self._store.progress(self._job_id, self._fence, None)
-            else:
-                stage, percent, message, begun = pending
-                # Stages that came and went since the last write are told with it.
-                passed = self._begun[self._told : begun - 1]
-                reply = self._store.progress(self._job_id, self._fence, percent, stage, message, passed)
-                self._told = begun
+            reply = self._progress(self._job_id, self._fence, *(self._untold(*pending) if pending else _ASK))
+            if pending:
+                self._told = pending[3]
         except StoreUnavailable:
             # The lease decides whether this run may go on; progress can wait for the store.
             self._pending = self._pending or pending

@@ -41,10 +41,10 @@ class Day:
         return {**asdict(self), "failure_rate": self.failure_rate}
 
 
-def of_tenant(store: Store, tenant_id: str, days: int, today: datetime | None = None) -> list[Day]:
+def of_tenant(store: Store, tenant_id: str, days: int) -> list[Day]:
     """The last so many days, today first; days without anything are there with zeros."""
-    now = today or datetime.now(UTC)
-    dates = [now - timedelta(days=n) for n in range(days)]
+    today = datetime.now(UTC)
+    dates = [today - timedelta(days=n) for n in range(days)]
     found = store.records("usage_day", [(tenant_id, str(int(date.timestamp() // SECONDS_A_DAY))) for date in dates])
     return [_day(date.date().isoformat(), flat) for date, flat in zip(dates, found, strict=True)]
 

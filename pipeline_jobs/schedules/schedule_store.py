@@ -12,7 +12,7 @@ from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.schedules.schedule import Outcome, Schedule
 from pipeline_jobs.store.idempotency import Idempotency
 from pipeline_jobs.store.pages import Page, page
-from pipeline_jobs.store.store import Store, ms
+from pipeline_jobs.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class ScheduleStore:
         new = schedule.template
         reply = self.store.run(
             "schedule_fire", id=schedule.schedule_id, revision=schedule.revision, slot=slot, why=skip, job_id=job.job_id if job else None,
-            nonce=nonce, poll_ms=ms(poll_seconds), deadline=ms(new.deadline_seconds), wait=ms(new.ttl_seconds),
+            nonce=nonce, poll=poll_seconds, deadline=new.deadline_seconds, wait=new.ttl_seconds,
             **self.store.acceptance(idempotency, sender), fields=job.accepted_mapping() if job else {}, durably=durably,
         )  # fmt: skip
         match reply.became:

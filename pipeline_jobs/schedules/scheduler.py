@@ -51,9 +51,8 @@ class Planned:
 class Scheduler:
     """Schedules, for everybody who is not the duty that fires them; `actor` is for the audit log."""
 
-    def __init__(self, client: Client, kept: ScheduleStore | None = None) -> None:
-        self.client = client
-        self.kept = kept or ScheduleStore(client.store)
+    def __init__(self, client: Client) -> None:
+        self.client, self.kept = client, ScheduleStore(client.store)
 
     def create(
         self, new: NewSchedule, *, idempotency_key: str | None = None, sender: Sender | None = None, actor: str | None = None

@@ -3,14 +3,14 @@
 `--@args id adopt:flag deadline:ms? fields:pairs` names what the script is called with, in order. From it Lua gets the line that gives the
 arguments their names, and Python the names to call it by. A type says what Python gives, and what Lua gets:
 
-- none: text; `flag`: a bool; `int`, `ms`: a whole number; `real`: any number;
+- none: text; `flag`: a bool; `int`: a whole number; `real`: any number; `ms`: seconds, which Lua gets as whole milliseconds;
 - `digits`, `decimal`: a whole number, any number, which Lua gets as text, to be compared with a record's field or written into one;
 - `list`, `pairs` (of a mapping, or of pairs): a flat list. There is at most one, the last of all.
 
 An argument with a `?` may be left out or None: in Lua text is '' then, and a number nil.
 
-`--@events`, `--@admits`, `--@names`, `--@storage`, `--@queue`, `--@once` are groups of settings (`GROUPS`). `--@keys` says that the script
-is called with keys besides the prefix.
+`--@settings events kept` names groups of settings (`GROUPS`), `--@once` is one by itself. `--@keys` says that the script is called with
+keys besides the prefix.
 
 `--@reply status hints` names the parts of a reply. Where replies differ, each form has a line that begins with the word it is known by
 (`--@reply 'full' what retry_after`), which is the reply's `became`. `records*` is the rest as a list. An empty reply is None. A script
@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Of each type: what Python gives, and how Lua reads it from its place.
-TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+TYPES: dict[str, tuple[tuple[type[Any], ...], str]] = {
     "text": ((str,), "{}"),
     "flag": ((bool,), "{} == '1'"),
     "int": ((int,), "tonumber({})"),
-    "ms": ((int,), "tonumber({})"),
+    "ms": ((float, int), "tonumber({})"),
     "real": ((float, int), "tonumber({})"),
     "digits": ((int,), "{}"),
     "decimal": ((float, int), "{}"),
@@ -49,6 +49,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "storage": ("STORAGE_MOST",),
     # The maximum number of queued jobs, of a tenant without a limit of its own and of all; how many a second a sender may send (0: any).
     "queue": ("QUEUE_MOST", "QUEUE_MOST_OF_ALL", "SENDER_RATE"),
+    # How long the record of a job that has ended is kept.
+    "kept": ("TTL_MS",),
+    # How long a lease is good.
+    "leases": ("LEASE_MS",),
+    # How long a worker's announcement is good, and how much time may pass between two looks at the clock.
+    "looks": ("ALIVE_MS", "GAP_MS"),
+    # The crash of a job that is its last.
+    "crashes": ("MAX_CRASHES",),
     # A number that is drawn for each call: sent again, it is given the answer that it was given before (`lua/lib/once.lua`). The last one.
     "once": ("CALL",),
 }
@@ -81,7 +89,7 @@ class Argument:
     @property
     def plain(self) -> type | None:
         """Values of this very type are sent as they are; None: none are."""
-        return None if self.kind == "flag" else TYPES[self.kind][0][0]
+        return None if self.kind in ("flag", "ms") else TYPES[self.kind][0][0]
 
     def written(self, value: Any) -> Any:
         """A value that is not plain as it is sent. :raises TypeError: it is missing, or of another type."""
@@ -91,7 +99,7 @@ class Argument:
             return "1" if value else ""
         if isinstance(value, bool) or not isinstance(value, TYPES[self.kind][0]):
             raise TypeError(f"{self.script}: the argument {self.name} is {self.kind}, not {type(value).__name__}")
-        return value
+        return ms(value) if self.kind == "ms" else value
 
     def flat(self, value: Any) -> Sequence[Any]:
         """The same of a list."""
@@ -112,15 +120,16 @@ class Contract:
         self.name = name
         declared = _DECLARED.findall(header)
         words = {word for word, _ in declared}
-        if words - {"args", "reply", "keys", "refuses", *GROUPS}:
-            raise ValueError(f"{name}: unknown in a header: {', '.join(sorted(words))}")
+        groups = {group for word, line in declared if word == "settings" for group in line.split()} | words & {"once"}
+        if unknown := words - {"args", "reply", "keys", "once", "refuses", "settings"} | groups - GROUPS.keys():
+            raise ValueError(f"{name}: unknown in a header: {', '.join(sorted(unknown))}")
         arguments = [Argument.parse(name, text) for word, line in declared if word == "args" for text in line.split()]
         self.names = tuple(one.name for one in arguments)
         self.rest = arguments.pop() if arguments and arguments[-1].kind in LISTS else None
         if any(one.kind in LISTS for one in arguments) or len(set(self.names)) != len(self.names):
             raise ValueError(f"{name}: one list, the last of all; each name once")
         self.fixed = tuple(arguments)
-        self.groups = tuple(group for group in GROUPS if group in words)
+        self.groups = tuple(group for group in GROUPS if group in groups)
         self.takes_keys = "keys" in words
         replies = [line for word, line in declared if word == "reply"]
         if "refuses" in words:
@@ -178,6 +187,11 @@ class Contract:
             return None
         shape = self._only or self._shapes[reply[0]]
         return shape(reply)
+
+
+def ms(seconds: float) -> int:
+    """Whole milliseconds."""
+    return int(seconds * 1000)
 
 
 def _shape(script: str, line: str) -> tuple[str | None, Shape]:

@@ -22,16 +22,13 @@ class Reconciled:
 class Duties(Runner):
     """Served by the duties of maintenance, and by whoever wants to see the outcome at once."""
 
-    #: How long the record of a job that ends is kept.
-    ttl_ms: int
-
     def recount(self) -> int:
         """Recount what is counted of running jobs and workers. :return: counters put right."""
         return int(self.run("recount", oldest=500).counters)
 
     def reconcile(self, limit: int = 500) -> Reconciled:
         """Look at up to `limit` live jobs, from where the last call ended."""
-        reply = self.run("reconcile", limit=limit, ttl_ms=self.ttl_ms)
+        reply = self.run("reconcile", limit=limit)
         return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
 
     def settle(self) -> tuple[bool, bool]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import redis
 import structlog
@@ -23,26 +22,16 @@ FULL_RETRY_SECONDS = 30
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
 class StoreGuard:
     """Refuses new jobs while the server could lose them, or is nearly full. Running jobs go on, end and are cancelled."""
-
-    store: Store
-    settings: Settings
-    _lock: threading.Lock
-    _memory_at: float
-    _safety_at: float
-    _full: bool
-    _unsafe: str | None
-    _must_wait: bool
-    _warned: str | None
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store, self.settings = store, settings
         self._lock = threading.Lock()
         self._memory_at = self._safety_at = float("-inf")
-        self._full, self._unsafe, self._must_wait = False, None, False
-        self._warned = None
+        self._full = self._must_wait = False
+        self._unsafe: str | None = None
+        self._warned: str | None = None
 
     def check(self) -> bool:
         """Look at the server.

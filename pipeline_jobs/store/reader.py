@@ -50,11 +50,6 @@ class Reader:
         """Some fields of a hash."""
         return list(self._call("HMGET", self.keys(key, *parts), *names))
 
-    def fields_like(self, pattern: str, key: str, *parts: str) -> Iterator[tuple[str, str]]:
-        """The fields of a large hash whose names match, bit by bit: others come between."""
-        with store_errors():
-            yield from self.client.hscan_iter(self.keys(key, *parts), match=pattern, count=1000)
-
     def lines(self, key: str, *parts: str, most: int = 0) -> list[str]:
         """A list from its beginning. :param most: so many; 0: all."""
         return list(self._call("LRANGE", self.keys(key, *parts), 0, most - 1))
@@ -103,10 +98,6 @@ class Reader:
     def names(self, key: str, *parts: str) -> set[str]:
         """A set."""
         return set(self._call("SMEMBERS", self.keys(key, *parts)))
-
-    def add_names(self, names: Iterable[str], key: str, *parts: str) -> None:
-        """Put more into it."""
-        self._call("SADD", self.keys(key, *parts), *names)
 
     def streams(self, most: int, indexes: Sequence[Sequence[str]], *, before: str | None = None) -> list[list[tuple[str, dict[str, str]]]]:
         """The newest entries of streams, each by the name and the parts of its key, the newest first.

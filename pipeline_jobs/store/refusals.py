@@ -19,25 +19,27 @@ from pipeline_jobs.exceptions import (
 LARGE_BATCH = "A tenant may send one batch of more than 200 jobs a second: try again later, or send smaller ones."
 
 
-def bad_upload(why: str) -> InvalidInput:
-    """Of a job whose url names an upload: `unknown` (another's, too) or `incomplete`."""
-    return InvalidInput(f"url: {'there is no such upload' if why == 'unknown' else 'the upload is not complete'}", field="url")
+def wrong(became: str, what: Any) -> InvalidInput:
+    """Of a job that names others' things.
+
+    :param what: of a `dependency` its place in `depends_on`; of an `upload` why: `unknown` (another's, too) or `incomplete`.
+    """
+    if became == "dependency":
+        return InvalidInput(f"depends_on.{what}: there is no such job", field=f"depends_on.{what}")
+    return InvalidInput(f"url: {'there is no such upload' if what == 'unknown' else 'the upload is not complete'}", field="url")
 
 
 def refusal(reply: Any) -> PipelineJobsError:
     """Why a submit was refused: one of the replies that `lua/lib/accept.lua` declares, or `taken`."""
     match reply.became:
-        case "dependency":
-            field = f"depends_on.{reply.places[1]}"
-            return InvalidInput(f"{field}: there is no such job", field=field)
+        case "dependency" | "upload":
+            return wrong(reply.became, reply.places[1])
         case "full":
             full = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply.what, StoreFull)
             return full(retry_after=int(reply.retry_after))
         case "rate":
             text = LARGE_BATCH if reply.whose == "batch" else None
             return RateLimited(text, retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)
-        case "upload":
-            return bad_upload(reply.places[1])
         case "differs":
             return KeyReused()
     return IdTaken()

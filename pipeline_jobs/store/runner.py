@@ -14,7 +14,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
 from pipeline_jobs.store.connection import store_errors
-from pipeline_jobs.store.contract import Contract
+from pipeline_jobs.store.contract import Contract, ms
 from pipeline_jobs.store.reader import Reader
 from pipeline_jobs.store.scripts import NO_TEMPLATE, HintTemplate
 from pipeline_jobs.store.wire import Stored
@@ -64,12 +64,19 @@ class Runner(Reader):
     ) -> None:
         super().__init__(client, settings.key_prefix)
         self._template, self._publish = template or NO_TEMPLATE, publish
+        lease_ms, announce_ms, rescue_ms = map(ms, (settings.lease_seconds, settings.announce_seconds, settings.rescue_seconds))
         self._groups: dict[str, tuple[float, ...]] = {
             "events": (settings.events_per_job, settings.events_per_tenant),
-            "admits": (int(settings.hint_seconds * 1000), settings.max_concurrent_jobs),
+            "admits": (ms(settings.hint_seconds), settings.max_concurrent_jobs),
             "names": (settings.metrics_tenants, settings.metrics_workspaces),
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
+            "kept": (ms(settings.job_ttl_seconds),),
+            "leases": (lease_ms,),
+            # Three beats may be missed before a worker's slots are taken for gone. Where beats are rare, rescues are the looks; a shorter
+            # gap leaves a lease long enough to be renewed.
+            "looks": (max(3 * announce_ms, 3000), max(lease_ms // 4, 2 * rescue_ms)),
+            "crashes": (settings.max_crashes,),
             "once": (),
         }
         self._calls: dict[str, _Call] = {}

@@ -22,6 +22,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.reader import mapping
@@ -36,7 +37,7 @@ EXPIRED = "the job did not start within its ttl_seconds"
 
 
 #: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
-Told = tuple[float, str, str | None, Sequence[tuple[str, float]]]
+Told = tuple[float | None, str, str | None, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,7 @@ class Store(Duties):
     ) -> None:
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
         super().__init__(client, settings, template, publish)
-        self.ttl_ms = settings.job_ttl_seconds * 1000
-        self._lease_ms = _ms(settings.lease_seconds)
-        # Three beats may be missed before a worker's slots are taken for gone.
-        self._announce_ms = max(3 * _ms(settings.announce_seconds), 3000)
-        # Where beats are rare, rescues are the looks; a shorter gap leaves a lease long enough to be renewed.
-        self._gap_ms = max(self._lease_ms // 4, 2 * _ms(settings.rescue_seconds))
-        self._run_ms = _ms(settings.max_run_seconds)
-        self._max_crashes = settings.max_crashes
+        self._run_ms = ms(settings.max_run_seconds)
 
     # -- in
 
@@ -116,8 +110,8 @@ class Store(Duties):
             id=job.job_id,
             nonce=nonce or secrets.token_hex(8),
             adopt=adopt,
-            deadline=ms(job.deadline_seconds),
-            wait=ms(job.ttl_seconds),
+            deadline=job.deadline_seconds,
+            wait=job.ttl_seconds,
             **self.acceptance(idempotency, sender),
             depends_within=depends_within,
             fields=fields,
@@ -149,9 +143,9 @@ class Store(Duties):
             raise JobGone from None
 
     def acceptance(self, idempotency: Idempotency | None, sender: Sender | None) -> dict[str, Any]:
-        """What every script that accepts jobs is given: how long ended records stay, the request's key, whose rate counts."""
+        """What every script that accepts jobs is given: the request's key, whose rate counts."""
         key, fingerprint = idempotency or (None, None)
-        return {"ttl_ms": self.ttl_ms, "idempotency": key, "fingerprint": fingerprint, "sender": sender.principal if sender else None}
+        return {"idempotency": key, "fingerprint": fingerprint, "sender": sender.principal if sender else None}
 
     # -- a run
 
@@ -161,8 +155,8 @@ class Store(Duties):
         :param pipelines: those that the worker knows, and how long a run of each may take, in seconds (None: `max_run_seconds`).
         """
         reply = self.run(
-            "claim", id=job_id, fence=fence, worker=worker, run=run, lease_ms=self._lease_ms, schema=SCHEMA, run_ms=self._run_ms,
-            pipelines=[(name, "" if longest is None else _ms(longest)) for name, longest in pipelines.items()],
+            "claim", id=job_id, fence=fence, worker=worker, run=run, schema=SCHEMA, run_ms=self._run_ms,
+            pipelines=[(name, "" if longest is None else ms(longest)) for name, longest in pipelines.items()],
         )  # fmt: skip
         if reply.became != "ok":
             return ClaimRefused(reply.why)
@@ -182,7 +176,7 @@ class Store(Duties):
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self.run("progress", id=job_id, fence=fence, lease_ms=self._lease_ms, **_told(percent, stage, message, passed)))
+        return str(self.run("progress", id=job_id, fence=fence, **_told(percent, stage, message, passed)))
 
     def finish(
         self,
@@ -210,7 +204,7 @@ class Store(Duties):
         told = _told(*last) if last else _told(None)
         reply = self.run(
             "finish", id=job_id, fence=fence, outcome=outcome.value, result=encoded, error=error, detail=detail, folder=artifacts,
-            bytes=artifact_bytes, meta=meta, ttl_ms=self.ttl_ms, outputs=outputs[0], blobs=outputs[1], **told,
+            bytes=artifact_bytes, meta=meta, outputs=outputs[0], blobs=outputs[1], **told,
         )  # fmt: skip
         return _ended(reply.status)
 
@@ -231,8 +225,7 @@ class Store(Duties):
         """
         detail = error_detail or _worker_lost_detail(error)
         reply = self.run(
-            "requeue", id=job_id, fence=fence, why=why, delay=_ms(delay_seconds), max_crashes=self._max_crashes, error=error,
-            detail=dumps(detail), ttl_ms=self.ttl_ms,
+            "requeue", id=job_id, fence=fence, why=why, delay=delay_seconds, error=error, detail=dumps(detail),
         )  # fmt: skip
         return _ended(reply.status)
 
@@ -244,7 +237,7 @@ class Store(Duties):
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status = self.run("cancel", id=job_id, ttl_ms=self.ttl_ms).status
+        status = self.run("cancel", id=job_id).status
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)
@@ -306,8 +299,7 @@ class Store(Duties):
         :return: for each `ok`, `cancel` or `fenced`.
         """
         beat = self.run(
-            "announce", worker=worker, slots=slots, alive=0 if leaving else self._announce_ms, lease_ms=self._lease_ms,
-            gap_ms=self._gap_ms, paused=paused, kind=kind.name, text=kind.text, jobs=jobs,
+            "announce", worker=worker, slots=slots, leaving=leaving, paused=paused, kind=kind.name, text=kind.text, jobs=jobs,
         )  # fmt: skip
         return list(beat.replies)
 
@@ -317,9 +309,9 @@ class Store(Duties):
         :return: what one script did: ask again until there is nothing.
         """
         reply = self.run(
-            "rescue", limit=limit, max_crashes=self._max_crashes, lost=WORKER_LOST, waited=EXPIRED, ttl_ms=self.ttl_ms,
+            "rescue", limit=limit, lost=WORKER_LOST, waited=EXPIRED,
             # A server that was restarted has another run id: the script then gives every lease its time once more.
-            server=str(self.info("server")["run_id"]), lease_ms=self._lease_ms, alive=self._announce_ms, gap_ms=self._gap_ms,
+            server=str(self.info("server")["run_id"]),
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
 
@@ -349,9 +341,9 @@ class Store(Duties):
         self.set_text(secrets.token_urlsafe(32), "secret", once=True)
         return str(self.text("secret"))
 
-    def take_trash(self, limit: int = 100) -> list[str]:
-        """Folders of artifacts to delete; call `drop_trash` when they are gone."""
-        return self.lines("trash", most=limit)
+    def take_trash(self) -> list[str]:
+        """Some folders of artifacts to delete; call `drop_trash` when they are gone."""
+        return self.lines("trash", most=100)
 
     def drop_trash(self, folders: Iterable[str]) -> None:
         for folder in folders:
@@ -373,11 +365,6 @@ class Store(Duties):
         return sum(int(value or 0) for value in self.fields(["artifact_bytes", "output_bytes", "upload_bytes"], "usage", tenant_id))
 
 
-def ms(seconds: float | None) -> int | None:
-    """Whole milliseconds."""
-    return None if seconds is None else _ms(seconds)
-
-
 def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
     return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
@@ -389,7 +376,3 @@ def _ended(status: str) -> JobStatus | None:
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
     return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

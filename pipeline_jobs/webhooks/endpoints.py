@@ -66,7 +66,7 @@ class Endpoints:
     def __init__(self, store: Store, settings: Settings, signer: Signer) -> None:
         self._store, self._signer = store, signer
         self._allow_private = settings.webhook_allow_private
-        self._overlap_ms = int(settings.webhook_rotation_seconds * 1000)
+        self._overlap = settings.webhook_rotation_seconds
 
     def create(
         self, tenant_id: str, url: str, events: Sequence[str] = (), description: str = "", *, actor: str | None = None
@@ -135,7 +135,7 @@ class Endpoints:
         :raises UnknownEndpoint:
         """
         draw, known = self._signer.draw(), self.get(endpoint_id).endpoint_id
-        if self._rotated("endpoint", known, draw, self._overlap_ms) is None:
+        if self._rotated("endpoint", known, draw, self._overlap) is None:
             raise UnknownEndpoint
         return self._noted(actor, "rotated", self.get(endpoint_id)), self._signer.reveal(draw)
 
@@ -152,12 +152,12 @@ class Endpoints:
 
     def tenant_secret(self, tenant_id: str, *, rotate: bool = False, actor: str | None = None) -> TenantSecret:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
-        found = self._rotated("tenant", tenant_id, self._signer.draw(), self._overlap_ms if rotate else None)
+        found = self._rotated("tenant", tenant_id, self._signer.draw(), self._overlap if rotate else None)
         if rotate:
             audit.record(self._store, actor, "webhook_secret.rotated", tenant_id)
         return TenantSecret(tenant_id, Draw(found.nonce, found.check), int(found.old_until) if found.old_until else None)
 
-    def _rotated(self, what: str, whose: str, draw: Draw, overlap: int | None) -> Any:
+    def _rotated(self, what: str, whose: str, draw: Draw, overlap: float | None) -> Any:
         return self._store.run("webhooks_rotate", what=what, id=whose, nonce=draw.nonce, check=draw.check, overlap=overlap)
 
     def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:

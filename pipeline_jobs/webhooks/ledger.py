@@ -108,7 +108,7 @@ class Ledger:
     def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool) -> str:
         """Say what came of a try. :return: the status afterwards, or `lost`: another sender has it."""
         reply = self._store.run(
-            "webhooks_settle", lease=lease, outcome=outcome, attempt=dumps(dict(attempt)), error=error, delay=int(delay * 1000), slow=slow,
+            "webhooks_settle", lease=lease, outcome=outcome, attempt=dumps(dict(attempt)), error=error, delay=delay, slow=slow,
             ttl_ms=self._ttl_ms,
         )  # fmt: skip
         return str(reply)

@@ -82,16 +82,9 @@ class FitnessStep(bootsteps.StartStopStep):
 
     requires = (Pool,)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
+    def include_if(self, worker: Any) -> bool:
+        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
-    def start(self, worker: Any) -> None:
-        worker.app.fitness = Fitness(worker)
-        worker.app.fitness.start()
-
-    def stop(self, worker: Any) -> None:
-        if worker.app.fitness:
-            worker.app.fitness.stop()
-
-    def terminate(self, worker: Any) -> None:
-        self.stop(worker)
+    def create(self, worker: Any) -> Fitness:
+        worker.app.fitness = fitness = Fitness(worker)
+        return fitness

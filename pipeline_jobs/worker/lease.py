@@ -225,20 +225,17 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
 
     requires = (Pool,)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self._keeper: LeaseKeeper | None = None
-        self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
+    def include_if(self, worker: Any) -> bool:
+        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
-    def start(self, worker: Any) -> None:
-        self._keeper = worker.app.keeper = LeaseKeeper(worker)
-        self._keeper.start()
+    def create(self, worker: Any) -> LeaseKeeper:
+        worker.app.keeper = keeper = LeaseKeeper(worker)
+        return keeper
 
     def stop(self, worker: Any) -> None:
-        if self._keeper:
-            self._keeper.leave()
+        self.obj.leave()
 
-    def terminate(self, worker: Any) -> None:
-        self.stop(worker)
+    terminate = stop
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         # Celery looks for dead children every 5 s; a job whose process died should not wait that long.

@@ -12,20 +12,14 @@ PROGRESS = "PROGRESS"
 
 
 class TaskProgress:
-    """Where a run of this task writes its progress (`run.ProgressStore`)."""
+    """Where a run of this task writes its progress (`run.Progress`)."""
 
     def __init__(self, task: Any, store: Store) -> None:
         """In the run's own thread: the one that writes has no request of Celery's."""
         self._task, self._store, self._request = task, store, task.request
 
     def progress(
-        self,
-        job_id: str,
-        fence: int,
-        percent: float | None,
-        stage: str = "",
-        message: str | None = None,
-        passed: Sequence[tuple[str, float]] = (),
+        self, job_id: str, fence: int, percent: float | None, stage: str, message: str | None, passed: Sequence[tuple[str, float]]
     ) -> str:
         """As `Store.progress`. With nothing to write the store is asked directly: that is no state of a task."""
         if percent is None:

@@ -52,17 +52,8 @@ class RescuerStep(bootsteps.StartStopStep):
 
     requires = (Pool,)
 
-    def __init__(self, worker: Any, **_: Any) -> None:
-        self._rescuer: Rescuer | None = None
-        self.enabled = JOBS_QUEUE in worker.app.amqp.queues.consume_from
+    def include_if(self, worker: Any) -> bool:
+        return JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
-    def start(self, worker: Any) -> None:
-        self._rescuer = Rescuer(worker.app.cell)
-        self._rescuer.start()
-
-    def stop(self, worker: Any) -> None:
-        if self._rescuer:
-            self._rescuer.stop()
-
-    def terminate(self, worker: Any) -> None:
-        self.stop(worker)
+    def create(self, worker: Any) -> Rescuer:
+        return Rescuer(worker.app.cell)

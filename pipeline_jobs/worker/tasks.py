@@ -129,7 +129,7 @@ class JobTask(Task):
         fence = getattr(request, FENCE_HEADER, None)
         if fence is None:
             fence = self._adopt(cell.client)
-        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store))
+        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store).progress)
         if outcome.ending is Ending.COMPLETED:
             setattr(request, COMPLETED, True)
             return dict(outcome.result or {})

@@ -225,7 +225,7 @@ class TestUpdateState:
             task.pop_request()
             passed = [("fetch", 0.0), ("transcode", 20.5)]
             assert writes.progress(job.job_id, job.fence, 41.3, "publish", "nearly", passed) == "ok"
-            assert writes.progress(job.job_id, job.fence, 42.0, "publish") == "ok"
+            assert writes.progress(job.job_id, job.fence, 42.0, "publish", None, ()) == "ok"
             events = log.read(app.cell.store, job.job_id, 0, 100).events
             record = app.cell.client.get(job.job_id)
             assert (record.progress, record.stage) == (42.0, "publish")
@@ -236,9 +236,9 @@ class TestUpdateState:
         job, states = running(app), list[Any]()
         monkeypatch.setattr(JobTask, "update_state", lambda *a, **kw: states.append(a))
         writes = TaskProgress(task, app.cell.store)
-        assert writes.progress(job.job_id, job.fence, None) == "ok"
+        assert writes.progress(job.job_id, job.fence, None, "", None, ()) == "ok"
         app.cell.client.cancel(job.job_id)
-        assert writes.progress(job.job_id, job.fence, None) == "cancel"
+        assert writes.progress(job.job_id, job.fence, None, "", None, ()) == "cancel"
         assert states == []
 
     @pytest.mark.parametrize("bare", [False, True])

@@ -14,7 +14,8 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
-from tests.clock import FAKETIME, set_clock
+from tests.chaos.clock import LIBRARY, Clock
+from tests.clock import set_clock
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.servers import Server
@@ -205,35 +206,17 @@ def test_a_dead_senders_message_is_not_its_own_for_hours(jobs: Cell) -> None:
     assert len(jobs.store.run("webhooks_claim", **take)) == 1
 
 
-class FakeClock:
-    """A real server whose clock libfaketime sets; its monotonic one goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "offset"
-        self.set(0)
-        self.server = Server(folder / "server", environment={
-            "LD_PRELOAD": str(FAKETIME[0]), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        })  # fmt: skip
-
-    def set(self, ms: int) -> None:
-        # Never half written: the server reads it each time it asks for the time.
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{ms / 1000:+.3f}\n")
-        new.replace(self._file)
-
-
 @pytest.mark.parametrize("step", STEPS)
 def test_on_a_server_whose_clock_is_really_set_no_run_counts_as_crashed(cell: Settings, tmp_path: Path, step: int) -> None:
-    if not FAKETIME:
+    if not LIBRARY:
         pytest.skip("libfaketime is not installed: this needs Debian's package `faketime` (.ci/run installs it)")
-    clock = FakeClock(tmp_path)
-    own = clock.server.start()
+    clock = Clock(tmp_path)
+    own = Server(tmp_path / "server", environment=clock.environment).start()
     try:
         made = make_cell(cell.model_copy(update={"redis_url": own.url, "max_concurrent_jobs": 50, "announce_seconds": ALIVE / 3}))
         runs = at_work(made)
         before = made.store.client.time()[0]
-        clock.set(step)
+        clock.step_to(step / 1000)
         until(lambda: abs(made.store.client.time()[0] - before - step / 1000) < 60, "the server to see its clock set")
         look(made, runs, "beat")
         check_times(made)

@@ -259,9 +259,8 @@ def test_delete_takes_ended_jobs_only_and_all_their_traces(jobs: Cell) -> None:
 
 
 def test_purge_removes_expired_jobs_and_leaves_live_and_fresh_ones(jobs: Cell) -> None:
-    brief = jobs.with_settings(job_ttl_seconds=1)
+    brief = jobs.with_settings(job_ttl_seconds=0)
     old = brief.running()
-    brief.store.ttl_ms = 0
     brief.store.finish(old.job_id, old.fence, JobStatus.COMPLETED, result={})
     fresh, live, waiting = jobs.running(), jobs.running(), jobs.submit()
     jobs.store.finish(fresh.job_id, fresh.fence, JobStatus.FAILED, error="x")

@@ -121,8 +121,8 @@ GUARDS = (
     _lua(
         "lib/dependents",
         "a cancel says because of which job",
-        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, error, ",
-        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, ttl_ms, policy == 'fail' and error or nil, ",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, error, ",
+        "policy == 'fail' and end_failed or end_cancelled\n    end_so(id, job, policy == 'fail' and error or nil, ",
         DEPENDENCIES,
     ),
     _lua("schedule_fire", "its job holds its upload", " or bad_upload(asked)\n", "\n", UPLOADS),
@@ -160,26 +160,25 @@ GUARDS = (
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
     # -- the clock
-    _lua("rescue", "leases grow by a gap", "mind_the_gap(lease_ms, alive, gap_ms, ", "mind_the_gap(lease_ms, alive, math.huge, ", CLOCK),
+    _lua("rescue", "leases grow by a gap", "mind_the_gap(before and", "local _ = (before and", CLOCK),
     _lua(
         "announce",
         "others' leases grow by a gap",
-        "mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)\n",
+        "mind_the_gap()\n",
         "redis.call('SET', K.seen(), int(NOW))\n",
         CLOCK,
     ),
-    _lua("announce", "who leaves takes nobody along", "alive > 0 and alive or lease_ms", "alive", CLOCK),
     _lua(
         "lib/clock", "a lease grows by a lease at most", "int(math.min(found[i + 1] + gap, NOW + most))", "int(found[i + 1] + gap)", CLOCK
     ),
     _lua(
         "lib/clock",
         "a clock that was set back is a gap",
-        "gap >= 0 and gap < gap_ms and not restarted",
-        "gap < gap_ms and not restarted",
+        "gap >= 0 and gap < GAP_MS and not restarted",
+        "gap < GAP_MS and not restarted",
         CLOCK,
     ),
-    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < gap_ms and not restarted", "gap == 0 and not restarted", CLOCK),
+    _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < GAP_MS and not restarted", "gap == 0 and not restarted", CLOCK),
     _lua("lib/clock", "a hint outlives any gap", "gap + HINT_MS, HINT_MS)", "HINT_MS, HINT_MS)", MEET),
     _lua("lib/clock", "a hint is given its whole time", "gap + HINT_MS, HINT_MS)", "gap, HINT_MS)", MEET),
     _lua(
@@ -336,7 +335,7 @@ GUARDS = (
     _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
     # -- one end
     _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
-    _lua("finish", "a requested cancel wins", "if stopped(id, job, ttl_ms) then", "if false then"),
+    _lua("finish", "a requested cancel wins", "if stopped(id, job) then", "if false then"),
     _lua(
         "finish",
         "what a run published too late goes",
@@ -384,10 +383,10 @@ GUARDS = (
     _lua(
         "lib/ending",
         "a dead worker's cancelled job ends",
-        "  local ended = stopped(id, job, ttl_ms)\n  if ended then return ended end\n",
+        "  local ended = stopped(id, job)\n  if ended then return ended end\n",
         "",
     ),
-    _lua("lib/ending", "the third crash is the last", "if crashes >= max_crashes then", "if false then"),
+    _lua("lib/ending", "the third crash is the last", "if crashes >= MAX_CRASHES then", "if false then"),
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
@@ -429,8 +428,8 @@ GUARDS = (
     _lua("announce", "a dead worker's leases end with its node's next one", "  if dead then end_leases_of(dead) end\n", "", DEAD),
     _lua("announce", "only of its own node", "string.sub(other, 1, #node) == node and", "other ~= worker and", DEAD),
     _lua("announce", "only if its announcement lapsed", "not redis.call('ZSCORE', K.workers(), other) then", "other ~= worker then", DEAD),
-    _lua("announce", "only what is not renewed", "int(NOW + lease_ms - alive))", "'+inf')", DEAD),
-    _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + alive), id)", "'XX', 'LT', int(NOW), id)", DEAD),
+    _lua("announce", "only what is not renewed", "int(NOW + LEASE_MS - ALIVE_MS))", "'+inf')", DEAD),
+    _lua("announce", "and it may still renew", "'XX', 'LT', int(NOW + ALIVE_MS), id)", "'XX', 'LT', int(NOW), id)", DEAD),
     _lua("lib/admission", "slots of a silent worker are gone", "K.workers(), '-inf', int(NOW))", "K.workers(), '-inf', '-inf')"),
     _lua(
         "lib/queue",
@@ -537,7 +536,7 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/admission", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
-    _lua("lib/fair", "those of a pipeline without a cap, too", "that knows them.\n  ask_blocked()\n", "that knows them.\n", HOLDS),
+    _lua("lib/fair", "those of a pipeline without a cap, too", "  -- came that knows them.\n  ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
     _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
     _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
@@ -619,24 +618,23 @@ GUARDS = (
     # -- what time runs out for
     _lua("rescue", "an unclaimed hint is lost", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '-inf', 'LIMIT'"),
     _lua("rescue", "a fresh hint is not", "K.hints(), '-inf', int(NOW), 'LIMIT'", "K.hints(), '-inf', '+inf', 'LIMIT'"),
-    _lua("progress", "a run renews its lease", "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)", "", GUARDED),
+    _lua("progress", "a run renews its lease", "redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)", "", GUARDED),
     _lua(
         "progress",
         "not one that must stop",
         "if job.cancel_requested or job.deadline_passed then return 'cancel' end",
-        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif job.cancel_requested or job.deadline_passed then return 'cancel' end",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)\nif job.cancel_requested or job.deadline_passed then return 'cancel' end",
         GUARDED,
     ),
     _lua(
         "progress",
         "nor one that another has overtaken",
         "if not job or job.status",
-        "redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)\nif not job or job.status",
+        "redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)\nif not job or job.status",
         GUARDED,
     ),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
-    _lua("rescue", "a restarted server takes nobody's job away", "before and before ~= server and NOW - ", "false and NOW - ", RECONCILE),
-    _lua("rescue", "leases are longer by the time it was away", "NOW - (tonumber(seen) or 0) or nil)", "0 or nil)", RECONCILE),
+    _lua("rescue", "a restarted server takes nobody's job away", "mind_the_gap(before and before ~= server, ", "mind_the_gap(false, ", RECONCILE),
     _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
         "requeue",

@@ -51,7 +51,7 @@ def interruptible() -> Iterator[None]:
 
 
 def test_many_reports_become_few_writes_and_the_last_is_always_written(store: FakeStore) -> None:
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         for i in range(10_000):
             run.report("fetch", i / 100, None)
     values = [percent for percent, _, _ in store.written]
@@ -61,7 +61,7 @@ def test_many_reports_become_few_writes_and_the_last_is_always_written(store: Fa
 
 def test_what_is_handed_over_is_not_written_again(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module._watch, "add", lambda run: None)
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         run.report("fetch", 0.0, None)
         run.report("publish", 90.0, "nearly")
         last = run.hand_over()
@@ -70,13 +70,13 @@ def test_what_is_handed_over_is_not_written_again(store: FakeStore, monkeypatch:
 
 
 def test_a_stage_that_falls_silent_has_its_last_value_written(store: FakeStore) -> None:
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         run.report("fetch", 12.0, "half")
         until(lambda: (12.0, "fetch", "half") in store.written, "the write")
 
 
 def test_every_stage_is_told_however_quick_it_was(store: FakeStore) -> None:
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         for i in range(1000):
             run.report(f"s{i}", i / 10, None)
             run.report(f"s{i}", i / 10 + 0.05, "half")
@@ -99,7 +99,7 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
         raised: list[BaseException] = []
 
         def stage(call: object = call, raised: list[BaseException] = raised) -> None:
-            with Run(store, "j", 1) as run:
+            with Run(store.progress, "j", 1) as run:
                 try:
                     while True:
                         call(run)  # type: ignore[operator]
@@ -115,7 +115,7 @@ def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: 
 @pytest.mark.usefixtures("interruptible")
 def test_a_stage_that_never_looks_is_interrupted(store: FakeStore) -> None:
     store.answer = "cancel"
-    with pytest.raises(JobCancelled), Run(store, "j", 1):
+    with pytest.raises(JobCancelled), Run(store.progress, "j", 1):
         threading.Event().wait(600)
 
 
@@ -125,7 +125,7 @@ def test_a_stray_signal_stops_nothing(store: FakeStore) -> None:
     import signal
 
     os.kill(os.getpid(), run_module.INTERRUPT)
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         os.kill(os.getpid(), run_module.INTERRUPT)
         run.report("fetch", 1.0, None)
     signal.raise_signal(run_module.INTERRUPT)

@@ -38,7 +38,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Away:
 
 
 def test_it_asks_again_and_again_and_writes_the_value_it_kept(store: Away) -> None:
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         run.report("fetch", 33.0, None)
         until(lambda: store.asked >= 3, "three tries")
         run.check()
@@ -48,7 +48,7 @@ def test_it_asks_again_and_again_and_writes_the_value_it_kept(store: Away) -> No
 
 
 def test_a_cancel_made_meanwhile_stops_it_when_the_store_is_back(store: Away) -> None:
-    with Run(store, "j", 1) as run:
+    with Run(store.progress, "j", 1) as run:
         until(lambda: store.asked >= 2, "two tries")
         store.answer = "cancel"
         until(lambda: store.written, "the answer")

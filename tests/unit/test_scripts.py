@@ -153,8 +153,7 @@ HEADER = """\
 #!lua
 -- Says what it does.
 --@args id adopt:flag deadline:ms? note? fence:digits rate:real fields:pairs
---@events
---@admits
+--@settings events admits
 --@reply 'ok' order hints
 --@reply 'full' rest*
 """
@@ -171,7 +170,7 @@ def test_arguments_have_names_on_both_sides() -> None:
     assert contract.groups_text() == (
         "local LOG_MOST, FEED_MOST = tonumber(ARGV[7]), tonumber(ARGV[8])\nlocal HINT_MS, CAP = tonumber(ARGV[9]), tonumber(ARGV[10])\n"
     )
-    assert contract.encode(dict(GOOD), SETTINGS) == ["a", "1", 5, "n", 3, 0.5, *SETTINGS, "x", 1, "y", "2"]
+    assert contract.encode(dict(GOOD), SETTINGS) == ["a", "1", 5000, "n", 3, 0.5, *SETTINGS, "x", 1, "y", "2"]
 
 
 def test_what_is_optional_may_be_left_out_or_none() -> None:
@@ -200,7 +199,7 @@ def test_an_unknown_argument_is_named() -> None:
         ("id", b"a"),
         ("adopt", "1"),
         ("adopt", 1),
-        ("deadline", 1.5),
+        ("fence", 1.5),
         ("deadline", "5"),
         ("fence", True),
         ("rate", "0.5"),
@@ -239,6 +238,7 @@ def test_replies_have_names() -> None:
         "--@args a a",
         "--@args a:list?",
         "--@hints",
+        "--@settings hints",
     ],
 )
 def test_a_header_that_cannot_be_meant_is_refused(header: str) -> None:

@@ -2,13 +2,9 @@
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON;
 -- common: fields that all jobs have (JSON: [field, value, ...]);
 -- jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]). The rest is as for submit.
---@args id nonce ttl_ms:int idempotency? fingerprint? depends_within? metadata? errors? common jobs
+--@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
 --@args sender?
---@events
---@admits
---@names
---@storage
---@queue
+--@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
 --@refuses
@@ -56,7 +52,7 @@ local wait = #asked > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
 if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
-accept(asked, ttl_ms)
+accept(asked)
 if #asked > LARGE then redis.call('SET', K.large_batch(tenant), '1', 'PX', LARGE_MS) end
 local order, now = asked[1].job.order, int(NOW)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', now, 'order', order,

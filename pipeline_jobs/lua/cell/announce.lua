@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
--- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
+-- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them.
 -- paused: why it takes no jobs now, or ''. kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
---@args worker slots:int alive:ms lease_ms:int gap_ms:int paused kind? text? jobs:pairs
---@events
---@admits
---@names
+--@args worker slots:int leaving:flag paused kind? text? jobs:pairs
+--@settings events admits names kept leases looks
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
 
@@ -25,15 +23,15 @@ end
 -- Their leases that were not renewed for three beats end three beats from now: when the server was away or its clock was set, who lives still
 -- has the time to renew. One that leaves announces no slots, but it renews until its last job is over.
 local function end_leases_of(dead)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + alive), int(NOW + lease_ms - alive))) do
-    if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + alive), id) end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + ALIVE_MS), int(NOW + LEASE_MS - ALIVE_MS))) do
+    if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + ALIVE_MS), id) end
   end
 end
 
 -- Before this beat renews its own: those of the others grow, too.
-mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)
-if alive > 0 then
-  if redis.call('ZADD', K.workers(), NOW + alive, worker) == 1 then
+mind_the_gap()
+if not leaving then
+  if redis.call('ZADD', K.workers(), NOW + ALIVE_MS, worker) == 1 then
     redis.call('DECRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))
   end
   local before = tonumber(redis.call('HGET', K.slots(), worker) or '0')
@@ -53,7 +51,7 @@ for i = 1, #jobs, 2 do
   if not job or job.status ~= 'running' or job.fence ~= fence then
     replies[#replies + 1] = 'fenced'
   else
-    redis.call('ZADD', K.leases(), 'XX', NOW + lease_ms, id)
+    redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)
     charge_running(id, job)
     replies[#replies + 1] = (job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'
   end

@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
 -- Put right what should never be wrong: queued and running jobs that are in no queue. A page of at most so many, or fewer where they are much work; it
 -- goes on where the last one ended, whoever asked for that.
---@args limit:int ttl_ms:int
---@events
---@admits
---@names
+--@args limit:int
+--@settings events admits names kept
 --@reply looked_at jobs counters more hints
 -- jobs, counters: how many were put right. more: 1, or 0: that was the last page of all.
 local counters, jobs = 0, 0
@@ -45,7 +43,7 @@ local function tell_of_ends(id)
     spend(1)
     if status ~= 'queued' and status ~= 'running' then
       redis.call('SADD', K.dependents(need), id)
-      note_end(need, status or 'failed', ttl_ms)
+      note_end(need, status or 'failed')
       jobs = jobs + 1
     end
   end

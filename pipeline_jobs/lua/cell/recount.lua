@@ -3,7 +3,7 @@
 -- what waits: five thousand running jobs are some ten ms.
 -- oldest: how many of those that wait longest to look at.
 --@args oldest:int
---@admits
+--@settings admits
 --@reply counters hints
 -- counters: how many were put right.
 local counters = 0

@@ -1,10 +1,8 @@
 #!lua flags=allow-oom
 -- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
--- limit: most jobs of each kind a call. alive: how long an announcement is good. gap_ms: longest time between two looks at the clock. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
---@args limit:int max_crashes:int lost waited ttl_ms:int server lease_ms:int alive:int gap_ms:int
---@events
---@admits
---@names
+-- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
+--@args limit:int lost waited server
+--@settings events admits names kept leases looks crashes
 --@reply done hints
 -- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}; empty: nothing is left to be done.
 local done = {}
@@ -12,16 +10,16 @@ local done = {}
 -- A server that was restarted has another run id. What was good before a gap does not expire now.
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
-mind_the_gap(lease_ms, alive, gap_ms, before and before ~= server, tonumber(seen))
+mind_the_gap(before and before ~= server, tonumber(seen))
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   if worked_enough() then break end
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
     -- Its last renewal, if the server was not restarted since.
-    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - lease_ms)
+    job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - LEASE_MS)
     local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
-    done[#done + 1] = {id, crashed(id, job, max_crashes, ttl_ms, lost, detail)}
+    done[#done + 1] = {id, crashed(id, job, lost, detail)}
   else
     redis.call('ZREM', K.leases(), id)
   end
@@ -47,7 +45,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW),
     job.deadline_passed = run and 'run' or '1'
     redis.call('HSET', K.job(id), 'deadline_passed', job.deadline_passed)
     -- A running one is stopped by its worker, as for a cancel.
-    done[#done + 1] = {id, job.status == 'queued' and stopped(id, job, ttl_ms) or 'stopping'}
+    done[#done + 1] = {id, job.status == 'queued' and stopped(id, job) or 'stopping'}
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
@@ -55,7 +53,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
   redis.call('ZREM', K.waits(), id)
   local job = load(id)
   if job and job.status == 'queued' then
-    end_failed(id, job, ttl_ms, waited, cjson.encode({code = 'expired', message = waited, stage = cjson.null, retryable = true}))
+    end_failed(id, job, waited, cjson.encode({code = 'expired', message = waited, stage = cjson.null, retryable = true}))
     done[#done + 1] = {id, 'failed'}
   end
 end

@@ -2,7 +2,7 @@
 -- Change a tenant's limits; they act on its backlog in this very call.
 -- tenant: or '*', the default of all that have none of their own. changes: field, value or '' (none of its own), ...
 --@args tenant changes:pairs
---@admits
+--@settings admits
 --@reply hints
 local limits = read_limits(redis.call('HGET', K.limits(), tenant) or '', {})
 for i = 1, #changes, 2 do limits[changes[i]] = tonumber(changes[i + 1]) end

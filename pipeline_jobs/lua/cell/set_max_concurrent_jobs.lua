@@ -1,7 +1,7 @@
 #!lua
 -- Set the installation's cap; it acts on the backlog in this very call.
 --@args most:digits
---@admits
+--@settings admits
 --@once
 --@reply before hints
 -- before: what it was, or '' (nobody had set it).

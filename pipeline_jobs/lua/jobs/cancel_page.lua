@@ -2,10 +2,8 @@
 -- Ask for the end of the live jobs among the next of a list, newest first: so many (`budget`), or fewer where their ends are much work. dry: only
 -- count. The rest is as for list.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest budget:int dry:flag ttl_ms:int hidden? sizes? statuses? tag? fields:pairs
---@events
---@admits
---@names
+--@args highest lowest budget:int dry:flag hidden? sizes? statuses? tag? fields:pairs
+--@settings events admits names kept
 --@once
 --@reply next looked_at cancelled stopping hints heard_of
 -- next: an order, or '' (all were looked at). looked_at: how many were, live or not. cancelled: how many wait and end (or would) in this call;
@@ -29,7 +27,7 @@ while looked_at < #found and not worked_enough() do
     if job.status == 'queued' then waiting = waiting + 1 else running = running + 1 end
     if not dry then
       if job.status == 'queued' and tonumber(job.fence or '0') > 0 then heard_of[#heard_of + 1] = id end
-      ask_to_end(id, job, ttl_ms)
+      ask_to_end(id, job)
     end
   end
 end

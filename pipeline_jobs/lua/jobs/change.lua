@@ -1,8 +1,7 @@
 #!lua
 -- Change the priority or the earliest start (Unix ms; 0: now) of a job that waits.
 --@args id priority:digits? start:digits?
---@events
---@admits
+--@settings events admits
 --@once
 --@reply became hints
 -- became: 'ok' | 'unknown' | 'late' (it is dispatched, runs, or has ended: nothing is changed).

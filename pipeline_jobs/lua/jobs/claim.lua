@@ -1,15 +1,13 @@
 #!lua
 -- A worker takes the lease of a dispatched job. fence: the hint's. run: nonce of this process and message. schema: the highest that the worker knows.
 -- run_ms: longest that a run may take; pipelines: those that the worker knows ('*': any), each with its own longest or ''.
---@args id fence:digits worker run lease_ms:int schema:int run_ms:int pipelines:pairs
---@events
---@admits
---@names
+--@args id fence:digits worker run schema:int run_ms:int pipelines:pairs
+--@settings events admits names leases
 --@reply 'ok' record*
 --@reply 'no' why hints
 -- record: field, value, ... why: unknown, cancelled, completed, failed, running, stale, schema, pipeline.
 -- Only a dispatched job with this fence is given; sent again by the same run, the answer is the same.
-local job = load_whole(id)
+local job = fields_of(K.job(id))
 local function answer()
   local flat = {'ok'}
   for name, value in pairs(job) do
@@ -56,7 +54,7 @@ end
 redis.call('ZREM', K.hints(), id)
 redis.call('ZREM', K.waits(), id)
 redis.call('ZREM', K.ready_since(), id)
-redis.call('ZADD', K.leases(), NOW + lease_ms, id)
+redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
 redis.call('HINCRBY', K.running(), worker, 1)
 if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
 -- Time of earlier runs counts, time in a queue does not. It is ended as a job whose deadline has passed is.

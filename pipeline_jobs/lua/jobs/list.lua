@@ -3,7 +3,7 @@
 -- hidden: a tenant whose jobs are passed over. sizes: how many sets each index has (`fewest`). The rest is what a record must have besides (`conditions`).
 --@keys indexes (sorted sets of order->id)
 --@args highest lowest limit:int budget:int hidden? sizes? statuses? tag? fields:pairs
---@admits
+--@settings admits
 --@reply next records*
 -- next: where the following page begins, or ''. A record is field, value, ...; `reason` of a job that waits is the one it has now, as `why` gives
 -- it; its position and when it starts are not: those cost too much for a page.

@@ -2,10 +2,8 @@
 -- A run gives its job up without an end: it goes back to the queue. why: crash (counted, at most so many), retry (a new attempt; the caller has
 -- checked max_attempts), handback (counted without a limit) or fault (the worker's machine is at fault: nothing is counted, and it waits 1 s, twice
 -- as long each further time, 5 min at most). A requested cancel or a passed deadline ends it instead.
---@args id fence:digits why delay:ms max_crashes:int error detail ttl_ms:int
---@events
---@admits
---@names
+--@args id fence:digits why delay:ms error detail
+--@settings events admits names kept crashes
 --@once
 --@reply status hints
 -- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).
@@ -20,11 +18,11 @@ end
 job.told_by_run = why == 'retry' or why == 'fault'
 local became = 'queued'
 if why == 'crash' then
-  became = crashed(id, job, max_crashes, ttl_ms, error, detail)
+  became = crashed(id, job, error, detail)
 else
   -- It removes its folder itself, if it lives so long.
   discard(id, job, fence)
-  local ended = stopped(id, job, ttl_ms)
+  local ended = stopped(id, job)
   if ended then return {ended, settle_and_admit()} end
 end
 if why == 'retry' then

@@ -2,13 +2,9 @@
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
 -- adopt: its message is at a worker already, which drew it this fence. wait: longest wait for a start. depends_within: the only workspace
 -- whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
---@args id nonce adopt:digits? deadline:ms? wait:ms? ttl_ms:int idempotency? fingerprint? depends_within?
+--@args id nonce adopt:digits? deadline:ms? wait:ms? idempotency? fingerprint? depends_within?
 --@args sender? fields:pairs
---@events
---@admits
---@names
---@storage
---@queue
+--@settings events admits names storage queue kept
 --@reply 'ok' created_at order reason fence deadline_at rates hints
 --@reply 'taken'
 --@refuses
@@ -30,6 +26,6 @@ local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerpri
 if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
-accept(asked, ttl_ms)
+accept(asked)
 local hints = ENTERED and admit() or {}
 return {'ok', job.created_at, job.order, FENCES[id] and 'dispatched' or job.reason, FENCES[id] or '0', job.deadline_at or '', rates, hints}

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Why a queued job waits, and for how long about.
 --@args id
---@admits
+--@settings admits
 --@reply reason position limit current eta
 -- Nothing: it does not wait. position: this job and those of its tenant that start before it; other tenants are in the estimate only.
 -- limit, current, eta (seconds until it should start) may be ''.

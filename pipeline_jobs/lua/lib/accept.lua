@@ -15,7 +15,7 @@
 
 -- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.
 -- Most indexes get the same members, so one list is made for all of them: that is what makes a batch cheap.
-local function accept(asked, ttl_ms)
+local function accept(asked)
   local first = asked[1].job
   local tenant, workspace = first.tenant_id, first.workspace_id
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
@@ -92,7 +92,7 @@ local function accept(asked, ttl_ms)
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end
-  add_dependents(by_need, ttl_ms)
+  add_dependents(by_need)
   tell_created(asked)
   if asked[1].adopt then
     FENCES[asked[1].id] = asked[1].adopt

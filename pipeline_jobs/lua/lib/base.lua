@@ -34,12 +34,11 @@ local function load(id)
   return job
 end
 
--- A whole record as a table.
-local function load_whole(id)
-  local flat = redis.call('HGETALL', K.job(id))
-  local record = {}
-  for i = 1, #flat, 2 do record[flat[i]] = flat[i + 1] end
-  return record
+-- A whole hash as a table.
+local function fields_of(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
 end
 
 local function count_by(n, ...)
@@ -50,12 +49,6 @@ local function count(...) count_by(1, ...) end
 
 -- Takes a name for the metrics if `whose` (a tenant's workspaces; '' for the tenants) has fewer than so many. Returns whether it did.
 local function take_name(name, whose, most)
-  if redis.call('EXISTS', K.named_count()) == 0 then
-    -- Names that were given before they were counted.
-    for _, known in ipairs(redis.call('SMEMBERS', K.named())) do
-      redis.call('HINCRBY', K.named_count(), string.match(known, '^(.*)|') or '', 1)
-    end
-  end
   if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most then return false end
   redis.call('HINCRBY', K.named_count(), whose, 1)
   redis.call('SADD', K.named(), name)

@@ -13,12 +13,6 @@ local function fleet()
   return FLEET
 end
 
-local function fields_of(key)
-  local flat, fields = redis.call('HGETALL', key), {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
 -- The first of some classes that has a free slot and knows a pipeline and a schema.
 local function first_of(some, pipeline, schema)
   for _, class in ipairs(some) do

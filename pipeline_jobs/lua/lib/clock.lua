@@ -32,15 +32,15 @@ local function shift_waits(gap)
 end
 
 -- Leases that were good when a gap began grow by it, at most to a whole one: who lives renews them, who is dead lies no longer than a lease more.
--- gap_ms: how much may pass between two looks. alive_ms: how long an announcement is good. restarted: the server was, since the last rescue, which was
--- at `since`. A beat may have seen that gap before: it is no longer than since the last look, whosever that was.
-local function mind_the_gap(lease_ms, alive_ms, gap_ms, restarted, since)
+-- restarted: the server was, since the last rescue, which was at `since`. A beat may have seen that gap before: it is no longer than since the
+-- last look, whosever that was.
+local function mind_the_gap(restarted, since)
   local gap = NOW - tonumber(redis.call('GET', K.seen()) or since or NOW)
   redis.call('SET', K.seen(), int(NOW))
-  if gap >= 0 and gap < gap_ms and not restarted then return end
+  if gap >= 0 and gap < GAP_MS and not restarted then return end
   -- What had ended before it is moved, too, and has ended still.
-  shift(K.leases(), '-inf', gap, lease_ms)
-  shift(K.workers(), '-inf', gap, alive_ms)
+  shift(K.leases(), '-inf', gap, LEASE_MS)
+  shift(K.workers(), '-inf', gap, ALIVE_MS)
   -- A hint is given its whole time once more: who takes it may have to connect first.
   shift(K.hints(), '-inf', gap + HINT_MS, HINT_MS)
   shift_longest_runs(gap)

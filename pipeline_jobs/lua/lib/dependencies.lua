@@ -5,8 +5,8 @@
 
 local just_ended = {}
 
--- Called by end_job.
-local function note_end(id, to, ttl_ms) just_ended[#just_ended + 1] = {id, to, ttl_ms} end
+-- Called by end_job. The third part is read by workers of the version before: how long they keep what these ends end.
+local function note_end(id, to) just_ended[#just_ended + 1] = {id, to, TTL_MS} end
 
 -- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
 -- tenant's, or not in the one workspace whose jobs the caller may see (`within`, or ''); or nil. Nothing is written.
@@ -46,11 +46,11 @@ local function wait_for_others(new, by_need)
 end
 
 -- What has ended badly before they came is kept for `settle`, which this script does without: it would make every submit dearer.
-local function add_dependents(by_need, ttl_ms)
+local function add_dependents(by_need)
   for need, waiting in pairs(by_need) do
     redis.call('SADD', K.dependents(need), unpack(waiting))
     if waiting.status == 'failed' or waiting.status == 'cancelled' then
-      redis.call('RPUSH', K.unsettled(), cjson.encode({need, waiting.status, ttl_ms}))
+      redis.call('RPUSH', K.unsettled(), cjson.encode({need, waiting.status, TTL_MS}))
     end
   end
 end

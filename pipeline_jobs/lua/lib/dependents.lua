@@ -2,7 +2,7 @@
 -- and leaves the rest in `unsettled`, which the duties (rescue, each worker's beat, `settle`) work off. So nobody is held up for long, and a
 -- process that dies in between loses nothing.
 
-local function serve(ended, to, ttl_ms, id)
+local function serve(ended, to, id)
   redis.call('SREM', K.needs(id), ended)
   local job = load(id)
   if not job or job.status ~= 'queued' or job.reason ~= 'dependency' then return end
@@ -11,7 +11,7 @@ local function serve(ended, to, ttl_ms, id)
   if policy == 'fail' or policy == 'cancel' then
     local error = 'job ' .. ended .. ', on which this one depends, ended as ' .. to
     local end_so = policy == 'fail' and end_failed or end_cancelled
-    end_so(id, job, ttl_ms, error, cjson.encode({code = 'dependency_failed', message = error, stage = cjson.null, retryable = false}))
+    end_so(id, job, error, cjson.encode({code = 'dependency_failed', message = error, stage = cjson.null, retryable = false}))
   elseif redis.call('EXISTS', K.needs(id)) == 0 then
     if more[2] and tonumber(more[2]) > NOW then
       redis.call('HSET', K.job(id), 'reason', 'scheduled')
@@ -29,7 +29,7 @@ local function serve_all(ended)
     local id = redis.call('SPOP', K.dependents(ended[1]))
     if not id then return true end
     spend(5)
-    serve(ended[1], ended[2], ended[3], id)
+    serve(ended[1], ended[2], id)
   end
   return redis.call('EXISTS', K.dependents(ended[1])) == 0
 end

@@ -19,8 +19,8 @@ local function note_continuation(id, job, to, extra)
 end
 
 -- The one way into a terminal state. `extra` is a flat list of fields and values.
-local function end_job(id, job, to, ttl_ms, extra, meta)
-  local expires = NOW + tonumber(ttl_ms)
+local function end_job(id, job, to, extra, meta)
+  local expires = NOW + TTL_MS
   spend(45)
   if job.status == 'queued' then leave_queue(id, job) end
   local share = share_of(job.tenant_id, job.workspace_id, job.pipeline)
@@ -42,31 +42,31 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   publish(id, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
-  note_end(id, to, ttl_ms)
+  note_end(id, to)
   note_continuation(id, job, to, extra)
   outbox_job(id, job, to, number)
 end
 
 -- error, detail: why, if nobody asked for it.
-local function end_cancelled(id, job, ttl_ms, error, detail)
+local function end_cancelled(id, job, error, detail)
   local extra = {'cancel_requested', '1'}
   if error then
     job.error, job.error_code = error, cjson.decode(detail).code
     extra = {'cancel_requested', '1', 'error', error, 'error_detail', detail}
   end
-  end_job(id, job, 'cancelled', ttl_ms, extra,
+  end_job(id, job, 'cancelled', extra,
     exception_meta(id, 'REVOKED', 'TaskRevokedError', 'celery.exceptions', error or 'cancelled'))
 end
 
-local function end_failed(id, job, ttl_ms, error, detail)
+local function end_failed(id, job, error, detail)
   job.error, job.error_code = error, cjson.decode(detail).code
-  end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
+  end_job(id, job, 'failed', {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
 -- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
-local function ask_to_end(id, job, ttl_ms)
+local function ask_to_end(id, job)
   if job.status == 'queued' then
-    end_cancelled(id, job, ttl_ms)
+    end_cancelled(id, job)
   elseif job.status == 'running' and not job.cancel_requested then
     redis.call('HSET', K.job(id), 'cancel_requested', '1')
     event(id, job, 'cancel_requested', job.message)
@@ -77,14 +77,14 @@ local DEADLINE = 'the job did not end before its deadline'
 local TOO_LONG = 'the job ran longer than a job may'
 
 -- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
-local function stopped(id, job, ttl_ms)
+local function stopped(id, job)
   if job.cancel_requested then
-    end_cancelled(id, job, ttl_ms)
+    end_cancelled(id, job)
     return 'cancelled'
   elseif job.deadline_passed then
     local code, error = 'deadline_exceeded', DEADLINE
     if job.deadline_passed == 'run' then code, error = 'run_too_long', TOO_LONG end
-    end_failed(id, job, ttl_ms, error, cjson.encode({code = code, message = error, stage = job.stage or cjson.null, retryable = false}))
+    end_failed(id, job, error, cjson.encode({code = code, message = error, stage = job.stage or cjson.null, retryable = false}))
     return 'failed'
   end
 end
@@ -123,14 +123,14 @@ local function discard(id, job, fence)
 end
 
 -- A worker died with the job: again, until it died too often. Returns what became of the job.
-local function crashed(id, job, max_crashes, ttl_ms, error, detail)
+local function crashed(id, job, error, detail)
   discard(id, job, job.fence)
-  local ended = stopped(id, job, ttl_ms)
+  local ended = stopped(id, job)
   if ended then return ended end
   local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
   count('crashes')
-  if crashes >= max_crashes then
-    end_failed(id, job, ttl_ms, error, detail)
+  if crashes >= MAX_CRASHES then
+    end_failed(id, job, error, detail)
     return 'failed'
   end
   back_to_queue(id, job, 'retry', 0, 'crash')

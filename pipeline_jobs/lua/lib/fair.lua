@@ -337,11 +337,7 @@ local function wake()
     redis.call('ZREM', K.parked(), tenant)
     enter_ring(tenant)
   end
-  -- All that have a cap, not only those that are noted (`blocking`): workers of an earlier version note none.
-  for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
-    local capped = string.match(field, '^cap:(.*)$') or string.match(field, '^own:(.*)$')
-    if capped then unblock(capped) end
-  end
-  -- Those whose cap was taken away, and that were too many for that script; and those for which a worker came that knows them.
+  -- Those of a pipeline that has room again, or whose cap was taken away, and that were too many for that script; and those for which a worker
+  -- came that knows them.
   ask_blocked()
 end

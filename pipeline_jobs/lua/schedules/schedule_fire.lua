@@ -1,13 +1,9 @@
 #!lua
 -- Make the job of a slot that waits, or of none (a run that was asked for by hand); or say why the slot is skipped.
--- why: it is to be skipped. poll_ms: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
---@args id revision slot:digits? why? job_id? nonce ttl_ms:int poll_ms:int deadline:ms? wait:ms?
+-- why: it is to be skipped. poll: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
+--@args id revision slot:digits? why? job_id? nonce poll:ms deadline:ms? wait:ms?
 --@args idempotency? fingerprint? sender? fields:pairs
---@events
---@admits
---@names
---@storage
---@queue
+--@settings events admits names storage queue kept
 --@reply 'fired' created_at order hints rates
 --@reply 'skipped' reason hints
 --@reply 'waits' hints
@@ -57,12 +53,12 @@ if not by_hand and #live > 0 then
     for _, one in ipairs(live) do
       -- It waits for these, too: the rest is asked at the next look.
       if worked_enough() then break end
-      ask_to_end(one[1], one[2], ttl_ms)
+      ask_to_end(one[1], one[2])
       if one[2].status == 'cancelled' then left = left - 1 end
     end
   end
   if left > 0 then
-    look_again(id, schedule, poll_ms)
+    look_again(id, schedule, poll)
     return {'waits', settle_and_admit()}
   end
 end
@@ -79,7 +75,7 @@ if refused then
 end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(schedule.tenant_id, idempotency, fingerprint, job_id) end
-accept(asked, ttl_ms)
+accept(asked)
 remember_job(id, job_id)
 if by_hand then slots_done(id, schedule, 'manual', int(NOW), int(NOW), 1, job_id) else settled('fired', job_id) end
 return {'fired', job.created_at, job.order, settle_and_admit(), rates}

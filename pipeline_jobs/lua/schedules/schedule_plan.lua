@@ -2,7 +2,7 @@
 -- Say what becomes of the slots of a schedule that are due: some wait to be fired (`slots`), some are skipped; and which slot is next.
 -- now, following: the next slot until and from this call on, in ms. most: slots that may wait. first, last: of the skipped ones.
 --@args id revision now:digits following:digits? most:int skipped:int reason first:digits? last:digits? slots:list
---@names
+--@settings names
 -- Returns 'ok' | 'stale' (somebody else has done it, or the schedule was changed): nothing is done.
 local schedule = load_schedule(id)
 if not schedule or schedule.revision ~= revision or schedule.next_run_at ~= now then return 'stale' end

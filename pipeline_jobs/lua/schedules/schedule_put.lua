@@ -2,7 +2,7 @@
 -- Make a schedule, or change one. revision: the one that this call makes; before: the one that it changes ('': a new schedule).
 -- most: schedules of the tenant. following: next slot in ms, '' (none) or '=' (as it is).
 --@args id revision before? most:int paused:flag following idempotency? fingerprint? fields:pairs
---@names
+--@settings names
 --@reply 'ok'
 --@reply 'taken'
 --@reply 'same' id

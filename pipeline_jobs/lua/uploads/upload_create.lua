@@ -1,7 +1,7 @@
 #!lua
 -- Begin an upload: its record, and its whole length counted for the tenant. metadata: JSON. most: uploads of a tenant.
 --@args id tenant workspace length:int metadata folder ttl_ms:int most:int
---@storage
+--@settings storage
 --@reply 'ok' created_at expires_at
 --@reply 'many'
 --@reply 'storage'
