@@ -111,6 +111,17 @@ class History(Model, RuleBasedStateMachine):
             self.refunded.add(run.tenant_id)
         self.rescue()
 
+    @rule(worker=workers, tenant=tenants, wanted=pipelines)
+    def worker_dies_and_comes_back(self, worker: int, tenant: str, wanted: str) -> None:
+        """Meanwhile others' slots are free, and others' jobs wait for what it knows."""
+        self.worker_takes_hints(0, worker, 4)
+        self.submit(tenant, "y", [wanted] * 3, 50, [], "fail", False)
+        self.worker_goes(worker, True)
+        self.leases_of_dead_workers_end()
+        for live in sorted(self.slots):
+            self.beat(live)
+        self.worker_beats(worker, 1)
+
     def rescue(self) -> None:
         while self.cell.store.rescue():
             self.follow()

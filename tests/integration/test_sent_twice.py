@@ -41,6 +41,8 @@ MAY_ANSWER_OTHERWISE = {
     "upload_sweep": "likewise",
     "webhooks_erase": "likewise",
     "webhooks_purge": "likewise",
+    "continue": "what it took is its own for ten seconds; then it comes again",
+    "continued": "nobody waits for the answer",
     "webhooks_claim": "what it took is taken: it waits for the end of its lease and is sent by another",
     "schedule_fire": "a slot that was fired is gone; nobody waits for the answer",
     "schedule_plan": "stale: the look that follows sees what was planned",
@@ -211,7 +213,12 @@ def _what_time_runs_out_for(cell: Cell, uploads: Uploads, ledger: Ledger) -> Non
     cell.running(tenant_id="acme")
     cell.let_leases_end()
     store.rescue()
+    store.recount()
     store.reconcile()
+    told = store.submit(cell.client.prepare(NewJob(pipeline="sleep"), "told"), message='{"headers":{"continues":true}}').job
+    cell.client.cancel(told.job_id)
+    assert store.run("continue", limit=10) == [told.job_id]
+    store.run("continued", id=told.job_id)
     uploads.create("acme", "main", 3)
     for key in ("uploads", "ended", "deliveries_ended"):
         for member in store.client.zrange(store.keys(key), 0, -1):

@@ -6,7 +6,8 @@
 
 local function knows(text, pipeline) return string.find(text, ';' .. pipeline .. ';', 1, true) ~= nil end
 
--- The text of the only class of the live workers; '*': there are several, or one of them has no slots; '': nobody says what it knows, so anybody is sent anything.
+-- The text of the only class of the live workers; '*': there are several, or a worker has no slots; '': nobody says what it knows, so anybody
+-- is sent anything.
 local FLEET
 local function fleet()
   FLEET = FLEET or redis.call('GET', K.fleet()) or ''
