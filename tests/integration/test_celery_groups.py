@@ -14,6 +14,7 @@ import pytest
 from celery import chain, signals, signature
 from celery.contrib.testing.worker import start_worker
 
+from pipeline_jobs.job import NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import JobsCelery
@@ -45,6 +46,10 @@ def add_tasks(app: JobsCelery) -> None:
     @app.task(name="t.echo", shared=False)
     def echo(result: Any) -> Any:
         return result["data"]["echo"]
+
+    @app.task(name="t.told", shared=False)
+    def told(job_id: str) -> str:
+        return job_id
 
     @app.task(name="t.add", shared=False)
     def add(x: int, y: int) -> int:
@@ -118,3 +123,25 @@ def test_inspect_shows_a_job(app: JobsCelery) -> None:
     result.revoke()
     assert result.until_ended(60).status is JobStatus.CANCELLED
     assert inspect.revoked()["w@test"] == []
+
+
+@pytest.mark.parametrize("how", ["retried", "waits", "cancelled"])
+def test_a_bare_message_keeps_what_follows_it(app: JobsCelery, how: str) -> None:
+    """Its next run has the message that the store sends; and its run tells of its end at once, as any other."""
+    fields: dict[str, Any] = {"max_attempts": 2, "params": {"echo": 5, "fail": "once", "fail_times": 1, "retryable": True}}
+    if how == "waits":
+        fields = {"params": {"echo": 5}, "depends_on": [app.cell.client.submit(NewJob(pipeline="sleep")).job_id]}
+    elif how == "cancelled":
+        fields = {"params": {"seconds": 600}}
+    following = app.tasks["t.echo"].s()
+    last, kwargs = following.freeze(), {"pipeline": "sleep", **fields}
+    app.send_task(
+        JOB_TASK, task_id="bare", kwargs=kwargs, queue="jobs", chain=[following], link_error=app.tasks["t.told"].s().set(task_id="told")
+    )
+    if how == "cancelled":
+        until(lambda: app.cell.client.is_job("bare") and app.cell.client.get("bare").status is JobStatus.RUNNING, "running")
+        app.cell.client.cancel("bare")
+        assert app.AsyncResult("told").get(timeout=20) == "bare"
+    else:
+        assert app.AsyncResult(last.id).get(timeout=20) == 5
+    until(lambda: not app.cell.store.members("continuations"), "told")

@@ -330,26 +330,6 @@ class TestWithAWorker:
         assert result.get(timeout=60) is True
         assert app.AsyncResult("bad").state == "PENDING"
 
-    @pytest.mark.parametrize("how", ["retried", "waits"])
-    def test_a_bare_message_has_its_chain_still_when_its_job_comes_from_the_store(self, app: JobsCelery, how: str) -> None:
-        fields: dict[str, Any] = {"max_attempts": 2, "params": {"fail": "once", "fail_times": 1, "retryable": True}}
-        if how == "waits":
-            first = app.cell.client.submit(NewJob(pipeline="sleep"))
-            fields = {"depends_on": [first.job_id]}
-        following = app.tasks["t.late"].s()
-        last = following.freeze()
-        app.send_task(JOB_TASK, kwargs={"pipeline": "sleep", **fields}, queue="jobs", chain=[following])
-        assert app.AsyncResult(last.id).get(timeout=60) is True
-        until(lambda: not rows(app), "told")
-
-    def test_a_bare_message_that_is_cancelled_calls_its_errback(self, app: JobsCelery) -> None:
-        kwargs = {"pipeline": "sleep", "params": {"seconds": 600}}
-        result = app.send_task(JOB_TASK, task_id="bare", kwargs=kwargs, queue="jobs", link_error=failed(app, "told"))
-        until(lambda: app.cell.client.is_job("bare") and app.cell.client.get("bare").status is JobStatus.RUNNING, "running")
-        app.cell.client.cancel(result.id)
-        assert app.AsyncResult("told").get(timeout=60) == "bare"
-        until(lambda: not rows(app), "told")
-
     def test_a_failed_jobs_chain_is_told_once(self, app: JobsCelery) -> None:
         result = chain(job(app, params={"fail": "no luck"}), job(app)).apply_async()
         with pytest.raises(JobFailed, match="no luck"):

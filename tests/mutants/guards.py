@@ -63,6 +63,7 @@ KEEPER = "tests/unit/test_lease_keeper.py"
 COMMANDS = "tests/acceptance/test_celery_commands.py"
 OPTIONS = "tests/integration/test_celery_options.py"
 CONTINUED = "tests/integration/test_continuations.py"
+BARE = "tests/integration/test_celery_groups.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 FAILURE_WRITES = "tests/integration/test_failure_writes.py"
 SICK = "tests/acceptance/test_sick_worker.py"
@@ -871,13 +872,13 @@ GUARDS = (
         "    if True:\n        following",
         CONTINUED,
     ),
-    _py("worker/tasks", "a bare message's chain is in the record", "message=own, adopt", "adopt", CONTINUED),
+    _py("worker/tasks", "a bare message's chain is in the record", "message=own, adopt", "adopt", BARE),
     _py(
         "worker/tasks",
         "a bare message's run tells of its end",
         "        setattr(request, CONTINUES_HEADER, own is not None)\n",
         "",
-        CONTINUED,
+        BARE,
     ),
     _py("worker/result", "a collected result says nothing", ".drop_pending_result(self)", ".remove_pending_result(self)", GROUPS_OF_JOBS),
     _py("worker/result_consumer", "a collected result ends its subscription", "self._pending_unsubscribe.add(", "(", GROUPS_OF_JOBS),
