@@ -172,6 +172,9 @@ GUARDS = (
     ),
     _lua("lib/clock", "a clock that was set back is a gap", "gap >= 0 and gap < GAP_MS and not down", "gap < GAP_MS and not down", CLOCK),
     _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < GAP_MS and not down", "gap == 0 and not down", CLOCK),
+    _lua(
+        "lib/clock", "an announcement stays good", "shift(K.workers(), '-inf', gap, ALIVE_MS)", "shift(K.workers(), '-inf', gap, 0)", CLOCK
+    ),
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
