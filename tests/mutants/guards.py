@@ -189,6 +189,9 @@ GUARDS = (
         "tonumber(since or redis.call('GET', K.seen())",
         MEET,
     ),
+    _lua(
+        "lib/clock", "an announcement stays good", "shift(K.workers(), '-inf', gap, ALIVE_MS)", "shift(K.workers(), '-inf', gap, 0)", CLOCK
+    ),
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
@@ -635,7 +638,13 @@ GUARDS = (
         GUARDED,
     ),
     _lua("rescue", "a good lease is left alone", "K.leases(), '-inf', int(NOW), 'LIMIT'", "K.leases(), '-inf', '+inf', 'LIMIT'"),
-    _lua("rescue", "a restarted server takes nobody's job away", "mind_the_gap(before and before ~= server, ", "mind_the_gap(false, ", RECONCILE),
+    _lua(
+        "rescue",
+        "a restarted server takes nobody's job away",
+        "mind_the_gap(before and before ~= server, ",
+        "mind_the_gap(false, ",
+        RECONCILE,
+    ),
     _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
         "requeue",
