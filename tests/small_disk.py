@@ -1,4 +1,7 @@
-"""A worker on a small disk (`PIPELINE_MODULES=tests.small_disk`): what lies in the working folder is all that it has room for."""
+"""A worker on a small disk (`PIPELINE_MODULES=tests.small_disk`): what lies in the working folder is all that it has room for.
+
+Not to be imported by a test: the disk is small for the whole process.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,8 @@ from pipeline_jobs.jobs.faults import size
 from pipeline_jobs.pipelines import NoParams, Pipeline, Stage, register
 from pipeline_jobs.settings import load_settings
 
-MODULE = "tests.small_disk"
-#: How large it is, and how much of it must stay free, in bytes.
-ROOM, RESERVE = 32 << 20, 8 << 20
+#: How large it is, in bytes.
+ROOM = 32 << 20
 
 
 def free(path: Path) -> int:

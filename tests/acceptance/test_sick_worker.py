@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline_jobs.operation import health
 from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.states import JobStatus
-from tests import small_disk
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -74,7 +73,7 @@ def test_a_worker_told_to_stop_ends_while_the_store_is_stalled(make_stack: MakeS
 
 
 def test_a_tenant_that_fills_the_disk_with_every_job_keeps_nobody_from_it(make_stack: MakeStack) -> None:
-    stack = make_stack(modules=f"examples.demo_pipelines,{small_disk.MODULE}", disk_reserve_bytes=small_disk.RESERVE)
+    stack = make_stack(modules="examples.demo_pipelines,tests.small_disk", disk_reserve_bytes=8 << 20)
     stack.worker("jobs", "-c", "2")
     greedy = [stack.submit(pipeline="greedy", tenant_id="a").job_id for _ in range(6)]
     log = stack.client.store.keys("events", greedy[0])
