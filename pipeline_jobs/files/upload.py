@@ -175,7 +175,9 @@ class UploadWriter:
 
     def _lock(self) -> None:
         lock_ms = int(LOCK_SECONDS * 1000)
-        reply = self._store.run("upload_lock", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms)
+        reply = self._store.run(
+            "upload_lock_at_offset", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms
+        )
         if reply.became == "unknown":
             raise UnknownUpload
         if reply.became == "locked":

@@ -244,7 +244,7 @@ class Store(Duties):
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status = self.run("cancel", id=job_id, ttl_ms=self.ttl_ms).status
+        status = self.run("cancel_job", id=job_id, ttl_ms=self.ttl_ms).status
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)

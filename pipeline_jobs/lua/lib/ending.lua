@@ -1,4 +1,4 @@
--- How a job ends, and how a running one goes back.
+-- How a job ends, and how an ended job is removed.
 
 -- The waiters of AsyncResult.get() listen on Celery's own channel for the JSON of the result meta.
 local function publish(id, meta) redis.call('PUBLISH', 'celery-task-meta-' .. id, meta) end
@@ -63,16 +63,6 @@ local function end_failed(id, job, ttl_ms, error, detail)
   end_job(id, job, 'failed', ttl_ms, {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
--- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
-local function ask_to_end(id, job, ttl_ms)
-  if job.status == 'queued' then
-    end_cancelled(id, job, ttl_ms)
-  elseif job.status == 'running' and not job.cancel_requested then
-    redis.call('HSET', K.job(id), 'cancel_requested', '1')
-    event(id, job, 'cancel_requested', job.message)
-  end
-end
-
 local DEADLINE = 'the job did not end before its deadline'
 local TOO_LONG = 'the job ran longer than a job may'
 
@@ -87,56 +77,6 @@ local function stopped(id, job, ttl_ms)
     end_failed(id, job, ttl_ms, error, cjson.encode({code = code, message = error, stage = job.stage or cjson.null, retryable = false}))
     return 'failed'
   end
-end
-
--- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
--- why: crash, retry, handback or fault, for the log; warning: what it says in the place of the job's message.
-local function back_to_queue(id, job, reason, delay_ms, why, warning)
-  -- What a broken machine took is not the job's.
-  spend(25)
-  if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
-  if job.run_until then
-    redis.call('HDEL', K.job(id), 'run_until')
-    if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
-  end
-  release(id, job)
-  move(id, job, 'queued')
-  redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
-  if delay_ms > 0 then
-    redis.call('ZADD', K.delayed(), NOW + delay_ms, id)
-  else
-    make_ready(id, job)
-  end
-  event(id, job, 'requeued', warning or job.message, why)
-end
-
--- Hand-backs have no limit, so they are not to go on unseen: they are counted, and from the tenth on the job's log warns. n: how many of its kind.
-local function handed_back(id, why, n)
-  count('handbacks', why)
-  if n >= 10 then return 'warning: handed back ' .. int(n) .. ' times' end
-end
-
--- What a run without a say may have published is visible to nobody: each run has a folder of its own.
-local function discard(id, job, fence)
-  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
-  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
-end
-
--- A worker died with the job: again, until it died too often. Returns what became of the job.
-local function crashed(id, job, max_crashes, ttl_ms, error, detail)
-  discard(id, job, job.fence)
-  local ended = stopped(id, job, ttl_ms)
-  if ended then return ended end
-  local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
-  count('crashes')
-  if crashes >= max_crashes then
-    end_failed(id, job, ttl_ms, error, detail)
-    return 'failed'
-  end
-  back_to_queue(id, job, 'retry', 0, 'crash')
-  -- Its lease ended: the worker died, not the job's own process.
-  if job.ran_until then redis.call('ZADD', K.lost(), job.order, id) end
-  return 'queued'
 end
 
 -- Take an ended job out of everything.

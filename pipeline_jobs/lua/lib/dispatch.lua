@@ -1,4 +1,4 @@
--- Admission: who gets a free slot.
+-- Dispatch: which of the queued jobs get the free slots.
 
 -- Workers whose announcement ended: their slots are gone, and the leases they hold fill nobody's slot.
 local function prune_workers()
@@ -34,9 +34,9 @@ local function free_slots()
   return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
 end
 
--- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
--- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message, class.
--- A script dispatches so many at most: the next one, at the latest a worker's beat, goes on.
+-- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a job ends
+-- with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant, workspace,
+-- pipeline, message, class. One script dispatches at most DISPATCHES_MOST jobs; the next script, at the latest a worker's beat, continues.
 local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
