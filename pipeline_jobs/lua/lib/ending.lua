@@ -1,6 +1,6 @@
 -- How a job ends, and how an ended job is removed.
 
--- The waiters of AsyncResult.get() listen on Celery's own channel for the JSON of the result meta.
+-- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta.
 local function publish(id, meta) redis.call('PUBLISH', 'celery-task-meta-' .. id, meta) end
 
 local function exception_meta(id, state, kind, module, text)
@@ -8,8 +8,9 @@ local function exception_meta(id, state, kind, module, text)
     .. '","exc_module":"' .. module .. '","exc_message":[' .. cjson.encode(text) .. ']}}'
 end
 
--- Of a job with callbacks, a chain or a chord: a row with what is to be told of its end, until it has been told. The process that runs the job
--- tells it at once (its run ends it: `told_by_run`); what that one does not live to tell, and every other end, maintenance tells.
+-- A job with callbacks, a chain or a chord leaves a row that stays until Celery has been told of its end. The process that runs the job
+-- tells it at once, if its own call ended the job (`told_by_run`). What that process does not live to tell, and every other end, is told
+-- by maintenance.
 local TELL_MS = 10000
 local function note_continuation(id, job, to, extra)
   if not job.celery or not string.find(job.celery, '"continues"', 1, true) then return end
@@ -18,7 +19,7 @@ local function note_continuation(id, job, to, extra)
   redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), id)
 end
 
--- The one way into a terminal state. `extra` is a flat list of fields and values.
+-- The only function that writes a terminal status. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, ttl_ms, extra, meta)
   local expires = NOW + tonumber(ttl_ms)
   spend(45)
@@ -31,7 +32,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
-  -- What only a live job needs does not lie in memory until the purge.
+  -- Fields that only a live job needs do not stay in memory until the purge.
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
@@ -47,7 +48,7 @@ local function end_job(id, job, to, ttl_ms, extra, meta)
   outbox_job(id, job, to, number)
 end
 
--- error, detail: why, if nobody asked for it.
+-- error, detail: the cause, if no client asked for the cancel.
 local function end_cancelled(id, job, ttl_ms, error, detail)
   local extra = {'cancel_requested', '1'}
   if error then
@@ -66,7 +67,8 @@ end
 local DEADLINE = 'the job did not end before its deadline'
 local TOO_LONG = 'the job ran longer than a job may'
 
--- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
+-- Ends the job if something asked for its end before its run could end it; a cancel outranks a deadline. Returns the status in which it
+-- ended, or nil.
 local function stopped(id, job, ttl_ms)
   if job.cancel_requested then
     end_cancelled(id, job, ttl_ms)
@@ -79,12 +81,12 @@ local function stopped(id, job, ttl_ms)
   end
 end
 
--- Take an ended job out of everything.
+-- Removes an ended job, with all its index entries.
 local function remove(id, job)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
-  -- The fences of a later job of this id are later ones, even if the clock was set back and orders go up by one.
+  -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.
   if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)
