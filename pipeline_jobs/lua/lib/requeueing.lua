@@ -1,7 +1,8 @@
 -- How a running job goes back to the queue, and what becomes of the files of the run that had it.
 
 -- running -> queued. The fence stays until the next dispatch: a run that is still alive is refused because the status is not `running`.
--- reason: why the job waits now. why: crash, retry, handback or fault, for the job's log. warning: a message for the log in place of the job's own.
+-- reason: why the job waits now. why: crash, retry, handback or fault, for the job's log. warning: a message for the log in place of the
+-- job's own.
 local function back_to_queue(id, job, reason, delay_ms, why, warning)
   spend(25)
   -- Time on a broken machine does not count against the job's longest run.

@@ -1,4 +1,5 @@
--- What becomes of a job whose worker, or the process that ran it, died: it goes back to the queue, or it fails at its last crash (max_crashes).
+-- What becomes of a job whose worker, or the process that ran it, died: it goes back to the queue, or it fails at its last crash
+-- (max_crashes).
 
 -- Returns the job's status afterwards. error, detail: of the failed job.
 local function crashed(id, job, max_crashes, ttl_ms, error, detail)
@@ -12,7 +13,7 @@ local function crashed(id, job, max_crashes, ttl_ms, error, detail)
     return 'failed'
   end
   back_to_queue(id, job, 'retry', 0, 'crash')
-  -- Its lease ended: the worker died, not the job's own process.
+  -- The lease ended: the whole worker died, not only the process that ran the job.
   if job.ran_until then redis.call('ZADD', K.lost(), job.order, id) end
   return 'queued'
 end
