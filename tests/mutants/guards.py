@@ -611,7 +611,7 @@ GUARDS = (
     _lua(
         "requeue",
         "a run that gives its job up has its folder thrown away",
-        "  -- It removes its folder itself, if it lives so long.\n  discard(id, job, fence)",
+        "  -- The run removes its folder itself, if it lives that long.\n  discard(id, job, fence)",
         "",
         STORE,
     ),

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them. alive: how long it counts as live (0: it leaves).
--- paused: why it takes no jobs now, or ''. kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
+-- A worker's beat: announces its slots, renews the lease of each job it runs, and replies what has become of them. alive: how long the
+-- announcement is valid (0: the worker leaves). paused: why it takes no jobs now, or ''. kind, text: its class and what the class knows
+-- (lib/classes); none: it does not announce one. jobs: id, fence, ...
 --@args worker slots:int alive:ms lease_ms:int gap_ms:int paused kind? text? jobs:pairs
 --@events
 --@admits
@@ -8,7 +9,7 @@
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
 
--- The other incarnations of this worker's node whose announcement lapsed, as a set; nil: there is none.
+-- The other incarnations of this worker's node whose announcement has ended, as a set; nil: there is none.
 local function dead_ones()
   local node = string.match(worker, '^.*/')
   if not node or tonumber(redis.call('GET', K.stranded()) or '0') <= 0 then return nil end
@@ -22,15 +23,15 @@ local function dead_ones()
   return dead
 end
 
--- Their leases that were not renewed for three beats end three beats from now: when the server was away or its clock was set, who lives still
--- has the time to renew. One that leaves announces no slots, but it renews until its last job is over.
+-- Leases of theirs that were not renewed for three beats end three beats from now: when the server was away or its clock was set, a live
+-- worker still has the time to renew them. A worker that leaves announces no slots, but it renews until its last job is over.
 local function end_leases_of(dead)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + alive), int(NOW + lease_ms - alive))) do
     if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + alive), id) end
   end
 end
 
--- Before this beat renews its own: those of the others grow, too.
+-- Before this beat renews its own leases: those of the others are extended, too.
 mind_the_gap(lease_ms, alive > 0 and alive or lease_ms, gap_ms)
 if alive > 0 then
   if redis.call('ZADD', K.workers(), NOW + alive, worker) == 1 then

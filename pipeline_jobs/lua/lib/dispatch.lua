@@ -35,9 +35,10 @@ local function free_slots()
   return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
 end
 
--- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a job ends
--- with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant, workspace,
--- pipeline, message, class. One script dispatches at most DISPATCHES_MOST jobs; the next script, at the latest a worker's beat, continues.
+-- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a
+-- job ends with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant,
+-- workspace, pipeline, message, class. One script dispatches at most this many jobs; the next script, at the latest a worker's beat,
+-- continues.
 local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
