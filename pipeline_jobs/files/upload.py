@@ -213,7 +213,7 @@ class UploadWriter:
             # Removed meanwhile: what was written after that has no record that would ever remove it.
             self._artifacts.delete_prefix(self._upload.folder)
         except (UploadLocked, StoreUnavailable, PublishError) as error:
-            logger.warning("upload not tidied up", upload_id=self._upload.upload_id, error=str(error))
+            logger.warning("the parts of an interrupted upload cannot be deleted", upload_id=self._upload.upload_id, error=str(error))
 
 
 def is_upload_url(url: str) -> bool:

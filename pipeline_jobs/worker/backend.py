@@ -158,7 +158,7 @@ class JobBackend(RedisBackend):
         """
         fence = getattr(request, FENCE_HEADER, None)
         if getattr(request, COMPLETED, False):
-            logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))
+            logger.warning("the continuation of a completed job could not be sent, will try again", job_id=task_id, error=str(exc))
         elif fence is not None and not isinstance(exc, JobFailed) and self._is_job(task_id, request):
             self._not_the_pipelines(task_id, fence, exc)
         else:
