@@ -276,7 +276,7 @@ class StageError(PipelineJobsError):
 
 
 class BadParameters(StageError):
-    """The parameters of the job do not fit its pipeline."""
+    """The parameters of the job are not valid for its pipeline."""
 
 
 class SourceError(StageError):
@@ -314,7 +314,7 @@ class SourceEmpty(SourceError):
 
 
 class MediaError(StageError):
-    """The file cannot be worked on."""
+    """The file cannot be processed."""
 
     code = "media_failed"
 
@@ -347,11 +347,11 @@ class DiskFull(PublishError):
 
 
 class OutOfMemory(StageError):
-    """The job needed more memory than this server gives one."""
+    """The job needed more memory than this server permits."""
 
 
 class ResultTooLarge(StageError):
-    """The result of the pipeline is larger than a record holds: publish it as an artifact and return the link."""
+    """The result of the pipeline is larger than a record can hold: publish it as an artifact and return the link."""
 
 
 class WorkerLost(StageError):
@@ -361,7 +361,7 @@ class WorkerLost(StageError):
 
 
 class InternalError(StageError):
-    """A stage failed in a way it does not know."""
+    """A stage failed with an unexpected error."""
 
 
 class StopRun(BaseException):
@@ -377,7 +377,7 @@ class JobCancelled(StopRun):
 
 
 class WorkTooLarge(StopRun):
-    """The files in the working folder of the job take more room than this server gives one."""
+    """The files in the working folder of the job take more space than this server permits."""
 
     code = "work_too_large"
 

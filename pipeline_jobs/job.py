@@ -18,7 +18,7 @@ from pipeline_jobs.records import dumps as dumps
 from pipeline_jobs.records import rfc3339 as rfc3339
 from pipeline_jobs.records import unicode as unicode
 from pipeline_jobs.records import unix_milliseconds as unix_milliseconds
-from pipeline_jobs.states import TERMINAL, JobStatus, celery_state
+from pipeline_jobs.states import TERMINAL, JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
 #: Version of the record's layout. A worker refuses a record with a higher one. The scripts give 2 to a job that a worker which does not say
@@ -221,13 +221,6 @@ class Job(Asked):
     @property
     def ended(self) -> bool:
         return self.status in TERMINAL
-
-    @property
-    def celery_state(self) -> str:
-        """Celery's word for its state (PENDING, RECEIVED, RETRY, STARTED, PROGRESS, SUCCESS, FAILURE, REVOKED)."""
-        return celery_state(
-            self.status, reason=self.reason, progress=self.progress, requeued=bool(self.crashes or self.handbacks or self.attempt)
-        )
 
     def evolve(self, **changes: Any) -> Job:
         """A copy with these fields changed."""

@@ -8,6 +8,7 @@ import traceback
 from typing import TextIO
 
 import structlog
+from structlog.contextvars import bind_contextvars, clear_contextvars
 from structlog.typing import ExcInfo
 
 #: Before each line of a traceback: its text may be a client's, and must not look like a line of ours.
@@ -29,6 +30,12 @@ def configure() -> None:
     celery_says = logging.getLogger("celery.app.trace")
     if not any(isinstance(known, _NoTraceOfJobs) for known in celery_says.filters):
         celery_says.addFilter(_NoTraceOfJobs())
+
+
+def bind_request_id(request_id: str) -> None:
+    """From now on each log line of this thread has this id, and nothing that an earlier request of the thread had bound."""
+    clear_contextvars()
+    bind_contextvars(request_id=request_id)
 
 
 def to_stderr() -> None:

@@ -53,29 +53,3 @@ class Reason(StrEnum):
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.
     RETRY = "retry"
-
-
-#: Celery's state for a job, by status. A queued job is PENDING until dispatched, then RECEIVED, and RETRY when it was
-#: requeued; a running one is STARTED until its first progress, then PROGRESS.
-_CELERY = {
-    JobStatus.RUNNING: "STARTED",
-    JobStatus.COMPLETED: "SUCCESS",
-    JobStatus.FAILED: "FAILURE",
-    JobStatus.CANCELLED: "REVOKED",
-}
-
-
-def celery_state(status: JobStatus, *, reason: str | None = None, progress: float = 0.0, requeued: bool = False) -> str:
-    """Celery's word for the state of a job.
-
-    :param reason: why a queued job waits (`Reason`), if it does.
-    :param progress: 0-100.
-    :param requeued: it has run before and went back to the queue.
-    """
-    if status is JobStatus.QUEUED:
-        if requeued:
-            return "RETRY"
-        return "RECEIVED" if reason == Reason.DISPATCHED else "PENDING"
-    if status is JobStatus.RUNNING and progress > 0:
-        return "PROGRESS"
-    return _CELERY[status]

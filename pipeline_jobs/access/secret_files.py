@@ -29,9 +29,9 @@ def kept_secret(path: Path) -> str:
             _draw(path)
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be kept ({error}): set PIPELINE_DATA_DIR to a folder that can be written") from None
+        raise ConfigurationError(f"{path} cannot be written ({error}): set PIPELINE_DATA_DIR to a folder that can be written") from None
     if not text:
-        raise ConfigurationError(f"{path} is empty: remove it, and a new secret is drawn")
+        raise ConfigurationError(f"{path} is empty: remove it, and a new secret is created")
     return text
 
 

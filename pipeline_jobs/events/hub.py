@@ -221,11 +221,11 @@ class Hub:
                 self._listen()
                 return
             except StoreUnavailable as error:
-                logger.warning("events are not heard, will try again", error=str(error))
+                logger.warning("events are not received, will try again", error=str(error))
                 threading.Event().wait(RETRY_SECONDS)
             except Exception:
                 # Without this thread every stream of the process would fall silent.
-                logger.exception("event hub")
+                logger.exception("the event hub failed, will try again")
                 threading.Event().wait(RETRY_SECONDS)
 
     def _listen(self) -> None:

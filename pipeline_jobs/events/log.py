@@ -146,7 +146,7 @@ def feed_place(text: str) -> str:
     """A place of a feed as a client gives it back. :raises InvalidInput:"""
     found = _FEED_ID.fullmatch(text)
     if found is None:
-        raise InvalidInput("after must be an id that the feed gave", field="after")
+        raise InvalidInput("after must be an id from the feed", field="after")
     return f"{int(found[1])}-{int(found[2])}"
 
 

@@ -175,7 +175,9 @@ class UploadWriter:
 
     def _lock(self) -> None:
         lock_ms = int(LOCK_SECONDS * 1000)
-        reply = self._store.run("upload_lock", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms)
+        reply = self._store.run(
+            "upload_lock_at_offset", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms
+        )
         if reply.became == "unknown":
             raise UnknownUpload
         if reply.became == "locked":
@@ -211,7 +213,7 @@ class UploadWriter:
             # Removed meanwhile: what was written after that has no record that would ever remove it.
             self._artifacts.delete_prefix(self._upload.folder)
         except (UploadLocked, StoreUnavailable, PublishError) as error:
-            logger.warning("upload not tidied up", upload_id=self._upload.upload_id, error=str(error))
+            logger.warning("the parts of an interrupted upload cannot be deleted", upload_id=self._upload.upload_id, error=str(error))
 
 
 def is_upload_url(url: str) -> bool:

@@ -13,7 +13,7 @@ from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
-from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
@@ -191,7 +191,7 @@ class Client:
         job = self.store.get(job_id)
         if job.status is not JobStatus.QUEUED:
             return job
-        queue = why(self.store, job_id)
+        queue = queue_position(self.store, job_id)
         # Between the two looks it may have started.
         return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
 

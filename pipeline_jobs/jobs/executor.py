@@ -318,7 +318,7 @@ def _patiently(call: Callable[[], T]) -> T:
         except StoreUnavailable:
             if time.monotonic() >= deadline:
                 raise
-            logger.warning("store is away, will repeat", pause_seconds=pause)
+            logger.warning("the store is unavailable, will try again", pause_seconds=pause)
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
 

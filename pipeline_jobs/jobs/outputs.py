@@ -104,7 +104,7 @@ class Keeper:
             for name, blob in one.files.items():
                 self._fetch(blob, self._workdir / name)
         except Exception as error:  # each fsspec back end has errors of its own, and none of them is the job's
-            logger.info("a kept output is not there, the stage runs again", stage=stage, error=str(error))
+            logger.info("a kept output is missing, so the stage runs again", stage=stage, error=str(error))
             self._earlier = []
             return None
         self._outputs.append(one)
@@ -123,7 +123,7 @@ class Keeper:
         except Exception as error:  # likewise; and the names of files may be no Unicode, which no record takes
             self._on = False
             del self._outputs[kept:]
-            logger.warning("the output of a stage is not kept", stage=stage.name, error=str(error))
+            logger.warning("the output of a stage cannot be kept", stage=stage.name, error=str(error))
 
     def _keep(self, stage: Stage, data: Mapping[str, Any]) -> None:
         now = self._look()
@@ -161,7 +161,7 @@ class Keeper:
                 if not self._artifacts.exists(self._path(blob)):
                     self._artifacts.put(source, self._path(blob))
         except (StoreUnavailable, PublishError) as error:
-            logger.warning("the output of a stage is not kept", error=str(error))
+            logger.warning("the output of a stage cannot be kept", error=str(error))
 
     def _fetch(self, blob: str, target: Path | None) -> bytes:
         with self._artifacts.open(self._path(blob)) as source:

@@ -72,7 +72,7 @@ def declare_max_concurrent_jobs(store: Store, settings: Settings) -> None:
     cap = settings.max_concurrent_jobs
     before = store.set_max_concurrent_jobs(cap)
     if before not in (None, cap):
-        logger.warning("the installation's cap is another one now", setting="PIPELINE_MAX_CONCURRENT_JOBS", before=before, now=cap)
+        logger.warning("the maximum number of concurrent jobs was changed", setting="PIPELINE_MAX_CONCURRENT_JOBS", before=before, now=cap)
 
 
 def _number(value: str | None) -> int | None:

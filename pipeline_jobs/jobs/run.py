@@ -178,7 +178,7 @@ class _Watch:
                     run.look()
                 except Exception:
                     # The next look may go well, and the other runs must not be left alone.
-                    logger.exception("run cannot be looked after")
+                    logger.exception("the watch of a run failed, will try again")
 
 
 _watch = _Watch()

@@ -53,7 +53,7 @@ class Cron:
         except CronSimError as error:
             raise InvalidInput(_reason(str(error)), field="cron") from None
         if first is None:
-            raise InvalidInput("cron names no time within 50 years", field="cron")
+            raise InvalidInput("cron matches no time within 50 years", field="cron")
         return cls(expression, timezone)
 
     def after(self, moment: int) -> Iterator[int]:

@@ -93,7 +93,7 @@ class Fire:
                 fire, skip = choose(due, now, schedule.catch_up, most, int(settings.schedule_grace_seconds * 1000))
             following = schedule.cron.next((skip + fire)[-1])
         except InvalidInput as error:
-            logger.error("a schedule cannot be read any more", schedule_id=schedule.schedule_id, error=error.message)
+            logger.error("a schedule can no longer be read", schedule_id=schedule.schedule_id, error=error.message)
             fire, skip, following = [], [schedule.next_run_at or now], None
         reason = MISSED if following is not None else INVALID
         return len(skip) if self.scheduler.kept.plan(schedule, fire, Skip(reason, skip), following, most) else 0
@@ -105,7 +105,7 @@ class Fire:
             try:
                 job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw))
             except InvalidInput as error:
-                logger.warning("the job of a schedule is not taken any more", schedule_id=schedule.schedule_id, error=error.message)
+                logger.warning("the job of a schedule is no longer accepted", schedule_id=schedule.schedule_id, error=error.message)
                 return kept.fire(schedule, slot, None, nonce, skip=INVALID)
             fired = kept.fire(schedule, slot, job, nonce, poll_seconds=POLL_SECONDS)
             if fired.became != "taken":

@@ -25,5 +25,5 @@ def read_cursor(cursor: str | None) -> int | None:
         raw = b""
     order = int.from_bytes(raw, "big")
     if len(raw) != 8 or order > MAX_ORDER:
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
+        raise InvalidInput("cursor must be one that a list returned", field="cursor")
     return order

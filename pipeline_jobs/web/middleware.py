@@ -13,7 +13,8 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import request
-from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from pipeline_jobs.logs import bind_request_id
 
 _KEY = "pipeline_jobs.request_id"
 
@@ -48,9 +49,7 @@ class Envelope:
         given = environ.get("HTTP_X_REQUEST_ID")
         name = given if given is not None and _ACCEPTED.fullmatch(given) else os.urandom(12).hex()
         environ[_KEY] = name
-        # A thread serves one request after another: what an earlier one bound must not stay.
-        clear_contextvars()
-        bind_contextvars(request_id=name)
+        bind_request_id(name)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             present = {key.lower() for key, _ in headers}

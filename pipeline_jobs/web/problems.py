@@ -4,14 +4,13 @@ and `errors` where a field is to blame."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 from flask import Flask, Response, request
-from pydantic import ValidationError
 from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
@@ -31,8 +30,8 @@ DISK_RETRY_SECONDS = 300
 #: Before a client tries again that found another writer at its upload, in seconds.
 LOCKED_RETRY_SECONDS = 2
 
-_MAX_ERRORS = 20
-_MAX_FIELD = 100
+#: Longest name of a field that an answer repeats, in characters.
+MAX_FIELD = 100
 
 _STATUS: Mapping[type[exceptions.PipelineJobsError], int] = {
     exceptions.InvalidInput: 422,
@@ -83,13 +82,6 @@ _BEFORE: Mapping[int, str] = {
     414: "the request line (method, path and query) is longer than 8190 bytes",
     431: "the headers are too large: at most 100 headers of 8190 bytes each are permitted",
     417: "Expect: only 100-continue is supported",
-}
-
-_MESSAGES: Mapping[str, str] = {
-    "extra_forbidden": "unknown field",
-    "missing": "required",
-    "model_type": "must be a JSON object",
-    "dict_type": "must be a JSON object",
 }
 
 logger = structlog.get_logger("pipeline_jobs.web")
@@ -153,25 +145,6 @@ def bare_problem(status: int, reason: str) -> bytes:
     return head.encode("ascii") + body
 
 
-def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """`[{"field": "tags.3", "message": "...", "code": "string_too_long"}]`: at most 20, and no value of the client's in it."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
-    return [
-        {
-            "field": ".".join(map(str, one["loc"]))[:_MAX_FIELD] or "body",
-            "message": _MESSAGES.get(one["type"], one["msg"].removeprefix("Value error, ")),
-            "code": one["type"],
-        }
-        for one in found
-    ]
-
-
-def refuse_fields(errors: Sequence[Mapping[str, str]]) -> Refused:
-    """422 for wrong fields; `detail` and `field` tell the first."""
-    first = errors[0]
-    return Refused(422, exceptions.InvalidInput.code, f"{first['field']}: {first['message']}", field=first["field"], errors=list(errors))
-
-
 def install(app: Flask) -> None:
     app.register_error_handler(Exception, answer)
 
@@ -198,7 +171,7 @@ def _known(error: exceptions.PipelineJobsError) -> Response:
         return _unexpected(error)
     members: dict[str, Any] = {}
     if isinstance(error, exceptions.InvalidInput) and error.field is not None:
-        members["field"] = error.field[:_MAX_FIELD]
+        members["field"] = error.field[:MAX_FIELD]
         members["errors"] = [{"field": members["field"], "message": error.message, "code": error.code}]
     if isinstance(error, exceptions.InvalidItems):
         members["errors"] = list(error.errors)

@@ -128,7 +128,7 @@ class Sender:
             failpoints.reach("webhook.after_post")
             self._settle(taken, answer)
         except StoreUnavailable:
-            logger.warning("what came of a webhook cannot be written, so it will be sent again", delivery_id=taken.delivery_id)
+            logger.warning("the outcome of a webhook cannot be stored, so it will be sent again", delivery_id=taken.delivery_id)
         except Exception:
             logger.exception("a webhook failed, and will be sent again", delivery_id=taken.delivery_id)
         finally:

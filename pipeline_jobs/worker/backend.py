@@ -19,7 +19,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import JOB_ID, Job
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
@@ -30,6 +30,13 @@ logger = structlog.get_logger(__name__)
 
 #: Attribute of a request: its run has ended the job as completed.
 COMPLETED = "job_completed"
+#: Celery's states of a job that has left the queue.
+_STATES: dict[JobStatus, str] = {
+    JobStatus.RUNNING: states.STARTED,
+    JobStatus.COMPLETED: states.SUCCESS,
+    JobStatus.FAILED: states.FAILURE,
+    JobStatus.CANCELLED: states.REVOKED,
+}
 #: The meta of a job that is not there.
 UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
 
@@ -156,7 +163,7 @@ class JobBackend(RedisBackend):
         """
         fence = getattr(request, FENCE_HEADER, None)
         if getattr(request, COMPLETED, False):
-            logger.warning("what comes after a completed job could not be sent, will be repeated", job_id=task_id, error=str(exc))
+            logger.warning("the continuation of a completed job could not be sent, will try again", job_id=task_id, error=str(exc))
         elif fence is not None and not isinstance(exc, JobFailed) and self._is_job(task_id, request):
             self._not_the_pipelines(task_id, fence, exc)
         else:
@@ -191,9 +198,23 @@ class JobBackend(RedisBackend):
         return self.app.cell  # type: ignore[no-any-return]
 
 
+def celery_state(job: Job) -> str:
+    """Celery's name of a job's state.
+
+    A queued job is PENDING until it is dispatched, then RECEIVED; RETRY when it has run before and went back to the queue. A running job is
+    STARTED until its first progress, then PROGRESS.
+    """
+    if job.status is JobStatus.QUEUED:
+        if job.crashes or job.handbacks or job.attempt:
+            return states.RETRY  # type: ignore[no-any-return]
+        return states.RECEIVED if job.reason == Reason.DISPATCHED else states.PENDING  # type: ignore[no-any-return]
+    if job.status is JobStatus.RUNNING and job.progress > 0:
+        return "PROGRESS"
+    return _STATES[job.status]
+
+
 def job_meta(job: Job) -> dict[str, Any]:
     """A record as Celery's result meta. `result` of a live job is what `AsyncResult.info` shows: its progress."""
-    state = job.celery_state
     result: Any
     if job.status is JobStatus.COMPLETED:
         result = job.result
@@ -214,7 +235,7 @@ def job_meta(job: Job) -> dict[str, Any]:
         }
     return {
         "task_id": job.job_id,
-        "status": state,
+        "status": celery_state(job),
         "result": result,
         "traceback": None,
         "children": [],

@@ -29,6 +29,6 @@ def _unless_closed(answer: Callable[..., Any], *args: Any, **kwargs: Any) -> Non
     """
     message = answer.__self__  # type: ignore[attr-defined]
     if message.channel.connection is None:
-        logger.warning("message %s came as its connection ended: not acknowledged", message.delivery_tag)
+        logger.warning("message %s arrived while its connection was closing and is not acknowledged", message.delivery_tag)
         return
     answer(*args, **kwargs)

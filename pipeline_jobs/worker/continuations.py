@@ -53,11 +53,11 @@ def tell(app: Celery, job_id: str) -> bool:
         with with_tenant(TenantContext(row["tenant_id"], row["workspace_id"])):
             _tell(app, request, row)
     except (OperationalError, OSError, StoreUnavailable, TryLater, *app.backend.connection_errors) as error:
-        logger.warning("the end of a job cannot be told now, will be repeated", job_id=job_id, error=str(error))
+        logger.warning("the end of a job cannot be reported to Celery now, will try again", job_id=job_id, error=str(error))
         return False
     except Exception as error:
         # It would be so every time: as Celery does, the rest of its chain and its errbacks hear of it, and nobody is told again.
-        logger.exception("what comes after a job cannot be sent", job_id=job_id)
+        logger.exception("the continuation of a job can never be sent", job_id=job_id)
         app.backend.mark_as_failure(job_id, error, request=request)
     return bool(store.run("continued", id=job_id))
 

@@ -65,7 +65,7 @@ def set_pipeline_limit(cell: Cell, pipeline: str, most: str) -> PipelineLimits:
     """
     cell.pipelines.get(pipeline)
     if not re.fullmatch(r"declared|[0-9]{1,7}", most, re.ASCII):
-        raise InvalidInput("most: a number of jobs, or `declared`", field="most")
+        raise InvalidInput("most must be a number of jobs or `declared`", field="most")
     cap = None if most == "declared" else int(most)
     return pipeline_limits.set_cap(cell.store, pipeline, cap)
 

@@ -48,7 +48,7 @@ class Fitness:
         """Probe now, and pause or go on accordingly."""
         reason = fault_of(self._folder, self._reserve) or ""
         if bool(reason) != bool(self.reason):
-            logger.error("this worker is paused", reason=reason) if reason else logger.warning("this worker goes on")
+            logger.error("this worker is paused", reason=reason) if reason else logger.warning("this worker takes jobs again")
             self._worker.consumer.call_soon(self._consume)
         self.reason = reason
 
@@ -58,7 +58,7 @@ class Fitness:
                 self.look()
             except Exception:
                 # The next look may go well; until then it stays as it is.
-                logger.exception("fitness")
+                logger.exception("the check of this worker's machine failed, will try again")
             if self._stop.wait(LOOK_SECONDS):
                 return
 

@@ -106,11 +106,11 @@ class LeaseKeeper:
             try:
                 self._beat()
             except StoreUnavailable as error:
-                logger.warning("the store is away: leases are not renewed", error=str(error))
+                logger.warning("the store is unavailable: leases are not renewed", error=str(error))
                 self._give_up_what_is_lost()
             except Exception:
                 # Without a beat every job of this worker would be taken away: log and go on.
-                logger.exception("lease keeper")
+                logger.exception("the lease keeper failed, will try again")
             self._wake.wait(self._interval)
             self._wake.clear()
 
@@ -174,7 +174,7 @@ class LeaseKeeper:
         self._told_to_stop = self._told_to_stop or now
         away = self._asked is not None and now - self._asked >= max(self._shutdown_grace, 3 * self._interval)
         if now - self._told_to_stop >= self._shutdown_grace + (0.0 if away else self._grace + HANG_SECONDS):
-            logger.error("this worker did not end by itself: killed", store_away=away)
+            logger.error("this worker did not stop in time and is killed", store_away=away)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _give_up_what_is_lost(self) -> None:

@@ -38,7 +38,7 @@ def fields_of(options: Mapping[str, Any], inherits_priority: bool = False) -> di
             field, read = _MAPPED[name]
             found[field] = read(name, given.pop(name))
     for name in sorted(given.keys() - ignored):
-        raise InvalidInput(f"{name} is not for jobs: {_WHY.get(name, 'the store decides when and where a job runs')}", field=name)
+        raise InvalidInput(f"{name} is not an option of jobs: {_WHY.get(name, 'the store decides when and where a job runs')}", field=name)
     return found
 
 

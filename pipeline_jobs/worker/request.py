@@ -117,7 +117,7 @@ class JobRequest(Request):
         try:
             became = app.cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
         except StoreUnavailable:
-            logger.warning("job %s lost its process and the store is away: said when it is back", self.id)
+            logger.warning("job %s lost its process while the store is unavailable: it will be requeued later", self.id)
             if app.keeper:
                 app.keeper.owe(lost)
         if became is JobStatus.CANCELLED:

@@ -42,9 +42,9 @@ class Rescuer:
             try:
                 self._cell.rescue.look()
             except StoreUnavailable as error:
-                logger.warning("the store is away: no rescue", error=str(error))
+                logger.warning("the store is unavailable: no rescue", error=str(error))
             except Exception:
-                logger.exception("rescuer")
+                logger.exception("the rescuer failed, will try again")
 
 
 class RescuerStep(bootsteps.StartStopStep):

@@ -85,7 +85,7 @@ class JobTask(Task):
         """
         fields = fields_of(options, self.app.conf.task_inherit_parent_priority)
         if job is not None and (args or kwargs):
-            raise TypeError("a job has all its fields: give either it, or args and kwargs")
+            raise TypeError("give either `job`, which has all its fields, or args and kwargs")
         app = self.app
         if job is None and app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)

@@ -21,6 +21,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.worker.app import JobsCelery, create_celery
+from pipeline_jobs.worker.backend import celery_state
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.result import JobResult
@@ -143,7 +144,7 @@ class TestGet:
         assert meta["record"] == app.cell.client.describe(job.job_id)
         assert (meta["record"].queue is None) is (job.status is not JobStatus.QUEUED)
         assert (body["job_id"], body["status"], body["reason"]) == (job.job_id, job.status.value, meta["record"].reason)
-        assert meta["status"] == job.celery_state
+        assert meta["status"] == celery_state(job)
 
     @pytest.mark.parametrize("task_id", ["job_1_00000000", "nobody-knows-it"])
     def test_an_unknown_one_is_a_404_whatever_celery_calls_its_state(self, app: JobsCelery, web: FlaskClient, task_id: str) -> None:

@@ -13,7 +13,7 @@ from pipeline_jobs.events import log
 from pipeline_jobs.job import SCHEMA, Job, NewJob
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -148,7 +148,13 @@ def test_a_pipeline_that_nobody_knows_waits_without_a_slot_until_somebody_comes_
     announce(fleet, "w1", 2, SLEEPERS)
     nap, sleep = fleet.submit(pipeline="nap").job_id, fleet.submit().job_id
     assert (queue(fleet), reason(fleet, nap)) == ([sleep], "no_worker_for_pipeline")
-    assert why(fleet.store, nap) == {"position": 1, "reason": "no_worker_for_pipeline", "limit": None, "current": None, "eta_seconds": None}
+    assert queue_position(fleet.store, nap) == {
+        "position": 1,
+        "reason": "no_worker_for_pipeline",
+        "limit": None,
+        "current": None,
+        "eta_seconds": None,
+    }
     announce(fleet, "w2", 0, NAPPERS)
     assert reason(fleet, nap) == "no_worker_for_pipeline", "it has no slot: it stops, or is paused"
     announce(fleet, "w2", 1, NAPPERS)

@@ -20,6 +20,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.worker.app import JobsCelery
+from pipeline_jobs.worker.backend import celery_state
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.result import JobFailed
 from tests.celery_apps import celery_app
@@ -251,7 +252,7 @@ def test_a_job_of_a_chain_is_made_once_that_is_told_twice(app: JobsCelery) -> No
     app.cell.store.client.hset(app.cell.store.keys("continuation", first.job_id), mapping=row)
     app.cell.store.client.zadd(app.cell.store.keys("continuations"), {first.job_id: 1})
     assert (tell(app), rows(app), sent(app)) == (1, [], {})
-    assert (app.cell.client.get(result.id), app.AsyncResult(result.id).state) == (made, made.celery_state)
+    assert (app.cell.client.get(result.id), app.AsyncResult(result.id).state) == (made, celery_state(made))
 
 
 def test_a_job_of_a_chain_that_a_limit_refuses_now_is_made_later(app: JobsCelery) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from pipeline_jobs.job import Job
-from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -46,7 +46,7 @@ def test_leases_of_dead_workers_do_not_count_against_the_cap(cell: Cell) -> None
     assert cell.client.get(waiting.job_id).reason == "dispatched"
     one, other = cell.submit(), cell.submit()
     assert [one.reason, other.reason] == ["dispatched", "fair_share"]
-    waits = why(cell.store, other.job_id)
+    waits = queue_position(cell.store, other.job_id)
     assert waits is not None
     assert (waits["limit"], waits["current"]) == (2, 2)
     assert differences(cell.store) == []

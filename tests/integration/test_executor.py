@@ -153,7 +153,7 @@ def test_artifacts_are_pointed_to_counted_and_kept_apart_by_fence(bench: Bench) 
         (NoAudio(), "no_audio", "The media has no audio to transcribe."),
         (InternalError("x"), "internal_error", "x"),
         (ZeroDivisionError("division by zero"), "internal_error", "ZeroDivisionError: division by zero"),
-        (MemoryError(), "out_of_memory", "The job needed more memory than this server gives one."),
+        (MemoryError(), "out_of_memory", "The job needed more memory than this server permits."),
     ],
 )
 def test_a_failing_stage_fails_the_job_with_its_code_and_leaves_no_artifact(bench: Bench, error: Exception, code: str, text: str) -> None:

@@ -15,7 +15,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
-from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
 from tests.clock import set_clock
 from tests.integration.conftest import Cell
@@ -234,7 +234,7 @@ def test_a_paused_tenant_starts_nothing_and_goes_on_when_it_is_let(cell: Cell) -
     job = cell.submit(tenant_id="a")
     cell.slots(2)
     assert cell.hints() == []
-    assert (why(cell.store, job.job_id) or {})["reason"] == "tenant_paused"
+    assert (queue_position(cell.store, job.job_id) or {})["reason"] == "tenant_paused"
     cell.store.set_limits("a", {"paused": False})
     assert len(cell.hints()) == 1
 
@@ -256,7 +256,7 @@ def test_a_start_rate_parks_its_tenant_until_there_is_a_token(cell: Cell) -> Non
     cell.slots(8)
     assert len(cell.hints()) == 2
     waiting = cell.store.client.zrange(cell.store.keys("tenant_status", "a", "queued"), -1, -1)[0]
-    assert (why(cell.store, waiting) or {})["reason"] == "tenant_rate"
+    assert (queue_position(cell.store, waiting) or {})["reason"] == "tenant_rate"
     cell.store.client.hset(cell.store.keys("share", "a"), "tokens_at", int(time.time() * 1000) - 1000)
     cell.store.client.zadd(cell.store.keys("parked"), {"a": 1})
     cell.slots(8)
@@ -284,7 +284,7 @@ def test_a_full_pipeline_is_passed_over_and_takes_up_again(cell: Cell) -> None:
     assert Counter(json.loads(hint)["tenant"] for hint in cell.hints()) == {"a": 1, "b": 1}
     assert differences(cell.store) == []
     waiting = next(job_id for job_id in first if cell.client.get(job_id).reason != "dispatched")
-    assert (why(cell.store, waiting) or {})["reason"] == "pipeline_concurrency"
+    assert (queue_position(cell.store, waiting) or {})["reason"] == "pipeline_concurrency"
     run = cell.start(json.loads(cell.hints()[0])["id"])
     cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
     assert len(cell.hints()) == 3
@@ -356,15 +356,21 @@ def test_a_run_that_takes_long_is_charged_while_it_runs(cell: Cell) -> None:
 
 def test_why_a_job_waits_and_for_how_long(cell: Cell) -> None:
     jobs = [cell.submit(tenant_id="a") for _ in range(4)]
-    assert why(cell.store, jobs[2].job_id) == {"position": 3, "reason": "no_worker", "limit": None, "current": None, "eta_seconds": None}
+    assert queue_position(cell.store, jobs[2].job_id) == {
+        "position": 3,
+        "reason": "no_worker",
+        "limit": None,
+        "current": None,
+        "eta_seconds": None,
+    }
     cell.slots(1)
     run = cell.start(jobs[0].job_id)
     cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
-    why_not = why(cell.store, jobs[3].job_id)
+    why_not = queue_position(cell.store, jobs[3].job_id)
     assert why_not is not None
     assert (why_not["position"], why_not["reason"], why_not["limit"], why_not["current"]) == (2, "fair_share", 1, 1)
     assert why_not["eta_seconds"] is not None
-    assert why(cell.store, run.job_id) is None
+    assert queue_position(cell.store, run.job_id) is None
 
 
 def test_a_list_says_why_each_job_waits_as_the_job_itself_does(cell: Cell) -> None:

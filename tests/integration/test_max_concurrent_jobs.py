@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
-from pipeline_jobs.jobs.waits import why
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.operation.overview import now
 from tests.integration.conftest import Cell, make_cell
@@ -24,7 +24,7 @@ def test_the_workers_cap_holds_for_what_any_process_dispatches(jobs: Cell) -> No
     worker.slots(10)
     assert dispatched(api) == 2
     assert now(api.store, api.settings).slots == 2
-    waits = why(api.store, api.submit().job_id)
+    waits = queue_position(api.store, api.submit().job_id)
     assert waits is not None
     assert (waits["reason"], waits["limit"]) == ("fair_share", 2)
     assert b"pipeline_max_concurrent_jobs 2.0" in render(api.store)

@@ -11,6 +11,7 @@ from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, StoreUn
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.worker.backend import celery_state
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -110,7 +111,7 @@ def test_progress_never_falls_within_an_attempt(jobs: Cell) -> None:
     assert jobs.store.progress(run.job_id, run.fence, 40.0, "fetch", "x") == "ok"
     assert jobs.store.progress(run.job_id, run.fence, 30.0, "fetch", "y") == "ok"
     job = jobs.client.get(run.job_id)
-    assert (job.progress, job.stage, job.message, job.celery_state) == (40.0, "fetch", "y", "PROGRESS")
+    assert (job.progress, job.stage, job.message, celery_state(job)) == (40.0, "fetch", "y", "PROGRESS")
 
 
 def test_a_new_attempt_starts_at_nothing_and_a_rescued_run_keeps_what_was_shown(jobs: Cell) -> None:

@@ -46,18 +46,18 @@ def test_a_mutant_is_caught(name: str) -> None:
 
 
 def guard(old: str, new: str, tests: str = "tests/unit/test_states.py::test_celerys_word") -> Guard:
-    return Guard("x", "pipeline_jobs/states.py", old, new, (tests,))
+    return Guard("x", "pipeline_jobs/worker/backend.py", old, new, (tests,))
 
 
 def test_an_edit_that_changes_nothing_survives_and_one_that_is_no_program_is_not_called_caught() -> None:
-    assert try_guard(guard("class Reason(StrEnum):", "class Reason( StrEnum):")).word == "survived"
-    assert try_guard(guard("class Reason(StrEnum):", "class Reason StrEnum:")).word == "broken"
-    assert try_guard(guard("return _CELERY[status]", "return _CELERI[status]")).word == "broken"
+    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend( RedisBackend):")).word == "survived"
+    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend RedisBackend:")).word == "broken"
+    assert try_guard(guard("return _STATES[job.status]", "return _STATEZ[job.status]")).word == "broken"
 
 
 def test_a_guard_that_was_rewritten_is_said_not_skipped(tmp_path: Path) -> None:
-    (tmp_path / "pipeline_jobs").mkdir()
-    (tmp_path / "pipeline_jobs/states.py").write_text("twice twice")
+    (tmp_path / "pipeline_jobs/worker").mkdir(parents=True)
+    (tmp_path / "pipeline_jobs/worker/backend.py").write_text("twice twice")
     for text in ("not there", "twice"):
         with pytest.raises(Stale):
             remove(guard(text, "x"), tmp_path)
@@ -65,4 +65,4 @@ def test_a_guard_that_was_rewritten_is_said_not_skipped(tmp_path: Path) -> None:
 
 def test_a_mutant_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "LIMIT_SECONDS", 0.01)
-    assert try_guard(guard("class Reason(StrEnum):", "class Reason( StrEnum):")).word == "hung"
+    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend( RedisBackend):")).word == "hung"

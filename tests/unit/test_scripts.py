@@ -59,7 +59,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "announce",
         "audit",
         "beat",
-        "cancel",
+        "cancel_job",
         "cancel_page",
         "continue",
         "continued",
@@ -249,7 +249,7 @@ def test_a_header_that_cannot_be_meant_is_refused(header: str) -> None:
 def test_a_group_of_settings_goes_to_those_who_need_it_only() -> None:
     has = {group: {name for name in NAMES if group in scripts.contract(name).groups} for group in GROUPS}
     assert {"submit", "finish", "progress"} <= has["events"]
-    assert {"submit", "finish", "why", "set_limits"} <= has["admits"]
+    assert {"submit", "finish", "queue_position", "set_limits"} <= has["admits"]
     assert has["admits"].isdisjoint({"progress", "events", "beat", "schedule_plan"})
 
 
@@ -265,7 +265,7 @@ def test_a_group_that_is_needed_and_not_declared_is_named(monkeypatch: pytest.Mo
 
 def test_a_hint_stands_in_the_text_of_what_pushes_it_and_travels_with_no_call() -> None:
     template = scripts.HintTemplate("jobs", """{"it's": "@ID@\\n", "back\\\\slash": 1}""")
-    for name in ("submit", "finish", "cancel"):
+    for name in ("submit", "finish", "cancel_job"):
         for text in (scripts.source(name, template), scripts.function(name, template).library):
             assert """local QUEUE, TEMPLATE = 'jobs', '{"it\\039s": "@ID@\\092n", "back\\092\\092slash": 1}'""" in text
     assert scripts.function("submit", template).name != scripts.function("submit").name

@@ -1,28 +1,28 @@
 #!lua
--- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON;
--- common: fields that all jobs have (JSON: [field, value, ...]);
--- jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value, ...], ...]). The rest is as for submit.
+-- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
+-- jobs have (JSON: [field, value, ...]); jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value,
+-- ...], ...]). The other arguments are those of submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
 --@args sender?
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
 --@refuses
--- Refused with 'rate' as well: a tenant's second batch of more than LARGE jobs within a second.
--- order: of its first job, the others' follow. 'taken': there is such a batch, or such a job: draw again. Sent again: the same 'ok', one batch.
--- Such a batch holds the server for longer than anything else: nobody may fill a second with them.
+-- Also refused with 'rate': a tenant's second batch of more than LARGE jobs within a second, because such a batch holds the server for
+-- longer than anything else. order: that of the first job; the others' follow. 'taken': there is a batch or a job with such an id; the
+-- caller draws new ones. Sent again: the same 'ok', one batch.
 local LARGE, LARGE_MS = 200, 1000
 local known = redis.call('HMGET', K.batch(id), 'nonce', 'created_at', 'order')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
-  -- As in submit: something to wait for.
+  -- As in submit: something for WAITAOF to wait for.
   redis.call('HSET', K.batch(id), 'nonce', nonce)
   return {'ok', known[2], known[3], {}, redis.call('EXISTS', K.untagged()), admit()}
 end
 local flat, items = cjson.decode(common), cjson.decode(jobs)
 local shared = {}
 for i = 1, #flat, 2 do shared[flat[i]] = flat[i + 1] end
--- What a job does not have itself it has from all.
+-- Fields that a job does not have itself come from `common`.
 local from_all = {__index = shared}
 local tenant, workspace = shared.tenant_id, shared.workspace_id
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
@@ -31,7 +31,7 @@ if refused then return refused end
 local asked, keys, n = {}, {}, #flat
 for i = 1, #items do
   local item = items[i]
-  -- With room for what accept fills in: tables grow by steps, each of which costs as much as the rest.
+  -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
   local job, fields = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), flat
   if #item > 3 then
     fields = {unpack(flat)}
@@ -59,7 +59,7 @@ redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', ten
   'total', #asked)
 if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
 if errors ~= '' then redis.call('HSET', K.batch(id), 'errors', errors) end
--- The jobs are there, the counts are not yet: no script comes between.
+-- The jobs are written and the counts are not yet: no other script runs in between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
 for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end
 return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), ENTERED and admit() or {}}

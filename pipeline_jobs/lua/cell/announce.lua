@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
--- A worker's beat: its slots, a longer lease for each job it runs, and what has become of them.
--- paused: why it takes no jobs now, or ''. kind, text: its class and what that knows (lib/classes); none: it does not say. jobs: id, fence, ...
+-- A worker's beat: announces its slots, renews the lease of each job it runs, and replies what has become of them. leaving: the worker
+-- leaves, and its announcement ends. paused: why it takes no jobs now, or ''. kind, text: its class and what the class knows
+-- (lib/classes); none: it does not announce one. jobs: id, fence, ...
 --@args worker slots:int leaving:flag paused kind? text? jobs:pairs
 --@settings events admits names kept leases looks
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
 
--- The other incarnations of this worker's node whose announcement lapsed, as a set; nil: there is none.
+-- The other incarnations of this worker's node whose announcement has ended, as a set; nil: there is none.
 local function dead_ones()
   local node = string.match(worker, '^.*/')
   if not node or tonumber(redis.call('GET', K.stranded()) or '0') <= 0 then return nil end
@@ -20,15 +21,15 @@ local function dead_ones()
   return dead
 end
 
--- Their leases that were not renewed for three beats end three beats from now: when the server was away or its clock was set, who lives still
--- has the time to renew. One that leaves announces no slots, but it renews until its last job is over.
+-- Leases of theirs that were not renewed for three beats end three beats from now: when the server was away or its clock was set, a live
+-- worker still has the time to renew them. A worker that leaves announces no slots, but it renews until its last job is over.
 local function end_leases_of(dead)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '(' .. int(NOW + ALIVE_MS), int(NOW + LEASE_MS - ALIVE_MS))) do
     if dead[redis.call('HGET', K.job(id), 'worker')] then redis.call('ZADD', K.leases(), 'XX', 'LT', int(NOW + ALIVE_MS), id) end
   end
 end
 
--- Before this beat renews its own: those of the others grow, too.
+-- Before this beat renews its own leases: those of the others are extended, too.
 mind_the_gap()
 if not leaving then
   if redis.call('ZADD', K.workers(), NOW + ALIVE_MS, worker) == 1 then

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Note that a duty of maintenance ran now.
+-- Record that a maintenance duty ran now.
 --@args duty
 -- Returns nothing.
 redis.call('SET', K.heartbeat(duty), int(NOW))

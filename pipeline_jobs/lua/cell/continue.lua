@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Take the rows about ends that nobody has told: for ten seconds they are the caller's; then they come again.
+-- Take rows of job ends that Celery has not been told of: the caller has them for ten seconds, then they can be taken again.
 --@args limit:int
 -- Returns the ids of the jobs.
 local ids = redis.call('ZRANGEBYSCORE', K.continuations(), '-inf', int(NOW), 'LIMIT', 0, limit)

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- A page of records, newest first, in one call. highest: an order ('(' in front: exclusive, or '+inf'). budget: most records to look at.
--- record: what their keys begin with. workspace: only those of this one, the others are passed over.
+-- A page of records, newest first, in one call. highest: an order ('(' in front: exclusive, or '+inf'). budget: the maximum number of
+-- records to look at. record: the prefix of their keys. workspace: only records of this one; others are skipped.
 --@keys index (a sorted set of order->id)
 --@args highest limit:int budget:int record workspace?
 --@reply next records*
@@ -8,7 +8,7 @@
 local following = newest_first({KEYS[2]}, highest, '-inf', workspace == '' and limit + 1 or math.max(limit + 1, 100))
 local page, last = {''}, nil
 
--- A record that is wanted, or nil.
+-- Returns a record that matches, or nil.
 local function wanted(id)
   if workspace ~= '' and redis.call('HGET', record .. id, 'workspace_id') ~= workspace then return nil end
   local flat = redis.call('HGETALL', record .. id)

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- TTL cleanup: remove ended jobs past their time. Touches only the index of ended jobs: its cost is that of the expired ones.
+-- TTL cleanup: remove ended jobs past their time. Reads only the index of ended jobs, so its cost is that of the expired ones.
 --@args limit:int
 -- Returns how many it removed; fewer than the limit means there are no more.
 local ids = redis.call('ZRANGEBYSCORE', K.ended(), '-inf', int(NOW), 'LIMIT', 0, limit)

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Put right what should never be wrong: queued and running jobs that are in no queue. A page of at most so many, or fewer where they are much work; it
--- goes on where the last one ended, whoever asked for that.
+-- Repair what should never be wrong: queued and running jobs that are in no queue. Looks at a page of at most this many jobs, or fewer if
+-- they are much work; it continues where the last page ended, whoever asked for that one.
 --@args limit:int
 --@settings events admits names kept
 --@reply looked_at jobs counters more hints
--- jobs, counters: how many were put right. more: 1, or 0: that was the last page of all.
+-- jobs, counters: how many were repaired. more: 1, or 0: this was the last page.
 local counters, jobs = 0, 0
 
 local by_hint
--- Tenants that have a hinted job. There are no more hints than slots.
+-- Tenants that have a hinted job. There are never more hints than slots.
 local function hinted_tenants()
   if by_hint then return by_hint end
   by_hint = {}
@@ -20,7 +20,7 @@ local function hinted_tenants()
 end
 
 local known = {}
--- Whether a tenant has slots, and is in the ring; looked at once a page. Slots that nobody has are taken back.
+-- Whether a tenant has slots and whether it is in the ring, looked up once a page. Slots that no job has are taken back.
 local function tenant_of(tenant)
   local found = known[tenant]
   if found then return found end
@@ -36,7 +36,7 @@ local function tenant_of(tenant)
   return found
 end
 
--- What a job needs has ended or is gone, and it was not told.
+-- A dependency has ended or is gone, and the job was not told.
 local function tell_of_ends(id)
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do
     local status = redis.call('HGET', K.job(need), 'status')
@@ -49,7 +49,7 @@ local function tell_of_ends(id)
   end
 end
 
--- A queued job is in one of its lane, hints and delayed, or waits for others.
+-- A queued job is in its lane, in hints or in delayed, or it waits for other jobs.
 local function look_at_queued(id, job, hinted, delayed, since)
   local tenant = tenant_of(job.tenant_id)
   local in_lane = redis.call('ZSCORE', K.ready(job.tenant_id, job.workspace_id, job.pipeline), ready_member(id, job))
@@ -65,7 +65,7 @@ local function look_at_queued(id, job, hinted, delayed, since)
   end
   if job.reason == 'dependency' then tell_of_ends(id) end
   local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
-  -- Versions before this index may run, too: what they leave of it is no error.
+  -- Workers of versions before this index may also run: what they leave out of it is no error.
   if (in_lane or hinted) and not since then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) end
   if since and not (in_lane or hinted) then redis.call('ZREM', K.ready_since(), id) end
   if not (waits or in_lane or hinted or delayed) then
@@ -77,7 +77,7 @@ local function look_at_queued(id, job, hinted, delayed, since)
   end
 end
 
--- A running job has a lease: this one's ends now, so that the next rescue takes it.
+-- A running job must have a lease. This one gets a lease that ends now, so that the next rescue takes the job.
 local function look_at_running(id, job, leased)
   if leased then return end
   redis.call('ZADD', K.leases(), int(NOW), id)
@@ -92,7 +92,7 @@ local ids, orders = {}, {}
 local page = redis.call('ZRANGEBYSCORE', K.status(status), '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, limit)
 for i = 1, #page, 2 do ids[#ids + 1], orders[#orders + 1] = page[i], page[i + 1] end
 
--- One question for all of them, not one for each.
+-- One question for all of them instead of one for each.
 local function places(key) return ids[1] and redis.call('ZMSCORE', key, unpack(ids)) or {} end
 local NEEDED = {'status', 'tenant_id', 'workspace_id', 'pipeline', 'order', 'reason', 'created_at', 'priority', 'worker'}
 local leased, hinted, delayed, since = places(K.leases()), places(K.hints()), places(K.delayed()), places(K.ready_since())

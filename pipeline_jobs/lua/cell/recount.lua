@@ -1,22 +1,22 @@
 #!lua flags=allow-oom
--- Count again what is counted: slots in use by tenant and by pipeline, leases by worker, slots of live workers. Its cost is that of what runs, not of
--- what waits: five thousand running jobs are some ten ms.
--- oldest: how many of those that wait longest to look at.
+-- Count again what is counted: slots in use by tenant and by pipeline, leases by worker, slots of live workers. The cost depends on the
+-- running jobs, not on the waiting ones: five thousand running jobs take some ten ms. oldest: how many of the jobs that wait longest to
+-- look at.
 --@args oldest:int
 --@settings admits
 --@reply counters hints
--- counters: how many were put right.
+-- counters: how many were corrected.
 local counters = 0
 
--- A counter that a recount finds wrong.
+-- Corrects a counter if it is wrong.
 local function put_right(key, right)
   if tonumber(redis.call('GET', key) or '0') == right then return end
   counters = counters + 1
   redis.call('SET', key, right)
 end
 
--- Hinted and running jobs by tenant and by pipeline (every pipeline that is said to have slots is there); leases by worker, and how many of them are
--- held by workers that are gone.
+-- Hinted and running jobs by tenant and by pipeline (including every pipeline that is recorded to have slots); leases by worker, and how
+-- many of them are held by workers that are gone.
 local function recount_slots()
   local tenants, pipelines, running, stranded = {}, {}, {}, 0
   for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
@@ -69,7 +69,7 @@ local function leases_of_workers(running)
   for worker, n in pairs(running) do redis.call('HSET', K.running(), worker, n) end
 end
 
--- The slots of the live workers; those of others are forgotten.
+-- The slots of the live workers; those of other workers are removed.
 local function recount_capacity()
   local capacity = 0
   for _, worker in ipairs(redis.call('HKEYS', K.slots())) do
@@ -83,7 +83,7 @@ local function recount_capacity()
   return capacity
 end
 
--- Jobs that were started or ended by a version that did not know this index are its oldest, sooner or later.
+-- Jobs that were started or ended by a version without this index become its oldest entries, sooner or later.
 local function forget_started()
   for _, id in ipairs(redis.call('ZRANGE', K.ready_since(), 0, oldest - 1)) do
     if redis.call('HGET', K.job(id), 'status') ~= 'queued' then redis.call('ZREM', K.ready_since(), id) end

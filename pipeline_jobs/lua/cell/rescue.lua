@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
--- What time has run out for: leases and hints go back to the queue, deadlines and waits end their jobs.
--- limit: most jobs of each kind a call. lost, waited: errors of a lost worker's job, of a wait that ran out. server: run id of the server.
+-- Handle everything whose time is over: jobs with an expired lease or hint go back to the queue; a passed deadline or a wait that ran out
+-- ends its job. limit: the maximum number of jobs of each kind a call. lost, waited: the errors of a job whose worker was lost, and of a
+-- wait that ran out. server: run id of the server.
 --@args limit:int lost waited server
 --@settings events admits names kept leases looks crashes
 --@reply done hints
 -- done: {{id, 'queued' | 'failed' | 'cancelled' | 'hint' | 'stopping'}, ...}; empty: nothing is left to be done.
 local done = {}
 
--- A server that was restarted has another run id. What was good before a gap does not expire now.
+-- A server that was restarted has another run id. What was valid before a gap does not expire now.
 local before, seen = string.match(redis.call('GET', K.server()) or '', '^(%S+) ?(%d*)')
 redis.call('SET', K.server(), server .. ' ' .. int(NOW))
 mind_the_gap(before and before ~= server, tonumber(seen))
@@ -16,7 +17,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.leases(), '-inf', int(NOW), 'L
   local job = load(id)
   if job and job.status == 'running' then
     count('leases_expired')
-    -- Its last renewal, if the server was not restarted since.
+    -- The time of its last renewal, if the server was not restarted since.
     job.ran_until = math.min(NOW, tonumber(redis.call('ZSCORE', K.leases(), id)) - LEASE_MS)
     local detail = cjson.encode({code = 'worker_lost', message = lost, stage = job.stage or cjson.null, retryable = true, worker = job.worker})
     done[#done + 1] = {id, crashed(id, job, lost, detail)}
@@ -40,11 +41,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW),
   redis.call('ZREM', K.deadlines(), id)
   local job = load(id)
   if job and (job.status == 'queued' or job.status == 'running') then
-    -- Which of the two it was: the job's own deadline, or the longest that a run may take.
+    -- Which of the two has passed: the job's own deadline, or the maximum run time.
     local run = job.run_until and tonumber(job.run_until) < (tonumber(job.deadline_at) or math.huge)
     job.deadline_passed = run and 'run' or '1'
     redis.call('HSET', K.job(id), 'deadline_passed', job.deadline_passed)
-    -- A running one is stopped by its worker, as for a cancel.
+    -- A running job is stopped by its worker, as for a cancel.
     done[#done + 1] = {id, job.status == 'queued' and stopped(id, job) or 'stopping'}
   end
 end

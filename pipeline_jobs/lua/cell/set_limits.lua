@@ -1,6 +1,6 @@
 #!lua
--- Change a tenant's limits; they act on its backlog in this very call.
--- tenant: or '*', the default of all that have none of their own. changes: field, value or '' (none of its own), ...
+-- Change a tenant's limits; they apply to its backlog in this very call. tenant: or '*', the defaults of all tenants that have no limits
+-- of their own. changes: field, value or '' (removes it), ...
 --@args tenant changes:pairs
 --@settings admits
 --@reply hints
@@ -17,7 +17,7 @@ if tenant ~= '*' then
   redis.call('ZREM', K.parked(), tenant)
   enter_ring(tenant)
 else
-  -- A default may concern everybody who waits outside the ring.
+  -- A default may apply to every tenant that waits outside the ring.
   local later = {}
   for _, other in ipairs(redis.call('SMEMBERS', K.waiting())) do
     if worked_enough() then

@@ -1,6 +1,6 @@
 #!lua
--- Change how many jobs of a pipeline run at once; it acts on the backlog in this very call. most: none, if there is to be no such cap.
--- which: 'cap' (an admin's) | 'own' (what its code declares; an admin's outranks it).
+-- Change the maximum number of concurrent jobs of a pipeline; it applies to the backlog in this very call. most: none removes the cap.
+-- which: 'cap' (an admin's) | 'own' (declared in the pipeline's code; an admin's takes precedence).
 --@args pipeline most:digits? which
 --@settings admits
 --@reply hints

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- Ask for the end of the live jobs among the next of a list, newest first: so many (`budget`), or fewer where their ends are much work. dry: only
--- count. The rest is as for list.
+-- Cancel the live jobs among the next `budget` of a list, newest first; fewer if their ends are much work. dry: only count them. The
+-- other arguments are those of list.
 --@keys indexes (sorted sets of order->id)
 --@args highest lowest budget:int dry:flag hidden? sizes? statuses? tag? fields:pairs
 --@settings events admits names kept
 --@once
 --@reply next looked_at cancelled stopping hints heard_of
--- next: an order, or '' (all were looked at). looked_at: how many were, live or not. cancelled: how many wait and end (or would) in this call;
--- stopping: how many run and are asked to end.
--- heard_of: ids of those that ended in this call and were dispatched before: Celery has heard of them.
+-- next: an order, or '' (all were looked at). looked_at: the number of jobs that were looked at, live or not. cancelled: the number of
+-- queued jobs, which end (or would end) in this call; stopping: the number of running jobs, which are asked to end. heard_of: ids of
+-- those that ended in this call and had been dispatched before, so Celery knows of them.
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
 local found, more = {}, false
@@ -18,7 +18,7 @@ for id, order in following do
   found[#found + 1] = {id, order}
 end
 local looked_at, waiting, running, heard_of = 0, 0, 0, {}
--- Read first, then written: an end moves its job from one of the indexes that are read.
+-- The page is read first and written afterwards: an end moves its job out of one of the indexes that are read.
 while looked_at < #found and not worked_enough() do
   looked_at = looked_at + 1
   local id = found[looked_at][1]

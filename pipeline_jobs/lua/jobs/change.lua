@@ -10,7 +10,7 @@ if not job then return {'unknown', {}} end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
 local delayed = redis.call('ZSCORE', K.delayed(), id)
 local old_priority = tonumber(job.priority or '0')
--- Its earliest start as it was and is now; 0: none. What changes nothing (it is sent again) is no event.
+-- Its earliest start before and now; 0: none. A call that changes nothing (it was sent again) writes no event.
 local function tell(was, later)
   local changes = {}
   if priority ~= '' and tonumber(priority) ~= old_priority then changes[1] = '"priority":' .. priority end
@@ -18,7 +18,7 @@ local function tell(was, later)
   if changes[1] then event(id, job, 'updated', '{' .. table.concat(changes, ',') .. '}') end
 end
 if job.reason == 'dependency' then
-  -- It stays where it is; what it waits for lets it go by these.
+  -- The job stays where it is; these fields count when what it waits for lets it go.
   tell(tonumber(redis.call('HGET', K.job(id), 'run_at') or '0'), tonumber(start) or 0)
   if priority ~= '' then redis.call('HSET', K.job(id), 'priority', priority) end
   if start ~= '' then redis.call('HSET', K.job(id), 'run_at', int(tonumber(start))) end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- What was to be told of a job's end has been told. outcome: as which end it was told ('' for any): a row about another one stays.
+-- Celery has been told of a job's end: remove the row. outcome: the status that was told ('' for any); a row about another one stays.
 --@args id outcome?
 -- Returns 1, or 0: there is no such row. Sent again it changes nothing.
 if outcome ~= '' and redis.call('HGET', K.continuation(id), 'status') ~= outcome then return 0 end

@@ -2,7 +2,8 @@
 -- A page of a job's event log.
 --@args id after:int most:int
 --@reply status tenant_id workspace_id first last lines*
--- Nothing: there is no such job. first: number of the first line here, later than asked for when the log has lost so many; last: of the last in the log.
+-- Nothing: there is no such job. first: number of the first line here (later than asked for if the log no longer has the ones before);
+-- last: number of the last line in the log.
 local job = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id', 'events_cut')
 if not job[1] then return {} end
 local cut = tonumber(job[4] or '0')

@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- A page of a tenant's feed: the events that its jobs' logs have, and the ends of its batches. Those of a job or batch that is gone are gone.
--- after: id of the entry after which to begin. most: entries to look at.
+-- A page of a tenant's feed: the events in its jobs' logs, and the ends of its batches. Events of a removed job or batch are gone. after:
+-- id of the entry after which to begin. most: the maximum number of entries to look at.
 --@args tenant workspace? after most:int
 --@reply newest looked_at entries*
 -- newest: id of the newest entry. An entry is {id, job, number, workspace, line}.
 local newest = redis.call('XREVRANGE', K.feed(tenant), '+', '-', 'COUNT', 1)
 local entries = redis.call('XRANGE', K.feed(tenant), '(' .. after, '+', 'COUNT', most)
--- The one event of a batch is made of its record: ["batch", ms, total, completed, failed, cancelled].
+-- The one event of a batch is made from its record: ["batch", ms, total, completed, failed, cancelled].
 local function of_batch(id)
   local batch = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'completed_at', 'total', 'completed', 'failed', 'cancelled')
   if batch[1] ~= tenant or not batch[3] or (workspace ~= '' and workspace ~= batch[2]) then return batch[2], false end
@@ -28,7 +28,7 @@ for i, entry in ipairs(entries) do
     whose = job[2]
     if job[1] == tenant and at >= 0 and (workspace == '' or workspace == whose) then line = redis.call('LINDEX', K.events(id), at) end
   end
-  -- The last one looked at is told in any case: the next page begins after it.
+  -- The last entry that was looked at is always returned: the next page begins after it.
   if line or i == #entries then page[#page + 1] = {entry[1], id, number, whose or '', line or ''} end
 end
 return page

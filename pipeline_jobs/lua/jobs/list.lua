@@ -1,16 +1,17 @@
 #!lua flags=no-writes
--- A page of jobs, newest first, in one call. highest, lowest: orders ('(' in front: exclusive, or '+inf', '-inf'). budget: most records to look at.
--- hidden: a tenant whose jobs are passed over. sizes: how many sets each index has (`fewest`). The rest is what a record must have besides (`conditions`).
+-- A page of jobs, newest first, in one call. highest, lowest: orders ('(' in front: exclusive, or '+inf', '-inf'). budget: the maximum
+-- number of records to look at. hidden: a tenant whose jobs are skipped. sizes: how many sets each index has (`fewest`). The rest are
+-- conditions on the record (`conditions`).
 --@keys indexes (sorted sets of order->id)
 --@args highest lowest limit:int budget:int hidden? sizes? statuses? tag? fields:pairs
 --@settings admits
 --@reply next records*
--- next: where the following page begins, or ''. A record is field, value, ...; `reason` of a job that waits is the one it has now, as `why` gives
--- it; its position and when it starts are not: those cost too much for a page.
+-- next: where the following page begins, or ''. A record is field, value, ...; the `reason` of a waiting job is its current one, as
+-- `queue_position` gives it. Position and estimated start are left out: they cost too much for a page.
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
 local page, last, bytes = {''}, nil, 0
--- Results are up to 8 MB: a page that has so much of them is full.
+-- A result can have 8 MB: a page with this many bytes of results is full.
 local BYTES_MOST = 4194304
 while true do
   local id, order = following()

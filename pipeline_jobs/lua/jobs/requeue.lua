@@ -1,26 +1,27 @@
 #!lua flags=allow-oom
--- A run gives its job up without an end: it goes back to the queue. why: crash (counted, at most so many), retry (a new attempt; the caller has
--- checked max_attempts), handback (counted without a limit) or fault (the worker's machine is at fault: nothing is counted, and it waits 1 s, twice
--- as long each further time, 5 min at most). A requested cancel or a passed deadline ends it instead.
+-- A run gives its job up without an end, and the job goes back to the queue. why: crash (counted; the last one allowed ends the job),
+-- retry (a new attempt; the caller has checked max_attempts), handback (counted without a limit) or fault (the worker's machine is at
+-- fault: nothing is counted, and the job waits 1 s, twice as long each further time, at most 5 min). If a cancel was requested or the
+-- deadline has passed, the job ends instead.
 --@args id fence:digits why delay:ms error detail
 --@settings events admits names kept crashes
 --@once
 --@reply status hints
--- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (this run has no say any more).
+-- status: 'queued' | 'failed' | 'cancelled', or 'fenced' (the run has lost the job).
 local job = load(id)
 if not job then return {'fenced', {}} end
 if job.status ~= 'running' or job.fence ~= fence then
-  -- Others have taken the job from it, and threw away what it had published then; this is what it published since.
+  -- The job was taken from this run, and what it had published was deleted then; this is what it has published since.
   discard(id, job, fence)
   return {'fenced', {}}
 end
--- The run itself says these two, and hears what became of its job.
+-- In these two cases the run itself sends this script, and learns what became of its job.
 job.told_by_run = why == 'retry' or why == 'fault'
 local became = 'queued'
 if why == 'crash' then
   became = crashed(id, job, error, detail)
 else
-  -- It removes its folder itself, if it lives so long.
+  -- The run removes its folder itself, if it lives that long.
   discard(id, job, fence)
   local ended = stopped(id, job)
   if ended then return {ended, settle_and_admit()} end

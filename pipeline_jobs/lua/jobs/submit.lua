@@ -1,18 +1,18 @@
 #!lua
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
--- adopt: its message is at a worker already, which drew it this fence. wait: longest wait for a start. depends_within: the only workspace
--- whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
+-- adopt: the job's message is at a worker already, which drew this fence for it. wait: the longest wait for a start. depends_within: the
+-- only workspace whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
 --@args id nonce adopt:digits? deadline:ms? wait:ms? idempotency? fingerprint? depends_within?
 --@args sender? fields:pairs
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order reason fence deadline_at rates hints
 --@reply 'taken'
 --@refuses
--- 'taken': another job has the id. `rates`: those that it was held against (see lib/rates). Sent again: the same 'ok', one job.
+-- 'taken': another job has the id. `rates`: the rates that were checked (see lib/rates). Sent again: the same 'ok', one job.
 local known = redis.call('HMGET', K.job(id), 'nonce', 'created_at', 'order', 'reason', 'fence', 'deadline_at')
 if known[2] then
   if known[1] ~= nonce then return {'taken'} end
-  -- Something to wait for: WAITAOF speaks of the writes of its own connection, and a repetition comes on a new one.
+  -- Gives WAITAOF something to wait for: it covers the writes of its own connection, and a repetition comes on a new one.
   redis.call('HSET', K.job(id), 'nonce', nonce)
   return {'ok', known[2], known[3], known[4] or '', known[5] or '0', known[6] or '', {}, admit()}
 end

@@ -1,6 +1,6 @@
 #!lua
--- Make an API key. hash: of its secret, by which a repeated call (a lost reply) finds its own key. limit: most keys of a tenant; of those that are
--- revoked or expired the oldest makes room.
+-- Create an API key. hash: of its secret, by which a repeated call (its reply was lost) finds its own key. limit: the maximum number of
+-- keys of a tenant; when it is reached, the oldest revoked or expired key is removed.
 --@args id tenant hash limit:int actor detail fields:pairs
 --@reply 'ok' created_at
 --@reply 'taken'
@@ -8,7 +8,7 @@
 local known = redis.call('HMGET', K.api_key(id), 'hash', 'created_at')
 if known[1] then return known[1] == hash and {'ok', known[2]} or {'taken'} end
 
--- A key that is good for nothing any more makes room. Returns whether there was one.
+-- Removes a key that can no longer be used. Returns whether there was one.
 local function make_room()
   for _, old in ipairs(redis.call('ZRANGE', K.tenant_api_keys(tenant), 0, -1)) do
     local state = redis.call('HMGET', K.api_key(old), 'revoked_at', 'expires_at')

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- End an API key of this tenant for good. On a full server too: that is no reason to let a lost key live.
+-- Revoke an API key of this tenant for good. It works on a full server too, so that a stolen key can always be revoked.
 --@args id tenant actor detail
 -- Returns 1 | 0: the tenant has no such key. Sent again: the same, with one row in the audit log.
 if redis.call('HGET', K.api_key(id), 'tenant_id') ~= tenant then return 0 end

@@ -1,20 +1,21 @@
 -- How jobs are accepted, one or many in a call: what refuses them, their records, indexes, counters and places in the queue.
--- What refuses them (a script whose header says `--@refuses` may reply so):
+-- A script whose header says `--@refuses` may give one of these replies:
 --@reply 'same' id
 --@reply 'differs'
 --@reply 'dependency' places*
 --@reply 'upload' places*
 --@reply 'full' what retry_after
 --@reply 'rate' whose rate retry_after_ms
--- 'same': the id of what this Idempotency-Key made; 'differs': it was another request's. 'dependency': number of a job (from 0), place in its
--- depends_on, ...: no job of the tenant has this id. 'upload': number of a job, 'unknown' | 'incomplete', ...: its url names one that it cannot use.
--- 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and seconds after which to try again.
+-- 'same': the id of what this Idempotency-Key made before. 'differs': the key was used for another request. 'dependency': for each wrong
+-- dependency the number of the job (from 0) and the place in its depends_on; the tenant has no job with this id. 'upload': for each wrong
+-- upload the number of the job and 'unknown' | 'incomplete'. 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and the seconds after
+-- which to try again.
 --
--- The jobs of a call are of one tenant and one workspace. Each is {id, key = of its record, job = its fields by name, fields = the same flat,
--- deadline and wait = ms from now or nil, adopt = fence or nil}.
+-- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
+-- same as a flat list, deadline and wait = ms from now or nil, adopt = fence or nil}.
 
--- Write records, indexes and counters, and put the jobs where they wait. Whoever calls this ends with the admission.
--- Most indexes get the same members, so one list is made for all of them: that is what makes a batch cheap.
+-- Writes records, indexes and counters, and puts the jobs where they wait. The calling script ends with the admission. Most indexes get
+-- the same members, so one list is made for all of them: that is what makes a batch cheap.
 local function accept(asked)
   local first = asked[1].job
   local tenant, workspace = first.tenant_id, first.workspace_id
@@ -88,7 +89,7 @@ local function accept(asked)
   for name, flat in pairs(ready) do
     if flat[1] then
       add_all(K.ready(tenant, workspace, name), flat)
-      -- Jobs behind others of their lane change nothing about who is eligible.
+      -- A job behind others of its lane does not change who is eligible.
       if redis.call('ZADD', K.lanes(tenant, workspace), 0, name) == 1 then enter(tenant, workspace) end
     end
   end

@@ -1,10 +1,10 @@
--- The audit log: two capped streams that are read as one. What the daily work writes has one of its own, so that no number of such rows pushes out
--- who made a key or changed a limit. (`~`: the server trims whole blocks, which costs nothing.)
+-- The audit log: two capped streams that are read as one. Routine work has a stream of its own, so that no number of such rows pushes out
+-- the row that says who made a key or changed a limit. (`~`: the server trims whole blocks, which costs nothing.)
 
--- About so many rows are kept of each.
+-- The number of rows that each stream keeps, approximately.
 local AUDIT_ROWS, AUDIT_WORK_ROWS = 50000, 10000
 
--- An id later than any in either stream: one order over both, and a cursor is one id.
+-- Returns an id that is later than any in either stream: both have one order, and one id serves as the cursor.
 local function next_audit_id()
   local ms, n = NOW, 0
   for _, key in ipairs({K.audit(), K.audit_work()}) do

@@ -1,7 +1,7 @@
--- Shared by every script that writes. No user text ever reaches an error message of these.
--- A script's arguments and the settings of its groups are declared in its header (store/contract.py).
+-- Shared by every script that writes. No text of a user ever gets into an error message of these functions. The arguments of a script and
+-- the settings of its groups are declared in its header (store/contract.py).
 
--- The arguments from `first` on, as a list. Lua hands over some thousand at once.
+-- The arguments from `first` on, as a list. Lua can return only a few thousand values at once.
 local function rest(first)
   if #ARGV - first < 4000 then return {unpack(ARGV, first)} end
   local list = {}
@@ -12,20 +12,21 @@ end
 local TIME = redis.call('TIME')
 local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
--- While a script runs nobody else is answered. So what may be much is done up to here, in commands, and the rest by further calls: some ten ms.
+-- While a script runs the server answers nobody else. So work that may be large is done up to this number of commands (some ten ms), and
+-- the rest by further calls.
 local WORK_MOST = 1500
 local spent = {commands = 0}
 local function spend(commands) spent.commands = spent.commands + commands end
 local function worked_enough() return spent.commands >= WORK_MOST end
 
--- For what is kept as text: Lua prints numbers with 14 digits (an order has 16), a server may print them as 1e+12. Scores need no such care.
+-- For numbers that are kept as text: Lua prints 14 digits (an order has 16), and a server may print 1e+12. Scores need no such care.
 local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class'}
 
--- The fields that decide, as a table; nil if there is no such job.
+-- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)
   local values = redis.call('HMGET', K.job(id), unpack(FIELDS))
   if not values[1] then return nil end
@@ -47,7 +48,8 @@ end
 
 local function count(...) count_by(1, ...) end
 
--- Takes a name for the metrics if `whose` (a tenant's workspaces; '' for the tenants) has fewer than so many. Returns whether it did.
+-- Gives a name a series of its own in the metrics, if `whose` (a tenant's workspaces; '' for the tenants) has fewer than the maximum.
+-- Returns whether it has one.
 local function take_name(name, whose, most)
   if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most then return false end
   redis.call('HINCRBY', K.named_count(), whose, 1)
@@ -55,8 +57,8 @@ local function take_name(name, whose, most)
   return true
 end
 
--- Under which names a workspace's events are counted: its own while there is room, first come, first served, and kept for good; else `_other`.
--- So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) takes nobody's place.
+-- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
+-- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
 local CANARY, OTHER = 'pipeline-jobs', '_other'
 local function series_of(tenant, workspace)
   local own = tenant .. '|' .. workspace
@@ -69,7 +71,7 @@ end
 local BUCKETS = {100, 500, 1000, 2500, 5000, 10000, 30000, 60000, 120000, 300000, 600000, 1800000, 3600000, 14400000}
 
 local function observe(name, job, ms)
-  -- It began in the future: the clock was set back. A sum never falls.
+  -- It began in the future, because the clock was set back. A sum must never fall.
   ms = math.max(0, ms)
   local bucket = 'inf'
   for _, bound in ipairs(BUCKETS) do

@@ -1,6 +1,8 @@
--- A batch: jobs that came in one call. Its counts are those of its jobs' statuses; a job that was removed stays counted as it ended.
+-- A batch: jobs that came in one call. Its counts are those of its jobs' statuses. A job that was removed still counts under the status
+-- in which it ended.
 
--- The last job of a batch has ended: said once, in the tenant's feed (what there is to say is in the batch's record, see feed.lua) and to webhooks.
+-- The last job of a batch has ended. This is reported once, in the tenant's feed (its content is in the batch's record, see feed.lua) and
+-- to webhooks.
 local function batch_completed(id)
   local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order')
   if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'b', id .. ':1') end
@@ -13,17 +15,17 @@ local function count_in_batch(id, from, to)
   redis.call('HINCRBY', K.batch(id), to, 1)
 end
 
--- After a job of it ended.
+-- Called after a job of the batch has ended.
 local function end_of_batch(id)
   local left = redis.call('HMGET', K.batch(id), 'queued', 'running')
   if tonumber(left[1] or '0') + tonumber(left[2] or '0') > 0 then return end
   if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id) end
 end
 
--- Lists that a batch is in: of all, of its tenant, of its workspace.
+-- The indexes that a batch is in: all batches, those of its tenant, those of its workspace.
 local function lists_of_batch(tenant, workspace) return {K.batches('*', '*'), K.batches(tenant, '*'), K.batches(tenant, workspace)} end
 
--- After the record of a job of it was removed: the batch goes with the last one.
+-- Called after the record of a job of the batch was removed: the batch goes with its last job.
 local function leave_batch(id)
   if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end
   local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id')

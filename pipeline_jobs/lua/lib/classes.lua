@@ -1,28 +1,30 @@
--- Classes of workers: who can run what. The workers of a class know the same pipelines and the same schema of records, so that each of them may
--- take a hint for any other. What a class knows is kept as its text: `schema;pipeline;pipeline;`. Workers of the versions before this say
--- nothing: their class is '', and their text is what had been completed before the first one came that does say (docs/decisions/0009).
+-- Classes of workers: who can run what. The workers of a class know the same pipelines and the same schema of records, so each of them
+-- may take a hint that was meant for another. What a class knows is kept as text: `schema;pipeline;pipeline;`. Workers of earlier
+-- versions announce no class: theirs is '', and its text lists what had completed before the first worker came that does announce one
+-- (docs/decisions/0009).
 --
 -- While all live workers are of one class a hint goes to the queue `jobs`, else to `jobs.{class}`.
 
 local function knows(text, pipeline) return string.find(text, ';' .. pipeline .. ';', 1, true) ~= nil end
 
--- The text of the only class of the live workers; '*': there are several, or a worker has no slots; '': nobody says what it knows, so anybody
--- is sent anything.
+-- The text of the class, if all live workers are of one; '*': there are several, or a worker has no slots; '': no worker announces what it
+-- knows, so each may be sent anything.
 local FLEET
 local function fleet()
   FLEET = FLEET or redis.call('GET', K.fleet()) or ''
   return FLEET
 end
 
--- The first of some classes that has a free slot and knows a pipeline and a schema.
+-- The first of some classes that has a free slot and knows the pipeline and the schema.
 local function first_of(some, pipeline, schema)
   for _, class in ipairs(some) do
     if class.free > 0 and class.schema >= schema and knows(class.text, pipeline) then return class end
   end
 end
 
--- The classes of the live workers, where there are several: name, text, schema, slots, and how many of these neither a run nor a hint has (free).
--- Who knows less comes first: a slot that can be used for more stays for that. Counted anew by each script, so that no count can drift.
+-- The classes of the live workers, where there are several: name, text, schema, slots, and `free`, the number of slots that neither a run
+-- nor a hint uses. The class that knows the fewest pipelines comes first, so that slots that can be used for more stay free for that.
+-- Each script counts them anew, so that no count can drift.
 local CLASSES
 local function classes()
   if CLASSES then return CLASSES end
@@ -35,7 +37,7 @@ local function classes()
       named[name] = {name = name, text = text, schema = tonumber(string.match(text, '^%d+')), slots = 0, free = 0}
       CLASSES[#CLASSES + 1] = named[name]
     end
-    -- A worker with more runs than slots (it shrinks, or stops) takes none of another's.
+    -- A worker with more runs than slots (it shrinks, or stops) does not use up the slots of others.
     named[name].slots = named[name].slots + slots
     named[name].free = named[name].free + math.max(0, slots - (running[worker] or 0))
   end
@@ -46,14 +48,15 @@ local function classes()
   for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
     local sent = redis.call('HMGET', K.job(id), 'class', 'pipeline')
     local class = named[sent[1] or '']
-    -- It lies in `jobs` since there was one class only: any that knows it may have it by now.
+    -- The hint went to `jobs` while there was one class only: any worker that knows the pipeline may have it by now.
     if (sent[1] or '') == '' and not class then class = first_of(CLASSES, sent[2] or '', 0) end
     if class then class.free = class.free - 1 end
   end
   return CLASSES
 end
 
--- Slots of the classes that know a pipeline; which: 'slots' (all), 'free'. Where there is one class the admission counts them: any number or none.
+-- The slots of the classes that know a pipeline; which: 'slots' (all) or 'free'. Where there is one class the result is unlimited or
+-- none, since the admission counts its slots.
 local function slots_for(pipeline, which)
   if fleet() ~= '*' then return (fleet() == '' or knows(fleet(), pipeline)) and 1e9 or 0 end
   local n = 0
@@ -63,13 +66,14 @@ local function slots_for(pipeline, which)
   return n
 end
 
--- How many more jobs of a pipeline may start, as far as its cap and the classes go.
+-- How many more jobs of a pipeline may start, by its cap and by the classes' free slots.
 local function room_of(pipeline)
   local pipe, free = pipe_of(pipeline), slots_for(pipeline, 'free')
   return pipe.cap and math.min(pipe.cap - pipe.n, free) or free
 end
 
--- Take a slot for a job. Returns the class whose it is ('': its hint goes to `jobs`), or nil: no class with a free one knows its schema.
+-- Takes a slot for a job. Returns the name of the class that has it ('': the hint goes to `jobs`), or nil: no class with a free slot
+-- knows the job's schema.
 local function take_slot(pipeline, schema)
   if fleet() ~= '*' then return '' end
   local class = first_of(classes(), pipeline, schema)
@@ -78,8 +82,8 @@ local function take_slot(pipeline, schema)
   return class.name
 end
 
--- Workers that say nothing dispatch and take whatever waits, by their own scripts: a job that they may not know is a record of schema 2, which they
--- refuse and leave to others.
+-- Workers that announce no class dispatch by their own scripts and take whatever waits. A job that they may not know is stored with
+-- schema 2, which they refuse and leave to others.
 local FOR_CLASSES = '2'
 local BEFORE
 local function is_for_classes(pipeline)
@@ -87,7 +91,7 @@ local function is_for_classes(pipeline)
   return BEFORE and not knows(BEFORE, pipeline)
 end
 
--- Find out anew what the fleet is; what workers left that are gone is cleared away: versions before this one do not.
+-- Finds out which classes the fleet has. Entries of workers that are gone are removed here, because earlier versions do not remove them.
 local function note_fleet()
   local live, said = {}, 0
   for worker, class in pairs(fields_of(K.class_of())) do
@@ -116,7 +120,7 @@ local function note_fleet()
   redis.call('SET', K.fleet(), FLEET)
 end
 
--- A live worker says its class (or none). began: it has slots and had none before, or the other way round.
+-- A live worker announces its class, or none. began: it has slots and had none before, or the other way round.
 local function note_class(worker, class, text, began)
   local before = redis.call('HGET', K.class_of(), worker) or ''
   if class ~= '' and class ~= before then

@@ -1,15 +1,15 @@
--- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids it waits for, `dependents:{id}` those who wait for it; both
--- go as they are served.
+-- Jobs that wait for others to end (reason `dependency`). `needs:{job}` has the ids that the job waits for, `dependents:{id}` the ids of
+-- the jobs that wait for it. Entries of both are removed as they are served.
 --
--- Whoever ends a job notes it here, and `settle` (dependents.lua), at the end of the same script, serves the dependents.
+-- The script that ends a job notes it here; `settle` (dependents.lua), at the end of the same script, serves the dependents.
 
 local just_ended = {}
 
 -- Called by end_job. The third part is read by workers of the version before: how long they keep what these ends end.
 local function note_end(id, to) just_ended[#just_ended + 1] = {id, to, TTL_MS} end
 
--- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that is none of the
--- tenant's, or not in the one workspace whose jobs the caller may see (`within`, or ''); or nil. Nothing is written.
+-- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that the tenant
+-- does not have, or that is not in the one workspace whose jobs the caller may see (`within`, or ''); nil if all is well. Writes nothing.
 local function bad_dependency(asked, within)
   local tenant, known, reply = asked[1].job.tenant_id, {}, nil
   for i, new in ipairs(asked) do
@@ -31,7 +31,8 @@ local function bad_dependency(asked, within)
   return reply
 end
 
--- A new job waits for what it needs, if it needs anything. Returns whether it does. `by_need` collects for `add_dependents`.
+-- Makes a new job wait for the jobs that it needs and that have not ended. Returns whether it waits. `by_need` collects what
+-- `add_dependents` writes.
 local function wait_for_others(new, by_need)
   if not (new.needs and new.needs[1]) then return false end
   local ids = {}
@@ -45,7 +46,8 @@ local function wait_for_others(new, by_need)
   return true
 end
 
--- What has ended badly before they came is kept for `settle`, which this script does without: it would make every submit dearer.
+-- Dependencies that had failed before the job came are left to `settle`. This script does not settle them itself: every submit would cost
+-- more.
 local function add_dependents(by_need)
   for need, waiting in pairs(by_need) do
     redis.call('SADD', K.dependents(need), unpack(waiting))
@@ -55,7 +57,7 @@ local function add_dependents(by_need)
   end
 end
 
--- A job that waits for others waits no more: it was cancelled, or its time is up.
+-- A job no longer waits for its dependencies: it was cancelled, or its time is over.
 local function stop_waiting(id, job)
   if job.reason ~= 'dependency' then return end
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do redis.call('SREM', K.dependents(need), id) end

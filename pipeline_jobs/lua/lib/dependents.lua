@@ -1,6 +1,6 @@
--- Serves those who wait for jobs that have ended. Ends bring ends about, and many may wait for one: a script serves until it has worked enough
--- and leaves the rest in `unsettled`, which the duties (rescue, each worker's beat, `settle`) work off. So nobody is held up for long, and a
--- process that dies in between loses nothing.
+-- Serves the dependents of jobs that have ended. One end can cause others, and many jobs may wait for one: a script serves until it has
+-- worked enough and leaves the rest in `unsettled`, which the maintenance duties (rescue, each worker's beat, `settle`) work off. So no
+-- other client is held up for long, and nothing is lost if a process dies in between.
 
 local function serve(ended, to, id)
   redis.call('SREM', K.needs(id), ended)
@@ -23,7 +23,7 @@ local function serve(ended, to, id)
   end
 end
 
--- Returns whether all who wait for it were served.
+-- Returns whether all its dependents were served.
 local function serve_all(ended)
   while not worked_enough() do
     local id = redis.call('SPOP', K.dependents(ended[1]))
@@ -34,7 +34,8 @@ local function serve_all(ended)
   return redis.call('EXISTS', K.dependents(ended[1])) == 0
 end
 
--- Those of the jobs that ended in this script. What is left goes to the back: others that are kept have their turn.
+-- Serves the dependents of the jobs that ended in this script. What is left goes to the back of `unsettled`, so that other entries have
+-- their turn.
 local function settle()
   while just_ended[1] do
     local ended = table.remove(just_ended)
@@ -42,13 +43,13 @@ local function settle()
   end
 end
 
--- What scripts that can end jobs end with.
+-- Scripts that can end jobs end with this.
 local function settle_and_admit()
   settle()
   return admit()
 end
 
--- The same for the duties, which go on with what was left.
+-- The same for maintenance duties, which also continue with what was left.
 local function settle_kept_and_admit()
   index_tags()
   settle()

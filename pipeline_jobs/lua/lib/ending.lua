@@ -1,6 +1,6 @@
--- How a job ends, and how a running one goes back.
+-- How a job ends, and how an ended job is removed.
 
--- The waiters of AsyncResult.get() listen on Celery's own channel for the JSON of the result meta.
+-- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta.
 local function publish(id, meta) redis.call('PUBLISH', 'celery-task-meta-' .. id, meta) end
 
 local function exception_meta(id, state, kind, module, text)
@@ -8,8 +8,9 @@ local function exception_meta(id, state, kind, module, text)
     .. '","exc_module":"' .. module .. '","exc_message":[' .. cjson.encode(text) .. ']}}'
 end
 
--- Of a job with callbacks, a chain or a chord: a row with what is to be told of its end, until it has been told. The process that runs the job
--- tells it at once (its run ends it: `told_by_run`); what that one does not live to tell, and every other end, maintenance tells.
+-- A job with callbacks, a chain or a chord leaves a row that stays until Celery has been told of its end. The process that runs the job
+-- tells it at once, if its own call ended the job (`told_by_run`). What that process does not live to tell, and every other end, is told
+-- by maintenance.
 local TELL_MS = 10000
 local function note_continuation(id, job, to, extra)
   if not job.celery or not string.find(job.celery, '"continues"', 1, true) then return end
@@ -18,7 +19,7 @@ local function note_continuation(id, job, to, extra)
   redis.call('ZADD', K.continuations(), int(job.told_by_run and NOW + TELL_MS or NOW), id)
 end
 
--- The one way into a terminal state. `extra` is a flat list of fields and values.
+-- The only function that writes a terminal status. `extra` is a flat list of fields and values.
 local function end_job(id, job, to, extra, meta)
   local expires = NOW + TTL_MS
   spend(45)
@@ -31,7 +32,7 @@ local function end_job(id, job, to, extra, meta)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
-  -- What only a live job needs does not lie in memory until the purge.
+  -- Fields that only a live job needs do not stay in memory until the purge.
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
@@ -47,7 +48,7 @@ local function end_job(id, job, to, extra, meta)
   outbox_job(id, job, to, number)
 end
 
--- error, detail: why, if nobody asked for it.
+-- error, detail: the cause, if no client asked for the cancel.
 local function end_cancelled(id, job, error, detail)
   local extra = {'cancel_requested', '1'}
   if error then
@@ -63,20 +64,11 @@ local function end_failed(id, job, error, detail)
   end_job(id, job, 'failed', {'error', error, 'error_detail', detail}, exception_meta(id, 'FAILURE', 'JobFailed', 'pipeline_jobs.worker.result', error))
 end
 
--- A cancel: a queued job ends now, a running one when its worker has stopped it, an ended one is left alone.
-local function ask_to_end(id, job)
-  if job.status == 'queued' then
-    end_cancelled(id, job)
-  elseif job.status == 'running' and not job.cancel_requested then
-    redis.call('HSET', K.job(id), 'cancel_requested', '1')
-    event(id, job, 'cancel_requested', job.message)
-  end
-end
-
 local DEADLINE = 'the job did not end before its deadline'
 local TOO_LONG = 'the job ran longer than a job may'
 
--- Whether something has asked for the job's end before its run could end it; a cancel outranks a deadline. Returns the status it ended in.
+-- Ends the job if something asked for its end before its run could end it; a cancel outranks a deadline. Returns the status in which it
+-- ended, or nil.
 local function stopped(id, job)
   if job.cancel_requested then
     end_cancelled(id, job)
@@ -89,62 +81,12 @@ local function stopped(id, job)
   end
 end
 
--- running -> queued. Its fence stays until the next dispatch: a run that still lives is refused because the status is not `running`.
--- why: crash, retry, handback or fault, for the log; warning: what it says in the place of the job's message.
-local function back_to_queue(id, job, reason, delay_ms, why, warning)
-  -- What a broken machine took is not the job's.
-  spend(25)
-  if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
-  if job.run_until then
-    redis.call('HDEL', K.job(id), 'run_until')
-    if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
-  end
-  release(id, job)
-  move(id, job, 'queued')
-  redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
-  if delay_ms > 0 then
-    redis.call('ZADD', K.delayed(), NOW + delay_ms, id)
-  else
-    make_ready(id, job)
-  end
-  event(id, job, 'requeued', warning or job.message, why)
-end
-
--- Hand-backs have no limit, so they are not to go on unseen: they are counted, and from the tenth on the job's log warns. n: how many of its kind.
-local function handed_back(id, why, n)
-  count('handbacks', why)
-  if n >= 10 then return 'warning: handed back ' .. int(n) .. ' times' end
-end
-
--- What a run without a say may have published is visible to nobody: each run has a folder of its own.
-local function discard(id, job, fence)
-  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
-  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
-end
-
--- A worker died with the job: again, until it died too often. Returns what became of the job.
-local function crashed(id, job, error, detail)
-  discard(id, job, job.fence)
-  local ended = stopped(id, job)
-  if ended then return ended end
-  local crashes = redis.call('HINCRBY', K.job(id), 'crashes', 1)
-  count('crashes')
-  if crashes >= MAX_CRASHES then
-    end_failed(id, job, error, detail)
-    return 'failed'
-  end
-  back_to_queue(id, job, 'retry', 0, 'crash')
-  -- Its lease ended: the worker died, not the job's own process.
-  if job.ran_until then redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline) end
-  return 'queued'
-end
-
--- Take an ended job out of everything.
+-- Removes an ended job, with all its index entries.
 local function remove(id, job)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
-  -- The fences of a later job of this id are later ones, even if the clock was set back and orders go up by one.
+  -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.
   if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
   if job.artifacts then
     redis.call('RPUSH', K.trash(), job.artifacts)

@@ -2,9 +2,10 @@
 
 local WEEK = 604800
 
--- Write an event into the job's log, the tenant's feed, and tell who listens. `kind` is one of event_types.py without its `job.`.
--- text: a message or an error; why: a word for programs. The line is a JSON list, less what is empty at its end:
--- kind, ms, attempt, progress, stage, text, why. Returns its number: the log has all from 1, or the newest LOG_MOST (`events_cut` are gone).
+-- Writes an event into the job's log and the tenant's feed, and notifies the listeners. `kind` is a type of event_types.py without its
+-- `job.`. text: a message or an error; why: a word for programs. The line is a JSON list, without the empty values at its end: kind, ms,
+-- attempt, progress, stage, text, why. Returns the event's number: the log has all from 1, or the newest LOG_MOST (`events_cut` were
+-- removed).
 local function event(id, job, kind, text, why)
   local line = {kind, NOW, tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or '', text or '', why or ''}
   for i = 7, 3, -1 do
@@ -23,7 +24,7 @@ local function event(id, job, kind, text, why)
   return number
 end
 
--- The first event of new jobs (see accept). Only the feed can be followed to them yet, so that it is told once.
+-- The first event of new jobs (see accept). Only the feed can have listeners yet, so the feed alone is notified.
 local function tell_created(asked)
   local tenant, line = asked[1].job.tenant_id, '["created",' .. int(NOW) .. ']'
   for i = 1, #asked do
@@ -34,7 +35,7 @@ local function tell_created(asked)
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
 end
 
--- Every event of a job is followed by that of its end, at last: the time limit of a feed is renewed there only.
+-- The end is the last event of every job, so the expiry of a feed is renewed only here.
 local function end_event(id, job, kind)
   if kind == 'completed' then job.progress = '100' end
   local number = event(id, job, kind, job.error, job.error_code)

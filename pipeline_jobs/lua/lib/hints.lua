@@ -1,7 +1,7 @@
--- Hints: what a worker is sent for a dispatched job. The message is ready but for a few names.
+-- Hints: the message that a worker is sent for a dispatched job. It is a template in which a few names are filled in.
 
--- Fills @ID@ and its like in a hint; every value is made of safe characters, so the JSON stays JSON. Plain finds: a pattern would be tried at
--- each of a thousand characters.
+-- Fills in @ID@ and the other names of a hint. Every value consists of safe characters, so the JSON stays valid. Plain finds: a pattern
+-- would be tried at each of a thousand characters.
 local function hint(id, job, fence, text)
   local values = {ID = id, FENCE = fence, TAG = id .. '.' .. fence, TENANT = job.tenant_id, WORKSPACE = job.workspace_id, PIPELINE = job.pipeline}
   local parts, from = {}, 1
@@ -25,8 +25,9 @@ end
 -- The broker's list for a class.
 local function queue_of(class) return class == '' and QUEUE or QUEUE .. '.' .. class end
 
--- A hint that nobody will claim is taken out of the broker's list again: a tenant that cancels ten thousand jobs one by one would else send
--- the workers through as many dead messages. The list is as short as there are free slots. One that a worker has in its hand is refused there.
+-- Removes a hint that nobody will claim from the broker's list: otherwise a tenant that cancels ten thousand jobs one by one would send
+-- the workers through as many dead messages. The list is at most as long as there are free slots. A hint that a worker has already taken
+-- is refused at the claim.
 local function take_back(id, job)
   if TEMPLATE ~= '' then redis.call('LREM', queue_of(job.class or ''), 1, hint(id, job, job.fence, job.celery or TEMPLATE)) end
 end

@@ -1,21 +1,21 @@
--- Where a job can be found: sorted sets of order->id, written by accept, moved by move, left by remove.
--- There is none of all jobs of a tenant (or of the cell): those are the union of its statuses, which a list merges as it reads.
+-- Where a job can be found: sorted sets of order->id, written by accept, changed by move, left by remove. There is no set of all jobs of
+-- a tenant (or of the cell): a list merges those of its statuses as it reads.
 
--- ZADD of a flat list of scores and members of any length: Lua hands over some thousand arguments at once.
+-- ZADD of a flat list of scores and members of any length: Lua can pass only a few thousand arguments at once.
 local function add_all(key, flat)
   for i = 1, #flat, 4000 do redis.call('ZADD', key, unpack(flat, i, math.min(i + 3999, #flat))) end
 end
 
--- So many tags of the jobs of a call are written with them. The others' jobs wait in `untagged` for the duties, or for who sent them (batches.py):
--- a thousand jobs with twenty tags each would hold the server for longer than all the rest of them.
+-- The number of tags of the jobs of a call that are written at once. The other jobs wait in `untagged` for a maintenance duty, or for the
+-- process that sent them (batches.py): a thousand jobs with twenty tags each would hold the server for longer than the rest of the batch.
 local TAGS_AT_ONCE = 200
 
--- For the duties: up to half of the work of a script, so that neither this nor what else they do waits for the other.
+-- For maintenance duties. It does up to half of the work of a script, so that neither this nor the rest of the duty waits for the other.
 local function index_tags()
   while spent.commands < WORK_MOST / 2 do
     local id = redis.call('LPOP', K.untagged())
     if not id then return end
-    -- Nothing, if it was removed meanwhile.
+    -- Nothing is read if the job was removed meanwhile.
     local known = redis.call('HMGET', K.job(id), 'tenant_id', 'order', 'tags')
     local tags = known[3] and cjson.decode(known[3]) or {}
     for _, tag in ipairs(tags) do redis.call('ZADD', K.tag(known[1], tag), known[2], id) end
@@ -32,7 +32,7 @@ local function move(id, job, to)
   job.status = to
 end
 
--- Out of every index and count, for good.
+-- Removes a job from every index and count, for good.
 local function unindex(id, job)
   redis.call('ZREM', K.status(job.status), id)
   redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)

@@ -1,13 +1,14 @@
--- Limits, shares and pipelines: read once a script. Whoever changes one writes it in the same breath, here and in the store.
+-- Limits, shares and pipelines: each is read at most once a script. Code that changes one writes it here and in the store at the same
+-- time.
 
--- Limits as they are kept, `weight=2;paused=1`, into a table of numbers; what is set there already is replaced.
+-- Reads limits as they are stored, `weight=2;paused=1`, into a table of numbers, over those that are set there already.
 local function read_limits(text, limits)
   for name, value in string.gmatch(text or '', '([%w_]+)=([^;]+)') do limits[name] = tonumber(value) end
   return limits
 end
 
 local seen = {}
--- A tenant's limits with the defaults of all (`*`) behind them; numbers, nil where there is none.
+-- A tenant's limits, with the defaults of all tenants (`*`) for those it does not have: numbers, nil where there is no limit.
 local function limits_of(tenant)
   local limits = seen[tenant]
   if limits then return limits end
@@ -19,11 +20,12 @@ local function limits_of(tenant)
   return limits
 end
 
--- Most bytes that a tenant keeps: as its limits say, else as the installation's settings do; nil: any number.
+-- The maximum number of bytes that a tenant keeps: by its limits, else by the installation's settings; nil: unlimited.
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
--- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs end,
--- the virtual time with which it came (`came`: as long as `time` is the same, nothing of it was dispatched); under `w:X` the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
+-- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
+-- end, and the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched). Under `w:X` is the
+-- virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
 local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at', 'came'}
 local shares = {}
 local function share_of(tenant, workspace, pipeline)
@@ -40,7 +42,7 @@ local function share_of(tenant, workspace, pipeline)
   return share
 end
 
--- A pipeline: `cap` (an admin's, else its own; nil: none), `n` (its slots), `ms` (what a run usually takes, whoever's it is).
+-- A pipeline: `cap` (an admin's, else its own; nil: none), `n` (slots in use), `ms` (what a run usually takes, over all tenants).
 local pipes = {}
 local function pipe_of(pipeline)
   local pipe = pipes[pipeline]
@@ -57,8 +59,8 @@ local function pipeline_full(pipeline)
   return pipe.cap and pipe.n >= pipe.cap
 end
 
--- Tokens of a bucket that fills at `rate` a second and holds a second's worth (at least one); `had` of them at `at`. One that was last filled in
--- the future is full: the clock was set back, and nobody shall wait until it is there again.
+-- The tokens of a bucket that fills at `rate` a second and holds one second's worth (at least one); `had` of them at `at`. A bucket that
+-- was last filled in the future is full: the clock was set back, and nobody should wait until it is there again.
 local function tokens(had, at, rate)
   if at > NOW then return math.max(1, rate) end
   return math.min(math.max(1, rate), had + (NOW - at) / 1000 * rate)

@@ -1,7 +1,8 @@
--- Calls whose repetition (the reply was lost, redis-py sends the command again) would find nothing left to do and say so: what such a call said is
--- kept for a while, and said again. A script asks for it by `--@once` in its header; CALL is drawn for each call.
+-- For scripts that, sent again after their reply was lost (redis-py repeats the command), would find nothing left to do and answer that:
+-- the first reply is kept for a while and given again. A script asks for it by `--@once` in its header; CALL is a number that is drawn
+-- for each call.
 
--- In seconds; a client gives up before.
+-- Seconds; a client gives up before.
 local SAID = 300
 
 local function once(call)

@@ -1,14 +1,15 @@
--- Webhooks: what the end of a job leaves to be sent, and whose turn it is to be sent to (docs/webhooks.md).
+-- Webhooks: which deliveries the end of a job creates, and whose turn it is to be sent to (docs/webhooks.md).
 --
--- Waiting deliveries lie in lanes, one for each host of a tenant. Two rings of turns, of tenants and of a tenant's hosts, hold those with
--- something due; who was served goes to the back. So neither a tenant with a long backlog nor one with many hosts is before the others.
+-- Pending deliveries lie in lanes, one for each host of a tenant. Two rings of turns, of tenants and of a tenant's hosts, hold those with
+-- something due; one that was served goes to the back. So neither a tenant with a long backlog nor one with many hosts comes before the
+-- others.
 
--- A tenant with so many deliveries that wait gets no new jobs: its receivers have been away for long, and each waiting one keeps a record.
+-- A tenant with this many pending deliveries gets no new jobs: its receivers have been away for long, and each delivery keeps a record.
 local MOST_PENDING = 100000
 
 local function webhooks_full(tenant) return redis.call('ZCARD', K.deliveries_in(tenant, 'pending')) >= MOST_PENDING end
 
--- `https://Hooks.Example:8443/x?y` -> `hooks.example:8443`. The URL was checked when it came in.
+-- `https://Hooks.Example:8443/x?y` -> `hooks.example:8443`. The URL was checked when it was accepted.
 local function host_of(url) return string.lower(string.match(url, '^%a+://([^/?#]+)') or '?') end
 
 local function next_turn() return redis.call('INCR', K.webhook_turn()) end
@@ -18,7 +19,7 @@ local function lane_due(tenant, host)
   if not redis.call('ZSCORE', K.webhook_ring(), tenant) then redis.call('ZADD', K.webhook_ring(), next_turn(), tenant) end
 end
 
--- A delivery waits in its lane until then (ms).
+-- Puts a delivery into its lane, due at `at` (ms).
 local function await_turn(id, tenant, host, at)
   redis.call('ZADD', K.webhook_lane(tenant, host), int(at), id)
   if at <= NOW then
@@ -30,7 +31,7 @@ end
 
 local DELIVERY = {'tenant_id', 'workspace_id', 'host', 'status', 'order', 'event_id', 'subject', 'endpoint_id', 'url', 'type', 'tries', 'lease'}
 
--- A row of the ledger, as a table; nil if there is none.
+-- A row of the ledger as a table; nil if there is none.
 local function load_delivery(id)
   local values = redis.call('HMGET', K.delivery(id), unpack(DELIVERY))
   if not values[1] then return nil end
@@ -54,7 +55,7 @@ local function end_delivery(id, row, to, error, ttl_ms)
   redis.call('ZADD', K.deliveries_ended(), int(NOW + tonumber(ttl_ms)), id)
 end
 
--- Take a row out of everything; the event's snapshot goes with its last row.
+-- Removes a row and its index entries; the event's snapshot goes with its last row.
 local function drop_delivery(id, row)
   redis.call('ZREM', K.webhook_lane(row.tenant_id, row.host), id)
   if row.lease then redis.call('ZREM', K.webhook_leases(), row.lease) end
@@ -74,7 +75,7 @@ local function wants(events, kind)
   return false
 end
 
--- Endpoints that are on, read once a script: {id, url, types}. `only`: one of them, whatever it wants.
+-- The enabled endpoints of a tenant, read once a script: {id, url, types}. `only`: just this one, whatever types it wants.
 local endpoints_of = {}
 local function endpoints(tenant, only)
   if endpoints_of[tenant] and not only then return endpoints_of[tenant] end
@@ -87,7 +88,8 @@ local function endpoints(tenant, only)
   return found
 end
 
--- Who is to be told: {endpoint id, url} for each endpoint of the tenant that wants this type, {'', url} for the subject's own webhook.
+-- The receivers of an event: {endpoint id, url} for each endpoint of the tenant that wants this type, and {'', url} for the subject's own
+-- webhook.
 local function targets_of(event)
   local found = {}
   if event.own then
@@ -100,7 +102,7 @@ local function targets_of(event)
   return found
 end
 
--- Lanes that this script has put into the ring: asked once, not for each row.
+-- Lanes that this script has put into the ring: checked once, not for each row.
 local put_in_ring = {}
 local function await_turn_now(id, tenant, host)
   local lane = K.webhook_lane(tenant, host)
@@ -109,10 +111,11 @@ local function await_turn_now(id, tenant, host)
   put_in_ring[lane] = true
 end
 
--- A row for each target. Called again for the same event it makes none: a row's id, which is the `webhook-id`, follows from event and target.
--- event: type ('job.completed'), tenant, workspace, subject (id of the job or batch), seed (no two events share it),
---   source (key of the hash that the payload will be made from; it is copied, since it may be gone when the last try is due) or fields (flat list),
---   own (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever it wants) or nil.
+-- Creates a row for each receiver. Called again for the same event it creates none: the id of a row, which is the `webhook-id`, follows
+-- from the event and the receiver.
+-- event: type ('job.completed'), tenant, workspace, subject (id of the job or batch), seed (no two events share it), source (key of the
+-- hash that the payload will be made from; it is copied, since it may be gone when the last attempt is due) or fields (flat list), own
+-- (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever types it wants) or nil.
 -- Returns the ids of the rows.
 local function outbox(event)
   local made = {}
@@ -149,7 +152,7 @@ local function outbox(event)
   return made
 end
 
--- The end of a job: called by the one way into a terminal state, with the record as it ended and the number of the event in its log.
+-- The end of a job: called by end_job, with the record as it ended and the number of the event in its log.
 local function outbox_job(id, job, to, number)
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,

@@ -1,5 +1,6 @@
--- What stages gave, kept for retries: a record names its outputs (`outputs`, JSON) and what of them lies in the store of artifacts (`blobs`, comma
--- separated `{sha256}-{bytes}`). A tenant's blobs are counted by the records that name them; one that nobody names goes to the trash.
+-- Outputs of stages, kept for retries: a record names its outputs (`outputs`, JSON) and those of their files that are in the artifact
+-- store (`blobs`, comma separated `{sha256}-{bytes}`). For each blob of a tenant the records that name it are counted; one that no record
+-- names goes to the trash.
 
 local function count_blobs(tenant, blobs, by)
   for blob in string.gmatch(blobs, '[^,]+') do
@@ -15,7 +16,7 @@ local function count_blobs(tenant, blobs, by)
   end
 end
 
--- Put these in the place of those that the record has. The new ones are counted first: what both name must not go meanwhile.
+-- Replaces the outputs of a record. The new ones are counted first: a blob that both name must not be removed in between.
 local function set_outputs(id, job, outputs, blobs)
   local before = redis.call('HGET', K.job(id), 'blobs') or ''
   count_blobs(job.tenant_id, blobs, 1)

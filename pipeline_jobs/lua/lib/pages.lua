@@ -1,9 +1,9 @@
--- Pages of jobs by filters: which sorted sets of order->id are read, how several are read as one, and which of their jobs are wanted.
+-- Pages of jobs by filters: which sorted sets of order->id are read, how several are merged, and which of their jobs match.
 
 -- Returns a function that gives the next id and its order, nil at the end. `highest` and `lowest` are as ZREVRANGEBYSCORE takes them.
 local function newest_first(keys, highest, lowest, chunk)
   local sources, taken = {}, nil
-  -- To the next member of a source, if there is one.
+  -- Moves to the next member of a source, if there is one.
   local function step(source)
     source.at = source.at + 2
     if source.at > source.n then
@@ -34,8 +34,8 @@ local function newest_first(keys, highest, lowest, chunk)
   end
 end
 
--- The keys to read, of KEYS from 2 on. `sizes` ('1,5') says how many sets each index is the union of: the one with the fewest members is
--- taken, for all wanted jobs are in each of them. '': it is one index.
+-- The keys to read, of KEYS from 2 on. `sizes` ('1,5') says how many sets each index is the union of. The index with the fewest members
+-- is taken, for all matching jobs are in each of them. '': there is one index.
 local function fewest(sizes)
   if sizes == '' then return {unpack(KEYS, 2)} end
   local at, best, least = 2, nil, nil
@@ -48,7 +48,7 @@ local function fewest(sizes)
   return best
 end
 
--- What a record must have: statuses (comma separated or ''), a tag or '', and fields, each with its value. nil: nothing.
+-- What a record must have: statuses (comma separated or ''), a tag or '', and fields, each with its value. nil: no condition.
 local function conditions(statuses, tag, fields)
   if statuses == '' and tag == '' and #fields == 0 then return nil end
   local needs = {fields = {'status', 'tenant_id'}, values = {}}
@@ -63,13 +63,13 @@ local function conditions(statuses, tag, fields)
   return needs
 end
 
--- Whether there is a record with this id that has all of it.
+-- Whether there is a record with this id that meets all conditions.
 local function meets(id, needs)
   local record = redis.call('HMGET', K.job(id), unpack(needs.fields))
   if not record[1] or needs.statuses and not needs.statuses[record[1]] then return false end
   for i, value in ipairs(needs.values) do
     if record[i + 2] ~= value then return false end
   end
-  -- A record's tags are JSON: the index of its tenant's tag is quicker to ask.
+  -- A record's tags are JSON: looking into the index of its tenant's tag is faster.
   return not needs.tag or redis.call('ZSCORE', K.tag(record[2], needs.tag), id)
 end

@@ -1,7 +1,7 @@
--- A job's place: in a lane, delayed, hinted or leased. Whatever takes it out of a slot goes through here.
+-- A job's place: in a lane, delayed, hinted or leased. Everything that takes a job out of a slot calls this.
 
--- A lease ends; `to` and the rest as for slot_freed. A worker that is gone from `workers` has its leases counted as stranded (see prune_workers).
--- Returns whether there was one.
+-- A lease ends; `to` and the rest as for slot_freed. The leases of a worker that is gone from `workers` are counted as stranded (see
+-- prune_workers). Returns whether there was a lease.
 local function release(id, job, to, ...)
   if redis.call('ZREM', K.leases(), id) == 1 and job.worker then
     if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
@@ -11,7 +11,7 @@ local function release(id, job, to, ...)
   end
 end
 
--- A hint that nobody claimed is taken back.
+-- Takes back a hint that nobody claimed.
 local function unhint(id, job)
   spend(10)
   if redis.call('ZREM', K.hints(), id) == 1 then
@@ -20,7 +20,7 @@ local function unhint(id, job)
   end
 end
 
--- A record that is newer than whoever could run it now: it waits for a newer worker, not at the head of its lane.
+-- A record that is newer than the workers that could run it now waits for a newer worker, and not at the head of its lane.
 local function wait_apart(id)
   redis.call('HSET', K.job(id), 'reason', 'retry')
   redis.call('ZADD', K.delayed(), NOW + HINT_MS, id)

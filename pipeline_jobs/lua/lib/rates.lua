@@ -1,11 +1,11 @@
--- Submit rates: buckets of tokens, a tenant's and that of whoever sends. All are looked at before any is written. A batch needs one token of
--- each to come in and takes one for each of its jobs: the debt is paid off before the next one comes in.
+-- Submit rates: token buckets, one of the tenant and one of the sender. All are checked before any is written. A batch needs one token of
+-- each to be accepted and takes one for each of its jobs: the debt is paid off before the next one is accepted.
 
 local looked_at = {}
--- In seconds: what a rate that is all but nothing counts up to.
+-- Seconds: the longest time to fill up that is given for a rate near zero.
 local MONTH = 2592000
 
--- Whether a bucket has a token: nil, or ms until it has one.
+-- nil if a bucket has a token, else the ms until it has one.
 local function no_token(name, key, rate)
   local left, at = string.match(redis.call('GET', key) or '0 0', '^(%S+) (%S+)$')
   local have = tokens(tonumber(left), tonumber(at), rate)
@@ -13,7 +13,7 @@ local function no_token(name, key, rate)
   if have < 1 then return rate > 0 and math.min(math.ceil((1 - have) / rate * 1000), 3600000) or 3600000 end
 end
 
--- Take so many tokens of each. Returns for each its name, tokens a second, how many are left, ms until it is full.
+-- Takes this many tokens of each bucket. Returns for each its name, tokens a second, how many are left, ms until it is full.
 local function take_tokens(n)
   local flat = {}
   for _, bucket in ipairs(looked_at) do

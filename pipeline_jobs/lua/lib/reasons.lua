@@ -1,6 +1,6 @@
--- Why a job in a lane waits: found when somebody asks, for who is at a limit changes with every event.
+-- Why a job in a lane waits. It is computed when somebody asks, because limits are reached and left with every event.
 
--- Jobs that may run at once, of all live workers.
+-- The number of jobs that may run at once on all live workers.
 local SLOTS
 local function live_slots()
   if not SLOTS then
@@ -11,7 +11,7 @@ local function live_slots()
   return SLOTS
 end
 
--- Of a job of this tenant and pipeline: reason, limit or '', current or ''. What it looks at is read once a script.
+-- For a job of this tenant and pipeline: reason, limit or '', current or ''. What it looks at is read once a script.
 local function why_waits(tenant, pipeline)
   local limits, reason = limits_of(tenant), held_back(tenant)
   if reason == 'tenant_concurrency' then return reason, int(limits.max_concurrent), int(share_of(tenant).n) end
@@ -23,7 +23,7 @@ local function why_waits(tenant, pipeline)
   return 'fair_share', int(live_slots()), ''
 end
 
--- A record as HGETALL gives it: the reason of one that is in a lane is put in the place of the one it was written with. Returns it as a table.
+-- Replaces the stored reason in a record, as HGETALL gives it, by the current one if the job is in a lane. Returns the record as a table.
 local function tell_reason(id, record)
   local job, at = {}, nil
   for i = 1, #record, 2 do

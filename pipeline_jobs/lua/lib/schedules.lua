@@ -1,9 +1,9 @@
--- Schedules: what became of their slots, and when one has to be looked at again.
+-- Schedules: the outcome of their slots, and when a schedule is due again.
 
--- Lines that the log of a schedule keeps, and jobs that are remembered to see an overlap.
+-- The number of lines that the log of a schedule keeps, and of jobs that are remembered to detect an overlap.
 local LOG_LINES, MOST_JOBS = 50, 100
 
--- The fields that decide, as a table; nil if there is no such schedule.
+-- The fields of a schedule that decisions are made on, as a table; nil if there is no such schedule.
 local function load_schedule(id)
   local names = {'revision', 'tenant_id', 'workspace_id', 'overlap', 'next_run_at', 'paused'}
   local values = redis.call('HMGET', K.schedule(id), unpack(names))
@@ -13,7 +13,7 @@ local function load_schedule(id)
   return schedule
 end
 
--- What became of n slots: a line in the log (outcome|ms|first slot|last slot|n|job), figures of the record, counters.
+-- Records the outcome of n slots: a line in the log (outcome|ms|first slot|last slot|n|job), figures of the record, counters.
 local function slots_done(id, schedule, outcome, first, last, n, job_id)
   redis.call('LPUSH', K.schedule_log(id), table.concat({outcome, int(NOW), first, last, int(n), job_id}, '|'))
   redis.call('LTRIM', K.schedule_log(id), 0, LOG_LINES - 1)
@@ -29,14 +29,14 @@ local function slots_done(id, schedule, outcome, first, last, n, job_id)
   end
 end
 
--- When to look at a schedule again: at its next slot, or so many ms from now if slots of it wait.
+-- Sets when a schedule is due again: at its next slot, or this many ms from now if slots of it wait.
 local function look_again(id, schedule, delay_ms)
   local at = schedule.next_run_at
   if redis.call('EXISTS', K.schedule_slots(id)) == 1 then at = int(NOW + delay_ms) end
   if at then redis.call('ZADD', K.schedules_due(), at, id) else redis.call('ZREM', K.schedules_due(), id) end
 end
 
--- The jobs of a schedule that have not ended: {{id, job}, ...}. Those that have are forgotten.
+-- The jobs of a schedule that have not ended: {{id, job}, ...}. Those that have ended are forgotten.
 local function live_jobs(id)
   local live = {}
   for _, job_id in ipairs(redis.call('SMEMBERS', K.schedule_jobs(id))) do

@@ -1,7 +1,7 @@
--- A run tells how far it is: by progress while it runs, by finish with its last words.
+-- The progress of a run, written by progress while it runs and by finish at its end.
 
--- The percentage never falls within an attempt: a rescued run overtakes it first. What changes nothing (it is sent again) is no event.
--- passed: stage, percentage, ...: they began and ended since the run told something.
+-- The percentage never falls within an attempt: after a rescue it stays until the new run is further. A call that changes nothing (it was
+-- sent again) writes no event. passed: stage, percentage, ... of the stages that began and ended since the last call.
 local function tell(id, job, percent, stage, message, passed)
   local before = tonumber(job.progress or '0')
   if tonumber(percent) < before then percent = job.progress end

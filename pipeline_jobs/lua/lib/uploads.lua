@@ -1,14 +1,15 @@
--- Uploads: what a tenant keeps, which jobs need which, how one goes.
+-- Uploads: how much a tenant keeps, which jobs need which upload, how an upload is removed.
 
--- Bytes that a tenant keeps: its jobs' artifacts and kept outputs, and the whole promised length of its uploads (so that many begun at once cannot pass the limit).
+-- The bytes that a tenant keeps: its jobs' artifacts and kept outputs, and the whole promised length of its uploads (so that many that
+-- begin at once cannot exceed the limit).
 local function kept_bytes(tenant)
   local kept = redis.call('HMGET', K.usage(tenant), 'artifact_bytes', 'output_bytes', 'upload_bytes')
   return (kept[1] or 0) + (kept[2] or 0) + (kept[3] or 0)
 end
 
--- Finds the upload that each new job's url names, and says which cannot be used: {'upload', number of a job (from 0), why, ...}, or nil.
--- Another workspace's is an unknown one. A job whose message is at a worker already (`adopt`), or whose slot has come (`anyway`), is taken all the
--- same, and holds none: its fetch says what is wrong.
+-- Looks up the upload that each new job's url names. Returns the reply for those that cannot be used: {'upload', number of a job (from
+-- 0), why, ...}, or nil. An upload of another workspace is reported as unknown. A job whose message is at a worker already (`adopt`), or
+-- whose schedule slot has come (`anyway`), is accepted all the same, without holding the upload: its fetch will report what is wrong.
 local function bad_upload(asked)
   local reply
   for i, new in ipairs(asked) do
@@ -38,7 +39,7 @@ local function leave_upload(id, job)
   if job.upload then redis.call('SREM', K.upload_jobs(job.upload), id) end
 end
 
--- Record, index and bytes go now, the files with the trash.
+-- Record, index and list of parts are removed now, the files with the trash.
 local function drop_upload(upload)
   local known = redis.call('HMGET', K.upload(upload), 'tenant_id', 'length', 'folder')
   redis.call('ZREM', K.uploads(), upload)

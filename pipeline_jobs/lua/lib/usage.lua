@@ -1,6 +1,6 @@
--- What a tenant's usage shows of a day. How long its jobs waited is counted at their first start (claim.lua).
+-- The figures of a day that a tenant's usage shows. How long its jobs waited is counted at their first start (claim.lua).
 
--- Figures of a tenant's day: jobs by status, slot-ms.
+-- Adds an ended job to the figures of its tenant's day: jobs by status, slot-ms.
 local function record_usage(job, to, used)
   local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
   if redis.call('HINCRBY', day, to, 1) == 1 then redis.call('EXPIRE', day, 34560000) end

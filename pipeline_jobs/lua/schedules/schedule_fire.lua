@@ -1,6 +1,7 @@
 #!lua
--- Make the job of a slot that waits, or of none (a run that was asked for by hand); or say why the slot is skipped.
--- why: it is to be skipped. poll: after which to look again at a slot that must wait. From `idempotency` to `sender`: by hand only, as in submit.
+-- Create the job of a waiting slot, or a job without a slot (a run that was asked for by hand); or record why the slot is skipped. why:
+-- skip it, with this reason. poll: when to look again at a slot that must wait. `idempotency` to `sender`: only for a run by hand, as
+-- in submit.
 --@args id revision slot:digits? why? job_id? nonce poll:ms deadline:ms? wait:ms?
 --@args idempotency? fingerprint? sender? fields:pairs
 --@settings events admits names storage queue kept
@@ -11,8 +12,8 @@
 --@reply 'gone'
 --@reply 'taken'
 --@refuses
--- 'waits': for the end of the schedule's running job. 'stale': it was changed. 'gone': no such schedule, or the slot waits no more.
--- 'taken': another job has the id. Sent again: a slot is 'gone', a run by hand the same 'fired'; one job.
+-- 'waits': for the end of the schedule's running job. 'stale': the schedule was changed. 'gone': there is no such schedule, or the slot
+-- no longer waits. 'taken': another job has the id. Sent again: a slot is 'gone', a run by hand the same 'fired'; there is one job.
 local by_hand = slot == ''
 local schedule = load_schedule(id)
 if not schedule or not (by_hand or redis.call('ZSCORE', K.schedule_slots(id), slot)) then return {'gone'} end
@@ -20,12 +21,12 @@ if schedule.revision ~= revision then return {'stale'} end
 local known = redis.call('HMGET', K.job(job_id), 'created_at', 'order', 'nonce')
 if known[1] and known[3] ~= nonce then return {'taken'} end
 if known[1] and by_hand then
-  -- As in submit: something to wait for.
+  -- As in submit: something for WAITAOF to wait for.
   redis.call('HSET', K.job(job_id), 'nonce', nonce)
   return {'fired', known[1], known[2], settle_and_admit(), {}}
 end
 if known[1] then
-  -- The server's clock was set back and the slot came again: it has its job.
+  -- The server's clock was set back and the slot came again: it has its job already.
   redis.call('ZREM', K.schedule_slots(id), slot)
   look_again(id, schedule, 0)
   return {'gone'}
@@ -51,7 +52,7 @@ if not by_hand and #live > 0 then
   local left = #live
   if schedule.overlap == 'cancel_running' then
     for _, one in ipairs(live) do
-      -- It waits for these, too: the rest is asked at the next look.
+      -- The slot waits for these jobs, too; the others are asked to end at the next look.
       if worked_enough() then break end
       ask_to_end(one[1], one[2])
       if one[2].status == 'cancelled' then left = left - 1 end

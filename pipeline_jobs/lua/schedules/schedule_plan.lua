@@ -1,9 +1,9 @@
 #!lua
--- Say what becomes of the slots of a schedule that are due: some wait to be fired (`slots`), some are skipped; and which slot is next.
--- now, following: the next slot until and from this call on, in ms. most: slots that may wait. first, last: of the skipped ones.
+-- Decide the slots of a schedule that are due: some wait to be fired (`slots`), some are skipped; and set the next slot. now, following:
+-- the next slot until this call and after it, in ms. most: the maximum number of slots that wait. first, last: of the skipped slots.
 --@args id revision now:digits following:digits? most:int skipped:int reason first:digits? last:digits? slots:list
 --@settings names
--- Returns 'ok' | 'stale' (somebody else has done it, or the schedule was changed): nothing is done.
+-- Returns 'ok' | 'stale' (another process has done it, or the schedule was changed): nothing is done.
 local schedule = load_schedule(id)
 if not schedule or schedule.revision ~= revision or schedule.next_run_at ~= now then return 'stale' end
 if skipped > 0 then slots_done(id, schedule, reason, first, last, skipped, '') end

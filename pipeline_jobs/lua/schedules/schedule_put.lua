@@ -1,6 +1,6 @@
 #!lua
--- Make a schedule, or change one. revision: the one that this call makes; before: the one that it changes ('': a new schedule).
--- most: schedules of the tenant. following: next slot in ms, '' (none) or '=' (as it is).
+-- Create or change a schedule. revision: the one that this call writes; before: the one that it changes ('': a new schedule). most: the
+-- maximum number of schedules of the tenant. following: next slot in ms, '' (none) or '=' (unchanged).
 --@args id revision before? most:int paused:flag following idempotency? fingerprint? fields:pairs
 --@settings names
 --@reply 'ok'
@@ -11,8 +11,9 @@
 --@reply 'unknown'
 --@reply 'changed'
 --@reply 'due'
--- 'taken': another schedule has the id. 'same', 'differs': of the key, as in submit. 'full': the tenant has as many as it may.
--- 'changed': it has another revision. 'due': slots of it are due: say first what becomes of them. Sent again: the same 'ok'.
+-- 'taken': another schedule has the id. 'same', 'differs': of the Idempotency-Key, as in submit. 'full': the tenant has the maximum
+-- number of schedules. 'changed': it has another revision. 'due': slots of it are due and must be planned first. Sent again: the same
+-- 'ok'.
 local known = load_schedule(id)
 if known and known.revision == revision then return {'ok'} end
 if before == '' then
@@ -28,7 +29,7 @@ if before == '' then
   redis.call('SET', K.order(), int(order))
   redis.call('HSET', K.schedule(id), 'schedule_id', id, 'order', int(order), 'created_at', int(NOW))
   for _, key in ipairs({K.schedules(), K.tenant_schedules(tenant), K.workspace_schedules(tenant, workspace)}) do redis.call('ZADD', key, int(order), id) end
-  -- The first slot that is fired is seen by `increase()` of the metrics only if zero was there before.
+  -- `increase()` of the metrics counts the first slot that is fired only if the counter was zero before.
   local named_tenant, named_workspace = series_of(tenant, workspace)
   count_by(0, 'schedule_slots', named_tenant, named_workspace, 'fired')
 else

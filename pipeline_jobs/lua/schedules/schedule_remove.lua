@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Remove a schedule with all its traces. The jobs it has made go on.
+-- Remove a schedule and its index entries. Jobs that it has created continue.
 --@args id
 --@once
 -- Returns 1, or 0 if there is none.

@@ -1,11 +1,12 @@
 #!lua
--- Begin an upload: its record, and its whole length counted for the tenant. metadata: JSON. most: uploads of a tenant.
+-- Create an upload: its record, and its whole length counted for the tenant. metadata: JSON. most: the maximum number of uploads of a
+-- tenant.
 --@args id tenant workspace length:int metadata folder ttl_ms:int most:int
 --@settings storage
 --@reply 'ok' created_at expires_at
 --@reply 'many'
 --@reply 'storage'
--- 'storage': the tenant keeps as much as it may. Sent again: the same 'ok', one upload.
+-- 'storage': the tenant would exceed its storage limit. Sent again: the same 'ok', one upload.
 local known = redis.call('HMGET', K.upload(id), 'created_at', 'expires_at')
 if known[1] then return {'ok', known[1], known[2]} end
 if redis.call('ZCARD', K.tenant_uploads(tenant)) >= most then return {'many'} end
@@ -16,7 +17,7 @@ redis.call('HSET', K.upload(id), 'upload_id', id, 'tenant_id', tenant, 'workspac
   'folder', folder, 'created_at', int(NOW), 'expires_at', expires)
 if length == 0 then redis.call('HSET', K.upload(id), 'completed_at', int(NOW)) end
 redis.call('ZADD', K.uploads(), expires, id)
--- No two of a tenant have one place in its list: a page goes on behind the last one's.
+-- No two uploads of a tenant have the same place in its list: a page begins after the last one's.
 local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
 redis.call('SET', K.order(), int(order))
 redis.call('ZADD', K.tenant_uploads(tenant), int(order), id)

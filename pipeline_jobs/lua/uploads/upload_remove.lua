@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Remove an upload; its files go to the trash. A writer finds it gone.
+-- Remove an upload; its files go to the trash. A writer is told that it is gone.
 --@args id
 --@once
 -- Returns 'removed' | 'unknown' | 'used' (a live job needs it: nothing is done).

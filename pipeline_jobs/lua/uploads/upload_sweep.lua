@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Remove uploads past their time. One that a live job needs or that is being written is looked at again later.
+-- Remove expired uploads. One that a live job needs or that is being written is looked at again later.
 --@args limit:int later_ms:int
 --@reply looked_at removed
 local ids = redis.call('ZRANGEBYSCORE', K.uploads(), '-inf', int(NOW), 'LIMIT', 0, limit)

@@ -1,20 +1,22 @@
 #!lua flags=allow-oom
--- A sender takes deliveries whose time and turn have come, and renews the leases of those it is sending.
--- quick, slow: most to take for quick hosts, for slow ones. tenant_cap, host_cap: most at once for a tenant, for a host of a tenant.
--- ttl_ms: of the ledger. renew: leases.
+-- A sender takes deliveries that are due and whose turn has come, and renews the leases of those it is sending. quick, slow: the maximum
+-- number to take for quick and for slow hosts. tenant_cap, host_cap: the maximum number that is sent at once for a tenant, for a host of
+-- a tenant. ttl_ms: of the ledger. renew: leases.
 --@args quick:int slow:int lease_ms:int tenant_cap:int host_cap:int ttl_ms:int renew:list
--- Returns {{lease, id, type, event id, tries so far, tenant, subject, endpoint or '', url, nonce, check, old nonce or '', old check or ''}, ...}.
--- A lease is the text 'id fence tenant host slow': who shows it holds it, until its time is over. Sent again: those it took wait for their lease's end.
--- So many slow answers in a row make a host a slow one: it is sent less at once, and by threads that are there for such hosts.
+-- Returns {{lease, id, type, event id, attempts so far, tenant, subject, endpoint or '', url, nonce, check, old nonce or '',
+-- old check or ''}, ...}.
+-- A lease is the text 'id fence tenant host slow': a sender that shows it holds it, until it ends. Sent again: deliveries that were taken
+-- before wait for the end of their lease. After SLOW_AFTER slow answers in a row a host counts as slow: it is
+-- sent less at once, by threads that are reserved for slow hosts.
 local SLOW_AFTER = 3
 local slow_cap = math.max(1, math.floor(host_cap / 2))
 
 for _, lease in ipairs(renew) do redis.call('ZADD', K.webhook_leases(), 'XX', int(NOW + lease_ms), lease) end
 
--- Given before the clock was set back.
+-- It was given before the clock was set back.
 shift(K.webhook_leases(), int(NOW + lease_ms), 0, lease_ms)
 
--- A sender that died: its deliveries are due again, with the same id. That is no try of the receiver's.
+-- A sender died: its deliveries are due again, with the same id. This does not count as an attempt.
 for _, lease in ipairs(redis.call('ZRANGEBYSCORE', K.webhook_leases(), '-inf', int(NOW), 'LIMIT', 0, 200)) do
   redis.call('ZREM', K.webhook_leases(), lease)
   local id, _, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
@@ -31,7 +33,7 @@ for _, lane in ipairs(redis.call('ZRANGEBYSCORE', K.webhook_wake(), '-inf', int(
   lane_due(tenant, host)
 end
 
--- What is being sent, counted from the leases themselves: a count of its own could drift.
+-- What is being sent, counted from the leases themselves: a counter could drift.
 local by_tenant, by_lane = {}, {}
 local function more(tenant, host)
   local lane = tenant .. ' ' .. host
@@ -55,7 +57,7 @@ local function next_of(tenant, host)
   if redis.call('EXISTS', K.webhook_lanes(tenant)) == 0 then redis.call('ZREM', K.webhook_ring(), tenant) end
 end
 
--- Take a delivery, unless there is nobody to send it to any more: then it is dead. Returns whether it was taken.
+-- Takes a delivery, unless its receiver no longer exists: then it is dead. Returns whether it was taken.
 local function take(id, tenant, host, slow)
   redis.call('ZREM', K.webhook_lane(tenant, host), id)
   local row = load_delivery(id)
@@ -87,7 +89,7 @@ local function take(id, tenant, host, slow)
   return true
 end
 
--- Serve one host of a tenant. Returns whether one could be served.
+-- Serves one host of a tenant. Returns whether there was one.
 local function serve_tenant(tenant)
   for _, host in ipairs(redis.call('ZRANGE', K.webhook_lanes(tenant), 0, 99)) do
     local lane = tenant .. ' ' .. host
@@ -96,7 +98,7 @@ local function serve_tenant(tenant)
     local kind, cap = slow and 'slow' or 'quick', slow and slow_cap or host_cap
     if (by_lane[lane] or 0) < cap and left[kind] > 0 then
       local id, took = next_of(tenant, host), false
-      -- Of an endpoint that is gone, a hundred thousand may wait: those that are left have their turn in the next calls.
+      -- A hundred thousand deliveries may wait for an endpoint that is gone: the rest has its turn in the next calls.
       while id and not took and not worked_enough() do
         took = take(id, tenant, host, slow)
         if not took then id = next_of(tenant, host) end
@@ -118,7 +120,7 @@ while going and not worked_enough() and left.quick + left.slow > 0 do
     if left.quick + left.slow <= 0 or worked_enough() then break end
     spend(2)
     if (by_tenant[tenant] or 0) < tenant_cap and serve_tenant(tenant) then going = true end
-    -- Who cannot be served now goes to the back as well, so that a crowd of them never stands before the others.
+    -- A tenant that cannot be served now goes to the back as well, so that many of them never stand before the others.
     redis.call('ZADD', K.webhook_ring(), 'XX', next_turn(), tenant)
   end
 end

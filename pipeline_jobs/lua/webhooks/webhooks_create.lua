@@ -1,5 +1,5 @@
 #!lua
--- Make a webhook endpoint. limit: most of a tenant.
+-- Create a webhook endpoint. limit: the maximum number of endpoints of a tenant.
 --@args id tenant limit:int nonce fields:pairs
 -- Returns 'ok' | 'full' | 'taken'. Sent again (the same nonce): the same 'ok'.
 local known = redis.call('HGET', K.endpoint(id), 'nonce')

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Everything of a tenant that has to do with webhooks: endpoints, secrets, deliveries. limit: most deliveries a call.
+-- Remove everything of a tenant that belongs to webhooks: endpoints, secrets, deliveries. limit: the maximum number of deliveries a call.
 --@args tenant limit:int
 -- Returns how many deliveries it removed; fewer than the limit means that nothing is left.
 for _, id in ipairs(redis.call('ZRANGE', K.tenant_endpoints(tenant), 0, -1)) do

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Rows of the ledger whose time is over. Touches only the index of ended ones.
+-- Remove expired rows of the ledger. Reads only the index of ended deliveries.
 --@args limit:int
 -- Returns how many it removed; fewer than the limit means there are no more.
 local ids = redis.call('ZRANGEBYSCORE', K.deliveries_ended(), '-inf', int(NOW), 'LIMIT', 0, limit)

@@ -1,7 +1,7 @@
 #!lua
--- Send a delivery now: one that has ended anew, with all its tries; one that waits without waiting any longer.
+-- Send a delivery now: one that has ended starts again with all its attempts; a pending one is due at once.
 --@args id
--- Returns 'ok' | 'unknown'. One that is being sent is left alone; sent again, the same.
+-- Returns 'ok' | 'unknown'. A delivery that is being sent is left alone. Sent again: the same.
 local row = load_delivery(id)
 if not row then return 'unknown' end
 if row.lease then return 'ok' end

@@ -1,8 +1,10 @@
 #!lua
--- Give an endpoint, or a tenant (for the webhooks of its jobs), a new secret; the old one signs too for a while (overlap; none: only if there is none yet).
+-- Give an endpoint, or a tenant (for the webhooks of its jobs), a new secret; the old one also signs for a while (overlap; none: create a
+-- secret only if there is none yet).
 --@args what id nonce check overlap:ms?
 --@reply nonce check old_nonce old_check old_until
--- what: 'endpoint' | 'tenant'. Of the old one each may be ''. Nothing: there is no such endpoint. Sent again (the same nonce): the same.
+-- what: 'endpoint' | 'tenant'. The parts of the old secret may be ''. Nothing: there is no such endpoint. Sent again (the same nonce):
+-- the same.
 local key = what == 'endpoint' and K.endpoint(id) or K.webhook_secret(id)
 if what == 'endpoint' and redis.call('EXISTS', key) == 0 then return {} end
 local known = redis.call('HMGET', key, 'nonce', 'check')

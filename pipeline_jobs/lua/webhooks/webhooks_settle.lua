@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- What came of a try. Only who holds the lease may say. outcome: delivered | retry | dead | gone. attempt: JSON. slow: the host was. ttl_ms: of the ledger.
+-- Record the outcome of an attempt; only the holder of the lease may. outcome: delivered | retry | dead | gone. attempt: JSON. slow: the
+-- host was slow. ttl_ms: of the ledger.
 --@args lease outcome attempt error? delay:ms slow:flag ttl_ms:int
--- Returns the status afterwards | 'lost': the lease was not held any more, and nothing was written. Sent again: the same status.
--- 'gone' (410): the receiver wants no more, so its endpoint is disabled.
+-- Returns the status afterwards | 'lost': the lease is no longer held, and nothing was written. Sent again: the same status. 'gone'
+-- (410): the receiver wants no more messages, so its endpoint is disabled.
 local id, fence, tenant, host = string.match(lease, '^(%S+) (%S+) (%S+) (%S+)')
 local row = load_delivery(id)
 if not row then return 'lost' end

@@ -1,5 +1,5 @@
 #!lua
--- A test event for one endpoint, whatever types it wants.
+-- Send a test event to one endpoint, whatever types it wants.
 --@args id nonce
 --@reply 'ok' delivery_id
 --@reply 'unknown'

@@ -1,5 +1,5 @@
 #!lua
--- Change a webhook endpoint, or (no fields) delete it. What waits for a deleted one is dead when its turn comes.
+-- Change a webhook endpoint, or delete it (no fields). Pending deliveries to a deleted one become dead when their turn comes.
 --@args id fields:pairs
 --@once
 -- Returns 1 | 0: there is none.

@@ -19,7 +19,8 @@ from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
-from pipeline_jobs.web.problems import Refused, field_errors, refuse_fields
+from pipeline_jobs.web.http.validation_errors import field_errors, refuse_fields
+from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 

@@ -13,7 +13,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
-from pipeline_jobs.web.problems import field_errors
+from pipeline_jobs.web.http.validation_errors import field_errors
 from pipeline_jobs.web.schemas.fields import Body, Name
 from pipeline_jobs.web.schemas.jobs import Filters, JobFields
 from pipeline_jobs.web.schemas.pages import Cursor, PageRequest, page_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.up.processes import Supervisor
+from pipeline_jobs.up.supervisor import Supervisor
 
 
 @pytest.fixture

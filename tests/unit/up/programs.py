@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline_jobs.up.processes import Command
+from pipeline_jobs.up.supervisor import Command
 
 
 def alive(pid: int) -> bool:

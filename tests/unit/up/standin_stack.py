@@ -16,7 +16,7 @@ from typing import Any
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.up import main as up
 from pipeline_jobs.up import stack
-from pipeline_jobs.up.processes import Command, Supervisor
+from pipeline_jobs.up.supervisor import Command, Supervisor
 
 KIND = os.environ.get("STANDIN", "")
 JOB = {

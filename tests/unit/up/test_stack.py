@@ -13,8 +13,8 @@ from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.up import stack
 from pipeline_jobs.up.ports import choose_ports
-from pipeline_jobs.up.processes import Supervisor
 from pipeline_jobs.up.readiness import ping, wait_until
+from pipeline_jobs.up.supervisor import Supervisor
 
 
 def settings(tmp_path: Path, **values: str) -> Settings:

@@ -1,10 +1,10 @@
 #!lua flags=no-writes
--- Why a queued job waits, and for how long about.
+-- The position of a queued job, why it waits, and about how long.
 --@args id
 --@settings admits
 --@reply reason position limit current eta
--- Nothing: it does not wait. position: this job and those of its tenant that start before it; other tenants are in the estimate only.
--- limit, current, eta (seconds until it should start) may be ''.
+-- Nothing: the job does not wait. position: this job and those of its tenant that start before it; other tenants count in the estimate
+-- only. limit, current, eta (seconds until it should start) may be ''.
 local job = load(id)
 if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
@@ -14,7 +14,7 @@ local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
 if not rank then return {job.reason or 'fair_share', '0', '', '', ''} end
 
--- The workspaces of a tenant take turns: before this one starts, each other one starts about as many, or all it has.
+-- The workspaces of a tenant take turns: before this one starts, each other workspace starts about as many jobs, or all it has.
 local ahead = rank
 for i, other in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 49)) do
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, other), 0, -1)) do
@@ -28,8 +28,9 @@ local limits = limits_of(tenant)
 local reason, limit, current = why_waits(tenant, job.pipeline)
 if reason == 'fair_share' then current = int(running + hinted) end
 
--- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves its clock
--- to `turn`; whoever is behind that is served until it is there too, or has nothing left. Of many such tenants some are looked at.
+-- About when it starts: the tenants' clocks say who is served before. Until this job's turn its tenant uses `own` slot-ms, which moves
+-- its clock to `turn`. A tenant whose clock is behind that is served until it is there too, or has no jobs left. Of many such tenants a
+-- sample is looked at.
 local SAMPLE = 30
 local takes = estimate(job)
 local own = ahead * takes
@@ -46,7 +47,7 @@ if looked_at == SAMPLE then others = others * redis.call('ZCOUNT', K.ring(), '-i
 local function seconds_left()
   if reason == 'tenant_paused' or slots == 0 then return '' end
   local pipe = pipe_of(job.pipeline)
-  -- What is dispatched now must end first, too: a slot becomes free after about one part in `slots` of a run.
+  -- A job that runs now must end first, too: a slot becomes free after about one part in `slots` of a run.
   local ms = (own + others + (pipe.ms or takes)) / slots
   if limits.max_concurrent then ms = math.max(ms, limits.max_concurrent > 0 and (own + takes) / limits.max_concurrent or 1e15) end
   if limits.start_rate then ms = math.max(ms, limits.start_rate > 0 and ahead / limits.start_rate * 1000 or 1e15) end

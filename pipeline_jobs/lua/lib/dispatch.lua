@@ -1,6 +1,6 @@
--- Admission: who gets a free slot.
+-- Dispatch: which of the queued jobs get the free slots.
 
--- Workers whose announcement ended: their slots are gone, and the leases they hold fill nobody's slot.
+-- Removes workers whose announcement has ended: their slots are gone, and the leases that they hold use up no live worker's slots.
 local function prune_workers()
   local gone = redis.call('ZRANGEBYSCORE', K.workers(), '-inf', int(NOW))
   for _, worker in ipairs(gone) do
@@ -13,7 +13,7 @@ local function prune_workers()
   if gone[1] then note_fleet() end
 end
 
--- Where there are several classes each is asked for its own free slots: those of one are not taken up by the runs of another.
+-- Where there are several classes, each counts its own free slots: the runs of one class do not use up the slots of another.
 local function free_of_classes()
   local free = 0
   CLASSES = nil
@@ -21,8 +21,9 @@ local function free_of_classes()
   return free
 end
 
--- The installation's cap is as it was set at the start of a worker; CAP, this process's own, only where nobody has set it. What a dead worker
--- held fills neither the cap nor a slot: else nothing would start for a whole lease after the only worker was killed.
+-- The installation's cap is the one that was set when a worker started; CAP, this process's own, is used only where none was set. What a
+-- dead worker held counts neither against the cap nor against the slots: else nothing would start for a whole lease after the only worker
+-- was killed.
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
@@ -34,17 +35,19 @@ local function free_slots()
   return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
 end
 
--- Admission: while a slot is free and somebody is eligible, dispatch the job whose turn it is. Every script ends with it.
--- Where the broker is not this server (TEMPLATE is empty), the hints to publish are returned: id, fence, tenant, workspace, pipeline, message, class.
--- A script dispatches so many at most: the next one, at the latest a worker's beat, goes on.
+-- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a
+-- job ends with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant,
+-- workspace, pipeline, message, class. One script dispatches at most this many jobs; the next script, at the latest a worker's beat,
+-- continues.
 local DISPATCHES_MOST = 200
 local FENCES = {}
 local function admit()
   local hints = {}
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
-  -- Whatever came before has left it this much, or no slot would be used for as long as there is more to do than a script may.
+  -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
+  -- than one script may.
   spent.commands = math.min(spent.commands, WORK_MOST / 2)
-  -- Whose class was busy has its turn among those whose class was not.
+  -- Tenants that wait because their class was busy are asked together with the others.
   if free > 0 and FLEET == '*' then ask_blocked() end
   while free > 0 do
     local id, job, changed
@@ -57,7 +60,8 @@ local function admit()
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
     if class then
       if class ~= (known[5] or '') then redis.call('HSET', K.job(id), 'class', class) end
-      -- The first one follows from the order, which never repeats: the runs, hints and files of an earlier job of this id have others.
+      -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
+      -- fences.
       local fence = int((known[2] or known[4]) + 1)
       dispatched(id, job, fence, unpack(changed))
       if TEMPLATE ~= '' then

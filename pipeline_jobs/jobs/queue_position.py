@@ -1,4 +1,5 @@
-"""Why a queued job waits, found when it is asked for: who is at a limit changes with every event."""
+"""The position of a queued job, why it waits and for about how long: found when a client asks, because limits are reached and left with
+every event."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from typing import Any
 from pipeline_jobs.store.store import Store
 
 
-def why(store: Store, job_id: str) -> dict[str, Any] | None:
-    """Why a queued job waits: `{position, reason, limit, current, eta_seconds}`; None: it does not wait."""
-    found = store.run("why", id=job_id)
+def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
+    """`{position, reason, limit, current, eta_seconds}` of a queued job; None: the job does not wait."""
+    found = store.run("queue_position", id=job_id)
     if found is None:
         return None
     return {

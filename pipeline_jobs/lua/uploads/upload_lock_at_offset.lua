@@ -1,15 +1,15 @@
 #!lua
--- Become the one writer of an upload, for a while. token: of the writer. offset: where it writes from.
+-- Become the only writer of an upload for a while, if it is at this offset. token: of the writer. offset: where it wants to write.
 --@args id token offset:digits lock_ms:int
 --@reply 'ok'
 --@reply 'unknown'
 --@reply 'locked' left_ms
 --@reply 'offset' offset
--- 'offset': the right one.
+-- 'locked': another writer has the lock, for so long at most. 'offset': the upload is at this other offset.
 local known = redis.call('HMGET', K.upload(id), 'offset', 'token', 'lock_until')
 if not known[1] then return {'unknown'} end
 local left = tonumber(known[3] or '0') - NOW
--- One that is longer than a lock may be was given before the clock was set back.
+-- A lock that is longer than a lock may be was given before the clock was set back.
 if left > 0 and left <= lock_ms and known[2] ~= token then return {'locked', int(left)} end
 if known[1] ~= offset then return {'offset', known[1]} end
 redis.call('HSET', K.upload(id), 'token', token, 'lock_until', int(NOW + lock_ms))

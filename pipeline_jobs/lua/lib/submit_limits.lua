@@ -1,6 +1,6 @@
--- What a tenant's limits (and the installation's) refuse at a submit: rates, queued jobs, bytes kept, webhooks that wait.
+-- The limits that are checked at a submit, of the tenant and of the installation: rates, queued jobs, stored bytes, pending webhooks.
 
--- Reply that says why so many more jobs of a tenant are not taken now, or nil.
+-- Returns the reply that refuses `n` more jobs of a tenant, with the limit that was reached; nil if they may be accepted.
 local function no_room(tenant, n, sender)
   local limits = limits_of(tenant)
   local wait = limits.submit_rate and no_token('tenant', K.rate(tenant), limits.submit_rate)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.up.processes import ProcessDied, Supervisor
+from pipeline_jobs.up.supervisor import ProcessDied, Supervisor
 from tests.unit.up.programs import alive, program
 from tests.waiting import until
 
@@ -119,7 +119,7 @@ def test_a_second_signal_cuts_the_grace_short(supervisor: Supervisor) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
 def test_no_child_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, signal; from pipeline_jobs.up.processes import Command, Supervisor; import sys;"
+        "import os, pathlib, signal; from pipeline_jobs.up.supervisor import Command, Supervisor; import sys;"
         f"s = Supervisor(pathlib.Path({str(tmp_path)!r}), pathlib.Path('.'), os.environ);"
         "print(s.start(Command('child', (sys.executable, '-c', 'import signal; signal.pause()'))).popen.pid, flush=True); signal.pause()"
     )

@@ -1,0 +1,37 @@
+-- How a running job goes back to the queue, and what becomes of the files of the run that had it.
+
+-- running -> queued. The fence stays until the next dispatch: a run that is still alive is refused because the status is not `running`.
+-- reason: why the job waits now. why: crash, retry, handback or fault, for the job's log. warning: a message for the log in place of the
+-- job's own.
+local function back_to_queue(id, job, reason, delay_ms, why, warning)
+  spend(25)
+  -- Time on a broken machine does not count against the job's longest run.
+  if why ~= 'fault' then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used_ms(job))) end
+  if job.run_until then
+    redis.call('HDEL', K.job(id), 'run_until')
+    if job.deadline_at then redis.call('ZADD', K.deadlines(), job.deadline_at, id) else redis.call('ZREM', K.deadlines(), id) end
+  end
+  release(id, job)
+  move(id, job, 'queued')
+  redis.call('HSET', K.job(id), 'status', 'queued', 'reason', reason)
+  if delay_ms > 0 then
+    redis.call('ZADD', K.delayed(), NOW + delay_ms, id)
+  else
+    make_ready(id, job)
+  end
+  event(id, job, 'requeued', warning or job.message, why)
+end
+
+-- Hand-backs have no limit, so they must not go unnoticed: they are counted, and from the tenth on the job's log has a warning.
+-- n: the number of this job's hand-backs of this kind. Returns the warning, or nil.
+local function handed_back(id, why, n)
+  count('handbacks', why)
+  if n >= 10 then return 'warning: handed back ' .. int(n) .. ' times' end
+end
+
+-- Deletes what a run published that has lost the job. Nobody has seen it: each run has its own folder, and only `finish` writes the folder
+-- into the record.
+local function discard(id, job, fence)
+  local folder = table.concat({job.tenant_id, job.workspace_id, id, fence}, '/')
+  if folder ~= job.artifacts then redis.call('RPUSH', K.trash(), folder) end
+end
