@@ -8,7 +8,9 @@
 local job = load(id)
 if not job or job.status ~= 'queued' then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
-local stranded = tonumber(redis.call('GET', K.stranded()) or '0')
+local known = redis.call('MGET', K.stranded(), K.fleet())
+local stranded = tonumber(known[1] or '0')
+FLEET = known[2] or ''
 local running, hinted = redis.call('ZCARD', K.leases()) - stranded, redis.call('ZCARD', K.hints())
 local slots = math.min(live_slots(), slots_for(job.pipeline, 'slots'))
 local rank = redis.call('ZRANK', K.ready(tenant, workspace, job.pipeline), ready_member(id, job))
