@@ -81,7 +81,7 @@ def progress(n):
     job = client.submit(new())
     store.claim(job.job_id, job.fence, worker="bench", run="r")
     fractions = [number / n * 100 for number in range(n + 1)]
-    with Run(store, job.job_id, job.fence) as run:
+    with Run(store.progress, job.job_id, job.fence) as run:
         values = iter(fractions)
         took = timed(n, lambda: run.report("transcode", next(values), "transcoding"))
         run.report("transcode", 99.5, "last")

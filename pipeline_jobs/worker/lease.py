@@ -157,7 +157,7 @@ class LeaseKeeper:
 
     def _guard(self) -> None:
         """In a thread of its own: a beat whose store is stalled comes back after half a minute."""
-        while True:
+        while self._threads[0].is_alive() or _stopping():
             time.sleep(min(self._interval, 1.0))
             self._end_if_hung()
 
@@ -169,6 +169,8 @@ class LeaseKeeper:
         that as long as for its jobs, the grace, and no longer, as whoever told it to stop kills it soon.
         """
         if not _stopping():
+            # In a process that has one worker after another (Celery's test workers), the next one was not told.
+            self._told_to_stop = None
             return
         now = time.monotonic()
         self._told_to_stop = self._told_to_stop or now
@@ -196,7 +198,8 @@ class LeaseKeeper:
 
     def _kill(self, request: JobRequest, reply: str) -> None:
         """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""
-        if request in state.active_requests and request.worker_pid:
+        # A pool without processes runs in this one (Celery's test workers).
+        if request in state.active_requests and request.worker_pid and request.worker_pid != os.getpid():
             # Nothing between the look and the kill: while a line is logged, the event loop could give the child its next job.
             try:
                 os.kill(request.worker_pid, signal.SIGKILL)

@@ -67,7 +67,7 @@ def test_a_worker_told_to_stop_ends_while_the_store_is_stalled(make_stack: MakeS
         worker.send_signal(signal.SIGTERM)
         until(lambda: worker.poll() is not None, "the worker to end, with the store as it is")
         assert worker.returncode == -signal.SIGKILL
-        assert "did not end by itself" in stack.log("jobs")
+        assert "did not stop in time" in stack.log("jobs")
     finally:
         own.kill()
 

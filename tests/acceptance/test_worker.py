@@ -94,7 +94,9 @@ def test_the_cap_holds_over_two_workers(make_stack: MakeStack) -> None:
 def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_consumes_jobs_only(make_stack: MakeStack) -> None:
     stack = make_stack(max_concurrent_jobs=7)
     stack.worker("jobs")
-    assert [queue["name"] for queue in stack.inspect("active_queues")] == ["jobs"]
+    jobs, of_class = (queue["name"] for queue in stack.inspect("active_queues"))
+    assert jobs == "jobs"
+    assert of_class.startswith("jobs.")
     assert stack.inspect("stats")["autoscaler"]["max"] == 7
 
 

@@ -230,13 +230,13 @@ def test_a_hint_without_a_right_runs_nothing(bench: Bench) -> None:
     assert bench.executor.run(job.job_id, job.fence, "w1") == Outcome(Ending.REFUSED, error="completed")
 
 
-def test_a_worker_that_does_not_know_the_pipeline_says_so(bench: Bench) -> None:
+def test_a_worker_that_does_not_know_the_pipeline_gives_the_job_back_uncounted(bench: Bench) -> None:
     job = bench.cell.running()
     bench.cell.store.requeue(job.job_id, job.fence, "handback")
-    bench.executor.run(job.job_id, job.fence + 1, "w1")
-    ended = bench.cell.client.get(job.job_id)
-    assert ended.error_detail is not None
-    assert (ended.error_detail["code"], ended.handbacks) == ("unknown_pipeline", 1)
+    outcome = bench.executor.run(job.job_id, job.fence + 1, "w1")
+    assert (outcome.ending, outcome.error) == (Ending.REFUSED, "pipeline")
+    waiting = bench.cell.client.get(job.job_id)
+    assert (waiting.status, waiting.error_detail, waiting.handbacks) == (JobStatus.QUEUED, None, 1)
 
 
 def test_a_finish_is_repeated_while_the_store_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
