@@ -50,8 +50,12 @@ def tell(app: Celery, job_id: str) -> bool:
         return False
     request = _request(job_id, row["message"])
     try:
+        claimed = _chord_claimed(app, request)
         with with_tenant(TenantContext(row["tenant_id"], row["workspace_id"])):
             _tell(app, request, row)
+        # Looked at on both sides: the claim may end while Celery is told, or be made by another member's process.
+        if claimed or _chord_claimed(app, request):
+            return False
     except (OperationalError, OSError, StoreUnavailable, TryLater, *app.backend.connection_errors) as error:
         logger.warning("the end of a job cannot be reported to Celery now, will try again", job_id=job_id, error=str(error))
         return False
@@ -75,6 +79,16 @@ def _tell(app: Celery, request: Context, row: Mapping[str, str]) -> None:
     if request.chain:
         _send(maybe_signature(request.chain[-1], app=app), result, {**family, "chain": request.chain[:-1]})
     app.backend.mark_as_done(request.id, result, request, store_result=False)
+
+
+def _chord_claimed(app: Celery, request: Context) -> bool:
+    """A process has claimed the chord (`.c`), which is not told yet (`.s`). It may have died since: until its claim ends by itself
+    (Celery 5.7), Celery does nothing for anybody else, so that who tells it now has to tell it once more.
+    """
+    if not (request.group and request.chord):
+        return False
+    backend = app.backend
+    return int(backend.client.exists(*(backend.get_key_for_group(request.group, part) for part in (".c", ".s")))) == 2
 
 
 def _send(following: Any, result: Any, options: Mapping[str, Any]) -> None:

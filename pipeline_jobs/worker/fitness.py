@@ -35,6 +35,8 @@ class Fitness:
         self._reserve = settings.disk_reserve
         #: Why this worker is paused; empty: it is not. `LeaseKeeper` announces it, with no slots.
         self.reason = ""
+        #: Queues that it left because of that.
+        self._left: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fitness", daemon=True)
 
@@ -49,8 +51,9 @@ class Fitness:
         reason = fault_of(self._folder, self._reserve) or ""
         if bool(reason) != bool(self.reason):
             logger.error("this worker is paused", reason=reason) if reason else logger.warning("this worker takes jobs again")
-            self._worker.consumer.call_soon(self._consume)
+        # Before the event loop is told, which may be quicker. Told at each look: what it is told while it connects again is lost.
         self.reason = reason
+        self._worker.consumer.call_soon(self._consume)
 
     def _loop(self) -> None:
         while True:
@@ -63,11 +66,19 @@ class Fitness:
                 return
 
     def _consume(self) -> None:
-        """In the event loop: take hints or leave them. A slot that is not announced is not enough, as all workers take from one queue."""
-        consumer, taking = self._worker.consumer, JOBS_QUEUE in self._worker.app.amqp.queues.consume_from
-        if bool(self.reason) == taking:
-            for queue in job_queues(self._worker.app):
-                (consumer.cancel_task_queue if self.reason else consumer.add_task_queue)(queue)
+        """In the event loop: take hints or leave them. A slot that is not announced is not enough, as all workers take from one queue.
+
+        A queue that an operator told this worker to leave (`cancel_consumer`) stays left when the worker goes on.
+        """
+        consumer, app = self._worker.consumer, self._worker.app
+        if self.reason:
+            for queue in {*job_queues(app)} & {*app.amqp.queues.consume_from}:
+                self._left.add(queue)
+                consumer.cancel_task_queue(queue)
+        else:
+            for queue in sorted(self._left):
+                consumer.add_task_queue(queue)
+                self._left.discard(queue)
 
 
 @inspect_command()

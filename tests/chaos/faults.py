@@ -32,6 +32,13 @@ KILLS = {
 }
 
 
+#: Faults that keep everybody, or the process that they are done to, from the store.
+SERVER_AWAY = {"kill_server", "pause_server"}
+CUT_OFF = {"net_delay", "net_drop", "net_half_close", "stop_worker", "stop_tree"}
+#: How long a call that lost its answer waits, or a server takes to load its file again, in seconds.
+WAITED_SECONDS = 5.0
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A fault that was done."""
@@ -310,6 +317,13 @@ class Faults:
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
         self._later.append((time.time() + seconds, action))
+
+
+def out_of_reach(done: Sequence[Done], mark: str, termed: float, ended: float) -> bool:
+    """Whether something kept a process from the store between the order to end and its end, or so shortly before that it still waited."""
+    role = mark.rpartition(":")[0]
+    hit = [fault for fault in done if fault.kind in SERVER_AWAY or (fault.kind in CUT_OFF and (fault.mark or "").startswith(f"{role}:"))]
+    return any(fault.at <= ended and fault.at + fault.seconds >= termed - WAITED_SECONDS for fault in hit)
 
 
 def _pick(candidates: Sequence[T], fault: Fault) -> T | None:

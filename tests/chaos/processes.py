@@ -23,6 +23,8 @@ ORPHAN_SECONDS = 10.0
 #: How long a process may take to end after SIGTERM, in seconds.
 TERM_SECONDS = 60.0
 POLL_SECONDS = 0.1
+#: A worker's last words if it was told to end while the store was away.
+GAVE_UP = "store_away=True"
 #: A Celery worker writes the stacks of its threads into its log when it gets SIGUSR1; so long may it take, in seconds.
 CRIES, CRY_SECONDS = ("worker", "maintenance"), 1.0
 
@@ -75,6 +77,9 @@ class Incarnation:
     def tail(self, lines: int = 12) -> list[str]:
         return self.log.read_text("utf-8", "replace").splitlines()[-lines:]
 
+    def obituary(self, code: int) -> str:
+        return f"{self.mark.split(':', 1)[1]} ended with {code}: {' / '.join(self.tail(3))[-400:]}"
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -98,6 +103,8 @@ class Processes:
         self.current: dict[str, Incarnation] = {}
         #: Ends that nobody asked for: `w1.3 ended with 1`.
         self.unexpected: list[str] = []
+        #: Workers that were told to end, and killed themselves because they could not reach the store: right if that was so.
+        self.gave_up: list[Incarnation] = []
         self.orphans: set[str] = set()
         self.stuck: list[str] = []
         self._counts: dict[str, int] = {}
@@ -113,15 +120,20 @@ class Processes:
         for name, one in list(self.current.items()):
             if one.alive and (code := one.popen.poll()) is not None:
                 one.ended = now
-                # One that was asked to end must do so by itself, too.
-                if one.killed is None and (one.termed is None or code != 0):
-                    self.unexpected.append(f"{one.mark.split(':', 1)[1]} ended with {code}: {' / '.join(one.tail(3))[-400:]}")
+                self._note_end(one, code)
             if one.alive and one.ready is None and one.role.ready(one.log.read_text("utf-8", "replace")):
                 one.ready = now
             if one.alive and one.termed is not None and now - one.termed > TERM_SECONDS:
                 self._give_up(one)
             if not self._closing and one.ended is not None and now - one.ended >= RESPAWN_SECONDS:
                 self._start(name)
+
+    def _note_end(self, one: Incarnation, code: int) -> None:
+        """One that was asked to end must do so by itself, too."""
+        if one.killed is None and one.termed is not None and code == -signal.SIGKILL and GAVE_UP in "".join(one.tail(3)):
+            self.gave_up.append(one)
+        elif one.killed is None and (one.termed is None or code != 0):
+            self.unexpected.append(one.obituary(code))
 
     def _give_up(self, one: Incarnation) -> None:
         self.stuck.append(f"{one.mark.split(':', 1)[1]} did not end within {TERM_SECONDS:.0f} s of SIGTERM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import secrets
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
 from tests.chaos.crashes import causes, crashes, read_histories
 from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records
-from tests.chaos.faults import Around, Done, Faults
+from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
 from tests.chaos.load import Load, Told
@@ -177,7 +178,7 @@ class _Run:
             worker_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_WORKERS),
             child_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_CHILDREN),
             restarts=slot_times(evidence, self.processes.history, faults.done, away, self.system.older),
-            unexpected=self.processes.unexpected,
+            unexpected=self._unexpected(faults),
             rest_seconds=rest_seconds,
             seconds=time.time() - began,
         )
@@ -244,6 +245,12 @@ class _Run:
         client, keys = self.store.client, self.store.keys
         return [job_id for job_id in jobs if client.exists(keys("job", job_id))]
 
+    def _unexpected(self, faults: Faults) -> list[str]:
+        """Ends that nobody asked for, and those of workers that found the store away while nothing kept them from it."""
+        ends = [(one, one.termed or 0.0, one.ended or 0.0) for one in self.processes.gave_up]
+        alone = [one for one, termed, ended in ends if not out_of_reach(faults.done, one.mark, termed, ended)]
+        return self.processes.unexpected + [one.obituary(-signal.SIGKILL) for one in alone]
+
     def _gather(self, load: Load, canvases: CanvasLoad, faults: Faults, purged: set[str], unmoved: set[str]) -> Evidence:
         """Stop everything, so that nothing moves while it is looked at; what the stop itself broke is seen too."""
         self.processes.look_for_orphans()
@@ -272,7 +279,7 @@ class _Run:
             crashes=crashes(crashed, self.around.clock.real, bodies),
             causes=causes(faults.done, self.processes.history, self.settings.lease_seconds, faults.away),
             armed=frozenset(self.system.failpoints),
-            unexpected=[] if self.system.failpoints else self.processes.unexpected,
+            unexpected=[] if self.system.failpoints else self._unexpected(faults),
             canvas_states=states(self.app, client),
             purged=purged,
         )

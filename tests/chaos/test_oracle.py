@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos.crashes import Crash, causes, crashes
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import Done
+from tests.chaos.faults import Done, out_of_reach
 from tests.chaos.figures import by_job, executions, ghosts, ran_although_cancelled, rescues
 from tests.chaos.journal import Body, read_bodies
 from tests.chaos.oracle import judge
@@ -364,3 +364,19 @@ def test_the_full_form_has_the_faults_of_the_bar() -> None:
     assert sum(count for kind, count in FULL.items() if kind.startswith(("stop_", "pause_"))) >= 60
     assert FULL["clock_step"] >= 20
     assert FULL_JOBS >= 20_000
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        (Done(10.0, "pause_server", None, None, 8.0), True),
+        (Done(10.0, "kill_server", None, None, 0.5), True),
+        (Done(10.0, "net_drop", "x:w1:1", 7, 5.0), True),
+        (Done(10.0, "net_drop", "x:w2:1", 7, 5.0), False),
+        (Done(10.0, "kill_child", "x:w1:1", 7, 0.0), False),
+        (Done(2.0, "pause_server", None, None, 1.0), False),
+        (Done(14.0, "pause_server", None, None, 1.0), False),
+    ],
+)
+def test_a_worker_that_gave_up_on_the_store_did_so_by_itself_unless_something_kept_it_from_it(fault: Done, kept: bool) -> None:
+    assert out_of_reach([fault], "x:w1:2", 12.0, 13.0) is kept

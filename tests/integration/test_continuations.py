@@ -230,6 +230,60 @@ def test_a_chord_counts_a_member_once_that_is_told_twice(app: JobsCelery) -> Non
     assert sent(app) == {"body": [[first.id, second.id]]}
 
 
+class Died(BaseException):
+    """A process ends here: what it would have tidied up stays."""
+
+
+def test_a_chord_is_not_lost_with_the_process_that_had_claimed_its_body(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_args: Any, **_options: Any) -> None:
+        raise Died
+
+    result = chord([job(app), job(app)], app.tasks["t.note"].s().set(task_id="body"))()
+    first, second = result.parent.results
+    for member in (first, second):
+        app.cell.store.finish(member.id, claim(app, member).fence, JobStatus.COMPLETED, result=member.id)
+    time_passes(app)
+    [_, last] = rows(app)
+    with monkeypatch.context() as patched:
+        patched.setattr(app.backend, "_chord_claim_extend_script", dies)
+        with pytest.raises(Died):
+            tell(app)
+    claim_key = app.backend.get_key_for_group(result.parent.id, ".c")
+    assert app.backend.client.pttl(claim_key) > 0
+    # Ten seconds later its claim still stands, and Celery does nothing. The other member was only counted: its row is gone.
+    time_passes(app)
+    tell(app)
+    assert (rows(app), sent(app)) == ([last], {})
+    app.backend.client.pexpire(claim_key, 0)
+    time_passes(app)
+    assert tell(app) == 1
+    assert sent(app) == {"body": [[first.id, second.id]]}
+
+
+def test_a_claim_that_ends_while_celery_is_told_loses_no_chord(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = chord([job(app), job(app)], app.tasks["t.note"].s().set(task_id="body"))()
+    first, second = result.parent.results
+    for member in (first, second):
+        app.cell.store.finish(member.id, claim(app, member).fence, JobStatus.COMPLETED, result=member.id)
+        time_passes(app)
+        if member is first:
+            assert tell(app) == 1
+    claim_key = app.backend.get_key_for_group(result.parent.id, ".c")
+    app.backend.client.set(claim_key, "of a process that died", ex=21)
+    done = app.backend.mark_as_done
+
+    def slow(*args: Any, **options: Any) -> None:
+        done(*args, **options)
+        app.backend.client.delete(claim_key)
+
+    monkeypatch.setattr(app.backend, "mark_as_done", slow)
+    tell(app)
+    assert (rows(app), sent(app)) == ([second.id], {})
+    time_passes(app)
+    tell(app)
+    assert (rows(app), sent(app)) == ([], {"body": [[first.id, second.id]]})
+
+
 def test_what_one_maintenance_worker_has_taken_another_leaves_for_ten_seconds(app: JobsCelery) -> None:
     result = job(app).apply_async(link_error=failed(app, "bad"))
     app.cell.client.cancel(result.id)

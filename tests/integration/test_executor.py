@@ -116,7 +116,8 @@ def test_a_run_that_slept_while_its_job_was_ended_leaves_no_file(bench: Bench, p
 
     job = bench.dispatched(sleeps, published)
     outcome = bench.executor.run(job.job_id, job.fence, "w1")
-    assert outcome.ending == (ended if ended != "deleted" else Ending.FENCED)
+    # `fenced` too where the watch of the run was quicker than its `finish` to ask.
+    assert outcome.ending in {Ending.FENCED, *([Ending(ended)] if ended != "deleted" else [])}
     for folder in cell.store.take_trash():
         bench.artifacts.delete_prefix(folder)
     assert bench.published() == []

@@ -62,6 +62,7 @@ AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 COMMANDS = "tests/acceptance/test_celery_commands.py"
 OPTIONS = "tests/integration/test_celery_options.py"
+FITNESS = "tests/integration/test_fitness.py"
 CONTINUED = "tests/integration/test_continuations.py"
 BARE = "tests/integration/test_celery_groups.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
@@ -901,6 +902,14 @@ GUARDS = (
         GROUPS_OF_JOBS,
     ),
     _py("worker/continuations", "who tells of an end is no run", ", FENCE_HEADER: None})", "})", CONTINUED),
+    _py(
+        "worker/continuations",
+        "a chord that is claimed is told again",
+        "        if claimed or _chord_claimed(app, request):\n            return False\n",
+        "",
+        CONTINUED,
+    ),
+    _py("worker/continuations", "it is looked at before", "if claimed or _chord_claimed", "if _chord_claimed", CONTINUED),
     _py("worker/continuations", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
     _py(
         "worker/continuations",
@@ -944,8 +953,24 @@ GUARDS = (
         LOST_BROKER,
     ),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
-    _py("worker/fitness", "a paused worker takes no hints", "if bool(self.reason) == taking:", "if not self.reason and not taking:", SICK),
-    _py("worker/fitness", "it takes them again", "if bool(self.reason) == taking:", "if self.reason and taking:", SICK),
+    _py("worker/fitness", "a paused worker takes no hints", "consumer.cancel_task_queue(queue)", "pass", SICK),
+    _py("worker/fitness", "it takes them again", "consumer.add_task_queue(queue)", "pass", SICK),
+    _py(
+        "worker/fitness",
+        "what was found stands before it is told",
+        "        self.reason = reason\n        self._worker.consumer.call_soon(self._consume)\n",
+        "        self._worker.consumer.call_soon(self._consume)\n        self.reason = reason\n",
+        FITNESS,
+    ),
+    _py(
+        "worker/fitness",
+        "it is told at each look",
+        "        self.reason = reason\n        self._worker.consumer.call_soon(self._consume)\n",
+        "        before, self.reason = self.reason, reason\n        if before != reason:\n"
+        "            self._worker.consumer.call_soon(self._consume)\n",
+        FITNESS,
+    ),
+    _py("worker/fitness", "an operator's cancel stays", "sorted(self._left)", "job_queues(app)", FITNESS),
     _py("worker/fitness", "it looks again and again", "            if self._stop.wait(LOOK_SECONDS):\n", "            if True:\n", SICK),
     _lua("announce", "a worker that goes on is said to", " else redis.call('HDEL', K.paused(), worker) end", " end", SICK),
     _py(
