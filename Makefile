@@ -20,7 +20,7 @@ run: $(RUN_STAMP)  ## install, start everything on this machine, run a sample jo
 	@exec $(PY) -m pipeline_jobs.up $(if $(filter 1 yes true,$(ONCE)),--once)
 
 test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to pick)
-	@exec $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@exec $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 # Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
 TEST_PROCESSES := 3
 

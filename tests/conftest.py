@@ -14,6 +14,19 @@ from tests.servers import Server
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+#: What takes a process longest comes first, so that no process works alone at the end.
+LONGEST_FIRST = ("tests/chaos/", "tests/acceptance/", "tests/unit/test_lint.py", "tests/integration/", "tests/unit/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files in the order in which the processes of `make test` are to take them."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.nodeid
+        return next((place for place, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
