@@ -26,15 +26,16 @@ def step_clock(store: Store, ms: int) -> None:
 
 
 def set_clock(store: Store, ms: int) -> None:
-    """The same, and all that was given until a time: leases, hints, announcements, waits.
+    """The same, and all that was given until a time: leases, hints, announcements, waits, turns of messages.
 
     Forward it is as if the server had stood still for so long.
     """
     step_clock(store, ms)
     client, keys = store.client, store.keys
-    for name in ("leases", "hints", "workers", "delayed", "deadlines", "waits"):
-        for member, at in client.zrange(keys(name), 0, -1, withscores=True):
-            client.zadd(keys(name), {member: at - ms})
+    given = [keys(name) for name in ("leases", "hints", "workers", "delayed", "deadlines", "waits", "webhook_wake")]
+    for key in (*given, *client.scan_iter(keys("webhook_lane", "*", "*"))):
+        for member, at in client.zrange(key, 0, -1, withscores=True):
+            client.zadd(key, {member: at - ms})
     for job_id in client.zrange(keys("leases"), 0, -1):
         client.hincrby(keys("job", job_id), "run_until", -ms)
     if client.exists(keys("seen")):

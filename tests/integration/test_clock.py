@@ -206,6 +206,33 @@ def test_a_dead_senders_message_is_not_its_own_for_hours(jobs: Cell) -> None:
     assert len(jobs.store.run("webhooks_claim", **take)) == 1
 
 
+@pytest.mark.parametrize("step", [-90_000, -HOUR, -13 * HOUR])
+def test_messages_wait_for_their_turn_and_for_their_next_try_no_longer(jobs: Cell, step: int) -> None:
+    cell = jobs.with_settings(announce_seconds=ALIVE / 3)
+    take: dict[str, Any] = {"quick": 5, "slow": 5, "lease_ms": 60_000, "tenant_cap": 5, "host_cap": 5, "ttl_ms": 30 * HOUR, "renew": []}
+    cell.store.rescue()
+    for host in ("tried", "waits"):
+        cell.client.cancel(cell.submit(tenant_id="acme", webhook={"url": f"https://{host}.example/"}).job_id)
+    for row in cell.store.run("webhooks_claim", **take):
+        delay = 20.0 if "tried" in row[8] else 0.0
+        again: dict[str, Any] = {
+            "outcome": "retry",
+            "attempt": "{}",
+            "error": "server_error",
+            "delay": delay,
+            "slow": False,
+            "ttl_ms": 30 * HOUR,
+        }
+        assert cell.store.run("webhooks_settle", lease=row[0], **again) == "pending"
+    set_clock(cell.store, step)
+    cell.store.rescue()
+    # By as much as passed since the clock was last read before, it waits longer.
+    [waits] = until(lambda: cell.store.run("webhooks_claim", **take), "the message that waited for its turn")
+    assert "waits" in waits[8]
+    set_clock(cell.store, 21_000)
+    assert ["tried" in row[8] for row in cell.store.run("webhooks_claim", **take)] == [True]
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_on_a_server_whose_clock_is_really_set_no_run_counts_as_crashed(cell: Settings, tmp_path: Path, step: int) -> None:
     if not LIBRARY:

@@ -197,6 +197,8 @@ GUARDS = (
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
     ),
+    _lua("lib/clock", "messages wait no longer", "  shift_deliveries(gap)\n", "", CLOCK),
+    _lua("lib/clock", "a lane whose time comes is woken", "  shift(K.webhook_wake(), '-inf', gap, math.huge)\n", "", CLOCK),
     _lua("lib/clock", "rates and backoffs wait no longer", "if gap < 0 then shift_waits(gap) end", "", CLOCK),
     _lua(
         "lib/clock",

@@ -23,10 +23,27 @@ local function shift_longest_runs(gap)
   end
 end
 
--- After the clock was set back: tenants wait for their rate, and jobs for their backoff, as long as they would have waited. (The next
+-- Deliveries that wait to be sent, or to be sent again: the next thousand of each lane.
+local function shift_deliveries(gap)
+  local lanes = {}
+  for _, lane in ipairs(redis.call('ZRANGE', K.webhook_wake(), 0, 999)) do lanes[lane] = true end
+  for _, tenant in ipairs(redis.call('ZRANGE', K.webhook_ring(), 0, 199)) do
+    for _, host in ipairs(redis.call('ZRANGE', K.webhook_lanes(tenant), 0, 99)) do lanes[tenant .. ' ' .. host] = true end
+  end
+  for lane in pairs(lanes) do
+    local tenant, host = string.match(lane, '^(%S+) (%S+)$')
+    local key = K.webhook_lane(tenant, host)
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, 999)) do redis.call('ZINCRBY', key, int(gap), id) end
+  end
+  shift(K.webhook_wake(), '-inf', gap, math.huge)
+end
+
+-- After the clock was set back: tenants wait for their rate, jobs for their backoff and deliveries for their turn as long as they would
+-- have waited. (The next
 -- thousand delayed jobs are looked at. A start time that was asked for stays.)
 local function shift_waits(gap)
   shift(K.parked(), '-inf', gap, PARKED_MOST)
+  shift_deliveries(gap)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), int(NOW), '+inf', 'LIMIT', 0, 1000)) do
     if redis.call('HGET', K.job(id), 'reason') == 'retry' then redis.call('ZINCRBY', K.delayed(), int(gap), id) end
   end
