@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import psutil
 import pytest
 from celery import chain
 from celery.exceptions import TaskRevokedError
@@ -272,6 +273,20 @@ def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_s
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.handbacks, ended.crashes, ended.attempt) == (1, 0, 1)
     assert differences(stack.client.store) == []
+
+
+def test_a_worker_told_to_stop_as_it_gives_a_job_to_a_child_ends(make_stack: MakeStack) -> None:
+    stack = make_stack(shutdown_grace_seconds=0.2)
+    worker = stack.worker("one", "-c", "1")
+    [child] = psutil.Process(worker.pid).children()
+    child.suspend()
+    job = stack.submit(params={"seconds": 0})
+    until(lambda: f"{job.job_id}] received" in stack.log("one"), "the job to be given to the child, which says nothing of it")
+    os.kill(worker.pid, signal.SIGTERM)
+    until(lambda: "Warm shutdown" in stack.log("one") and not stack._announced(), "the worker to have heard of it")
+    child.resume()
+    assert worker.wait(60) == 0, stack.log("one")[-2000:]
+    assert "did not stop in time" not in stack.log("one")
 
 
 def test_a_job_that_ends_within_the_grace_is_not_handed_back(make_stack: MakeStack) -> None:

@@ -88,6 +88,7 @@ def crashes(histories: Mapping[str, Sequence[Sequence[object]]], real: Callable[
 
 
 def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float], float], bodies: Sequence[Body]) -> Iterator[Crash]:
+    claims = [real(float(str(line[1]))) for line in log if line[0] == "started"]
     claimed = 0.0
     for line in log:
         kind, at, why = line[0], real(float(str(line[1]))), line[6] if len(line) > 6 else ""
@@ -95,8 +96,13 @@ def _of_job(job_id: str, log: Sequence[Sequence[object]], real: Callable[[float]
             claimed = at
         last = kind == "failed" and why == "worker_lost"
         if last or (kind == "requeued" and why == "crash"):
-            of_run = [body for body in bodies if claimed - TOLERANCE <= body.started <= at + TOLERANCE]
-            # The next run may have begun before its line could be told from the crashed one's by the time.
+            # A run that had not begun has no body: that of the next run may be as near to the crash, and is nearer to its own claim.
+            following = min((one for one in claims if one > at - TOLERANCE and one > claimed), default=float("inf"))
+            of_run = [
+                body
+                for body in bodies
+                if claimed - TOLERANCE <= body.started <= at + TOLERANCE and abs(body.started - claimed) <= abs(following - body.started)
+            ]
             body = min(of_run, key=lambda one: abs(one.started - claimed), default=None)
             yield Crash(job_id, claimed, at, requeued=not last, body=body)
 

@@ -211,17 +211,22 @@ class _Run:
 
     def _until_still(self) -> None:
         """Until all jobs have ended, or none has for a while: what still waits then waits for something that does not come."""
-        live: set[str] = set()
-        while (now := self._live()) and now != live:
-            live = now
-            self._tick_until(lambda live=live: self._live() != live, STILL_SECONDS)  # type: ignore[misc]
+        live, moved = self._live(), time.monotonic()
+        while live and time.monotonic() - moved < STILL_SECONDS:
+            self.processes.tick()
+            time.sleep(TICK_SECONDS)
+            if (now := self._live()) != live:
+                live, moved = now, time.monotonic()
         self._tick_until(self.processes.all_up, STILL_SECONDS)
 
     def _live(self) -> set[str]:
         """Jobs that have not ended; while the server cannot be asked, one that nobody knows."""
         keys, client = self.store.keys, self.store.client
         try:
-            return {job_id for status in ("queued", "running") for job_id in client.zrange(keys("status", status), 0, -1)}
+            with client.pipeline() as at_once:
+                for status in ("queued", "running"):
+                    at_once.zrange(keys("status", status), 0, -1)
+                return {job_id for ids in at_once.execute() for job_id in ids}
         except redis.RedisError:
             return {"?"}
 

@@ -284,6 +284,14 @@ def test_crashes_are_read_from_the_events_of_a_job() -> None:
     assert found == [Crash("ja", 1.0, 5.0, True, bodies[0]), Crash("ja", 8.0, 9.0, False, bodies[2])]
 
 
+def test_the_body_of_the_next_run_is_not_that_of_a_run_that_had_not_begun() -> None:
+    log: list[list[object]] = [["started", 1000, 1], ["requeued", 5000, 1, 0, "", "", "crash"], ["started", 5050, 1]]
+    following = Body("ja", 2, 11, "m", 5.1)
+    assert crashes({"ja": log}, lambda ms: ms / 1000, [following]) == [Crash("ja", 1.0, 5.0, True, None)]
+    begun = Body("ja", 1, 10, "m", 1.1)
+    assert crashes({"ja": log}, lambda ms: ms / 1000, [following, begun]) == [Crash("ja", 1.0, 5.0, True, begun)]
+
+
 def test_of_two_jobs_with_one_id_the_second_is_judged() -> None:
     removed = {"what": "removed", "job_id": "ja", "at": 10.0, "tenant_id": "acme", "workspace_id": "main", "status": "failed", "crashes": 0}
     second = {"what": "accepted", "job_id": "ja", "token": "a2"}

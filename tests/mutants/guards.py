@@ -955,6 +955,13 @@ GUARDS = (
         LOST_BROKER,
     ),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
+    _py(
+        "worker/prefork",
+        "a child whose job was forgotten is listened to",
+        "            for fd in list(alive):\n                self._flush_outqueue(fd, alive.pop, self.fileno_to_outq, self.on_state_change)\n",
+        "            break\n",
+        "tests/acceptance/test_worker.py",
+    ),
     _py("worker/fitness", "a paused worker takes no hints", "consumer.cancel_task_queue(queue)", "pass", SICK),
     _py("worker/fitness", "it takes them again", "consumer.add_task_queue(queue)", "pass", SICK),
     _py(
