@@ -55,7 +55,7 @@ def test_the_numbers_of_closed_pipes_are_forgotten(pool: JobPool, hub: Hub) -> N
 
 def test_the_numbers_that_a_new_child_has_by_now_stay(pool: JobPool) -> None:
     [proc] = pool._pool
-    other = object()
+    other = SimpleNamespace(_is_alive=lambda: False)
     pool._fileno_to_outq[proc.outqR_fd] = other
     kill(proc)
     pool.on_partial_read(SimpleNamespace(_accepted=True, _writer=lambda: None), proc)
