@@ -25,7 +25,7 @@ from tests.chaos.journal import Body
 from tests.chaos.plan import CAPPED
 from tests.chaos.proxy import Link, Proxies
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
-from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, Slots, until_requeued, until_started
+from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, Slots, _handed_over, until_requeued, until_started
 from tests.servers import Server
 from tests.stack import ROOT
 from tests.waiting import until
@@ -247,6 +247,12 @@ def test_the_time_to_the_queue_begins_with_the_kill_or_with_the_servers_return()
     # Its worker died before it could tell.
     assert until_requeued([CRASH], [child, KILL], [], OF_CHILDREN).times == []
     assert until_requeued([CRASH], [child, KILL], [], OF_WORKERS).times == [7.0]
+
+
+def test_a_slot_that_is_given_to_the_next_job_at_once_is_not_free() -> None:
+    assert sorted(_handed_over([(0.0, 1.0), (1.2, 2.0), (0.5, 1.1), (1.3, 5.0), (6.0, 7.0)])) == [
+        (0.0, 1.2), (0.5, 1.3), (1.2, 2.0), (1.3, 5.0), (6.0, 7.0),
+    ]  # fmt: skip
 
 
 def test_the_time_to_the_start_counts_while_a_slot_is_free_for_the_job() -> None:

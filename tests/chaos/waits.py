@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ SLOTS = 2
 AFTER = {
     "stop_worker": 0.0, "stop_tree": 0.0, "net_delay": 0.0, "net_drop": ANSWER_SECONDS, "net_half_close": ANSWER_SECONDS, "fill_disk": 12.0,
 }  # fmt: skip
+#: From the end of a run until the next one begins in its slot, in seconds: the slot is no longer free, as it is given to a job already.
+HANDOVER_SECONDS = 0.5
 #: What a worker's end or pause is called among the causes.
 OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end"), ("kill_child",)
 
@@ -127,6 +130,19 @@ def _busy(bodies: Iterable[Body], crashes: Iterable[Crash], ends: Mapping[str, f
     for body in bodies:
         end = _first(body.over_at, taken.get((body.job_id, body.fence)), ends.get(body.mark))
         found[body.mark].append((body.started, max(body.started, end)))
+    return {mark: _handed_over(spans) for mark, spans in found.items()}
+
+
+def _handed_over(spans: Sequence[Interval]) -> list[Interval]:
+    """Each run reaches to the begin of the one that was given its slot right after it."""
+    starts = sorted(begin for begin, _ in spans)
+    found = []
+    for begin, end in sorted(spans, key=lambda span: span[1]):
+        following = bisect_left(starts, end)
+        if following < len(starts) and starts[following] - end < HANDOVER_SECONDS:
+            found.append((begin, starts.pop(following)))
+        else:
+            found.append((begin, end))
     return found
 
 
