@@ -84,6 +84,29 @@ def test_no_run_whose_lease_was_good_counts_as_crashed(jobs: Cell, step: int, fi
     assert differences(cell.store) == []
 
 
+@pytest.mark.parametrize("first", ["rescue", "beat", "leaving"])
+@pytest.mark.parametrize("step", STEPS)
+def test_what_began_after_the_clock_was_set_and_before_anybody_noticed_goes_on(jobs: Cell, step: int, first: str) -> None:
+    """A run, a dispatch and a renewal by a run's own progress."""
+    cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
+    runs = at_work(cell)
+    waits = cell.submit()
+    cell.slots(9, "later")
+    set_clock(cell.store, step)
+    runs[1] = cell.start(waits.job_id, worker="live")
+    longest = cell.store.client.hget(cell.store.keys("job", waits.job_id), "run_until")
+    # After a step forward no slot is announced until the next beat.
+    hinted = cell.submit() if step < 0 else runs[3]
+    assert cell.store.progress(runs[2].job_id, runs[2].fence, None) == "ok"
+    look(cell, runs, first)
+    check_times(cell)
+    assert cell.client.get(hinted.job_id).reason == ("dispatched" if step < 0 else None)
+    assert cell.store.client.hget(cell.store.keys("job", waits.job_id), "run_until") == longest
+    for run in runs[:6]:
+        assert cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+        assert cell.client.get(run.job_id).crashes == 0
+
+
 @pytest.mark.parametrize("first", ["rescue", "beat"])
 def test_a_lease_that_had_ended_before_the_gap_stays_ended(jobs: Cell, first: str) -> None:
     cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)

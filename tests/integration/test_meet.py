@@ -114,6 +114,7 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
     seen = int(client.get(keys("seen")) or 0) - 100_000
     client.set(keys("seen"), seen)
     client.set(keys("server"), f"another {seen}")
+    client.hincrby(keys("job", run.job_id), "started_at", -100_000)
     fleet.store.announce("w1", 100, [(run.job_id, run.fence)])
     fleet.store.rescue()
     after = int(client.hget(keys("job", run.job_id), "run_until"))

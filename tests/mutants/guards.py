@@ -181,8 +181,8 @@ GUARDS = (
         CLOCK,
     ),
     _lua("lib/clock", "no gap between usual looks", "gap >= 0 and gap < GAP_MS and not restarted", "gap == 0 and not restarted", CLOCK),
-    _lua("lib/clock", "a hint outlives any gap", "gap + HINT_MS, HINT_MS)", "HINT_MS, HINT_MS)", MEET),
-    _lua("lib/clock", "a hint is given its whole time", "gap + HINT_MS, HINT_MS)", "gap, HINT_MS)", MEET),
+    _lua("lib/clock", "a hint outlives any gap", "math.max(gap, 0) + HINT_MS, HINT_MS)", "HINT_MS, HINT_MS)", MEET),
+    _lua("lib/clock", "a hint is given its whole time", "math.max(gap, 0) + HINT_MS, HINT_MS)", "gap, HINT_MS)", MEET),
     _lua(
         "lib/clock",
         "a restart that a beat saw is minded once",
@@ -191,12 +191,20 @@ GUARDS = (
         MEET,
     ),
     _lua(
-        "lib/clock", "an announcement stays good", "shift(K.workers(), '-inf', gap, ALIVE_MS)", "shift(K.workers(), '-inf', gap, 0)", CLOCK
+        "lib/clock",
+        "an announcement stays good",
+        "shift(K.workers(), of_before(gap, ALIVE_MS), gap, ALIVE_MS)",
+        "shift(K.workers(), '-inf', gap, 0)",
+        CLOCK,
     ),
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
     ),
+    _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
+    _lua("lib/clock", "a lease of the clock before goes", "of_before(gap, LEASE_MS)", "'(' .. int(NOW + LEASE_MS)", CLOCK),
+    _lua("lib/clock", "an announcement of the present clock stays", "of_before(gap, ALIVE_MS)", "'-inf'", CLOCK),
+    _lua("lib/clock", "a run of the present clock keeps its longest time", "if older and known[1]", "if known[1]", CLOCK),
     _lua("lib/clock", "messages wait no longer", "  shift_deliveries(gap)\n", "", CLOCK),
     _lua("lib/clock", "a lane whose time comes is woken", "  shift(K.webhook_wake(), '-inf', gap, math.huge)\n", "", CLOCK),
     _lua("lib/clock", "rates and backoffs wait no longer", "if gap < 0 then shift_waits(gap) end", "", CLOCK),

@@ -11,11 +11,20 @@ local function shift(key, from, gap, most)
   for i = 1, #found, 2 do redis.call('ZADD', key, int(math.min(found[i + 1] + gap, NOW + most)), found[i]) end
 end
 
--- The maximum run time counts the time that the runs had; a job's own deadline is a time of day, which stays.
+-- From which score on an entry is a time of the clock before: after that was set back, what is later than it may be. What is not was given
+-- by the present clock, before anybody noticed, and to move it would end it.
+local function of_before(gap, most) return gap < 0 and '(' .. int(NOW + most) or '-inf' end
+
+-- The maximum run time counts the time that the runs had; a job's own deadline is a time of day, which stays. A run that began after the
+-- clock was set, and before anybody noticed, has its times from the present clock.
 local function shift_longest_runs(gap)
-  for _, id in ipairs(redis.call('ZRANGE', K.leases(), 0, -1)) do
-    local known = redis.call('HMGET', K.job(id), 'run_until', 'deadline_at', 'deadline_passed')
-    if known[1] and not known[3] then
+  local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
+  for i = 1, #leases, 2 do
+    local id = leases[i]
+    local known = redis.call('HMGET', K.job(id), 'run_until', 'deadline_at', 'deadline_passed', 'started_at')
+    local older = tonumber(leases[i + 1]) > NOW + LEASE_MS
+    if gap >= 0 then older = tonumber(known[4] or 0) < NOW - gap / 2 end
+    if older and known[1] and not known[3] then
       local longest = int(known[1] + gap)
       redis.call('HSET', K.job(id), 'run_until', longest)
       redis.call('ZADD', K.deadlines(), int(math.min(longest, tonumber(known[2]) or math.huge)), id)
@@ -56,11 +65,11 @@ local function mind_the_gap(restarted, since)
   local gap = NOW - tonumber(redis.call('GET', K.seen()) or since or NOW)
   redis.call('SET', K.seen(), int(NOW))
   if gap >= 0 and gap < GAP_MS and not restarted then return end
+  shift_longest_runs(gap)
   -- Announcements that had ended before are moved, too, and are still over.
-  shift(K.leases(), '-inf', gap, LEASE_MS)
+  shift(K.leases(), of_before(gap, LEASE_MS), gap, LEASE_MS)
   shift(K.workers(), '-inf', gap, ALIVE_MS)
   -- A hint is given its whole time once more: the worker that takes it may have to connect first.
-  shift(K.hints(), '-inf', gap + HINT_MS, HINT_MS)
-  shift_longest_runs(gap)
+  shift(K.hints(), '-inf', math.max(gap, 0) + HINT_MS, HINT_MS)
   if gap < 0 then shift_waits(gap) end
 end
