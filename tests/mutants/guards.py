@@ -193,7 +193,7 @@ GUARDS = (
     _lua(
         "lib/clock",
         "an announcement stays good",
-        "shift(K.workers(), of_before(gap, ALIVE_MS), gap, ALIVE_MS)",
+        "shift(K.workers(), '-inf', gap, ALIVE_MS)",
         "shift(K.workers(), '-inf', gap, 0)",
         CLOCK,
     ),
@@ -203,7 +203,6 @@ GUARDS = (
     ),
     _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
     _lua("lib/clock", "a lease of the clock before goes", "of_before(gap, LEASE_MS)", "'(' .. int(NOW + LEASE_MS)", CLOCK),
-    _lua("lib/clock", "an announcement of the present clock stays", "of_before(gap, ALIVE_MS)", "'-inf'", CLOCK),
     _lua("lib/clock", "a run of the present clock keeps its longest time", "if older and known[1]", "if known[1]", CLOCK),
     _lua("lib/clock", "messages wait no longer", "  shift_deliveries(gap)\n", "", CLOCK),
     _lua("lib/clock", "a lane whose time comes is woken", "  shift(K.webhook_wake(), '-inf', gap, math.huge)\n", "", CLOCK),
