@@ -57,6 +57,7 @@ EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 PAGE = "tests/integration/web/test_ui.py"
+SPEED = "tests/unit/media/test_speed.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
@@ -988,6 +989,9 @@ GUARDS = (
         "if False:",
         "tests/unit/test_autoscale.py",
     ),
+    # -- media
+    _py("media/speed", "a source is not below the floor", "if now - self._began > SLOW_SECONDS + self.came / FLOOR:", "if False:", SPEED),
+    _py("media/speed", "a quick beginning buys no trickle", "if self.came - self._before < SLOW_BYTES:", "if False:", SPEED),
     # -- events
     _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
     _lua("lib/cancel", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
