@@ -8,7 +8,7 @@ from pipeline_jobs.exceptions import SourceTooSlow
 
 #: A source must bring so many bytes in each window of so many seconds.
 SLOW_SECONDS, SLOW_BYTES = 60.0, 60 * 1024
-#: Bytes a second that a source must bring on the whole, after its first `SLOW_SECONDS`: half a megabit, less than video needs to be watched.
+#: Bytes a second that a source must bring on the whole, after its first `SLOW_SECONDS`: half a megabit.
 #: So a fetch takes no longer than its size at this speed, whatever the source does meanwhile.
 FLOOR = 64 * 1024
 

@@ -58,6 +58,8 @@ HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 PAGE = "tests/integration/web/test_ui.py"
 SPEED = "tests/unit/media/test_speed.py"
+LAST = "tests/integration/test_reserved_slots.py"
+FAIR_MODEL = "tests/integration/test_fairness_model.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
@@ -988,6 +990,29 @@ GUARDS = (
         "if any(request not in state.active_requests for request in tuple(state.reserved_requests)):",
         "if False:",
         "tests/unit/test_autoscale.py",
+    ),
+    # -- the last slots
+    _lua(
+        "lib/reserve",
+        "the last slot is for others",
+        "if other and NOW - at >= 0 and NOW - at < 3600000 then return most end",
+        "",
+        LAST,
+        FAIR_MODEL,
+    ),
+    _lua("lib/reserve", "after an hour alone a tenant has all slots", "and NOW - at < 3600000 then", "then", LAST),
+    _lua("lib/reserve", "a time to come holds nobody up", "NOW - at >= 0 and ", "", LAST),
+    _lua("lib/reserve", "the canary is nobody", "tenant == CANARY or", "false or", LAST),
+    _lua("lib/reserve", "a dead worker's slots are not the last ones", "(free or 0) > reserved", "false", LAST),
+    _lua("lib/fair", "a lost job does not take the last slot", " and not most_beside_others(job.tenant_id, free)", "", LAST),
+    _lua("lib/fair", "a run of hours is a job of the last hour", "note_recent(job.tenant_id)\n    charge(", "charge(", LAST),
+    _lua(
+        "lib/fair",
+        "who may not have the last slot is passed over",
+        "elseif most_beside_others(tenant, free) then",
+        "elseif false then",
+        FAIR_MODEL,
+        FAIR_MODEL,
     ),
     # -- media
     _py("media/speed", "a source is not below the floor", "if now - self._began > SLOW_SECONDS + self.came / FLOOR:", "if False:", SPEED),

@@ -17,7 +17,7 @@ MIB = 1024**2
 
 
 def borne(pieces: Iterable[tuple[float, int]], first_seconds: float = 0.0) -> tuple[float, int]:
-    """Seconds until a source that sends so many bytes after each so many seconds is given up (or has ended), and what it brought by then."""
+    """Seconds until a source that sends these bytes after these seconds is given up (or has ended), and how much it brought."""
     now, total = 0.0, 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "time", SimpleNamespace(monotonic=lambda: now))
