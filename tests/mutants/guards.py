@@ -998,7 +998,6 @@ GUARDS = (
         "if other and NOW - at >= 0 and NOW - at < 3600000 then return most end",
         "",
         LAST,
-        FAIR_MODEL,
     ),
     _lua("lib/reserve", "after an hour alone a tenant has all slots", "and NOW - at < 3600000 then", "then", LAST),
     _lua("lib/reserve", "a time to come holds nobody up", "NOW - at >= 0 and ", "", LAST),
@@ -1011,7 +1010,6 @@ GUARDS = (
         "who may not have the last slot is passed over",
         "elseif most_beside_others(tenant, free) then",
         "elseif false then",
-        FAIR_MODEL,
         FAIR_MODEL,
     ),
     # -- media
