@@ -32,8 +32,8 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
     "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes",
-    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing", "worker_lost", "dispatch", "dependents",
-    "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
+    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing",
+    "worker_lost", "dispatch", "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
@@ -158,7 +158,7 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
 
 def _numbers_in_place(parts: list[str]) -> list[str]:
     """Each number that has a name stands where the name was: Lua allows a text 200 names."""
-    numbers = dict(found.groups() for part in parts if (found := _NUMBER.fullmatch(part)))
+    numbers = {found[1]: found[2] for part in parts if (found := _NUMBER.fullmatch(part))}
     return [_WORD.sub(lambda word: numbers.get(word[0], word[0]), part) for part in parts if not _NUMBER.fullmatch(part)]
 
 

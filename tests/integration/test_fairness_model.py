@@ -238,10 +238,27 @@ class History(RuleBasedStateMachine):
         waiting = {**self.queued, **self.delayed, **self.hinted}
         if not waiting:
             return
-        job_id = self.chosen(waiting, pick)
+        self.is_cancelled(self.chosen(waiting, pick))
+
+    def is_cancelled(self, job_id: str) -> None:
         for those in (self.queued, self.delayed, self.hinted, self.lost):
             those.pop(job_id, None)
         self.cell.client.cancel(job_id)
+
+    @rule(tenant=tenants)
+    def all_others_leave_and_it_floods(self, tenant: str) -> None:
+        def others(of: dict[str, Place]) -> list[str]:
+            return [job_id for job_id, place in of.items() if place.tenant != tenant]
+
+        while left := others({**self.queued, **self.delayed, **self.hinted}):
+            self.is_cancelled(left[0])
+            self.dispatched_jobs_are_seen_and_fair_in_order()
+        for run in [run for run in self.running.values() if run.tenant_id != tenant]:
+            del self.running[run.job_id]
+            self.refunded.discard(run.tenant_id)
+            self.cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
+            self.dispatched_jobs_are_seen_and_fair_in_order()
+        self.submit(tenant, "x", [*PIPELINES] * 4, 0)
 
     @rule()
     def hints_are_lost(self) -> None:
@@ -331,7 +348,9 @@ class History(RuleBasedStateMachine):
     def could_start(self, place: Place) -> bool:
         """Surely: it is held back neither by a limit nor by another tenant's job of which nobody can say whether it was within the hour."""
         reserved = self.is_at_the_reserve(place.tenant) and self.others_had_a_job(place.tenant, surely=False)
-        return self.held_back(place) is None and not reserved
+        # After the clock was set back it may have the rest of its wait before it, though its bucket is full.
+        parked = self.limits.get(place.tenant, {}).get("start_rate") and self.clock < self.tokens.get(place.tenant, (self.clock, 0))[0]
+        return self.held_back(place) is None and not reserved and not parked
 
     def free(self) -> int:
         alive = sum(run.worker in self.slots for run in self.running.values())
