@@ -45,11 +45,11 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     return parts
 
 
-def disk(store: Store, settings: Settings, artifacts: ArtifactStore) -> dict[str, object]:
+def disk(store: Store | None, settings: Settings, artifacts: ArtifactStore) -> dict[str, object]:
     """The part `disk`, as in `check`: that of artifacts and uploads, if it is one of this machine, and the store's, likewise."""
     try:
         reason = artifacts.lacks_room()
-        warning = _store_disk(store, settings, artifacts)
+        warning = _store_disk(store, settings, artifacts) if store else None
     except OSError as error:
         reason, warning = f"the disk cannot be asked: {error}", None
     return {"ok": reason is None, "reason": reason, **({"warning": warning} if warning else {})}

@@ -1030,7 +1030,7 @@ GUARDS = (
     _py(
         "web/api/health",
         "readiness knows the disk",
-        'parts["disk"] = health.disk(cell.store, cell.settings, cell.artifacts)',
+        'parts["disk"] = health.disk(cell.store if parts["store"]["ok"] else None, cell.settings, cell.artifacts)',
         "pass",
         DISKS,
     ),
