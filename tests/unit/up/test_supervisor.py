@@ -66,8 +66,8 @@ def test_an_end_is_news_once(supervisor: Supervisor) -> None:
 def test_what_has_ended_is_started_again_and_its_log_goes_on(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modul, "FIRST_PAUSE", 0.0)
     running = supervisor.start(program("running", FOREVER))
-    gone = supervisor.start(program("gone", "print('bye')"))
     optional = supervisor.start(program("exporter", "raise SystemExit(1)", optional=True))
+    gone = supervisor.start(program("gone", "print('bye')"))
     for number in range(1, 4):
         supervisor.children[-1].popen.wait()
         optional.popen.wait()
