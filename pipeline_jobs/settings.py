@@ -49,6 +49,13 @@ class Settings(BaseModel):
         ge=1,
         le=100_000,
     )
+    reserved_slots: int | None = _setting(
+        None,
+        "How many slots are kept from any one tenant: while another tenant had a job in the last hour, a tenant may hold all slots but so "
+        "many. 0: none. Empty: 1 if there are at least 4 slots, else none.",
+        ge=0,
+        le=100_000,
+    )
     job_ttl_seconds: int = _setting(3600, "How long a job that has ended is kept, in seconds.", ge=1)
 
     # Where things are

@@ -58,7 +58,8 @@ class ArtifactStore:
         :param secret: gives what signs links, when first needed; whoever has it can open every artifact.
         :param reserve: bytes that must stay free on the disk of a folder, where the root is on a local one.
         """
-        self._root_url, self._base_url, self._secret, self._reserve = root_url, base_url, secret, reserve
+        self._root_url, self._base_url, self._secret = root_url, base_url, secret
+        self._room = disk.Room(reserve)
 
     @cached_property
     def _tree(self) -> tuple[Any, str]:
@@ -86,9 +87,24 @@ class ArtifactStore:
 
         :raises DiskFull: less would be left on the disk than must stay free: the store's own log may be on it.
         """
-        root = Path(self._root)
-        if isinstance(self._fs, LocalFileSystem) and disk.free(root) - size < self._reserve(root):
+        if self.folder and self._room.lacks(self.folder, size):
             raise DiskFull
+
+    @property
+    def folder(self) -> Path | None:
+        """The root, where it is on a disk of this machine."""
+        return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+
+    def lacks_room(self) -> str | None:
+        """Why its disk takes nothing now, or None. :raises OSError: it cannot be asked."""
+        return self._room.lacks(self.folder) if self.folder else None
+
+    def disk_bytes(self) -> tuple[int, int] | None:
+        """Of its disk: how many are free, and how many must stay free. None: it is on none of this machine, or that cannot be asked."""
+        try:
+            return self._room.bytes(self.folder) if self.folder else None
+        except OSError:
+            return None
 
     def put(self, local: Path, path: str) -> int:
         """Store a copy of `local`. A reader sees the whole file or none.
@@ -125,7 +141,7 @@ class ArtifactStore:
         """Try it: why nothing can be stored now, or None."""
         path = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
         try:
-            if isinstance(self._fs, LocalFileSystem) and (reason := disk.too_full(Path(self._root), self._reserve)):
+            if reason := self.lacks_room():
                 return f"the artifact store: {reason}"
             self.write(bytes(PROBE_BYTES), path)
             self.delete_prefix(path)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from pipeline_jobs import disk as disks
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.figures import Load, load
-from pipeline_jobs.store.guard import unbounded, unsafe, used_share
+from pipeline_jobs.store.guard import data_folder, unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
 #: A duty counts as late after so many of its intervals.
@@ -41,6 +43,29 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
         if warning:
             parts[part]["warning"] = warning
     return parts
+
+
+def disk(store: Store | None, settings: Settings, artifacts: ArtifactStore) -> dict[str, object]:
+    """The part `disk`, as in `check`: that of artifacts and uploads, if it is one of this machine, and the store's, likewise."""
+    try:
+        reason = artifacts.lacks_room()
+        warning = _store_disk(store, settings, artifacts) if store else None
+    except OSError as error:
+        reason, warning = f"the disk cannot be asked: {error}", None
+    return {"ok": reason is None, "reason": reason, **({"warning": warning} if warning else {})}
+
+
+def _store_disk(store: Store, settings: Settings, artifacts: ArtifactStore) -> str | None:
+    """What is to be done about the disk of the store's data: a server that cannot write its log ends."""
+    folder = data_folder(store, settings.redis_url)
+    if folder is None:
+        return None
+    if full := disks.too_full(folder, settings.disk_reserve):
+        return f"the store's disk is nearly full: {full}"
+    others = [other for other in (artifacts.folder, settings.work_dir) if other is not None]
+    if any(disks.device(folder) == disks.device(other) for other in others):
+        return "the store's data is on a disk that artifacts or working folders can fill: give it a disk of its own"
+    return None
 
 
 def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> str | None:

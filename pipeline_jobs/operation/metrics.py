@@ -72,10 +72,11 @@ OTHER = "_other"
 Counts = dict[str, dict[tuple[str, ...], int]]
 
 
-def render(store: Store, workspaces: int = 20) -> bytes:
+def render(store: Store, workspaces: int = 20, disk: tuple[int, int] | None = None) -> bytes:
     """The metrics of a cell as Prometheus text. Reads only.
 
     :param workspaces: most workspaces of a tenant that have names, as the store has it from its settings.
+    :param disk: bytes that are free on the disk of the artifacts, and that must stay free, where it is a disk.
 
     :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
     """
@@ -83,11 +84,11 @@ def render(store: Store, workspaces: int = 20) -> bytes:
     counts = bounded(now.counters, now.names)
     _add_zeros(counts, _full_tenants(now.names, workspaces))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(counts, _gauges(now)))
+    registry.register(_Families(counts, _gauges(now, disk)))
     return generate_latest(registry) + "".join(_histograms(counts)).encode()
 
 
-def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
+def _gauges(now: Scrape, disk: tuple[int, int] | None) -> Iterator[tuple[str, str, float]]:
     """Name, meaning and value of each."""
     yield "pipeline_jobs_queued", "Jobs that wait for a slot. Jobs that cannot start yet are counted separately.", now.ready
     yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", now.delayed
@@ -100,6 +101,9 @@ def _gauges(now: Scrape) -> Iterator[tuple[str, str, float]]:
     yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
     if now.canary_seconds is not None:
         yield "pipeline_canary_age_seconds", "Time since the last canary job completed.", now.canary_seconds
+    if disk is not None:
+        yield "pipeline_disk_free_bytes", "Free space on the disk of the artifacts and uploads.", disk[0]
+        yield "pipeline_disk_reserve_bytes", "Free space below which nothing more is stored on that disk.", disk[1]
     if now.max_concurrent_jobs is not None:
         yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
 

@@ -41,8 +41,9 @@ LISTS = ("list", "pairs")
 GROUPS: dict[str, tuple[str, ...]] = {
     # The maximum number of events that a job's log and that a tenant's feed keep.
     "events": ("LOG_MOST", "FEED_MOST"),
-    # How long a hint may lie unclaimed, and the cap over all workers where the store has none.
-    "admits": ("HINT_MS", "CAP"),
+    # How long a hint may lie unclaimed, the cap over all workers where the store has none, and how many slots are kept from any one tenant
+    # (-1: one, from four on).
+    "admits": ("HINT_MS", "CAP", "RESERVED"),
     # The maximum number of tenants that have metrics by name, and of workspaces of each.
     "names": ("NAMED_TENANTS", "NAMED_WORKSPACES"),
     # The maximum number of bytes that a tenant without a limit of its own keeps (0: any).

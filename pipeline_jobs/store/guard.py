@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 import structlog
@@ -100,6 +102,18 @@ def writes_before_it_answers(store: Store) -> bool:
     except redis.ResponseError:
         # A hosted server that does not tell: wait.
         return False
+
+
+def data_folder(store: Store, url: str) -> Path | None:
+    """Where the server writes its log, if it runs on this machine (by its address) and tells."""
+    address = urlsplit(url)
+    if address.scheme != "unix" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+        return None
+    try:
+        folder = Path(dict(store.client.config_get("dir")).get("dir", ""))
+    except redis.RedisError:
+        return None
+    return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 def unsafe(store: Store) -> str | None:

@@ -52,6 +52,7 @@ KEYS: dict[str, Key] = {
         "hash",
         "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end.",
     ),
+    "recent": Key("recent@", "string tenant ms tenant ms", "The two tenants that had a job last. Written by dispatch, left by erase."),
     "waiting": Key("waiting@", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
     "parked": Key("parked@", "zset ms->tenant", "Tenants over their start rate, and when they may start again."),
     "blocked": Key(

@@ -67,7 +67,11 @@ class Runner(Reader):
         lease_ms, announce_ms, rescue_ms = map(ms, (settings.lease_seconds, settings.announce_seconds, settings.rescue_seconds))
         self._groups: dict[str, tuple[float, ...]] = {
             "events": (settings.events_per_job, settings.events_per_tenant),
-            "admits": (ms(settings.hint_seconds), settings.max_concurrent_jobs),
+            "admits": (
+                ms(settings.hint_seconds),
+                settings.max_concurrent_jobs,
+                -1 if settings.reserved_slots is None else settings.reserved_slots,
+            ),
             "names": (settings.metrics_tenants, settings.metrics_workspaces),
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),

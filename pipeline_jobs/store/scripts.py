@@ -31,15 +31,16 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes", "fair", "reasons",
-    "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing", "worker_lost", "dispatch", "dependents",
-    "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
+    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes",
+    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing",
+    "worker_lost", "dispatch", "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")
 _COMMENT = re.compile(r"^\s*--.*\n", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _STRING = re.compile(r"'[^']*'")
+_NUMBER = re.compile(r"local ([A-Z_]+) = (-?[\d.e]+)")
 
 
 #: What the server keeps of each version, until maintenance clears it away, begins so.
@@ -123,14 +124,15 @@ def _library() -> list[str]:
 
 def compose(shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> str:
     """One text: of the definitions in `shared` only those that the body refers to, directly or through others."""
-    parts = [*_needed(shared, body), _COMMENT.sub("", body)]
+    parts = _numbers_in_place([*_needed(shared, body), _COMMENT.sub("", body)])
     return _filled("\n".join([shebang, f"local P, POOL = KEYS[1], '{POOL}'", *map(built_in_place, parts)]), template)
 
 
 def compose_function(name: str, shebang: str, shared: list[str], body: str, template: HintTemplate = NO_TEMPLATE) -> Function:
     """Functions and constants are made once; what holds the state of a call is declared there and set anew at each call."""
     made, set_anew = [], []
-    for definition in _needed(shared, body):
+    *definitions, body = _numbers_in_place([*_needed(shared, body), _COMMENT.sub("", body)])
+    for definition in definitions:
         names, _, value = definition.removeprefix("local ").partition(" = ")
         if definition.startswith("local function") or _is_constant(value):
             made.append(definition)
@@ -145,13 +147,19 @@ def compose_function(name: str, shebang: str, shared: list[str], body: str, temp
         "local function begin(keys, argv)\nKEYS, ARGV, P = keys, argv, keys[1]",
         *set_anew,
         "end\nlocal function run(keys, argv)\nbegin(keys, argv)",
-        _COMMENT.sub("", body),
+        body,
         "end",
     ]
     text = _filled("\n".join(map(built_in_place, parts)), template)
     unique = f"{FUNCTION_PREFIX}{name}_{hashlib.sha256(f'{flags}{text}'.encode()).hexdigest()[:12]}"
     register = f"redis.register_function{{function_name = '{unique}', callback = run, flags = {{{flags}}}}}"
     return Function(unique, f"#!lua name={unique}\n{text}\n{register}")
+
+
+def _numbers_in_place(parts: list[str]) -> list[str]:
+    """Each number that has a name stands where the name was: Lua allows a text 200 names."""
+    numbers = {found[1]: found[2] for part in parts if (found := _NUMBER.fullmatch(part))}
+    return [_WORD.sub(lambda word: numbers.get(word[0], word[0]), part) for part in parts if not _NUMBER.fullmatch(part)]
 
 
 def _filled(text: str, template: HintTemplate) -> str:

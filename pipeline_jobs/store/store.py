@@ -357,6 +357,8 @@ class Store(Duties):
             for start in range(0, len(found), 1000):
                 self.client.delete(*found[start : start + 1000])
             self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
+            # It may name this tenant; the next dispatch of any other writes it again.
+            self.client.delete(self.keys("recent"))
             self.client.hdel(self.keys("limits"), tenant_id)
             self.client.zrem(self.keys("tenants"), tenant_id)
 

@@ -210,13 +210,14 @@ def show_addresses(console: Console, settings: Settings, exporter_port: int | No
 
 
 def serve(supervisor: Supervisor, console: Console) -> None:
-    """Until a signal comes. A process that ends is told, and the others go on: they are made to bear it."""
+    """Until a signal comes. A process that ends is told and started again; the others go on: they are made to bear it."""
     try:
         say(console, "Serving until Ctrl-C.")
         while True:
             for child in supervisor.ended():
                 last = next(iter(child.last_lines(1)), "it wrote nothing")
                 say(console, f"{child.name} {child.how_it_ended} ({child.log}): {last}")
+            supervisor.revive()
             time.sleep(WATCH_SECONDS)
     except Interrupted:
         return

@@ -1,4 +1,4 @@
-"""Start processes that cannot outlive us, keep their logs, notice their end, stop them in order.
+"""Start processes that cannot outlive us, keep their logs, start them again when they end, stop them in order.
 
 Why not honcho: `docs/decisions/0002-process-supervisor.md`.
 """
@@ -17,6 +17,9 @@ from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.lifeline import die_with
 
 POLL_SECONDS = 0.05
+#: Before a process is started again, in seconds: at first, doubled at each further end in a row, at most; and how long it must have run
+#: for an end to be the first one again.
+FIRST_PAUSE, LONGEST_PAUSE, STEADY_SECONDS = 0.5, 5.0, 60.0
 #: How much of a log is read for its last lines, in bytes.
 TAIL_BYTES = 16_384
 
@@ -50,6 +53,9 @@ class Child:
     command: Command
     popen: subprocess.Popen[bytes]
     log: Path
+    began: float = field(default_factory=time.monotonic)
+    #: Ends in a row before this start.
+    ends: int = 0
 
     @property
     def name(self) -> str:
@@ -91,13 +97,15 @@ class Supervisor:
     children: list[Child] = field(default_factory=list)
     #: Set it (from a signal handler) to cut `stop`'s grace short. No Event: its lock may be held by the code interrupted.
     hurry: bool = False
-    _told: set[str] = field(default_factory=set)
+    _told: set[int] = field(default_factory=set)
+    #: When those that have ended are started again, by `time.monotonic()`.
+    _due: dict[str, float] = field(default_factory=dict)
 
-    def start(self, command: Command) -> Child:
-        """Start it with its output in `log_dir/NAME.log`, which begins anew."""
+    def start(self, command: Command, *, again: bool = False) -> Child:
+        """Start it with its output in `log_dir/NAME.log`, which begins anew, or goes on if it is started `again`."""
         self.log_dir.mkdir(parents=True, exist_ok=True)
         log, parent = self.log_dir / f"{command.name}.log", os.getpid()
-        with log.open("wb") as output:
+        with log.open("ab" if again else "wb") as output:
             popen = subprocess.Popen(
                 command.argv,
                 cwd=self.cwd,
@@ -121,9 +129,30 @@ class Supervisor:
 
     def ended(self) -> list[Child]:
         """Those that have ended since the last call."""
-        news = [child for child in self.children if child.name not in self._told and not child.running]
-        self._told.update(child.name for child in news)
+        news = [child for child in self.children if child.popen.pid not in self._told and not child.running]
+        self._told.update(child.popen.pid for child in news)
         return news
+
+    def revive(self) -> None:
+        """Start again, after a pause, what has ended and is not optional. Call it again and again."""
+        now = time.monotonic()
+        for child in [child for child in self.children if not child.running and not child.command.optional]:
+            if child.name not in self._due:
+                ends = 0 if now - child.began >= STEADY_SECONDS else child.ends
+                child.ends, self._due[child.name] = ends + 1, now + min(FIRST_PAUSE * 2 ** min(ends, 8), LONGEST_PAUSE)
+            if now >= self._due[child.name]:
+                del self._due[child.name]
+                self._start_again(child)
+
+    def _start_again(self, child: Child) -> None:
+        # What it has left of its own would hold ports, or run jobs, beside the new one.
+        child.signal_group(signal.SIGKILL)
+        try:
+            self.start(child.command, again=True).ends = child.ends
+        except OSError:
+            return  # no memory or no process for it: after another pause
+        self.children.remove(child)
+        self._told.discard(child.popen.pid)
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """SIGTERM to each, SIGKILL to what is left after the grace; those marked `last` when the others have ended."""

@@ -8,7 +8,7 @@ from pipeline_jobs.store.store import Store
 
 def step_clock(store: Store, ms: int) -> None:
     """The clock is set by so many ms (negative: back), as fair shares see it: since when runs run, since when tenants have their start
-    tokens, and until when they wait for some. Leases, hints and announcements stay as they are.
+    tokens, until when they wait for some, and when they had a job. Leases, hints and announcements stay as they are.
     """
     client, keys = store.client, store.keys
     for job_id in client.zrange(keys("status", JobStatus.RUNNING), 0, -1):
@@ -19,6 +19,9 @@ def step_clock(store: Store, ms: int) -> None:
                 client.hincrby(share, field, -ms)
     for tenant, at in client.zrange(keys("parked"), 0, -1, withscores=True):
         client.zadd(keys("parked"), {tenant: at - ms})
+    if recent := client.get(keys("recent")):
+        names = recent.split()
+        client.set(keys("recent"), " ".join(str(int(word) - ms) if n % 2 else word for n, word in enumerate(names)))
     # When the last rescue was; see `rescue`.
     if seen := client.get(keys("server")):
         run_id, at = seen.split()

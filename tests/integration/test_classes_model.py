@@ -217,7 +217,7 @@ class Fleet(RuleBasedStateMachine):
 
 def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings) -> None:
     class Bound(Fleet):
-        base = cell.model_copy(update={"max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "max_crashes": 1000})
+        base = cell.model_copy(update={"max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "max_crashes": 1000, "reserved_slots": 0})
 
     run_state_machine_as_test(
         Bound,

@@ -39,8 +39,11 @@ caps = st.sampled_from([None, None, None, 0, 1, 2])
 picks = st.integers(0, 2**20)
 #: What runs take and what they are taken for, in ms: from nothing to an hour.
 durations = st.sampled_from([0, 5, 1_000, 60_000, 3_600_000])
+HOUR = 3600
+#: When a tenant had a job is known to a minute; and a history takes some real time.
+ABOUT = 120
 #: By how much the server's clock is set, in seconds.
-steps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600])
+steps = st.sampled_from([-13 * 3600, -3600, -90, 90, 3600, 2 * HOUR])
 #: Of a tenant that has one: a start, and the next one after 1000 s.
 START_RATE = 0.001
 
@@ -99,6 +102,9 @@ class History(RuleBasedStateMachine):
         #: How far the clock was set in all, in seconds; of tenants with a start rate when they last started a job, and what was left then.
         self.clock = 0
         self.tokens: dict[str, tuple[int, float]] = {}
+        #: When, by the clock, each tenant last had a job dispatched, and when it last may have counted as one that has a job.
+        self.began: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
         #: Who was ever served; who was refunded what it was served for, and so comes anew; how often others passed a newcomer.
         self.served: set[str] = set()
         self.refunded: set[str] = set()
@@ -203,6 +209,7 @@ class History(RuleBasedStateMachine):
         if living:
             run = self.running[self.chosen(living, pick)]
             pretend_it_took(self.cell, run.job_id, ms)
+            self.seen[run.tenant_id] = self.clock
             self.cell.store.announce(str(run.worker), self.slots[str(run.worker)], [(run.job_id, run.fence)])
 
     @rule(pick=picks, ms=durations, how=st.sampled_from(["completed", "failed", "crash", "handback", "retry", "fault"]))
@@ -231,10 +238,27 @@ class History(RuleBasedStateMachine):
         waiting = {**self.queued, **self.delayed, **self.hinted}
         if not waiting:
             return
-        job_id = self.chosen(waiting, pick)
+        self.is_cancelled(self.chosen(waiting, pick))
+
+    def is_cancelled(self, job_id: str) -> None:
         for those in (self.queued, self.delayed, self.hinted, self.lost):
             those.pop(job_id, None)
         self.cell.client.cancel(job_id)
+
+    @rule(tenant=tenants)
+    def all_others_leave_and_it_floods(self, tenant: str) -> None:
+        def others(of: dict[str, Place]) -> list[str]:
+            return [job_id for job_id, place in of.items() if place.tenant != tenant]
+
+        while left := others({**self.queued, **self.delayed, **self.hinted}):
+            self.is_cancelled(left[0])
+            self.dispatched_jobs_are_seen_and_fair_in_order()
+        for run in [run for run in self.running.values() if run.tenant_id != tenant]:
+            del self.running[run.job_id]
+            self.refunded.discard(run.tenant_id)
+            self.cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
+            self.dispatched_jobs_are_seen_and_fair_in_order()
+        self.submit(tenant, "x", [*PIPELINES] * 4, 0)
 
     @rule()
     def hints_are_lost(self) -> None:
@@ -265,17 +289,18 @@ class History(RuleBasedStateMachine):
             if job_id in self.once_lost:
                 self.once_lost.remove(job_id)
             else:
-                assert not [lost for lost in self.lost.values() if self.held_back(lost) is None], f"{place} went before lost jobs"
+                assert not [lost for lost in self.lost.values() if self.could_start(lost)], f"{place} went before lost jobs"
                 self.count_who_was_passed(place.tenant)
             self.served.add(place.tenant)
+            self.began[place.tenant] = self.seen[place.tenant] = self.clock
             self.hinted[job_id] = place
             if self.limits.get(place.tenant, {}).get("start_rate"):
                 self.tokens[place.tenant] = (self.clock, self.tokens_of(place.tenant) - 1)
         self.cell.store.client.delete("jobs")
-        self.lost = {job_id: place for job_id, place in self.lost.items() if self.held_back(place) is None}
+        self.lost = {job_id: place for job_id, place in self.lost.items() if self.could_start(place)}
 
     def count_who_was_passed(self, by: str) -> None:
-        could = {place.tenant for place in self.queued.values() if self.held_back(place) is None} - {by}
+        could = {place.tenant for place in self.queued.values() if self.could_start(place)} - {by}
         self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
         if by in self.served - self.refunded:
             for tenant in could - self.served:
@@ -283,9 +308,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_idles_while_anybody_is_eligible(self) -> None:
-        alive = sum(run.worker in self.slots for run in self.running.values())
-        free = min(sum(self.slots.values()), self.most) - alive - len(self.hinted)
-        eligible = {place for place in self.queued.values() if self.held_back(place) is None}
+        free, eligible = self.free(), {place for place in self.queued.values() if self.could_start(place)}
         assert free <= 0 or not eligible, f"{free} slots idle while {eligible} could start"
 
     @invariant()
@@ -318,7 +341,30 @@ class History(RuleBasedStateMachine):
             return "its tenant has started one"
         if (cap := self.caps.get(place.pipeline)) is not None and self.slots_of("pipeline", place.pipeline) >= cap:
             return f"its pipeline has {cap} slots"
+        if self.is_at_the_reserve(place.tenant) and self.others_had_a_job(place.tenant, surely=True):
+            return "the last slot is for others"
         return None
+
+    def could_start(self, place: Place) -> bool:
+        """Surely: it is held back neither by a limit nor by another tenant's job of which nobody can say whether it was within the hour."""
+        reserved = self.is_at_the_reserve(place.tenant) and self.others_had_a_job(place.tenant, surely=False)
+        # After the clock was set back it may have the rest of its wait before it, though its bucket is full.
+        parked = self.limits.get(place.tenant, {}).get("start_rate") and self.clock < self.tokens.get(place.tenant, (self.clock, 0))[0]
+        return self.held_back(place) is None and not reserved and not parked
+
+    def free(self) -> int:
+        alive = sum(run.worker in self.slots for run in self.running.values())
+        return min(sum(self.slots.values()), self.most) - alive - len(self.hinted)
+
+    def is_at_the_reserve(self, tenant: str) -> bool:
+        slots = min(sum(self.slots.values()), self.most)
+        return slots >= 4 and self.free() <= 1 and self.slots_of("tenant", tenant) >= slots - 1
+
+    def others_had_a_job(self, tenant: str, *, surely: bool) -> bool:
+        """In the last hour. Before the clock was set back is not surely, and not surely not."""
+        if surely:
+            return any(0 <= self.clock - at <= HOUR - ABOUT for other, at in self.began.items() if other != tenant)
+        return any(self.clock - at <= HOUR + ABOUT for other, at in self.seen.items() if other != tenant)
 
     def slots_of(self, what: str, name: str) -> int:
         busy = [*self.hinted.values(), *(Place(run.tenant_id, run.pipeline) for run in self.running.values())]

@@ -57,6 +57,14 @@ EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 PAGE = "tests/integration/web/test_ui.py"
+SPEED = "tests/unit/media/test_speed.py"
+LAST = "tests/integration/test_reserved_slots.py"
+DISK = "tests/unit/test_disk.py"
+DISKS = "tests/integration/test_disk_health.py"
+FULL_DISK = "tests/integration/test_full_disk.py"
+SUPERVISOR = "tests/unit/up/test_supervisor.py"
+UP = "tests/unit/up/test_main.py"
+FAIR_MODEL = "tests/integration/test_fairness_model.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
@@ -1029,6 +1037,58 @@ GUARDS = (
         "if False:",
         "tests/unit/test_autoscale.py",
     ),
+    # -- the last slots
+    _lua(
+        "lib/reserve",
+        "the last slot is for others",
+        "if other and NOW - at >= 0 and NOW - at < 3600000 then return most end",
+        "",
+        LAST,
+    ),
+    _lua("lib/reserve", "after an hour alone a tenant has all slots", "and NOW - at < 3600000 then", "then", LAST),
+    _lua("lib/reserve", "a time to come holds nobody up", "NOW - at >= 0 and ", "", LAST),
+    _lua("lib/reserve", "the canary is nobody", "tenant == CANARY or", "false or", LAST),
+    _lua("lib/reserve", "a dead worker's slots are not the last ones", "(free or 0) > reserved", "false", LAST),
+    _lua("lib/fair", "a lost job does not take the last slot", " and not most_beside_others(job.tenant_id, free)", "", LAST),
+    _lua("lib/fair", "a run of hours is a job of the last hour", "note_recent(job.tenant_id)\n    charge(", "charge(", LAST),
+    _lua(
+        "lib/fair",
+        "who may not have the last slot is passed over",
+        "elseif most_beside_others(tenant, free) then",
+        "elseif false then",
+        FAIR_MODEL,
+    ),
+    # -- disks and restarts
+    _py("disk", "room comes back with hysteresis", "needed + (needed // 8 if self._short else 0)", "needed", DISK),
+    _py("disk", "the reserve", "if self._short or left - size < needed:", "if self._short:", DISK),
+    _py(
+        "files/artifacts",
+        "an artifact leaves the reserve",
+        "if self.folder and self._room.lacks(self.folder, size):",
+        "if False:",
+        FULL_DISK,
+    ),
+    _py(
+        "web/api/health",
+        "readiness knows the disk",
+        'parts["disk"] = health.disk(cell.store if parts["store"]["ok"] else None, cell.settings, cell.artifacts)',
+        "pass",
+        DISKS,
+    ),
+    _py(
+        "operation/health",
+        "a shared disk is told of",
+        "if any(disks.device(folder) == disks.device(other) for other in others):",
+        "if False:",
+        DISKS,
+    ),
+    _py("up/main", "what has ended is started again", "supervisor.revive()", "pass", UP),
+    _py("up/supervisor", "a pause before it is started again", "if now >= self._due[child.name]:", "if True:", SUPERVISOR),
+    _py("up/supervisor", "what it has left goes first", "child.signal_group(signal.SIGKILL)\n        try:", "try:", SUPERVISOR),
+    _py("up/supervisor", "its log goes on", '"ab" if again else "wb"', '"wb"', SUPERVISOR),
+    # -- media
+    _py("media/speed", "a source is not below the floor", "if now - self._began > SLOW_SECONDS + self.came / FLOOR:", "if False:", SPEED),
+    _py("media/speed", "a quick beginning buys no trickle", "if self.came - self._before < SLOW_BYTES:", "if False:", SPEED),
     # -- events
     _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
     _lua("lib/cancel", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),

@@ -54,6 +54,19 @@ def test_every_part_is_there_and_has_a_health_check(services: dict[str, Any]) ->
     assert {name for name, service in services.items() if not service.get("healthcheck", {}).get("test")} == set()
 
 
+def test_what_ends_is_started_again(services: dict[str, Any]) -> None:
+    assert {name: service.get("restart") for name, service in services.items()} == dict.fromkeys(SERVICES, "unless-stopped")
+
+
+def test_the_store_has_a_volume_of_its_own(services: dict[str, Any]) -> None:
+    volumes = {
+        name: {volume["source"] for volume in service.get("volumes", []) if volume["type"] == "volume"}
+        for name, service in services.items()
+    }
+    assert volumes["redis"] == {"redis"}
+    assert not any("redis" in used for name, used in volumes.items() if name != "redis")
+
+
 def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
     published = {(name, port["published"]): port.get("host_ip") for name, service in services.items() for port in service.get("ports", [])}
     assert set(published.values()) == {"127.0.0.1"}

@@ -138,7 +138,7 @@ local function g() return 1 end
 
 def test_a_script_holds_what_it_refers_to_and_no_more() -> None:
     held = scripts.compose("#!lua", [SHARED], "return f(1)").splitlines()
-    assert held == ["#!lua", "local P, POOL = KEYS[1], ''", "local A = 1", "local function f(x)", "  return x + A", "end", "return f(1)"]
+    assert held == ["#!lua", "local P, POOL = KEYS[1], ''", "local function f(x)", "  return x + 1", "end", "return f(1)"]
     assert scripts.compose("#!lua", [SHARED], "return C").splitlines()[2:] == ["local B, C = 2, {", "  'c'}", "return C"]
 
 
@@ -158,17 +158,18 @@ HEADER = """\
 --@reply 'full' rest*
 """
 GOOD: dict[str, Any] = {"id": "a", "adopt": True, "deadline": 5, "note": "n", "fence": 3, "rate": 0.5, "fields": {"x": 1, "y": "2"}}
-SETTINGS = (10, 20, 30, 40)
+SETTINGS = (10, 20, 30, 40, 50)
 
 
 def test_arguments_have_names_on_both_sides() -> None:
     contract = Contract("test", HEADER)
     assert contract.arguments_line() == (
         "local id, adopt, deadline, note, fence, rate, fields = "
-        "ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), rest(11)\n"
+        "ARGV[1], ARGV[2] == '1', tonumber(ARGV[3]), ARGV[4], ARGV[5], tonumber(ARGV[6]), rest(12)\n"
     )
     assert contract.groups_text() == (
-        "local LOG_MOST, FEED_MOST = tonumber(ARGV[7]), tonumber(ARGV[8])\nlocal HINT_MS, CAP = tonumber(ARGV[9]), tonumber(ARGV[10])\n"
+        "local LOG_MOST, FEED_MOST = tonumber(ARGV[7]), tonumber(ARGV[8])\n"
+        "local HINT_MS, CAP, RESERVED = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])\n"
     )
     assert contract.encode(dict(GOOD), SETTINGS) == ["a", "1", 5000, "n", 3, 0.5, *SETTINGS, "x", 1, "y", "2"]
 

@@ -51,7 +51,8 @@ local function seconds_left()
   local pipe = pipe_of(job.pipeline)
   -- A job that runs now must end first, too: a slot becomes free after about one part in `slots` of a run.
   local ms = (own + others + (pipe.ms or takes)) / slots
-  if limits.max_concurrent then ms = math.max(ms, limits.max_concurrent > 0 and (own + takes) / limits.max_concurrent or 1e15) end
+  local most = reason == 'tenant_concurrency' and tonumber(limit) or limits.max_concurrent
+  if most then ms = math.max(ms, most > 0 and (own + takes) / most or 1e15) end
   if limits.start_rate then ms = math.max(ms, limits.start_rate > 0 and ahead / limits.start_rate * 1000 or 1e15) end
   if pipe.cap then ms = math.max(ms, pipe.cap > 0 and (own + takes) * (1 + redis.call('ZCARD', K.blocked(job.pipeline))) / pipe.cap or 1e15) end
   return ms < 1e12 and string.format('%.1f', ms / 1000) or ''

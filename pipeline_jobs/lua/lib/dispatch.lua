@@ -27,10 +27,11 @@ end
 local function free_slots()
   prune_workers()
   local running, hinted = redis.call('ZCARD', K.leases()), redis.call('ZCARD', K.hints())
-  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet())
+  local known = redis.call('MGET', K.capacity(), K.stranded(), K.present(), K.peak(), K.max_concurrent_jobs(), K.fleet(), K.recent())
   local capacity, stranded = tonumber(known[1]) or 0, tonumber(known[2]) or 0
   if not PRESENT then PRESENT, PEAK = tonumber(known[3]) or 0, tonumber(known[4]) or 0 end
   FLEET = known[6] or ''
+  read_once.slots, read_once.recent = math.min(capacity, tonumber(known[5]) or CAP), read_once.recent or known[7] or ''
   local taken = running - stranded + hinted
   return math.min(FLEET == '*' and free_of_classes() or capacity - taken, (tonumber(known[5]) or CAP) - taken)
 end
@@ -51,10 +52,10 @@ local function admit()
   if free > 0 and FLEET == '*' then ask_blocked() end
   while free > 0 do
     local id, job, changed
-    if lost then id, job, changed = next_lost() end
+    if lost then id, job, changed = next_lost(free) end
     lost = id
-    if not id then id, job, changed = next_job() end
-    while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job() end
+    if not id then id, job, changed = next_job(free) end
+    while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job(free) end
     if not id then break end
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema')
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))

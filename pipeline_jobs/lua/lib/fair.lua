@@ -183,6 +183,7 @@ local function dispatched(id, job, fence, ...)
   redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
   redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
   redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n)
+  note_recent(job.tenant_id)
   charge(job, expected, 1, ...)
 end
 
@@ -232,6 +233,7 @@ local function charge_running(id, job)
   local charged = tonumber(job.charged or '0')
   if used > charged then
     local more = math.min(2 * used, used + AHEAD_MS)
+    note_recent(job.tenant_id)
     charge(job, more - charged, 0)
     job.charged = int(more)
     redis.call('HSET', K.job(id), 'charged', job.charged)
@@ -273,7 +275,7 @@ end
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot stays the next for such a slot. Returns the same as next_job.
 local LOST_MOST = 50
-local function next_lost()
+local function next_lost(free)
   local dropped
   repeat
     dropped = false
@@ -282,7 +284,8 @@ local function next_lost()
       if slots_for(pipeline, 'free') > 0 then
         redis.call('ZREM', K.lost(), member)
         local job = load(id)
-        if job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(job.pipeline) > 0 and take_ready(id, job) then
+        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and not most_beside_others(job.tenant_id, free)
+        if may and room_of(job.pipeline) > 0 and take_ready(id, job) then
           return id, job, take_token(job.tenant_id)
         end
         dropped = true
@@ -293,10 +296,12 @@ local function next_lost()
 end
 
 -- Takes the job whose turn it is out of its lane. Returns nil when no tenant is eligible, else the job's id, its tenant, workspace and
--- pipeline as a table, and the fields of its tenant's share that changed.
-local function next_job()
+-- pipeline as a table, and the fields of its tenant's share that changed. Whoever may not have the last slots stays in the ring, and is
+-- passed over: it may go on with any event (others' hour, a worker that comes), and there are few of them, since each has nearly all slots.
+local function next_job(free)
+  local passed = 0
   while not worked_enough() do
-    local first = redis.call('ZRANGE', K.ring(), 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGE', K.ring(), passed, passed, 'WITHSCORES')
     local tenant = first[1]
     if not tenant then return nil end
     local place = redis.call('ZRANGE', K.workspaces(tenant), 0, 0, 'WITHSCORES')
@@ -307,6 +312,9 @@ local function next_job()
       redis.call('ZREM', K.ring(), tenant)
       if why then redis.call('SADD', K.waiting(), tenant) end
       if why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
+    elseif most_beside_others(tenant, free) then
+      spend(5)
+      passed = passed + 1
     else
       local member, pipeline, last = best_of(tenant, workspace)
       if member then

@@ -1,16 +1,5 @@
 -- Why a job in a lane waits. It is computed when somebody asks, because limits are reached and left with every event.
 
--- The number of jobs that may run at once on all live workers.
-local SLOTS
-local function live_slots()
-  if not SLOTS then
-    local known = redis.call('MGET', K.capacity(), K.max_concurrent_jobs())
-    SLOTS = math.min(tonumber(known[1] or '0'), tonumber(known[2] or CAP))
-    if redis.call('ZCOUNT', K.workers(), int(NOW), '+inf') == 0 then SLOTS = 0 end
-  end
-  return SLOTS
-end
-
 -- For a job of this tenant and pipeline: reason, limit or '', current or ''. What it looks at is read once a script.
 local function why_waits(tenant, pipeline)
   local limits, reason = limits_of(tenant), held_back(tenant)
@@ -20,6 +9,8 @@ local function why_waits(tenant, pipeline)
   if pipeline_full(pipeline) then return 'pipeline_concurrency', int(pipe_of(pipeline).cap), int(pipe_of(pipeline).n) end
   if live_slots() == 0 then return 'no_worker', '', '' end
   if slots_for(pipeline, 'slots') == 0 then return 'no_worker_for_pipeline', '', '' end
+  local most = most_beside_others(tenant)
+  if most then return 'tenant_concurrency', int(most), int(share_of(tenant).n) end
   return 'fair_share', int(live_slots()), ''
 end
 

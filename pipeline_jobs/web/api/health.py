@@ -33,13 +33,15 @@ def live() -> Response:
 @routes.get(
     "/ready",
     "Check that every part works",
-    "Checks the store, the broker, the workers and beat. 503 says which of them do not work, and why (`parts`).",
+    "Checks the store, the broker, the workers, beat and the disk. 503 says which of them do not work, and why (`parts`).",
     {200: answer("Yes.", Ready)},
     errors=(503,),
 )
 def ready() -> Response:
     cell = web().cell
     parts = {**health.check(cell.store, cell.settings, cell.broker), "access": _access(cell)}
+    # A store that is away is not asked twice: that takes as long again.
+    parts["disk"] = health.disk(cell.store if parts["store"]["ok"] else None, cell.settings, cell.artifacts)
     failing = [f"{name}: {part.get('reason') or 'not ok'}" for name, part in parts.items() if not part.get("ok")]
     if failing:
         raise Refused(503, "not_ready", "; ".join(failing), headers={"Retry-After": str(RETRY_SECONDS)}, parts=parts)

@@ -15,10 +15,10 @@ routes = Routes("metrics", "", "Monitoring.", tag="operation", flag=None)
 @routes.get(
     "/metrics",
     "Metrics",
-    "Metrics for Prometheus. They are counted in the store, so every process returns the same values.",
+    "Metrics for Prometheus. They are counted in the store, so every process returns the same values; the disk is that of the API.",
     {200: file_answer("The metrics.", media_type="text/plain", binary=False)},
     errors=(503,),
 )
 def metrics() -> Response:
     cell = web().cell
-    return Response(render(cell.store, cell.settings.metrics_workspaces), content_type=CONTENT_TYPE)
+    return Response(render(cell.store, cell.settings.metrics_workspaces, cell.artifacts.disk_bytes()), content_type=CONTENT_TYPE)

@@ -27,7 +27,7 @@ class TestHealth:
         response = client.get("/health/ready")
         health.Ready.model_validate(response.get_json())
         assert response.status_code == 200, response.text
-        assert set(response.get_json()["parts"]) == {"store", "broker", "workers", "beat", "access"}
+        assert set(response.get_json()["parts"]) == {"store", "broker", "workers", "beat", "disk", "access"}
 
     def test_not_ready_names_the_part_and_why(self, client: FlaskClient, world: World) -> None:
         world.store.beat("rescue")

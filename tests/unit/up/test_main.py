@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.up.main import flower_login
@@ -46,16 +48,19 @@ def serving(data: Path, **values: str) -> Iterator[tuple[subprocess.Popen[bytes]
         process.wait()
 
 
-def left_behind(data: Path) -> list[str]:
-    """Command lines of the processes whose output goes to the logs in this data folder."""
-    found = []
+def logging(data: Path) -> Iterator[tuple[int, Path]]:
+    """The processes whose output goes to the logs in this data folder, each with its log."""
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and (folder / "fd" / "1").readlink().is_relative_to(data / "logs"):
-                found.append((folder / "cmdline").read_text())
+            if folder.name.isdigit() and (log := (folder / "fd" / "1").readlink()).is_relative_to(data / "logs"):
+                yield int(folder.name), log
         except OSError:
             continue  # it ended meanwhile, or is not ours to look at
-    return found
+
+
+def left_behind(data: Path) -> list[str]:
+    """Command lines of those processes."""
+    return [Path(f"/proc/{pid}/cmdline").read_text() for pid, _ in logging(data)]
 
 
 @pytest.fixture
@@ -135,6 +140,31 @@ def test_a_process_that_ends_later_is_told_and_the_others_go_on(data: Path) -> N
         until(lambda: "exporter ended with code 1" in words.read_text())
         assert process.poll() is None
         assert "no network" in words.read_text()
+
+
+def test_a_process_that_is_killed_is_started_again(data: Path) -> None:
+    with serving(data) as (process, words):
+        address = re.search(r"health +(http://\S+)", words.read_text())
+        assert address is not None
+        for name in ("api", "flower", "server"):
+            (killed,) = pids(data, name)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda name=name, killed=killed: pids(data, name) - {killed}, f"{name} to be there again")
+            assert f"{name} was ended by SIGKILL" in words.read_text()
+        until(lambda: answers(address[1]), "the API to answer")
+        assert process.poll() is None
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def pids(data: Path, name: str) -> set[int]:
+    """Of the processes that write this log."""
+    return {pid for pid, log in logging(data) if log.name == f"{name}.log"}
 
 
 def test_a_second_stack_on_the_same_data_is_refused(data: Path) -> None:

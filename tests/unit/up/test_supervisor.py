@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline_jobs.up import supervisor as modul
 from pipeline_jobs.up.supervisor import ProcessDied, Supervisor
 from tests.unit.up.programs import alive, program
 from tests.waiting import until
@@ -59,6 +61,53 @@ def test_an_end_is_news_once(supervisor: Supervisor) -> None:
     supervisor.start(program("gone", "print('bye')")).popen.wait()
     assert [(child.name, child.last_lines(1)) for child in supervisor.ended()] == [("gone", ["bye"])]
     assert supervisor.ended() == []
+
+
+def test_what_has_ended_is_started_again_and_its_log_goes_on(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modul, "FIRST_PAUSE", 0.0)
+    running = supervisor.start(program("running", FOREVER))
+    optional = supervisor.start(program("exporter", "raise SystemExit(1)", optional=True))
+    gone = supervisor.start(program("gone", "print('bye')"))
+    for number in range(1, 4):
+        supervisor.children[-1].popen.wait()
+        optional.popen.wait()
+        assert "gone" in [child.name for child in supervisor.ended()]
+        supervisor.revive()
+        again = supervisor.children[-1]
+        assert (again.command, again.ends) == (gone.command, number)
+    again.popen.wait()
+    assert again.last_lines() == ["bye"] * 4
+    assert [child.name for child in supervisor.children] == ["running", "exporter", "gone"]
+    assert running.running
+
+
+def test_it_is_started_again_later_each_time_and_soon_if_it_ran_for_long(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(modul, "time", SimpleNamespace(monotonic=lambda: now))
+    first = supervisor.start(program("gone", ""))
+    pauses = []
+    for lived in (0.0, 0.0, 0.0, 0.0, 0.0, modul.STEADY_SECONDS, 0.0):
+        child = supervisor.children[0]
+        child.popen.wait()
+        child.began = now - lived
+        ended = now
+        while supervisor.children[0] is child:
+            supervisor.revive()
+            now += 0.25
+        pauses.append(now - 0.25 - ended)
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 0.5, 1.0]
+    assert supervisor.children[0].command is first.command
+
+
+def test_what_it_has_left_goes_before_it_is_started_again(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modul, "FIRST_PAUSE", 0.0)
+    parent = supervisor.start(program("parent", FAMILY))
+    until(lambda: bool(parent.last_lines()))
+    orphan = int(parent.last_lines()[0])
+    parent.popen.kill()
+    parent.popen.wait()
+    supervisor.revive()
+    until(lambda: not alive(orphan))
 
 
 def test_stop_asks_first(supervisor: Supervisor) -> None:

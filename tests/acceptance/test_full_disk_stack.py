@@ -1,0 +1,127 @@
+"""A disk that is full under everything at once, as `make run` has it on one: the server's log, uploads, working folders, logs. Then space
+again: nothing that was accepted is lost, and all comes back by itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.up import readiness, stack
+from pipeline_jobs.up.supervisor import Child, Supervisor
+from pipeline_jobs.web.http.tus import CONTENT_TYPE
+from tests.acceptance.conftest import QUICK
+from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
+from tests.stack import ROOT, environment, free_port
+from tests.waiting import until
+
+PARTS = ("store", "broker", "workers", "beat", "disk")
+UPLOAD = bytes(range(256)) * 800
+#: What a client may be told meanwhile; 0: the connection broke off.
+SAID = {201, 204, 0, 503, 507}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    small = SmallDisk(tmp_path)
+    if not small.real:
+        pytest.skip("a small disk can be mounted by root on Linux only")
+    yield small
+    small.remove()
+
+
+class Local:
+    """What `make run` starts, without Flower, and a client of it."""
+
+    def __init__(self, settings: Settings, disk: SmallDisk) -> None:
+        self.url = f"http://127.0.0.1:{settings.http_port}"
+        self.supervisor = Supervisor(disk.path / "logs", ROOT, environment(settings))
+        for command in (stack.server(settings), *stack.processes(settings)):
+            if command.name != "flower":
+                self.supervisor.start(command)
+        self.accepted: list[str] = []
+        self.answers: Counter[int] = Counter()
+
+    def goes_on(self) -> bool:
+        """What `make run` does twice a second."""
+        self.supervisor.ended()
+        self.supervisor.revive()
+        return True
+
+    def is_ready(self) -> bool:
+        return self.goes_on() and readiness.parts_ok(f"{self.url}/health/ready", PARTS)() is None
+
+    def ask(self, method: str, path: str, **request: object) -> requests.Response | None:
+        self.goes_on()
+        try:
+            answer = requests.request(method, self.url + path, timeout=30, **request)  # type: ignore[arg-type]
+        except requests.RequestException:
+            self.answers[0] += 1
+            return None
+        self.answers[answer.status_code] += 1
+        return answer
+
+    def submit(self, seconds: float = 0) -> bool:
+        """True if it was accepted."""
+        answer = self.ask("POST", "/pipeline/jobs", json={"pipeline": "sleep", "params": {"seconds": seconds}})
+        if answer is None or answer.status_code != 201:
+            return False
+        self.accepted.append(answer.json()["job_id"])
+        return True
+
+    def patch(self, path: str, begin: int, end: int) -> bool:
+        headers = {"Content-Type": CONTENT_TYPE, "Upload-Offset": str(begin)}
+        answer = self.ask("PATCH", path, data=UPLOAD[begin:end], headers=headers)
+        return answer is not None and answer.status_code == 204
+
+    def has_completed(self, job_id: str) -> bool:
+        answer = self.ask("GET", f"/pipeline/jobs/{job_id}")
+        return answer is not None and answer.status_code == 200 and answer.json()["status"] == "completed"
+
+    @property
+    def server(self) -> Child:
+        return next(child for child in self.supervisor.children if child.name == "server")
+
+
+@pytest.fixture
+def local(cell: Settings, disk: SmallDisk) -> Iterator[Local]:
+    port = free_port()
+    changes = {
+        **QUICK, "data_dir": disk.path, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "http_port": free_port(),
+        "http_workers": 1, "max_concurrent_jobs": 2, "disk_reserve_bytes": RESERVE_BYTES,
+    }  # fmt: skip
+    made = Local(cell.model_copy(update=changes), disk)
+    yield made
+    made.supervisor.stop()
+
+
+def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(local: Local, disk: SmallDisk) -> None:
+    until(local.is_ready, "the stack")
+    begun = local.ask("POST", "/pipeline/uploads", headers={"Upload-Length": str(len(UPLOAD))})
+    assert begun is not None
+    path = begun.headers["Location"].removeprefix(local.url)
+    half = len(UPLOAD) // 2
+    assert local.patch(path, 0, half)
+    assert all(local.submit(seconds=3) for _ in range(4))
+    disk.fill()
+    until(lambda: (local.submit() or True) and local.server.ends >= 2, "the server to end twice", 120)
+    assert not local.patch(path, half, len(UPLOAD))
+    assert not local.is_ready()
+    disk.empty()
+    space = time.monotonic()
+    until(local.submit, "a job to be accepted")
+    print(f"a job was accepted {time.monotonic() - space:.1f} s after there was space")
+    until(local.is_ready, "the stack to be ready")
+    print(f"all was ready {time.monotonic() - space:.1f} s after there was space; {len(local.accepted)} accepted; {dict(local.answers)}")
+    for job_id in local.accepted:
+        until(lambda job_id=job_id: local.has_completed(job_id), f"{job_id} to be completed")
+    assert local.patch(path, half, len(UPLOAD))
+    ended = local.ask("GET", path)
+    assert ended is not None
+    assert ended.json()["complete"]
+    assert set(local.answers) - {200} <= SAID
