@@ -59,6 +59,8 @@ class Load:
         self._cancels: list[tuple[float, str, PlannedJob]] = []
         self._submitted = threading.Event()
         self._given_up = threading.Event()
+        #: How long a job may wait for its turn behind all others, in seconds.
+        self._turn = max([PATIENCE_SECONDS, *(job.at for job in jobs)])
         late = [job for job in jobs if job.after or job.depends_on]
         over_http = [job for job in jobs if job.http and not job.depends_on]
         in_core = [job for job in jobs if not job.http and not job.depends_on and not job.after]
@@ -157,12 +159,12 @@ class Load:
         return job.depends_on is None or self._when_accepted(job.depends_on)
 
     def _when_accepted(self, token: str) -> bool:
-        return any(token in self._accepted for _ in self._tries())
+        return any(token in self._accepted for _ in self._tries(self._turn))
 
     def _until_removed(self, job_id: str) -> bool:
         """Remove a job when it has ended, and write down what it was: its counters outlive it."""
         last: Job | None = None
-        for _ in self._tries():
+        for _ in self._tries(self._turn):
             try:
                 last = self._client.get(job_id)
                 if last.ended:
@@ -238,8 +240,8 @@ class Load:
                 self.told.undeclared.append(f"{response.status_code} {response.text[:300]}")
         return None
 
-    def _tries(self) -> Iterator[None]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _tries(self, seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self._given_up.is_set():
             yield
             time.sleep(PAUSE_SECONDS)

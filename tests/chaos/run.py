@@ -42,7 +42,7 @@ TICK_SECONDS = 0.1
 ORPHAN_LOOK_SECONDS = 5.0
 #: How long the system may take to come up, to end one more job when nothing disturbs it any more, and to tidy up, in seconds.
 UP_SECONDS, STILL_SECONDS, REST_SECONDS = 90.0, 45.0, 60.0
-#: How much longer than planned load and faults may take, in seconds.
+#: How much longer than planned load and faults may take, in seconds; or as long again, where that is more.
 LATE_SECONDS = 120.0
 
 
@@ -196,7 +196,7 @@ class _Run:
                 said = now
                 self.say(f"{now:.0f} s: {len(faults.done)} faults done, {dict(load.told.http)}")
             time.sleep(TICK_SECONDS)
-            if now > self.plan.seconds + LATE_SECONDS:
+            if now > self.plan.seconds + max(LATE_SECONDS, self.plan.seconds):
                 load.give_up()
                 canvases.give_up()
                 break
