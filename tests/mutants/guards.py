@@ -67,6 +67,7 @@ BARE = "tests/integration/test_celery_groups.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 FAILURE_WRITES = "tests/integration/test_failure_writes.py"
 SICK = "tests/acceptance/test_sick_worker.py"
+MATRIX = "tests/acceptance/test_isolation_matrix.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
@@ -999,6 +1000,9 @@ GUARDS = (
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
+    _py("web/access/caller", "what is named is the key's", "if named not in (None, own):", "if False:", MATRIX),
+    _py("web/access/caller", "another workspace's is unknown", " and self.workspace_id in (None, workspace_id)", "", MATRIX),
+    _py("web/access/caller", "a workspace's Idempotency-Keys", "f\"{route}\\n{self.workspace_id or ''}\"", "route", MATRIX),
     _py("web/access/caller", "another's is unknown", "if not self.reaches(thing.tenant_id, thing.workspace_id):", "if False:", STREAMS),
     _py(
         "web/api/events",
