@@ -1,4 +1,4 @@
-"""What a proxy on the same machine passes on comes from loopback, and may look as if it came from here: it opens nothing and moves nothing."""
+"""What a proxy on the same machine passes on comes from loopback and may look as if it came from here: it opens and moves nothing."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ And over real processes: the life of a key.
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,7 @@ from werkzeug.test import TestResponse
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import Role
-from pipeline_jobs.job import NewJob, new_job_id
+from pipeline_jobs.job import Job, NewJob, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.acceptance.isolation import CALLERS, CELLS, ROUTES, UI, World, expected
@@ -174,10 +175,6 @@ def test_a_key_of_a_workspace_lists_the_uploads_of_no_other(world: World) -> Non
             cursor = f"&cursor={body['next_cursor']}"
         assert seen == mine[::-1]
         assert world.ask("GET", "/pipeline/uploads?workspace_id=w2", "workspace").status_code == 403
-        # A cursor says a place in time, not whose.
-        theirs = world.ask("GET", "/pipeline/uploads?tenant_id=other&limit=1", "global admin").get_json()["next_cursor"]
-        went_on = world.ask("GET", f"/pipeline/uploads?cursor={theirs}", "workspace").get_json()["uploads"] if theirs else []
-        assert {upload["upload_id"] for upload in went_on} <= set(mine)
         assert {upload["tenant_id"] for upload in world.ask("GET", "/pipeline/uploads?limit=100", "read").get_json()["uploads"]} == {"acme"}
     finally:
         del world.texts["workspace"]
@@ -231,9 +228,56 @@ def test_a_list_and_its_cursors_never_leave_the_tenant(world: World) -> None:
             break
         cursor = f"&cursor={body['next_cursor']}"
     assert seen == {"acme"}
-    # A page of another tenant's list continues as a page of one's own.
+    # A cursor is sealed for whoever it was given to: to others it is none.
     theirs = world.ask("GET", "/pipeline/jobs?tenant_id=other&limit=1", "global admin").get_json()["next_cursor"]
-    assert {job["tenant_id"] for job in world.ask("GET", f"/pipeline/jobs?cursor={theirs}", "read").get_json()["jobs"]} == {"acme"}
+    for path in ("/pipeline/jobs", "/pipeline/batches", "/pipeline/schedules", "/pipeline/uploads"):
+        assert world.ask("GET", f"{path}?cursor={theirs}", "read").status_code == 422
+    assert world.ask("POST", "/pipeline/jobs/cancel", "tenant admin", {"tag": "none", "cursor": theirs}).status_code == 422
+    assert world.ask("GET", f"/pipeline/jobs?tenant_id=other&cursor={theirs}", "global admin").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("named", "theirs"), [("tag=shared", 30), ("tag=shared", 900), ("tag=shared&status=queued", 30), ("pipeline=sleep", 30), ("", 30)]
+)
+def test_no_page_tells_a_key_of_a_workspace_that_or_when_others_have_jobs(world: World, named: str, theirs: int) -> None:
+    workspace_id, client, keys = f"w{theirs}{named[-4:].strip('=')}", world.store.client, world.store.keys
+    names = {"beside others": "acme", "alone": "solo"}
+    for name, tenant_id in names.items():
+        _, world.texts[name] = world.keys.create(tenant_id, Role.SUBMIT, actor="test", workspace_id=workspace_id)
+
+    def submit(tenant_id: str, workspace: str) -> Job:
+        return world.jobs.submit(NewJob(pipeline="sleep", tenant_id=tenant_id, workspace_id=workspace, tags=("shared",)))
+
+    orders = []
+    for _ in range(2):
+        orders.append(submit("acme", "neighbour").order)
+        for tenant_id in names.values():
+            submit(tenant_id, workspace_id)
+    orders.append(submit("acme", "neighbour").order)
+    # So many more of theirs have the tag, before and after; and of one's own, so that it is the tag's index that has the fewest.
+    many = {f"job_1_{number:08x}": orders[0] + (number - theirs // 2) * 10_000_000 for number in range(theirs)}
+    client.zadd(keys("tag", "acme", "shared"), many)
+    for tenant_id in names.values():
+        client.zadd(keys("workspace", tenant_id, workspace_id), {f"job_2_{number:08x}": 1 + number for number in range(theirs + 200)})
+    try:
+        shapes = []
+        for name in names:
+            cursor, pages = "", []
+            while True:
+                page = world.ask("GET", f"/pipeline/jobs?limit=1&{named}{cursor}", name).get_json()
+                pages.append((page["count"], page["next_cursor"] is None))
+                if page["next_cursor"] is None or len(pages) > 10:
+                    break
+                sealed = urlsafe_b64decode(page["next_cursor"] + "==")
+                assert not [order for order in (*orders, *many.values()) if order.to_bytes(8, "big") in sealed]
+                cursor = f"&cursor={page['next_cursor']}"
+            shapes.append(pages)
+        assert shapes[0] == shapes[1]
+        assert sum(count for count, _ in shapes[0]) == 2
+    finally:
+        client.zrem(keys("tag", "acme", "shared"), *many)
+        for name in names:
+            del world.texts[name]
 
 
 def test_a_key_of_a_workspace_lists_and_cancels_its_own_jobs_by_any_mix(world: World) -> None:

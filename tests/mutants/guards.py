@@ -68,6 +68,7 @@ GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 FAILURE_WRITES = "tests/integration/test_failure_writes.py"
 SICK = "tests/acceptance/test_sick_worker.py"
 MATRIX = "tests/acceptance/test_isolation_matrix.py"
+ISOLATION = "tests/acceptance/test_isolation.py"
 PROXY = "tests/acceptance/test_behind_a_proxy.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -1031,6 +1032,14 @@ GUARDS = (
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- the page
     _py("web/access/origin", "a form from elsewhere", "if not told or (site is not None and site not in _OWN_SITE):", "if False:", PAGE),
+    _py(
+        "web/http/sealing",
+        "a cursor is the caller's own",
+        'who.tenant_id.encode(), (who.workspace_id or "").encode(), plain',
+        "plain",
+        ISOLATION,
+    ),
+    _lua("list", "that others follow is not told", "full and not own or budget", "full or budget", ISOLATION),
     _py(
         "web/access/auth",
         "a proxy here sees no metrics",
