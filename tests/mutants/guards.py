@@ -70,6 +70,7 @@ SICK = "tests/acceptance/test_sick_worker.py"
 MATRIX = "tests/acceptance/test_isolation_matrix.py"
 ISOLATION = "tests/acceptance/test_isolation.py"
 PROXY = "tests/acceptance/test_behind_a_proxy.py"
+HOSTILE = "tests/acceptance/test_hostile_messages.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
@@ -938,6 +939,27 @@ GUARDS = (
         GROUPS_OF_JOBS,
     ),
     _py("worker/backend", "ended jobs among several tasks", "if job and job.ended:", "if False:", GROUPS_OF_JOBS),
+    _py(
+        "worker/request",
+        "an id that goes into scripts",
+        "if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):",
+        "if False:",
+        HOSTILE,
+    ),
+    _py(
+        "worker/consumer",
+        "a message that is no request ends no worker",
+        "            except Exception as error:  # what a message may",
+        "            except ZeroDivisionError as error:  # what a message may",
+        HOSTILE,
+    ),
+    _py(
+        "worker/consumer",
+        "what is no message ends no worker",
+        "            except Exception as error:  # JSON has",
+        "            except ZeroDivisionError as error:  # JSON has",
+        HOSTILE,
+    ),
     _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
     _py(
         "worker/consumer",
