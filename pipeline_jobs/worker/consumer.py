@@ -98,7 +98,7 @@ def _check(headers: Any) -> None:
 def _careful(channel: type[RedisChannel]) -> Any:
     """A channel that drops what is no message: not JSON, without its parts, or too deep."""
 
-    class CarefulChannel(channel):  # type: ignore[misc, valid-type]
+    class CarefulChannel(channel):
         def _brpop_read(self, **options: Any) -> Any:
             return self._unless_nonsense(super()._brpop_read, **options)
 

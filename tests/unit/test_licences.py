@@ -46,7 +46,7 @@ def test_nothing_that_is_installed_is_under_the_agpl() -> None:
 def says_gpl(found: metadata.Distribution) -> bool:
     """By its metadata; what lies in a wheel under another licence (x264 in PyAV's) the notice names by hand."""
     stated = [text for name in ("License-Expression", "Classifier") for text in found.metadata.get_all(name) or []]
-    stated += [found.metadata.get("License", "").splitlines()[0]] if found.metadata.get("License") else []
+    stated += [text.splitlines()[0] for text in found.metadata.get_all("License") or [] if text]
     return any(re.search(r"(?<!L)GPL|General Public", re.sub(r"Lesser General Public", "LGPL", text)) for text in stated)
 
 
