@@ -16,4 +16,6 @@ case $limit in
 esac
 # Older kernels say a number beyond all memory for "no limit".
 if [ "$limit" -gt "$machine" ]; then limit=$machine; fi
-exec "$@" --maxmemory $((limit / 2))
+# Nobody else may read what the server writes.
+umask 077
+exec "$@" --maxmemory $((limit / 2)) --requirepass "${STORE_PASSWORD:?is the password of the store}"

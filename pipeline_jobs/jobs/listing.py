@@ -63,6 +63,8 @@ class Selection:
     sizes: str
     highest: str
     lowest: str
+    #: Jobs are passed over that the caller may not see.
+    own: bool
     #: A tenant whose jobs are passed over, or empty.
     hidden: str
     #: What no index says by itself, as arguments of a script: statuses, tag, fields with their values.
@@ -71,7 +73,13 @@ class Selection:
     @property
     def arguments(self) -> dict[str, Any]:
         """What both scripts that look at jobs are called with."""
-        return {"highest": self.highest, "lowest": self.lowest, "hidden": self.hidden, "sizes": self.sizes, **self.conditions}
+        return {
+            "highest": self.highest,
+            "lowest": self.lowest,
+            "hidden": self.hidden,
+            "sizes": self.sizes,
+            **self.conditions,
+        }
 
 
 def page(store: Store, query: JobQuery) -> Page[Job]:
@@ -80,7 +88,7 @@ def page(store: Store, query: JobQuery) -> Page[Job]:
     :raises InvalidInput: the cursor is not one of ours.
     """
     chosen = select(store, query)
-    reply = store.run("list", keys=chosen.keys, limit=query.limit, budget=BUDGET, **chosen.arguments)
+    reply = store.run("list", keys=chosen.keys, limit=query.limit, budget=BUDGET, own=chosen.own, **chosen.arguments)
     return Page.of(reply, Job.from_mapping, kind="job")
 
 
@@ -102,6 +110,7 @@ def select(store: Store, query: JobQuery, *, live: bool = False) -> Selection:
         sizes=",".join(str(len(keys)) for keys, _ in indexes) if len(indexes) > 1 else "",
         highest=highest,
         lowest=lowest,
+        own=query.within is not None,
         hidden="" if is_canary(query.tenant_id) or is_canary_pipeline(query.pipeline) else CANARY_TENANT,
         conditions={
             "statuses": plain.get("status"),

@@ -87,6 +87,8 @@ def server(settings: Settings) -> Command:
     """The embedded server: every write is on the disk before it is answered, nothing is ever evicted, data is kept over restarts."""
     data = settings.data_dir / "redis"
     data.mkdir(parents=True, exist_ok=True)
+    # The server writes its log with the mode that the user's files have; what is in it is for its owner only.
+    data.chmod(0o700)
     argv = [
         str(get_binary_path()), "--bind", LOOPBACK, "--port", str(settings.redis_port), "--dir", str(data),
         "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no",

@@ -23,6 +23,8 @@ limit_request_line = 8190
 # A stop lets waiting requests end by themselves.
 graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15
+# By default any peer on loopback, such as a proxy that passes headers on, is believed which part of the path is the app's own.
+forwarder_headers = ""
 # One fixed path per user for all gunicorns of a machine: two installations would fight for it.
 control_socket_disable = True
 

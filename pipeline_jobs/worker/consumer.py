@@ -1,4 +1,4 @@
-"""Celery's consumer with a fix: a message that outlived its connection is not acknowledged.
+"""Celery's consumer with two fixes: a message that outlived its connection is not acknowledged, and none ends the worker.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/decisions/0008-an-acknowledgement-after-the-end.md).
 """
@@ -6,20 +6,124 @@ Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/dec
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from queue import Empty
 from typing import Any
 
 from celery.utils.log import get_logger
+from celery.utils.saferepr import saferepr
+from celery.worker import state
 from celery.worker.consumer import Consumer
+from kombu.transport import redis as redis_transport
+from kombu.transport import virtual
+from kombu.transport.redis import Channel as RedisChannel
 
 logger = get_logger(__name__)
+
+#: Most characters of a message that is dropped in the log: it may be hostile, and it may have secrets.
+LOGGED = 200
 
 
 class JobConsumer(Consumer):
     """`worker_consumer`, for workers of every queue."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if hasattr(self.controller, "_process_task"):
+            self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        """A connection whose channels drop what is no message. It is said to the transport before it makes its first channel."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        transport = connection.transport
+        if isinstance(transport, virtual.Transport) and issubclass(transport.Channel, RedisChannel):
+            transport.Channel = _careful(transport.Channel)
+        return self.ensure_connected(connection)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """What is done with a message. One that Celery cannot make a request of (a list for its task's name, a number for its id) is an
+        error of any kind there, for which the worker would end."""
+        handle, lost = super().create_task_handler(*args, **kwargs), self.connection_errors + self.channel_errors
+
+        def careful(message: Any) -> Any:
+            try:
+                _check(message.headers)
+                return handle(message)
+            except lost:
+                raise
+            except Exception as error:  # what a message may do wrong has no end
+                _say_dropped(error, getattr(message, "headers", None))
+                self.call_soon_ack(message.reject_log_error, logger, lost)
+                return None
+
+        return careful
+
     def call_soon_ack(self, p: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Acknowledge or reject a message in the event loop's next round. By then its channel may be closed."""
         return super().call_soon_ack(_unless_closed, p, *args, **kwargs)
+
+
+def _process(controller: Any, process: Callable[[Any], Any], request: Any) -> None:
+    """Hand a request to the pool. One that cannot be handed over (its stamps are no list) gives its place in the pool back."""
+    try:
+        process(request)
+    except OSError:
+        raise
+    except Exception as error:  # likewise
+        _say_dropped(error, request.request_dict)
+        state.task_ready(request)
+        request.reject(requeue=False)
+        # Set where a pool has places: without it no task would ever start again.
+        getattr(controller, "_quick_release", int)()
+
+
+def _check(headers: Any) -> None:
+    """What Celery looks at when the request has its place in the pool already: an error there costs the place, or ends the worker.
+
+    :raises TypeError: it is not what Celery writes.
+    """
+    if not isinstance(headers, dict) or "task" not in headers:
+        # An older protocol, or none: Celery decides.
+        return
+    limits = headers.get("timelimit") or (None, None)
+    if not isinstance(limits, list | tuple) or len(limits) != 2 or not all(one is None or type(one) in (int, float) for one in limits):
+        raise TypeError("timelimit is no pair of seconds")
+    if not all(isinstance(headers.get(name, ""), str) for name in ("task", "id")):
+        raise TypeError("task or id is no text")
+    for name in ("shadow", "root_id", "parent_id", "group", "argsrepr", "kwargsrepr", "origin"):
+        if not isinstance(headers.get(name), str | None):
+            raise TypeError(f"{name} is no text")
+
+
+def _careful(channel: type[RedisChannel]) -> Any:
+    """A channel that drops what is no message: not JSON, without its parts, or too deep."""
+
+    class CarefulChannel(channel):
+        def _brpop_read(self, **options: Any) -> Any:
+            return self._unless_nonsense(super()._brpop_read, **options)
+
+        def _receive_one(self, client: Any) -> Any:
+            return self._unless_nonsense(super()._receive_one, client)
+
+        def _unless_nonsense(self, read: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            try:
+                return read(*args, **options)
+            except redis_transport.redis.DataError as error:
+                # A tag that no command can have. What the server itself refuses is another error, and not the message's fault.
+                reason: Exception = error
+            except (Empty, *self.connection_errors, *self.connection.channel_errors):
+                raise
+            except Exception as error:  # JSON has its errors, kombu's own types have any
+                reason = error
+            _say_dropped(reason)
+            # As if there had been none: the event loop asks for the next one.
+            raise Empty
+
+    return CarefulChannel
+
+
+def _say_dropped(error: Exception, headers: Any = None) -> None:
+    logger.error("message dropped, it is none that a worker can read: %s, headers %s", saferepr(error, LOGGED), saferepr(headers, LOGGED))
 
 
 def _unless_closed(answer: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from celery.exceptions import Ignore, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 from pipeline_jobs.worker.result import JobFailed
@@ -21,6 +22,8 @@ logger = get_logger(__name__)
 
 #: Header of a bare message, put there by the worker that takes it.
 DRAWN_HEADER = "drawn_fence"
+#: Fences are microseconds that a script's numbers hold exactly.
+MAX_FENCE = 2**53
 
 
 def draw_fence() -> int:
@@ -82,7 +85,13 @@ class JobRequest(Request):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not isinstance(self.request_dict.get(FENCE_HEADER), int):
+        fence = self.request_dict.get(FENCE_HEADER)
+        # Both go into scripts, from the lease keeper too, which would fail for all jobs of this worker.
+        if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):
+            raise InvalidTaskError("the message has no id that a job can have")
+        if fence is not None and (type(fence) is not int or not 0 < fence < MAX_FENCE):
+            raise InvalidTaskError("the message has no fence that a dispatch can have")
+        if fence is None:
             # Drawn here, because this process renews the lease of what its child adopts; it travels to the child with the message.
             self.request_dict[DRAWN_HEADER] = draw_fence()
 

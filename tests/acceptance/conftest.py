@@ -10,7 +10,9 @@ import pytest
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import create_celery
+from tests.acceptance.isolation import World, open_world
 from tests.bodies import MODULE
+from tests.servers import Server
 from tests.stack import Stack
 
 #: Short times, so that a test of a lease does not wait a minute for it.
@@ -37,3 +39,12 @@ def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]
     for stack in stacks:
         stack.stop()
         stack.app.close()
+
+
+@pytest.fixture(scope="module")
+def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with server.client() as client:
+        client.flushall()
+    made = open_world(server.url, tmp_path_factory.mktemp("isolation"))
+    yield made
+    made.store.client.close()

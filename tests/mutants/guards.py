@@ -76,6 +76,10 @@ BARE = "tests/integration/test_celery_groups.py"
 GROUPS_OF_JOBS = "tests/integration/test_group_results.py"
 FAILURE_WRITES = "tests/integration/test_failure_writes.py"
 SICK = "tests/acceptance/test_sick_worker.py"
+MATRIX = "tests/acceptance/test_isolation_matrix.py"
+ISOLATION = "tests/acceptance/test_isolation.py"
+PROXY = "tests/acceptance/test_behind_a_proxy.py"
+HOSTILE = "tests/acceptance/test_hostile_messages.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
@@ -961,6 +965,27 @@ GUARDS = (
         GROUPS_OF_JOBS,
     ),
     _py("worker/backend", "ended jobs among several tasks", "if job and job.ended:", "if False:", GROUPS_OF_JOBS),
+    _py(
+        "worker/request",
+        "an id that goes into scripts",
+        "if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):",
+        "if False:",
+        HOSTILE,
+    ),
+    _py(
+        "worker/consumer",
+        "a message that is no request ends no worker",
+        "            except Exception as error:  # what a message may",
+        "            except ZeroDivisionError as error:  # what a message may",
+        HOSTILE,
+    ),
+    _py(
+        "worker/consumer",
+        "what is no message ends no worker",
+        "            except Exception as error:  # JSON has",
+        "            except ZeroDivisionError as error:  # JSON has",
+        HOSTILE,
+    ),
     _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
     _py(
         "worker/consumer",
@@ -1100,6 +1125,9 @@ GUARDS = (
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
+    _py("web/access/caller", "what is named is the key's", "if own is None:", "if own is None or named:", MATRIX),
+    _py("web/access/caller", "another workspace's is unknown", " and self.workspace_id in (None, workspace_id)", "", MATRIX),
+    _py("web/access/caller", "a workspace's Idempotency-Keys", "f\"{route}\\n{self.workspace_id or ''}\"", "route", MATRIX),
     _py("web/access/caller", "another's is unknown", "if not self.reaches(thing.tenant_id, thing.workspace_id):", "if False:", STREAMS),
     _py(
         "web/api/events",
@@ -1127,6 +1155,22 @@ GUARDS = (
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- the page
     _py("web/access/origin", "a form from elsewhere", "if not told or (site is not None and site not in _OWN_SITE):", "if False:", PAGE),
+    _py(
+        "web/http/sealing",
+        "a cursor is the caller's own",
+        'who.tenant_id.encode(), (who.workspace_id or "").encode(), plain',
+        "plain",
+        ISOLATION,
+    ),
+    _lua("list", "that others follow is not told", "full and not own or budget", "full or budget", ISOLATION),
+    _py(
+        "web/access/auth",
+        "a proxy here sees no metrics",
+        "(needs.here or not self._has_store)",
+        "(needs.all_tenants or not self._has_store)",
+        PROXY,
+    ),
+    _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/access/sessions", "the session's own key", " and hmac.compare_digest(session_mark(key), str(mark))", "", PAGE),
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),

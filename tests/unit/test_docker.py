@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker" / "compose.yaml"
 STORE = ROOT / "docker" / "store.sh"
+PASSWORD = "only-for-this-test"
+URL = f"redis://:{PASSWORD}@redis:6379/0"
 SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
 OURS = {"api", "worker", "maintenance", "beat", "flower"}
 
@@ -33,7 +36,7 @@ def compose_command() -> list[str]:
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     command = [*compose_command(), "-f", str(COMPOSE), "config", "--format", "json"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "STORE_PASSWORD": PASSWORD})
     return dict(json.loads(found.stdout)["services"])
 
 
@@ -45,8 +48,39 @@ def test_the_dockerfile_is_clean_by_hadolint() -> None:
 
 
 def test_the_compose_file_is_clean() -> None:
-    found = subprocess.run([*compose_command(), "-f", str(COMPOSE), "config", "-q"], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    found = [*compose_command(), "-f", str(COMPOSE), "config", "-q"]
+    given = subprocess.run(found, capture_output=True, text=True, check=False, env={**os.environ, "STORE_PASSWORD": PASSWORD})
+    assert (given.returncode, given.stdout, given.stderr) == (0, "", "")
+    without = subprocess.run(found, capture_output=True, text=True, check=False, env={**os.environ, "STORE_PASSWORD": ""})
+    assert without.returncode != 0
+    assert "STORE_PASSWORD" in without.stderr
+
+
+def test_the_store_has_a_password_that_all_who_may_reach_it_know(services: dict[str, Any]) -> None:
+    assert services["redis"]["environment"]["STORE_PASSWORD"] == PASSWORD
+    assert f"--broker-url={URL}" in services["celery-exporter"]["command"]
+    assert "--requirepass" in STORE.read_text()
+    assert PASSWORD not in json.dumps(services["prometheus"])
+
+
+def test_the_store_is_in_a_network_without_a_way_out_and_prometheus_is_not_in_it(services: dict[str, Any]) -> None:
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    assert {name for name, among in networks.items() if "store" in among} == SERVICES - {"prometheus"}
+    assert (networks["redis"], networks["beat"], networks["prometheus"]) == ({"store"}, {"store"}, {"monitoring"})
+    assert "store: {internal: true}" in COMPOSE.read_text()
+
+
+def test_every_part_has_a_limit_of_memory_and_of_processes(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert int(service["mem_limit"]) >= 256 * 1024**2, name
+        assert 0 < service["pids_limit"] <= 2048, name
+
+
+def test_an_image_of_others_has_a_version_and_can_be_given_by_digest(services: dict[str, Any]) -> None:
+    text = COMPOSE.read_text()
+    for name, variable in {"redis": "STORE_IMAGE", "celery-exporter": "EXPORTER_IMAGE", "prometheus": "PROMETHEUS_IMAGE"}.items():
+        assert re.search(r":v?[0-9]+\.[0-9]+", services[name]["image"]), name
+        assert f"image: ${{{variable}:-" in text, name
 
 
 def test_every_part_is_there_and_has_a_health_check(services: dict[str, Any]) -> None:
@@ -79,7 +113,7 @@ def test_our_parts_share_one_image_flags_and_data(services: dict[str, Any]) -> N
         assert service["image"] == "pipeline-jobs", name
         assert service["environment"]["ENABLE_PIPELINE_JOB_QUEUE"] == "1", name
         assert service["environment"]["ENABLE_PIPELINE_RUN_API"] == "1", name
-        assert service["environment"]["PIPELINE_REDIS_URL"] == "redis://redis:6379/0", name
+        assert service["environment"]["PIPELINE_REDIS_URL"] == URL, name
         assert "PIPELINE_ALLOW_PRIVATE_URLS" not in service["environment"], name
         assert [volume["target"] for volume in service["volumes"]] == ["/data"], name
 
@@ -125,11 +159,10 @@ def machine_bytes() -> int:
 def test_half_of_the_containers_memory_or_else_the_machines(tmp_path: Path, file: str, said: str, half: int | None) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(said + "\n")
-    found = subprocess.run(
-        ["sh", str(STORE), "echo", "--save", ""], env={**os.environ, "CGROUP": str(tmp_path)}, capture_output=True, text=True, check=True
-    )
-    *given, option, value = found.stdout.split()
-    assert (given, option) == (["--save"], "--maxmemory")
+    env = {**os.environ, "CGROUP": str(tmp_path), "STORE_PASSWORD": PASSWORD}
+    found = subprocess.run(["sh", str(STORE), "echo", "--save", ""], env=env, capture_output=True, text=True, check=True)
+    *given, option, value, word, secret = found.stdout.split()
+    assert (given, option, word, secret) == (["--save"], "--maxmemory", "--requirepass", PASSWORD)
     # The kernel's MemTotal is what this says, to the page.
     assert int(value) == (half or pytest.approx(machine_bytes() / 2, abs=4096))
 

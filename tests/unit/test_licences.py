@@ -43,6 +43,17 @@ def test_nothing_that_is_installed_is_under_the_agpl() -> None:
     assert [found.name for found in installed() if says_agpl(found)] == []
 
 
+def says_gpl(found: metadata.Distribution) -> bool:
+    """By its metadata; what lies in a wheel under another licence (x264 in PyAV's) the notice names by hand."""
+    stated = [text for name in ("License-Expression", "Classifier") for text in found.metadata.get_all(name) or []]
+    stated += [text.splitlines()[0] for text in found.metadata.get_all("License") or [] if text]
+    return any(re.search(r"(?<!L)GPL|General Public", re.sub(r"Lesser General Public", "LGPL", text)) for text in stated)
+
+
+def test_what_is_under_the_gpl_is_named_in_the_notice() -> None:
+    assert [found.name for found in installed() if says_gpl(found) and found.name.lower() not in NOTICE.lower()] == []
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [

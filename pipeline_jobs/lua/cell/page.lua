@@ -18,10 +18,18 @@ end
 while true do
   local id, order = following()
   if not id then return page end
-  if #page > limit or budget == 0 then
+  local full = #page > limit
+  if full and workspace == '' or budget == 0 then
     page[1] = last
     return page
   end
-  budget, last = budget - 1, order
-  page[#page + 1] = wanted(id)
+  budget = budget - 1
+  local flat = wanted(id)
+  if full and flat then
+    page[1] = last
+    return page
+  elseif not full then
+    -- That only others' records follow is not told.
+    last, page[#page + 1] = order, flat
+  end
 end

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- A page of jobs, newest first, in one call. highest, lowest: orders ('(' in front: exclusive, or '+inf', '-inf'). budget: the maximum
 -- number of records to look at. hidden: a tenant whose jobs are skipped. sizes: how many sets each index has (`fewest`). The rest are
--- conditions on the record (`conditions`).
+-- conditions on the record (`conditions`). own: that only jobs follow which are skipped is not told, as far as the budget goes.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest limit:int budget:int hidden? sizes? statuses? tag? fields:pairs
+--@args highest lowest limit:int budget:int own:flag hidden? sizes? statuses? tag? fields:pairs
 --@settings admits
 --@reply next records*
 -- next: where the following page begins, or ''. A record is field, value, ...; the `reason` of a waiting job is its current one, as
@@ -16,12 +16,18 @@ local BYTES_MOST = 4194304
 while true do
   local id, order = following()
   if not id then return page end
-  if #page > limit or budget == 0 or bytes >= BYTES_MOST then
+  local full = #page > limit
+  if full and not own or budget == 0 or bytes >= BYTES_MOST then
     page[1] = last
     return page
   end
-  budget, last = budget - 1, order
+  budget = budget - 1
+  if not full then last = order end
   if not needs or meets(id, needs) then
+    if full then
+      page[1] = last
+      return page
+    end
     local record = redis.call('HGETALL', K.job(id))
     local job = tell_reason(id, record)
     if #record > 0 and job.tenant_id ~= hidden then

@@ -77,7 +77,7 @@ class Access:
         :raises StoreUnavailable: the key must be looked up and cannot be.
         """
         here = self._is_here(environ)
-        if here and not self._always and (needs is Policy.OPERATOR or not self._has_store):
+        if here and not self._always and (needs.here or not self._has_store):
             # Readiness is asked for when the store is down too.
             return ANYBODY
         text = _bearer(environ)

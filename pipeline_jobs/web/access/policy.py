@@ -16,11 +16,13 @@ _ADMINS = frozenset({Role.ADMIN})
 
 
 class Policy(Enum):
-    """What a caller needs: a key of one of these roles, and `all_tenants`: one that is bound to none."""
+    """What a caller needs: a key of one of these roles, and `all_tenants`: one that is bound to none. `here`: from this machine no key."""
 
     #: Nothing. Signed links have a proof of their own.
     PUBLIC = (frozenset[Role](), False)
-    #: Any key of all tenants; from this machine none (`auth`).
+    #: Any key of all tenants; from this machine none, for it is asked when no key can be looked up. A proxy may show it to anybody.
+    PROBE = (_EVERY, True, True)
+    #: Any key of all tenants.
     OPERATOR = (_EVERY, True)
     #: Any key.
     READ = (_EVERY, False)
@@ -31,8 +33,8 @@ class Policy(Enum):
     #: An admin key of all tenants.
     ROOT = (_ADMINS, True)
 
-    def __init__(self, roles: frozenset[Role], all_tenants: bool) -> None:
-        self.roles, self.all_tenants = roles, all_tenants
+    def __init__(self, roles: frozenset[Role], all_tenants: bool, here: bool = False) -> None:
+        self.roles, self.all_tenants, self.here = roles, all_tenants, here
 
 
 #: Who may use which routes, by Flask's names for them: `{blueprint}.{function}`.
@@ -41,7 +43,8 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
         "artifacts.artifact", "health.live", "docs.openapi", "docs.page", "docs.static", "swagger.static",
         "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out",
     ),
-    Policy.OPERATOR: ("metrics.metrics", "health.ready"),
+    Policy.PROBE: ("health.ready",),
+    Policy.OPERATOR: ("metrics.metrics",),
     Policy.READ: (
         "jobs.list_", "jobs.get", "batches.list_", "batches.get", "schedules.list_", "schedules.get", "pipelines.pipelines",
         "uploads.list_", "uploads.get", "events.history", "events.feed", "events.token", "sockets.follow", "sockets.connect",

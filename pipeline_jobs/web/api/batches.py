@@ -15,6 +15,7 @@ from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.replies import page_reply, reply
 from pipeline_jobs.web.http.routes import Routes
+from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.http.submitting import REPLAYED, check_key
 from pipeline_jobs.web.schemas import batches as bodies
 from pipeline_jobs.web.schemas.batches import BatchListRequest, BatchPath, BatchRequest, BulkCancelRequest
@@ -36,7 +37,7 @@ def _body(batch: Batch) -> dict[str, Any]:
 
 
 def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
-    return {"dry_run": dry_run, **asdict(done)}
+    return {"dry_run": dry_run, **asdict(done), "next_cursor": seal(done.next_cursor)}
 
 
 @routes.post(

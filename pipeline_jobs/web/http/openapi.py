@@ -89,7 +89,8 @@ _ERROR_HEADERS: Mapping[int, tuple[str, ...]] = {
 _SCHEME = "apiKey"
 
 _NEEDS: Mapping[Policy, str] = {
-    Policy.OPERATOR: "Requires a key for all tenants; none from the API's own machine.",
+    Policy.PROBE: "Requires a key for all tenants; none from the API's own machine.",
+    Policy.OPERATOR: "Requires a key for all tenants.",
     Policy.READ: "Requires a key.",
     Policy.SUBMIT: "Requires a key with the role submit or admin.",
     Policy.ADMIN: "Requires an admin key for the tenant or for all tenants.",
@@ -162,7 +163,7 @@ def _guard(operation: dict[str, Any], policy: Policy) -> None:
         operation["security"] = []
         return
     # An empty requirement is OpenAPI's word for "or none".
-    operation["security"] = [{_SCHEME: []}, {}] if policy is Policy.OPERATOR else [{_SCHEME: []}]
+    operation["security"] = [{_SCHEME: []}, {}] if policy.here else [{_SCHEME: []}]
     errors = operation["responses"]
     operation["responses"] = dict(sorted({**{str(status): _error(status) for status in (401, 429, 503)}, **errors}.items()))
     operation["description"] += f"\n\n{_NEEDS[policy]}"

@@ -15,6 +15,7 @@ from werkzeug.http import parse_etags
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.store.readable import readable
+from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.state import web
 
 _JSON = "application/json"
@@ -63,6 +64,8 @@ def page_reply(name: str, found: Iterable[Found], body: Callable[[Found], dict[s
     :param name: of the list (`jobs`).
     """
     bodies = list(readable(found, body, kind=name.removesuffix("s")))
+    if "next_cursor" in members:
+        members["next_cursor"] = seal(members["next_cursor"])
     return reply({name: bodies, "count": len(bodies), **members})
 
 

@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.web.http.sealing import unseal
 from pipeline_jobs.web.http.validation_errors import field_errors, refuse_fields
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.server.slow import WATCH
@@ -65,9 +66,13 @@ def validated(view: View) -> View:
 def check(model: type[Model], raw: Any) -> Model:
     """:raises Refused: 422 with each wrong field."""
     try:
-        return model.model_validate(raw)
+        found = model.model_validate(raw)
     except ValidationError as error:
         errors = field_errors(error)
+    else:
+        if (cursor := getattr(found, "cursor", None)) is not None:
+            found.cursor = unseal(cursor)  # type: ignore[attr-defined]
+        return found
     for one in errors:
         if one["code"] == "extra_forbidden" and (close := get_close_matches(one["field"], model.model_fields, n=1)):
             one["message"] += f": did you mean {close[0]!r}?"

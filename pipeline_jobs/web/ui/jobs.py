@@ -15,6 +15,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
+from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.listing import BY, filters, read_query
@@ -30,7 +31,7 @@ def jobs() -> Response:
     return page(
         "jobs",
         jobs=listed.items,
-        next_cursor=listed.next_cursor,
+        next_cursor=seal(listed.next_cursor),
         filters=found,
         # What stays when another status is chosen.
         others={name: value for name, value in found.items() if name != "status"},

@@ -77,6 +77,13 @@ def test_it_runs_from_a_checkout_only(tmp_path: Path) -> None:
         stack.check_root(stack_root)
 
 
+def test_what_the_embedded_server_writes_is_for_its_owner_only(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    (made.data_dir / "redis").mkdir(parents=True, mode=0o755)
+    stack.server(made)
+    assert (made.data_dir / "redis").stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]"), ("example.org", "example.org")])
 def test_ipv6_stands_in_brackets(host: str, shown: str) -> None:
     assert stack.bracketed(host) == shown
