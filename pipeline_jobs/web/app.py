@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
@@ -93,5 +94,8 @@ def create_app(cell: Cell) -> Flask:
         app.register_api(module.routes.blueprint)
     ui.install(app)
     docs.install(app, lambda: openapi.complete(app))
+    if (proxies := settings.trusted_proxies) > 0:
+        # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app
