@@ -88,7 +88,9 @@ class Settings(BaseModel):
         ge=1,
         le=5000,
     )
-    http_streams_per_tenant: int = _setting(100, "Maximum number of them for one tenant; above it, new ones get 429.", ge=1)
+    http_streams_per_tenant: int = _setting(
+        100, "Maximum number of them for one tenant, over all API processes; above it, new ones get 429.", ge=1
+    )
     http_connections_per_address: int = _setting(
         400,
         "Maximum number of connections from one client address (of an IPv6 network, /64) to each API process; above it: 429. An address "

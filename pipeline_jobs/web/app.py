@@ -41,6 +41,7 @@ from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
+from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.web.state import EXTENSION, Web
 
@@ -74,13 +75,15 @@ def create_app(cell: Cell) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret)
+    processes = Processes(cell.store)
+    access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret, processes.share)
     app.extensions[EXTENSION] = Web(
         cell,
         settings,
         WaitingRoom(max(1, settings.http_threads - 4)),
         access,
-        Places(settings.http_streams, settings.http_streams_per_tenant),
+        Places(settings.http_streams, settings.http_streams_per_tenant, processes),
+        processes,
     )
     origin.install(app, settings)
     auth.install(app, access)

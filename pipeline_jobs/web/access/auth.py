@@ -45,10 +45,12 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: KeyStore, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
-        """:param secret: gives the key that signs the page's sessions."""
+    def __init__(
+        self, keys: KeyStore, settings: Settings, tokens: StreamTokens, secret: Callable[[], str], share: Callable[[int], int]
+    ) -> None:
+        """:param secret: gives the key that signs the page's sessions. :param share: this process's part of what an address may fail."""
         self._keys, self._tokens = keys, tokens
-        self._ring, self._failures = KeyRing(keys), Failures()
+        self._ring, self._failures = KeyRing(keys), Failures(share=share)
         self._guesses = threading.Semaphore(GUESSES)
         self.sessions = Sessions(self._ring, secret, settings.ui_session_seconds)
         self._always = settings.require_keys
@@ -150,7 +152,7 @@ class Access:
         wait = self._failures.wait(_address(environ))
         if not wait or self._ring.has_seen(text):
             return self._ring.find(text)
-        # Whoever shares the address of a guesser and has a good key goes on, seen before or not. The store is shown a few guesses at a time.
+        # Whoever shares a guesser's address and has a good key goes on, seen before or not. The store is shown a few guesses at a time.
         if not self._guesses.acquire(timeout=GUESS_SECONDS):
             raise StoreUnavailable("too many keys are being looked up")
         try:

@@ -33,7 +33,7 @@ STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 #: How often clients are looked for whose time is over, how long one may take to close its end, in seconds, and what it may send meanwhile.
 LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
 
-_SETTINGS = load_settings()
+_settings = load_settings()
 #: gunicorn's master imports this before it forks.
 _SHARES = Shares()
 
@@ -60,8 +60,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
         self._next_look = 0.0
         # Behind a proxy all clients have one address: there the proxy counts them.
-        trusted = _SETTINGS.trusted_proxies > 0
-        self._most_held = self.worker_connections if trusted else _SETTINGS.http_connections_per_address
+        trusted = _settings.trusted_proxies > 0
+        self._most_held = self.worker_connections if trusted else _settings.http_connections_per_address
         self._most_served = self.cfg.threads if trusted else max(1, self.cfg.threads * 7 // 8)
 
     def accept(self, listener: Any) -> None:
@@ -161,7 +161,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return Head.PARTIAL
 
     def _await_head(self, conn: Connection) -> None:
-        conn.until = conn.until or time.monotonic() + _SETTINGS.request_seconds
+        conn.until = conn.until or time.monotonic() + _settings.request_seconds
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 

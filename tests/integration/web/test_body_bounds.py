@@ -56,6 +56,9 @@ def test_a_whole_batch_of_jobs_with_all_their_fields_is_taken(client: FlaskClien
 
 
 def test_of_very_many_faults_only_their_number_is_said(client: FlaskClient) -> None:
-    answer = client.post("/pipeline/jobs", json={"url": URL, "webhook": {**dict(list(KEYS.items())[:600])}, **dict(list(KEYS.items())[:600])})
+    answer = client.post(
+        "/pipeline/jobs", json={"url": URL, "webhook": {**dict(list(KEYS.items())[:600])}, **dict(list(KEYS.items())[:600])}
+    )
     body = problem_of(answer, 422, "invalid_input", "body")
-    assert "wrong" in body["detail"] and len(body["errors"]) == 1
+    assert "wrong" in body["detail"]
+    assert len(body["errors"]) == 1

@@ -61,7 +61,7 @@ def port(settings: dict[str, str], threads: int) -> Iterator[int]:
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, **settings}) as process:
         try:
-            until(lambda: answered(number), "gunicorn")
+            until(lambda: answered(number, "127.0.0.9"), "gunicorn")
             yield number
         finally:
             process.kill()
