@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -43,6 +43,7 @@ from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
+from pipeline_jobs.web.server.slow import rests
 from pipeline_jobs.web.state import EXTENSION, Web
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -80,9 +81,14 @@ def create_app(cell: Cell) -> Flask:
     app.extensions[EXTENSION] = Web(
         cell,
         settings,
-        WaitingRoom(max(1, settings.http_threads - 4)),
+        WaitingRoom(max(1, settings.http_threads - 4), lambda: rests(request.environ)),
         access,
-        Places(settings.http_streams, settings.http_streams_per_tenant, processes),
+        Places(
+            lambda: rests(request.environ),
+            settings.http_streams,
+            settings.http_streams_per_tenant,
+            processes,
+        ),
         processes,
     )
     origin.install(app, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock
 
@@ -16,8 +17,12 @@ BUSY_RETRY_SECONDS = 5
 class Places:
     """Caps the streams of this process, each of which holds a thread, and those of a tenant: one must not take the others' places."""
 
-    def __init__(self, most: int, most_of_tenant: int, processes: Processes) -> None:
-        """:param most_of_tenant: over all API processes."""
+    def __init__(self, rests: Callable[[], None], most: int, most_of_tenant: int, processes: Processes) -> None:
+        """
+        :param rests: called by whoever takes a place: its thread waits from now on.
+        :param most_of_tenant: over all API processes.
+        """
+        self._rests = rests
         self._processes = processes
         self._most, self._most_of_tenant = most, most_of_tenant
         self._taken: Counter[str] = Counter()
@@ -34,6 +39,7 @@ class Places:
             if self._taken[tenant_id] >= self._processes.share(self._most_of_tenant):
                 raise _refused(429, "the tenant has the maximum number of open streams")
             self._taken[tenant_id] += 1
+        self._rests()
         place = ExitStack()
         place.callback(self._give_back, tenant_id)
         return place

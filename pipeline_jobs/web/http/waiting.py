@@ -45,8 +45,9 @@ class WaitingRoom:
     itself goes on either way.
     """
 
-    def __init__(self, places: int) -> None:
-        self._places = places
+    def __init__(self, places: int, rests: Callable[[], None]) -> None:
+        """:param rests: called by whoever found a place: its thread waits from now on."""
+        self._places, self._rests = places, rests
         self._taken: Counter[str] = Counter()
         self._lock = Lock()
 
@@ -56,6 +57,8 @@ class WaitingRoom:
         with self._lock:
             admitted = self._taken[tenant_id] < self._places - self._taken.total()
             self._taken[tenant_id] += admitted
+        if admitted:
+            self._rests()
         try:
             yield admitted
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import socket
 import struct
@@ -27,6 +28,7 @@ BYTES_PER_SECOND = 16_384
 
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
+_FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -46,7 +48,9 @@ class PacedSocket(socket.socket):
     gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "rest")
+    #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
+    rest: Callable[[], None]
 
     def begin(self) -> None:
         """A response's budget."""
@@ -102,15 +106,29 @@ class PacedSocket(socket.socket):
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """Of a client; `group` is its address."""
+    """Of a client. `address` is the other end's, `group` the one behind trusted proxies, if there are any."""
 
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any, closing: Callable[[Connection, bool], bool]) -> None:
-        """:param closing: told of its end, and whether that may take a while; says that it closes the socket itself, later."""
+    def __init__(
+        self,
+        cfg: Any,
+        sock: socket.socket,
+        client: Any,
+        server: Any,
+        closing: Callable[[Connection, bool], bool],
+        rests: Callable[[Connection, int], None],
+    ) -> None:
+        """
+        :param closing: told of its end, and whether that may take a while; says that it closes the socket itself, later.
+        :param rests: told that the thread of this turn waits.
+        """
         paced = PacedSocket(sock.family, sock.type, sock.proto, sock.detach())
         paced.begin()
+        paced.rest = lambda: rests(self, self.turn)
         super().__init__(cfg, paced, client, server)
-        self.group = group(str(client[0])) if client else ""
+        self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
+        #: Which turn with a thread it has, since when, and whether it counts as at work.
+        self.turn, self.since, self.is_at_work = 0, 0.0, False
         #: Until when the head must be here (or a client that is left must have closed its end); 0: nobody waits for it.
         self.until = 0.0
         #: It was answered for the last time, and the client has not closed its end.
@@ -155,6 +173,12 @@ class Connection(TConn):  # type: ignore[misc]
         if len(data) <= MAX_HEAD or 0 <= data.find(_END) <= MAX_HEAD:
             return None
         return 431 if b"\r\n" in data[:8192] else 414
+
+    def tell_forwarded(self, proxies: int) -> None:
+        """Whose request this is, as that many proxies say."""
+        found = _FORWARDED.findall(self.parser.unreader.buf.getvalue())
+        addresses = b",".join(found).decode("latin-1").split(",")
+        self.group = group(addresses[-proxies].strip()) if found and len(addresses) >= proxies else self.address
 
     def close(self, graceful: bool = False) -> None:
         if not self._closing(self, graceful):

@@ -32,6 +32,13 @@ STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 
 #: How often clients are looked for whose time is over, how long one may take to close its end, in seconds, and what it may send meanwhile.
 LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
+#: Requests of an address that are at work at once, and how long one counts as such, in seconds: a longer one rather waits for something.
+#: Each takes its turn with the interpreter's lock, and so 64 at once made everybody else's request 64 times as long.
+MOST_AT_WORK, AT_WORK_SECONDS = 4, 0.5
+#: How long ago another address must have been served for that, in seconds.
+OTHERS_SECONDS = 10.0
+#: How often it is looked whether one counts no more, while others wait for its place, in seconds.
+LOOK_FOR_TURN_SECONDS = 0.05
 
 _settings = load_settings()
 #: gunicorn's master imports this before it forks.
@@ -49,20 +56,40 @@ def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> N
 util.write_error = write_problem
 
 
+class Latest:
+    """Which address was served last, and which other one before: whoever is alone need not take turns."""
+
+    def __init__(self) -> None:
+        self._last, self._other = ("", -OTHERS_SECONDS), ("", -OTHERS_SECONDS)
+
+    def note(self, group: str, now: float) -> None:
+        """This address is served now."""
+        if group != self._last[0]:
+            self._other = self._last
+        self._last = group, now
+
+    def has_others(self, group: str, now: float) -> bool:
+        """Another than this one was served not long ago."""
+        return now - (self._other if group == self._last[0] else self._last)[1] < OTHERS_SECONDS
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """`worker_class`. Of the methods, `handle`, `handle_request` and `_another` run in the pool's threads, all others in the main one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Of an address: its connections, those of them that have a thread, and those that wait for one.
+        # Of an address: its connections, those of them that have a thread, those at work, and those that wait for their turn.
         self._held: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
+        self._at_work: Counter[str] = Counter()
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
+        #: Until when each dispatched connection counts as at work, in order.
+        self._turns: deque[tuple[float, Connection, int]] = deque()
+        self._latest = Latest()
         self._next_look = 0.0
-        # Behind a proxy all clients have one address: there the proxy counts them.
-        trusted = _settings.trusted_proxies > 0
-        self._most_held = self.worker_connections if trusted else _settings.http_connections_per_address
-        self._most_served = self.cfg.threads if trusted else max(1, self.cfg.threads * 7 // 8)
+        # Connections come from the proxy, where there is one: it counts those of its clients.
+        self._most_held = self.worker_connections if _settings.trusted_proxies else _settings.http_connections_per_address
+        self._most_served = max(1, self.cfg.threads * 7 // 8)
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
@@ -76,9 +103,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self.nr_conns += 1
         _SHARES.tell(self.age, self.nr_conns)
-        conn = Connection(self.cfg, sock, client, listener.getsockname(), self._closing)
-        self._held[conn.group] += 1
-        if self._held[conn.group] > self._most_held:
+        conn = Connection(self.cfg, sock, client, listener.getsockname(), self._closing, partial(self.method_queue.defer, self._rest))
+        self._held[conn.address] += 1
+        if self._held[conn.address] > self._most_held:
             self._refuse(conn, 429, "Too Many Requests")
             return
         if not self.cfg.is_ssl:
@@ -94,21 +121,40 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._await_head(conn)
         elif conn.is_plain and (status := conn.oversized()):
             self._refuse(conn, status, "Request Header Fields Too Large" if status == 431 else "URI Too Long")
-        elif self._served[conn.group] >= self._most_served:
-            self._parked[conn.group].append(conn)
         else:
             conn.until = 0.0
-            self._served[conn.group] += 1
+            if conn.is_plain and _settings.trusted_proxies:
+                conn.tell_forwarded(_settings.trusted_proxies)
+            self._parked[conn.group].append(conn)
+            self._serve(conn.group)
+
+    def _serve(self, group: str) -> None:
+        """Threads for those of an address that wait, as far as it may have more."""
+        parked = self._parked[group]
+        most = MOST_AT_WORK if self._latest.has_others(group, time.monotonic()) else self._most_served
+        while parked and self._served[group] < self._most_served and self._at_work[group] < most:
+            conn = parked.popleft()
+            self._served[group] += 1
+            self._at_work[group] += 1
+            conn.turn += 1
+            conn.is_at_work, conn.since = True, time.monotonic()
+            self._turns.append((conn.since + AT_WORK_SECONDS, conn, conn.turn))
+            self._latest.note(group, conn.since)
             super().enqueue_req(conn)
+        if not parked:
+            del self._parked[group]
+
+    def _rest(self, conn: Connection, turn: int) -> None:
+        """A thread waits for something else than the interpreter."""
+        if conn.is_at_work and conn.turn == turn:
+            conn.is_at_work = False
+            _less(self._at_work, conn.group)
+            self._serve(conn.group)
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
         """A thread is free again: for another of this address, if one waits."""
-        self._served[conn.group] -= 1
-        if parked := self._parked.get(conn.group):
-            self.enqueue_req(parked.popleft())
-        elif not self._served[conn.group]:
-            del self._served[conn.group]
-            self._parked.pop(conn.group, None)
+        _less(self._served, conn.group)
+        self._rest(conn, conn.turn)
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
@@ -129,7 +175,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Each turn of the main thread, once a second at least."""
-        super().wait_for_and_dispatch_events(min(timeout, LOOK_FOR_LATE_SECONDS) if self.pending_conns else timeout)
+        if self._parked:
+            timeout = LOOK_FOR_TURN_SECONDS
+        elif self.pending_conns:
+            timeout = min(timeout, LOOK_FOR_LATE_SECONDS)
+        super().wait_for_and_dispatch_events(timeout)
+        now = time.monotonic()
+        while self._turns and self._turns[0][0] <= now:
+            _, conn, turn = self._turns.popleft()
+            self._rest(conn, turn)
         _SHARES.tell(self.age, self.nr_conns)
 
     def handle(self, conn: Connection) -> Any:
@@ -138,6 +192,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             kept = super().handle(conn)
             if kept is not True or not conn.is_plain:
                 return kept
+            if time.monotonic() - conn.since > AT_WORK_SECONDS / 2:
+                # It counts as at work no longer than that: the main thread gives it another turn.
+                return True
             if (head := self._another(conn)) is not Head.COMPLETE or conn.oversized():
                 return head is not Head.GONE
 
@@ -184,9 +241,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.pending_conns.append(conn)
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
             return True
-        self._held[conn.group] -= 1
-        if not self._held[conn.group]:
-            del self._held[conn.group]
+        _less(self._held, conn.address)
         return False
 
     def _drain(self, conn: Connection, sock: Any) -> None:
@@ -194,3 +249,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.poller.unregister(sock)
             self.pending_conns.remove(conn)
             conn.end()
+
+
+def _less(counts: Counter[str], name: str) -> None:
+    """One less; none is forgotten."""
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

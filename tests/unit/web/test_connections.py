@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline_jobs.web.server.gunicorn_worker import MOST_AT_WORK, Latest
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -23,6 +25,9 @@ LARGE = 64 * 2**20
 #: How long a client waits that must not wait, in seconds; what holds it up in these tests lasts longer.
 PATIENCE = 15
 OTHER = "127.0.0.2"
+#: In the server: requests for `/at-once` that are at work.
+COUNT: list[int] = []
+AT_WORK, TURN = threading.Lock(), threading.Event()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -34,6 +39,13 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         start_response("200 OK", [("Content-Length", str(LARGE))])
         return environ["wsgi.file_wrapper"](file)  # type: ignore[no-any-return]
     body = bytes(LARGE) if path == "/large" else path.encode()
+    if path == "/at-once":
+        with AT_WORK:
+            COUNT.append(1)
+        TURN.wait(0.2)
+        with AT_WORK:
+            body = b"%d " % len(COUNT)
+            COUNT.pop()
     if path == "/body":
         environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -91,6 +103,14 @@ def ends_with(connection: socket.socket, path: bytes) -> bool:
             return False
         data += piece
     return True
+
+
+def number_in(connection: socket.socket) -> bytes:
+    """The body of the next answer, which is a number and a space."""
+    data = b""
+    while not data.endswith(b" "):
+        data += connection.recv(65_536)
+    return data.rpartition(b"\r\n")[2]
 
 
 def status(connection: socket.socket) -> bytes:
@@ -192,6 +212,44 @@ def test_an_address_never_holds_all_threads(port: int) -> None:
         assert status(sender) == b"200"
         sender.close()
     assert answered(port)
+
+
+@pytest.mark.parametrize("threads", [8])
+def test_requests_at_work_take_turns_by_address(port: int) -> None:
+    """Once there is another address."""
+    assert answered(port, OTHER)
+    senders = [connect(port) for _ in range(2 * MOST_AT_WORK)]
+    for sender in senders:
+        sender.sendall(b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n")
+    counts = {int(number_in(sender)) for sender in senders}
+    assert max(counts) <= MOST_AT_WORK
+    for sender in senders:
+        sender.close()
+
+
+def test_the_only_address_need_not() -> None:
+    latest = Latest()
+    latest.note("a", 0.0)
+    assert not latest.has_others("a", 1.0)
+    assert latest.has_others("b", 1.0)
+    latest.note("b", 2.0)
+    assert latest.has_others("a", 3.0)
+    assert latest.has_others("b", 3.0)
+    latest.note("b", 50.0)
+    assert not latest.has_others("b", 50.0)
+    assert latest.has_others("a", 50.0)
+
+
+@pytest.mark.parametrize(("threads", "settings"), [(8, {"PIPELINE_TRUSTED_PROXIES": "1"})])
+def test_behind_a_trusted_proxy_they_take_turns_by_the_clients_address(port: int) -> None:
+    assert answered(port)
+    senders = [connect(port, source) for source in ("127.0.0.1", OTHER) for _ in range(MOST_AT_WORK)]
+    for number, sender in enumerate(senders):
+        # What stands before the proxy's own word is the client's invention.
+        sender.sendall(b"GET /at-once HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.9.9.%d, 10.0.0.1\r\n\r\n" % number)
+    assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
+    for sender in senders:
+        sender.close()
 
 
 @pytest.mark.parametrize("settings", [{"PIPELINE_HTTP_CONNECTIONS_PER_ADDRESS": "3"}])

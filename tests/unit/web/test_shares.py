@@ -30,13 +30,17 @@ def processes(count: int) -> Processes:
     return made
 
 
+def rests() -> None:
+    """No thread's count is kept here."""
+
+
 def take(room: WaitingRoom, held: ExitStack, tenant_id: str, times: int) -> int:
     """How many of so many requests found a place."""
     return sum(held.enter_context(room.place(tenant_id)) for _ in range(times))
 
 
 def test_one_tenant_waits_with_half_of_the_places_and_each_next_one_finds_some() -> None:
-    room = WaitingRoom(12)
+    room = WaitingRoom(12, rests)
     with ExitStack() as held:
         assert [take(room, held, tenant, 40) for tenant in ("greedy", "b", "c", "d")] == [6, 3, 2, 1]
         with pytest.raises(Refused) as refused, room.required("e"):
@@ -52,14 +56,14 @@ def test_one_tenant_waits_with_half_of_the_places_and_each_next_one_finds_some()
 
 
 def test_the_only_place_is_anybodys() -> None:
-    room = WaitingRoom(1)
+    room = WaitingRoom(1, rests)
     with room.place("a") as first, room.place("b") as second:
         assert (first, second) == (True, False)
     assert not room._taken
 
 
 def test_the_streams_of_a_tenant_are_counted_over_all_processes() -> None:
-    places = Places(100, 5, processes(2))
+    places = Places(rests, 100, 5, processes(2))
     taken = [places.take("a") for _ in range(3)]
     with pytest.raises(Refused):
         places.take("a")
