@@ -34,7 +34,8 @@ STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
 #: Requests of an address that are at work at once, and how long one counts as such, in seconds: a longer one rather waits for something.
 #: Each takes its turn with the interpreter's lock, and so 64 at once made everybody else's request 64 times as long.
-MOST_AT_WORK, AT_WORK_SECONDS = 4, 0.5
+#: One that is alone has more of them, so that its own do not wait for each other's disk.
+MOST_AT_WORK, MOST_ALONE, AT_WORK_SECONDS = 4, 16, 0.5
 #: How long ago another address must have been served for that, in seconds.
 OTHERS_SECONDS = 10.0
 #: How often it is looked whether one counts no more, while others wait for its place, in seconds.
@@ -131,7 +132,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _serve(self, group: str) -> None:
         """Threads for those of an address that wait, as far as it may have more."""
         parked = self._parked[group]
-        most = MOST_AT_WORK if self._latest.has_others(group, time.monotonic()) else self._most_served
+        most = MOST_AT_WORK if self._latest.has_others(group, time.monotonic()) else MOST_ALONE
         while parked and self._served[group] < self._most_served and self._at_work[group] < most:
             conn = parked.popleft()
             self._served[group] += 1
