@@ -1046,15 +1046,15 @@ GUARDS = (
         "if False:",
         CONNECTIONS,
     ),
-    _py("web/server/connection", "an answer's budget", "        if self._left <= 0:", "        if False:", CONNECTIONS),
+    _py("web/server/client_connection", "an answer's budget", "        if self._left <= 0:", "        if False:", CONNECTIONS),
     _py(
-        "web/server/connection",
+        "web/server/client_connection",
         "the whole head is bounded",
         "if len(data) <= MAX_HEAD or 0 <= data.find(_END) <= MAX_HEAD:",
         "if True:",
         CONNECTIONS,
     ),
-    _py("web/server/connection", "the last proxy's word", "addresses[-proxies]", "addresses[0]", CONNECTIONS),
+    _py("web/server/client_connection", "the last proxy's word", "addresses[-proxies]", "addresses[0]", CONNECTIONS),
     _py(
         "web/http/waiting", "a tenant leaves places free", "self._taken[tenant_id] < self._places - self", "0 < self._places - self", SHARES
     ),

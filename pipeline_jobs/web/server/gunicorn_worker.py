@@ -1,5 +1,5 @@
 """gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and for no client: the main thread
-gathers the heads of requests (`web/server/connection.py`), and an address never holds all threads. The processes share the connections
+gathers the heads of requests (`web/server/client_connection.py`), and an address never holds all threads. The processes share connections
 (`web/server/balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
@@ -24,7 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.problems import bare_problem
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
-from pipeline_jobs.web.server.connection import Connection, Head
+from pipeline_jobs.web.server.client_connection import Connection, Head
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
 STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
