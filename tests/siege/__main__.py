@@ -97,6 +97,8 @@ def lay(at: Ground, name: str, seconds: float, rounds: int) -> Outcome:
     finally:
         over.set()
         watcher.join()
+        calm.close()
+        beside.close()
     outcome.calm = {kind: p99(calm.times[kind]) for kind in KINDS}
     outcome.attack = {kind: p99(beside.times[kind]) for kind in KINDS}
     outcome.ours, outcome.ended, outcome.peak = calm.statuses + beside.statuses, at.ended(), at.peak

@@ -49,6 +49,9 @@ class Ground:
         self._alive = now
         return gone
 
+    def close(self) -> None:
+        self._server.close()
+
     def look_at_memory(self) -> None:
         self.peak = max(self.peak, int(self._server.info("memory")["used_memory"]))
 
@@ -86,7 +89,9 @@ def ground(folder: Path) -> Iterator[Ground]:
         api = Api(f"http://127.0.0.1:{port}")
         until(api.alive, "the API")
         until(lambda: len(psutil.Process(process.pid).children()) == API_PROCESSES, "both API processes")
-        yield Ground(stack, server, api.url, process)
+        at = Ground(stack, server, api.url, process)
+        yield at
+        at.close()
     finally:
         stack.stop()
         app.close()

@@ -43,6 +43,9 @@ class Victim:
                 return
             threading.Event().wait(PAUSE)
 
+    def close(self) -> None:
+        self._connection.close()
+
     def _ask(self, kind: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         begun = time.perf_counter()
