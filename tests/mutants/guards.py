@@ -1038,6 +1038,13 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "a close holds up nobody", "if graceful and conn.shut():", "if False:", CONNECTIONS),
     _py("web/server/gunicorn_worker", "the threads of an address", "max(1, self.cfg.threads * 7 // 8)", "self.cfg.threads", CONNECTIONS),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread that is free again",
+        "        self._serve(conn.group)\n        super().finish",
+        "        super().finish",
+        CONNECTIONS,
+    ),
     _py("web/server/gunicorn_worker", "turns by address", "self._at_work[group] < most:", "True:", CONNECTIONS),
     _py(
         "web/server/gunicorn_worker",

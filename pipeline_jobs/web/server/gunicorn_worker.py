@@ -156,6 +156,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """A thread is free again: for another of this address, if one waits."""
         _less(self._served, conn.group)
         self._rest(conn, conn.turn)
+        # If it counted as at work no more, the thread is what the next one waited for.
+        self._serve(conn.group)
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:

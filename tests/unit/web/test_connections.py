@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server.gunicorn_worker import MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, MOST_AT_WORK, Latest
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -46,6 +46,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         with AT_WORK:
             body = b"%d " % len(COUNT)
             COUNT.pop()
+    if path == "/long":
+        TURN.wait(2 * AT_WORK_SECONDS)
     if path == "/body":
         environ["wsgi.input"].read()
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -212,6 +214,15 @@ def test_an_address_never_holds_all_threads(port: int) -> None:
         assert status(sender) == b"200"
         sender.close()
     assert answered(port)
+
+
+def test_who_waits_for_the_thread_of_a_long_request_gets_it(port: int) -> None:
+    """It counted as at work no more when it ended."""
+    with connect(port) as first, connect(port) as second:
+        first.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        second.sendall(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ends_with(second, b"/second")
+        assert ends_with(first, b"/long")
 
 
 @pytest.mark.parametrize("threads", [8])
