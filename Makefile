@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain mutants heavy bench fairness-plot clean
+.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain siege mutants heavy bench fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -42,6 +42,9 @@ chaos: $(TEST_STAMP)  ## kill and disturb everything at random, count what was l
 
 chaos-plain: $(TEST_STAMP)  ## the same kills on plain Celery
 	$(PY) -m benchmarks.plain_celery_chaos
+
+siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requests; writes docs/security.md (ONLY=disk SECONDS_EACH=30 ROUNDS=3)
+	$(PY) -m tests.siege $(ONLY) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),,--write)
 
 mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
 	$(PY) -m tests.mutants

@@ -95,7 +95,22 @@ class Settings(BaseModel):
         ge=1,
         le=5000,
     )
-    http_streams_per_tenant: int = _setting(100, "Maximum number of them for one tenant; above it, new ones get 429.", ge=1)
+    http_streams_per_tenant: int = _setting(
+        100, "Maximum number of them for one tenant, over all API processes; above it, new ones get 429.", ge=1
+    )
+    http_connections_per_address: int = _setting(
+        400,
+        "Maximum number of connections from one client address (of an IPv6 network, /64) to each API process; above it: 429. An address "
+        "never holds more than 7/8 of the threads. Neither applies behind trusted proxies.",
+        ge=1,
+    )
+    trusted_proxies: int = _setting(
+        0,
+        "Number of proxies in front of the API, each of which appends to X-Forwarded-For and sets X-Forwarded-Proto. The client's address "
+        "and scheme are then taken from these headers. 0: the headers are not believed.",
+        ge=0,
+        le=10,
+    )
     flower_port: int = _setting(5555, "Port of Flower (make run). 0: any free port.", ge=0, le=65535)
     flower_password: str = _setting(
         "",
@@ -140,6 +155,12 @@ class Settings(BaseModel):
     )
     request_seconds: float = _setting(
         30, "Time in which the headers of a request, its JSON body, or 64 KiB of an upload must arrive, in seconds.", gt=0
+    )
+    send_seconds: float = _setting(
+        30,
+        "How long a client may leave an answer unread, in seconds; 16 KiB that it reads earn it another second. Then its connection is "
+        "reset.",
+        gt=0,
     )
     run_timeout_seconds: float = _setting(60, "Maximum time that a request waits for a job, in seconds.", gt=0)
 

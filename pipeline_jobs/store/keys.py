@@ -104,6 +104,7 @@ KEYS: dict[str, Key] = {
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
     "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
+    "apis": Key("apis", "zset ms->process", "API processes and when their announcement ends. Written by announce_api."),
     "slots": Key("slots@", "hash worker->int", "Slots of each live worker. Written by announce."),
     "running": Key("running@", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity@", "int", "Sum of `slots`."),

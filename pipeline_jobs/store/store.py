@@ -327,6 +327,10 @@ class Store(Duties):
         """Note that a duty of maintenance ran now."""
         self.run("beat", duty=duty)
 
+    def announce_api(self, process: str, life_ms: int) -> int:
+        """An API process is there for so long. :return: how many are."""
+        return int(self.run("announce_api", process=process, life=life_ms).processes)
+
     # -- reading
 
     def get(self, job_id: str) -> Job:

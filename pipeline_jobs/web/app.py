@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, request
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
@@ -40,7 +41,9 @@ from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
+from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
+from pipeline_jobs.web.server.slow import rests
 from pipeline_jobs.web.state import EXTENSION, Web
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
@@ -73,13 +76,20 @@ def create_app(cell: Cell) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret)
+    processes = Processes(cell.store)
+    access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret, processes.share)
     app.extensions[EXTENSION] = Web(
         cell,
         settings,
-        WaitingRoom(max(1, settings.http_threads - 4)),
+        WaitingRoom(max(1, settings.http_threads - 4), lambda: rests(request.environ)),
         access,
-        Places(settings.http_streams, settings.http_streams_per_tenant),
+        Places(
+            lambda: rests(request.environ),
+            settings.http_streams,
+            settings.http_streams_per_tenant,
+            processes,
+        ),
+        processes,
     )
     origin.install(app, settings)
     auth.install(app, access)
@@ -93,5 +103,8 @@ def create_app(cell: Cell) -> Flask:
         app.register_api(module.routes.blueprint)
     ui.install(app)
     docs.install(app, lambda: openapi.complete(app))
+    if (proxies := settings.trusted_proxies) > 0:
+        # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -40,7 +40,14 @@ def post_worker_init(worker: Any) -> None:
     cell = worker.wsgi.extensions[EXTENSION].cell
     cell.events.stop_when(lambda: not worker.alive)
     cell.pipelines.say()
+    _announce(worker)
     threading.Thread(target=_say_access, args=(worker,), name="access", daemon=True).start()
+
+
+def _announce(worker: Any) -> None:
+    here = worker.wsgi.extensions[EXTENSION]
+    if here.settings.enable_job_queue:
+        threading.Thread(target=here.processes.keep_announced, args=(lambda: worker.alive,), name="announce", daemon=True).start()
 
 
 def _say_access(worker: Any) -> None:

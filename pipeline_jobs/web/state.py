@@ -11,6 +11,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
+from pipeline_jobs.web.processes import Processes
 
 if TYPE_CHECKING:
     from pipeline_jobs.web.access.auth import Access
@@ -20,13 +21,15 @@ EXTENSION = "pipeline_jobs"
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The cell, its settings, the places for requests that wait, who tells callers apart, and the places for streams."""
+    """The cell, its settings, the places for requests that wait, who tells callers apart, the places for streams, and how many such
+    processes there are."""
 
     cell: Cell
     settings: Settings
     waiting: WaitingRoom
     access: Access
     streams: Places
+    processes: Processes
 
 
 def web() -> Web:

@@ -169,6 +169,7 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     audit.record(store, "test", "test", "x", {})
     store.tick("maintenance", "{}", 5)
     store.beat("purge")
+    store.announce_api("p1", 1000)
     uploads.delete(upload.upload_id)
     _what_time_runs_out_for(cell, uploads, ledger)
     erase_tenant(store, artifacts, "acme", dry_run=False)

@@ -56,6 +56,10 @@ MIXES = "tests/integration/test_mixes.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
+CONNECTIONS = "tests/unit/web/test_connections.py"
+SHARES = "tests/unit/web/test_shares.py"
+AUTH = "tests/integration/web/test_auth.py"
+BOUNDS = "tests/integration/web/test_body_bounds.py"
 PAGE = "tests/integration/web/test_ui.py"
 SPEED = "tests/unit/media/test_speed.py"
 LAST = "tests/integration/test_reserved_slots.py"
@@ -1153,6 +1157,69 @@ GUARDS = (
     _lua("cancel_page", "the other filters", "(not needs or meets(id, needs)) and load(id)", "load(id)", MIXES),
     _py("jobs/listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
+    # -- clients that do not play along
+    _py(
+        "web/server/gunicorn_worker",
+        "a head is gathered without a thread",
+        "elif head is Head.PARTIAL:\n            self._await_head(conn)\n        elif",
+        "elif",
+        CONNECTIONS,
+    ),
+    _py("web/server/gunicorn_worker", "a close holds up nobody", "if graceful and conn.shut():", "if False:", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "the threads of an address", "max(1, self.cfg.threads * 7 // 8)", "self.cfg.threads", CONNECTIONS),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread that is free again",
+        "        self._serve(conn.group)\n        super().finish",
+        "        super().finish",
+        CONNECTIONS,
+    ),
+    _py("web/server/gunicorn_worker", "turns by address", "self._at_work[group] < most:", "True:", CONNECTIONS),
+    _py(
+        "web/server/gunicorn_worker",
+        "connections of an address",
+        "if self._held[conn.address] > self._most_held:",
+        "if False:",
+        CONNECTIONS,
+    ),
+    _py("web/server/client_connection", "an answer's budget", "        if self._left <= 0:", "        if False:", CONNECTIONS),
+    _py(
+        "web/server/client_connection",
+        "the whole head is bounded",
+        "if len(data) <= MAX_HEAD or 0 <= data.find(_END) <= MAX_HEAD:",
+        "if True:",
+        CONNECTIONS,
+    ),
+    _py("web/server/client_connection", "the last proxy's word", "addresses[-proxies]", "addresses[0]", CONNECTIONS),
+    _py(
+        "web/http/waiting", "a tenant leaves places free", "self._taken[tenant_id] < self._places - self", "0 < self._places - self", SHARES
+    ),
+    _py("web/http/places", "streams over all processes", "self._processes.share(self._most_of_tenant)", "self._most_of_tenant", SHARES),
+    _py(
+        "web/access/throttle",
+        "wrong keys over all processes",
+        "(self._share(BURST) - 1) * SECONDS_EACH\n        return math",
+        "(BURST - 1) * SECONDS_EACH\n        return math",
+        SHARES,
+    ),
+    _py(
+        "web/access/auth",
+        "unknown keys are throttled",
+        "        if key is None:\n            raise Refused(429",
+        "        if False:\n            raise Refused(429",
+        AUTH,
+    ),
+    _py(
+        "web/access/auth",
+        "guesses wait for each other",
+        "if not self._guesses.acquire(timeout=GUESS_SECONDS):",
+        "if not self._guesses.acquire(timeout=GUESS_SECONDS) and False:",
+        AUTH,
+    ),
+    _py("web/app", "as many proxies as are trusted", "x_for=proxies,", "x_for=1,", AUTH),
+    _py("web/http/validation", "elements are counted first", "if has_too_many(data, most):", "if False:", BOUNDS),
+    _py("web/http/validation", "keys of an object", "len(data) > 4 * MAX_KEYS and", "False and", BOUNDS),
+    _py("web/http/validation_errors", "very many faults", "if (count := error.error_count()) > MAX_COUNTED:", "if (count := 0):", BOUNDS),
     # -- the page
     _py("web/access/origin", "a form from elsewhere", "if not told or (site is not None and site not in _OWN_SITE):", "if False:", PAGE),
     _py(

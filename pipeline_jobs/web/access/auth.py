@@ -7,6 +7,7 @@ asks for a key as `policy` says. See `docs/security.md`.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from structlog.contextvars import bind_contextvars
 
 from pipeline_jobs.access.api_keys import ApiKey, KeyStore, Role
 from pipeline_jobs.events.tokens import StreamTokens
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.access import origin, policy
 from pipeline_jobs.web.access.caller import ANYBODY, Caller, set_caller
@@ -34,16 +36,22 @@ _BEARER = re.compile(r"bearer +(\S.*)", re.IGNORECASE)
 #: A proxy on this machine speaks for others: what it forwards does not come from here.
 _FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 
+#: How many unknown keys from addresses with too many failures are looked up at once, and how long one waits for its turn, in seconds.
+GUESSES, GUESS_SECONDS = 2, 2.0
+
 logger = structlog.get_logger("pipeline_jobs.web")
 
 
 class Access:
     """Tells callers apart."""
 
-    def __init__(self, keys: KeyStore, settings: Settings, tokens: StreamTokens, secret: Callable[[], str]) -> None:
-        """:param secret: gives the key that signs the page's sessions."""
+    def __init__(
+        self, keys: KeyStore, settings: Settings, tokens: StreamTokens, secret: Callable[[], str], share: Callable[[int], int]
+    ) -> None:
+        """:param secret: gives the key that signs the page's sessions. :param share: this process's part of what an address may fail."""
         self._keys, self._tokens = keys, tokens
-        self._ring, self._failures = KeyRing(keys), Failures()
+        self._ring, self._failures = KeyRing(keys), Failures(share=share)
+        self._guesses = threading.Semaphore(GUESSES)
         self.sessions = Sessions(self._ring, secret, settings.ui_session_seconds)
         self._always = settings.require_keys
         # Without the queue nothing needs a store, so none is asked.
@@ -142,10 +150,18 @@ class Access:
 
     def _find(self, environ: WSGIEnvironment, text: str) -> ApiKey | None:
         wait = self._failures.wait(_address(environ))
-        # Whoever shares the address of a guesser and has a good key goes on.
-        if wait and not self._ring.has_seen(text):
+        if not wait or self._ring.has_seen(text):
+            return self._ring.find(text)
+        # Whoever shares a guesser's address and has a good key goes on, seen before or not. The store is shown a few guesses at a time.
+        if not self._guesses.acquire(timeout=GUESS_SECONDS):
+            raise StoreUnavailable("too many keys are being looked up")
+        try:
+            key = self._ring.find(text)
+        finally:
+            self._guesses.release()
+        if key is None:
             raise Refused(429, "too_many_failures", "too many wrong keys from this address", headers={"Retry-After": str(wait)})
-        return self._ring.find(text)
+        return key
 
     def _failed(self, environ: WSGIEnvironment) -> None:
         if self._failures.add(_address(environ)):

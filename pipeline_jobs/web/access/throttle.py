@@ -1,4 +1,5 @@
-"""Limits how many wrong keys an address may send, to protect the store. In this process only, in bounded memory."""
+"""Limits how many wrong keys an address may send, to protect the store. In this process only, in bounded memory: its part of the burst
+is divided by the number of processes."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ MAX_ADDRESSES = 10_000
 class Failures:
     """A leaking bucket for each address: one drop a failure, one leaks away in `SECONDS_EACH`."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, share: Callable[[int], int] = lambda most: most) -> None:
+        self._clock, self._share = clock, share
         #: When the bucket of an address will be empty.
         self._empty_at: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -28,7 +29,7 @@ class Failures:
         """Seconds until the address may fail again; 0: now."""
         if not self._empty_at:
             return 0
-        left = self._empty_at.get(group(address), 0.0) - self._clock() - (BURST - 1) * SECONDS_EACH
+        left = self._empty_at.get(group(address), 0.0) - self._clock() - (self._share(BURST) - 1) * SECONDS_EACH
         return math.ceil(left) if left > 0 else 0
 
     def add(self, address: str) -> bool:
@@ -40,7 +41,7 @@ class Failures:
             if len(self._empty_at) >= MAX_ADDRESSES:
                 del self._empty_at[next(iter(self._empty_at))]
             self._empty_at[name] = empty_at
-        return empty_at - now > (BURST - 1) * SECONDS_EACH
+        return empty_at - now > (self._share(BURST) - 1) * SECONDS_EACH
 
 
 def group(address: str) -> str:

@@ -66,7 +66,7 @@ def get(path: JobPath, header: GetHeaders) -> Response:
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is None:
         return job_reply_if_changed(job)
-    with here.waiting.place() as admitted:
+    with here.waiting.place(job.tenant_id) as admitted:
         if not admitted:
             return job_reply_if_changed(job)
         if header.if_none_match is not None:

@@ -20,9 +20,6 @@ from pipeline_jobs.web.schemas.jobs import StepResult as ResultAnswer
 from pipeline_jobs.web.schemas.run import RunHeaders, RunRequest
 from pipeline_jobs.web.state import Web, web
 
-#: Before a client tries again that found every place for waiting requests taken, in seconds.
-BUSY_RETRY_SECONDS = 5
-
 routes = Routes("run", "/pipeline", "Run a job and wait for its result.", flag=require_run_api)
 
 
@@ -68,9 +65,7 @@ def _replayed(job: Job, headers: dict[str, str]) -> Response:
 
 
 def _in_process(here: Web, new: NewJob) -> StepResult:
-    with here.waiting.place() as admitted:
-        if not admitted:
-            raise Refused(503, "busy", "too many requests are waiting", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+    with here.waiting.required(new.tenant_id):
         try:
             return here.cell.run_in_process(new)
         except DiskFull:

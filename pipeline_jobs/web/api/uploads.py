@@ -22,8 +22,6 @@ from pipeline_jobs.web.server.slow import WATCH
 from pipeline_jobs.web.state import web
 
 _PATH = "/pipeline/uploads"
-#: Before a client tries again that found every place for long requests taken, or another writer at work, in seconds.
-BUSY_RETRY_SECONDS = 5
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 routes = Routes("uploads", _PATH, "Uploads of media for jobs (tus 1.0).")
@@ -105,7 +103,7 @@ def get(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
     "answer gives. 423: another request is writing to it. If a request is interrupted, the bytes that arrived are kept, "
     "unless it has a checksum.",
     {204: answer("All of it is stored.", None, "Upload-Offset", "Upload-Length", "Upload-Expires", "Tus-Resumable")},
-    errors=(400, 409, 412, 413, 415, 422, 423, tus.CHECKSUM_MISMATCH, 507),
+    errors=(400, 409, 412, 413, 415, 422, 423, 429, tus.CHECKSUM_MISMATCH, 507),
     request_body=_BYTES,
 )
 def append(path: bodies.UploadPath, header: bodies.AppendHeaders) -> Response:
@@ -148,9 +146,7 @@ def _own(upload_id: str) -> Upload:
 
 def _append(upload: Upload, offset: int, body: _Body, checksum: Checksum | None) -> Upload:
     here = web()
-    with here.waiting.place() as admitted:
-        if not admitted:
-            raise Refused(503, "busy", "too many long requests are in progress", headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+    with here.waiting.required(upload.tenant_id):
         try:
             return here.cell.uploads.write(upload, offset, body.read, checksum)
         except Interrupted:

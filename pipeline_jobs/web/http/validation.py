@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.web.http.json_bounds import MAX_ELEMENTS, MAX_KEYS, has_too_many, has_too_many_keys
 from pipeline_jobs.web.http.sealing import unseal
 from pipeline_jobs.web.http.validation_errors import field_errors, refuse_fields
 from pipeline_jobs.web.problems import Refused
@@ -42,6 +43,7 @@ def validated(view: View) -> View:
     """
     hints = get_type_hints(view)
     body, query, path, header = (hints.get(name) for name in ("body", "query", "path", "header"))
+    most: int = getattr(body, "max_elements", MAX_ELEMENTS)
     header_keys = {name: _environ_key(field.alias or name) for name, field in header.model_fields.items()} if header else {}
 
     @wraps(view)
@@ -52,7 +54,7 @@ def validated(view: View) -> View:
         if query is not None:
             arguments["query"] = check(query, read_query(query))
         if body is not None:
-            arguments["body"] = check(body, {} if getattr(body, "optional_body", False) and _has_no_body() else read_json())
+            arguments["body"] = check(body, {} if getattr(body, "optional_body", False) and _has_no_body() else read_json(most))
         if header is not None:
             environ = request.environ
             arguments["header"] = header.model_construct(**{name: environ.get(key) for name, key in header_keys.items()})
@@ -79,18 +81,25 @@ def check(model: type[Model], raw: Any) -> Model:
     raise refuse_fields(errors)
 
 
-def read_json() -> Any:
-    """The body as JSON. Strict: UTF-8, no NaN, no lone surrogate, at most 200 levels.
+def read_json(most: int = MAX_ELEMENTS) -> Any:
+    """The body as JSON. Strict: UTF-8, no NaN, no lone surrogate, at most 200 levels, `most` elements, 1,000 keys of an object.
 
-    :raises Refused: 400 malformed, 415 another media type.
+    :raises Refused: 400 malformed, 413 too much of it, 415 another media type.
     """
     environ = request.environ
     if not _is_json(environ.get("CONTENT_TYPE", "")) or environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
         raise Refused(415, "unsupported_media_type", "the body must be JSON: Content-Type: application/json, without a Content-Encoding")
+    data = _read_body()
+    if has_too_many(data, most):
+        raise Refused(413, "body_too_large", f"the body has more than {most} elements", field="body")
     try:
-        return from_json(_read_body(), allow_inf_nan=False)
+        value = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise Refused(400, "malformed_json", f"the body is not JSON: {error}", field="body") from None
+    # A shorter text has no room for them.
+    if len(data) > 4 * MAX_KEYS and has_too_many_keys(value):
+        raise Refused(413, "body_too_large", f"an object in the body has more than {MAX_KEYS} keys", field="body")
+    return value
 
 
 def read_query(model: type[BaseModel]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.web.problems import MAX_FIELD, Refused
 
 _MAX_ERRORS = 20
+#: Of more than so many only the number is said: pydantic gives all of them or none, and each takes time.
+MAX_COUNTED = 1_000
 
 #: Of some types of errors, in our words.
 _MESSAGES: Mapping[str, str] = {
@@ -22,6 +24,8 @@ _MESSAGES: Mapping[str, str] = {
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """`[{"field": "tags.3", "message": "...", "code": "string_too_long"}]`: at most 20. No value that the client sent is repeated."""
+    if (count := error.error_count()) > MAX_COUNTED:
+        return [{"field": "body", "message": f"{count} things in it are wrong", "code": "too_many_errors"}]
     found = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_ERRORS]
     return [
         {

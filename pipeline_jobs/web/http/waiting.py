@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore
+from threading import Lock
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.events.log import MAX_NUMBER, read
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.web.access.caller import Handle
+from pipeline_jobs.web.problems import Refused
 
 #: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
 CHANGE_INTERVAL = 1.0
+#: Before a client tries again that found every place for long requests taken, in seconds.
+BUSY_RETRY_SECONDS = 5
 
 _WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
 
@@ -36,21 +40,46 @@ def preferred_wait(header: str | None, cap: float) -> float | None:
 class WaitingRoom:
     """Caps the waiting requests of this process, so that some threads are always free for the short ones.
 
-    Who finds no place is answered at once with the job as it is; the job itself goes on either way.
+    A tenant may take another place while it has fewer than are free: alone half of them, beside others less, and the next tenant finds
+    one (dynamic thresholds, as switches share their buffers). Who finds no place is answered at once with the job as it is; the job
+    itself goes on either way.
     """
 
-    def __init__(self, places: int) -> None:
-        self._places = BoundedSemaphore(places)
+    def __init__(self, places: int, rests: Callable[[], None]) -> None:
+        """:param rests: called by whoever found a place: its thread waits from now on."""
+        self._places, self._rests = places, rests
+        self._taken: Counter[str] = Counter()
+        self._lock = Lock()
 
     @contextmanager
-    def place(self) -> Iterator[bool]:
-        """True if there was a place; it is given back at the end of the block."""
-        admitted = self._places.acquire(blocking=False)
+    def place(self, tenant_id: str) -> Iterator[bool]:
+        """True if there was a place for a request of this tenant; it is given back at the end of the block."""
+        with self._lock:
+            admitted = self._taken[tenant_id] < self._places - self._taken.total()
+            self._taken[tenant_id] += admitted
+        if admitted:
+            self._rests()
         try:
             yield admitted
         finally:
-            if admitted:
-                self._places.release()
+            with self._lock:
+                self._taken[tenant_id] -= admitted
+                if not self._taken[tenant_id]:
+                    del self._taken[tenant_id]
+
+    @contextmanager
+    def required(self, tenant_id: str) -> Iterator[None]:
+        """A place for a request that makes no sense without one.
+
+        :raises Refused: 429, the tenant has its share of them; 503, all are taken.
+        """
+        with self.place(tenant_id) as admitted:
+            if not admitted:
+                status, whose = (429, "the tenant has") if self._taken.total() < self._places else (503, "there are")
+                raise Refused(
+                    status, "busy", f"{whose} too many long requests in progress", headers={"Retry-After": str(BUSY_RETRY_SECONDS)}
+                )
+            yield
 
 
 def wait_for_end(room: WaitingRoom, handle: Handle, job: Job, seconds: float) -> tuple[Job, bool]:
@@ -58,7 +87,7 @@ def wait_for_end(room: WaitingRoom, handle: Handle, job: Job, seconds: float) ->
 
     The job *is* accepted: when the store goes away meanwhile, or someone deletes the job, we give what we know instead of an error.
     """
-    with room.place() as admitted:
+    with room.place(job.tenant_id) as admitted:
         if not admitted:
             return job, False
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -34,6 +34,8 @@ def _keep_errors(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 class BatchRequest(Body):
     """A batch to create."""
 
+    #: A thousand jobs with all that each may have (`web/http/json_bounds.py`).
+    max_elements: ClassVar[int] = 50_000
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [{"tenant_id": "acme", "jobs": [{"url": "https://example.com/1.mp4"}, {"url": "https://example.com/2.mp4"}]}]

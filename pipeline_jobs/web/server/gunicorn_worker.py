@@ -1,5 +1,6 @@
-"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and not for ever for the first;
-the processes share the connections (`web/server/balance.py`).
+"""gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and for no client: the main thread
+gathers the heads of requests (`web/server/client_connection.py`), and an address never holds all threads. The processes share connections
+(`web/server/balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -8,9 +9,13 @@ stays with its connection for `STAY_SECONDS`. Written against gunicorn 27: look 
 
 from __future__ import annotations
 
+import errno
 import select
+import selectors
 import socket
 import time
+from collections import Counter, defaultdict, deque
+from functools import partial
 from typing import Any
 
 from gunicorn import util
@@ -19,13 +24,24 @@ from gunicorn.workers.gthread import ThreadWorker
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.problems import bare_problem
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
-from pipeline_jobs.web.server.slow import WATCH
+from pipeline_jobs.web.server.client_connection import Connection, Head
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
 STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 
 
-_SECONDS = load_settings().request_seconds
+#: How often clients are looked for whose time is over, how long one may take to close its end, in seconds, and what it may send meanwhile.
+LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
+#: Requests of an address that are at work at once, and how long one counts as such, in seconds: a longer one rather waits for something.
+#: Each takes its turn with the interpreter's lock, and so 64 at once made everybody else's request 64 times as long.
+#: One that is alone has more of them, so that its own do not wait for each other's disk.
+MOST_AT_WORK, MOST_ALONE, AT_WORK_SECONDS = 4, 16, 0.5
+#: How long ago another address must have been served for that, in seconds.
+OTHERS_SECONDS = 10.0
+#: How often it is looked whether one counts no more, while others wait for its place, in seconds.
+LOOK_FOR_TURN_SECONDS = 0.05
+
+_settings = load_settings()
 #: gunicorn's master imports this before it forks.
 _SHARES = Shares()
 
@@ -41,46 +57,205 @@ def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> N
 util.write_error = write_problem
 
 
+class Latest:
+    """Which address was served last, and which other one before: whoever is alone need not take turns."""
+
+    def __init__(self) -> None:
+        self._last, self._other = ("", -OTHERS_SECONDS), ("", -OTHERS_SECONDS)
+
+    def note(self, group: str, now: float) -> None:
+        """This address is served now."""
+        if group != self._last[0]:
+            self._other = self._last
+        self._last = group, now
+
+    def has_others(self, group: str, now: float) -> bool:
+        """Another than this one was served not long ago."""
+        return now - (self._other if group == self._last[0] else self._last)[1] < OTHERS_SECONDS
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """`worker_class`."""
+    """`worker_class`. Of the methods, `handle`, `handle_request` and `_another` run in the pool's threads, all others in the main one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Of an address: its connections, those of them that have a thread, those at work, and those that wait for their turn.
+        self._held: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()
+        self._at_work: Counter[str] = Counter()
+        self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
+        #: Until when each dispatched connection counts as at work, in order.
+        self._turns: deque[tuple[float, Connection, int]] = deque()
+        self._latest = Latest()
+        self._next_look = 0.0
+        # Connections come from the proxy, where there is one: it counts those of its clients.
+        self._most_held = self.worker_connections if _settings.trusted_proxies else _settings.http_connections_per_address
+        self._most_served = max(1, self.cfg.threads * 7 // 8)
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
         if _SHARES.has_more(self.age, self.nr_conns):
             time.sleep(HESITATION_SECONDS)
-        super().accept(listener)
+        try:
+            sock, client = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return
+        self.nr_conns += 1
         _SHARES.tell(self.age, self.nr_conns)
+        conn = Connection(self.cfg, sock, client, listener.getsockname(), self._closing, partial(self.method_queue.defer, self._rest))
+        self._held[conn.address] += 1
+        if self._held[conn.address] > self._most_held:
+            self._refuse(conn, 429, "Too Many Requests")
+            return
+        if not self.cfg.is_ssl:
+            conn.init()
+        self.enqueue_req(conn)
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """A thread for a connection whose request has come, as far as its address may have one. Others wait without."""
+        head = conn.gather() if conn.is_plain else Head.COMPLETE
+        if head is Head.GONE:
+            self._drop(conn)
+        elif head is Head.PARTIAL:
+            self._await_head(conn)
+        elif conn.is_plain and (status := conn.oversized()):
+            self._refuse(conn, status, "Request Header Fields Too Large" if status == 431 else "URI Too Long")
+        else:
+            conn.until = 0.0
+            if conn.is_plain and _settings.trusted_proxies:
+                conn.tell_forwarded(_settings.trusted_proxies)
+            self._parked[conn.group].append(conn)
+            self._serve(conn.group)
+
+    def _serve(self, group: str) -> None:
+        """Threads for those of an address that wait, as far as it may have more."""
+        parked = self._parked[group]
+        most = MOST_AT_WORK if self._latest.has_others(group, time.monotonic()) else MOST_ALONE
+        while parked and self._served[group] < self._most_served and self._at_work[group] < most:
+            conn = parked.popleft()
+            self._served[group] += 1
+            self._at_work[group] += 1
+            conn.turn += 1
+            conn.is_at_work, conn.since = True, time.monotonic()
+            self._turns.append((conn.since + AT_WORK_SECONDS, conn, conn.turn))
+            self._latest.note(group, conn.since)
+            super().enqueue_req(conn)
+        if not parked:
+            del self._parked[group]
+
+    def _rest(self, conn: Connection, turn: int) -> None:
+        """A thread waits for something else than the interpreter."""
+        if conn.is_at_work and conn.turn == turn:
+            conn.is_at_work = False
+            _less(self._at_work, conn.group)
+            self._serve(conn.group)
+
+    def finish_request(self, conn: Connection, fs: Any) -> None:
+        """A thread is free again: for another of this address, if one waits."""
+        _less(self._served, conn.group)
+        self._rest(conn, conn.turn)
+        # If it counted as at work no more, the thread is what the next one waited for.
+        self._serve(conn.group)
+        super().finish_request(conn, fs)
+
+    def murder_pending(self) -> None:
+        """End connections whose client is late, with its head or with closing its end."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_FOR_LATE_SECONDS
+        for conn in [conn for conn in self.pending_conns if (conn.until or conn.timeout) <= now]:
+            self.poller.unregister(conn.sock)
+            self.pending_conns.remove(conn)
+            if conn.is_left:
+                conn.end()
+            elif conn.is_plain and conn.parser.unreader.buf.getvalue():
+                self._refuse(conn, 408, "Request Timeout")
+            else:
+                self._drop(conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Each turn of the main thread, once a second at least."""
+        if self._parked:
+            timeout = LOOK_FOR_TURN_SECONDS
+        elif self.pending_conns:
+            timeout = min(timeout, LOOK_FOR_LATE_SECONDS)
         super().wait_for_and_dispatch_events(timeout)
+        now = time.monotonic()
+        while self._turns and self._turns[0][0] <= now:
+            _, conn, turn = self._turns.popleft()
+            self._rest(conn, turn)
         _SHARES.tell(self.age, self.nr_conns)
 
-    def handle(self, conn: Any) -> Any:
+    def handle(self, conn: Connection) -> Any:
         """Requests of a connection as long as they come one after another; then as gunicorn does."""
         while True:
-            # gunicorn waits for a request's line and headers without a limit.
-            with WATCH.limit_of(conn.sock, _SECONDS) as conn.slow_limit:
-                kept = super().handle(conn)
-            if kept is not True or not self._another(conn):
+            kept = super().handle(conn)
+            if kept is not True or not conn.is_plain:
                 return kept
+            if time.monotonic() - conn.since > AT_WORK_SECONDS / 2:
+                # It counts as at work no longer than that: the main thread gives it another turn.
+                return True
+            if (head := self._another(conn)) is not Head.COMPLETE or conn.oversized():
+                return head is not Head.GONE
 
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        """The headers are here; for the body there is another limit."""
-        WATCH.remove(conn.slow_limit)
+    def handle_request(self, req: Any, conn: Connection) -> Any:
+        """A budget for each answer."""
+        conn.sock.begin()
         return super().handle_request(req, conn)
 
-    def _another(self, conn: Any) -> bool:
-        """The connection's next request is there."""
-        if conn.is_http2 or self.cfg.is_ssl or conn.parser.unreader.buf.getvalue():
-            # What was read ahead, by TLS too, makes no socket readable: gunicorn knows.
-            return False
+    def _another(self, conn: Connection) -> Head:
+        """The connection's next request is there, or a thread that stays with it would be missed."""
+        if (head := conn.head()) is Head.COMPLETE:
+            return head
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
         for _ in range(round(STAY_SECONDS / LOOK_SECONDS)):
             # A connection without a thread goes first.
-            if not self.alive or self.tpool._work_queue.qsize():
-                return False
+            if not self.alive or self.tpool._work_queue.qsize() or self._parked.get(conn.group):
+                return Head.PARTIAL
             if poll.poll(LOOK_SECONDS * 1000):
-                return True
+                return conn.gather()
+        return Head.PARTIAL
+
+    def _await_head(self, conn: Connection) -> None:
+        conn.until = conn.until or time.monotonic() + _settings.request_seconds
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _refuse(self, conn: Connection, status: int, reason: str) -> None:
+        try:
+            conn.sock.send_now(bare_problem(status, reason))
+        except OSError:
+            pass  # the client has left
+        self.nr_conns -= 1
+        conn.close(graceful=True)
+
+    def _drop(self, conn: Connection) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
+    def _closing(self, conn: Connection, graceful: bool) -> bool:
+        """A client is given time to read its answer to the end and to close (RFC 9112, section 9.6), without the main thread's waiting."""
+        if graceful and conn.shut():
+            conn.until = time.monotonic() + LINGER_SECONDS
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+            return True
+        _less(self._held, conn.address)
         return False
+
+    def _drain(self, conn: Connection, sock: Any) -> None:
+        if not conn.drain(LINGER_BYTES):
+            self.poller.unregister(sock)
+            self.pending_conns.remove(conn)
+            conn.end()
+
+
+def _less(counts: Counter[str], name: str) -> None:
+    """One less; none is forgotten."""
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

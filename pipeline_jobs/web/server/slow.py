@@ -90,5 +90,12 @@ class Watch:
             self.look()
 
 
+def rests(environ: WSGIEnvironment) -> None:
+    """This request's thread waits from now on: another request of its client may be served meanwhile."""
+    sock = environ.get("gunicorn.socket")
+    if sock is not None and hasattr(sock, "rest"):
+        sock.rest()
+
+
 #: Of this process.
 WATCH = Watch()

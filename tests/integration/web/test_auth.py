@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.web.access import auth
 from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access import throttle as failures
 from pipeline_jobs.web.access.policy import POLICIES, Policy
@@ -23,6 +25,7 @@ from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.web.schemas.audit import AuditPage
 from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, NewApiKey
+from pipeline_jobs.web.state import EXTENSION
 
 from .checks import problem_of
 from .conftest import MakeClient
@@ -248,26 +251,52 @@ class TestCache:
 
 
 class TestWrongKeys:
-    def test_too_many_are_429_and_cost_the_store_nothing(self, client: FlaskClient, world: World, asked: list[str]) -> None:
+    def test_too_many_are_429_and_wait_for_each_other(
+        self, client: FlaskClient, world: World, asked: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         world.key()
         caller = Caller(client, WRONG)
         for _ in range(BURST):
             problem_of(caller("GET", "/pipeline/jobs"), 401)
-        before = len(asked)
         response = caller("GET", "/pipeline/jobs")
         problem_of(response, 429, "too_many_failures")
         assert int(response.headers["Retry-After"]) >= 1
+        # While as many guesses as may are being looked up, the store is not asked for more of them.
+        before, places = len(asked), threading.Semaphore(0)
+        monkeypatch.setattr(auth, "GUESS_SECONDS", 0.01)
+        monkeypatch.setattr(client.application.extensions[EXTENSION].access, "_guesses", places)
+        problem_of(caller("GET", "/pipeline/jobs"), 503)
         assert len(asked) == before
 
-    def test_other_addresses_and_good_keys_that_were_seen_go_on(self, client: FlaskClient, world: World) -> None:
+    def test_a_good_key_is_never_throttled_whoever_shares_its_address(self, client: FlaskClient, world: World) -> None:
         _, seen = world.key()
         _, unseen = world.key()
         assert Caller(client, seen)("GET", "/pipeline/jobs").status_code == 200
-        for _ in range(BURST):
+        for _ in range(2 * BURST):
             Caller(client, WRONG)("GET", "/pipeline/jobs")
         assert Caller(client, seen)("GET", "/pipeline/jobs").status_code == 200
-        problem_of(Caller(client, unseen)("GET", "/pipeline/jobs"), 429)
-        assert Caller(client, unseen)("GET", "/pipeline/jobs", environ_overrides={"REMOTE_ADDR": "198.51.100.1"}).status_code == 200
+        assert Caller(client, unseen)("GET", "/pipeline/jobs").status_code == 200
+        problem_of(Caller(client, WRONG)("GET", "/pipeline/jobs"), 429)
+
+    def test_behind_trusted_proxies_an_address_is_the_clients(self, make_client: MakeClient, world: World) -> None:
+        world.key()
+        client = make_client(trusted_proxies=2)
+
+        def guess(forwarded: str) -> Any:
+            return Caller(client, WRONG)("GET", "/pipeline/jobs", headers={"X-Forwarded-For": forwarded})
+
+        for number in range(BURST + 1):
+            # What the client itself wrote stands before what the two proxies appended.
+            last = guess(f"192.0.2.{number}, 203.0.113.7, 10.0.0.1")
+        problem_of(last, 429)
+        problem_of(guess("203.0.113.7, 203.0.113.8, 10.0.0.1"), 401)
+
+    def test_without_them_the_header_is_not_believed(self, client: FlaskClient, world: World) -> None:
+        world.key()
+        answers = [
+            Caller(client, WRONG)("GET", "/pipeline/jobs", headers={"X-Forwarded-For": f"192.0.2.{number}"}) for number in range(BURST + 1)
+        ]
+        problem_of(answers[-1], 429)
 
     def test_no_key_is_no_failure(self, client: FlaskClient, world: World) -> None:
         world.key()

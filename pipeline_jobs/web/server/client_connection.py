@@ -1,0 +1,209 @@
+"""A client's connection: its next request's head as it comes, and what is sent to it within a budget.
+
+Written against gunicorn 27, as `gunicorn_worker` is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from gunicorn.workers.gthread import TConn
+
+from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.access.throttle import group
+
+#: Most bytes of a request's line and headers together.
+MAX_HEAD = 32_768
+#: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
+BYTES_PER_SECOND = 16_384
+
+_SEND_SECONDS = load_settings().send_seconds
+_END = b"\r\n\r\n"
+_FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Head(Enum):
+    """How far the head of a connection's next request is."""
+
+    #: gunicorn has something to say of it without waiting: it is complete, or it is none.
+    COMPLETE = 1
+    PARTIAL = 2
+    #: The client has closed its end.
+    GONE = 3
+
+
+class PacedSocket(socket.socket):
+    """Waits for room to send, in all the sends of a response, for `PIPELINE_SEND_SECONDS`, and longer only for a client that reads.
+
+    gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
+    """
+
+    __slots__ = ("_left", "rest")
+    #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
+    rest: Callable[[], None]
+
+    def begin(self) -> None:
+        """A response's budget."""
+        self._left = _SEND_SECONDS
+
+    def send_now(self, data: bytes) -> None:
+        """As much of it as there is room for. :raises OSError: there is none, or no client."""
+        super().send(data, socket.MSG_DONTWAIT)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._try(lambda part: socket.socket.send(self, part, flags | socket.MSG_DONTWAIT), rest) :]
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """All of it: the WebSockets' library looks at no count."""
+        self.sendall(data, flags)
+        return len(data)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """:param count: gunicorn always gives it."""
+        until = offset + (count or 0)
+        self.setblocking(False)
+        try:
+            while offset < until and (sent := self._try(lambda at: os.sendfile(self.fileno(), file.fileno(), at, until - at), offset)):
+                offset += sent
+        finally:
+            self.setblocking(True)
+        return offset
+
+    def _try(self, send: Callable[[Any], int], what: Any) -> int:
+        """How much was sent, as soon as there is room. :raises ConnectionResetError: the budget is spent."""
+        while True:
+            try:
+                sent = send(what)
+            except BlockingIOError:
+                self._wait()
+            else:
+                self._left = min(_SEND_SECONDS, self._left + sent / BYTES_PER_SECOND)
+                return sent
+
+    def _wait(self) -> None:
+        begun = time.monotonic()
+        room = select.poll()
+        room.register(self, select.POLLOUT)
+        if self._left > 0:
+            room.poll(self._left * 1000)
+        self._left -= time.monotonic() - begun
+        if self._left <= 0:
+            # What lies in the kernel for this client goes with the connection.
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            raise ConnectionResetError(errno.ECONNRESET, "the client does not read")
+
+
+class Connection(TConn):  # type: ignore[misc]
+    """Of a client. `address` is the other end's, `group` the one behind trusted proxies, if there are any."""
+
+    def __init__(
+        self,
+        cfg: Any,
+        sock: socket.socket,
+        client: Any,
+        server: Any,
+        closing: Callable[[Connection, bool], bool],
+        rests: Callable[[Connection, int], None],
+    ) -> None:
+        """
+        :param closing: told of its end, and whether that may take a while; says that it closes the socket itself, later.
+        :param rests: told that the thread of this turn waits.
+        """
+        paced = PacedSocket(sock.family, sock.type, sock.proto, sock.detach())
+        paced.begin()
+        paced.rest = lambda: rests(self, self.turn)
+        super().__init__(cfg, paced, client, server)
+        self.address = self.group = group(str(client[0])) if client else ""
+        self._closing = closing
+        #: Which turn with a thread it has, since when, and whether it counts as at work.
+        self.turn, self.since, self.is_at_work = 0, 0.0, False
+        #: Until when the head must be here (or a client that is left must have closed its end); 0: nobody waits for it.
+        self.until = 0.0
+        #: It was answered for the last time, and the client has not closed its end.
+        self.is_left = False
+        self._drained = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """HTTP/1 without TLS: what is read ahead of others, only gunicorn knows."""
+        return not (self.cfg.is_ssl or self.is_http2)
+
+    def head(self) -> Head:
+        """Of what was read."""
+        data = self.parser.unreader.buf.getvalue()
+        # One empty line before a request is nothing (RFC 9112, section 2.2).
+        at = data.find(_END, 1 if data.startswith(b"\r\n") else 0)
+        # A line that ends otherwise, or is endless, or too much in all: refused as it is, without a wait for the rest.
+        if at >= 0 or len(data) > MAX_HEAD or data.count(b"\n") > data.count(b"\r\n"):
+            return Head.COMPLETE
+        return Head.PARTIAL
+
+    def gather(self) -> Head:
+        """The same after what has come meanwhile was read. Never waits."""
+        if (head := self.head()) is Head.COMPLETE:
+            return head
+        try:
+            data = self.sock.recv(MAX_HEAD, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return Head.PARTIAL
+        except OSError:
+            return Head.GONE
+        if not data:
+            return Head.GONE
+        buffer = self.parser.unreader.buf
+        buffer.seek(0, os.SEEK_END)
+        buffer.write(data)
+        return self.head()
+
+    def oversized(self) -> int | None:
+        """The status of a head that is too large; None: it is not."""
+        data = self.parser.unreader.buf.getvalue()
+        if len(data) <= MAX_HEAD or 0 <= data.find(_END) <= MAX_HEAD:
+            return None
+        return 431 if b"\r\n" in data[:8192] else 414
+
+    def tell_forwarded(self, proxies: int) -> None:
+        """Whose request this is, as that many proxies say."""
+        found = _FORWARDED.findall(self.parser.unreader.buf.getvalue())
+        addresses = b",".join(found).decode("latin-1").split(",")
+        self.group = group(addresses[-proxies].strip()) if found and len(addresses) >= proxies else self.address
+
+    def close(self, graceful: bool = False) -> None:
+        if not self._closing(self, graceful):
+            super().close()
+
+    def shut(self) -> bool:
+        """Nothing more is sent; it stays for what the client still sends, until its `end`. False: the client has left."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False
+        self.is_left = True
+        return True
+
+    def drain(self, most: int) -> bool:
+        """Read what has come. False: the client has closed its end, or sent more than `most` bytes since `shut`."""
+        try:
+            data = self.sock.recv(65_536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._drained += len(data)
+        return bool(data) and self._drained < most
+
+    def end(self) -> None:
+        """Of one that was shut."""
+        self.close()

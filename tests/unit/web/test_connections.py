@@ -1,0 +1,278 @@
+"""The server's connections with clients that do not play along: none of them holds a thread, the main loop, or another's place."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, MOST_AT_WORK, Latest
+from tests.stack import free_port
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[3]
+#: More than the kernel buffers for a client that does not read.
+LARGE = 64 * 2**20
+#: How long a client waits that must not wait, in seconds; what holds it up in these tests lasts longer.
+PATIENCE = 15
+OTHER = "127.0.0.2"
+#: In the server: requests for `/at-once` that are at work.
+COUNT: list[int] = []
+AT_WORK, TURN = threading.Lock(), threading.Event()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Gives back the path; a large answer for `/large`, the same as a file for `/file`; reads the body for `/body`."""
+    path = environ["PATH_INFO"]
+    if path == "/file":
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
+        file.truncate(LARGE)
+        start_response("200 OK", [("Content-Length", str(LARGE))])
+        return environ["wsgi.file_wrapper"](file)  # type: ignore[no-any-return]
+    body = bytes(LARGE) if path == "/large" else path.encode()
+    if path == "/at-once":
+        with AT_WORK:
+            COUNT.append(1)
+        TURN.wait(0.2)
+        with AT_WORK:
+            body = b"%d " % len(COUNT)
+            COUNT.pop()
+    if path == "/long":
+        TURN.wait(2 * AT_WORK_SECONDS)
+    if path == "/body":
+        environ["wsgi.input"].read()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """Of the server; a head may take as long as it likes."""
+    return {"PIPELINE_REQUEST_SECONDS": "1000"}
+
+
+@pytest.fixture
+def threads() -> int:
+    return 1
+
+
+@pytest.fixture
+def port(settings: dict[str, str], threads: int) -> Iterator[int]:
+    """A server, up."""
+    number = free_port()
+    command = [
+        sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", str(threads), "--keep-alive", "60",
+        "--no-control-socket", "--worker-class", "pipeline_jobs.web.server.gunicorn_worker.Worker", f"{__name__}:application",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, **settings}) as process:
+        try:
+            until(lambda: answered(number, "127.0.0.9"), "gunicorn")
+            yield number
+        finally:
+            process.kill()
+
+
+def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0))
+
+
+def answered(port: int, source: str = "127.0.0.1", path: str = "/up") -> bool:
+    """Another client is served."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(source, 0))
+    try:
+        client.request("GET", path)
+        return client.getresponse().read() == path.encode()
+    except OSError:
+        return False
+    finally:
+        client.close()
+
+
+def ends_with(connection: socket.socket, path: bytes) -> bool:
+    """The answer, which may come in pieces, gives this path back."""
+    data = b""
+    while not data.endswith(b"\r\n\r\n" + path):
+        if not (piece := connection.recv(65_536)):
+            return False
+        data += piece
+    return True
+
+
+def number_in(connection: socket.socket) -> bytes:
+    """The body of the next answer, which is a number and a space."""
+    data = b""
+    while not data.endswith(b" "):
+        data += connection.recv(65_536)
+    return data.rpartition(b"\r\n")[2]
+
+
+def status(connection: socket.socket) -> bytes:
+    """Of the next answer, or `b""` at the connection's end."""
+    try:
+        return connection.recv(65_536)[9:12]
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_head_that_does_not_end_holds_no_thread(port: int) -> None:
+    with connect(port) as first, connect(port) as second:
+        first.sendall(b"GET /fi")
+        second.sendall(b"GET /second HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert answered(port)
+        first.sendall(b"rst HTTP/1.1\r\nHost: x\r\n\r\n")
+        second.sendall(b"1\r\n\r\n")
+        assert ends_with(first, b"/first")
+        assert ends_with(second, b"/second")
+
+
+def test_nor_does_one_of_a_kept_connection_or_behind_another_request(port: int) -> None:
+    with connect(port) as kept, connect(port) as behind:
+        kept.sendall(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ends_with(kept, b"/first")
+        kept.sendall(b"GET /sec")
+        behind.sendall(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /sec")
+        assert ends_with(behind, b"/first")
+        assert answered(port)
+        for connection in (kept, behind):
+            connection.sendall(b"ond HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert ends_with(connection, b"/second")
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_REQUEST_SECONDS": "0.5"}])
+def test_a_head_that_does_not_end_in_time_is_answered_408(port: int) -> None:
+    with connect(port) as sender, connect(port) as silent:
+        sender.sendall(b"GET / HTTP/1.1\r\n")
+        assert status(sender) == b"408"
+        assert status(silent) == b""
+
+
+def test_heads_are_bounded_as_a_whole(port: int) -> None:
+    many = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(20))
+    for head, expected in ((b"GET / HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n", b"431"), (b"GET /" + b"x" * 100_000, b"414")):
+        with connect(port) as sender:
+            sender.sendall(head)
+            assert status(sender) == expected
+    assert answered(port)
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_SEND_SECONDS": "0.5"}])
+@pytest.mark.parametrize("path", [b"/large", b"/file"])
+def test_who_does_not_read_its_answer_loses_it_and_its_thread(port: int, path: bytes) -> None:
+    with connect(port) as reader:
+        reader.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reader.recv(10)
+        assert answered(port)
+        got = 10
+        try:
+            while data := reader.recv(2**20):
+                got += len(data)
+        except ConnectionResetError:
+            pass
+        assert got < LARGE
+
+
+def test_who_reads_gets_all_of_it(port: int) -> None:
+    for path in ("/large", "/file"):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client.request("GET", path)
+        assert len(client.getresponse().read()) == LARGE
+        client.close()
+
+
+def test_who_never_closes_its_end_holds_up_nobody(port: int) -> None:
+    """gunicorn's main thread waits two seconds for each of them."""
+    left = [connect(port) for _ in range(40)]
+    for connection in left:
+        connection.sendall(b"GET /once HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for connection in left:
+        assert status(connection) == b"200"
+    assert answered(port)
+    for connection in left:
+        connection.close()
+
+
+@pytest.mark.parametrize("threads", [8])
+def test_an_address_never_holds_all_threads(port: int) -> None:
+    senders = [connect(port) for _ in range(20)]
+    for sender in senders:
+        sender.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
+    for _ in range(3):
+        assert answered(port, OTHER)
+    # Those that waited for a thread get one as others end.
+    for sender in senders:
+        sender.sendall(b"234567890")
+    for sender in senders:
+        assert status(sender) == b"200"
+        sender.close()
+    assert answered(port)
+
+
+def test_who_waits_for_the_thread_of_a_long_request_gets_it(port: int) -> None:
+    """It counted as at work no more when it ended."""
+    with connect(port) as first, connect(port) as second:
+        first.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        second.sendall(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ends_with(second, b"/second")
+        assert ends_with(first, b"/long")
+
+
+@pytest.mark.parametrize("threads", [8])
+def test_requests_at_work_take_turns_by_address(port: int) -> None:
+    """Once there is another address."""
+    assert answered(port, OTHER)
+    senders = [connect(port) for _ in range(2 * MOST_AT_WORK)]
+    for sender in senders:
+        sender.sendall(b"GET /at-once HTTP/1.1\r\nHost: x\r\n\r\n")
+    counts = {int(number_in(sender)) for sender in senders}
+    assert max(counts) <= MOST_AT_WORK
+    for sender in senders:
+        sender.close()
+
+
+def test_the_only_address_need_not() -> None:
+    latest = Latest()
+    latest.note("a", 0.0)
+    assert not latest.has_others("a", 1.0)
+    assert latest.has_others("b", 1.0)
+    latest.note("b", 2.0)
+    assert latest.has_others("a", 3.0)
+    assert latest.has_others("b", 3.0)
+    latest.note("b", 50.0)
+    assert not latest.has_others("b", 50.0)
+    assert latest.has_others("a", 50.0)
+
+
+@pytest.mark.parametrize(("threads", "settings"), [(8, {"PIPELINE_TRUSTED_PROXIES": "1"})])
+def test_behind_a_trusted_proxy_they_take_turns_by_the_clients_address(port: int) -> None:
+    assert answered(port)
+    senders = [connect(port, source) for source in ("127.0.0.1", OTHER) for _ in range(MOST_AT_WORK)]
+    for number, sender in enumerate(senders):
+        # What stands before the proxy's own word is the client's invention.
+        sender.sendall(b"GET /at-once HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.9.9.%d, 10.0.0.1\r\n\r\n" % number)
+    assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
+    for sender in senders:
+        sender.close()
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_HTTP_CONNECTIONS_PER_ADDRESS": "3"}])
+def test_an_address_has_so_many_connections_and_others_theirs(port: int) -> None:
+    held = [connect(port) for _ in range(3)]
+    for connection in held:
+        connection.sendall(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert status(connection) == b"200"
+    with connect(port) as fourth:
+        assert status(fourth) == b"429"
+    assert answered(port, OTHER)
+    held.pop().close()
+    until(lambda: answered(port), "a place")
+    for connection in held:
+        connection.close()
