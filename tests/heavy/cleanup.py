@@ -44,6 +44,7 @@ for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
   redis.call('ZADD', K.pipeline(tenant, fields.pipeline), order, id)
   redis.call('ZADD', K.ended(), expires, id)
 end
+redis.call('HINCRBY', K.usage(tenant), 'store_bytes', ARGV[3] * fields.store_bytes)
 """
 #: How many copies one call of it makes.
 CHUNK = 2_000
