@@ -117,9 +117,10 @@ KEYS: dict[str, Key] = {
     "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
     "tenants": Key("tenants", "zset jobs->tenant", "Tenants that ever had a job, and how many. Written by accept, left by erase."),
     "usage": Key(
-        "usage:{}", "hash",
-        "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths); `store_bytes` (what "
-        "its records take of the server's memory: `lua/lib/memory.lua`).",
+        "usage:{}",
+        "hash",
+        "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths); `store_bytes` (the "
+        "memory of its records: `lua/lib/memory.lua`).",
     ),
     "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
     "upload": Key("upload:{}", "hash", "The record of an upload. Written by upload_*; goes by upload_remove, upload_sweep."),

@@ -8,11 +8,13 @@ from pipeline_jobs.exceptions import (
     IdTaken,
     InvalidInput,
     KeyReused,
+    MemoryFull,
     PipelineJobsError,
     QueueFull,
     RateLimited,
     StorageFull,
     StoreFull,
+    TryLater,
     WebhooksFull,
 )
 
@@ -35,7 +37,8 @@ def refusal(reply: Any) -> PipelineJobsError:
         case "dependency" | "upload":
             return wrong(reply.became, reply.places[1])
         case "full":
-            full = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply.what, StoreFull)
+            kinds: dict[str, type[TryLater]] = {"storage": StorageFull, "webhooks": WebhooksFull, "memory": MemoryFull}
+            full = {"tenant": QueueFull, **kinds}.get(reply.what, StoreFull)
             return full(retry_after=int(reply.retry_after))
         case "rate":
             text = LARGE_BATCH if reply.whose == "batch" else None

@@ -3,12 +3,22 @@ first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from pipeline_jobs.cell import Webhooks
+from pipeline_jobs.exceptions import MemoryFull, StoreFull
+from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.operation.health import check
+from pipeline_jobs.operation.maintenance import Purge
+from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.guard import full_at, share_of_memory
+from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -45,7 +55,7 @@ def ended(cell: Cell, result: object, times: int = 1, **fields: object) -> None:
 
 def waiting(cell: Cell, times: int = 1, **fields: object) -> None:
     for _ in range(times):
-        cell.submit(tenant_id="acme", **fields)
+        cell.submit(**{"tenant_id": "acme", **fields})
 
 
 def batch(cell: Cell, *, cancel: bool = False, **fields: object) -> None:
@@ -106,3 +116,103 @@ def test_what_goes_gives_its_charge_back(calm: Cell) -> None:
     Webhooks.of(calm.store, calm.settings, lambda: "key").ledger.purge()
     assert charged(calm) == 0
     assert differences(calm.store) == []
+
+
+@pytest.mark.parametrize(("used", "share"), [(0, None), (750, None), (751, 298), (800, 200), (890, 20), (900, 0), (1000, 0)])
+def test_the_share_shrinks_as_the_server_fills(used: int, share: int | None) -> None:
+    assert share_of_memory({"used_memory": used, "maxmemory": 1000, "total_system_memory": 1}, 0.75) == share
+    assert share_of_memory({"used_memory": used, "maxmemory": 0, "total_system_memory": 1000}, 0.75) == share
+
+
+def test_a_server_that_tells_no_limit_has_none() -> None:
+    assert share_of_memory({"used_memory": 5}, 0.75) is None
+    assert full_at(0.75) == 0.9
+
+
+@pytest.fixture
+def nearly_full(calm: Cell) -> Iterator[Cell]:
+    """Four fifths of the server's memory are used, most of it by the cancelled batches of acme."""
+    ended(calm, {"text": "t" * 100}, 3)
+    calm.slots(0)
+    for _ in range(4):
+        batch(calm, cancel=True, metadata={"note": "n" * 9000})
+    client = calm.store.client
+    client.config_set("maxmemory", int(int(client.info("memory")["used_memory"]) / 0.8))
+    yield calm.with_settings()
+    client.config_set("maxmemory", 0)
+
+
+def test_near_the_limit_those_above_their_share_are_refused_and_the_others_are_not(nearly_full: Cell) -> None:
+    cell, limit = nearly_full, int(nearly_full.store.client.config_get("maxmemory")["maxmemory"])
+    assert charged(cell) > 0.25 * limit
+    with pytest.raises(MemoryFull) as refused:
+        cell.submit(tenant_id="acme")
+    assert refused.value.retry_after > 0
+    with pytest.raises(MemoryFull):
+        batch(cell)
+    cell.submit(tenant_id="other")
+    cell.submit(tenant_id="other")
+    health = check(cell.store, cell.settings, lambda: None)["store"]
+    assert health["ok"]
+    assert "nearly full" in str(health["warning"])
+    # Records go, and so does the refusal.
+    for job_id in cell.store.members("ended"):
+        cell.client.delete(job_id)
+    cell.submit(tenant_id="acme")
+    assert differences(cell.store) == []
+
+
+def test_cleanup_gives_one_above_its_share_the_room_of_what_was_cancelled_unstarted(nearly_full: Cell, tmp_path: Path) -> None:
+    cell = nearly_full
+    kept = cell.submit(tenant_id="other")
+    cell.client.cancel(kept.job_id)
+    purge = Purge(cell.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), cell.settings)
+    assert purge.run_once()["purged"] > 0
+    sizes = cell.store.sizes([("tenant_status", "acme", "completed"), ("tenant_status", "other", "cancelled")])
+    assert sizes == [3, 1], "whoever has a result keeps it, and so does whoever holds little"
+    cell.with_settings().submit(tenant_id="acme")
+    assert differences(cell.store) == []
+
+
+def test_of_more_ended_jobs_than_a_tenant_may_keep_those_that_ended_first_go(calm: Cell, tmp_path: Path) -> None:
+    cell = calm.with_settings(max_ended_per_tenant=60)
+    cell.slots(10_000)
+    long, live = cell.start(cell.submit(tenant_id="acme").job_id), cell.submit(tenant_id="acme", run_at=2_900_000_000_000)
+    ended(cell, {}, 130)
+    ended_by_now = cell.store.members("tenant_status", "acme", "completed")
+    for job in (cell.submit(tenant_id="acme"), cell.submit(tenant_id="other")):
+        cell.client.cancel(job.job_id)
+    cell.store.finish(long.job_id, long.fence, JobStatus.COMPLETED, result={})
+    purge = Purge(cell.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), cell.settings)
+    assert purge.run_once()["purged"] == 130 + 2 - 60
+    left = cell.store.members("tenant_status", "acme", "completed")
+    # The one that came first ended last.
+    assert left == [long.job_id, *ended_by_now[-58:]]
+    assert cell.store.sizes([("tenant_status", "acme", "cancelled"), ("tenant_status", "other", "cancelled")]) == [1, 1]
+    assert cell.client.get(live.job_id).status is JobStatus.QUEUED
+    cell.client.set_limits("acme", TenantLimits(max_ended=10))
+    assert purge.run_once()["purged"] == 50
+    assert differences(cell.store) == []
+
+
+def test_a_slot_of_a_schedule_is_skipped_for_the_same_reason(nearly_full: Cell) -> None:
+    scheduler = Scheduler(nearly_full.client)
+    made = scheduler.create(NewSchedule("* * * * *", NewJob(pipeline="sleep", tenant_id="acme"), name="x")).schedule
+    with pytest.raises(MemoryFull):
+        scheduler.run_now(made.schedule_id)
+
+
+def until_refused(cell: Cell, tenant: str) -> None:
+    while True:
+        cell.client.guard._memory_at = float("-inf")
+        waiting(cell, tenant_id=tenant, metadata={"note": "n" * 15_000})
+
+
+def test_a_tenant_that_comes_last_finds_room(nearly_full: Cell) -> None:
+    """The greedy one holds what it holds; each that comes gets a part of what is left, and nobody all of it."""
+    held = []
+    for tenant in ("b", "c", "d"):
+        with pytest.raises((MemoryFull, StoreFull)):
+            until_refused(nearly_full, tenant)
+        held.append(charged(nearly_full, tenant))
+    assert held[0] > held[1] > held[2] > 15_000

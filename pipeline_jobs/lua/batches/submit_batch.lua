@@ -3,7 +3,7 @@
 -- jobs have (JSON: [field, value, ...]); jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value,
 -- ...], ...]). The other arguments are those of submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
---@args sender?
+--@args sender? share:int
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
@@ -51,7 +51,7 @@ for i = 1, #items do
   }
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender)
+refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
 if refused then return refused end
 local wait = #asked > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
 if wait > 0 then return {'rate', 'batch', '1', int(wait)} end

@@ -8,8 +8,8 @@
 --@reply 'rate' whose rate retry_after_ms
 -- 'same': the id of what this Idempotency-Key made before. 'differs': the key was used for another request. 'dependency': for each wrong
 -- dependency the number of the job (from 0) and the place in its depends_on; the tenant has no job with this id. 'upload': for each wrong
--- upload the number of the job and 'unknown' | 'incomplete'. 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and the seconds after
--- which to try again.
+-- upload the number of the job and 'unknown' | 'incomplete'. 'full': 'tenant' | 'all' | 'storage' | 'webhooks' | 'memory', and the
+-- seconds after which to try again.
 --
 -- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
 -- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}.
