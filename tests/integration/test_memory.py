@@ -137,6 +137,8 @@ def nearly_full(calm: Cell) -> Iterator[Cell]:
     for _ in range(4):
         batch(calm, cancel=True, metadata={"note": "n" * 9000})
     client = calm.store.client
+    # Not of the tenants: what the server has of requests that it has read.
+    client.connection_pool.disconnect()
     client.config_set("maxmemory", int(int(client.info("memory")["used_memory"]) / 0.8))
     yield calm.with_settings()
     client.config_set("maxmemory", 0)

@@ -48,12 +48,35 @@ local function move_delivery(id, row, to)
   row.status = to
 end
 
+-- Once all receivers of an event have its message, a reference takes the place of the snapshot: should one of them be sent it again, it is
+-- made of the record (ledger.py). What a receiver does not have yet, or could not be given, needs its snapshot: the record may be gone.
+local REFERENCE = {'webhook_type', 'webhook_at', 'webhook_seq', 'webhook_rows', 'tenant_id', 'workspace_id', 'job_id', 'batch_id', 'order'}
+local function keep_reference(row)
+  local key, flat = K.webhook_event(row.event_id), {'webhook_ref', '1', 'store_bytes', '300'}
+  for _, id in ipairs(redis.call('ZRANGE', K.subject_deliveries(row.subject), 0, -1)) do
+    local other = redis.call('HMGET', K.delivery(id), 'event_id', 'status')
+    if other[1] == row.event_id and other[2] ~= 'delivered' then return end
+  end
+  local bytes, known = redis.call('HGET', key, 'store_bytes'), redis.call('HMGET', key, unpack(REFERENCE))
+  if not known[1] then return end
+  for i, name in ipairs(REFERENCE) do
+    if known[i] then
+      flat[#flat + 1] = name
+      flat[#flat + 1] = known[i]
+    end
+  end
+  redis.call('DEL', K.webhook_event(row.event_id))
+  redis.call('HSET', K.webhook_event(row.event_id), unpack(flat))
+  owe(row.tenant_id, 300 - (bytes or 0))
+end
+
 -- pending -> delivered or dead; the row stays in the ledger for `ttl_ms`.
 local function end_delivery(id, row, to, error, ttl_ms)
   move_delivery(id, row, to)
   redis.call('HSET', K.delivery(id), 'ended_at', int(NOW), 'error', error)
   redis.call('HDEL', K.delivery(id), 'next_try_at', 'lease')
   redis.call('ZADD', K.deliveries_ended(), int(NOW + tonumber(ttl_ms)), id)
+  if to == 'delivered' and row.type ~= 'endpoint.test' then keep_reference(row) end
 end
 
 -- Removes a row and its index entries; the event's snapshot goes with its last row.
