@@ -1,5 +1,5 @@
-"""Whether the server is safe to store jobs in, and how much of its memory a tenant may hold. Looked at before each submit, at most once a
-second.
+"""Whether the server is safe to store jobs in, and how much of its memory a tenant may hold. Looked at before each submit, at most ten
+times a second.
 
 Above the watermark a tenant gets new jobs while it holds at most twice what is free below the mark at which nobody gets any: the share
 shrinks as the server fills. So those who hold much are refused first, one alone leaves a third of that room to others, and who comes last
@@ -19,8 +19,9 @@ from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 
-#: How long an answer is good, in seconds.
-MEMORY_SECONDS = 1.0
+#: How long an answer is good, in seconds. One tenant can write some ten MB a second: between two looks none may get from the watermark
+#: to where nobody gets new jobs.
+MEMORY_SECONDS = 0.1
 SAFETY_SECONDS = 60.0
 #: A place frees itself as jobs end and are purged; nobody can say when.
 FULL_RETRY_SECONDS = 30

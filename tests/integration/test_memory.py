@@ -118,6 +118,18 @@ def test_what_goes_gives_its_charge_back(calm: Cell) -> None:
     assert differences(calm.store) == []
 
 
+def test_what_a_version_before_did_not_give_back_is_put_right_when_nothing_is_left(calm: Cell, tmp_path: Path) -> None:
+    purge = Purge(calm.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), calm.settings)
+    job = calm.submit(tenant_id="acme")
+    calm.store.client.hincrby(calm.store.keys("usage", "acme"), "store_bytes", 5000)
+    purge.run_once()
+    assert charged(calm) > 5000
+    calm.client.cancel(job.job_id)
+    calm.client.delete(job.job_id)
+    purge.run_once()
+    assert differences(calm.store) == []
+
+
 @pytest.mark.parametrize(("used", "share"), [(0, None), (750, None), (751, 298), (800, 200), (890, 20), (900, 0), (1000, 0)])
 def test_the_share_shrinks_as_the_server_fills(used: int, share: int | None) -> None:
     assert share_of_memory({"used_memory": used, "maxmemory": 1000, "total_system_memory": 1}, 0.75) == share
@@ -194,6 +206,23 @@ def test_of_more_ended_jobs_than_a_tenant_may_keep_those_that_ended_first_go(cal
     assert cell.client.get(live.job_id).status is JobStatus.QUEUED
     cell.client.set_limits("acme", TenantLimits(max_ended=10))
     assert purge.run_once()["purged"] == 50
+    assert differences(cell.store) == []
+
+
+def test_names_of_workspaces_do_not_stay_for_good(calm: Cell, tmp_path: Path) -> None:
+    cell, keys = calm, calm.store.keys
+    cell.slots(1)
+    kept = cell.submit(tenant_id="acme", workspace_id="busy"), cell.submit(tenant_id="acme", workspace_id="busy")
+    for number in range(1100):
+        cell.client.cancel(cell.submit(tenant_id="acme", workspace_id=f"w{number}").job_id)
+    for job_id in cell.store.members("ended"):
+        cell.client.delete(job_id)
+    Purge(cell.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), cell.settings).run_once()
+    named = [name for name in cell.store.record("share", "acme") if name.startswith("w:")]
+    assert named == ["w:busy"]
+    grown = {key: cell.store.client.memory_usage(key, samples=0) for key in cell.store.client.scan_iter(keys("counters") + "*")}
+    assert sum(grown.values()) < 10_000
+    assert cell.start(kept[0].job_id).workspace_id == "busy"
     assert differences(cell.store) == []
 
 
