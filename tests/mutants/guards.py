@@ -412,7 +412,7 @@ GUARDS = (
     _lua("submit_batch", "what each job of a batch has of its own is charged", "      own = own + #field + #value\n", "", MEMORY),
     _lua("submit_batch", "a batch is charged", "owe(tenant, bytes)\n", "", MEMORY),
     _lua("lib/batches", "a batch gives its charge back", "  owe(whose[1], -(whose[3] or 0))\n", "", MEMORY),
-    _lua("lib/ending", "a result is charged", "  owe(job.tenant_id, bytes)\n", "", MEMORY),
+    _lua("lib/ending", "a result is charged", "  if bytes > 200 then job.store_bytes", "  if bytes > 1e9 then job.store_bytes", MEMORY),
     _lua("lib/ending", "a removed job gives its charge back", "  owe(job.tenant_id, -(job.store_bytes or 0))\n", "", MEMORY),
     _lua("lib/events", "a long log is charged", "  if number % 8 == 0 and number > 8", "  if number < 0", MEMORY),
     _lua("lib/events", "a log at its maximum costs no more", " and length <= LOG_MOST then job.", " then job.", MEMORY),

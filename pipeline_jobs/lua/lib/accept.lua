@@ -23,7 +23,7 @@ local function accept(asked)
   redis.call('SET', K.order(), int(order + #asked - 1))
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
-  local untagged, tagged, owed = {}, 0, 0
+  local untagged, tagged, owed, charges = {}, 0, 0, {}
   for i = 1, #asked do
     local new = asked[i]
     local id, job = new.id, new.job
@@ -49,12 +49,17 @@ local function accept(asked)
       new.fields[#new.fields + 1] = 'schema'
       new.fields[#new.fields + 1] = FOR_CLASSES
     end
-    local bytes = 1080 + (new.bytes or bytes_of(0, new.fields))
+    local bytes, tags = 1080 + (new.bytes or bytes_of(0, new.fields)), job.tags
     if new.needs then bytes = bytes + 200 * #new.needs end
-    if job.tags then bytes = bytes + 160 * (1 + select(2, string.gsub(job.tags, '","', ''))) end
+    if tags then
+      -- The jobs of a batch often have the same tags, and the same charge.
+      charges[tags] = charges[tags] or 160 * (1 + select(2, string.gsub(tags, '","', '')))
+      bytes = bytes + charges[tags]
+    end
+    charges[bytes] = charges[bytes] or int(bytes)
     owed = owed + bytes
     redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
-      'store_bytes', bytes, unpack(new.fields))
+      'store_bytes', charges[bytes], unpack(new.fields))
     if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
     if job.reason == 'fair_share' or new.adopt then

@@ -30,11 +30,11 @@ local function end_job(id, job, to, extra, meta)
   if job.status == 'running' then observe('duration', job, used) end
   record_usage(job, to, used)
   move(id, job, to)
-  local bytes = bytes_of(0, extra)
-  job.store_bytes = int((job.store_bytes or 0) + bytes)
-  owe(job.tenant_id, bytes)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
-    'terminal_writes', int((job.terminal_writes or 0) + 1), 'store_bytes', job.store_bytes, unpack(extra))
+    'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
+  -- A short result is part of the record's charge.
+  local bytes = bytes_of(0, extra)
+  if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)

@@ -190,6 +190,6 @@ end
 local function outbox_job(id, job, to, number)
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), bytes = math.max(0, job.store_bytes - 600), own = job.webhook, fields = {'webhook_seq', int(number)},
+    source = K.job(id), bytes = math.max(0, (job.store_bytes or 0) - 600), own = job.webhook, fields = {'webhook_seq', int(number)},
   })
 end
