@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline_jobs.exceptions import (
@@ -20,6 +21,9 @@ from pipeline_jobs.exceptions import (
 
 LARGE_BATCH = "A tenant may send one batch of more than 200 jobs a second: try again later, or send smaller ones."
 
+#: By what is full; anything else is the installation.
+_FULL: Mapping[str, type[TryLater]] = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull, "memory": MemoryFull}
+
 
 def wrong(became: str, what: Any) -> InvalidInput:
     """Of a job that names others' things.
@@ -37,9 +41,7 @@ def refusal(reply: Any) -> PipelineJobsError:
         case "dependency" | "upload":
             return wrong(reply.became, reply.places[1])
         case "full":
-            kinds: dict[str, type[TryLater]] = {"storage": StorageFull, "webhooks": WebhooksFull, "memory": MemoryFull}
-            full = {"tenant": QueueFull, **kinds}.get(reply.what, StoreFull)
-            return full(retry_after=int(reply.retry_after))
+            return _FULL.get(reply.what, StoreFull)(retry_after=int(reply.retry_after))
         case "rate":
             text = LARGE_BATCH if reply.whose == "batch" else None
             return RateLimited(text, retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)

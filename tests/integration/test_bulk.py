@@ -96,7 +96,7 @@ def test_of_one_tenant_one_cancellation_is_at_work_at_a_time_and_of_others_their
     key = jobs.store.keys("bulk", "acme")
     # It has its turn until it goes on, or does not: then that lapses.
     assert 0 < jobs.store.client.pttl(key) <= 200
-    jobs.store.client.pexpire(key, 60_000)
+    jobs.store.client.expire(key, 60)
     with pytest.raises(RateLimited) as refused:
         cancel_matching(jobs.store, JobQuery(tenant_id="acme", tag="y"), dry_run=False)
     assert refused.value.retry_after == 1
