@@ -581,7 +581,7 @@ GUARDS = (
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
-    _lua("submit_batch", "small ones are not counted", "local wait = #asked > LARGE and", "local wait =", BATCHES),
+    _lua("submit_batch", "small ones are not counted", "local wait = size > LARGE and", "local wait =", BATCHES),
     _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
     _lua("lib/accept", "very many tags are written later", "if job.tags and tagged >= TAGS_AT_ONCE then", "if false then", HOLDS),
     _lua(

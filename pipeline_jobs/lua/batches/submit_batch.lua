@@ -1,8 +1,8 @@
 #!lua
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
--- jobs have (JSON: [field, value, ...]); jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value,
--- ...], ...]). The other arguments are those of submit.
---@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
+-- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start
+-- ms or -1, field, value, ...], ...]). The other arguments are those of submit.
+--@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common size:int jobs
 --@args sender? share:int
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
@@ -19,7 +19,7 @@ if known[2] then
   redis.call('HSET', K.batch(id), 'nonce', nonce)
   return {'ok', known[2], known[3], {}, redis.call('EXISTS', K.untagged()), admit()}
 end
-local flat, items = cjson.decode(common), cjson.decode(jobs)
+local flat = cjson.decode(common)
 local shared, bytes = {}, bytes_of(0, flat)
 for i = 1, #flat, 2 do shared[flat[i]] = flat[i + 1] end
 -- Fields that a job does not have itself come from `common`.
@@ -28,7 +28,11 @@ local tenant, workspace = shared.tenant_id, shared.workspace_id
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
 if refused then return refused end
 
-local asked, keys, n = {}, {}, #flat
+-- Before the jobs are read, which costs the server as much as many other commands.
+local wait = size > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
+if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
+
+local asked, keys, n, items = {}, {}, #flat, cjson.decode(jobs)
 for i = 1, #items do
   local item = items[i]
   -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
@@ -53,8 +57,6 @@ end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
 refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
 if refused then return refused end
-local wait = #asked > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
-if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked)
