@@ -244,14 +244,16 @@ def test_of_more_ended_jobs_than_a_tenant_may_keep_those_that_ended_first_go(cal
 def test_names_of_workspaces_do_not_stay_for_good(calm: Cell, tmp_path: Path) -> None:
     cell, keys = calm, calm.store.keys
     cell.slots(1)
-    kept = cell.submit(tenant_id="acme", workspace_id="busy"), cell.submit(tenant_id="acme", workspace_id="busy")
     for number in range(1100):
         cell.client.cancel(cell.submit(tenant_id="acme", workspace_id=f"w{number}").job_id)
+    assert sum(name.startswith("w:") for name in cell.store.record("share", "acme")) > 1000
+    kept = cell.submit(tenant_id="acme", workspace_id="busy"), cell.submit(tenant_id="acme", workspace_id="busy")
     for job_id in cell.store.members("ended"):
         cell.client.delete(job_id)
     Purge(cell.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), cell.settings).run_once()
     named = [name for name in cell.store.record("share", "acme") if name.startswith("w:")]
-    assert named == ["w:busy"]
+    assert "w:busy" in named
+    assert len(named) < 500
     grown = {key: cell.store.client.memory_usage(key, samples=0) for key in cell.store.client.scan_iter(keys("counters") + "*")}
     assert sum(grown.values()) < 10_000
     assert cell.start(kept[0].job_id).workspace_id == "busy"
