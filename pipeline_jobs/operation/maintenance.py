@@ -25,6 +25,8 @@ logger = structlog.get_logger(__name__)
 
 #: Jobs of a page: a purge of so many holds the server for two milliseconds.
 BATCH = 50
+#: Bytes of memory. Whoever holds less does not fill a server: it keeps all of its records even when nobody has a share.
+LITTLE = 1_000_000
 #: Tenants of a page.
 TENANTS = 100
 #: Live jobs that reconciling looks at for each second of its interval: some hundredths of the server's time.
@@ -69,7 +71,7 @@ class Purge:
         for start in range(0, len(tenants), TENANTS):
             some, count = tenants[start : start + TENANTS], BATCH
             while count == BATCH:
-                count = self.store.trim(some, self.settings.max_ended_per_tenant, -1 if share is None else share, BATCH)
+                count = self.store.trim(some, self.settings.max_ended_per_tenant, -1 if share is None else max(share, LITTLE), BATCH)
                 trimmed += count
         return trimmed
 
