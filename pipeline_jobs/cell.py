@@ -108,7 +108,7 @@ class Cell:
         client = Client(store, pipelines, settings)
         artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
         uploads, scheduler, rescue = Uploads(store, settings, artifacts), Scheduler(client), Rescue(store, settings, say)
-        webhooks, purge = Webhooks.of(store, settings, secret), Purge(store, artifacts)
+        webhooks, purge = Webhooks.of(store, settings, secret), Purge(store, artifacts, settings)
 
         def tidy() -> dict[str, int]:
             # First the uploads past their time: the purge deletes their files with the other trash.

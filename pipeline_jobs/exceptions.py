@@ -29,6 +29,7 @@ PipelineJobsError
 │   ├── QueueFull               the tenant has as many jobs waiting as it may
 │   ├── TooManyUploads          the tenant keeps as many uploads as it may
 │   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
+│   ├── MemoryFull              the tenant holds more than its share of the memory of a store that is nearly full
 │   ├── WebhooksFull            the tenant has as many webhooks waiting as it may
 │   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
@@ -234,6 +235,10 @@ class StorageFull(TryLater):
 
 class WebhooksFull(TryLater):
     """This tenant has too many webhooks waiting to be delivered: repair or delete its endpoints, or try again later."""
+
+
+class MemoryFull(TryLater):
+    """The store is nearly full, and this tenant holds more than its share of the memory: delete jobs, or try again later."""
 
 
 class RateLimited(TryLater):

@@ -188,6 +188,12 @@ class Settings(BaseModel):
     max_schedules_per_tenant: int = _setting(100, "Maximum number of schedules of a tenant; above it: 422.", ge=0)
     max_queued: int = _setting(1_000_000, "Maximum number of queued jobs in the installation; above it, new jobs get 503.", ge=1)
     max_queued_per_tenant: int = _setting(100_000, "Maximum number of queued jobs of a tenant; above it, new jobs get 429.", ge=1)
+    max_ended_per_tenant: int = _setting(
+        200_000,
+        "Maximum number of ended jobs of a tenant that are kept, unless its limits set another value; of more, those that ended first are "
+        "removed before their time.",
+        ge=0,
+    )
     max_storage_bytes_per_tenant: int = _setting(
         50 * 1024**3,
         "Maximum size of a tenant's artifacts, kept outputs and uploads in total, in bytes, unless its limits set another value; "
@@ -207,7 +213,8 @@ class Settings(BaseModel):
     )
     memory_watermark: float = _setting(
         0.75,
-        "Memory usage above which new jobs get 503, as a fraction of the server's maxmemory (if that is 0, of its machine's memory).",
+        "Memory usage above which a tenant that holds more than its share gets no new jobs (429), as a fraction of the server's maxmemory "
+        "(if that is 0, of its machine's memory). At six tenths of what is above it nobody gets any (503).",
         gt=0,
         le=1,
     )

@@ -86,13 +86,15 @@ class TenantLimits:
     paused: bool | None = None
     #: Most bytes of artifacts and uploads kept; at that no new job or upload is taken. Default: `PIPELINE_MAX_STORAGE_BYTES_PER_TENANT`.
     max_storage_bytes: int | None = None
+    #: Most ended jobs that are kept; of more, those that ended first are removed. Default: `PIPELINE_MAX_ENDED_PER_TENANT`.
+    max_ended: int | None = None
     #: Longest that a job may run, in seconds, where that of its pipeline is longer.
     max_run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0.001 <= self.weight <= 1000:
             raise InvalidInput("weight must be 0.001..1000", field="weight")
-        for name in ("max_concurrent", "max_queued", "submit_rate", "start_rate", "max_storage_bytes"):
+        for name in ("max_concurrent", "max_queued", "submit_rate", "start_rate", "max_storage_bytes", "max_ended"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e15:
                 raise InvalidInput(f"{name} must not be negative", field=name)

@@ -179,6 +179,7 @@ class Batches:
                 metadata=dumps(dict(new.metadata)) if new.metadata else None,
                 errors=dumps(errors) if errors else None,
                 common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                size=len(ids),
                 jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
                 durably=durably,
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pipeline_jobs.exceptions import RateLimited
+from pipeline_jobs.job import dumps
 from pipeline_jobs.jobs.listing import JobQuery, select
 from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.store.cursors import write_cursor
@@ -13,6 +15,7 @@ from pipeline_jobs.store.store import Store
 PAGE = 100
 #: Jobs that one call looks at; what is left is reached with its cursor.
 MOST = 10_000
+AT_WORK = "Another cancellation of many jobs of this tenant is at work: try again later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,16 @@ def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int =
     :param most: about how many jobs to look at, live or not.
     :param say: told of each job that was dispatched before and ended here, where no worker tells of its end.
     :raises InvalidInput: the cursor is not one that a call gave.
+    :raises RateLimited: another cancellation of the tenant is at work; what this one has done by then is done.
     """
     chosen = select(store, query, live=True)
+    turn = dumps(query.filters())
     cancelled = stopping = looked = 0
     while True:
         budget = min(PAGE, most - looked)
-        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, **chosen.arguments)
+        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, turn=turn, **chosen.arguments)
+        if reply.wait:
+            raise RateLimited(AT_WORK, retry_after=1, limit=1, whose="batch")
         for job_id in reply.heard_of:
             say(Moved(job_id, "cancelled"))
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at

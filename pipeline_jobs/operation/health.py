@@ -10,7 +10,7 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.figures import Load, load
-from pipeline_jobs.store.guard import data_folder, unbounded, unsafe, used_share
+from pipeline_jobs.store.guard import data_folder, share_of_memory, unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
 #: A duty counts as late after so many of its intervals.
@@ -28,7 +28,7 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     try:
         memory = store.info("memory")
         now = load(store)
-        warnings = {"store": unbounded(memory), "workers": _paused(now)}
+        warnings = {"store": unbounded(memory) or _nearly_full(settings, memory), "workers": _paused(now)}
         reasons = {
             "store": _store(store, settings, memory),
             "broker": broker(),
@@ -74,9 +74,16 @@ def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> st
         return None
     if reason:
         return reason
-    if used_share(memory) > settings.memory_watermark:
-        return "the server's memory is nearly full: no new jobs are accepted"
+    if share_of_memory(memory, settings.memory_watermark) == 0:
+        return "the server's memory is full: no new jobs are accepted"
     return None
+
+
+def _nearly_full(settings: Settings, memory: Mapping[str, object]) -> str | None:
+    share = share_of_memory(memory, settings.memory_watermark)
+    if share is None:
+        return None
+    return f"the server's memory is nearly full ({used_share(memory):.0%}): tenants that hold more than {share} bytes get no new jobs"
 
 
 def _workers(store: Store, settings: Settings, now: Load) -> str | None:

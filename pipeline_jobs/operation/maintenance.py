@@ -18,12 +18,17 @@ from pipeline_jobs.jobs.executor import IN_PROCESS_FENCE
 from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.guard import share_of_memory
 from pipeline_jobs.store.store import Store
 
 logger = structlog.get_logger(__name__)
 
 #: Jobs of a page: a purge of so many holds the server for two milliseconds.
 BATCH = 50
+#: Bytes of memory. Whoever holds less does not fill a server: it keeps all of its records even when nobody has a share.
+LITTLE = 1_000_000
+#: Tenants of a page.
+TENANTS = 100
 #: Live jobs that reconciling looks at for each second of its interval: some hundredths of the server's time.
 LOOKED_AT_A_SECOND = 2_000
 #: Between two looks for functions of other versions, in seconds: one that still runs must load its own again.
@@ -32,13 +37,15 @@ CLEAR_SECONDS = 3600.0
 
 @dataclass(slots=True)
 class Purge:
-    """TTL cleanup: removes ended jobs past their time, the artifacts of all removed jobs, and functions that other versions left.
+    """TTL cleanup: removes ended jobs past their time, or of which a tenant keeps too many; the artifacts of all removed jobs; and
+    functions that other versions left.
 
-    Cost: that of the expired ones. A live job is never looked at.
+    Cost: that of the expired ones, and three sizes a tenant. A live job is never looked at.
     """
 
     store: Store
     artifacts: ArtifactStore
+    settings: Settings
     _cleared_at: float = float("-inf")
 
     def run_once(self) -> dict[str, int]:
@@ -49,12 +56,24 @@ class Purge:
             purged += count
             if count < BATCH:
                 break
+        purged += self._trim()
         failpoints.reach("purge.midway")
         if (now := time.monotonic()) - self._cleared_at >= CLEAR_SECONDS:
             self._cleared_at = now
             self.store.clear_functions()
         self.store.beat("purge")
         return {"purged": purged, "folders": self._empty_trash()}
+
+    def _trim(self) -> int:
+        memory, tenants = self.store.info("memory"), self.store.members("tenants")
+        share = share_of_memory(memory, self.settings.memory_watermark)
+        trimmed = 0
+        for start in range(0, len(tenants), TENANTS):
+            some, count = tenants[start : start + TENANTS], BATCH
+            while count == BATCH:
+                count = self.store.trim(some, self.settings.max_ended_per_tenant, -1 if share is None else max(share, LITTLE), BATCH)
+                trimmed += count
+        return trimmed
 
     def _empty_trash(self) -> int:
         emptied = 0

@@ -62,7 +62,7 @@ HANDBACKS = ("handback", "fault")
 #: docs/schedules.md says when.
 SLOT_OUTCOMES = (
     "fired", "manual", "missed", "overlap", "superseded", "overlap_queue_full", "rate_limited", "queue_full", "storage_full",
-    "webhooks_full", "store_full", "paused", "changed", "invalid",
+    "webhooks_full", "memory_full", "store_full", "paused", "changed", "invalid",
 )  # fmt: skip
 
 #: Label for all that have no name of their own.

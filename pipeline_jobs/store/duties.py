@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_jobs.store.runner import Runner
@@ -30,6 +31,15 @@ class Duties(Runner):
         """Look at up to `limit` live jobs, from where the last call ended."""
         reply = self.run("reconcile", limit=limit)
         return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
+
+    def trim(self, tenants: Sequence[str], most: int, share: int, limit: int) -> int:
+        """Remove ended jobs of tenants that keep too many.
+
+        :param most: number of ended jobs that one without a limit of its own may keep.
+        :param share: bytes of memory that one may hold now (-1: any): of one that holds more, jobs that were cancelled unstarted go.
+        :return: how many were removed; fewer than `limit`: nothing is left to be.
+        """
+        return int(self.run("trim", tenants=tenants, most=most, share=share, limit=limit))
 
     def settle(self) -> tuple[bool, bool]:
         """Serve jobs whose dependencies have ended, and write tags of jobs of large batches: a page of them.

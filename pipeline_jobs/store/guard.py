@@ -1,4 +1,10 @@
-"""Whether the server is safe to store jobs in. Checked before each submit, at most once a second."""
+"""Whether the server is safe to store jobs in, and how much of its memory a tenant may hold. Looked at before each submit, at most ten
+times a second.
+
+Above the watermark a tenant gets new jobs while it holds at most twice what is free below the mark at which nobody gets any: the share
+shrinks as the server fills. So those who hold much are refused first, one alone leaves a third of that room to others, and who comes last
+finds some (Choudhury and Hahne's dynamic thresholds for the shared memory of a switch).
+"""
 
 from __future__ import annotations
 
@@ -15,17 +21,23 @@ from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 
-#: How long an answer is good, in seconds.
-MEMORY_SECONDS = 1.0
+#: How long an answer is good, in seconds. One tenant can write some ten MB a second: between two looks none may get from the watermark
+#: to where nobody gets new jobs.
+MEMORY_SECONDS = 0.1
 SAFETY_SECONDS = 60.0
 #: A place frees itself as jobs end and are purged; nobody can say when.
 FULL_RETRY_SECONDS = 30
+#: Where between the watermark and the limit nobody gets new jobs any more: what is above is left to the jobs that there are, to end.
+FULL_AT = 0.6
+#: A tenant's share, as a multiple of what is free below that mark.
+SHARE = 2
 
 logger = structlog.get_logger(__name__)
 
 
 class StoreGuard:
-    """Refuses new jobs while the server could lose them, or is nearly full. Running jobs go on, end and are cancelled."""
+    """Refuses new jobs while the server could lose them, or is full; sees to it that the store refuses those who hold more than their share
+    before. Running jobs go on, end and are cancelled."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store, self.settings = store, settings
@@ -40,7 +52,7 @@ class StoreGuard:
 
         :return: a submit must wait for the server's disk: it does not write there before it answers.
 
-        :raises StoreFull: nearly full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
+        :raises StoreFull: full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
         """
         now = time.monotonic()
         if now - self._memory_at >= MEMORY_SECONDS:
@@ -48,7 +60,7 @@ class StoreGuard:
         if self._unsafe and not self.settings.allow_unsafe_store:
             raise StoreUnavailable(self._unsafe)
         if self._full:
-            raise StoreFull("the server's memory is nearly full: try again later", retry_after=FULL_RETRY_SECONDS)
+            raise StoreFull("the server's memory is full: try again later", retry_after=FULL_RETRY_SECONDS)
         return self._must_wait
 
     def _look(self, now: float) -> None:
@@ -62,7 +74,8 @@ class StoreGuard:
                 self._must_wait = not trusted and not writes_before_it_answers(self.store)
                 self._safety_at = now
             memory = self.store.info("memory")
-            self._full = used_share(memory) > self.settings.memory_watermark
+            share = share_of_memory(memory, self.settings.memory_watermark)
+            self._full, self.store.share = share == 0, -1 if share is None else share
             self._memory_at = now
             self._warn(unbounded(memory))
         finally:
@@ -76,9 +89,27 @@ class StoreGuard:
 
 
 def used_share(memory: Mapping[str, object]) -> float:
-    """Used part of maxmemory; where that is 0, of the memory of the server's machine (0.0 where it does not tell)."""
-    limit = _number(memory, "maxmemory") or _number(memory, "total_system_memory")
+    """Used part of the limit (0.0 where there is none)."""
+    limit = memory_limit(memory)
     return _number(memory, "used_memory") / limit if limit else 0.0
+
+
+def share_of_memory(memory: Mapping[str, object], watermark: float) -> int | None:
+    """Bytes that a tenant may hold if it is to get new jobs; 0: nobody gets any; None: below the watermark, each may hold what it will."""
+    limit, used = memory_limit(memory), _number(memory, "used_memory")
+    if used <= watermark * limit or not limit:
+        return None
+    return max(0, int(SHARE * (full_at(watermark) * limit - used)))
+
+
+def full_at(watermark: float) -> float:
+    """The used part of the limit above which nobody gets new jobs."""
+    return watermark + FULL_AT * (1 - watermark)
+
+
+def memory_limit(memory: Mapping[str, object]) -> int:
+    """`maxmemory`; where that is 0, the memory of the server's machine (0 where it does not tell)."""
+    return _number(memory, "maxmemory") or _number(memory, "total_system_memory")
 
 
 def unbounded(memory: Mapping[str, object]) -> str | None:

@@ -37,6 +37,7 @@ KEYS: dict[str, Key] = {
     "continuations": Key("continuations", "zset ms->id", "Those rows, and from when on maintenance tells what they are about."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
+    "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs of a tenant that has its turn."),
     "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),
     "ready": Key(
         "ready@:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."
@@ -119,7 +120,10 @@ KEYS: dict[str, Key] = {
     "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
     "tenants": Key("tenants", "zset jobs->tenant", "Tenants that ever had a job, and how many. Written by accept, left by erase."),
     "usage": Key(
-        "usage:{}", "hash", "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths)."
+        "usage:{}",
+        "hash",
+        "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths); `store_bytes` (the "
+        "memory of its records: `lua/lib/memory.lua`).",
     ),
     "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
     "upload": Key("upload:{}", "hash", "The record of an upload. Written by upload_*; goes by upload_remove, upload_sweep."),
@@ -142,7 +146,9 @@ KEYS: dict[str, Key] = {
     ),
     "webhook_secret": Key("webhook_secret:{}", "hash", "The same of the secret for a tenant's webhooks of jobs. Goes by erase."),
     "webhook_event": Key(
-        "webhook_event:{}", "hash", "The record as it was at its end: what a payload is made of. Goes with its last delivery."
+        "webhook_event:{}",
+        "hash",
+        "The record as it was at its end, for payloads; a reference, when all receivers have it. Goes with its last delivery.",
     ),
     "delivery": Key("delivery:{}", "hash", "A row of the webhook ledger. Written by outbox, claim, settle; goes by purge, erase."),
     "delivery_attempts": Key("delivery:{}:attempts", "list of `ms JSON`", "Its tries, the last 50. Goes with it."),

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline_jobs.exceptions import (
     IdTaken,
     InvalidInput,
     KeyReused,
+    MemoryFull,
     PipelineJobsError,
     QueueFull,
     RateLimited,
     StorageFull,
     StoreFull,
+    TryLater,
     WebhooksFull,
 )
 
 LARGE_BATCH = "A tenant may send one batch of more than 200 jobs a second: try again later, or send smaller ones."
+
+#: By what is full; anything else is the installation.
+_FULL: Mapping[str, type[TryLater]] = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull, "memory": MemoryFull}
 
 
 def wrong(became: str, what: Any) -> InvalidInput:
@@ -35,8 +41,7 @@ def refusal(reply: Any) -> PipelineJobsError:
         case "dependency" | "upload":
             return wrong(reply.became, reply.places[1])
         case "full":
-            full = {"tenant": QueueFull, "storage": StorageFull, "webhooks": WebhooksFull}.get(reply.what, StoreFull)
-            return full(retry_after=int(reply.retry_after))
+            return _FULL.get(reply.what, StoreFull)(retry_after=int(reply.retry_after))
         case "rate":
             text = LARGE_BATCH if reply.whose == "batch" else None
             return RateLimited(text, retry_after=max(1, -(-int(reply.retry_after_ms) // 1000)), limit=float(reply.rate), whose=reply.whose)

@@ -69,6 +69,8 @@ class Store(Duties):
         """:param template: push hints in the scripts (the broker is this server); else `publish` gets them."""
         super().__init__(client, settings, template, publish)
         self._run_ms = ms(settings.max_run_seconds)
+        #: Bytes of the server's memory that a tenant may hold if it is to get more jobs; -1: any number. The guard keeps it up to date.
+        self.share = -1
 
     # -- in
 
@@ -95,7 +97,8 @@ class Store(Duties):
         :param adopt: its message is at a worker already, which drew this fence for it: dispatched with that.
         :return: the job with the server's `created_at` and `order`; or the one that the key made before.
         :raises IdTaken: another job has the id: draw again.
-        :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes.
+        :raises QueueFull: the tenant has as many jobs waiting as it may; `StorageFull`: it keeps as many bytes; `MemoryFull`: it
+            holds more than its share of the memory.
         :raises RateLimited: it was too quick.
         :raises StoreFull: the cell has.
         :raises InvalidInput: it depends on a job that is none of the tenant's, or its url names an upload that is not its
@@ -143,9 +146,9 @@ class Store(Duties):
             raise JobGone from None
 
     def acceptance(self, idempotency: Idempotency | None, sender: Sender | None) -> dict[str, Any]:
-        """What every script that accepts jobs is given: the request's key, whose rate counts."""
+        """What every script that accepts jobs is given: the request's key, whose rate counts, a tenant's share of the memory."""
         key, fingerprint = idempotency or (None, None)
-        return {"idempotency": key, "fingerprint": fingerprint, "sender": sender.principal if sender else None}
+        return {"idempotency": key, "fingerprint": fingerprint, "sender": sender.principal if sender else None, "share": self.share}
 
     # -- a run
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_jobs.addresses import origin
-from pipeline_jobs.exceptions import UnknownDelivery
+from pipeline_jobs.exceptions import JobGone, UnknownDelivery
 from pipeline_jobs.job import dumps, rfc3339
 from pipeline_jobs.records import HIDDEN, NOT_STORED, Layout, Moment
 from pipeline_jobs.settings import Settings
@@ -103,7 +103,13 @@ class Ledger:
 
     def snapshot(self, event_id: str) -> dict[str, str]:
         """What the payload of an event is made of; empty if it is gone."""
-        return self._store.record("webhook_event", event_id)
+        kept = self._store.record("webhook_event", event_id)
+        if "webhook_ref" not in kept:
+            return kept
+        family = kept["webhook_type"].partition(".")[0]
+        record = self._store.record(family, kept[f"{family}_id"])
+        # An id may be used again: another job of this id has another order.
+        return {**record, **kept} if record.get("order") == kept["order"] else {}
 
     def settle(self, lease: str, outcome: str, attempt: Mapping[str, Any], *, error: str, delay: float, slow: bool) -> str:
         """Say what came of a try. :return: the status afterwards, or `lost`: another sender has it."""
@@ -138,8 +144,11 @@ class Ledger:
         return Page(self._rows(found.items), found.next_cursor)
 
     def redeliver(self, delivery_id: str) -> Delivery:
-        """Send it (again) now. :raises UnknownDelivery:"""
-        if not DELIVERY_ID.fullmatch(delivery_id) or self._store.run("webhooks_redeliver", id=delivery_id) == "unknown":
+        """Send it (again) now. :raises UnknownDelivery: :raises JobGone: all receivers have it, and what it tells of was removed."""
+        became = self._store.run("webhooks_redeliver", id=delivery_id) if DELIVERY_ID.fullmatch(delivery_id) else "unknown"
+        if became == "gone":
+            raise JobGone("All receivers have this webhook, and its job or batch has been deleted: there is nothing left to send again.")
+        if became != "ok":
             raise UnknownDelivery
         return self.get(delivery_id)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
+from pipeline_jobs.states import JobStatus
 from tests.heavy.bodies import MODULE
 from tests.heavy.servers import run_away, run_full
+from tests.integration.recount import differences
 from tests.servers import Server
 from tests.stack import Stack
+from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 
@@ -42,3 +47,58 @@ def test_with_the_server_away_for_ten_seconds_every_job_completes_and_the_worker
     figures = run_away(stack, own, api, jobs=8, seconds=10)
     assert figures.wrong == []
     assert set(figures.answers) == {"503 store_unavailable"}
+
+
+def test_one_that_fills_the_memory_is_refused_alone_and_after_the_memory_was_full_nothing_accepted_is_lost(
+    make_stack: MakeStack, own: Server
+) -> None:
+    """Really full: by batches that a greedy tenant sends and cancels, then by what is nobody's."""
+    stack = make_stack(redis_url=own.url, max_concurrent_jobs=2, job_ttl_seconds=3600, cleanup_seconds=3600)
+    api = stack.api()
+    stack.worker("jobs", "--autoscale=2,2")
+    accepted = {"running": stack.hold(tenant_id="b").job_id}
+    until(lambda: stack.running() == 1, "the job to run")
+    with own.client() as client:
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 24_000_000)
+        late = {"pipeline": "sleep", "run_at": "2099-01-01T00:00:00Z"}
+        batch = {"tenant_id": "greedy", "jobs": [{**late, "metadata": {"n": "n" * 4000}}] * 200}
+
+        def greedy() -> str:
+            """One more batch, cancelled at once. :return: why it was refused."""
+            answer = api.post("/pipeline/batches", batch)
+            if answer.status_code == 201:
+                assert api.post(f"/pipeline/batches/{answer.json()['batch_id']}/cancel", None).status_code == 200
+                return ""
+            assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (429, True)
+            return str(answer.json()["code"])
+
+        def other(number: int) -> None:
+            answer = api.post("/pipeline/jobs", {"tenant_id": "b", **late})
+            assert answer.status_code == 201, answer.text
+            accepted[f"beside {number}"] = answer.json()["job_id"]
+
+        for number in range(60):
+            why = greedy()
+            other(number)
+            if why == "memory_full":
+                break
+        assert why == "memory_full"
+        for number in range(60, 70):
+            assert greedy() in ("", "memory_full")
+            other(number)
+        memory = client.info("memory")
+        assert memory["used_memory"] < 0.9 * memory["maxmemory"]
+        # Now all of it: what is nobody's takes the rest.
+        fillers = [f"filler {number}" for number in range(200)]
+        with pytest.raises(OutOfMemoryError):
+            deque(client.set(filler, "x" * 200_000) for filler in fillers)
+        until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 503, "the memory to be full")
+        stack.tell(accepted["running"])
+        stack.until_status(accepted["running"], JobStatus.COMPLETED)
+        client.delete(*fillers)
+        until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 201, "the service to be back", 10)
+    for name, job_id in accepted.items():
+        expected = "completed" if name == "running" else "queued"
+        assert api.get(f"/pipeline/jobs/{job_id}").json()["status"] == expected, name
+    assert differences(stack.client.store) == []
+    assert [process.poll() for process in stack._processes] == [None] * len(stack._processes)

@@ -50,6 +50,7 @@ for _, key in ipairs({queued, of_tenant, K.workspace(tenant, workspace), K.pipel
 end
 redis.call('ZADD', K.ready(tenant, workspace, pipeline), unpack(ready))
 redis.call('ZADD', K.ready_since(), unpack(since))
+redis.call('HINCRBY', K.usage(tenant), 'store_bytes', ARGV[3] * fields.store_bytes)
 """
 #: How many copies one call of it makes.
 CHUNK = 2_000

@@ -43,6 +43,7 @@ def differences(store: Store) -> list[str]:
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
     found += _batches(store, jobs)
+    found += _bytes(store)
     found += _dependencies(store, jobs)
     same("leases", keys("leases"), {i for i, job in jobs.items() if job.status is JobStatus.RUNNING})
     timed = {i for i, job in jobs.items() if not job.ended and (job.deadline_at or "run_until" in records[i])}
@@ -140,4 +141,25 @@ def _dependencies(store: Store, jobs: dict[str, Job]) -> list[str]:
         found.append(f"waiting for others: {sorted({i for i, _ in edges} ^ waiting)[:3]}")
     if any(need not in jobs or jobs[need].ended for _, need in edges):
         found.append("a job waits for one that has ended")
+    return found
+
+
+def _bytes(store: Store) -> list[str]:
+    """What each tenant is charged for the server's memory is the sum over its records; all of them have a charge."""
+    client, keys = store.client, store.keys
+    charged: Counter[str] = Counter()
+    found: list[str] = []
+    for family in ("job", "batch", "delivery", "webhook_event"):
+        for key in client.scan_iter(keys(family, "*"), count=1000):
+            if client.type(key) != "hash":
+                continue
+            tenant, own = client.hmget(key, "tenant_id", "store_bytes")
+            charged[tenant] += int(own or 0)
+            if int(own or 0) <= 0:
+                found.append(f"{key} is charged {own}")
+    prefix = keys("usage", "")
+    for tenant in {*charged, *(key.removeprefix(prefix) for key in client.scan_iter(keys("usage", "*"), count=1000) if key.count(":") < 3)}:
+        counted = int(client.hget(keys("usage", tenant), "store_bytes") or 0)
+        if counted != charged[tenant]:
+            found.append(f"memory of {tenant}: {counted} instead of {charged[tenant]}")
     return found

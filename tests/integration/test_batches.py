@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis import ResponseError
 
 from pipeline_jobs.events import log as events
 from pipeline_jobs.events.event_types import EventType
@@ -238,7 +239,7 @@ def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
 
     def send(nonce: str) -> list[object]:
         accepted = jobs.store.acceptance(None, None)
-        return list(jobs.store.run("submit_batch", id="batch_1_00000001", nonce=nonce, common=common, jobs=items, **accepted))
+        return list(jobs.store.run("submit_batch", id="batch_1_00000001", nonce=nonce, common=common, size=1, jobs=items, **accepted))
 
     first = send("same")
     assert first[0] == "ok"
@@ -246,6 +247,19 @@ def test_a_batch_sent_twice_is_one(jobs: Cell) -> None:
     assert send("other") == ["taken"]
     assert len(jobs.client.list(JobQuery()).items) == 1
     assert differences(jobs.store) == []
+
+
+def test_a_large_batch_that_comes_too_soon_is_refused_before_its_jobs_are_read(jobs: Cell) -> None:
+    jobs.store.client.set(jobs.store.keys("large_batch", "acme"), "1", ex=60)
+    common = json.dumps(["pipeline", "sleep", "tenant_id", "acme", "workspace_id", "main"])
+
+    def send(size: int) -> list[object]:
+        accepted = jobs.store.acceptance(None, None)
+        return list(jobs.store.run("submit_batch", id="batch_1_00000001", nonce="n", common=common, size=size, jobs="[no list", **accepted))
+
+    assert send(201)[:2] == ["rate", "batch"]
+    with pytest.raises(ResponseError):
+        send(200)
 
 
 def test_an_idempotency_key_makes_one_batch_and_the_repetition_has_the_same_answer(jobs: Cell, batches: Batches) -> None:

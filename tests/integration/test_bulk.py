@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from pipeline_jobs.exceptions import RateLimited
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
@@ -80,4 +82,27 @@ def test_a_call_looks_at_so_many_jobs_and_the_next_one_goes_on(jobs: Cell) -> No
     assert (first.matched, first.next_cursor is None) == (200, False)
     rest = cancel_matching(jobs.store, JobQuery(tenant_id="acme", cursor=first.next_cursor), dry_run=False, most=200)
     assert rest == Cancelled(50, 50, 0, None)
+    assert differences(jobs.store) == []
+
+
+def test_of_one_tenant_one_cancellation_is_at_work_at_a_time_and_of_others_theirs(jobs: Cell) -> None:
+    jobs.slots(0)
+    for tenant in ("acme", "acme", "other"):
+        for tag in ("x", "y"):
+            for _ in range(60):
+                jobs.submit(tenant_id=tenant, tags=(tag,))
+    ours = JobQuery(tenant_id="acme", tag="x")
+    first = cancel_matching(jobs.store, ours, dry_run=False, most=100)
+    key = jobs.store.keys("bulk", "acme")
+    # It has its turn until it goes on, or does not: then that lapses.
+    assert 0 < jobs.store.client.pttl(key) <= 200
+    jobs.store.client.expire(key, 60)
+    with pytest.raises(RateLimited) as refused:
+        cancel_matching(jobs.store, JobQuery(tenant_id="acme", tag="y"), dry_run=False)
+    assert refused.value.retry_after == 1
+    assert cancel_matching(jobs.store, JobQuery(tenant_id="acme", tag="y"), dry_run=True).matched == 120
+    assert cancel_matching(jobs.store, JobQuery(tenant_id="other"), dry_run=False).matched == 120
+    assert cancel_matching(jobs.store, replace(ours, cursor=first.next_cursor), dry_run=False).matched == 20
+    assert cancel_matching(jobs.store, JobQuery(tenant_id="acme", tag="y"), dry_run=False).matched == 120
+    assert not jobs.store.client.exists(key)
     assert differences(jobs.store) == []

@@ -35,7 +35,7 @@ def test_artifacts_go_with_their_job_by_delete_and_by_purge(jobs: Cell, artifact
     deleted, purged, kept = (finished(jobs, artifacts, tmp_path) for _ in range(3))
     jobs.client.delete(deleted)
     jobs.store.client.zadd(jobs.store.keys("ended"), {purged: 1})
-    assert Purge(jobs.store, artifacts).run_once() == {"purged": 1, "folders": 2}
+    assert Purge(jobs.store, artifacts, jobs.settings).run_once() == {"purged": 1, "folders": 2}
     assert [path.parents[1].name for path in (tmp_path / "artifacts").rglob("a.txt")] == [kept]
     assert jobs.store.tenant_bytes("acme") == 5
     with pytest.raises(UnknownJob):
@@ -50,7 +50,7 @@ def test_many_expired_jobs_go_in_one_run_and_two_purges_at_once_do_no_harm(jobs:
     for job_id in jobs.store.client.zrange(jobs.store.keys("ended"), 0, -1):
         jobs.store.client.zadd(jobs.store.keys("ended"), {job_id: 1})
     counts: list[dict[str, int]] = []
-    threads = [threading.Thread(target=lambda: counts.append(Purge(jobs.store, artifacts).run_once())) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: counts.append(Purge(jobs.store, artifacts, jobs.settings).run_once())) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

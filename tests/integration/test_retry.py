@@ -144,7 +144,7 @@ def test_outputs_are_kept_once_and_go_with_the_last_record_that_names_them(world
     other = world.ended()
     assert world.blobs() == [b"", b"film", b"other film"]
     assert world.cell.store.tenant_bytes("acme") == len(b"filmother film")
-    purge = Purge(world.cell.store, world.artifacts)
+    purge = Purge(world.cell.store, world.artifacts, world.cell.settings)
     for job, left in ((first, 3), (other, 3), (second, 0)):
         world.cell.client.delete(job.job_id)
         purge.run_once()
@@ -169,7 +169,7 @@ def test_a_retry_that_waits_keeps_what_it_needs_when_the_old_job_goes(world: Wor
     world.cell.slots(0)
     again = world.cell.client.retry(failed.job_id).job
     world.cell.client.delete(failed.job_id)
-    Purge(world.cell.store, world.artifacts).run_once()
+    Purge(world.cell.store, world.artifacts, world.cell.settings).run_once()
     world.fails = {}
     assert world.run(again).status is JobStatus.COMPLETED
     assert world.ran == ["publish"]

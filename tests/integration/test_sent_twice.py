@@ -226,4 +226,5 @@ def _what_time_runs_out_for(cell: Cell, uploads: Uploads, ledger: Ledger) -> Non
             store.client.zadd(store.keys(key), {member: 1})
     uploads.sweep()
     store.purge()
+    store.trim(["acme"], 10**6, 10**12, 10)
     ledger.purge()

@@ -75,7 +75,7 @@ class Bench:
 
     def sweep(self) -> int:
         swept = self.uploads.sweep()
-        Purge(self.cell.store, self.artifacts).run_once()
+        Purge(self.cell.store, self.artifacts, self.cell.settings).run_once()
         return swept
 
     def let_expire(self) -> None:

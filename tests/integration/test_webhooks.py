@@ -15,7 +15,15 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from pipeline_jobs.cell import Webhooks
 from pipeline_jobs.events import log as events
-from pipeline_jobs.exceptions import EndpointDisabled, InvalidInput, KeyChanged, UnknownDelivery, UnknownEndpoint, WebhooksFull
+from pipeline_jobs.exceptions import (
+    EndpointDisabled,
+    InvalidInput,
+    JobGone,
+    KeyChanged,
+    UnknownDelivery,
+    UnknownEndpoint,
+    WebhooksFull,
+)
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
@@ -23,6 +31,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import render
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.webhooks.payload import body
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.receiver import Answer, Receiver
@@ -467,6 +476,61 @@ def test_ended_rows_go_with_their_time_and_the_payload_with_the_last_of_them(hoo
     assert (hooks.ledger.purge(), client.keys(keys("webhook_event", "*")), hooks.ledger.of_subject(job.job_id)) == (1, [], [])
     with pytest.raises(UnknownDelivery):
         hooks.ledger.redeliver(ids[0])
+
+
+def settle_all(hooks: Hooks, outcome: str) -> None:
+    for taken in hooks.ledger.take(10, 10, []):
+        hooks.ledger.settle(taken.lease, outcome, {}, error="", delay=0, slow=False)
+
+
+def test_a_message_that_all_receivers_have_keeps_a_reference_and_no_body(hooks: Hooks) -> None:
+    for path in ("a", "b"):
+        hooks.endpoints.create("acme", f"http://127.0.0.1:9/{path}")
+    client, keys = hooks.cell.store.client, hooks.cell.store.keys
+    job = hooks.end(metadata={"note": "n" * 5000})
+    (event,) = client.keys(keys("webhook_event", "*"))
+    event_id = event.removeprefix(keys("webhook_event", ""))
+    whole, first, second = hooks.ledger.snapshot(event_id), *hooks.ledger.take(10, 10, [])
+    hooks.ledger.settle(first.lease, "delivered", {}, error="", delay=0, slow=False)
+    assert client.memory_usage(event, samples=0) > 5000, "another one may still have to be sent when the record is gone"
+    hooks.ledger.settle(second.lease, "delivered", {}, error="", delay=0, slow=False)
+    assert client.memory_usage(event, samples=0) < 600
+    shapes = hooks.sender._shapes
+    assert body(hooks.ledger.snapshot(event_id), "http://x", shapes) == body(whole, "http://x", shapes)
+    assert hooks.ledger.redeliver(first.delivery_id).status == "pending"
+    hooks.ledger.settle(hooks.ledger.take(1, 0, [])[0].lease, "delivered", {}, error="", delay=0, slow=False)
+    # A later job with its id is another job.
+    hooks.cell.client.delete(job.job_id)
+    hooks.cell.client.accept(NewJob(pipeline="sleep", tenant_id="acme"), job_id=job.job_id)
+    with pytest.raises(JobGone):
+        hooks.ledger.redeliver(first.delivery_id)
+    assert hooks.ledger.snapshot(event_id) == {}
+    assert differences(hooks.cell.store) == []
+
+
+def test_a_message_that_a_receiver_does_not_have_keeps_its_body(hooks: Hooks) -> None:
+    hooks.endpoints.create("acme", "http://127.0.0.1:9/a")
+    job = hooks.end()
+    settle_all(hooks, "dead")
+    hooks.cell.client.delete(job.job_id)
+    (row,) = hooks.ledger.of_subject(job.job_id)
+    assert hooks.ledger.redeliver(row.delivery_id).status == "pending"
+    (taken,) = hooks.ledger.take(10, 10, [])
+    assert hooks.ledger.snapshot(taken.event_id)["job_id"] == job.job_id
+
+
+def test_the_end_of_a_batch_that_was_told_keeps_a_reference_too(hooks: Hooks) -> None:
+    hooks.endpoints.create("acme", "http://127.0.0.1:9/a", ["batch.completed"])
+    made = Batches(hooks.cell.client).create(NewBatch([NewJob(pipeline="sleep")], tenant_id="acme", metadata={"note": "n" * 5000}))
+    Batches(hooks.cell.client).cancel(made.batch.batch_id)
+    settle_all(hooks, "delivered")
+    (event,) = hooks.cell.store.client.keys(hooks.cell.store.keys("webhook_event", "*"))
+    assert hooks.cell.store.client.memory_usage(event, samples=0) < 600
+    (row,) = hooks.ledger.of_subject(made.batch.batch_id)
+    assert hooks.ledger.redeliver(row.delivery_id).status == "pending"
+    (taken,) = hooks.ledger.take(10, 10, [])
+    assert json.loads(body(hooks.ledger.snapshot(taken.event_id), "http://x", hooks.sender._shapes))["data"]["metadata"]["note"]
+    assert differences(hooks.cell.store) == []
 
 
 def test_erasing_a_tenant_takes_its_webhooks_too(hooks: Hooks, tmp_path: Path) -> None:

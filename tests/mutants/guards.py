@@ -32,6 +32,7 @@ TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
+MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
@@ -422,7 +423,63 @@ GUARDS = (
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
     _lua("lib/submit_limits", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
     _lua("lib/submit_limits", "the cap of all", "+ n > QUEUE_MOST_OF_ALL then", "+ n > 1e9 then", BACKPRESSURE),
-    _py("store/guard", "refuses when the memory is nearly full", "if self._full:", "if False:", BACKPRESSURE),
+    _py("store/guard", "refuses when the memory is full", "if self._full:", "if False:", BACKPRESSURE),
+    # -- whose the memory is
+    _lua("lib/submit_limits", "a tenant's share of the memory", "if share >= 0 and ", "if share >= 1e15 and ", MEMORY),
+    _py(
+        "store/guard",
+        "below the watermark each may hold what it will",
+        "if used <= watermark * limit or not limit:",
+        "if not limit:",
+        MEMORY,
+    ),
+    _py("store/guard", "the share shrinks as the server fills", "full_at(watermark) * limit - used", "full_at(watermark) * limit", MEMORY),
+    _lua("lib/accept", "a new job is charged", "  owe(tenant, owed)\n", "", MEMORY),
+    _lua("submit_batch", "what each job of a batch has of its own is charged", "      own = own + #field + #value\n", "", MEMORY),
+    _lua("submit_batch", "a batch is charged", "owe(tenant, bytes)\n", "", MEMORY),
+    _lua("lib/batches", "a batch gives its charge back", "  owe(whose[1], -(whose[3] or 0))\n", "", MEMORY),
+    _lua("lib/ending", "a result is charged", "  if bytes > 200 then job.store_bytes", "  if bytes > 1e9 then job.store_bytes", MEMORY),
+    _lua("lib/ending", "a removed job gives its charge back", "  owe(job.tenant_id, -(job.store_bytes or 0))\n", "", MEMORY),
+    _lua("lib/events", "a long log is charged", "  if number % 8 == 0 and number > 8", "  if number < 0", MEMORY),
+    _lua("lib/events", "a log at its maximum costs no more", " and length <= LOG_MOST then job.", " then job.", MEMORY),
+    _lua("lib/outputs", "kept outputs are charged", "bytes_of(#outputs - redis", "bytes_of(0 * redis", MEMORY),
+    _lua("lib/outbox", "messages are charged", "  if owed > 0 then owe(event.tenant, owed) end\n", "", MEMORY),
+    _lua("lib/outbox", "messages give their charge back", "  owe(row.tenant_id, -given_back)\n", "", MEMORY),
+    _lua("lib/outbox", "a reference gives the rest of the charge back", "  owe(row.tenant_id, 300 - (bytes or 0))\n", "", WEBHOOKS),
+    _lua(
+        "lib/outbox",
+        "a body stays while a receiver lacks it",
+        " and other[2] ~= 'delivered' then return end",
+        " and false then return end",
+        WEBHOOKS,
+    ),
+    _lua("webhooks_redeliver", "what cannot be made again is not sent", "if kept[1] and redis", "if false and redis", WEBHOOKS),
+    _py("webhooks/ledger", "a message is of its own job", 'if record.get("order") == kept["order"] else {}', "if record else {}", WEBHOOKS),
+    _lua("trim", "those that ended first go first", "return a[2] < b[2]", "return a[2] > b[2]", MEMORY),
+    _lua(
+        "trim",
+        "what has a result stays",
+        "remove_oldest(tenant, {'cancelled'}, limit",
+        "remove_oldest(tenant, {'completed'}, limit",
+        MEMORY,
+    ),
+    _lua("trim", "whoever holds little keeps it", "if held > share and share >= 0", "if share >= 0", MEMORY),
+    _lua("trim", "a tenant's own limit", "limits_of(tenant).max_ended or most", "most", MEMORY),
+    _lua(
+        "trim",
+        "a workspace with jobs is remembered",
+        "if not redis.call('ZSCORE', K.workspaces",
+        "if true or not redis.call('ZSCORE', K.workspaces",
+        MEMORY,
+    ),
+    _lua(
+        "cancel_page",
+        "one cancellation of a tenant at a time",
+        "if holder and holder ~= turn then",
+        "if false then",
+        "tests/integration/test_bulk.py",
+    ),
+    _lua("cancel_page", "a turn ends with its work", "elseif holder then", "elseif false then", "tests/integration/test_bulk.py"),
     _py(
         "store/guard",
         "refuses a server that could lose jobs",
@@ -550,7 +607,7 @@ GUARDS = (
     _py("operation/maintenance", "a tick has its end", "while looked_at < self.most:", "while True:", RECONCILE),
     _py("operation/maintenance", "a lease that came back is counted", "        if jobs:\n", "        if not self:\n", RECONCILE),
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
-    _lua("submit_batch", "small ones are not counted", "local wait = #asked > LARGE and", "local wait =", BATCHES),
+    _lua("submit_batch", "small ones are not counted", "local wait = size > LARGE and", "local wait =", BATCHES),
     _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
     _lua("lib/accept", "very many tags are written later", "if job.tags and tagged >= TAGS_AT_ONCE then", "if false then", HOLDS),
     _lua(

@@ -77,6 +77,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "schedule_remove",
         "settle",
         "tick",
+        "trim",
         "upload_remove",
         "upload_sweep",
         "webhooks_claim",

@@ -1,9 +1,9 @@
 #!lua
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
--- jobs have (JSON: [field, value, ...]); jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start ms or -1, field, value,
--- ...], ...]). The other arguments are those of submit.
---@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common jobs
---@args sender?
+-- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start
+-- ms or -1, field, value, ...], ...]). The other arguments are those of submit.
+--@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common size:int jobs
+--@args sender? share:int
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
@@ -19,8 +19,8 @@ if known[2] then
   redis.call('HSET', K.batch(id), 'nonce', nonce)
   return {'ok', known[2], known[3], {}, redis.call('EXISTS', K.untagged()), admit()}
 end
-local flat, items = cjson.decode(common), cjson.decode(jobs)
-local shared = {}
+local flat = cjson.decode(common)
+local shared, bytes = {}, bytes_of(0, flat)
 for i = 1, #flat, 2 do shared[flat[i]] = flat[i + 1] end
 -- Fields that a job does not have itself come from `common`.
 local from_all = {__index = shared}
@@ -28,35 +28,44 @@ local tenant, workspace = shared.tenant_id, shared.workspace_id
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
 if refused then return refused end
 
-local asked, keys, n = {}, {}, #flat
+-- Before the jobs are read, which costs the server as much as many other commands.
+local wait = size > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
+if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
+
+local asked, keys, n, items = {}, {}, #flat, cjson.decode(jobs)
 for i = 1, #items do
   local item = items[i]
   -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
   local job, fields = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), flat
+  local own = 0
   if #item > 3 then
     fields = {unpack(flat)}
     for j = 4, #item, 2 do
       local field, value = item[j], item[j + 1]
       job[field] = value
+      own = own + #field + #value
       fields[n + j - 3], fields[n + j - 2] = field, value
     end
   end
   local key = K.job(item[1])
   keys[i] = key
-  asked[i] = {id = item[1], key = key, job = job, fields = fields, deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil}
+  asked[i] = {
+    id = item[1], key = key, job = job, fields = fields, bytes = bytes + bytes_of(own),
+    deadline = item[2] >= 0 and item[2] or nil, wait = item[3] >= 0 and item[3] or nil,
+  }
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender)
+refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
 if refused then return refused end
-local wait = #asked > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
-if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
 accept(asked)
 if #asked > LARGE then redis.call('SET', K.large_batch(tenant), '1', 'PX', LARGE_MS) end
 local order, now = asked[1].job.order, int(NOW)
+bytes = 1000 + bytes_of(#metadata + #errors)
 redis.call('HSET', K.batch(id), 'batch_id', id, 'nonce', nonce, 'tenant_id', tenant, 'workspace_id', workspace, 'created_at', now, 'order', order,
-  'total', #asked)
+  'total', #asked, 'store_bytes', bytes)
+owe(tenant, bytes)
 if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
 if errors ~= '' then redis.call('HSET', K.batch(id), 'errors', errors) end
 -- The jobs are written and the counts are not yet: no other script runs in between.

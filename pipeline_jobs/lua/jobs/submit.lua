@@ -1,9 +1,9 @@
 #!lua
 -- Accept a job: record, indexes, counter, and a hint if a slot is free.
 -- adopt: the job's message is at a worker already, which drew this fence for it. wait: the longest wait for a start. depends_within: the
--- only workspace whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`).
+-- only workspace whose jobs it may depend on. sender: who sends it (`key:X`, `address:X`). share: see lib/submit_limits.
 --@args id nonce adopt:digits? deadline:ms? wait:ms? idempotency? fingerprint? depends_within?
---@args sender? fields:pairs
+--@args sender? share:int fields:pairs
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order reason fence deadline_at rates hints
 --@reply 'taken'
@@ -22,7 +22,7 @@ local tenant = job.tenant_id
 local new = {id = id, key = K.job(id), job = job, fields = {'nonce', nonce, unpack(fields)}, adopt = adopt ~= '' and adopt, deadline = deadline, wait = wait}
 local asked = {new}
 local refused = idempotency ~= '' and made_before(tenant, idempotency, fingerprint) or bad_dependency(asked, depends_within) or bad_upload(asked)
-  or adopt == '' and no_room(tenant, 1, sender)
+  or adopt == '' and no_room(tenant, 1, sender, share)
 if refused then return refused end
 local rates = take_tokens(1)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end

@@ -8,11 +8,11 @@
 --@reply 'rate' whose rate retry_after_ms
 -- 'same': the id of what this Idempotency-Key made before. 'differs': the key was used for another request. 'dependency': for each wrong
 -- dependency the number of the job (from 0) and the place in its depends_on; the tenant has no job with this id. 'upload': for each wrong
--- upload the number of the job and 'unknown' | 'incomplete'. 'full': 'tenant' | 'all' | 'storage' | 'webhooks', and the seconds after
--- which to try again.
+-- upload the number of the job and 'unknown' | 'incomplete'. 'full': 'tenant' | 'all' | 'storage' | 'webhooks' | 'memory', and the
+-- seconds after which to try again.
 --
 -- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
--- same as a flat list, deadline and wait = ms from now or nil, adopt = fence or nil}.
+-- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}.
 
 -- Writes records, indexes and counters, and puts the jobs where they wait. The calling script ends with the admission. Most indexes get
 -- the same members, so one list is made for all of them: that is what makes a batch cheap.
@@ -23,7 +23,7 @@ local function accept(asked)
   redis.call('SET', K.order(), int(order + #asked - 1))
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
-  local untagged, tagged = {}, 0
+  local untagged, tagged, owed, charges = {}, 0, 0, {}
   for i = 1, #asked do
     local new = asked[i]
     local id, job = new.id, new.job
@@ -49,8 +49,17 @@ local function accept(asked)
       new.fields[#new.fields + 1] = 'schema'
       new.fields[#new.fields + 1] = FOR_CLASSES
     end
+    local bytes, tags = 1080 + (new.bytes or bytes_of(0, new.fields)), job.tags
+    if new.needs then bytes = bytes + 200 * #new.needs end
+    if tags then
+      -- The jobs of a batch often have the same tags, and the same charge.
+      charges[tags] = charges[tags] or 160 * (1 + select(2, string.gsub(tags, '","', '')))
+      bytes = bytes + charges[tags]
+    end
+    charges[bytes] = charges[bytes] or int(bytes)
+    owed = owed + bytes
     redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
-      unpack(new.fields))
+      'store_bytes', charges[bytes], unpack(new.fields))
     if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
     if job.reason == 'fair_share' or new.adopt then
@@ -99,6 +108,7 @@ local function accept(asked)
     FENCES[asked[1].id] = asked[1].adopt
     dispatched(asked[1].id, first, asked[1].adopt)
   end
+  owe(tenant, owed)
   count_by(#asked, 'created', series_of(tenant, workspace))
   redis.call('ZINCRBY', K.tenants(), #asked, tenant)
   local day = K.usage_day(tenant, int(math.floor(NOW / 86400000)))

@@ -24,7 +24,8 @@ local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
   'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
-  'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class'}
+  'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
+  'store_bytes'}
 
 -- The fields of a job that decisions are made on, as a table; nil if there is no such job.
 local function load(id)
@@ -59,8 +60,8 @@ end
 
 -- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
 -- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
-local CANARY, OTHER = 'pipeline-jobs', '_other'
 local function series_of(tenant, workspace)
+  local CANARY, OTHER = 'pipeline-jobs', '_other'
   local own = tenant .. '|' .. workspace
   if tenant == CANARY or redis.call('SISMEMBER', K.named(), own) == 1 then return tenant, workspace end
   if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then return OTHER, OTHER end

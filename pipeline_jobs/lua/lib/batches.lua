@@ -4,10 +4,13 @@
 -- The last job of a batch has ended. This is reported once, in the tenant's feed (its content is in the batch's record, see feed.lua) and
 -- to webhooks.
 local function batch_completed(id)
-  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order')
+  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'order', 'store_bytes')
   if FEED_MOST > 0 then redis.call('XADD', K.feed(whose[1]), 'MAXLEN', '~', FEED_MOST, '*', 'b', id .. ':1') end
   redis.call('PUBLISH', K.news(whose[1]), id)
-  outbox({type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id)})
+  outbox({
+    type = 'batch.completed', tenant = whose[1], workspace = whose[2], subject = id, seed = whose[3] .. '|' .. id, source = K.batch(id),
+    bytes = whose[4],
+  })
 end
 
 local function count_in_batch(id, from, to)
@@ -28,8 +31,9 @@ local function lists_of_batch(tenant, workspace) return {K.batches('*', '*'), K.
 -- Called after the record of a job of the batch was removed: the batch goes with its last job.
 local function leave_batch(id)
   if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end
-  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id')
+  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'store_bytes')
   if not whose[1] then return end
   for _, key in ipairs(lists_of_batch(whose[1], whose[2])) do redis.call('ZREM', key, id) end
   redis.call('DEL', K.batch(id))
+  owe(whose[1], -(whose[3] or 0))
 end

@@ -32,6 +32,9 @@ local function end_job(id, job, to, extra, meta)
   move(id, job, to)
   redis.call('HSET', K.job(id), 'status', to, 'completed_at', int(NOW), 'expires_at', int(expires), 'ended_fence', job.fence or '0',
     'terminal_writes', int((job.terminal_writes or 0) + 1), unpack(extra))
+  -- A short result is part of the record's charge.
+  local bytes = bytes_of(0, extra)
+  if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
   redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)
@@ -84,6 +87,7 @@ end
 -- Removes an ended job, with all its index entries.
 local function remove(id, job)
   unindex(id, job)
+  owe(job.tenant_id, -(job.store_bytes or 0))
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
   -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.

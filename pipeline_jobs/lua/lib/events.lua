@@ -12,8 +12,11 @@ local function event(id, job, kind, text, why)
     if line[i] ~= '' and line[i] ~= 0 then break end
     line[i] = nil
   end
-  local length = redis.call('RPUSH', K.events(id), cjson.encode(line))
+  line = cjson.encode(line)
+  local length = redis.call('RPUSH', K.events(id), line)
   local number = length + tonumber(job.events_cut or '0')
+  -- A short log is part of the record's charge; of a long one every eighth line is charged for the eight. At its maximum it grows no more.
+  if number % 8 == 0 and number > 8 and length <= LOG_MOST then job.store_bytes = owe(job.tenant_id, 8 * (#line + 8), id) end
   if length > LOG_MOST then
     redis.call('LTRIM', K.events(id), -LOG_MOST, -1)
     job.events_cut = int(number - LOG_MOST)

@@ -29,7 +29,8 @@ local function await_turn(id, tenant, host, at)
   end
 end
 
-local DELIVERY = {'tenant_id', 'workspace_id', 'host', 'status', 'order', 'event_id', 'subject', 'endpoint_id', 'url', 'type', 'tries', 'lease'}
+local DELIVERY = {'tenant_id', 'workspace_id', 'host', 'status', 'order', 'event_id', 'subject', 'endpoint_id', 'url', 'type', 'tries', 'lease',
+  'store_bytes'}
 
 -- A row of the ledger as a table; nil if there is none.
 local function load_delivery(id)
@@ -47,12 +48,35 @@ local function move_delivery(id, row, to)
   row.status = to
 end
 
+-- Once all receivers of an event have its message, a reference takes the place of the snapshot: should one of them be sent it again, it is
+-- made of the record (ledger.py). What a receiver does not have yet, or could not be given, needs its snapshot: the record may be gone.
+local REFERENCE = {'webhook_type', 'webhook_at', 'webhook_seq', 'webhook_rows', 'tenant_id', 'workspace_id', 'job_id', 'batch_id', 'order'}
+local function keep_reference(row)
+  local key, flat = K.webhook_event(row.event_id), {'webhook_ref', '1', 'store_bytes', '300'}
+  for _, id in ipairs(redis.call('ZRANGE', K.subject_deliveries(row.subject), 0, -1)) do
+    local other = redis.call('HMGET', K.delivery(id), 'event_id', 'status')
+    if other[1] == row.event_id and other[2] ~= 'delivered' then return end
+  end
+  local bytes, known = redis.call('HGET', key, 'store_bytes'), redis.call('HMGET', key, unpack(REFERENCE))
+  if not known[1] then return end
+  for i, name in ipairs(REFERENCE) do
+    if known[i] then
+      flat[#flat + 1] = name
+      flat[#flat + 1] = known[i]
+    end
+  end
+  redis.call('DEL', K.webhook_event(row.event_id))
+  redis.call('HSET', K.webhook_event(row.event_id), unpack(flat))
+  owe(row.tenant_id, 300 - (bytes or 0))
+end
+
 -- pending -> delivered or dead; the row stays in the ledger for `ttl_ms`.
 local function end_delivery(id, row, to, error, ttl_ms)
   move_delivery(id, row, to)
   redis.call('HSET', K.delivery(id), 'ended_at', int(NOW), 'error', error)
   redis.call('HDEL', K.delivery(id), 'next_try_at', 'lease')
   redis.call('ZADD', K.deliveries_ended(), int(NOW + tonumber(ttl_ms)), id)
+  if to == 'delivered' and row.type ~= 'endpoint.test' then keep_reference(row) end
 end
 
 -- Removes a row and its index entries; the event's snapshot goes with its last row.
@@ -64,7 +88,12 @@ local function drop_delivery(id, row)
   redis.call('ZREM', K.deliveries_in(row.tenant_id, row.status), id)
   redis.call('ZREM', K.subject_deliveries(row.subject), id)
   redis.call('ZREM', K.deliveries_ended(), id)
-  if redis.call('HINCRBY', K.webhook_event(row.event_id), 'webhook_rows', -1) <= 0 then redis.call('DEL', K.webhook_event(row.event_id)) end
+  local given_back = tonumber(row.store_bytes or '0')
+  if redis.call('HINCRBY', K.webhook_event(row.event_id), 'webhook_rows', -1) <= 0 then
+    given_back = given_back + tonumber(redis.call('HGET', K.webhook_event(row.event_id), 'store_bytes') or '0')
+    redis.call('DEL', K.webhook_event(row.event_id))
+  end
+  owe(row.tenant_id, -given_back)
 end
 
 local function wants(events, kind)
@@ -114,28 +143,32 @@ end
 -- Creates a row for each receiver. Called again for the same event it creates none: the id of a row, which is the `webhook-id`, follows
 -- from the event and the receiver.
 -- event: type ('job.completed'), tenant, workspace, subject (id of the job or batch), seed (no two events share it), source (key of the
--- hash that the payload will be made from; it is copied, since it may be gone when the last attempt is due) or fields (flat list), own
--- (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever types it wants) or nil.
+-- hash that the payload will be made from; it is copied, since it may be gone when the last attempt is due), bytes (what that one was
+-- charged) or fields (flat list), own (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever types it
+-- wants) or nil.
 -- Returns the ids of the rows.
 local function outbox(event)
   local made = {}
   local targets = targets_of(event)
   if #targets == 0 then return made end
   local event_id = string.sub(redis.sha1hex(event.type .. '|' .. event.seed), 1, 32)
-  local snapshot = K.webhook_event(event_id)
+  local snapshot, owed = K.webhook_event(event_id), 0
   if redis.call('EXISTS', K.webhook_event(event_id)) == 0 then
     local key = event.source
     if key then redis.call('COPY', key, snapshot) end
-    redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), unpack(event.fields or {}))
+    owed = 300 + (event.bytes or 0)
+    redis.call('HSET', K.webhook_event(event_id), 'webhook_type', event.type, 'webhook_at', int(NOW), 'store_bytes', int(owed),
+      unpack(event.fields or {}))
   end
   local order, rows = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1), {}
   for _, target in ipairs(targets) do
     local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. target[1]), 1, 32)
     if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then
-      local own, host = int(order + #made), host_of(target[2])
+      local own, host, bytes = int(order + #made), host_of(target[2]), 1000 + bytes_of(2 * #target[2])
+      owed = owed + bytes
       redis.call('HSET', K.delivery(id), 'event_id', event_id, 'type', event.type, 'tenant_id', event.tenant, 'workspace_id', event.workspace,
         'subject', event.subject, 'endpoint_id', target[1], 'url', target[2], 'host', host, 'status', 'pending', 'tries', '0', 'order', own,
-        'created_at', int(NOW), 'next_try_at', int(NOW))
+        'created_at', int(NOW), 'next_try_at', int(NOW), 'store_bytes', bytes)
       await_turn_now(id, event.tenant, host)
       made[#made + 1] = id
       rows[#rows + 1] = own
@@ -143,6 +176,7 @@ local function outbox(event)
     end
   end
   spend(10 + 4 * #targets)
+  if owed > 0 then owe(event.tenant, owed) end
   if not made[1] then return made end
   redis.call('SET', K.order(), int(order + #made - 1))
   redis.call('HINCRBY', K.webhook_event(event_id), 'webhook_rows', #made)
@@ -156,6 +190,6 @@ end
 local function outbox_job(id, job, to, number)
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), own = job.webhook, fields = {'webhook_seq', int(number)},
+    source = K.job(id), bytes = math.max(0, (job.store_bytes or 0) - 600), own = job.webhook, fields = {'webhook_seq', int(number)},
   })
 end

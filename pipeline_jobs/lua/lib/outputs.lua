@@ -21,6 +21,7 @@ local function set_outputs(id, job, outputs, blobs)
   local before = redis.call('HGET', K.job(id), 'blobs') or ''
   count_blobs(job.tenant_id, blobs, 1)
   count_blobs(job.tenant_id, before, -1)
+  job.store_bytes = owe(job.tenant_id, bytes_of(#outputs - redis.call('HSTRLEN', K.job(id), 'outputs')), id)
   redis.call('HSET', K.job(id), 'outputs', outputs)
   if blobs ~= '' then
     redis.call('HSET', K.job(id), 'blobs', blobs)

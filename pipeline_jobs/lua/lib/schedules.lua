@@ -1,8 +1,5 @@
 -- Schedules: the outcome of their slots, and when a schedule is due again.
 
--- The number of lines that the log of a schedule keeps, and of jobs that are remembered to detect an overlap.
-local LOG_LINES, MOST_JOBS = 50, 100
-
 -- The fields of a schedule that decisions are made on, as a table; nil if there is no such schedule.
 local function load_schedule(id)
   local names = {'revision', 'tenant_id', 'workspace_id', 'overlap', 'next_run_at', 'paused'}
@@ -13,10 +10,10 @@ local function load_schedule(id)
   return schedule
 end
 
--- Records the outcome of n slots: a line in the log (outcome|ms|first slot|last slot|n|job), figures of the record, counters.
+-- Records the outcome of n slots: a line in the log, which keeps fifty (outcome|ms|first slot|last slot|n|job), figures of the record, counters.
 local function slots_done(id, schedule, outcome, first, last, n, job_id)
   redis.call('LPUSH', K.schedule_log(id), table.concat({outcome, int(NOW), first, last, int(n), job_id}, '|'))
-  redis.call('LTRIM', K.schedule_log(id), 0, LOG_LINES - 1)
+  redis.call('LTRIM', K.schedule_log(id), 0, 49)
   local tenant, workspace = series_of(schedule.tenant_id, schedule.workspace_id)
   count_by(n, 'schedule_slots', tenant, workspace, outcome)
   if job_id ~= '' then redis.call('HSET', K.schedule(id), 'last_run_at', int(NOW), 'last_job_id', job_id) end
@@ -50,6 +47,7 @@ local function live_jobs(id)
   return live
 end
 
+-- To detect an overlap; a hundred jobs are remembered at most.
 local function remember_job(id, job_id)
-  if redis.call('SCARD', K.schedule_jobs(id)) < MOST_JOBS then redis.call('SADD', K.schedule_jobs(id), job_id) end
+  if redis.call('SCARD', K.schedule_jobs(id)) < 100 then redis.call('SADD', K.schedule_jobs(id), job_id) end
 end

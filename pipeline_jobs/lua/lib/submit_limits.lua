@@ -1,7 +1,8 @@
--- The limits that are checked at a submit, of the tenant and of the installation: rates, queued jobs, stored bytes, pending webhooks.
+-- The limits that are checked at a submit, of the tenant and of the installation: rates, queued jobs, stored bytes, pending webhooks,
+-- memory.
 
--- Returns the reply that refuses `n` more jobs of a tenant, with the limit that was reached; nil if they may be accepted.
-local function no_room(tenant, n, sender)
+-- share: how many bytes of the server's memory a tenant may hold at this moment (guard.py; negative: any number). Returns the reply that refuses `n` more jobs of a tenant, with the limit that was reached; nil if they may be accepted.
+local function no_room(tenant, n, sender, share)
   local limits = limits_of(tenant)
   local wait = limits.submit_rate and no_token('tenant', K.rate(tenant), limits.submit_rate)
   if wait then return {'rate', 'tenant', tostring(limits.submit_rate), int(wait)} end
@@ -10,6 +11,7 @@ local function no_room(tenant, n, sender)
     wait = no_token(kind, K.sender_rate(sender), SENDER_RATE)
     if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
+  if share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share then return {'full', 'memory', 30} end
   local bytes = max_storage_of(tenant)
   if bytes and kept_bytes(tenant) >= bytes then return {'full', 'storage', 300} end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end

@@ -1,9 +1,9 @@
 #!lua
 -- Create the job of a waiting slot, or a job without a slot (a run that was asked for by hand); or record why the slot is skipped. why:
--- skip it, with this reason. poll: when to look again at a slot that must wait. `idempotency` to `sender`: only for a run by hand, as
--- in submit.
+-- skip it, with this reason. poll: when to look again at a slot that must wait. `idempotency` to `sender`: only for a run by hand;
+-- these and share as in submit.
 --@args id revision slot:digits? why? job_id? nonce poll:ms deadline:ms? wait:ms?
---@args idempotency? fingerprint? sender? fields:pairs
+--@args idempotency? fingerprint? sender? share:int fields:pairs
 --@settings events admits names storage queue kept
 --@reply 'fired' created_at order hints rates
 --@reply 'skipped' reason hints
@@ -68,7 +68,7 @@ local job = {}
 for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
 local asked = {{id = job_id, key = K.job(job_id), job = job, fields = {'nonce', nonce, unpack(fields)}, deadline = deadline, wait = wait, anyway = not by_hand}}
 local refused = idempotency ~= '' and made_before(schedule.tenant_id, idempotency, fingerprint) or bad_upload(asked)
-  or no_room(schedule.tenant_id, 1, sender)
+  or no_room(schedule.tenant_id, 1, sender, share)
 if refused and by_hand then return refused end
 if refused then
   if refused[1] == 'rate' then return skipped('rate_limited') end

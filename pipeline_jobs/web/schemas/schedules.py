@@ -141,7 +141,7 @@ class Schedule(BaseModel):
     last_skipped_at: str | None = Field(description="The last slot that was skipped.")
     last_skipped_reason: str | None = Field(
         description="`missed`, `overlap`, `superseded`, `overlap_queue_full`, `paused`, `changed`, `invalid`, `rate_limited`, "
-        "`queue_full`, `storage_full`, `webhooks_full` or `store_full` (docs/schedules.md).",
+        "`queue_full`, `storage_full`, `webhooks_full`, `memory_full` or `store_full` (docs/schedules.md).",
     )
     fired: int = Field(description="Number of slots whose job was created.")
     skipped: int = Field(description="Number of slots that were skipped.")

@@ -38,6 +38,9 @@ class LimitsRequest(Body):
     max_storage_bytes: int | None = Field(
         None, ge=0, le=10**15, description="Maximum number of bytes stored; above it, new jobs and uploads get 429."
     )
+    max_ended: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of ended jobs kept; of more, those that ended first are removed."
+    )
     max_run_seconds: float | None = Field(
         None,
         ge=1,

@@ -27,6 +27,7 @@ LIMITS = {
     "submit_rate": "Maximum number of jobs submitted per second",
     "start_rate": "Maximum number of jobs started per second",
     "max_storage_bytes": "Maximum number of bytes stored",
+    "max_ended": "Maximum number of ended jobs kept",
     "max_run_seconds": "Maximum run time of a job, in seconds",
 }
 

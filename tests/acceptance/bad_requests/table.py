@@ -81,6 +81,7 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
         "weight": (0, -1, 1001, "1", True, [], {}, 10**400), "max_concurrent": (-1, 1.5, "1", True, 10**10, []),
         "max_queued": (-1, 1.5, "1", True, 10**10), "submit_rate": (-1, "1", True, 10**7, []), "start_rate": (-1, "1", True, 10**7, []),
         "paused": (0, 1, "true", []), "max_storage_bytes": (-1, 0.5, "1", True, 10**16), "max_run_seconds": (0, -1, "1", True, 10**8),
+        "max_ended": (-1, 0.5, "1", True, 10**16),
         "max_jobs": (1,), "": (1,),
     },
     "POST /pipeline/jobs": {

@@ -1,0 +1,56 @@
+#!lua flags=allow-oom
+-- Remove ended jobs of tenants that keep too many: those that ended first, before their time. most: the number that a tenant without a
+-- limit of its own may keep. share: the bytes of memory that a tenant may hold now (negative: any number); of one that holds more, jobs go
+-- that were cancelled before they ever started, since nothing is lost with them. Also forgets idle workspaces. limit: the maximum number of jobs to remove.
+--@args most:int share:int limit:int tenants:list
+-- Returns how many it removed; fewer than the limit means that nothing is left to be removed.
+local WORKSPACES_MOST, removed = 1000, 0
+
+-- Removes the first of the oldest jobs in these statuses. The indexes have the order in which jobs came, and a job that ran for hours is
+-- among the oldest when it has just ended: so some are looked at, and those that ended first go.
+local function remove_oldest(tenant, statuses, n, suits)
+  local found = {}
+  for _, status in ipairs(statuses) do
+    for _, id in ipairs(redis.call('ZRANGE', K.tenant_status(tenant, status), 0, 2 * n)) do
+      local known = redis.call('HMGET', K.job(id), 'completed_at', 'started_at')
+      if known[1] and suits(known) then found[#found + 1] = {id, tonumber(known[1])} end
+    end
+  end
+  table.sort(found, function(a, b) return a[2] < b[2] end)
+  for i = 1, math.min(n, #found) do
+    remove(found[i][1], load(found[i][1]))
+    removed = removed + 1
+  end
+end
+
+-- A tenant's share remembers the clock of each workspace that it ever had. Of very many, those are forgotten that have no job to start:
+-- one that comes back begins at its tenant's present, which is nothing to other tenants.
+local function forget_workspaces(tenant)
+  if redis.call('HLEN', K.share(tenant)) <= WORKSPACES_MOST then return end
+  local cursor, idle = '0', {}
+  repeat
+    local page = redis.call('HSCAN', K.share(tenant), cursor, 'MATCH', 'w:*', 'COUNT', 500)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local field = page[2][i]
+      if not redis.call('ZSCORE', K.workspaces(tenant), string.sub(field, 3)) then idle[#idle + 1] = field end
+    end
+  until cursor == '0' or #idle >= WORKSPACES_MOST
+  if idle[1] then redis.call('HDEL', K.share(tenant), unpack(idle)) end
+end
+
+for _, tenant in ipairs(tenants) do
+  forget_workspaces(tenant)
+  local ended = 0
+  for _, status in ipairs({'completed', 'failed', 'cancelled'}) do ended = ended + redis.call('ZCARD', K.tenant_status(tenant, status)) end
+  -- Versions that know no charges remove records without giving theirs back: at the latest when nothing is left, that is put right.
+  local live = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + redis.call('ZCARD', K.tenant_status(tenant, 'running'))
+  if ended + live + redis.call('ZCARD', K.deliveries(tenant)) == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
+  local over = math.min(ended - (limits_of(tenant).max_ended or most), limit - removed)
+  if over > 0 then remove_oldest(tenant, {'completed', 'failed', 'cancelled'}, over, function() return true end) end
+  local held = share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') or 0
+  if held > share and share >= 0 and removed < limit then
+    remove_oldest(tenant, {'cancelled'}, limit - removed, function(known) return not known[2] end)
+  end
+end
+return removed
