@@ -58,7 +58,8 @@ def download_from_site(context: JobContext, url: str, height: int, stem: str) ->
         process = context.popen(
             [sys.executable, "-P", "-m", "pipeline_jobs.media.site_child", str(order_file)],
             stdout=out,
-            stderr=subprocess.DEVNULL,
+            # Not closed: by it `stages.Child` knows when the last process of its job is gone.
+            stderr=None,
             env=_environment(context.workdir),
         )
         end: dict[str, Any] | None = None
