@@ -31,9 +31,10 @@ def run(context: JobContext) -> dict[str, Any]:
         target.unlink(missing_ok=True)
         height = int((context.quality or "1080p").removesuffix("p"))
         found = download_from_site(context, context.url, height, "site")
-        source = {"source": SOURCE, "title": _title(found.get("title"))}
+        source: dict[str, Any] = {"source": SOURCE, "title": _title(found.get("title"))}
         if len(found["files"]) > 1:
-            return {**source, "parts": found["files"]}
+            source["parts"] = found["files"]
+            return source
         (context.workdir / found["files"][0]).rename(target)
         return source
     return {"source": SOURCE, "title": None}
