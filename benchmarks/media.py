@@ -63,8 +63,8 @@ def run(bench: Bench) -> Outcome:
             )
         ],
         notes=[
-            f"`samples/{clip.name}` over loopback HTTP to {QUALITY}. Ours with leases, progress, Flower, signed artifacts, and for each job "
-            f"a new process behind walls, which imports the libraries and loads the model; the bare script has them loaded."
+            f"`samples/{clip.name}` over loopback HTTP to {QUALITY}. Ours with leases, progress, Flower, signed artifacts, and for each "
+            f"job a new process behind walls, which imports the libraries and loads the model; the bare script has them loaded."
         ],
     )
 

@@ -20,7 +20,8 @@ SAYINGS: dict[str, Callable[[], object]] = {
     "a progress of a kind": lambda: say(b'{"progress": {}}'),
     "a log of another shape": lambda: say(b'{"log": 5}'),
     "a log of another method": lambda: say(b'{"log": ["bind", "x", {}]}'),
-    "a line without an end": lambda: endless(),
+    "a progress in words": lambda: say(b'{"progress": "nan"}'),
+    "a line that is too long": lambda: say(b'{"data": {"x": "' + b"x" * 20_000_000 + b'"}}'),
     "an error that is not its own": lambda: say(b'{"error": "publish_failed", "message": "x"}'),
     "a segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "an abort": lambda: os.abort(),
@@ -34,11 +35,6 @@ def say(line: bytes) -> None:
     left = memoryview(line + b"\n")
     while left:
         left = left[os.write(0, left) :]
-
-
-def endless() -> None:
-    while True:
-        os.write(0, b"x" * 65_536)
 
 
 def no_memory() -> None:

@@ -15,10 +15,12 @@ from pipeline_jobs.exceptions import JobCancelled, NotMedia, SourceError, Source
 from pipeline_jobs.media import fetch
 from pipeline_jobs.media.join import join
 from pipeline_jobs.media.site_child import Guard, Refused, options, refusal
+from tests.tricks.files import FTYP
 from tests.unit.media.conftest import MakeContext
-from tests.unit.media.fakes import SAMPLES, FakeReporter, FakeSite, make_film, reply
+from tests.unit.media.fakes import FakeReporter, FakeSite, make_film, reply
 
-FILM = (SAMPLES / "harbor.mp4").read_bytes()
+#: What is fetched and not opened.
+FILM = FTYP + bytes(300_000)
 PAGE = '<!DOCTYPE html><html><head><title>The harbor</title></head><body><video src="{}"></video></body></html>'
 
 

@@ -27,12 +27,14 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.media import publish, stages
 from pipeline_jobs.media.stages import Child, InChild
+from tests.tricks.files import FTYP
 from tests.unit.media import taken_over
 from tests.unit.media.conftest import MakeContext
-from tests.unit.media.fakes import SAMPLES, FakeReporter, FakeSite
+from tests.unit.media.fakes import FakeReporter, FakeSite
 from tests.waiting import until
 
-FILM = (SAMPLES / "harbor.mp4").read_bytes()
+#: What is fetched and not opened.
+FILM = FTYP + bytes(300_000)
 
 
 def the_child() -> psutil.Process:
@@ -102,7 +104,7 @@ def test_the_child_has_neither_our_memory_nor_our_environment(
     }  # fmt: skip
     child = the_child()
     ours = [Path(one.path).name for one in child.open_files() if "site-packages" not in one.path]
-    assert ours == ["source"]
+    assert set(ours) <= {"source"}
     assert len(child.net_connections("unix")) <= 1, "the socket to its parent"
     assert "stage_child" in " ".join(child.cmdline()), "it was exec'ed: no page of it was ever ours"
 
@@ -192,7 +194,7 @@ def test_the_kernel_says_how_many_it_has_killed() -> None:
 def test_more_memory_than_a_job_is_given_is_said(make_context: MakeContext) -> None:
     context = make_context(PIPELINE_JOB_MEMORY_BYTES=str(150 * 1024**2), data={"transcript": "x" * 100 * 1024**2})
     with pytest.raises(OutOfMemory):
-        InChild("analyse")(context)
+        InChild("probe")(context)
 
 
 def test_a_bug_of_a_stage_is_told_with_its_traceback_in_the_log(make_context: MakeContext) -> None:
