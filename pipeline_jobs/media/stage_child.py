@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import resource
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -68,7 +69,7 @@ class _Stages:
 
     def _enter(self, readable: list[str]) -> jail.Walls:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if limit := self.settings.job_memory_bytes:
+        if (limit := self.settings.job_memory_bytes) and sys.platform == "linux":
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         return jail.enter(Path.cwd(), None if self.settings.allow_private_urls else PUBLIC_PORTS, readable)
 

@@ -1026,7 +1026,7 @@ GUARDS = (
     ),
     _py("media/stage_child", "the walls", "return jail.enter(Path.cwd(),", "return jail.Walls(7, True) or jail.enter(Path.cwd(),", JAIL),
     _py("media/stage_child", "offline", "            jail.go_offline()\n", "            pass\n", JAIL),
-    _py("media/stage_child", "a job's memory", "if limit := self.settings.job_memory_bytes:", "if limit := 0:", STAGES),
+    _py("media/stage_child", "a job's memory", "(limit := self.settings.job_memory_bytes) and", "(limit := 0) and", STAGES),
     _py("media/stages", "an environment of its own", "        **kept,\n", "        **os.environ,\n", STAGES),
     _py("media/stages", "only what media needs of the settings", ", include=SETTINGS)", ")", STAGES),
     _py("media/stages", "a cancel is looked for", "                self._context.check_cancelled()\n", "", STAGES),

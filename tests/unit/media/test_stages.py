@@ -264,3 +264,35 @@ def test_no_port_but_a_public_one_is_connected_to(site: FakeSite, make_context: 
     with pytest.raises(SourceForbidden):
         stages.fetch(context)
     assert site.requests == []
+
+
+#: Stands for the package that is not installed here: what it downloads is a file.
+WHISPER = """
+import os, pathlib
+def download_model(size):
+    with open(pathlib.Path(os.environ["HF_HOME"], "downloads"), "a") as log:
+        log.write(f"{size}\\n")
+"""
+
+
+def test_whispers_model_is_downloaded_once_and_outside_the_walls(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "faster_whisper.py").write_text(WHISPER)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
+    (tmp_path / "models").mkdir()
+    context = make_context(params={"speech_model": "whisper"}, data={"source": "source"})
+    for _ in range(2):
+        with pytest.raises(StageError):
+            stages.transcribe(context)
+    assert (tmp_path / "models" / "downloads").read_text() == "base\n"
+
+
+def test_a_model_that_cannot_be_downloaded_is_said(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "faster_whisper.py").write_text("def download_model(size): raise OSError")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
+    with pytest.raises(InternalError, match="could not be downloaded"):
+        stages.transcribe(make_context(params={"speech_model": "whisper"}))
