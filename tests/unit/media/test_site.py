@@ -74,7 +74,7 @@ def test_a_cancel_ends_the_child(site: FakeSite, make_context: MakeContext, repo
     site.answer("/film.mp4", stall)
     with pytest.raises(JobCancelled):
         fetch.run(make_context(page(site, "/film.mp4")))
-    assert not [child for child in psutil.Process().children() if "site_child" in " ".join(child.cmdline())]
+    assert not [child for child in psutil.Process().children() if "site.order.json" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%eth0", "a-name.example"])
