@@ -121,8 +121,11 @@ def test_what_a_stage_is_told_of_the_settings_are_those_of_media(monkeypatch: py
 
 def test_a_cancel_ends_the_child_at_once(stalled: tuple[JobContext, list[BaseException]]) -> None:
     context, raised = stalled
-    child = the_child()
-    context.reporter.cancelled.set()  # type: ignore[attr-defined]
+    child, reporter = the_child(), context.reporter
+    assert isinstance(reporter, FakeReporter)
+    # From here on the child has nothing to tell.
+    until(lambda: reporter.percents and reporter.percents[-1] > 0, "what came to be told")
+    reporter.cancelled.set()
     context.data["thread"].join(30)
     assert [type(error) for error in raised] == [JobCancelled]
     assert gone(child)
