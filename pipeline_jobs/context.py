@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from pipeline_jobs.exceptions import SourceNotFound
 from pipeline_jobs.settings import Settings
+
+T = TypeVar("T")
 
 #: Shortest time between two looks at the store from `check_cancelled()`, in seconds.
 CHECK_INTERVAL = 0.5
@@ -67,7 +70,17 @@ class JobContext:
     logger: Any = field(default_factory=lambda: structlog.get_logger("pipeline_jobs.stage"))
     #: `open_upload(id)` gives size and bytes of an upload of this tenant's workspace; `SourceNotFound` if there is none.
     open_upload: Callable[[str], tuple[int, Iterator[bytes]]] = no_uploads
+    #: Closed when the run ends, whichever way, before its folder goes.
+    closing: ExitStack = field(default_factory=ExitStack)
+    _opened: dict[Any, Any] = field(default_factory=dict)
     _last_check: float = 0.0
+
+    def opened(self, make: Callable[[JobContext], AbstractContextManager[T]]) -> T:
+        """What `make` opens, once for all stages of the run, and until its end."""
+        if make not in self._opened:
+            self._opened[make] = self.closing.enter_context(make(self))
+        found: T = self._opened[make]
+        return found
 
     def progress(self, fraction: float, message: str | None = None) -> None:
         """Say how far this stage is (0.0-1.0). Cheap: call it as often as you like; the store sees at most a few a second.

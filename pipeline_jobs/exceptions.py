@@ -49,6 +49,7 @@ PipelineJobsError
     ├── MediaError              the file is not what a pipeline can work on
     │   ├── NotMedia
     │   ├── MediaDamaged
+    │   ├── DecoderCrashed      the process that decoded it died of it
     │   ├── MediaTooLarge
     │   └── NoAudio
     ├── PublishError            (retryable)
@@ -330,6 +331,10 @@ class NotMedia(MediaError):
 
 class MediaDamaged(MediaError):
     """The media file is damaged or cut off."""
+
+
+class DecoderCrashed(MediaError):
+    """The program that decodes the media crashed at this file."""
 
 
 class MediaTooLarge(MediaError):

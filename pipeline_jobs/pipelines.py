@@ -30,6 +30,7 @@ from pipeline_jobs.job import SCHEMA
 
 if TYPE_CHECKING:
     from pipeline_jobs.context import JobContext
+    from pipeline_jobs.settings import Settings
 
 #: A stage: takes the context, gives a mapping of JSON values that is merged into `context.data` (or None).
 StageFunction = Callable[["JobContext"], Mapping[str, Any] | None]
@@ -96,6 +97,8 @@ class Pipeline:
     requires: tuple[str, ...] = ()
     #: What brings them, as pip is told: `pipeline-jobs[media]`.
     extra: str = ""
+    #: Tried as a worker starts. Returns what an operator should know (empty: nothing); if it raises, this worker does not run the pipeline.
+    self_test: Callable[[Settings], str] | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -143,13 +146,17 @@ def _is_installed(module: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A pipeline that is not registered: modules that it needs are not installed."""
+    """A pipeline that is not registered: modules that it needs are not installed, or its test failed."""
 
     name: str
     modules: tuple[str, ...]
     extra: str = ""
+    #: How its test failed.
+    failed: str = ""
 
     def __str__(self) -> str:
+        if self.failed:
+            return f"{self.name} does not run on this machine: {self.failed}"
         hint = f" (pip install '{self.extra}')" if self.extra else ""
         return f"{self.name} needs {', '.join(self.modules)}{hint}"
 
@@ -220,6 +227,18 @@ class Registry:
 
     def all(self) -> Iterable[Pipeline]:
         return sorted(self._pipelines.values(), key=lambda pipeline: pipeline.name)
+
+    def try_out(self, settings: Settings) -> str:
+        """Run the pipelines' own tests, and take out those that failed. :return: what an operator should know, in words; empty: nothing."""
+        found = []
+        for pipeline in [one for one in self.all() if one.self_test]:
+            try:
+                found.append(pipeline.self_test(settings) if pipeline.self_test else "")
+            except Exception as error:
+                missing = self.missing[pipeline.name] = Missing(pipeline.name, (), failed=str(error) or type(error).__name__)
+                del self._pipelines[pipeline.name]
+                found.append(str(missing))
+        return "; ".join(filter(None, found))
 
     def say(self) -> None:
         """Write to the log which pipelines this process knows, and which it does not because something is not installed."""

@@ -246,6 +246,11 @@ class Settings(BaseModel):
     )
 
     # Media
+    self_test: bool = _setting(
+        True,
+        "Try the pipelines' own tests as a worker starts: of `media`, a second of film behind the walls in which media is decoded. "
+        "If a test fails, that worker does not run the pipeline.",
+    )
     allow_private_urls: bool = _setting(False, "Permit media from private and loopback addresses. For trusted networks only.")
     media_max_bytes: int = _setting(2 * 1024**3, "Maximum size of a media file, in bytes.", ge=1)
     media_max_seconds: float = _setting(4 * 3600, "Maximum duration of media, in seconds.", gt=0)

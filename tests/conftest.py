@@ -50,5 +50,7 @@ def cell(server: Server, tmp_path: Path) -> Settings:
             "PIPELINE_ALLOW_PRIVATE_URLS": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
+            # Seconds at each start of a worker; those who ask for it turn it on.
+            "PIPELINE_SELF_TEST": "0",
         }
     )

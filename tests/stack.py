@@ -25,13 +25,12 @@ FLOWER_LOGIN = ("flower", "a-password-for-tests")
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """The environment that gives a process these settings, and no other of ours."""
+    """The environment that gives a process these settings, and no other of ours. What is the default is left out: an older one may not
+    know it."""
     ours = env_names()
-    # A version before this one does not know every setting: what is as by default is left out.
-    given = {
-        name: getattr(settings, field) for name, field in ours.items() if getattr(settings, field) != Settings.model_fields[field].default
-    }
-    values = {name: _text(value) for name, value in given.items() if value not in ("", None)}
+    defaults = {field: info.default for field, info in Settings.model_fields.items()}
+    given = {name: (field, getattr(settings, field)) for name, field in ours.items()}
+    values = {name: _text(value) for name, (field, value) in given.items() if value not in ("", None, defaults[field])}
     rest = {name: value for name, value in os.environ.items() if name not in ours}
     return {**rest, **values, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
 

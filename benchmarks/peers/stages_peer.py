@@ -8,6 +8,8 @@ from pathlib import Path
 from talk import serve
 
 from pipeline_jobs.context import JobContext
+from pipeline_jobs.media import analyse, fetch, probe, transcode, transcribe
+from pipeline_jobs.media import publish as publishing
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.settings import load_settings
 
@@ -34,8 +36,8 @@ def media(url, quality):
             job_id="job_1_00000000", tenant_id="acme", workspace_id="main", url=url, quality=quality, params=MEDIA.check_params({}),
             workdir=Path(folder), settings=settings, reporter=Nobody(), publish=publish,
         )  # fmt: skip
-        for stage in MEDIA.stages:
-            context.stage = stage.name
+        # In this process, with no child and no walls.
+        for stage in (fetch, probe, transcode, transcribe, analyse, publishing):
             context.data.update(stage.run(context) or {})
     return [time.perf_counter() - start, context.data["transcript"]]
 

@@ -139,7 +139,9 @@ class Executor:
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
-            data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))
+            context = _context(job, workdir, self._settings, _NoReporter(), files.publish)
+            with context.closing:
+                data = run_stages(pipeline, context)
         return StepResult(True, pipeline.result(data))
 
 
@@ -165,7 +167,8 @@ class _Attempt:
                 context.open_upload = self._open_upload
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
-                result = self._result(pipeline, context, judge)
+                with context.closing:
+                    result = self._result(pipeline, context, judge)
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:

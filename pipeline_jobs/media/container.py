@@ -67,7 +67,8 @@ def open_media(path: Path, max_pixels: int) -> Iterator[InputContainer]:
 def _opened(path: Path, options: dict[str, str]) -> InputContainer:
     """:raises MediaTooLarge: FFmpeg says "no memory" of what it does not want to have (more than `max_streams`), too."""
     try:
-        return av.open(str(path), options=options)
+        # Tags of a film are in any encoding, whatever its container says.
+        return av.open(str(path), options=options, metadata_errors="replace")
     except MemoryError as error:
         raise MediaTooLarge("the media has more streams or a larger index than this server accepts") from error
 

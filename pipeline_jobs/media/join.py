@@ -18,6 +18,13 @@ from pipeline_jobs.media.container import damaged_by_ffmpeg, open_media
 _Timed = tuple[float, int, "Packet[Any]"]
 
 
+def joined(context: JobContext, found: dict[str, Any]) -> dict[str, Any]:
+    """What stage `fetch` gives, of what `fetch.run` found in `parts`."""
+    parts = [context.workdir / name for name in found.pop("parts")]
+    join(context, parts, context.workdir / found["source"])
+    return found
+
+
 def join(context: JobContext, files: Sequence[Path], target: Path) -> None:
     """Write the picture of each of `files`, or else its sound, to `target` (Matroska takes every codec).
 

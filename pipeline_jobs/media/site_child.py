@@ -60,6 +60,9 @@ class Guard:
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
             self._check(args[0], args[1])
+        elif event == "ftplib.connect":
+            self.blocked = True
+            raise PermissionError("only HTTP is spoken here")
         elif event in _PROGRAMS:
             raise PermissionError("no other programs here")
 
@@ -70,6 +73,8 @@ class Guard:
             if sock.family not in (socket.AF_INET, socket.AF_INET6):
                 raise ValueError
             self.policy.check_address(ip_address(str(address[0]).partition("%")[0]))
+            if address[1] not in self.policy.allowed_ports:
+                raise ValueError
         except (ValueError, BlockedAddressError):
             self.blocked = True
             raise PermissionError("this address may not be fetched") from None

@@ -24,6 +24,15 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.media.speed import Speed
 
+#: Runs `site_child`. Behind the walls our package's folder can be read, but not the one that it lies in: it is not found there by name.
+_RUN = """
+import importlib.util, runpy, sys
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location("pipeline_jobs", f"{folder}/__init__.py", submodule_search_locations=[folder])
+sys.modules["pipeline_jobs"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+runpy.run_module("pipeline_jobs.media.site_child", run_name="__main__", alter_sys=True)
+"""
 #: Seconds between two looks at the child's report and for a cancel.
 POLL = 0.1
 #: The extractor may take so long before a file must come, in seconds.
@@ -56,9 +65,10 @@ def download_from_site(context: JobContext, url: str, height: int, stem: str) ->
     with report_file.open("wb") as out:
         # -P: the workdir holds files that the outside named; nothing there may be imported.
         process = context.popen(
-            [sys.executable, "-P", "-m", "pipeline_jobs.media.site_child", str(order_file)],
+            [sys.executable, "-P", "-c", _RUN, str(Path(__file__).parents[1]), str(order_file)],
             stdout=out,
-            stderr=subprocess.DEVNULL,
+            # Not closed: by it `stages.Child` knows when the last process of its job is gone.
+            stderr=None,
             env=_environment(context.workdir),
         )
         end: dict[str, Any] | None = None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -26,7 +28,7 @@ except ImportError:
 
 #: Samples a second that `transcribe` takes.
 RATE = 16_000
-#: Whisper's model: a size that the hub knows (its own environment, HF_HOME and HF_HUB_OFFLINE, says from where).
+#: Whisper's model: a size that the hub knows (HF_HOME says in which folder it lies).
 WHISPER_MODEL = "base"
 
 #: A longer word is none (the longest of English dictionaries has 45 letters): the model got stuck in it,
@@ -88,7 +90,7 @@ class Moonshine:
 
 
 class Whisper:
-    """faster-whisper: better and for many languages, slower; the model is downloaded at first use."""
+    """faster-whisper: better and for many languages, slower; `stages.transcribe` has the model downloaded at first use."""
 
     name: ClassVar[str] = f"whisper-{WHISPER_MODEL}"
     languages: ClassVar[frozenset[str] | None] = None
@@ -117,6 +119,13 @@ def choose(wanted: str) -> str:
     if here[wanted] is None:
         raise BadParameters(f"the speech model {wanted!r} is not installed on this server")
     return wanted
+
+
+def download(done: Path) -> None:
+    """Bring Whisper's model to this machine, and make the file `done` if its folder can be written."""
+    faster_whisper.download_model(WHISPER_MODEL)
+    with suppress(OSError):
+        done.touch()
 
 
 @lru_cache(maxsize=1)

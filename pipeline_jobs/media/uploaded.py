@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import NotMedia, SourceEmpty, SourceTooLarge
@@ -10,6 +11,17 @@ from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
 
 SCHEME = "upload://"
+#: Name of the job's media in its workdir.
+SOURCE = "source"
+
+
+def bring(context: JobContext) -> dict[str, Any]:
+    """What stage `fetch` gives, of the upload that the job's URL names.
+
+    :raises SourceNotFound, SourceEmpty, SourceTooLarge, NotMedia: see `copy`.
+    """
+    copy(context, context.url or "", context.workdir / SOURCE)
+    return {"source": SOURCE, "title": None}
 
 
 def copy(context: JobContext, url: str, path: Path) -> None:

@@ -28,7 +28,7 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     try:
         memory = store.info("memory")
         now = load(store)
-        warnings = {"store": unbounded(memory) or _nearly_full(settings, memory), "workers": _paused(now)}
+        warnings = {"store": unbounded(memory) or _nearly_full(settings, memory), "workers": _warnings(now)}
         reasons = {
             "store": _store(store, settings, memory),
             "broker": broker(),
@@ -90,13 +90,17 @@ def _workers(store: Store, settings: Settings, now: Load) -> str | None:
     if not now.workers:
         return "no live worker consumes the queue `jobs`"
     if now.workers <= len(now.paused):
-        return f"every live worker is paused: {_paused(now)}"
+        return f"every live worker is paused: {_by_worker(now.paused)}"
     return _canary(store, settings, busy=now.leases >= now.capacity)
 
 
-def _paused(now: Load) -> str | None:
-    """Which workers take no jobs because their machines cannot run any."""
-    return "; ".join(f"{worker.partition('/')[0]}: {why}" for worker, why in sorted(now.paused.items())) or None
+def _warnings(now: Load) -> str | None:
+    """Which workers take no jobs because their machines cannot run any, and what else their operator should know."""
+    return "; ".join(filter(None, (_by_worker(now.paused), _by_worker(now.warnings)))) or None
+
+
+def _by_worker(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"{worker.partition('/')[0]}: {text}" for worker, text in sorted(texts.items()))
 
 
 def _canary(store: Store, settings: Settings, *, busy: bool) -> str | None:

@@ -34,6 +34,8 @@ class Load:
     max_concurrent_jobs: int | None
     #: Live workers that take no jobs now, each with why.
     paused: dict[str, str]
+    #: What an operator should know of live workers.
+    warnings: dict[str, str]
 
 
 def load(store: Reader, tenant_id: str | None = None) -> Load:
@@ -57,7 +59,8 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
         pipe.zcount(keys("workers"), time.time() * 1000, "+inf")
         pipe.hgetall(keys("paused"))
-        queued, running, canaries, singing, first, leases, (capacity, cap), workers, paused = pipe.execute()
+        pipe.hgetall(keys("warnings"))
+        queued, running, canaries, singing, first, leases, (capacity, cap), workers, paused, warnings = pipe.execute()
     if tenant_id is None:
         queued, running = queued - len(canaries), running - singing
         first = [one for one in first if one[0] not in canaries]
@@ -70,6 +73,7 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         workers=workers,
         max_concurrent_jobs=int(cap) if cap else None,
         paused=paused,
+        warnings=warnings,
     )
 
 

@@ -103,6 +103,7 @@ KEYS: dict[str, Key] = {
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
+    "warnings": Key("warnings@", "hash worker->text", "What an operator should know of live workers. Written by announce."),
     "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
     "apis": Key("apis", "zset ms->process", "API processes and when their announcement ends. Written by announce_api."),

@@ -295,14 +295,17 @@ class Store(Duties):
         leaving: bool = False,
         paused: str = "",
         kind: WorkerClass = NO_CLASS,
+        warning: str = "",
     ) -> list[str]:
         """A worker's beat.
 
         :param jobs: (id, fence) of what it runs. :param paused: why it takes none. :param kind: its class.
+        :param warning: what an operator should know of it.
         :return: for each `ok`, `cancel` or `fenced`.
         """
         beat = self.run(
-            "announce", worker=worker, slots=slots, leaving=leaving, paused=paused, kind=kind.name, text=kind.text, jobs=jobs,
+            "announce", worker=worker, slots=slots, leaving=leaving, paused=paused, kind=kind.name, text=kind.text,
+            warning=warning, jobs=jobs,
         )  # fmt: skip
         return list(beat.replies)
 

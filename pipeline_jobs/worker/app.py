@@ -36,6 +36,8 @@ class JobsCelery(Celery):
     worker_id = "none"
     #: What the worker of this process can run.
     worker_class: WorkerClass = NO_CLASS
+    #: What its pipelines' own tests found that an operator should know.
+    warning = ""
     #: In a worker's main process: who renews the leases.
     keeper: LeaseKeeper | None = None
     #: Likewise, who knows whether its machine can run jobs.

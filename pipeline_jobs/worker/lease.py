@@ -125,7 +125,7 @@ class LeaseKeeper:
         app, requests = self._worker.app, _running()
         keys = [(request.id, request.fence) for request in requests]
         replies = self._cell.store.announce(
-            app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused(), kind=app.worker_class
+            app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused(), kind=app.worker_class, warning=app.warning
         )
         now = self._renewed = time.monotonic()
         self._asked = None

@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any
 
+import structlog
 from billiard.util import set_pdeathsig
 from celery import current_app
 from celery.apps.worker import Worker as CommandWorker
@@ -22,6 +23,8 @@ from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.prefork import TaskPool
 
+logger = structlog.get_logger(__name__)
+
 
 def name_worker(sender: Any, **_: Any) -> None:
     """`worker_init`: an identity that a restarted worker of the same name does not share; leases are held under it."""
@@ -31,7 +34,11 @@ def name_worker(sender: Any, **_: Any) -> None:
     _refuse_other_pools(sender)
     _refuse_unsafe(cell)
     _refuse_wrong_artifacts(cell)
+    if cell.settings.self_test and JOBS_QUEUE in sender.app.amqp.queues.consume_from:
+        sender.app.warning = cell.pipelines.try_out(cell.settings)
     cell.pipelines.say()
+    if sender.app.warning:
+        logger.warning("self_test", found=sender.app.warning)
     sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.worker_class = cell.pipelines.worker_class()

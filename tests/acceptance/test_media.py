@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import http.server
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -108,3 +112,112 @@ def test_private_addresses_are_refused_unless_allowed(make_stack: MakeStack, med
     ended = stack.until_status(stack.submit(pipeline="media", url=f"{media}/harbor.wav").job_id, JobStatus.FAILED, JobStatus.COMPLETED)
     assert ended.error_detail is not None
     assert ended.error_detail["code"] == "source_forbidden"
+
+
+@pytest.fixture
+def stalling(media: str) -> Iterator[tuple[str, threading.Event]]:
+    """A film of which only the beginning comes; set once it has come."""
+    begun, over = threading.Event(), threading.Event()
+
+    class Stalls(Quiet):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write((SAMPLES / "harbor.mp4").read_bytes()[:10_000])
+            self.wfile.flush()
+            begun.set()
+            over.wait(120)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalls)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/a.mp4", begun
+    over.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def child_of(worker: subprocess.Popen[bytes]) -> psutil.Process:
+    """The process that handles the media of the one job that runs."""
+    (child,) = [one for one in psutil.Process(worker.pid).children(recursive=True) if "pipeline_jobs.media.stage_child" in one.cmdline()]
+    return child
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_decoder_that_crashes_fails_its_job_and_no_process_of_the_pool(
+    make_stack: MakeStack, media: str, stalling: tuple[str, threading.Event]
+) -> None:
+    stack = make_stack()
+    worker = stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(pipeline="media", url=stalling[0])
+    assert stalling[1].wait(60)
+    child = child_of(worker)
+    pool = child.ppid()
+    assert not {name for name in child.environ() if name.startswith(("PIPELINE_", "CELERY"))}
+    child.send_signal(signal.SIGSEGV)
+    ended = stack.until_status(job.job_id, JobStatus.FAILED)
+    assert ended.error_detail is not None
+    assert (ended.error_detail["code"], ended.error_detail["stage"], ended.crashes) == ("decoder_crashed", "fetch", 0)
+    assert f"job_id={job.job_id}" in next(line for line in stack.log("jobs").splitlines() if "the media child ended" in line)
+    after = stack.submit(pipeline="media", url=f"{media}/harbor.wav", quality="144p")
+    assert stack.until_status(after.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
+    assert psutil.pid_exists(pool)
+    assert not list(stack.settings.work_dir.glob("[!.]*"))
+
+
+@pytest.mark.parametrize("how", ["cancel", "kill", "stop"])
+def test_no_process_is_left_behind(make_stack: MakeStack, stalling: tuple[str, threading.Event], how: str) -> None:
+    stack = make_stack()
+    worker = stack.worker("jobs", "--autoscale=1,1")
+    job = stack.submit(pipeline="media", url=stalling[0])
+    assert stalling[1].wait(60)
+    child = child_of(worker)
+    match how:
+        case "cancel":
+            stack.client.cancel(job.job_id)
+            stack.until_status(job.job_id, JobStatus.CANCELLED)
+        case "kill":
+            psutil.Process(child.ppid()).kill()
+        case "stop":
+            worker.kill()
+    until(lambda: gone(child), "the media's process to be gone")
+
+
+#: A worker on a kernel that has neither Landlock nor seccomp: a filter of its own says so of both.
+OLD_KERNEL = """
+import errno, os, sys
+from pipeline_jobs.media import jail
+jail._libc.prctl(38, 1, 0, 0, 0)
+jail._seccomp([jail._Rule(number, errno.ENOSYS) for number in (444, 277 if os.uname().machine == "aarch64" else 317)])
+from celery.__main__ import main
+sys.argv[0] = "celery"
+main()
+"""
+
+
+def test_a_worker_tries_the_walls_as_it_starts_and_says_where_there_are_none(make_stack: MakeStack, media: str) -> None:
+    stack = make_stack(self_test=True)
+    api = stack.api()
+    stack.worker("walled", "--autoscale=1,1")
+    assert "self_test" not in stack.log("walled")
+    stack.run(
+        "open", sys.executable, "-c", OLD_KERNEL, "-A", "celery_app", "worker", "-n", "open@test", "--loglevel=INFO", "--autoscale=1,1"
+    )
+    until(lambda: "open@test ready" in stack.log("open"), "the worker")
+    said = "this kernel has no Landlock and seccomp"
+    assert said in stack.log("open")
+
+    def warned() -> str:
+        parts = api.get("/health/ready").json()["parts"]
+        return str(parts["workers"].get("warning", ""))
+
+    until(lambda: said in warned(), "the warning")
+    assert warned().startswith("open@test: ")
+    assert "walled@test" not in warned()
+    job = stack.submit(pipeline="media", url=f"{media}/harbor.wav", quality="144p")
+    assert stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED

@@ -73,7 +73,7 @@ def before(tmp_path: Path) -> Path:
 
 
 def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: Callable[..., Stack], before: Path) -> None:
-    stack = make_stack(max_concurrent_jobs=3)
+    stack = make_stack(max_concurrent_jobs=3, self_test=True)
     # The tests of a file share a server, and emptying it leaves the functions that another test's workers loaded.
     stack.client.store.client.execute_command("FUNCTION", "FLUSH")
     stack.maintenance()
@@ -118,7 +118,7 @@ def test_a_worker_of_the_commit_before_fails_no_job_of_a_pipeline_that_it_does_n
     make_stack: Callable[..., Stack], before: Path
 ) -> None:
     """It dispatches such jobs too, by its own scripts, and takes them."""
-    stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0)
+    stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0, self_test=True)
     stack.maintenance()
     stack.run(
         "old", sys.executable, "-m", "celery", "--workdir", str(before), "-A", "celery_app", "worker", "-n", "old@test", "--autoscale=4,4",

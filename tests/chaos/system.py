@@ -69,6 +69,8 @@ def make_settings(server: Server, folder: Path, system: System, broker: str = ""
             "ENABLE_PIPELINE_JOB_QUEUE": "1",
             "PIPELINE_MODULES": ",".join(MODULES),
             "PIPELINE_SECRET_KEY": "chaos",
+            # Its workers start all the time, and run no media.
+            "PIPELINE_SELF_TEST": "0",
             "PIPELINE_HTTP_PORT": str(free_port()),
             "PIPELINE_JOB_TTL_SECONDS": str(TTL_SECONDS),
             "PIPELINE_DISK_RESERVE_BYTES": str(RESERVE_BYTES),

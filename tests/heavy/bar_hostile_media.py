@@ -1,5 +1,5 @@
-"""Hostile media through a real worker: every trick and every address of the SSRF corpus as a job. The worker lives, its memory stays under
-its cap, each job ends with its own code, and nobody comes to the canary."""
+"""Hostile media through a real worker: every trick, every address of the SSRF corpus and 300 generated files as jobs. The worker lives, its
+memory stays under its cap, each job ends with its own code within its time, nobody comes to the canary or opens a planted secret."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline_jobs.states import JobStatus
 from tests.ssrf_urls import redirects, urls
 from tests.stack import Stack
 from tests.tricks import answers
+from tests.tricks.generated import Opened, hostile
 from tests.tricks.table import TRICKS
 from tests.unit.media.fakes import FakeSite
 from tests.waiting import until
@@ -27,6 +28,15 @@ CAP = 1024**3
 LIMITS = {"media_max_bytes": 50_000_000, "media_max_seconds": 600.0, "media_max_pixels": 1920 * 1080, "job_memory_bytes": CAP}
 #: Of an address that is closed, a name that nobody knows here, a redirect that leads nowhere.
 CLOSED = {"source_forbidden", "source_unavailable", "source_failed"}
+
+#: Of the generated files; the limits are low.
+FILES, RUN_SECONDS = 300, 60.0
+LOW = {
+    "media_max_bytes": 2_000_000, "media_max_seconds": 20.0, "media_max_pixels": 640 * 480, "job_memory_bytes": CAP,
+    "max_run_seconds": RUN_SECONDS, "work_bytes": 50_000_000,
+}  # fmt: skip
+#: Those say that something of ours went wrong.
+OURS = {"internal_error", "worker_lost", "stage_failed", "run_too_long", "work_too_large"}
 
 MakeStack = Callable[..., Stack]
 
@@ -121,3 +131,31 @@ def test_no_address_inside_is_reached(make_stack: MakeStack, site: FakeSite) -> 
         assert canary.requests == []
     finally:
         canary.close()
+
+
+def test_no_generated_file_reaches_a_secret_or_a_server(make_stack: MakeStack, site: FakeSite, tmp_path: Path) -> None:
+    """The secret lies in the data folder, beside the artifacts; the canary where any process of this machine may connect to it."""
+    stack = make_stack(**LOW)
+    canary, secret = FakeSite(), stack.settings.data_dir / "secret"
+    stack.settings.data_dir.mkdir(parents=True, exist_ok=True)
+    secret.write_text("tell nobody")
+    files = {f"file {number}": hostile(number, secret, canary.url("/canary.mp4")) for number in range(FILES)}
+    jobs = {name: site.file(f"/{name.replace(' ', '-')}.mp4", body, "video/mp4") for name, body in files.items()}
+    try:
+        with Opened(secret) as opened:
+            ended = run_all(stack, jobs, 3600)
+            opens = opened.times()
+    finally:
+        canary.close()
+    seconds = {name: (job.completed_at - (job.started_at or 0)) / 1000 for name, job in ended.items() if job.completed_at}
+    codes = {name: job.error_detail["code"] for name, job in ended.items() if job.error_detail}
+    print(
+        json.dumps(
+            {"files": len(ended), "canary": len(canary.requests), "secret_opened": opens, "longest_s": round(max(seconds.values()), 1)}
+        )
+    )
+    assert (canary.requests, opens) == ([], 0)
+    assert {name: codes[name] for name in codes if codes[name] in OURS} == {}
+    assert len(seconds) == FILES
+    assert max(seconds.values()) < RUN_SECONDS
+    assert not any("nobody" in str(job.result) for job in ended.values())

@@ -71,6 +71,10 @@ SUPERVISOR = "tests/unit/up/test_supervisor.py"
 UP = "tests/unit/up/test_main.py"
 FAIR_MODEL = "tests/integration/test_fairness_model.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
+JAIL = "tests/unit/media/test_jail.py"
+STAGES = "tests/unit/media/test_stages.py"
+SITE = "tests/unit/media/test_site.py"
+PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 COMMANDS = "tests/acceptance/test_celery_commands.py"
@@ -1199,6 +1203,40 @@ GUARDS = (
     ),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
+    # -- walls around media
+    _py("media/jail", "Landlock", "    _call(_LANDLOCK_RESTRICT, rules, 0)\n", "", JAIL),
+    _py("media/jail", "no links in the folder", "_REMOVE | _MAKE | _REFER", "_REMOVE | _MAKE | 1 << 10 | 1 << 12 | _REFER", JAIL),
+    _py("media/jail", "ports", "0 if ports is None else _CONNECT_TCP", "0", JAIL),
+    _py("media/jail", "no signal beyond the walls", "rights, network, 3)", "rights, network, 0)", JAIL),
+    _py("media/jail", "no service's socket", "allowed=(socket.AF_INET, socket.AF_INET6, _AF_NETLINK)", "allowed=(1, 2, 10, 16)", JAIL),
+    _py("media/jail", "limits of others", "allowed=(0,))]", "mask=0, allowed=(0,))]", JAIL),
+    _py("media/jail", "no process", "mask=_CLONE_THREAD, allowed=(_CLONE_THREAD,)", "mask=0, allowed=(0,)", JAIL),
+    _py(
+        "media/jail", "calls that are refused", "[(_IF_EQUAL, 0, 1, self.number), refuse]", "[(_IF_EQUAL, 1, 1, self.number), refuse]", JAIL
+    ),
+    _py("media/stage_child", "the walls", "return jail.enter(Path.cwd(),", "return jail.Walls(7, True) or jail.enter(Path.cwd(),", JAIL),
+    _py("media/stage_child", "offline", "            jail.go_offline()\n", "            pass\n", JAIL),
+    _py("media/stage_child", "a job's memory", "(limit := self.settings.job_memory_bytes) and", "(limit := 0) and", STAGES),
+    _py("media/stages", "an environment of its own", "        **kept,\n", "        **os.environ,\n", STAGES),
+    _py("media/stages", "only what media needs of the settings", ", include=SETTINGS)", ")", STAGES),
+    _py("media/stages", "a cancel is looked for", "                self._context.check_cancelled()\n", "", STAGES),
+    _py("media/stages", "a line has an end", "if len(self._pending) > MAX_LINE:", "if False:", STAGES),
+    _py("media/stages", "a number", "if not math.isfinite(fraction):", "if False:", STAGES),
+    _py("media/stages", "an answer has its shape", '    raise ValueError("no answer")', "    return dict(said)", STAGES),
+    _py(
+        "media/stages",
+        "an error of its own",
+        "in _tree(SourceError, MediaError, BadParameters, OutOfMemory)",
+        "in _tree(StageError)",
+        STAGES,
+    ),
+    _py("media/stages", "log lines have an end", "self._logs <= MAX_LOGS and ", "", STAGES),
+    _py("media/stages", "an OOM kill", " or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills)", "", STAGES),
+    _py("media/publish", "its own file only", "name not in OUTPUTS or ", "", STAGES),
+    _py("media/publish", "no link", " or path.is_symlink()", "", STAGES),
+    _py("media/site_child", "ports of the public", "if address[1] not in self.policy.allowed_ports:", "if False:", SITE),
+    _py("media/site_child", "no ftp", 'event == "ftplib.connect"', 'event == ""', SITE),
+    _py("pipelines", "a test that fails takes the pipeline out", "                del self._pipelines[pipeline.name]\n", "", PIPELINES),
     # -- lists and cancels by filter
     _lua("lib/pages", "the index with the fewest is walked", "if not best or members < least then", "if not best then", MIXES),
     _lua("lib/pages", "a record's status", " or needs.statuses and not needs.statuses[record[1]] then", " then", MIXES),

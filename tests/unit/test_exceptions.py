@@ -8,8 +8,8 @@ from pipeline_jobs import exceptions
 from pipeline_jobs.exceptions import SourceUnavailable, StageError, StopRun
 
 CODES = """
-bad_parameters bad_request cancelled checksum_mismatch configuration_error disk_full endpoint_disabled error feature_disabled
-fenced id_taken idempotency_key_reused internal_error invalid_input job_gone job_not_ended job_not_waiting machine_fault
+bad_parameters bad_request cancelled checksum_mismatch configuration_error decoder_crashed disk_full endpoint_disabled error
+feature_disabled fenced id_taken idempotency_key_reused internal_error invalid_input job_gone job_not_ended job_not_waiting machine_fault
 media_damaged media_failed media_too_large memory_full no_audio not_media out_of_memory publish_failed queue_full rate_limited
 result_too_large schedule_gone source_empty source_failed source_forbidden source_not_found source_too_large source_too_slow
 source_unavailable stage_failed stop storage_full store_error store_full store_unavailable too_many_schedules too_many_uploads

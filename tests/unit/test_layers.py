@@ -36,7 +36,7 @@ ORDER = (
 )
 
 #: What stages may know of us (`media.pipeline` makes a pipeline of them).
-STAGES_KNOW = {"addresses", "context", "exceptions", "media"}
+STAGES_KNOW = {"addresses", "context", "exceptions", "media", "settings"}
 
 #: Where each library may be imported: folders, or modules.
 PLACES = {

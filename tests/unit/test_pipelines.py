@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline_jobs import pipelines
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
+from pipeline_jobs.settings import Settings, load_settings
 
 
 def nothing(_: object) -> None:
@@ -98,3 +100,20 @@ def test_a_package_whose_pipelines_cannot_be_imported_for_want_of_a_module_is_no
     monkeypatch.setattr(pipelines, "entry_points", lambda group: [EntryPoint("lacking", "lacking_pipelines", group)])
     pipelines.load([])
     assert pipelines.registry.missing["lacking"].modules == ("no_such_module",)
+
+
+def test_a_pipeline_whose_own_test_fails_is_taken_out_and_the_others_stay() -> None:
+    def broken(settings: Settings) -> str:
+        raise ConfigurationError("no such library")
+
+    registry = Registry()
+    registry.register(replace(ONE, name="broken", self_test=broken))
+    registry.register(replace(ONE, name="odd", self_test=lambda settings: "it is odd here"))
+    registry.register(replace(ONE, name="good", self_test=lambda settings: ""))
+    registry.register(ONE)
+    said = registry.try_out(load_settings({}))
+    assert said == "broken does not run on this machine: no such library; it is odd here"
+    assert [pipeline.name for pipeline in registry.all()] == ["good", "odd", "one"]
+    assert "broken;" not in registry.worker_class().text, "its jobs go to workers where it runs"
+    with pytest.raises(UnknownPipeline, match="no such library"):
+        registry.get("broken")

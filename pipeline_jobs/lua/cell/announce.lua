@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- A worker's beat: announces its slots, renews the lease of each job it runs, and replies what has become of them. leaving: the worker
--- leaves, and its announcement ends. paused: why it takes no jobs now, or ''. kind, text: its class and what the class knows
--- (lib/classes); none: it does not announce one. jobs: id, fence, ...
---@args worker slots:int leaving:flag paused kind? text? jobs:pairs
+-- leaves, and its announcement ends. paused: why it takes no jobs now, or ''. warning: what an operator should know of it. kind, text: its
+-- class and what the class knows (lib/classes); none: it does not announce one. jobs: id, fence, ...
+--@args worker slots:int leaving:flag paused kind? text? warning? jobs:pairs
 --@settings events admits names kept leases looks
 --@reply replies hints
 -- replies: for each job 'ok' | 'cancel' | 'fenced'.
@@ -39,6 +39,7 @@ if not leaving then
   redis.call('HSET', K.slots(), worker, int(slots))
   redis.call('INCRBY', K.capacity(), int(slots - before))
   if paused ~= '' then redis.call('HSET', K.paused(), worker, paused) else redis.call('HDEL', K.paused(), worker) end
+  if (warning or '') ~= '' then redis.call('HSET', K.warnings(), worker, warning) end
   note_class(worker, kind, text, (slots == 0) ~= (before == 0))
   local dead = dead_ones()
   if dead then end_leases_of(dead) end

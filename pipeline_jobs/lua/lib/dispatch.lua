@@ -8,6 +8,7 @@ local function prune_workers()
     redis.call('DECRBY', K.capacity(), tonumber(redis.call('HGET', K.slots(), worker) or '0'))
     redis.call('HDEL', K.slots(), worker)
     redis.call('HDEL', K.paused(), worker)
+    redis.call('HDEL', K.warnings(), worker)
     redis.call('INCRBY', K.stranded(), tonumber(redis.call('HGET', K.running(), worker) or '0'))
   end
   if gone[1] then note_fleet() end

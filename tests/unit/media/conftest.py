@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ def published() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def make_context(tmp_path: Path, reporter: FakeReporter, published: dict[str, bytes]) -> MakeContext:
+def make_context(tmp_path: Path, reporter: FakeReporter, published: dict[str, bytes]) -> Iterator[MakeContext]:
     """`make_context(url, quality="360p", params={...}, data={...}, PIPELINE_...="...")`: loopback is allowed unless told."""
+
+    closing = ExitStack()
 
     def publish(path: Path, name: str) -> str:
         published[name] = path.read_bytes()
@@ -52,7 +55,7 @@ def make_context(tmp_path: Path, reporter: FakeReporter, published: dict[str, by
         workdir = tmp_path / "work"
         workdir.mkdir(exist_ok=True)
         settings = load_settings({"PIPELINE_ALLOW_PRIVATE_URLS": "1", "PIPELINE_DATA_DIR": str(tmp_path), **environ})
-        return JobContext(
+        context = JobContext(
             "job_1_00000000",
             "acme",
             "main",
@@ -65,8 +68,11 @@ def make_context(tmp_path: Path, reporter: FakeReporter, published: dict[str, by
             publish,
             data or {},
         )
+        context.closing = closing
+        return context
 
-    return make
+    with closing:
+        yield make
 
 
 @pytest.fixture(autouse=True)

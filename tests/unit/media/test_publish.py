@@ -45,5 +45,6 @@ def test_a_store_that_fails_ends_the_stage(make_context: MakeContext) -> None:
 
     context = make_context(data=DATA)
     context.publish = broken
+    (context.workdir / "video.mp4").write_bytes(b"film")
     with pytest.raises(PublishError):
         publish.run(context)

@@ -11,14 +11,16 @@ import psutil
 import pytest
 import yt_dlp
 
-from pipeline_jobs.exceptions import JobCancelled, NotMedia, SourceForbidden, SourceTooLarge
+from pipeline_jobs.exceptions import JobCancelled, NotMedia, SourceError, SourceForbidden, SourceTooLarge
 from pipeline_jobs.media import fetch
 from pipeline_jobs.media.join import join
 from pipeline_jobs.media.site_child import Guard, Refused, options, refusal
+from tests.tricks.files import FTYP
 from tests.unit.media.conftest import MakeContext
-from tests.unit.media.fakes import SAMPLES, FakeReporter, FakeSite, make_film
+from tests.unit.media.fakes import FakeReporter, FakeSite, make_film, reply
 
-FILM = (SAMPLES / "harbor.mp4").read_bytes()
+#: What is fetched and not opened.
+FILM = FTYP + bytes(300_000)
 PAGE = '<!DOCTYPE html><html><head><title>The harbor</title></head><body><video src="{}"></video></body></html>'
 
 
@@ -72,7 +74,7 @@ def test_a_cancel_ends_the_child(site: FakeSite, make_context: MakeContext, repo
     site.answer("/film.mp4", stall)
     with pytest.raises(JobCancelled):
         fetch.run(make_context(page(site, "/film.mp4")))
-    assert not [child for child in psutil.Process().children() if "site_child" in " ".join(child.cmdline())]
+    assert not [child for child in psutil.Process().children() if "site.order.json" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%eth0", "a-name.example"])
@@ -82,6 +84,38 @@ def test_the_guard_refuses_what_the_table_refuses(address: str) -> None:
     with socket.socket(family) as sock, pytest.raises(PermissionError):
         guard("socket.connect", (sock, (address, 80)))
     assert guard.blocked
+
+
+@pytest.mark.parametrize("port", [21, 22, 25, 53, 6379, 5672])
+def test_the_guard_refuses_a_port_where_the_public_serves_no_http(port: int) -> None:
+    guard = Guard(allow_private=False)
+    with socket.socket() as sock, pytest.raises(PermissionError):
+        guard("socket.connect", (sock, ("93.184.216.34", port)))
+    assert guard.blocked
+
+
+def turn_away(handler: BaseHTTPRequestHandler, to: str) -> None:
+    """A page for us, a redirect for yt-dlp."""
+    if "Mozilla" in str(handler.headers.get("User-Agent")):
+        reply(handler, b"", status=302, Location=to)
+    else:
+        reply(handler, PAGE.format("/x").encode(), content_type="text/html")
+
+
+@pytest.mark.parametrize("how", ["a film", "a redirect", "the page itself"])
+def test_no_ftp_is_followed(site: FakeSite, make_context: MakeContext, how: str) -> None:
+    """Also where private addresses and all ports are allowed: nobody checked what a server of that protocol leads to."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ftp = f"ftp://127.0.0.1:{server.getsockname()[1]}/film.mp4"
+        site.answer("/away.mp4", lambda handler: reply(handler, b"", status=302, Location=ftp))
+        url = page(site, ftp if how == "a film" else "/away.mp4")
+        if how == "the page itself":
+            site.answer("/page.html", lambda handler: turn_away(handler, ftp))
+        server.settimeout(0)
+        with pytest.raises((SourceError, NotMedia)):
+            fetch.run(make_context(url))
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def test_the_guard_lets_the_public_pass_and_starts_no_program() -> None:

@@ -1,0 +1,297 @@
+"""Run stages of a media job in a child process of its own (`stage_child.py`), one a job: what decodes media sees no secret.
+
+The child is not forked but exec'ed: this process's memory has the keys of the store and of the artifact store. Whatever it says may be
+said by a hostile file that has taken it over, so all of it is checked here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline_jobs.context import JobContext, kill_group
+from pipeline_jobs.exceptions import (
+    BadParameters,
+    DecoderCrashed,
+    InternalError,
+    MediaError,
+    OutOfMemory,
+    SourceError,
+    StageError,
+    WorkerLost,
+)
+from pipeline_jobs.media import uploaded
+
+#: Seconds between two looks for a cancel.
+POLL = 0.1
+#: Longest line that a child may say, in bytes: what a result may have, and its frame.
+MAX_LINE = 16 * 1024**2
+#: Bytes kept of what it writes to its standard error; seconds that it has to take an order, and to be gone with all its children.
+STDERR_BYTES, ORDER_SECONDS, GONE_SECONDS = 4096, 30.0, 5.0
+MAX_TEXT = 500
+#: -P: the workdir holds files that the outside named; nothing there may be imported.
+COMMAND = (sys.executable, "-P", "-m", "pipeline_jobs.media.stage_child")
+#: Last words of Python, C++ and ggml when `PIPELINE_JOB_MEMORY_BYTES` is reached: some libraries abort then.
+NO_MEMORY = ("MemoryError", "bad_alloc", "insufficient memory")
+#: Log lines of a run.
+MAX_LOGS = 200
+
+#: What the child gets of the settings, and of this process's environment: where libraries lie, how many threads they take, where
+#: certificates and models are.
+SETTINGS = {"media_max_bytes", "media_max_seconds", "media_max_pixels", "allow_private_urls", "job_memory_bytes"}
+ENVIRONMENT = ("LD_LIBRARY_PATH", "OMP_NUM_THREADS", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
+
+
+def _tree(*roots: type[StageError]) -> Iterator[type[StageError]]:
+    for root in roots:
+        yield root
+        yield from _tree(*root.__subclasses__())
+
+
+#: What a stage in a child may say that it failed of.
+_ERRORS = {error.code: error for error in _tree(SourceError, MediaError, BadParameters, OutOfMemory)}
+
+
+@dataclass(frozen=True, slots=True)
+class InChild:
+    """A stage that runs in the job's child."""
+
+    name: str
+
+    def __call__(self, context: JobContext) -> Mapping[str, Any]:
+        return context.opened(Child).run(self.name)
+
+
+def fetch(context: JobContext) -> Mapping[str, Any]:
+    """Stage `fetch`. An upload is copied by this process, which has the keys of the artifact store; it is not opened."""
+    if (context.url or "").startswith(uploaded.SCHEME):
+        return uploaded.bring(context)
+    return InChild("fetch")(context)
+
+
+def transcribe(context: JobContext) -> Mapping[str, Any]:
+    """Stage `transcribe`. The child is offline: a model that must be downloaded first is downloaded by a process without media."""
+    wanted = context.params.get("speech_model", "auto")
+    if wanted == "whisper" or (wanted == "auto" and importlib.util.find_spec("moonshine_voice") is None):
+        _bring_whisper(context)
+    return InChild("transcribe")(context)
+
+
+class Child:
+    """Of one run. `with Child(context) as child:` it is gone afterwards, with all that it started."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._oom_kills = _oom_kills()
+        self._logs = 0
+        self._stderr = b""
+        ours, its = socket.socketpair()
+        ours.settimeout(ORDER_SECONDS)
+        self._socket, self._pending = ours, bytearray()
+        with its:
+            self._process = context.popen(
+                COMMAND, stdin=its, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=_environment(context.workdir)
+            )
+        assert self._process.stderr is not None
+        self._errors = self._process.stderr
+        #: What this kernel lacks of the walls; empty: nothing.
+        self.lacks = ""
+
+    def __enter__(self) -> Child:
+        context = self._context
+        settings = context.settings.model_dump(mode="json", include=SETTINGS)
+        fields = {name: getattr(context, name) for name in ("job_id", "url", "quality", "params")}
+        try:
+            self.lacks = self._ask({**fields, "settings": settings, "readable": [str(_models())]})["lacks"]
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._end()
+        finally:
+            # Once more, should a cancel have come between.
+            self._end()
+
+    def run(self, stage: str) -> Mapping[str, Any]:
+        """:raises StageError: as the stage raised it, or of how the child ended."""
+        answer = self._ask({"stage": stage, "data": self._context.data})
+        if "error" in answer:
+            self._raise(answer)
+        found: Mapping[str, Any] = answer["data"]
+        return found
+
+    def _ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """The child's answer to an order; its progress and its log lines are passed on meanwhile.
+
+        :raises StageError: it ended, or what it says makes no sense.
+        """
+        try:
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+            for line in self._lines():
+                said = json.loads(line)
+                if not self._is_report(said):
+                    return _answer(said)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+            raise InternalError(f"the media child said what makes no sense ({type(error).__name__})") from None
+        except (OSError, EOFError):
+            pass
+        raise self._death()
+
+    def _is_report(self, said: Mapping[str, Any]) -> bool:
+        if "progress" in said:
+            fraction, message = float(said["progress"]), said.get("message")
+            if not math.isfinite(fraction):
+                raise ValueError(fraction)
+            self._context.progress(fraction, None if message is None else str(message)[:MAX_TEXT])
+            return True
+        if "log" in said:
+            self._log(*said["log"])
+            return True
+        return False
+
+    def _log(self, level: str, event: str, values: Mapping[str, Any]) -> None:
+        self._logs += 1
+        if self._logs <= MAX_LOGS and level in ("debug", "info", "warning", "error"):
+            said = str({str(name): str(value) for name, value in values.items()})[:STDERR_BYTES] if values else None
+            getattr(self._context.logger, level)(str(event)[:MAX_TEXT], stage=self._context.stage, said=said)
+
+    def _raise(self, answer: Mapping[str, Any]) -> None:
+        """:raises StageError:"""
+        code, message = str(answer["error"]), str(answer.get("message"))[:MAX_TEXT]
+        if trace := answer.get("traceback"):
+            self._context.logger.error("stage failed in its child", stage=self._context.stage, traceback=str(trace)[:STDERR_BYTES])
+        raise _ERRORS.get(code, InternalError)(message)
+
+    def _lines(self) -> Iterator[bytes]:
+        """Each line that it says; looks for a cancel meanwhile.
+
+        :raises EOFError: it has ended.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._socket, selectors.EVENT_READ)
+            selector.register(self._errors, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select(POLL):
+                    if key.fileobj is self._socket:
+                        yield from self._take(self._socket.recv(1 << 16))
+                    elif not self._read_errors():
+                        selector.unregister(self._errors)
+                self._context.check_cancelled()
+
+    def _take(self, piece: bytes) -> list[bytes]:
+        if not piece:
+            raise EOFError
+        self._pending += piece
+        if len(self._pending) > MAX_LINE:
+            raise ValueError("a line without an end")
+        if b"\n" not in piece:
+            return []
+        *lines, rest = bytes(self._pending).split(b"\n")
+        self._pending = bytearray(rest)
+        return lines
+
+    def _read_errors(self) -> bool:
+        """Keep the last of its standard error. :return: False: nobody has it open any more."""
+        piece = os.read(self._errors.fileno(), 1 << 16)
+        self._stderr = (self._stderr + piece)[-STDERR_BYTES:]
+        return bool(piece)
+
+    def _death(self) -> StageError:
+        """Why it is no more, as the stage's error."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GONE_SECONDS)
+        self._end()
+        code, said = self._process.returncode, self._stderr.decode(errors="replace")
+        self._context.logger.error("the media child ended", stage=self._context.stage, exit=code, stderr=said)
+        if any(word in said for word in NO_MEMORY) or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills):
+            return OutOfMemory()
+        if code == -signal.SIGKILL:
+            return WorkerLost("the process that handled the media was killed")
+        if code < 0:
+            return DecoderCrashed(f"the program that decodes the media crashed at this file ({signal.Signals(-code).name})")
+        return InternalError(f"the process that handles the media ended with {code} and without an answer")
+
+    def _end(self) -> None:
+        """Have it gone. Its children die with it; when none has its standard error open any more, nobody writes to the folder."""
+        if self._errors.closed:
+            return
+        self._socket.close()
+        kill_group(self._process)
+        deadline = time.monotonic() + GONE_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._errors, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0 and (not selector.select(left) or self._read_errors()):
+                pass
+        self._errors.close()
+
+
+def _environment(workdir: Path) -> dict[str, str]:
+    """Nothing of this process's own that is not named: its variables have keys and passwords."""
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": _import_path(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/nonexistent",
+        "TMPDIR": str(workdir),
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HF_HOME": str(_models()),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _import_path() -> str:
+    """This process's own; we may have been found in its current folder."""
+    return os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])])
+
+
+def _models() -> Path:
+    """The folder of Hugging Face's hub, where Whisper's model lies."""
+    return Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser().resolve()
+
+
+def _bring_whisper(context: JobContext) -> None:
+    """Download Whisper's model at its first use on this machine. What is not installed is said by the stage."""
+    done = _models() / "pipeline-jobs-whisper"
+    if done.exists() or importlib.util.find_spec("faster_whisper") is None:
+        return
+    code = "import pathlib, sys; from pipeline_jobs.media import speech; speech.download(pathlib.Path(sys.argv[1]))"
+    environment = {**os.environ, "HF_HOME": str(_models()), "PYTHONPATH": _import_path()}
+    context.progress(0.0, "downloading the speech model")
+    command = [sys.executable, "-P", "-c", code, str(done)]
+    if status := context.wait_process(context.popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)):
+        raise InternalError(f"the speech model could not be downloaded (the download ended with {status})")
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory, here and in containers; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _answer(said: Mapping[str, Any]) -> dict[str, Any]:
+    """:raises ValueError: it is none."""
+    if "error" in said or isinstance(said.get("data"), dict) or isinstance(said.get("lacks"), str):
+        return dict(said)
+    raise ValueError("no answer")
