@@ -10,6 +10,7 @@ PipelineJobsError
 │   ├── UnknownBatch            no such batch, or not one of yours
 │   ├── UnknownSchedule         no such schedule, or not one of yours
 │   ├── JobNotEnded             it must have ended first
+│   ├── ResultGone              its file is not there any more
 │   ├── JobNotWaiting           it can be changed only while it waits
 │   ├── UnknownUpload           no such upload, or not one of yours
 │   ├── UploadConflict          it is at another offset (says at which)
@@ -52,7 +53,7 @@ PipelineJobsError
     │   └── NoAudio
     ├── PublishError            (retryable)
     │   └── DiskFull                its disk is nearly full
-    ├── ResultTooLarge          more than 8 MB of JSON
+    ├── ResultTooLarge          more than 16 MB of JSON
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
@@ -137,6 +138,10 @@ class UnknownBatch(RequestError):
 
 class JobNotEnded(RequestError):
     """The job has not ended yet: cancel it first."""
+
+
+class ResultGone(RequestError):
+    """The result of this job is not in the artifact store any more."""
 
 
 class JobNotWaiting(RequestError):
@@ -351,7 +356,7 @@ class OutOfMemory(StageError):
 
 
 class ResultTooLarge(StageError):
-    """The result of the pipeline is larger than a record can hold: publish it as an artifact and return the link."""
+    """The result of the pipeline is too large: publish it as an artifact and return the link."""
 
 
 class WorkerLost(StageError):

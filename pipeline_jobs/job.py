@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -75,6 +75,15 @@ class ErrorDetail:
 
     def to_dict(self) -> dict[str, Any]:
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
+
+
+def reference_of(job_id: str, result: Any) -> str | None:
+    """The path of the file in which a job's result lies (`jobs/results.py`); None: `result` is the result itself.
+
+    Only the job's own: what a task that is no job gave may look alike.
+    """
+    path = result.get("result_ref") if isinstance(result, Mapping) else None
+    return path if isinstance(path, str) and path.split("/")[2:3] == [job_id] else None
 
 
 # What is said of a field, besides its type. By default it is stored under its own name, shown, and (of `NewJob`) accepted from clients.
@@ -199,7 +208,7 @@ class Job(Asked):
     deadline_at: Moment | None = None
     #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
     queue: Mapping[str, Any] | None = field(default=None, metadata=NOT_STORED)
-    #: `StepResult.to_dict()` of a completed job.
+    #: `StepResult.to_dict()` of a completed job, or the reference to it (`jobs/results.py`).
     result: Any = None
     error: str | None = None
     error_detail: Mapping[str, Any] | None = None
@@ -272,20 +281,31 @@ class Job(Asked):
             values["deadline_seconds"] = (self.deadline_at - self.created_at) / 1000
         return NewJob(**values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours."""
-        body = _LAYOUT.show(self)
+    @property
+    def result_ref(self) -> str | None:
+        """Path of the file with its result; None: the record has it."""
+        return reference_of(self.job_id, self.result)
+
+    def to_dict(self, link: Callable[[str], str] = str) -> dict[str, Any]:
+        """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours. A result that lies in a file is a `result_ref`.
+
+        :param link: makes the address of a file of its path.
+        """
+        body = {**_LAYOUT.show(self), "result_ref": None}
+        if (path := self.result_ref) is not None:
+            kept, body["result"] = self.result, None
+            body["result_ref"] = {"url": link(path), "bytes": kept["result_bytes"], "preview": kept["data"]}
         if not self.depends_on:
             body["on_dependency_failure"] = None
         return body
 
-    def to_body(self, public_url: str) -> dict[str, Any]:
+    def to_body(self, public_url: str, link: Callable[[str], str] = str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
 
         :param public_url: address of the API without a trailing slash; empty: links are paths.
         """
-        link = f"{public_url}/pipeline/jobs/{self.job_id}"
-        return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
+        own = f"{public_url}/pipeline/jobs/{self.job_id}"
+        return {**self.to_dict(link), "urls": {"self": own, "cancel": own + "/cancel"}}
 
 
 _LAYOUT = Layout(Job, JobStatus)

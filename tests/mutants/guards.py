@@ -33,6 +33,8 @@ AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
+RESULTS = "tests/integration/test_results.py"
+LARGE = "tests/integration/web/test_large_results.py"
 FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
@@ -362,6 +364,49 @@ GUARDS = (
         "_folder(job) if self._files.bytes else",
         EXECUTOR,
     ),
+    # -- large results
+    _py("jobs/results", "a large result leaves the record", "if len(self.text) <= MAX_IN_RECORD:", "if True:", RESULTS),
+    _py("jobs/results", "what is handed on is bounded", "self.whole if len(self.text) <= MAX_BY_VALUE else kept", "self.whole", RESULTS),
+    _py("jobs/results", "a chain is given the reference", 'or result["result_bytes"] > most:', "or False:", RESULTS),
+    _py("jobs/results", "a preview has its room", "        if size <= left:\n", "        if True:\n", LARGE),
+    _py("job", "a reference of another's is none", ' and path.split("/")[2:3] == [job_id] else None', " else None", RESULTS),
+    _py("jobs/executor", "a result is written again", "self._files), PublishError)", "self._files), StoreUnavailable)", RESULTS),
+    _py(
+        "jobs/executor",
+        "that it cannot be written is the machine's fault",
+        'raise MachineFault(f"the result',
+        'raise _Raised(PublishError(f"the result',
+        RESULTS,
+    ),
+    _py("files/artifacts", "a pipeline's own file of that name", "in self._sizes.keys() - self._own:", "in ():", RESULTS),
+    _py("files/artifacts", "the same name as it is written again", "        self._own.add(path)\n", "", RESULTS),
+    _py("worker/backend", "a joined chord is given references", "        self._most = MAX_BY_VALUE\n", "", RESULTS),
+    _py(
+        "worker/result_consumer",
+        "who is told of an end is given the whole",
+        "self.backend.with_result(meta), message",
+        "meta, message",
+        RESULTS,
+    ),
+    _lua(
+        "lib/ending",
+        "a result stays until Celery was told",
+        "local untold = redis.call('EXISTS', K.continuation(id)) == 1",
+        "local untold = false",
+        RESULTS,
+    ),
+    _lua("continued", "and goes then", "if folder then redis.call('RPUSH', K.trash(), folder) end\n", "", RESULTS),
+    _py(
+        "web/http/replies", "a lost result has another ETag", "content_type=_JSON), _etag(body)", "content_type=_JSON), _etag(data)", LARGE
+    ),
+    _py(
+        "web/http/replies",
+        "the file is closed",
+        "    response.call_on_close(file.close)\n    response.content_length",
+        "    response.content_length",
+        LARGE,
+    ),
+    _py("web/http/replies", "a list has no results", '    del body["result"]\n', "", LARGE),
     _py("jobs/executor", "a lost run's empty file goes", "        if self._files.any:\n", "        if self._files.bytes:\n", EXECUTOR),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua(

@@ -89,7 +89,9 @@ local function remove(id, job)
   -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.
   if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
   if job.artifacts then
-    redis.call('RPUSH', K.trash(), job.artifacts)
+    -- What Celery has not been told of may have its result in a file: then the folder goes after that.
+    local untold = redis.call('EXISTS', K.continuation(id)) == 1
+    if untold then redis.call('HSET', K.continuation(id), 'folder', job.artifacts) else redis.call('RPUSH', K.trash(), job.artifacts) end
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))
   end
 end

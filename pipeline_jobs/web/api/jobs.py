@@ -10,7 +10,7 @@ from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
-from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
+from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply, row_body
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
@@ -121,4 +121,4 @@ def delete(path: JobPath) -> Response:
 )
 def list_(query: ListRequest) -> Response:
     page = web().cell.client.list(caller().query(query.to_query()))
-    return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)
+    return page_reply("jobs", page.items, job_body if query.include else row_body, next_cursor=page.next_cursor)

@@ -147,6 +147,8 @@ class ListRequest(Filters, PageRequest):
         "for `cancelled`.",
     )
 
+    include: Literal["result"] | None = Field(None, description="`result`: with the results that have at most 16 KB of JSON.")
+
     def to_query(self) -> JobQuery:
         return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
 
@@ -198,6 +200,14 @@ class StepResult(BaseModel):
     success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
     error: str | None = Field(None, description="The error, if `success` is false.")
+
+
+class ResultRef(BaseModel):
+    """Where a result is that is too large for a list or a webhook."""
+
+    url: str = Field(description="A link to the file; its content is `result`.")
+    bytes: int = Field(description="Its size.")
+    preview: dict[str, Any] = Field(description="Some of its `data`: the first fields that are short, and the beginning of texts.")
 
 
 class ErrorDetail(BaseModel):
@@ -263,7 +273,10 @@ class Job(BaseModel):
     deadline_seconds: float | None = Field(description="As it was asked for.")
     ttl_seconds: float | None = Field(description="As it was asked for.")
     deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
-    result: StepResult | None = Field(description="The result of a completed job.")
+    result: StepResult | None = Field(
+        None, description="The result of a completed job. Absent from lists without `include=result`; null there and in webhooks if large."
+    )
+    result_ref: ResultRef | None = Field(description="Of a completed job whose result has more than 16 KB of JSON.")
     error: str | None = Field(description="The error of a failed job.")
     error_detail: ErrorDetail | None
     cancel_requested: bool = Field(description="True if the job will end as cancelled.")
