@@ -345,7 +345,7 @@ def bytes_of_all_keys(app: JobsCelery) -> int:
 def keys_that_name(app: JobsCelery, words: set[str]) -> list[str]:
     """Keys whose name or content has one of these words."""
     client, found = app.cell.store.client, []
-    reads = {
+    reads: dict[str, Any] = {
         "string": client.get, "hash": client.hgetall, "set": client.smembers,
         "list": lambda key: client.lrange(key, 0, -1), "zset": lambda key: client.zrange(key, 0, -1), "stream": client.xrange,
     }  # fmt: skip

@@ -833,10 +833,10 @@ GUARDS = (
         FAULTS,
     ),
     _py(
-        "jobs/executor",
+        "jobs/results",
         "a result that is no Unicode is refused here",
-        "dumps(result).encode())",
-        'dumps(result).encode("utf-8", "replace"))',
+        "dumps(whole).encode()",
+        'dumps(whole).encode("utf-8", "replace")',
         FAULTS,
     ),
     _py(

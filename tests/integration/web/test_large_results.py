@@ -148,8 +148,8 @@ def test_a_result_whose_file_is_lost_is_null_and_one_that_cannot_be_read_now_is_
         # A request that made a job is answered with what is known.
         made = world.cell.client.get(job_id)
         with client.application.test_request_context():
-            answer = replies.job_reply(made, 201)
-        assert (answer.status_code, answer.get_json()["result"], answer.headers["ETag"] != etag) == (201, None, True)
+            known = replies.job_reply(made, 201)
+        assert (known.status_code, known.get_json()["result"], known.headers["ETag"] != etag) == (201, None, True)
     world.cell.artifacts.delete_prefix(str(world.record(job_id).artifacts))
     answer = client.get(f"/pipeline/jobs/{job_id}")
     assert (answer.status_code, answer.get_json()["result"], answer.get_json()["status"]) == (200, None, "completed")
