@@ -10,6 +10,7 @@ from pipeline_jobs.access.api_keys import KeyStore
 from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs import pipeline_limits
@@ -68,6 +69,7 @@ class Cell:
     schedules: Scheduler
     uploads: Uploads
     artifacts: ArtifactStore
+    kept: KeptFolders
     keys: KeyStore
     webhooks: Webhooks
     events: Hub
@@ -127,6 +129,7 @@ class Cell:
             schedules=scheduler,
             uploads=uploads,
             artifacts=artifacts,
+            kept=KeptFolders(store),
             keys=KeyStore(store),
             webhooks=webhooks,
             events=Hub(store),

@@ -103,6 +103,8 @@ class Asked:
     priority: int = 0
     #: Fail the job, wherever it is, when it has not ended so many seconds after it was accepted.
     deadline_seconds: float | None = None
+    #: Keep its files so many seconds after its end; never shorter than its record.
+    retain_seconds: float | None = None
     #: Fail the job when it has not started so many seconds after it was accepted.
     ttl_seconds: float | None = None
     #: Do not start before.
@@ -220,6 +222,8 @@ class Job(Asked):
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
     artifacts: str | None = field(default=None, metadata=HIDDEN)
     artifact_bytes: int = field(default=0, metadata=HIDDEN)
+    #: When they may be removed; the record may go before.
+    artifacts_expire_at: Moment | None = None
     #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
     outputs: str | None = field(default=None, metadata=HIDDEN)
     blobs: str | None = field(default=None, metadata=HIDDEN)

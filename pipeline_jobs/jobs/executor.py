@@ -134,7 +134,7 @@ class Executor:
         pipeline = self._registry.get(job.pipeline)
         store = self._artifacts
         # No record will ever end these: the next run in process removes them when a job's would have gone.
-        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
+        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
             data = run_stages(pipeline, _context(job, workdir, self._settings, _NoReporter(), files.publish))

@@ -31,9 +31,9 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "uploads", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes", "fair", "reasons",
-    "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing", "worker_lost", "dispatch", "dependents",
-    "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
+    "base", "uploads", "folders", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes", "fair",
+    "reasons", "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing", "worker_lost", "dispatch",
+    "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

@@ -35,7 +35,8 @@ BAR_BYTES = 2_048
 
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
-    with celery_app(cell) as app:
+    # Files go with their record.
+    with celery_app(cell.model_copy(update={"artifact_ttl_seconds": 0})) as app:
 
         @app.task(name="t.note", shared=False)
         def note(*given: Any) -> Any:

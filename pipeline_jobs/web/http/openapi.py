@@ -69,6 +69,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Tus-Version": ("The tus version that this server supports.", {"type": "string"}),
     "Upload-Offset": ("Number of bytes that are stored.", {"type": "integer", "minimum": 0}),
     "Upload-Length": ("Size of the whole upload in bytes.", {"type": "integer", "minimum": 0}),
+    "Sunset": ("When the file may be removed (RFC 8594).", {"type": "string"}),
     "Upload-Expires": ("When the upload expires (RFC 9110 date).", {"type": "string"}),
 }
 

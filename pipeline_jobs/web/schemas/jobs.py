@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline_jobs.addresses import MAX_URL
 from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
-from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS
+from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_RETAIN, MAX_SECONDS, MAX_TAGS
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
@@ -61,6 +61,10 @@ class JobFields(Body):
     deadline_seconds: Seconds | None = Field(
         None,
         description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
+    )
+    retain_seconds: Annotated[float, Field(gt=0, le=MAX_RETAIN, allow_inf_nan=False)] | None = Field(
+        None,
+        description="How long its files are kept after its end, and at least as long as its record. Absent: PIPELINE_ARTIFACT_TTL_SECONDS.",
     )
     ttl_seconds: Seconds | None = Field(
         None,
@@ -268,9 +272,11 @@ class Job(BaseModel):
     attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
     completed_at: str | None
     expires_at: str | None = Field(description="When a job that has ended may be deleted.")
+    artifacts_expire_at: str | None = Field(description="When its files may be deleted, with or after its record; null: it has none.")
     run_at: str | None = Field(description="The job does not start before this time.")
     queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
     deadline_seconds: float | None = Field(description="As it was asked for.")
+    retain_seconds: float | None = Field(description="As it was asked for.")
     ttl_seconds: float | None = Field(description="As it was asked for.")
     deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
     result: StepResult | None = Field(

@@ -118,6 +118,14 @@ def test_a_list_of_a_hundred_has_at_most_150_kb(world: World, client: FlaskClien
     assert (answer.get_json()["count"], len(answer.data) <= 150_000) == (100, True)
 
 
+def test_a_preview_has_what_fits_of_the_first_fields() -> None:
+    data = {**{f"field {n}": "\u6e2f" * 50 for n in range(20)}, "list": [1], "flag": True, "number": 1.5}
+    shown = results.preview(data)
+    assert shown == {"field 0": "\u6e2f" * 50, "flag": True, "number": 1.5}
+    assert len(json.dumps(shown, ensure_ascii=False).encode()) <= results.PREVIEW_BYTES
+    assert results.preview({"text": "x" * 1_000}) == {"text": "x" * 60 + "..."}
+
+
 def test_a_webhook_has_the_reference(world: World, client: FlaskClient) -> None:
     job_id = ended(world, LARGE, webhook={"url": "https://hooks.example/x"})
     (event,) = [key.removeprefix(world.store.keys("webhook_event", "")) for key in world.store.client.scan_iter("*webhook_event:*")]
