@@ -42,8 +42,8 @@ class Shelf:
             self.cell.store.client.zadd(self.cell.store.keys(index), {job.job_id: 1})
         Purge(self.cell.store, self.artifacts).run_once()
 
-    def purged(self, size: int = 100, **fields: object) -> Job:
-        job = self.finished(size, **fields)
+    def purged(self, tenant_id: str = "acme", **fields: object) -> Job:
+        job = self.finished(tenant_id=tenant_id, **fields)
         self.expire(job)
         return job
 

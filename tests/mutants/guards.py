@@ -33,6 +33,8 @@ AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
+KEPT = "tests/integration/test_kept_folders.py"
+KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
 FAULTS = "tests/integration/test_faults.py"
@@ -364,6 +366,37 @@ GUARDS = (
         "_folder(job) if self._files.bytes else",
         EXECUTOR,
     ),
+    # -- files that outlive the record
+    _lua("purge", "files have a time of their own", "remove_job(id, job, true)", "remove_job(id, job)", KEPT),
+    _lua("finish", "never shorter than the record", "math.max(TTL_MS, own and", "math.max(0, own and", KEPT),
+    _lua("finish", "the job's own time", "own and 1000 * tonumber(own) or FILES_TTL_MS", "FILES_TTL_MS", KEPT),
+    _lua("lib/folders", "an id that is used again leaves no folder", "  -- Of an earlier job with this id.\n  drop_folder(id)\n", "", KEPT),
+    _lua(
+        "lib/folders",
+        "their bytes are given back",
+        "  redis.call('HINCRBY', K.usage(row[1]), 'artifact_bytes', -tonumber(row[3]))\n",
+        "",
+        KEPT,
+    ),
+    _lua("lib/folders", "they go before anything is refused", "    drop_folder(oldest)\n", "    if oldest then return true end\n", KEPT),
+    _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
+    _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", KEPT),
+    _lua("drop_kept", "another tenant's stays", "if redis.call('HGET', K.kept(id), 'tenant_id') ~= tenant then return 0 end\n", "", KEPT),
+    _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
+    _py(
+        "web/api/jobs",
+        "another's kept files are unknown",
+        "caller().own(cell.kept.get(path.job_id), UnknownJob)",
+        "cell.kept.get(path.job_id)",
+        KEPT_FILES,
+    ),
+    _py(
+        "web/api/artifacts",
+        "what is kept is the winner's",
+        '            if folder == "/".join(folders):\n',
+        "            if True:\n",
+        KEPT_FILES,
+    ),
     # -- large results
     _py("jobs/results", "a large result leaves the record", "if len(self.text) <= MAX_IN_RECORD:", "if True:", RESULTS),
     _py("jobs/results", "what is handed on is bounded", "self.whole if len(self.text) <= MAX_BY_VALUE else kept", "self.whole", RESULTS),
@@ -374,8 +407,8 @@ GUARDS = (
     _py(
         "jobs/executor",
         "that it cannot be written is the machine's fault",
-        'raise MachineFault(f"the result',
-        'raise _Raised(PublishError(f"the result',
+        'raise MachineFault(f"the result cannot be stored: {error}") from error',
+        "raise _Raised(error) from error",
         RESULTS,
     ),
     _py("files/artifacts", "a pipeline's own file of that name", "in self._sizes.keys() - self._own:", "in ():", RESULTS),

@@ -5,6 +5,6 @@
 local ids = redis.call('ZRANGEBYSCORE', K.ended(), '-inf', int(NOW), 'LIMIT', 0, limit)
 for _, id in ipairs(ids) do
   local job = load(id)
-  if job then remove(id, job, true) else redis.call('ZREM', K.ended(), id) end
+  if job then remove_job(id, job, true) else redis.call('ZREM', K.ended(), id) end
 end
 return #ids

@@ -82,7 +82,7 @@ local function stopped(id, job)
 end
 
 -- Removes an ended job, with all its index entries. keep: its artifacts stay until their own time.
-local function remove(id, job, keep)
+local function remove_job(id, job, keep)
   unindex(id, job)
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
