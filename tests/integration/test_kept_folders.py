@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Shelf:
         self.artifacts = ArtifactStore((folder / "artifacts").as_uri(), "http://x", lambda: "k")
         self.kept = KeptFolders(cell.store)
 
-    def finished(self, size: int = 100, tenant_id: str = "acme", **fields: object) -> Job:
+    def finished(self, size: int = 100, tenant_id: str = "acme", **fields: Any) -> Job:
         run = self.cell.running(tenant_id=tenant_id, **fields)
         folder = f"{tenant_id}/{run.workspace_id}/{run.job_id}/{run.fence}"
         self.artifacts.write(bytes(size), f"{folder}/a.bin")
@@ -42,7 +43,7 @@ class Shelf:
             self.cell.store.client.zadd(self.cell.store.keys(index), {job.job_id: 1})
         Purge(self.cell.store, self.artifacts).run_once()
 
-    def purged(self, tenant_id: str = "acme", **fields: object) -> Job:
+    def purged(self, tenant_id: str = "acme", **fields: Any) -> Job:
         job = self.finished(tenant_id=tenant_id, **fields)
         self.expire(job)
         return job
