@@ -86,6 +86,16 @@ def reference_of(job_id: str, result: Any) -> str | None:
     return path if isinstance(path, str) and path.split("/")[2:3] == [job_id] else None
 
 
+#: Names of fields that clients may still use: what each is called now. What is kept has the former name for one release more.
+FORMER = {"ttl_seconds": "start_within_seconds"}
+_FORMER_OF = {name: former for former, name in FORMER.items()}
+
+
+def by_former_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as the release before calls them, in their order."""
+    return {_FORMER_OF.get(name, name): value for name, value in values.items()}
+
+
 # What is said of a field, besides its type. By default it is stored under its own name, shown, and (of `NewJob`) accepted from clients.
 _OURS = {"accepted": False}
 #: It says when or after what a job starts: neither a retry nor the template of a schedule has it.
@@ -106,7 +116,7 @@ class Asked:
     #: Keep its files so many seconds after its end; never shorter than its record.
     retain_seconds: float | None = None
     #: Fail the job when it has not started so many seconds after it was accepted.
-    ttl_seconds: float | None = None
+    start_within_seconds: float | None = field(default=None, metadata={"stored": "ttl_seconds"})
     #: Do not start before.
     run_at: Moment | None = field(default=None, metadata=_STARTS)
     #: Ids of jobs of its tenant that must have ended before it may start.
@@ -140,10 +150,12 @@ class NewJob(Asked):
         :raises InvalidInput: there is no such field, or its value is of another type.
         """
         given: dict[str, Any] = {}
-        for name, value in values.items():
+        for called, value in values.items():
+            name = FORMER.get(called, called)
             if name not in ACCEPTED:
                 raise InvalidInput(f"unknown field {name!r}", field=name)
             if value is not None:
+                check_former(called, given.get(name, value), value)
                 given[name] = _taken(name, value)
         return cls(**given)
 
@@ -161,6 +173,12 @@ _GIVEN: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("Mapping[str, Any]", "Mapping[str, Any] | None"), ((dict, Mapping), "an object")),
 }
 _TAKEN = {name: _GIVEN[kind] for name, kind in ACCEPTED.items()}
+
+
+def check_former(called: str, one: Any, other: Any) -> None:
+    """:raises InvalidInput: a field has two values, by its two names."""
+    if one != other:
+        raise InvalidInput(f"{called}: this field has a second name and another value by that", field=called)
 
 
 def _taken(name: str, value: Any) -> Any:
@@ -296,6 +314,7 @@ class Job(Asked):
         :param link: makes the address of a file of its path.
         """
         body = {**_LAYOUT.show(self), "result_ref": None}
+        body |= {former: body[name] for former, name in FORMER.items()}
         if (path := self.result_ref) is not None:
             kept, body["result"] = self.result, None
             body["result_ref"] = {"url": link(path), "bytes": kept["result_bytes"], "preview": kept["data"]}
@@ -317,6 +336,7 @@ _SCRIPTS_OWN = frozenset({"job_id", "status", "created_at", "order", "reason", "
 _ACCEPTED = {name: how for name, how in _LAYOUT.writes.items() if name not in _SCRIPTS_OWN}
 
 
-def stored_text(name: str, value: Any) -> str:
-    """The text of a field in the record."""
-    return _LAYOUT.writes[name][2](value)
+def stored_field(name: str, value: Any) -> tuple[str, str]:
+    """A field in the record: its name there, and its text."""
+    stored, _, write = _LAYOUT.writes[name]
+    return stored, write(value)

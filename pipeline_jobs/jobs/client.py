@@ -278,7 +278,7 @@ def _check_common(new: NewJob) -> None:
         raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
     if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:
         raise InvalidInput(f"max_attempts must be 1..{MAX_ATTEMPTS}", field="max_attempts")
-    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
+    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("start_within_seconds", new.start_within_seconds)):
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
     if new.retain_seconds is not None and not 0 < new.retain_seconds <= MAX_RETAIN:

@@ -33,6 +33,7 @@ AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 EXECUTOR = "tests/integration/test_executor.py"
+FORMER = "tests/integration/web/test_former_names.py"
 KEPT = "tests/integration/test_kept_folders.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
@@ -397,6 +398,24 @@ GUARDS = (
         "            if True:\n",
         KEPT_FILES,
     ),
+    # -- the former name of a field
+    _py(
+        "store/idempotency",
+        "the same request by either name",
+        "    return by_former_names(differing(new))\n",
+        "    return differing(new)\n",
+        FORMER,
+    ),
+    _py(
+        "schedules/schedule",
+        "a template of the release before",
+        "dumps(by_former_names(template_body(self.template)))",
+        "dumps(template_body(self.template))",
+        FORMER,
+    ),
+    _py("job", "a field has one value", "    if one != other:\n", "    if False:\n", FORMER),
+    _py("job", "a record of the release before", ', metadata={"stored": "ttl_seconds"})', ")", FORMER),
+    _py("web/schemas/jobs", "who uses a former name is told", "                note_deprecated()\n", "", FORMER),
     # -- large results
     _py("jobs/results", "a large result leaves the record", "if len(self.text) <= MAX_IN_RECORD:", "if True:", RESULTS),
     _py("jobs/results", "what is handed on is bounded", "self.whole if len(self.text) <= MAX_BY_VALUE else kept", "self.whole", RESULTS),

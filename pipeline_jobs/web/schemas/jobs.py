@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline_jobs.addresses import MAX_URL
-from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
+from pipeline_jobs.job import ACCEPTED, FORMER, PRIORITY_MAX, PRIORITY_MIN, NewJob, check_former
 from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_RETAIN, MAX_SECONDS, MAX_TAGS
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
+from pipeline_jobs.web.middleware import note_deprecated
 from pipeline_jobs.web.schemas.fields import BatchId, Body, IdempotencyHeaders, JobId, Moment, Name, Parameters, StatusWord, Word
 from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
@@ -66,9 +67,13 @@ class JobFields(Body):
         None,
         description="How long its files are kept after its end, and at least as long as its record. Absent: PIPELINE_ARTIFACT_TTL_SECONDS.",
     )
-    ttl_seconds: Seconds | None = Field(
+    start_within_seconds: Seconds | None = Field(
         None,
         description="If the job has not started after this many seconds, it fails with the code `expired`.",
+    )
+    # Not pydantic's own `deprecated`: that warns whoever reads the field.
+    ttl_seconds: Seconds | None = Field(
+        None, description="The former name of `start_within_seconds`.", json_schema_extra={"deprecated": True}
     )
     run_at: Moment | None = Field(
         None, description="RFC 3339 date-time before which the job does not start. Absent or in the past: it starts as soon as possible."
@@ -101,6 +106,11 @@ class JobFields(Body):
         # The types are the schema's already, but for what JSON has no word for.
         for name in given.keys() & _LISTS:
             given[name] = tuple(given[name])
+        for former, name in FORMER.items():
+            if own[former] is not None:
+                check_former(former, given.get(name, own[former]), own[former])
+                given[name] = own[former]
+                note_deprecated()
         if self.webhook is not None:
             given["webhook"] = self.webhook.model_dump()
         return NewJob(**given)
@@ -277,7 +287,10 @@ class Job(BaseModel):
     queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
     deadline_seconds: float | None = Field(description="As it was asked for.")
     retain_seconds: float | None = Field(description="As it was asked for.")
-    ttl_seconds: float | None = Field(description="As it was asked for.")
+    start_within_seconds: float | None = Field(description="As it was asked for.")
+    ttl_seconds: float | None = Field(
+        description="The same: the former name of `start_within_seconds`.", json_schema_extra={"deprecated": True}
+    )
     deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
     result: StepResult | None = Field(
         None, description="The result of a completed job. Absent from lists without `include=result`; null there and in webhooks if large."
