@@ -28,7 +28,7 @@ MAX_RESULT = 16 * 1024**2
 #: Name of the file.
 NAME = "result.json"
 #: How much of the data a reference has, in bytes of JSON; longest text of it, in characters; how many fields are looked at.
-PREVIEW_BYTES, PREVIEW_TEXT, PREVIEW_FIELDS = 256, 60, 32
+PREVIEW_BYTES, PREVIEW_TEXT, PREVIEW_FIELDS = 192, 60, 32
 
 
 @dataclass(frozen=True, slots=True)
