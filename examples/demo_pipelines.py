@@ -37,7 +37,6 @@ class SleepParams(BaseModel):
     seconds: float = Field(0.0, ge=0, le=86_400, allow_inf_nan=False, description="How long the stage `sleep` takes, in seconds.")
     steps: int = Field(10, ge=1, le=10_000, description="How often it says its progress.")
     echo: JsonValue = Field(None, description="Comes back in the result as it is.")
-    fill: int = Field(0, ge=0, le=32_000_000, description="The result has a text of so many characters.")
     fail: str | None = Field(None, description="Fail with this message after the sleep.")
     fail_times: int | None = Field(None, ge=0, description="Fail only so many times: later attempts succeed.")
     retryable: bool = Field(False, description="The failure is one that another attempt may not have.")
@@ -63,7 +62,7 @@ def answer(context: JobContext) -> Mapping[str, Any]:
     params = SleepParams.model_validate(context.params)
     if params.fail is not None and (params.fail_times is None or _failures(context) <= params.fail_times):
         raise (Flaky if params.retryable else StageError)(params.fail)
-    return {"echo": params.echo, "filler": "x" * params.fill} if params.fill else {"echo": params.echo}
+    return {"echo": params.echo}
 
 
 def nap_until(context: JobContext, moment: float, *, watchful: bool) -> None:

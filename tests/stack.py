@@ -27,7 +27,11 @@ FLOWER_LOGIN = ("flower", "a-password-for-tests")
 def environment(settings: Settings, **more: str) -> dict[str, str]:
     """The environment that gives a process these settings, and no other of ours."""
     ours = env_names()
-    values = {name: _text(getattr(settings, field)) for name, field in ours.items() if getattr(settings, field) not in ("", None)}
+    # Not the defaults: a process of an earlier release refuses a setting that it does not know.
+    fields, values = Settings.model_fields, {}
+    for name, field in ours.items():
+        if (value := getattr(settings, field)) not in ("", None, fields[field].default):
+            values[name] = _text(value)
     rest = {name: value for name, value in os.environ.items() if name not in ours}
     return {**rest, **values, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
 

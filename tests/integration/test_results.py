@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from celery import chain, chord
 from celery.result import ResultSet
+from pydantic import BaseModel
 
+from pipeline_jobs.context import JobContext
 from pipeline_jobs.exceptions import PublishError, ResultGone, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import Job, NewJob, dumps
@@ -19,6 +21,7 @@ from pipeline_jobs.jobs import executor
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.results import MAX_BY_VALUE, MAX_IN_RECORD
 from pipeline_jobs.operation.erase import erase_tenant
+from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import JobsCelery
@@ -33,6 +36,18 @@ LARGE, TOO_LARGE = 200_000, 600_000
 BAR_BYTES = 2_048
 
 
+class FillParams(BaseModel):
+    fill: int = 0
+
+
+def fill(context: JobContext) -> dict[str, Any]:
+    size = FillParams.model_validate(context.params).fill
+    return {"echo": None, "filler": "x" * size} if size else {"echo": None}
+
+
+FILL = Pipeline("fill", (Stage("sleep", lambda context: {"slept": 0.0}), Stage("answer", fill)), FillParams, needs_url=False)
+
+
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
     # Files go with their record.
@@ -42,12 +57,14 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
         def note(*given: Any) -> Any:
             return list(given)
 
+        app.cell.pipelines.register(FILL)
         app.cell.store.announce("w1", 2000, [])
         yield app
+        del app.cell.pipelines._pipelines[FILL.name]
 
 
 def submitted(app: JobsCelery, fill: int, **fields: Any) -> Job:
-    return app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", params={"fill": fill, "steps": 1}, **fields))
+    return app.cell.client.submit(NewJob(pipeline="fill", tenant_id="acme", params={"fill": fill}, **fields))
 
 
 def run(app: JobsCelery, job_id: str) -> executor.Outcome:
@@ -214,7 +231,7 @@ def test_a_result_that_cannot_be_had_says_why(app: JobsCelery, monkeypatch: pyte
 def test_a_link_a_chain_and_a_chord_are_given_up_to_256_kb_by_value_and_else_the_reference(
     app: JobsCelery, fill: int, by_value: bool
 ) -> None:
-    task, note = app.tasks[JOB_TASK].si(pipeline="sleep", params={"fill": fill, "steps": 1}), app.tasks["t.note"]
+    task, note = app.tasks[JOB_TASK].si(pipeline="fill", params={"fill": fill}), app.tasks["t.note"]
     chained = chain(task.clone().set(link=note.s().set(task_id="linked")), note.s().set(task_id="next")).apply_async()
     gathered = chord([task, task], note.s().set(task_id="body"))()
     joined = chord([task, task], note.s().set(task_id="joined"))()
@@ -241,7 +258,7 @@ def test_a_link_a_chain_and_a_chord_are_given_up_to_256_kb_by_value_and_else_the
 
 
 def test_a_record_that_is_deleted_before_celery_was_told_breaks_no_chain(app: JobsCelery) -> None:
-    task = app.tasks[JOB_TASK].si(pipeline="sleep", params={"fill": LARGE})
+    task = app.tasks[JOB_TASK].si(pipeline="fill", params={"fill": LARGE})
     result = chain(task, app.tasks["t.note"].s().set(task_id="next")).apply_async()
     run(app, result.parent.id)
     app.cell.client.delete(result.parent.id)
@@ -255,7 +272,7 @@ def test_a_record_that_is_deleted_before_celery_was_told_breaks_no_chain(app: Jo
 def test_an_artifact_store_that_is_away_delays_a_chain_and_a_lost_file_breaks_it_loudly(
     app: JobsCelery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = app.tasks[JOB_TASK].si(pipeline="sleep", params={"fill": LARGE})
+    task = app.tasks[JOB_TASK].si(pipeline="fill", params={"fill": LARGE})
     result = chain(task, app.tasks["t.note"].s().set(task_id="next")).apply_async()
     run(app, result.parent.id)
 
