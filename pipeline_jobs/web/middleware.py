@@ -17,7 +17,7 @@ from flask import has_request_context, request
 from pipeline_jobs.logs import bind_request_id
 
 _KEY = "pipeline_jobs.request_id"
-_DEPRECATED = "pipeline_jobs.deprecated"
+_DEPRECATED = "pipeline-jobs.deprecated"
 
 #: Nothing that could end a header or a log line; anything else is replaced by an id of ours.
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)

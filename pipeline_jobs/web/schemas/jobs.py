@@ -65,7 +65,7 @@ class JobFields(Body):
     )
     retain_seconds: Annotated[float, Field(gt=0, le=MAX_RETAIN, allow_inf_nan=False)] | None = Field(
         None,
-        description="How long its files are kept after its end, and at least as long as its record. Absent: PIPELINE_ARTIFACT_TTL_SECONDS.",
+        description="How long its files stay after its end, and at least as long as its record. Absent: PIPELINE_ARTIFACT_TTL_SECONDS.",
     )
     start_within_seconds: Seconds | None = Field(
         None,
