@@ -10,8 +10,9 @@ from pipeline_jobs.access.api_keys import KeyStore
 from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
-from pipeline_jobs.job import NewJob, StepResult
+from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.batches import Batch, Batches
 from pipeline_jobs.jobs.client import Client
@@ -45,11 +46,15 @@ class Webhooks:
     sender: Sender
 
     @classmethod
-    def of(cls, store: Store, settings: Settings, secret: Callable[[], str]) -> Webhooks:
-        """:param secret: gives the key of the installation, from which secrets are derived."""
+    def of(cls, store: Store, settings: Settings, secret: Callable[[], str], link: Callable[[str], str] = str) -> Webhooks:
+        """:param secret: gives the key of the installation, from which secrets are derived. :param link: makes the address of a file."""
         signer = Signer(secret)
         endpoints, ledger = Endpoints(store, settings, signer), Ledger(store, settings)
-        shapes = {**SHAPES, "batch": lambda flat, url: Batch.from_mapping(flat).to_body(url)}
+        shapes = {
+            **SHAPES,
+            "job": lambda flat, url: Job.from_mapping(flat).to_body(url, link),
+            "batch": lambda flat, url: Batch.from_mapping(flat).to_body(url),
+        }
         return cls(signer, endpoints, ledger, Sender(ledger, endpoints, signer, settings, shapes))
 
 
@@ -64,6 +69,7 @@ class Cell:
     schedules: Scheduler
     uploads: Uploads
     artifacts: ArtifactStore
+    kept: KeptFolders
     keys: KeyStore
     webhooks: Webhooks
     events: Hub
@@ -108,7 +114,7 @@ class Cell:
         client = Client(store, pipelines, settings)
         artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
         uploads, scheduler, rescue = Uploads(store, settings, artifacts), Scheduler(client), Rescue(store, settings, say)
-        webhooks, purge = Webhooks.of(store, settings, secret), Purge(store, artifacts, settings)
+        webhooks, purge = Webhooks.of(store, settings, secret, artifacts.link), Purge(store, artifacts, settings)
 
         def tidy() -> dict[str, int]:
             # First the uploads past their time: the purge deletes their files with the other trash.
@@ -123,6 +129,7 @@ class Cell:
             schedules=scheduler,
             uploads=uploads,
             artifacts=artifacts,
+            kept=KeptFolders(store),
             keys=KeyStore(store),
             webhooks=webhooks,
             events=Hub(store),

@@ -6,31 +6,23 @@ PipelineJobsError
 │   │   ├── UnknownPipeline
 │   │   ├── InvalidItems          some jobs of a batch are wrong (names each)
 │   │   └── TooManySchedules      the tenant has as many as it may
-│   ├── UnknownJob              no such job, or not one of yours
-│   ├── UnknownBatch            no such batch, or not one of yours
-│   ├── UnknownSchedule         no such schedule, or not one of yours
+│   ├── UnknownJob, UnknownBatch, UnknownSchedule, UnknownUpload, UnknownEndpoint, UnknownDelivery: there is none, or it is not one of yours
 │   ├── JobNotEnded             it must have ended first
+│   ├── ResultGone              its file is not there any more
 │   ├── JobNotWaiting           it can be changed only while it waits
-│   ├── UnknownUpload           no such upload, or not one of yours
 │   ├── UploadConflict          it is at another offset (says at which)
 │   ├── UploadLocked            another request writes it now
 │   ├── UploadInUse             a job that has not ended needs it
 │   ├── UploadTooLarge          it would be larger than this server takes
 │   ├── ChecksumMismatch        what came is not what was announced
-│   ├── UnknownEndpoint         no such webhook endpoint, or not one of yours
 │   ├── EndpointDisabled        it must be enabled first
-│   ├── UnknownDelivery         no such delivery, or not one of yours
 │   ├── KeyChanged              a webhook secret was made with another PIPELINE_SECRET_KEY
 │   ├── KeyReused               this Idempotency-Key made another job
-│   ├── JobGone                 the job that this Idempotency-Key made was removed since
-│   ├── ScheduleGone            likewise of a schedule
+│   ├── JobGone, ScheduleGone   what this Idempotency-Key made was removed since
 │   └── QueueDisabled           a feature flag is off
 ├── TryLater                    not now: says after how many seconds
-│   ├── QueueFull               the tenant has as many jobs waiting as it may
-│   ├── TooManyUploads          the tenant keeps as many uploads as it may
-│   ├── StorageFull             the tenant keeps as many bytes of artifacts as it may
+│   ├── QueueFull, TooManyUploads, StorageFull, WebhooksFull: the tenant has as much of this as it may
 │   ├── MemoryFull              the tenant holds more than its share of the memory of a store that is nearly full
-│   ├── WebhooksFull            the tenant has as many webhooks waiting as it may
 │   ├── RateLimited             the tenant submits faster than it may
 │   └── StoreFull               the whole cell has
 ├── StoreError                  the store did not do it
@@ -54,7 +46,7 @@ PipelineJobsError
     │   └── NoAudio
     ├── PublishError            (retryable)
     │   └── DiskFull                its disk is nearly full
-    ├── ResultTooLarge          more than 8 MB of JSON
+    ├── ResultTooLarge          more than 16 MB of JSON
     ├── OutOfMemory             it needed more than a job is given
     ├── WorkerLost              the process that ran it died, too often
     └── InternalError           a bug in a stage
@@ -139,6 +131,10 @@ class UnknownBatch(RequestError):
 
 class JobNotEnded(RequestError):
     """The job has not ended yet: cancel it first."""
+
+
+class ResultGone(RequestError):
+    """The result of this job is not in the artifact store any more."""
 
 
 class JobNotWaiting(RequestError):
@@ -361,7 +357,7 @@ class OutOfMemory(StageError):
 
 
 class ResultTooLarge(StageError):
-    """The result of the pipeline is larger than a record can hold: publish it as an artifact and return the link."""
+    """The result of the pipeline is too large: publish it as an artifact and return the link."""
 
 
 class WorkerLost(StageError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -77,6 +77,25 @@ class ErrorDetail:
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
 
 
+def reference_of(job_id: str, result: Any) -> str | None:
+    """The path of the file in which a job's result lies (`jobs/results.py`); None: `result` is the result itself.
+
+    Only the job's own: what a task that is no job gave may look alike.
+    """
+    path = result.get("result_ref") if isinstance(result, Mapping) else None
+    return path if isinstance(path, str) and path.split("/")[2:3] == [job_id] else None
+
+
+#: Names of fields that clients may still use: what each is called now. What is kept has the former name for one release more.
+FORMER = {"ttl_seconds": "start_within_seconds"}
+_FORMER_OF = {name: former for former, name in FORMER.items()}
+
+
+def by_former_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields as the release before calls them, in their order."""
+    return {_FORMER_OF.get(name, name): value for name, value in values.items()}
+
+
 # What is said of a field, besides its type. By default it is stored under its own name, shown, and (of `NewJob`) accepted from clients.
 _OURS = {"accepted": False}
 #: It says when or after what a job starts: neither a retry nor the template of a schedule has it.
@@ -94,8 +113,10 @@ class Asked:
     priority: int = 0
     #: Fail the job, wherever it is, when it has not ended so many seconds after it was accepted.
     deadline_seconds: float | None = None
+    #: Keep its files so many seconds after its end; never shorter than its record.
+    retain_seconds: float | None = None
     #: Fail the job when it has not started so many seconds after it was accepted.
-    ttl_seconds: float | None = None
+    start_within_seconds: float | None = field(default=None, metadata={"stored": "ttl_seconds"})
     #: Do not start before.
     run_at: Moment | None = field(default=None, metadata=_STARTS)
     #: Ids of jobs of its tenant that must have ended before it may start.
@@ -129,10 +150,12 @@ class NewJob(Asked):
         :raises InvalidInput: there is no such field, or its value is of another type.
         """
         given: dict[str, Any] = {}
-        for name, value in values.items():
+        for called, value in values.items():
+            name = FORMER.get(called, called)
             if name not in ACCEPTED:
                 raise InvalidInput(f"unknown field {name!r}", field=name)
             if value is not None:
+                check_former(called, given.get(name, value), value)
                 given[name] = _taken(name, value)
         return cls(**given)
 
@@ -150,6 +173,12 @@ _GIVEN: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("Mapping[str, Any]", "Mapping[str, Any] | None"), ((dict, Mapping), "an object")),
 }
 _TAKEN = {name: _GIVEN[kind] for name, kind in ACCEPTED.items()}
+
+
+def check_former(called: str, one: Any, other: Any) -> None:
+    """:raises InvalidInput: a field has two values, by its two names."""
+    if one != other:
+        raise InvalidInput(f"{called}: this field has a second name and another value by that", field=called)
 
 
 def _taken(name: str, value: Any) -> Any:
@@ -199,7 +228,7 @@ class Job(Asked):
     deadline_at: Moment | None = None
     #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
     queue: Mapping[str, Any] | None = field(default=None, metadata=NOT_STORED)
-    #: `StepResult.to_dict()` of a completed job.
+    #: `StepResult.to_dict()` of a completed job, or the reference to it (`jobs/results.py`).
     result: Any = None
     error: str | None = None
     error_detail: Mapping[str, Any] | None = None
@@ -211,6 +240,8 @@ class Job(Asked):
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
     artifacts: str | None = field(default=None, metadata=HIDDEN)
     artifact_bytes: int = field(default=0, metadata=HIDDEN)
+    #: When they may be removed; the record may go before.
+    artifacts_expire_at: Moment | None = None
     #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
     outputs: str | None = field(default=None, metadata=HIDDEN)
     blobs: str | None = field(default=None, metadata=HIDDEN)
@@ -272,20 +303,32 @@ class Job(Asked):
             values["deadline_seconds"] = (self.deadline_at - self.created_at) / 1000
         return NewJob(**values)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours."""
-        body = _LAYOUT.show(self)
+    @property
+    def result_ref(self) -> str | None:
+        """Path of the file with its result; None: the record has it."""
+        return reference_of(self.job_id, self.result)
+
+    def to_dict(self, link: Callable[[str], str] = str) -> dict[str, Any]:
+        """The body that the HTTP API shows (`docs/api.md`): the brief's keys and ours. A result that lies in a file is a `result_ref`.
+
+        :param link: makes the address of a file of its path.
+        """
+        body = {**_LAYOUT.show(self), "result_ref": None}
+        body |= {former: body[name] for former, name in FORMER.items()}
+        if (path := self.result_ref) is not None:
+            kept, body["result"] = self.result, None
+            body["result_ref"] = {"url": link(path), "bytes": kept["result_bytes"], "preview": kept["data"]}
         if not self.depends_on:
             body["on_dependency_failure"] = None
         return body
 
-    def to_body(self, public_url: str) -> dict[str, Any]:
+    def to_body(self, public_url: str, link: Callable[[str], str] = str) -> dict[str, Any]:
         """`to_dict` with links, as GET answers it and webhooks carry it.
 
         :param public_url: address of the API without a trailing slash; empty: links are paths.
         """
-        link = f"{public_url}/pipeline/jobs/{self.job_id}"
-        return {**self.to_dict(), "urls": {"self": link, "cancel": link + "/cancel"}}
+        own = f"{public_url}/pipeline/jobs/{self.job_id}"
+        return {**self.to_dict(link), "urls": {"self": own, "cancel": own + "/cancel"}}
 
 
 _LAYOUT = Layout(Job, JobStatus)
@@ -293,6 +336,7 @@ _SCRIPTS_OWN = frozenset({"job_id", "status", "created_at", "order", "reason", "
 _ACCEPTED = {name: how for name, how in _LAYOUT.writes.items() if name not in _SCRIPTS_OWN}
 
 
-def stored_text(name: str, value: Any) -> str:
-    """The text of a field in the record."""
-    return _LAYOUT.writes[name][2](value)
+def stored_field(name: str, value: Any) -> tuple[str, str]:
+    """A field in the record: its name there, and its text."""
+    stored, _, write = _LAYOUT.writes[name]
+    return stored, write(value)

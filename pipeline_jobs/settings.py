@@ -56,7 +56,12 @@ class Settings(BaseModel):
         ge=0,
         le=100_000,
     )
-    job_ttl_seconds: int = _setting(3600, "How long a job that has ended is kept, in seconds.", ge=1)
+    job_ttl_seconds: int = _setting(3600, "How long the record of a job that has ended is kept, in seconds.", ge=1)
+    artifact_ttl_seconds: int = _setting(
+        604_800,
+        "How long the files of a job that has ended are kept, in seconds, if it has no `retain_seconds`; never shorter than its record.",
+        ge=0,
+    )
 
     # Where things are
     redis_url: str = _setting("redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction.")

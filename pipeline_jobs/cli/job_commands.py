@@ -25,7 +25,7 @@ from pipeline_jobs.states import JobStatus
 def show(cell: Cell, job_id: str) -> None:
     """Show a job as JSON."""
     job = cell.client.describe(job_id)
-    print_json(job.to_dict())
+    print_json(job.to_dict(cell.artifacts.link))
 
 
 def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

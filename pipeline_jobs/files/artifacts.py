@@ -25,7 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from itsdangerous import Signer
 
 from pipeline_jobs import disk
-from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError
+from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError, StoreUnavailable
 
 #: Path of the API's endpoint that serves artifacts; `link` appends the artifact's own.
 ROUTE = "/pipeline/artifacts/"
@@ -150,13 +150,20 @@ class ArtifactStore:
         return None
 
     def open(self, path: str) -> IO[bytes]:
-        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
-        file: IO[bytes] = self._fs.open(self._existing(path), "rb")
+        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours). :raises StoreUnavailable:"""
+        with _reading():
+            file: IO[bytes] = self._fs.open(self._existing(path), "rb")
         return file
 
+    def read(self, path: str) -> bytes:
+        """The whole of it. :raises FileNotFoundError: there is no such artifact. :raises StoreUnavailable:"""
+        with _reading(), self.open(path) as file:
+            return file.read()
+
     def stat(self, path: str) -> Stat:
-        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours)."""
-        info = self._fs.info(self._existing(path))
+        """:raises FileNotFoundError: there is no such artifact (also for a path that is not one of ours). :raises StoreUnavailable:"""
+        with _reading():
+            info = self._fs.info(self._existing(path))
         if info["type"] != "file":
             raise FileNotFoundError(path)
         modified = info.get("mtime") or info.get("LastModified")
@@ -287,6 +294,7 @@ class RunArtifacts:
     def __init__(self, store: ArtifactStore, prefix: str) -> None:
         self._store = store
         self._sizes: dict[str, int] = {}
+        self._own: set[str] = set()
         self.prefix = check_path(prefix)
 
     def publish(self, local_path: Path, name: str) -> str:
@@ -301,6 +309,15 @@ class RunArtifacts:
         self._sizes.setdefault(path, 0)
         self._sizes[path] = self._store.put(local_path, path)
         return self._store.link(path)
+
+    def write(self, data: bytes, name: str) -> str:
+        """Store bytes of our own beside what the run published, under this name or one like it. :return: the path. :raises PublishError:"""
+        while (path := f"{self.prefix}/{name}") in self._sizes.keys() - self._own:
+            name = f"_{name}"
+        self._own.add(path)
+        self._sizes[path] = len(data)
+        self._store.write(data, path)
+        return path
 
     @property
     def any(self) -> bool:
@@ -350,6 +367,16 @@ def _open_root(root_url: str) -> tuple[Any, str]:
         root_url = url2pathname(urlsplit(root_url).path)
     fs, root = fsspec.core.url_to_fs(root_url, **options)
     return fs, str(root).rstrip("/")
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, StoreUnavailable):
+        raise
+    except Exception as error:  # each fsspec back end has errors of its own
+        raise StoreUnavailable(f"the artifact store cannot be read now ({type(error).__name__})") from error
 
 
 @contextmanager

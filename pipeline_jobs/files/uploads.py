@@ -132,7 +132,7 @@ class Uploads:
                     yield file.read()
             except FileNotFoundError:
                 raise SourceNotFound("the upload was deleted") from None
-            except OSError as error:
+            except (OSError, StoreUnavailable) as error:
                 raise SourceUnavailable("the upload cannot be read now") from error
 
     def sweep(self) -> int:

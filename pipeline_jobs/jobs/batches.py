@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
-from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_text
+from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_field
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
@@ -321,12 +321,12 @@ def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
     """As `Job.to_mapping` writes them: what is absent is the default."""
     fields: list[Any] = [
         _NO_TIME if new.deadline_seconds is None else int(new.deadline_seconds * 1000),
-        _NO_TIME if new.ttl_seconds is None else int(new.ttl_seconds * 1000),
+        _NO_TIME if new.start_within_seconds is None else int(new.start_within_seconds * 1000),
     ]
     for name, default in _OWN:
         value = getattr(new, name)
         if value is not None and value != default:
-            fields += (name, stored_text(name, webhook if name == "webhook" else value))
+            fields += stored_field(name, webhook if name == "webhook" else value)
     return fields
 
 

@@ -32,6 +32,8 @@ MAX_DEPENDENCIES = 20
 ON_DEPENDENCY_FAILURE = ("fail", "cancel", "run")
 #: 30 days.
 MAX_SECONDS = 2_592_000
+#: A year.
+MAX_RETAIN = 31_536_000
 MAX_JSON = 16_384
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
@@ -276,9 +278,11 @@ def _check_common(new: NewJob) -> None:
         raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
     if new.max_attempts is not None and not 1 <= new.max_attempts <= MAX_ATTEMPTS:
         raise InvalidInput(f"max_attempts must be 1..{MAX_ATTEMPTS}", field="max_attempts")
-    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("ttl_seconds", new.ttl_seconds)):
+    for name, seconds in (("deadline_seconds", new.deadline_seconds), ("start_within_seconds", new.start_within_seconds)):
         if seconds is not None and not 0 < seconds <= MAX_SECONDS:
             raise InvalidInput(f"{name} must be above 0 and at most {MAX_SECONDS}", field=name)
+    if new.retain_seconds is not None and not 0 < new.retain_seconds <= MAX_RETAIN:
+        raise InvalidInput(f"retain_seconds must be above 0 and at most {MAX_RETAIN}", field="retain_seconds")
     _check_run_at(new.run_at)
     if new.tags and (len(new.tags) > MAX_TAGS or not all(0 < len(tag) <= MAX_TAG for tag in new.tags)):
         raise InvalidInput(f"at most {MAX_TAGS} tags of 1..{MAX_TAG} characters", field="tags")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -19,23 +19,22 @@ from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
     DiskFull,
     InternalError,
-    InvalidInput,
     JobCancelled,
     LeaseLost,
     MachineFault,
     OutOfMemory,
     PipelineJobsError,
     PublishError,
-    ResultTooLarge,
     StoreUnavailable,
     UnknownPipeline,
     WorkTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.files.uploads import Uploads
-from pipeline_jobs.job import ErrorDetail, Job, StepResult, dumps
+from pipeline_jobs.job import ErrorDetail, Job, StepResult
 from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
+from pipeline_jobs.jobs.results import Result
 from pipeline_jobs.jobs.run import Progress, Run
 from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
@@ -48,11 +47,10 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: How long a claim or a finish is repeated while the store is away, in seconds. After that the worker's main process hands the job back.
+#: How long a claim or a finish is repeated while the store is away, in seconds, and the writing of a result while the artifact store is.
+#: After that the worker hands the job back.
 FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
-#: Largest result, in bytes of JSON: it lies in the record, and so in the store's memory, with each GET and webhook of the job.
-MAX_RESULT = 8 * 1024**2
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
 
@@ -78,7 +76,7 @@ class Outcome:
     """What became of a run."""
 
     ending: Ending
-    #: `StepResult.to_dict()`, when completed.
+    #: `StepResult.to_dict()` when completed, or of a large one the reference to it: what Celery hands on.
     result: Mapping[str, Any] | None = None
     #: What to tell: the job's error, or why nothing ran.
     error: str | None = None
@@ -136,7 +134,7 @@ class Executor:
         pipeline = self._registry.get(job.pipeline)
         store = self._artifacts
         # No record will ever end these: the next run in process removes them when a job's would have gone.
-        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", self._settings.job_ttl_seconds)
+        store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
             context = _context(job, workdir, self._settings, _NoReporter(), files.publish)
@@ -169,6 +167,7 @@ class _Attempt:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
                 with context.closing:
                     result = self._result(pipeline, context, judge)
+                kept = self._kept(result)
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
@@ -186,15 +185,26 @@ class _Attempt:
             return self._fail(error, context)
         except _Raised as raised:
             return self._fail(raised.error, context)
-        return self._end(JobStatus.COMPLETED, result=result, last=last)
+        ended = self._end(JobStatus.COMPLETED, result=kept, last=last)
+        return replace(ended, result=result.handed_on(kept)) if ended.ending is Ending.COMPLETED else ended
 
-    def _result(self, pipeline: Pipeline, context: JobContext, judge: Judge) -> Mapping[str, Any]:
+    def _kept(self, result: Result) -> Mapping[str, Any]:
+        """Put the result where it belongs. The run is over and good: that it cannot be written is no fault of the job's.
+
+        :raises MachineFault: the artifact store was away for `FINISH_PATIENCE`.
+        """
+        try:
+            return _patiently(lambda: result.kept(self._files), PublishError)
+        except PublishError as error:
+            raise MachineFault(f"the result cannot be stored: {error}") from error
+
+    def _result(self, pipeline: Pipeline, context: JobContext, judge: Judge) -> Result:
         """Run the stages. Whose fault an error is must be asked while the run's files are there: they may be what fills the disk.
 
         :raises _Raised: an error of the pipeline's own; any other is the harness's.
         """
         try:
-            return _result(pipeline, run_stages(pipeline, context, self._keeper))
+            return Result.of(pipeline, run_stages(pipeline, context, self._keeper))
         except Exception as error:
             judge.judge(error)
             if not isinstance(error, (PipelineJobsError, MemoryError)):
@@ -238,11 +248,7 @@ class _Attempt:
         if ended is None:
             self._discard()
             return Outcome(Ending.FENCED, error="another run has this job")
-        return Outcome(
-            Ending(ended.value),
-            result=result if ended is JobStatus.COMPLETED else None,
-            error=error.message if error and ended is JobStatus.FAILED else None,
-        )
+        return Outcome(Ending(ended.value), error=error.message if error and ended is JobStatus.FAILED else None)
 
     def _discard(self) -> None:
         """Remove what this run published; nobody has seen it."""
@@ -271,23 +277,6 @@ def _named(error: Exception) -> PipelineJobsError:
     return InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR])
 
 
-def _result(pipeline: Pipeline, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record keeps.
-
-    :raises InvalidInput: it is no JSON, or no Unicode.
-    :raises ResultTooLarge: it has more than `MAX_RESULT` bytes of it.
-    """
-    result = StepResult(True, pipeline.result(data)).to_dict()
-    try:
-        size = len(dumps(result).encode())
-    except UnicodeEncodeError:
-        # The store would refuse it at each of its runs.
-        raise InvalidInput("the result has text that is not valid Unicode") from None
-    if size > MAX_RESULT:
-        raise ResultTooLarge(f"the result has {size} bytes of JSON, more than {MAX_RESULT}: publish it as an artifact and return the link")
-    return result
-
-
 def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:
     """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
 
@@ -308,20 +297,20 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
     return context.data
 
 
-def _patiently(call: Callable[[], T]) -> T:
-    """Repeat a call while the store is away: what was done would have to be done again.
+def _patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:
+    """Repeat a call while the store (or the artifact store) is away: what was done would have to be done again.
 
-    :raises StoreUnavailable: it was away for `FINISH_PATIENCE`.
+    :raises away: it was for `FINISH_PATIENCE`.
     """
     deadline = time.monotonic() + FINISH_PATIENCE
     pause = 0.1
     while True:
         try:
             return call()
-        except StoreUnavailable:
+        except away as error:
             if time.monotonic() >= deadline:
                 raise
-            logger.warning("the store is unavailable, will try again", pause_seconds=pause)
+            logger.warning("the store is unavailable, will try again", pause_seconds=pause, error=str(error))
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
 

@@ -69,7 +69,7 @@ class Canary:
             tenant_id=TENANT,
             workspace_id=WORKSPACE,
             priority=50,
-            ttl_seconds=self.interval_seconds,
+            start_within_seconds=self.interval_seconds,
             deadline_seconds=2 * self.interval_seconds,
         )
         try:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import JobNotEnded, UnknownJob
+from pipeline_jobs.files import kept
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
 from pipeline_jobs.states import LIVE, JobStatus
@@ -52,6 +53,7 @@ def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool
     if not still_live:
         for upload_id in store.members("tenant_uploads", tenant_id):
             store.run("upload_remove", id=upload_id)
+        kept.erase(store, tenant_id)
         artifacts.delete_prefix(tenant_id)
         ledger.erase(store, tenant_id)
         store.forget_tenant(tenant_id)

@@ -14,6 +14,7 @@ import structlog
 from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import PublishError, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.jobs.executor import IN_PROCESS_FENCE
 from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.settings import Settings
@@ -37,8 +38,8 @@ CLEAR_SECONDS = 3600.0
 
 @dataclass(slots=True)
 class Purge:
-    """TTL cleanup: removes ended jobs past their time, or of which a tenant keeps too many; the artifacts of all removed jobs; and
-    functions that other versions left.
+    """TTL cleanup: removes ended jobs past their time, or of which a tenant keeps too many; kept folders past their time; the artifacts of
+    both; and functions that other versions left.
 
     Cost: that of the expired ones, and three sizes a tenant. A live job is never looked at.
     """
@@ -57,6 +58,7 @@ class Purge:
             if count < BATCH:
                 break
         purged += self._trim()
+        KeptFolders(self.store).purge()
         failpoints.reach("purge.midway")
         if (now := time.monotonic()) - self._cleared_at >= CLEAR_SECONDS:
             self._cleared_at = now

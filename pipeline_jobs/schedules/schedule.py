@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline_jobs.job import ACCEPTED, STARTS, NewJob, differing, dumps, rfc3339
+from pipeline_jobs.job import ACCEPTED, FORMER, STARTS, NewJob, by_former_names, differing, dumps, rfc3339
 from pipeline_jobs.records import APART, HIDDEN, Layout, Moment
 from pipeline_jobs.schedules.cron import Cron
 
@@ -92,7 +92,7 @@ class Schedule:
             "timezone": self.cron.timezone,
             "overlap": self.overlap.value,
             "catch_up": self.catch_up.value,
-            "job": dumps(template_body(self.template)),
+            "job": dumps(by_former_names(template_body(self.template))),
         }
 
     @classmethod
@@ -154,5 +154,5 @@ def template_body(new: NewJob) -> dict[str, Any]:
 
 def template_of(body: Mapping[str, Any], tenant_id: str, workspace_id: str) -> NewJob:
     """What `template_body` gave, as a new job."""
-    known = {name: value for name, value in body.items() if name in ACCEPTED}
+    known = {name: value for name, value in body.items() if FORMER.get(name, name) in ACCEPTED}
     return NewJob.of({**known, "tenant_id": tenant_id, "workspace_id": workspace_id})

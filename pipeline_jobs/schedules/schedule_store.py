@@ -129,7 +129,7 @@ class ScheduleStore:
         new = schedule.template
         reply = self.store.run(
             "schedule_fire", id=schedule.schedule_id, revision=schedule.revision, slot=slot, why=skip, job_id=job.job_id if job else None,
-            nonce=nonce, poll=poll_seconds, deadline=new.deadline_seconds, wait=new.ttl_seconds,
+            nonce=nonce, poll=poll_seconds, deadline=new.deadline_seconds, wait=new.start_within_seconds,
             **self.store.acceptance(idempotency, sender), fields=job.accepted_mapping() if job else {}, durably=durably,
         )  # fmt: skip
         match reply.became:

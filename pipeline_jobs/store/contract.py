@@ -52,6 +52,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "queue": ("QUEUE_MOST", "QUEUE_MOST_OF_ALL", "SENDER_RATE"),
     # How long the record of a job that has ended is kept.
     "kept": ("TTL_MS",),
+    # How long the artifacts of a job that says nothing of it are kept.
+    "files": ("FILES_TTL_MS",),
     # How long a lease is good.
     "leases": ("LEASE_MS",),
     # How long a worker's announcement is good, and how much time may pass between two looks at the clock.

@@ -132,6 +132,11 @@ KEYS: dict[str, Key] = {
     "upload_jobs": Key("upload:{}:jobs", "set of ids", "Live jobs that need an upload. Written by submit, left by whatever ends a job."),
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
+    "kept": Key(
+        "kept:{}", "hash", "A folder of artifacts that is kept after its job's record. Written by purge; goes by drop, purge_kept."
+    ),
+    "tenant_kept": Key("kept:{}:jobs", "zset order->id", "Those of a tenant, the oldest job first."),
+    "kept_until": Key("kept_until", "zset ms->id", "All of them, and when they may go."),
     "trash": Key("trash", "list", "Folders of artifacts whose job is gone. Emptied by maintenance."),
     "seen": Key("seen", "int", "When a worker's beat or a rescue last looked at the clock, in ms (`lua/lib/clock.lua`)."),
     "server": Key(

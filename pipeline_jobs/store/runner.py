@@ -76,6 +76,7 @@ class Runner(Reader):
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
             "kept": (ms(settings.job_ttl_seconds),),
+            "files": (ms(settings.artifact_ttl_seconds),),
             "leases": (lease_ms,),
             # Three beats may be missed before a worker's slots are taken for gone. Where beats are rare, rescues are the looks; a shorter
             # gap leaves a lease long enough to be renewed.

@@ -33,7 +33,7 @@ from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 #: Longest message of a stage that is kept, in characters.
 MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it was running the job"
-EXPIRED = "the job did not start within its ttl_seconds"
+EXPIRED = "the job did not start within its start_within_seconds"
 
 
 #: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
@@ -114,7 +114,7 @@ class Store(Duties):
             nonce=nonce or secrets.token_hex(8),
             adopt=adopt,
             deadline=job.deadline_seconds,
-            wait=job.ttl_seconds,
+            wait=job.start_within_seconds,
             **self.acceptance(idempotency, sender),
             depends_within=depends_within,
             fields=fields,

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import request
+from flask import has_request_context, request
 
 from pipeline_jobs.logs import bind_request_id
 
 _KEY = "pipeline_jobs.request_id"
+_DEPRECATED = "pipeline-jobs.deprecated"
 
 #: Nothing that could end a header or a log line; anything else is replaced by an id of ours.
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
@@ -25,6 +26,8 @@ _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
 ]
+#: Of a request that used what has another name by now (RFC 9745: since when, in Unix seconds).
+_DEPRECATION = ("Deprecation", "@1795737600")
 #: Unless the view has its own.
 _DEFAULTS = {
     "content-security-policy": ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -37,6 +40,12 @@ def request_id() -> str:
     """The id of the request that is being answered."""
     found: str = request.environ[_KEY]
     return found
+
+
+def note_deprecated() -> None:
+    """The request that is being answered used what has another name by now: its answer says so."""
+    if has_request_context():
+        request.environ[_DEPRECATED] = True
 
 
 class Envelope:
@@ -53,7 +62,8 @@ class Envelope:
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             present = {key.lower() for key, _ in headers}
-            missing = [header for key, header in _DEFAULTS.items() if key not in present]
+            missing = [_DEPRECATION] if _DEPRECATED in environ else []
+            missing += [header for key, header in _DEFAULTS.items() if key not in present]
             return start_response(status, [*headers, ("X-Request-Id", name), *_ALWAYS, *missing], *more)
 
         return self._app(environ, start)

@@ -44,6 +44,7 @@ _STATUS: Mapping[type[exceptions.PipelineJobsError], int] = {
     exceptions.UnknownBatch: 404,
     exceptions.UnknownSchedule: 404,
     exceptions.JobNotEnded: 409,
+    exceptions.ResultGone: 410,
     exceptions.JobGone: 409,
     exceptions.ScheduleGone: 409,
     exceptions.JobNotWaiting: 409,

@@ -19,6 +19,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import JOB_ID, Job
+from pipeline_jobs.jobs.results import MAX_BY_VALUE, MAX_RESULT, fetch
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
@@ -45,6 +46,8 @@ class JobBackend(RedisBackend):
     """`result_backend = "pipeline_jobs.worker.backend:JobBackend+redis://..."`; needs an app made by `create_celery`."""
 
     ResultConsumer = JobResultConsumer
+    #: Larger results are not fetched, in bytes.
+    _most = MAX_RESULT
 
     # -- reading
 
@@ -54,14 +57,14 @@ class JobBackend(RedisBackend):
             if meta["status"] != states.PENDING:
                 return meta
         try:
-            return job_meta(self._cell.client.get(task_id))
+            return self.with_result(job_meta(self._cell.client.get(task_id)))
         except UnknownJob:
             return dict(UNKNOWN)
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """A task's meta. A job's has its `record` besides; None: there is no such job, whatever Celery calls its state.
 
-        :param cache: False: as it is now, of a waiting job with why it waits.
+        :param cache: False: as it is now, of a waiting job with why it waits; a large result is not fetched.
         :raises StoreUnavailable: at once; Celery would try again, for as long as a request may take.
         """
         if cache:
@@ -70,6 +73,10 @@ class JobBackend(RedisBackend):
             return job_meta(self._cell.client.describe(task_id))
         except UnknownJob:
             return dict(UNKNOWN) if JOB_ID.fullmatch(task_id) else self._stock_meta(task_id)
+
+    def with_result(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """A meta with the job's result where it has the reference to it. :raises ResultGone, StoreUnavailable:"""
+        return {**meta, "result": fetch(self._cell.artifacts, meta.get("task_id", ""), meta["result"], self._most)}
 
     def _stock_meta(self, task_id: str) -> dict[str, Any]:
         """Of a task that is no job."""
@@ -84,7 +91,7 @@ class JobBackend(RedisBackend):
         for place, record in zip(missing, records, strict=True):
             job = Job.from_mapping(record) if record else None
             if job and job.ended:
-                found[place] = self.encode({**job_meta(job), "record": None})
+                found[place] = self.encode({**self.with_result(job_meta(job)), "record": None})
         return found
 
     def wait_for_pending(
@@ -115,7 +122,7 @@ class JobBackend(RedisBackend):
                 on_interval()
             if deadline is not None and time.monotonic() >= deadline:
                 raise CeleryTimeoutError("The operation timed out.")
-        meta = job_meta(job)
+        meta = self.with_result(job_meta(job))
         result._maybe_set_cache(self.meta_from_decoded(meta))
         if on_message:
             on_message(meta)
@@ -168,6 +175,14 @@ class JobBackend(RedisBackend):
             self._not_the_pipelines(task_id, fence, exc)
         else:
             super().mark_as_failure(task_id, exc, traceback, request, **options)
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """The last one of a group of groups or chains joins their results here: its body is given what any other chord's is."""
+        self._most = MAX_BY_VALUE
+        try:
+            super().on_chord_part_return(request, state, result, **options)
+        finally:
+            self._most = MAX_RESULT
 
     def _not_the_pipelines(self, job_id: str, fence: int, error: Any) -> None:
         """What a pipeline raised, the run's own finish has said. Anything else ends no job: it goes back, if it runs still."""

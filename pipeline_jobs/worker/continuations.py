@@ -20,6 +20,7 @@ from celery.exceptions import TaskRevokedError
 from kombu.exceptions import OperationalError
 
 from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
+from pipeline_jobs.jobs.results import MAX_BY_VALUE, fetch
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, with_tenant
 from pipeline_jobs.worker.hints import FENCE_HEADER
@@ -72,7 +73,7 @@ def _tell(app: Celery, request: Context, row: Mapping[str, str]) -> None:
         error = JobFailed(row["error"]) if row["status"] == "failed" else TaskRevokedError("cancelled")
         app.backend.mark_as_failure(request.id, error, request=request)
         return
-    result = json.loads(row["result"])
+    result = fetch(app.cell.artifacts, request.id, json.loads(row["result"]), MAX_BY_VALUE)
     family = {"parent_id": request.id, "root_id": request.root_id or request.id}
     for callback in request.callbacks or ():
         _send(maybe_signature(callback, app=app), result, family)

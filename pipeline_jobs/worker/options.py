@@ -23,7 +23,7 @@ _WHY = {
 
 
 def fields_of(options: Mapping[str, Any], inherits_priority: bool = False) -> dict[str, Any]:
-    """The fields of a job that are given as options of Celery: `run_at`, `ttl_seconds`, `max_run_seconds`.
+    """The fields of a job that are given as options of Celery: `run_at`, `start_within_seconds`, `max_run_seconds`.
 
     :param inherits_priority: with `task_inherit_parent_priority` Celery passes a priority by itself.
     :raises InvalidInput: names the option.
@@ -74,6 +74,6 @@ def _limit(name: str, value: Any) -> float:
 _MAPPED: dict[str, tuple[str, Callable[[str, Any], float | int]]] = {
     "eta": ("run_at", _moment),
     "countdown": ("run_at", _from_now),
-    "expires": ("ttl_seconds", _until),
+    "expires": ("start_within_seconds", _until),
     "time_limit": ("max_run_seconds", _limit),
 }

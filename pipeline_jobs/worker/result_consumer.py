@@ -29,6 +29,10 @@ class JobResultConsumer(ResultConsumer):
 
         return super()._wait_for_pending(result, on_interval=each_interval, **options)  # type: ignore[no-any-return]
 
+    def on_state_change(self, meta: dict[str, Any], message: Any) -> None:
+        """What was published of a job's end has the reference to a large result."""
+        super().on_state_change(self.backend.with_result(meta), message)
+
     def cancel_later(self, task_id: str) -> None:
         """End a subscription with the next thing that is said to the server."""
         self._pending_unsubscribe.add(self._get_key_for_task(task_id))

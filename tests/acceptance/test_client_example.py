@@ -52,7 +52,7 @@ def test_a_client_makes_a_batch_and_lists_and_cancels_it(make_stack: MakeStack) 
     quick = client.create_batch([{"pipeline": "sleep", "params": {"echo": n}} for n in range(5)], tenant_id="acme")
     until(lambda: client.batch(quick["batch_id"])["completed_at"], "the batch to end")
     assert client.batch(quick["batch_id"])["counts"]["completed"] == 5
-    assert [job["result"]["data"]["echo"] for job in client.list(batch_id=quick["batch_id"], limit=2)] == [4, 3, 2, 1, 0]
+    assert [job["result"]["data"]["echo"] for job in client.list(batch_id=quick["batch_id"], limit=2, include="result")] == [4, 3, 2, 1, 0]
 
     slow = client.create_batch([{"pipeline": "sleep", "params": {"seconds": 600}}] * 30, tenant_id="acme")
     assert client.cancel_batch(slow["batch_id"])["matched"] == 30

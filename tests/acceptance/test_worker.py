@@ -307,14 +307,14 @@ def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeSt
     stack.worker("jobs", "--autoscale=1,1")
     late = stack.hold(deadline_seconds=3600)
     stack.until_status(late.job_id, JobStatus.RUNNING)
-    never = stack.submit(params={"seconds": 0}, ttl_seconds=0.2)
+    never = stack.submit(params={"seconds": 0}, start_within_seconds=0.2)
     stack.until_status(never.job_id, JobStatus.FAILED)
     stack.client.store.client.zadd(stack.client.store.keys("deadlines"), {late.job_id: 1})
     for job, code in ((never, "expired"), (late, "deadline_exceeded")):
         ended = stack.until_status(job.job_id, JobStatus.FAILED)
         assert ended.error_detail is not None
         assert ended.error_detail["code"] == code
-    stack.until_status(stack.submit(params={"seconds": 0}, deadline_seconds=600, ttl_seconds=600).job_id, JobStatus.COMPLETED)
+    stack.until_status(stack.submit(params={"seconds": 0}, deadline_seconds=600, start_within_seconds=600).job_id, JobStatus.COMPLETED)
     assert differences(stack.client.store) == []
 
 

@@ -16,6 +16,8 @@ def differences(store: Store) -> list[str]:
     records = {key.removeprefix(prefix): client.hgetall(key) for key in client.scan_iter(prefix + "*", count=1000)}
     jobs = {job_id: Job.from_mapping(flat) for job_id, flat in records.items()}
     found: list[str] = []
+    rows = keys("kept", "")
+    kept = {key.removeprefix(rows): client.hgetall(key) for key in client.scan_iter(rows + "*", _type="hash", count=1000)}
 
     def same(what: str, index: str, expected: set[str]) -> None:
         actual = set(client.zrange(index, 0, -1))
@@ -24,7 +26,10 @@ def differences(store: Store) -> list[str]:
 
     for status in JobStatus:
         same(f"status {status}", keys("status", status), {i for i, job in jobs.items() if job.status is status})
-    for tenant in {job.tenant_id for job in jobs.values()}:
+    same("kept folders", keys("kept_until"), set(kept))
+    for tenant in {row["tenant_id"] for row in kept.values()}:
+        same(f"kept folders of {tenant}", keys("tenant_kept", tenant), {i for i, row in kept.items() if row["tenant_id"] == tenant})
+    for tenant in {job.tenant_id for job in jobs.values()} | {row["tenant_id"] for row in kept.values()}:
         mine = {i: job for i, job in jobs.items() if job.tenant_id == tenant}
         for status in JobStatus:
             same(f"{tenant} {status}", keys("tenant_status", tenant, status), {i for i, job in mine.items() if job.status is status})
@@ -40,6 +45,7 @@ def differences(store: Store) -> list[str]:
         if {blob: int(n) for blob, n in client.hgetall(keys("outputs", tenant)).items()} != named:
             found.append(f"kept outputs of {tenant}: {client.hgetall(keys('outputs', tenant))} instead of {named}")
         stored = sum(job.artifact_bytes for job in mine.values()) + sum(int(blob.rpartition("-")[2]) for blob in named)
+        stored += sum(int(row["bytes"]) for row in kept.values() if row["tenant_id"] == tenant)
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
     found += _batches(store, jobs)

@@ -42,7 +42,7 @@ def test_a_batch_makes_the_records_that_single_jobs_would_have(jobs: Cell, batch
     news = [
         SLEEP,
         replace(SLEEP, params={"seconds": 1}, priority=7, tags=("a", 'q"'), metadata={"x": [1]}, max_attempts=3),
-        replace(SLEEP, run_at=4_000_000_000_000, deadline_seconds=5, ttl_seconds=6),
+        replace(SLEEP, run_at=4_000_000_000_000, deadline_seconds=5, start_within_seconds=6),
     ]
     made = batches.create(of(*news, workspace_id="w"))
     for new, job_id in zip(news, made.job_ids, strict=True):
@@ -53,7 +53,7 @@ def test_a_batch_makes_the_records_that_single_jobs_would_have(jobs: Cell, batch
         same = {name: getattr(mine, name) for name in ("job_id", "batch_id", "order", "created_at", "deadline_at")}
         assert replace(other, **same) == mine
         held = jobs.store.client.zscore(jobs.store.keys("waits"), mine.job_id)
-        assert (held is None) == (new.ttl_seconds is None)
+        assert (held is None) == (new.start_within_seconds is None)
     assert differences(jobs.store) == []
 
 

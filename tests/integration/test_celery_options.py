@@ -58,8 +58,8 @@ def test_a_countdown_is_counted_from_now_and_outranks_an_eta(app: JobsCelery) ->
 
 
 def test_what_expires_fails_when_it_did_not_start_in_time(app: JobsCelery) -> None:
-    assert submit(app, expires=90).ttl_seconds == 90
-    until = submit(app, expires=TOMORROW).ttl_seconds
+    assert submit(app, expires=90).start_within_seconds == 90
+    until = submit(app, expires=TOMORROW).start_within_seconds
     assert until is not None
     assert 0 < until <= 86_400
     late = submit(app, expires=datetime.now(UTC) - timedelta(days=1))

@@ -149,7 +149,7 @@ ENDS: list[tuple[Callable[[JobsCelery, Any], None], dict[str, Any], str]] = [
     (end_by_dead_child, {}, "worker process died"),
     (end_by_cancel_of_a_lost_run, {}, "cancelled"),
     (end_by_deadline, {"deadline_seconds": 600}, "deadline"),
-    (end_by_wait, {"ttl_seconds": 600}, "ttl_seconds"),
+    (end_by_wait, {"start_within_seconds": 600}, "start_within_seconds"),
     (end_by_dependency, {}, "depends"),
     (end_by_dependency, {"on_dependency_failure": "cancel"}, "cancelled"),
 ]

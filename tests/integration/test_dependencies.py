@@ -131,7 +131,7 @@ def test_a_waiting_job_is_cancelled_and_forgotten_by_what_it_waited_for(jobs: Ce
 def test_a_waiting_job_runs_into_its_deadline_and_its_wait(jobs: Cell) -> None:
     first = jobs.submit()
     late = jobs.submit(depends_on=(first.job_id,), deadline_seconds=100)
-    stale = jobs.submit(depends_on=(first.job_id,), ttl_seconds=100)
+    stale = jobs.submit(depends_on=(first.job_id,), start_within_seconds=100)
     for key, job in (("deadlines", late), ("waits", stale)):
         jobs.store.client.zadd(jobs.store.keys(key), {job.job_id: 1})
     jobs.store.rescue()

@@ -139,9 +139,9 @@ def test_time_of_earlier_runs_counts_and_time_in_a_queue_does_not(jobs: Cell, wh
 
 
 def test_a_job_that_waited_too_long_has_expired_and_one_that_started_has_not(jobs: Cell) -> None:
-    started = jobs.running(ttl_seconds=600)
+    started = jobs.running(start_within_seconds=600)
     jobs.slots(0)
-    waiting = jobs.submit(ttl_seconds=600)
+    waiting = jobs.submit(start_within_seconds=600)
     assert jobs.store.client.zrange(jobs.store.keys("waits"), 0, -1) == [waiting.job_id]
     jobs.store.client.zadd(jobs.store.keys("waits"), {waiting.job_id: 1})
     assert [(one.job_id, one.became) for one in jobs.store.rescue()] == [(waiting.job_id, "failed")]

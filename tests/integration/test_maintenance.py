@@ -35,6 +35,7 @@ def test_artifacts_go_with_their_job_by_delete_and_by_purge(jobs: Cell, artifact
     deleted, purged, kept = (finished(jobs, artifacts, tmp_path) for _ in range(3))
     jobs.client.delete(deleted)
     jobs.store.client.zadd(jobs.store.keys("ended"), {purged: 1})
+    jobs.store.client.hset(jobs.store.keys("job", purged), "artifacts_expire_at", 1)
     assert Purge(jobs.store, artifacts, jobs.settings).run_once() == {"purged": 1, "folders": 2}
     assert [path.parents[1].name for path in (tmp_path / "artifacts").rglob("a.txt")] == [kept]
     assert jobs.store.tenant_bytes("acme") == 5

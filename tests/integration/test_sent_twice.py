@@ -17,6 +17,7 @@ from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.cell import Webhooks
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
@@ -38,6 +39,7 @@ MAY_ANSWER_OTHERWISE = {
     "rescue": "whom time has run out for is told once; the log alone has it",
     "reconcile": "likewise",
     "purge": "how many it removed: fewer than asked for means that nothing is left, the second time too",
+    "purge_kept": "likewise",
     "upload_sweep": "likewise",
     "webhooks_erase": "likewise",
     "webhooks_purge": "likewise",
@@ -141,6 +143,7 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     upload = uploads.write(uploads.create("acme", "main", 3), 0, io.BytesIO(b"abc").read)
     endpoint, _ = endpoints.create("acme", "http://127.0.0.1:9/")
     _runs(cell)
+    _keeps(cell)
     first = cell.submit(**acme)
     waiting = cell.submit(depends_on=(first.job_id,), **acme)
     client.change(waiting.job_id, priority=3)
@@ -197,6 +200,21 @@ def _runs(cell: Cell) -> None:
         cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)
+
+
+def _keeps(cell: Cell) -> None:
+    """Folders outlive their records, until they are deleted or their time has come."""
+    kept, keys = KeptFolders(cell.store), cell.store.keys
+    for ends in ("deleted", "expired"):
+        run = cell.running(tenant_id="acme")
+        cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=f"acme/main/{ends}/1", artifact_bytes=1)
+        cell.store.client.zadd(keys("ended"), {run.job_id: 1})
+        cell.store.purge()
+        if ends == "deleted":
+            kept.delete(kept.get(run.job_id))
+        else:
+            cell.store.client.zadd(keys("kept_until"), {run.job_id: 1})
+    assert kept.purge() == 1
 
 
 def _schedule(cell: Cell, scheduler: Scheduler) -> None:

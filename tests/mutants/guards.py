@@ -34,6 +34,11 @@ RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
+FORMER = "tests/integration/web/test_former_names.py"
+KEPT = "tests/integration/test_kept_folders.py"
+KEPT_FILES = "tests/integration/web/test_kept_files.py"
+RESULTS = "tests/integration/test_results.py"
+LARGE = "tests/integration/web/test_large_results.py"
 FAULTS = "tests/integration/test_faults.py"
 MAINTENANCE = "tests/integration/test_maintenance.py"
 FAIR = "tests/integration/test_fairness.py"
@@ -393,6 +398,98 @@ GUARDS = (
         "_folder(job) if self._files.bytes else",
         EXECUTOR,
     ),
+    # -- files that outlive the record
+    _lua("purge", "files have a time of their own", "remove_job(id, job, true)", "remove_job(id, job)", KEPT),
+    _lua("finish", "never shorter than the record", "math.max(TTL_MS, own and", "math.max(0, own and", KEPT),
+    _lua("finish", "the job's own time", "own and 1000 * tonumber(own) or FILES_TTL_MS", "FILES_TTL_MS", KEPT),
+    _lua("lib/folders", "an id that is used again leaves no folder", "  -- Of an earlier job with this id.\n  drop_folder(id)\n", "", KEPT),
+    _lua(
+        "lib/folders",
+        "their bytes are given back",
+        "  redis.call('HINCRBY', K.usage(row[1]), 'artifact_bytes', -tonumber(row[3]))\n",
+        "",
+        KEPT,
+    ),
+    _lua("lib/folders", "they go before anything is refused", "    drop_folder(oldest)\n", "    if oldest then return true end\n", KEPT),
+    _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
+    _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", KEPT),
+    _lua("drop_kept", "another tenant's stays", "if redis.call('HGET', K.kept(id), 'tenant_id') ~= tenant then return 0 end\n", "", KEPT),
+    _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
+    _py(
+        "web/api/jobs",
+        "another's kept files are unknown",
+        "caller().own(cell.kept.get(path.job_id), UnknownJob)",
+        "cell.kept.get(path.job_id)",
+        KEPT_FILES,
+    ),
+    _py(
+        "web/api/artifacts",
+        "what is kept is the winner's",
+        '            if folder == "/".join(folders):\n',
+        "            if True:\n",
+        KEPT_FILES,
+    ),
+    # -- the former name of a field
+    _py(
+        "store/idempotency",
+        "the same request by either name",
+        "    return by_former_names(differing(new))\n",
+        "    return differing(new)\n",
+        FORMER,
+    ),
+    _py(
+        "schedules/schedule",
+        "a template of the release before",
+        "dumps(by_former_names(template_body(self.template)))",
+        "dumps(template_body(self.template))",
+        FORMER,
+    ),
+    _py("job", "a field has one value", "    if one != other:\n", "    if False:\n", FORMER),
+    _py("job", "a record of the release before", ', metadata={"stored": "ttl_seconds"})', ")", FORMER),
+    _py("web/schemas/jobs", "who uses a former name is told", "                note_deprecated()\n", "", FORMER),
+    # -- large results
+    _py("jobs/results", "a large result leaves the record", "if len(self.text) <= MAX_IN_RECORD:", "if True:", RESULTS),
+    _py("jobs/results", "what is handed on is bounded", "self.whole if len(self.text) <= MAX_BY_VALUE else kept", "self.whole", RESULTS),
+    _py("jobs/results", "a chain is given the reference", 'or result["result_bytes"] > most:', "or False:", RESULTS),
+    _py("jobs/results", "a preview has its room", "        if size <= left:\n", "        if True:\n", LARGE),
+    _py("job", "a reference of another's is none", ' and path.split("/")[2:3] == [job_id] else None', " else None", RESULTS),
+    _py("jobs/executor", "a result is written again", "self._files), PublishError)", "self._files), StoreUnavailable)", RESULTS),
+    _py(
+        "jobs/executor",
+        "that it cannot be written is the machine's fault",
+        'raise MachineFault(f"the result cannot be stored: {error}") from error',
+        "raise _Raised(error) from error",
+        RESULTS,
+    ),
+    _py("files/artifacts", "a pipeline's own file of that name", "in self._sizes.keys() - self._own:", "in ():", RESULTS),
+    _py("files/artifacts", "the same name as it is written again", "        self._own.add(path)\n", "", RESULTS),
+    _py("worker/backend", "a joined chord is given references", "        self._most = MAX_BY_VALUE\n", "", RESULTS),
+    _py(
+        "worker/result_consumer",
+        "who is told of an end is given the whole",
+        "self.backend.with_result(meta), message",
+        "meta, message",
+        RESULTS,
+    ),
+    _lua(
+        "lib/ending",
+        "a result stays until Celery was told",
+        "local untold = redis.call('EXISTS', K.continuation(id)) == 1",
+        "local untold = false",
+        RESULTS,
+    ),
+    _lua("continued", "and goes then", "if folder then redis.call('RPUSH', K.trash(), folder) end\n", "", RESULTS),
+    _py(
+        "web/http/replies", "a lost result has another ETag", "content_type=_JSON), _etag(body)", "content_type=_JSON), _etag(data)", LARGE
+    ),
+    _py(
+        "web/http/replies",
+        "the file is closed",
+        "    response.call_on_close(file.close)\n    response.content_length",
+        "    response.content_length",
+        LARGE,
+    ),
+    _py("web/http/replies", "a list has no results", '    del body["result"]\n', "", LARGE),
     _py("jobs/executor", "a lost run's empty file goes", "        if self._files.any:\n", "        if self._files.bytes:\n", EXECUTOR),
     _lua("finish", "a loser's artifacts are thrown away", "if folder ~= '' and job.status ~= 'completed' then", "if false then"),
     _lua(
@@ -875,10 +972,10 @@ GUARDS = (
         FAULTS,
     ),
     _py(
-        "jobs/executor",
+        "jobs/results",
         "a result that is no Unicode is refused here",
-        "dumps(result).encode())",
-        'dumps(result).encode("utf-8", "replace"))',
+        "dumps(whole).encode()",
+        'dumps(whole).encode("utf-8", "replace")',
         FAULTS,
     ),
     _py(

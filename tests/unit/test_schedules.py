@@ -66,9 +66,11 @@ def test_the_job_of_a_slot_has_one_id_whoever_makes_it() -> None:
 
 
 def test_a_template_is_what_a_client_wrote_and_comes_back_as_the_same_job() -> None:
-    new = NewJob(pipeline="sleep", params={"seconds": 1}, tenant_id="acme", workspace_id="w", priority=3, tags=("a",), ttl_seconds=9.5)
+    new = NewJob(
+        pipeline="sleep", params={"seconds": 1}, tenant_id="acme", workspace_id="w", priority=3, tags=("a",), start_within_seconds=9.5
+    )
     body = template_body(new)
-    assert body == {"pipeline": "sleep", "params": {"seconds": 1}, "priority": 3, "tags": ["a"], "ttl_seconds": 9.5}
+    assert body == {"pipeline": "sleep", "params": {"seconds": 1}, "priority": 3, "tags": ["a"], "start_within_seconds": 9.5}
     assert template_of(body, "acme", "w") == new
     assert template_body(NewJob(url="http://a.example/x")) == {"pipeline": "media", "url": "http://a.example/x"}
 

@@ -6,5 +6,5 @@
 local job = load(id)
 if not job then return 'unknown' end
 if job.status == 'queued' or job.status == 'running' then return 'live' end
-remove(id, job)
+remove_job(id, job)
 return 'deleted'

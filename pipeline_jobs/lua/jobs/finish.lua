@@ -4,7 +4,7 @@
 -- folder, bytes: of the artifacts. blobs: of the outputs. From `percent` on: the run's last progress, as for progress.
 --@args id fence:digits outcome result error detail folder? bytes:int meta outputs? blobs?
 --@args percent:decimal? stage message passed:pairs
---@settings events admits names kept
+--@settings events admits names kept files
 --@reply status hints
 -- status: the job's status afterwards, or 'fenced' (the run has lost the job). If a cancel was requested or the deadline has passed
 -- before, the job ends so: either the cancel wins or the finish, never both.
@@ -25,7 +25,12 @@ if stopped(id, job) then
 elseif outcome == 'completed' then
   local extra = {'result', result, 'progress', '100'}
   if bytes > 0 then extra[#extra + 1] = 'artifact_bytes'; extra[#extra + 1] = int(bytes) end
-  if folder ~= '' then extra[#extra + 1] = 'artifacts'; extra[#extra + 1] = folder end
+  if folder ~= '' then
+    -- Never before the record itself.
+    local own = redis.call('HGET', K.job(id), 'retain_seconds')
+    local retain = math.max(TTL_MS, own and 1000 * tonumber(own) or FILES_TTL_MS)
+    for _, value in ipairs({'artifacts', folder, 'artifacts_expire_at', int(NOW + retain)}) do extra[#extra + 1] = value end
+  end
   end_job(id, job, 'completed', extra, meta)
   if bytes > 0 then redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', int(bytes)) end
 else

@@ -11,7 +11,7 @@
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
 local page, last, bytes = {''}, nil, 0
--- A result can have 8 MB: a page with this many bytes of results is full.
+-- A result in a record of the release before can have 8 MB: a page with this many bytes of results is full.
 local BYTES_MOST = 4194304
 while true do
   local id, order = following()

@@ -23,7 +23,7 @@ local function worked_enough() return spent.commands >= WORK_MOST end
 local function int(number) return string.format('%.0f', number) end
 
 local FIELDS = {'status', 'fence', 'order', 'tenant_id', 'workspace_id', 'pipeline', 'priority', 'reason', 'cancel_requested',
-  'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
+  'crashes', 'created_at', 'started_at', 'worker', 'artifacts', 'artifact_bytes', 'artifacts_expire_at', 'ended_fence', 'deadline_at', 'deadline_passed', 'stage',
   'charged', 'terminal_writes', 'celery', 'batch_id', 'attempt', 'progress', 'message', 'events_cut', 'webhook', 'upload', 'run_until', 'class',
   'store_bytes'}
 
@@ -60,8 +60,9 @@ end
 
 -- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
 -- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
+local CANARY = 'pipeline-jobs'
 local function series_of(tenant, workspace)
-  local CANARY, OTHER = 'pipeline-jobs', '_other'
+  local OTHER = '_other'
   local own = tenant .. '|' .. workspace
   if tenant == CANARY or redis.call('SISMEMBER', K.named(), own) == 1 then return tenant, workspace end
   if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then return OTHER, OTHER end

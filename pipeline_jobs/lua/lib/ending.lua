@@ -84,16 +84,20 @@ local function stopped(id, job)
   end
 end
 
--- Removes an ended job, with all its index entries.
-local function remove(id, job)
+-- Removes an ended job, with all its index entries. keep: its artifacts stay until their own time.
+local function remove_job(id, job, keep)
   unindex(id, job)
   owe(job.tenant_id, -(job.store_bytes or 0))
   redis.call('ZREM', K.ended(), id)
   redis.call('DEL', K.job(id), K.events(id))
   -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.
   if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
-  if job.artifacts then
-    redis.call('RPUSH', K.trash(), job.artifacts)
+  if job.artifacts and keep and tonumber(job.artifacts_expire_at or '0') > NOW then
+    keep_folder(id, job)
+  elseif job.artifacts then
+    -- What Celery has not been told of may have its result in a file: then the folder goes after that.
+    local untold = redis.call('EXISTS', K.continuation(id)) == 1
+    if untold then redis.call('HSET', K.continuation(id), 'folder', job.artifacts) else redis.call('RPUSH', K.trash(), job.artifacts) end
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))
   end
 end

@@ -11,7 +11,7 @@ local known = redis.call('HMGET', K.upload(id), 'created_at', 'expires_at')
 if known[1] then return {'ok', known[1], known[2]} end
 if redis.call('ZCARD', K.tenant_uploads(tenant)) >= most then return {'many'} end
 local bytes = max_storage_of(tenant)
-if bytes and kept_bytes(tenant) + length > bytes then return {'storage'} end
+if bytes and (length > bytes or keeps_more(tenant, bytes - length)) then return {'storage'} end
 local expires = int(NOW + ttl_ms)
 redis.call('HSET', K.upload(id), 'upload_id', id, 'tenant_id', tenant, 'workspace_id', workspace, 'length', int(length), 'offset', '0', 'metadata', metadata,
   'folder', folder, 'created_at', int(NOW), 'expires_at', expires)

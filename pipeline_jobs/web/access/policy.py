@@ -48,7 +48,7 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
     Policy.READ: (
         "jobs.list_", "jobs.get", "batches.list_", "batches.get", "schedules.list_", "schedules.get", "pipelines.pipelines",
         "uploads.list_", "uploads.get", "events.history", "events.feed", "events.token", "sockets.follow", "sockets.connect",
-        "deliveries.of_job", "deliveries.list_", "deliveries.get",
+        "artifacts.list_", "deliveries.of_job", "deliveries.list_", "deliveries.get",
         "ui.overview", "ui.jobs", "ui.job",
     ),
     Policy.SUBMIT: (

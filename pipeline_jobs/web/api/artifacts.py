@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import PurePosixPath
 
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.http import parse_range_header
+from werkzeug.http import http_date, parse_range_header
 from werkzeug.wsgi import wrap_file
 
+from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.files.kept import KeptFolder
 from pipeline_jobs.job import ANY_ID
-from pipeline_jobs.web.http.openapi import file_answer
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.http.openapi import answer, file_answer
+from pipeline_jobs.web.http.replies import page_reply
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.artifacts import ArtifactPath, RangeHeaders, SignatureQuery
+from pipeline_jobs.web.schemas.artifacts import ArtifactPath, KeptList, KeptListRequest, RangeHeaders, SignatureQuery
 from pipeline_jobs.web.state import web
 
 #: What a browser may show. Anything else (HTML, SVG, ...) is a download of unknown bytes: an artifact must never run as a page of ours.
@@ -49,20 +55,38 @@ routes = Routes("artifacts", "/pipeline/artifacts", "Published files.", flag=Non
 @routes.get(
     "/<path:path>",
     "Download a file",
-    "One byte range is supported (`Range`, `If-Range`). 404 unless the signature is valid, the job still exists and its "
-    "record refers to the file: the files of a deleted job, and those of a run that lost its lease, cannot be downloaded.",
+    "One byte range is supported (`Range`, `If-Range`). 404 unless the signature is valid and the file is one that a job's record, "
+    "or what is kept after it, refers to: the files of a deleted job, and those of a run that lost its lease, cannot be downloaded.",
     {
-        200: file_answer("The file.", "ETag", "Accept-Ranges"),
-        206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range"),
+        200: file_answer("The file.", "ETag", "Accept-Ranges", "Sunset"),
+        206: file_answer("The range.", "ETag", "Accept-Ranges", "Content-Range", "Sunset"),
         304: {"description": "The client already has this version."},
     },
     errors=(404, 416, 503),
 )
 def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
     name = path.path
-    if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature) or not _is_current(name):
+    if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature):
         raise _unknown()
-    return _send(name, header.range)
+    until = _kept_until(name)
+    response = _send(name, header.range)
+    if until is not None:
+        response.headers["Sunset"] = http_date(until / 1000)
+    return response
+
+
+@routes.get(
+    "",
+    "List kept files",
+    "The files of jobs whose records were removed (those of the others are at their jobs), newest job first. With a workspace a page "
+    "may hold fewer than `limit` entries and still have a next page. `DELETE /pipeline/jobs/{id}` removes them before their time.",
+    {200: answer("One page.", KeptList)},
+)
+def list_(query: KeptListRequest) -> Response:
+    who = caller()
+    _, workspace_id = who.narrowed(query.tenant_id, query.workspace_id)
+    page = web().cell.kept.page(who.one_tenant(query.tenant_id), workspace_id, cursor=query.cursor, limit=query.limit)
+    return page_reply("artifacts", page.items, KeptFolder.to_dict, next_cursor=page.next_cursor)
 
 
 def _unknown() -> Refused:
@@ -77,18 +101,30 @@ def _is_plain(path: str) -> bool:
     return len(parts) >= 5 and len(path) <= 1024 and not odd and not any(part in {"", ".", ".."} for part in parts)
 
 
-def _is_current(path: str) -> bool:
-    """The job's record exists and its winning run published under this prefix; or the run was one in process, without a record."""
+def _kept_until(path: str) -> int | None:
+    """When the file may be removed (Unix ms); None: nobody says, because its run was one in process or of the release before.
+
+    :raises Refused: neither a job's record nor what is kept after it says that its winning run published under this prefix.
+    """
     folders = path.split("/")[:4]
     job_id, fence = folders[2:4]
     if fence == "0":
-        return True
-    if not ANY_ID.fullmatch(job_id):
-        return False
-    try:
-        return web().cell.results(job_id).record().artifacts == "/".join(folders)
-    except UnknownJob:
-        return False
+        return None
+    if ANY_ID.fullmatch(job_id):
+        for folder, until in _folders(web().cell, job_id):
+            if folder == "/".join(folders):
+                return until
+    raise _unknown()
+
+
+def _folders(cell: Cell, job_id: str) -> Iterator[tuple[str | None, int | None]]:
+    """Those of the job with this id, and of one before it whose files are kept; each with its end."""
+    with suppress(UnknownJob):
+        job = cell.results(job_id).record()
+        yield job.artifacts, job.artifacts_expire_at
+    with suppress(UnknownJob):
+        kept = cell.kept.get(job_id)
+        yield kept.path, kept.expires_at
 
 
 def _send(path: str, wanted: str | None) -> Response:

@@ -10,7 +10,7 @@ from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
-from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply
+from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply, row_body
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
@@ -91,7 +91,8 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
 @routes.delete(
     "/<job_id>",
     "Cancel or delete a job",
-    "A job that has not ended is cancelled, and its record is kept. A job that has ended is deleted with its artifacts.",
+    "A job that has not ended is cancelled, and its record is kept. A job that has ended is deleted with its files, also "
+    "if only these are left.",
     {
         200: answer("The job was queued and is cancelled now, or it had ended and is deleted.", Removal),
         202: answer("The job was running and is being stopped. It will end as cancelled; until then its status is `running`.", Removal),
@@ -99,7 +100,13 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
 )
 def delete(path: JobPath) -> Response:
     handle = handle_of(path.job_id)
-    job = handle.record()
+    try:
+        job = handle.record()
+    except UnknownJob:
+        # Its files may be there still.
+        cell = web().cell
+        cell.kept.delete(caller().own(cell.kept.get(path.job_id), UnknownJob))
+        return reply({"job_id": path.job_id, "status": "deleted"})
     if not job.ended:
         # It may end by itself between the two calls: then revoke gives the ended record and there is nothing to cancel.
         job = handle.revoke()
@@ -121,4 +128,4 @@ def delete(path: JobPath) -> Response:
 )
 def list_(query: ListRequest) -> Response:
     page = web().cell.client.list(caller().query(query.to_query()))
-    return page_reply("jobs", page.items, job_body, next_cursor=page.next_cursor)
+    return page_reply("jobs", page.items, job_body if query.include else row_body, next_cursor=page.next_cursor)

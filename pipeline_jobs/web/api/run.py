@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Response
 
-from pipeline_jobs.exceptions import DiskFull, StageError
+from pipeline_jobs.exceptions import DiskFull, ResultGone, StageError
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.access.flags import require_run_api
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
-from pipeline_jobs.web.http.replies import job_path, job_reply, reply, retry_after
+from pipeline_jobs.web.http.replies import file_reply, job_path, job_reply, reply, retry_after
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import REPLAYED, submit
 from pipeline_jobs.web.http.waiting import wait_for_end
@@ -32,7 +32,7 @@ routes = Routes("run", "/pipeline", "Run a job and wait for its result.", flag=r
         200: answer("The result; `success` is false if the job failed or was cancelled.", ResultAnswer, REPLAYED, *RATE_HEADERS),
         202: answer("The job has not ended in time. It continues.", JobAnswer, "Location", "ETag", "Retry-After", *RATE_HEADERS),
     },
-    errors=(409, 429, 507),
+    errors=(409, 410, 429, 507),
 )
 def run(body: RunRequest, header: RunHeaders) -> Response:
     here = web()
@@ -49,7 +49,7 @@ def run(body: RunRequest, header: RunHeaders) -> Response:
     job, _ = wait_for_end(here.waiting, here.cell.results(job.job_id), job, timeout)
     if not job.ended:
         return job_reply(job, 202, {"Location": job_path(job), **headers})
-    return reply(_result(job), headers=headers)
+    return _result(job, headers)
 
 
 def _replayed(job: Job, headers: dict[str, str]) -> Response:
@@ -61,7 +61,7 @@ def _replayed(job: Job, headers: dict[str, str]) -> Response:
             "the job of this Idempotency-Key has not ended yet; see Location",
             headers={"Location": job_path(job), "Retry-After": str(retry_after(job))},
         )
-    return reply(_result(job), headers=headers)
+    return _result(job, headers)
 
 
 def _in_process(here: Web, new: NewJob) -> StepResult:
@@ -74,8 +74,13 @@ def _in_process(here: Web, new: NewJob) -> StepResult:
             return StepResult(False, error=error.message)
 
 
-def _result(job: Job) -> object:
+def _result(job: Job, headers: dict[str, str]) -> Response:
+    if job.result_ref is not None:
+        try:
+            return file_reply(job.result_ref, headers=headers)
+        except FileNotFoundError:
+            raise ResultGone from None
     if job.status is JobStatus.COMPLETED:
-        return job.result if isinstance(job.result, dict) else StepResult(True).to_dict()
+        return reply(job.result if isinstance(job.result, dict) else StepResult(True).to_dict(), headers=headers)
     error = "the job was cancelled" if job.status is JobStatus.CANCELLED else job.error or "the job failed"
-    return StepResult(False, error=error).to_dict()
+    return reply(StepResult(False, error=error).to_dict(), headers=headers)

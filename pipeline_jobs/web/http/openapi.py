@@ -31,6 +31,7 @@ _TEXTS: Mapping[int, str] = {
     "endpoint, ...); or the Idempotency-Key belongs to a request that is still in progress, or whose job or schedule was "
     "deleted.",
     408: "The body arrived too slowly.",
+    410: "The file with the result of a run that is repeated was lost.",
     412: "The tus version is not supported (see `Tus-Version`).",
     413: "The body is larger than PIPELINE_MAX_BODY_BYTES, or an upload is larger than PIPELINE_UPLOAD_MAX_BYTES or than its length.",
     415: "The media type of the body is not supported.",
@@ -68,6 +69,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Tus-Version": ("The tus version that this server supports.", {"type": "string"}),
     "Upload-Offset": ("Number of bytes that are stored.", {"type": "integer", "minimum": 0}),
     "Upload-Length": ("Size of the whole upload in bytes.", {"type": "integer", "minimum": 0}),
+    "Sunset": ("When the file may be removed (RFC 8594).", {"type": "string"}),
     "Upload-Expires": ("When the upload expires (RFC 9110 date).", {"type": "string"}),
 }
 

@@ -5,20 +5,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, TypeVar
 
+import structlog
 from flask import Response, request
 from pydantic_core import to_json
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_etags
 
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.web.http.sealing import seal
 from pipeline_jobs.web.state import web
 
+logger = structlog.get_logger(__name__)
+
 _JSON = "application/json"
+#: Of a file that is read at once, in bytes.
+_CHUNK = 64 * 1024
+_RESULT = b',"result":'
 _JOBS = "/pipeline/jobs"
 
 Found = TypeVar("Found")
@@ -54,8 +63,16 @@ def job_path(job: Job) -> str:
 
 
 def job_body(job: Job) -> dict[str, Any]:
-    """The job as clients see it (`docs/api.md`)."""
-    return job.to_body(web().settings.public_url)
+    """The job as clients see it (`docs/api.md`), but for a large result."""
+    here = web()
+    return job.to_body(here.settings.public_url, here.cell.artifacts.link)
+
+
+def row_body(job: Job) -> dict[str, Any]:
+    """The same in a list, without its result."""
+    body = job_body(job)
+    del body["result"]
+    return body
 
 
 def page_reply(name: str, found: Iterable[Found], body: Callable[[Found], dict[str, Any]], **members: Any) -> Response:
@@ -70,19 +87,28 @@ def page_reply(name: str, found: Iterable[Found], body: Callable[[Found], dict[s
 
 
 def job_reply(job: Job, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The job with its `ETag`; with `Retry-After` while it has not ended."""
-    data = encode(job_body(job))
-    response = Reply(data, status, headers, content_type=_JSON)
-    _describe(response, job, _etag(data))
+    """The job with its `ETag`; with `Retry-After` while it has not ended.
+
+    Of a request that was carried out: a result that cannot be read now is null, which is better than an error.
+    """
+    data = _data(job)
+    try:
+        response, etag = _with_result(data, job, status, headers)
+    except StoreUnavailable:
+        response, etag = _lost_result(data, job, status, headers)
+    _describe(response, job, etag)
     return response
 
 
 def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> Response:
-    """As `job_reply`, or 304 without a body if the client's `If-None-Match` has this very state."""
-    data = encode(job_body(job))
+    """As `job_reply`, or 304 without a body if the client's `If-None-Match` has this very state.
+
+    :raises StoreUnavailable: its result cannot be read now.
+    """
+    data = _data(job)
     etag = _etag(data)
     if not _known(etag):
-        response: Response = Reply(data, 200, headers, content_type=_JSON)
+        response, etag = _with_result(data, job, 200, headers)
     else:
         response = Reply(status=304, headers=headers)
         response.headers.remove("Content-Type")
@@ -92,13 +118,48 @@ def job_reply_if_changed(job: Job, headers: Mapping[str, str] | None = None) -> 
 
 def is_known(job: Job) -> bool:
     """The client's `If-None-Match` has this very state of the job."""
-    return _known(_etag(encode(job_body(job))))
+    return _known(_etag(_data(job)))
 
 
 def retry_after(job: Job) -> int:
     """When it is worth asking again, in seconds: 1 for a young job, up to 10 for one that has taken long already."""
     age = time.time() - (job.attempt_started_at or job.created_at) / 1000
     return int(min(10, max(1, age / 10)))
+
+
+def file_reply(path: str, before: bytes = b"", after: bytes = b"", status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of JSON, some of which is a file: it is neither parsed nor held in memory.
+
+    :raises FileNotFoundError: there is no such artifact. :raises StoreUnavailable: the artifact store cannot be asked.
+    """
+    artifacts = web().cell.artifacts
+    size, file = artifacts.stat(path).size, artifacts.open(path)
+    response = Reply(chain((before,), iter(partial(file.read, _CHUNK), b""), (after,)), status, headers, content_type=_JSON)
+    response.call_on_close(file.close)
+    response.content_length = len(before) + size + len(after)
+    return response
+
+
+def _data(job: Job) -> bytes:
+    """The body, without a large result: which file it is, says `result_ref`."""
+    return encode(row_body(job) if job.result_ref else job_body(job))
+
+
+def _with_result(data: bytes, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
+    """The answer to `_data` and its ETag: of a large result with the file as it is for the last member."""
+    if job.result_ref is None:
+        return Reply(data, status, headers, content_type=_JSON), _etag(data)
+    try:
+        return file_reply(job.result_ref, data[:-1] + _RESULT, b"}", status, headers), _etag(data)
+    except FileNotFoundError:
+        return _lost_result(data, job, status, headers)
+
+
+def _lost_result(data: bytes, job: Job, status: int, headers: Mapping[str, str] | None) -> tuple[Response, str]:
+    """With another ETag than the whole: who has this one must be given that."""
+    logger.error("the result of a job cannot be read", job_id=job.job_id)
+    body = data[:-1] + _RESULT + b"null}"
+    return Reply(body, status, headers, content_type=_JSON), _etag(body)
 
 
 def _describe(response: Response, job: Job, etag: str) -> None:

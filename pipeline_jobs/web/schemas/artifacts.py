@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline_jobs.web.schemas.fields import Parameters
+from pipeline_jobs.web.schemas.fields import Name, Parameters
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
 
 class ArtifactPath(BaseModel):
     """Which file."""
 
     path: str = Field(description="`{tenant}/{workspace}/{job}/{fence}/{name}`, as in the link of the job's result.")
+
+
+class KeptListRequest(PageRequest):
+    """Whose folders to list."""
+
+    tenant_id: Name | None = Field(None, description="The tenant. Absent: the key's.")
+    workspace_id: Name | None = Field(None, description="Only of this workspace.")
+
+
+class KeptFolder(BaseModel):
+    """The files of a job whose record was removed. Times are RFC 3339 in UTC."""
+
+    job_id: str
+    tenant_id: str
+    workspace_id: str
+    bytes: int = Field(description="Size of all its files.")
+    expires_at: str = Field(description="When they may be removed; before that only if the tenant is at its storage limit.")
+
+
+KeptList = page_of("KeptList", "artifacts", KeptFolder, "One page of the files that are kept after their jobs' records, newest job first.")
 
 
 class RangeHeaders(Parameters):

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipeline_jobs.addresses import MAX_URL
-from pipeline_jobs.job import ACCEPTED, PRIORITY_MAX, PRIORITY_MIN, NewJob
-from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_SECONDS, MAX_TAGS
+from pipeline_jobs.job import ACCEPTED, FORMER, PRIORITY_MAX, PRIORITY_MIN, NewJob, check_former
+from pipeline_jobs.jobs.client import MAX_ATTEMPTS, MAX_DEPENDENCIES, MAX_RETAIN, MAX_SECONDS, MAX_TAGS
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 from pipeline_jobs.web.http.validation import check_json
+from pipeline_jobs.web.middleware import note_deprecated
 from pipeline_jobs.web.schemas.fields import BatchId, Body, IdempotencyHeaders, JobId, Moment, Name, Parameters, StatusWord, Word
 from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 
@@ -62,9 +63,17 @@ class JobFields(Body):
         None,
         description="If the job has not ended after this many seconds, it fails with the code `deadline_exceeded`.",
     )
-    ttl_seconds: Seconds | None = Field(
+    retain_seconds: Annotated[float, Field(gt=0, le=MAX_RETAIN, allow_inf_nan=False)] | None = Field(
+        None,
+        description="How long its files stay after its end, and at least as long as its record. Absent: PIPELINE_ARTIFACT_TTL_SECONDS.",
+    )
+    start_within_seconds: Seconds | None = Field(
         None,
         description="If the job has not started after this many seconds, it fails with the code `expired`.",
+    )
+    # Not pydantic's own `deprecated`: that warns whoever reads the field.
+    ttl_seconds: Seconds | None = Field(
+        None, description="The former name of `start_within_seconds`.", json_schema_extra={"deprecated": True}
     )
     run_at: Moment | None = Field(
         None, description="RFC 3339 date-time before which the job does not start. Absent or in the past: it starts as soon as possible."
@@ -97,6 +106,11 @@ class JobFields(Body):
         # The types are the schema's already, but for what JSON has no word for.
         for name in given.keys() & _LISTS:
             given[name] = tuple(given[name])
+        for former, name in FORMER.items():
+            if own[former] is not None:
+                check_former(former, given.get(name, own[former]), own[former])
+                given[name] = own[former]
+                note_deprecated()
         if self.webhook is not None:
             given["webhook"] = self.webhook.model_dump()
         return NewJob(**given)
@@ -146,6 +160,8 @@ class ListRequest(Filters, PageRequest):
         description="Jobs with any of these statuses: `status=queued,running` or `status=queued&status=running`. `canceled` is accepted "
         "for `cancelled`.",
     )
+
+    include: Literal["result"] | None = Field(None, description="`result`: with the results that have at most 16 KB of JSON.")
 
     def to_query(self) -> JobQuery:
         return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
@@ -198,6 +214,14 @@ class StepResult(BaseModel):
     success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
     error: str | None = Field(None, description="The error, if `success` is false.")
+
+
+class ResultRef(BaseModel):
+    """Where a result is that is too large for a list or a webhook."""
+
+    url: str = Field(description="A link to the file; its content is `result`.")
+    bytes: int = Field(description="Its size.")
+    preview: dict[str, Any] = Field(description="Some of its `data`: the first fields that are short, and the beginning of texts.")
 
 
 class ErrorDetail(BaseModel):
@@ -258,12 +282,20 @@ class Job(BaseModel):
     attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
     completed_at: str | None
     expires_at: str | None = Field(description="When a job that has ended may be deleted.")
+    artifacts_expire_at: str | None = Field(description="When its files may be deleted, with or after its record; null: it has none.")
     run_at: str | None = Field(description="The job does not start before this time.")
     queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
     deadline_seconds: float | None = Field(description="As it was asked for.")
-    ttl_seconds: float | None = Field(description="As it was asked for.")
+    retain_seconds: float | None = Field(description="As it was asked for.")
+    start_within_seconds: float | None = Field(description="As it was asked for.")
+    ttl_seconds: float | None = Field(
+        description="The same: the former name of `start_within_seconds`.", json_schema_extra={"deprecated": True}
+    )
     deadline_at: str | None = Field(description="The job fails if it has not ended by this time (`deadline_seconds`).")
-    result: StepResult | None = Field(description="The result of a completed job.")
+    result: StepResult | None = Field(
+        None, description="The result of a completed job. Absent from lists without `include=result`; null there and in webhooks if large."
+    )
+    result_ref: ResultRef | None = Field(description="Of a completed job whose result has more than 16 KB of JSON.")
     error: str | None = Field(description="The error of a failed job.")
     error_detail: ErrorDetail | None
     cancel_requested: bool = Field(description="True if the job will end as cancelled.")

@@ -14,10 +14,14 @@ from urllib.parse import urlsplit
 
 from flask import request
 
+from pipeline_jobs.exceptions import ResultGone, StoreUnavailable
 from pipeline_jobs.files.artifacts import ROUTE
 from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.results import NAME, fetch
 from pipeline_jobs.web.state import web
 
+#: Largest result that a page has all of, in bytes of JSON.
+MAX_BYTES = 1024**2
 #: Most segments of a transcript on the page; the file has all.
 MAX_SEGMENTS = 400
 _VIDEO, _AUDIO = frozenset({".mp4", ".m4v", ".webm"}), frozenset({".m4a", ".mp3", ".ogg", ".wav", ".flac"})
@@ -59,11 +63,17 @@ class ResultView:
 
 
 def result_view(job: Job) -> ResultView | None:
-    """What to show of a job's result; None: it has none."""
-    if not isinstance(job.result, Mapping) or not isinstance(job.result.get("data"), Mapping):
+    """What to show of a job's result; None: it has none. Of a very large one, or if it cannot be read now: its preview."""
+    try:
+        result = fetch(web().cell.artifacts, job.job_id, job.result, MAX_BYTES)
+    except (ResultGone, StoreUnavailable):
+        result = job.result
+    if not isinstance(result, Mapping) or not isinstance(result.get("data"), Mapping):
         return None
-    data: Mapping[str, Any] = job.result["data"]
+    data: Mapping[str, Any] = result["data"]
     links = _links(data)
+    if job.result_ref and (href := safe_link(web().cell.artifacts.link(job.result_ref))):
+        links.append(Link("all of it", href, NAME))
     segments = [
         (float(segment["start"]), segment["text"])
         for segment in _list(data.get("segments"))

@@ -29,7 +29,9 @@ ROUTE = "ui"
 #: Fields that the form has under places of their own; the others it lists one after the other.
 _PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "priority", "tags")
 #: Those others, and what each is for as the API's documentation says it.
-_OTHERS = tuple((name, about.description or "") for name, about in JobRequest.model_fields.items() if name not in _PLACED)
+_OTHERS = tuple(
+    (name, about.description or "") for name, about in JobRequest.model_fields.items() if name in ACCEPTED and name not in _PLACED
+)
 
 
 @blueprint.get("/submit")

@@ -86,6 +86,7 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "POST /pipeline/jobs": {
         "deadline_seconds": (0, -1, "1", True, [], 10**9), "ttl_seconds": (0, -1, "1", True, [], 10**9),
+        "start_within_seconds": (0, -1, "1", True, [], 10**9), "retain_seconds": (0, -1, "1", True, [], 10**9),
         "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01", *ODD_DATES),
         "timeout": (1,), "result": ({},), "artifacts": ("x",), "fence": (1,), "worker": ("w",),
     },
