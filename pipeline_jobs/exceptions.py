@@ -6,7 +6,7 @@ PipelineJobsError
 │   │   ├── UnknownPipeline
 │   │   ├── InvalidItems          some jobs of a batch are wrong (names each)
 │   │   └── TooManySchedules      the tenant has as many as it may
-│   ├── UnknownJob, UnknownBatch, UnknownSchedule, UnknownUpload, UnknownEndpoint, UnknownDelivery: there is none, or it is not one of yours
+│   ├── UnknownJob, UnknownBatch, UnknownSchedule, UnknownUpload, UnknownEndpoint, UnknownDelivery: not one of yours
 │   ├── JobNotEnded             it must have ended first
 │   ├── ResultGone              its file is not there any more
 │   ├── JobNotWaiting           it can be changed only while it waits

@@ -43,7 +43,7 @@ VALUES: Mapping[str, Sequence[Any]] = {
     "priority": (51, -51, 10**6, 2**63, 10**400, True, False, "1", "", None, 1.0, 0.5, [], {}),
     "max_attempts": (0, -1, 11, 2**63, 10**400, True, "3", 1.0, [], {}),
     "tags": (None, "a", 1, {}, {"a": 1}, ["x"] * 21, [f"t{n}" for n in range(21)]),
-    "metadata": (None, [], "x", 1, True, [["a", 1]], {"a": "x" * 20_000}, {f"a name of some length {n}": n for n in range(1000)}, {"a\0": 1}),
+    "metadata": (None, [], "x", 1, True, [["a", 1]], {"a": "x" * 20_000}, {f"a longer name {n}": n for n in range(1000)}, {"a\0": 1}),
 }
 
 #: Params of the pipeline `sleep` that it does not take, with what is wrong.
