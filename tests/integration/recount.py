@@ -155,7 +155,7 @@ def _bytes(store: Store) -> list[str]:
     client, keys = store.client, store.keys
     charged: Counter[str] = Counter()
     found: list[str] = []
-    for family in ("job", "batch", "delivery", "webhook_event"):
+    for family in ("job", "batch", "delivery", "webhook_event", "kept"):
         for key in client.scan_iter(keys(family, "*"), count=1000):
             if client.type(key) != "hash":
                 continue

@@ -192,6 +192,23 @@ def test_they_go_before_an_upload_is_refused_but_not_for_one_that_can_never_fit(
     assert shelf.rows() == [jobs[2].job_id]
 
 
+def test_a_tenant_keeps_so_many_folders_and_the_memory_of_each_is_its_own(shelf: Shelf) -> None:
+    jobs = [shelf.finished(tenant_id="acme") for _ in range(6)]
+    shelf.cell.client.set_limits("acme", TenantLimits(max_ended=4))
+    other = shelf.finished(tenant_id="b")
+    shelf.expire(*jobs, other)
+    assert shelf.files() == sorted(job.job_id for job in (*jobs[2:], other))
+    client, keys = shelf.cell.store.client, shelf.cell.store.keys
+    charged = int(client.hget(keys("usage", "acme"), "store_bytes"))
+    rows = [keys("kept", job.job_id) for job in jobs[2:]]
+    taken = sum(client.memory_usage(key, samples=0) for key in (*rows, keys("tenant_kept", "acme")))
+    assert 0.75 * taken < charged < 1.6 * taken
+    assert differences(shelf.cell.store) == []
+    for job in jobs[2:]:
+        shelf.expire(job, index="kept_until")
+    assert int(client.hget(keys("usage", "acme"), "store_bytes") or 0) == 0
+
+
 def test_a_tenant_below_its_quota_loses_nothing(shelf: Shelf) -> None:
     job = shelf.purged()
     shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=101))

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Remove ended jobs of tenants that keep too many: those that ended first, before their time. most: the number that a tenant without a
--- limit of its own may keep. share: the bytes of memory that a tenant may hold now (negative: any number); of one that holds more, jobs go
--- that were cancelled before they ever started, since nothing is lost with them. Also forgets idle workspaces. limit: the maximum number of jobs to remove.
+-- Remove ended jobs of tenants that keep too many: those that ended first, before their time; of folders whose job is gone, the oldest.
+-- most: the number of each that a tenant without a limit of its own may keep. share: the bytes of memory that a tenant may hold now
+-- (negative: any number); of one that holds more, jobs go that were cancelled before they ever started, since nothing is lost with them.
+-- Also forgets idle workspaces. limit: the maximum number to remove.
 --@args most:int share:int limit:int tenants:list
 -- Returns how many it removed; fewer than the limit means that nothing is left to be removed.
 local WORKSPACES_MOST, removed = 1000, 0
@@ -18,7 +19,7 @@ local function remove_oldest(tenant, statuses, n, suits)
   end
   table.sort(found, function(a, b) return a[2] < b[2] end)
   for i = 1, math.min(n, #found) do
-    remove(found[i][1], load(found[i][1]))
+    remove_job(found[i][1], load(found[i][1]), true)
     removed = removed + 1
   end
 end
@@ -45,9 +46,14 @@ for _, tenant in ipairs(tenants) do
   for _, status in ipairs({'completed', 'failed', 'cancelled'}) do ended = ended + redis.call('ZCARD', K.tenant_status(tenant, status)) end
   -- Versions that know no charges remove records without giving theirs back: at the latest when nothing is left, that is put right.
   local live = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + redis.call('ZCARD', K.tenant_status(tenant, 'running'))
-  if ended + live + redis.call('ZCARD', K.deliveries(tenant)) == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
+  if ended + live + redis.call('ZCARD', K.deliveries(tenant)) + redis.call('ZCARD', K.tenant_kept(tenant)) == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
   local over = math.min(ended - (limits_of(tenant).max_ended or most), limit - removed)
   if over > 0 then remove_oldest(tenant, {'completed', 'failed', 'cancelled'}, over, function() return true end) end
+  local kept = math.min(redis.call('ZCARD', K.tenant_kept(tenant)) - (limits_of(tenant).max_ended or most), limit - removed)
+  for _, id in ipairs(kept > 0 and redis.call('ZRANGE', K.tenant_kept(tenant), 0, kept - 1) or {}) do
+    drop_folder(id)
+    removed = removed + 1
+  end
   local held = share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') or 0
   if held > share and share >= 0 and removed < limit then
     remove_oldest(tenant, {'cancelled'}, limit - removed, function(known) return not known[2] end)

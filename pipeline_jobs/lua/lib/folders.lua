@@ -3,22 +3,25 @@
 
 -- The row goes now, the files with the trash. Returns whether there was one.
 local function drop_folder(id)
-  local row = redis.call('HMGET', K.kept(id), 'tenant_id', 'path', 'bytes')
+  local row = redis.call('HMGET', K.kept(id), 'tenant_id', 'path', 'bytes', 'store_bytes')
   redis.call('ZREM', K.kept_until(), id)
   if not row[1] then return false end
   redis.call('ZREM', K.tenant_kept(row[1]), id)
   redis.call('HINCRBY', K.usage(row[1]), 'artifact_bytes', -tonumber(row[3]))
+  owe(row[1], -(row[4] or 0))
   redis.call('RPUSH', K.trash(), row[2])
   redis.call('DEL', K.kept(id))
   return true
 end
 
--- Its bytes stay counted for the tenant.
+-- Its bytes stay counted for the tenant, and the row is charged like a record.
+local KEPT_BYTES = 440
 local function keep_folder(id, job)
   -- Of an earlier job with this id.
   drop_folder(id)
   redis.call('HSET', K.kept(id), 'job_id', id, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'path', job.artifacts,
-    'bytes', job.artifact_bytes or '0', 'order', job.order, 'expires_at', job.artifacts_expire_at)
+    'bytes', job.artifact_bytes or '0', 'order', job.order, 'expires_at', job.artifacts_expire_at, 'store_bytes', KEPT_BYTES)
+  owe(job.tenant_id, KEPT_BYTES)
   redis.call('ZADD', K.tenant_kept(job.tenant_id), job.order, id)
   redis.call('ZADD', K.kept_until(), job.artifacts_expire_at, id)
 end
