@@ -108,7 +108,7 @@ class Executor:
     def _run(self, job_id: str, fence: int, worker: str, progress: Progress) -> Outcome:
         run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
         # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-        claimed = _patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
+        claimed = patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
         failpoints.reach("run.after_claim")
@@ -194,7 +194,7 @@ class _Attempt:
         :raises MachineFault: the artifact store was away for `FINISH_PATIENCE`.
         """
         try:
-            return _patiently(lambda: result.kept(self._files), PublishError)
+            return patiently(lambda: result.kept(self._files), PublishError)
         except PublishError as error:
             raise MachineFault(f"the result cannot be stored: {error}") from error
 
@@ -219,7 +219,7 @@ class _Attempt:
             delay = retry.delay(job.attempt)
             if self._keeper:
                 self._keeper.note()
-            status = _patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
+            status = patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
             return _gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
@@ -230,7 +230,7 @@ class _Attempt:
         job = self._job
         if outcome is not JobStatus.COMPLETED:
             self._discard()
-        ended = _patiently(
+        ended = patiently(
             lambda: self._store.finish(
                 job.job_id,
                 job.fence,
@@ -297,7 +297,7 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
     return context.data
 
 
-def _patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:
+def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:
     """Repeat a call while the store (or the artifact store) is away: what was done would have to be done again.
 
     :raises away: it was for `FINISH_PATIENCE`.
@@ -319,7 +319,7 @@ def _hand_back(store: Store, job_id: str, fence: int, reason: str) -> Outcome:
     """This machine is at fault, not the job: it goes back to the queue, nothing is counted."""
     logger.error("this machine cannot run the job now: handed back", job_id=job_id, reason=reason)
     try:
-        became = _patiently(lambda: store.requeue(job_id, fence, "fault"))
+        became = patiently(lambda: store.requeue(job_id, fence, "fault"))
     except StoreUnavailable as error:
         return Outcome(Ending.GAVE_UP, error=error.message)
     return _gone_back(became, reason)

@@ -14,7 +14,7 @@ from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
 from pipeline_jobs.job import NewJob, new_job_id
 from pipeline_jobs.jobs.client import Client
-from pipeline_jobs.jobs.executor import Ending
+from pipeline_jobs.jobs.executor import Ending, patiently
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
@@ -156,7 +156,8 @@ class JobTask(Task):
             waits = bool(new.depends_on or new.run_at)
             fence = int(getattr(request, DRAWN_HEADER, 0)) or draw_fence()
             own = self._canvas_message()
-            client.store.submit(job, nonce=f"adopt-{request.id}", message=own, adopt=None if waits else fence)
+            # The broker has forgotten the message: while the store is away, this process alone knows of it.
+            patiently(lambda: client.store.submit(job, nonce=f"adopt-{request.id}", message=own, adopt=None if waits else fence))
         except InvalidInput as error:
             raise JobFailed(f"message without a record, and not a job: {error}") from error
         except IdTaken:

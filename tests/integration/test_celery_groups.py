@@ -14,9 +14,11 @@ import pytest
 from celery import chain, signals, signature
 from celery.contrib.testing.worker import start_worker
 
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.hints import JOB_TASK
 from tests.celery_apps import celery_app
@@ -145,3 +147,18 @@ def test_a_bare_message_keeps_what_follows_it(app: JobsCelery, how: str) -> None
     else:
         assert app.AsyncResult(last.id).get(timeout=20) == 5
     until(lambda: not app.cell.store.members("continuations"), "told")
+
+
+def test_a_bare_message_is_adopted_when_the_store_is_there_again(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit, refused = Store.submit, []
+
+    def away(store: Store, *args: Any, **kwargs: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(args)
+            raise StoreUnavailable("it is away")
+        return submit(store, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "submit", away)
+    app.send_task(JOB_TASK, task_id="bare", kwargs={"pipeline": "sleep", "params": {"echo": 5}}, queue="jobs")
+    assert app.AsyncResult("bare").get(timeout=20)["data"]["echo"] == 5
+    assert len(refused) == 2

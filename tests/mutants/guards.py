@@ -1067,6 +1067,13 @@ GUARDS = (
         "    if True:\n        following",
         CONTINUED,
     ),
+    _py(
+        "worker/tasks",
+        "a bare message waits for the store",
+        "patiently(lambda: client.store.submit(",
+        "(lambda call: call())(lambda: client.store.submit(",
+        BARE,
+    ),
     _py("worker/tasks", "a bare message's chain is in the record", "message=own, adopt", "adopt", BARE),
     _py(
         "worker/tasks",
