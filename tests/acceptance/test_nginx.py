@@ -108,7 +108,7 @@ def test_jobs_uploads_and_events_go_through(front: Front) -> None:
     assert (upload.status_code, upload.json()["offset"]) == (201, 3 * 2**20)
     path = f"{front.url}/pipeline/jobs/{job['job_id']}/events"
     with requests.get(path, headers={**front.headers, "Accept": "text/event-stream"}, stream=True, timeout=60) as stream:
-        assert any(b"job.queued" in line for line in stream.iter_lines())
+        assert any(b"job.created" in line for line in stream.iter_lines())
     shake = {**front.headers, "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "eA=="}
     assert requests.get(path.replace("/events", "/ws"), headers={**shake, "Sec-WebSocket-Version": "1"}, timeout=60).status_code == 400
 
