@@ -169,6 +169,7 @@ OTHER_METHODS = (
     ("/pipeline/tenants/acme/keys", "PUT PATCH DELETE"),
     ("/pipeline/tenants/acme/keys/0123456789abcdef", "GET POST PUT PATCH"),
     ("/pipeline/audit", "POST PUT PATCH DELETE"),
+    ("/pipeline/artifacts", "POST PUT PATCH DELETE"),
     ("/pipeline/artifacts/a/b/c/d/e", "POST PUT PATCH DELETE"),
     ("/metrics", "POST PUT PATCH DELETE"),
     ("/health/live", "POST PUT PATCH DELETE"),
@@ -286,9 +287,9 @@ def _paths() -> Iterator[Bad]:
             headers = {"Content-Type": JSON} if body else {}
             yield Bad("an odd tenant", method, f"/pipeline/tenants/{odd}{tail}", status, named, body, headers)
         for name in ("tenant_id", "workspace_id"):
-            yield Bad(
-                "an odd scope", "POST", f"/pipeline/uploads?{name}={odd.replace('%2f', '/')}", 422, name, headers={"Upload-Length": "1"}
-            )
+            scoped = f"{name}={odd.replace('%2f', '/')}"
+            yield Bad("an odd scope", "POST", f"/pipeline/uploads?{scoped}", 422, name, headers={"Upload-Length": "1"})
+            yield Bad("an odd scope", "GET", f"/pipeline/artifacts?{scoped}", 422, name)
     for path in NOWHERE:
         yield Bad("no such path", "GET", path, 404, "nothing")
 
