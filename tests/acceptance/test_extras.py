@@ -47,7 +47,7 @@ def test_without_extras_the_platform_runs_and_says_which_pipeline_it_lacks(
     listed = api.get("/pipeline/pipelines").json()
     assert "sleep" in {pipeline["name"] for pipeline in listed["pipelines"]}
     assert "media" not in {pipeline["name"] for pipeline in listed["pipelines"]}
-    assert listed["missing"] == [{"name": "media", "modules": lacks, "extra": "pipeline-jobs[media]"}]
+    assert listed["missing"] == [{"name": "media", "modules": lacks, "extra": "pipeline-jobs[media]", "failed": ""}]
     for process in ("jobs", "api"):
         assert f"media needs {', '.join(lacks)} (pip install 'pipeline-jobs[media]')" in stack.log(process), process
 
