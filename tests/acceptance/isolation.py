@@ -107,6 +107,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ),
     ("POST", "/pipeline/run"): Route("submit", (202, 403, 403, 422), (202, 202, 202, 422), "/pipeline/run", {**_NEW, "timeout": 0}),
     ("GET", "/pipeline/pipelines"): Route("read", same(200), same(200), "/pipeline/pipelines?tenant_id={tenant}"),
+    ("GET", "/pipeline/artifacts"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/artifacts?tenant_id={tenant}"),
     ("GET", "/pipeline/artifacts/<path:path>"): Route("public", (200, 200, 404, 404), (200, 200, 404, 404), "{link}"),
     ("POST", "/pipeline/uploads"): Route(
         "submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}
