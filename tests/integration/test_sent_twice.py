@@ -41,6 +41,7 @@ MAY_ANSWER_OTHERWISE = {
     "upload_sweep": "likewise",
     "webhooks_erase": "likewise",
     "webhooks_purge": "likewise",
+    "audit_sweep": "likewise",
     "continue": "what it took is its own for ten seconds; then it comes again",
     "continued": "nobody waits for the answer",
     "webhooks_claim": "what it took is taken: it waits for the end of its lease and is sent by another",
@@ -167,6 +168,9 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     keys.revoke("acme", key.key_id, actor="test")
     keys.erase("acme")
     audit.record(store, "test", "test", "x", {})
+    store.client.xadd(store.keys("tenant_audit", "work", "old"), {"actor": "test"}, id="1-1")
+    audit.record(store, "test", "schedule.run", "x", {}, tenant_id="old")
+    audit.sweep(store, 600)
     store.tick("maintenance", "{}", 5)
     store.beat("purge")
     uploads.delete(upload.upload_id)
