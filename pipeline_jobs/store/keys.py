@@ -160,6 +160,9 @@ KEYS: dict[str, Key] = {
     "api_keys": Key("api_keys", "zset ms->key_id", "All API keys and when they were made. A member goes with its key."),
     "tenant_api_keys": Key("api_keys:{}", "zset ms->key_id", "Those of a tenant, or of `*`."),
     "api_keys_on": Key("api_keys_on", "string 1", "A key was made once: from then on the API asks for one. Never goes."),
+    "sessions": Key(
+        "sessions:{}", "zset ms->session", "Sessions of the page with an API key, and when they began. Goes with the last one."
+    ),
     "audit": Key(
         "audit", "stream actor, action, target, detail", "The audit log of the installation: keys, limits, erasures. About 50,000 rows."
     ),

@@ -165,6 +165,7 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     endpoints.delete(endpoint.endpoint_id)
     key, _ = keys.create("acme", Role.READ, actor="test")
     keys.touch(key.key_id, 1)
+    keys.end_session(key.key_id, keys.begin_session(key.key_id, 600))
     keys.revoke("acme", key.key_id, actor="test")
     keys.erase("acme")
     audit.record(store, "test", "test", "x", {})

@@ -76,6 +76,8 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "requeue",
         "rescue",
         "schedule_remove",
+        "session_begin",
+        "session_end",
         "settle",
         "tick",
         "upload_remove",
