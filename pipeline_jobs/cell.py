@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
+from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import KeyStore
 from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.tokens import StreamTokens
@@ -119,6 +120,7 @@ class Cell:
         def tidy() -> dict[str, int]:
             # First the uploads past their time: the purge deletes their files with the other trash.
             swept, rows = uploads.sweep(), webhooks.ledger.purge()
+            audit.sweep(store, settings.audit_retention_seconds)
             return {**purge.run_once(), "uploads": swept, "deliveries": rows, "workdirs": sweep_workdirs(store, settings)}
 
         return cls(

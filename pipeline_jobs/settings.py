@@ -140,6 +140,12 @@ class Settings(BaseModel):
     ui_session_seconds: int = _setting(
         14_400, "Lifetime of a session of the web page, in seconds; revoking its key ends it at once.", ge=60
     )
+    audit_retention_seconds: float = _setting(
+        31_536_000,
+        "How long a row of the audit log is kept, in seconds. Fewer are kept of a tenant with more than about 10,000 rows of security or "
+        "2,000 of daily work (the installation: 50,000 and 10,000).",
+        ge=1,
+    )
     keep_stage_bytes: int = _setting(
         1_073_741_824,
         "Maximum size of a stage's output that is kept for retries, in bytes; it is deleted with the job's record. 0: none is kept.",

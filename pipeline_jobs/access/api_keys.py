@@ -29,6 +29,8 @@ ALL = "*"
 
 #: Most keys of a tenant, revoked and expired ones among them; those make room for a new one, the oldest first.
 MAX_KEYS = 1_000
+#: Sessions of the page with one key.
+MAX_SESSIONS = 100
 MAX_NAME = 64
 #: How exact `last_used_at` is, in ms.
 USED_MS = 60_000
@@ -178,6 +180,20 @@ class KeyStore:
     def touch(self, key_id: str, now_ms: int) -> None:
         """Note that the key was used now."""
         self._store.run("key_touch", id=key_id, now=now_ms)
+
+    def begin_session(self, key_id: str, seconds: int) -> str:
+        """Begin a session of the page, which takes the place of the key's oldest one if it has `MAX_SESSIONS`. :return: its id"""
+        session_id = secrets.token_hex(8)
+        self._store.run("session_begin", key=key_id, id=session_id, kept=seconds, most=MAX_SESSIONS)
+        return session_id
+
+    def end_session(self, key_id: str, session_id: str) -> None:
+        """For good, in every process; may be repeated."""
+        self._store.run("session_end", key=key_id, id=session_id)
+
+    def has_session(self, key_id: str, session_id: str) -> bool:
+        """It was begun and has not been ended."""
+        return self._store.is_member(session_id, "sessions", key_id)
 
     def required(self) -> bool:
         """A key was made once, so the API asks for one."""

@@ -1,7 +1,7 @@
-"""The audit log: what admins, operators and the command line did. Two capped streams in the store, read as one, newest first.
+"""The audit log: what admins, operators and the command line did. Capped streams in the store, read as one, newest first.
 
-What the daily work writes (schedules, cancels, retries) has a stream of its own, so that no number of such rows pushes out who made a key
-or changed a limit (`lua/lib/audit.lua`).
+Each tenant has streams of its own, and what the daily work writes (schedules, cancels, retries) has one of its own, so that no number of
+such rows pushes out another tenant's, or who made a key or changed a limit (`lua/lib/audit.lua`).
 Who writes a row gives words and numbers, never a secret; what looks like an API key is struck out all the same.
 """
 
@@ -12,19 +12,26 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.job import dumps, rfc3339
-from pipeline_jobs.store.pages import Page, stream_page
+from pipeline_jobs.store.pages import Entry, Page, stream_entries, stream_page
+from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 
 #: What an action of the daily work begins with: whoever may submit jobs can write any number of them.
 WORK = ("schedule.", "job.", "jobs.", "batch.", "delivery.")
 #: Longest text of one field, in characters.
 MAX_TEXT = 2_000
+#: Whose the rows are that are no tenant's: what only admins of all tenants do.
+INSTALLATION = "*"
+
+_KIND = "audit row"
+#: Streams that one script sweeps.
+_SWEPT = 20
 
 _SECRET = re.compile(r"(pjk_[0-9a-f]{16})_[A-Za-z0-9_-]{16,}")
 
@@ -54,15 +61,30 @@ class Row:
             "detail": dict(self.detail),
         }
 
+    def to_line(self) -> str:
+        """The same as a line of JSON."""
+        return f"{dumps(self.to_dict())}\n"
 
-def record(store: Store, actor: str | None, action: str, target: str, detail: Mapping[str, Any] | None = None) -> None:
+
+def record(
+    store: Store,
+    actor: str | None,
+    action: str,
+    target: str,
+    detail: Mapping[str, Any] | None = None,
+    *,
+    tenant_id: str = INSTALLATION,
+) -> None:
     """Write a row.
 
     :param actor: who did it; None: this process (`process_actor`).
+    :param tenant_id: whose row it is: it takes the place of this tenant's older rows. What a tenant's own admin cannot do is the
+        installation's, so that no tenant can push it out.
     :raises StoreUnavailable: it could not be written, as far as is known.
     """
     by, what, whose, encoded = texts(actor or process_actor(), action, target, detail)
-    store.run("audit", work=action.startswith(WORK), actor=by, action=what, target=whose, detail=encoded)
+    kind = "work" if action.startswith(WORK) else "security"
+    store.run("audit", kind=kind, tenant=tenant_id, actor=by, action=what, target=whose, detail=encoded)
 
 
 def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
@@ -70,10 +92,31 @@ def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
 
     :raises InvalidInput: the cursor is not one of ours.
     """
-    return stream_page(store, ("audit", "audit_work"), cursor, limit, _row, kind="audit row")
+    return stream_page(store, _streams(store), cursor, limit, _row, kind=_KIND)
 
 
-def _row(found: tuple[str, Mapping[str, str]]) -> Row:
+def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
+    """All rows, newest first, read as they are asked for.
+
+    :raises InvalidInput: the cursor is not one of ours.
+    :raises StoreUnavailable: also while they are read.
+    """
+    return readable(stream_entries(store, _streams(store), cursor), _row, kind=_KIND)
+
+
+def sweep(store: Store, kept_seconds: float) -> None:
+    """Remove the rows that are older."""
+    while store.run("audit_sweep", kept=kept_seconds, limit=_SWEPT) == _SWEPT:
+        pass
+
+
+def _streams(store: Store) -> list[Sequence[str]]:
+    """Each by the name and the parts of its key. The installation's own may have rows of a version that had no index."""
+    named = [name.split(":", 1) for name in store.members("audit_streams")]
+    return [("audit",), ("audit_work",), *(("tenant_audit", *name) for name in named if name[1] != INSTALLATION)]
+
+
+def _row(found: Entry) -> Row:
     row_id, row = found
     return Row(row_id, row["actor"], row["action"], row["target"], json.loads(row["detail"]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import click
@@ -109,11 +110,16 @@ def _state(one: ApiKey) -> str:
 @click.command("audit")
 @limit_option(10_000)
 @json_option()
+@click.option("--jsonl", is_flag=True, help="Export all rows as JSON lines, whatever --limit says.")
 @with_cell
-def show_audit(cell: Cell, limit: int, as_json: bool) -> None:
+def show_audit(cell: Cell, limit: int, as_json: bool, jsonl: bool) -> None:
     """Show what admins, operators and this command did, newest first."""
-    rows = audit.page(cell.store, limit=limit).items
-    print_list(rows, as_json, ("AT", "WHO", "WHAT", "TO", "DETAIL"), _audit_row)
+    rows = audit.rows(cell.store)
+    if jsonl:
+        for row in rows:
+            click.echo(row.to_line(), nl=False)
+        return
+    print_list(islice(rows, limit), as_json, ("AT", "WHO", "WHAT", "TO", "DETAIL"), _audit_row)
 
 
 def _audit_row(row: Any) -> tuple[object, ...]:

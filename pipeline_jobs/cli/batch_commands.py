@@ -43,7 +43,8 @@ def show_batch(cell: Cell, batch_id: str) -> None:
 @with_cell
 def cancel_batch(cell: Cell, batch_id: str) -> None:
     """Cancel the jobs of a batch that have not ended."""
+    tenant_id = cell.batches.get(batch_id).tenant_id
     done = cell.batches.cancel(batch_id)
     if done.matched:
-        note(cell, "batch.cancelled", batch_id, matched=done.matched)
+        note(cell, "batch.cancelled", batch_id, tenant_id=tenant_id, matched=done.matched)
     click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")

@@ -38,9 +38,9 @@ def user() -> str:
     return audit.process_actor("cli")
 
 
-def note(cell: Cell, action: str, target: str, **detail: Any) -> None:
-    """Write a row of the audit log: the user did this."""
-    audit.record(cell.store, user(), action, target, detail)
+def note(cell: Cell, action: str, target: str, *, tenant_id: str, **detail: Any) -> None:
+    """Write a row of the audit log: the user did this to something of the tenant's."""
+    audit.record(cell.store, user(), action, target, {"tenant_id": tenant_id, **detail}, tenant_id=tenant_id)
 
 
 def json_option(text: str = "Print the answer of the API as JSON.") -> Callable[[Any], Any]:

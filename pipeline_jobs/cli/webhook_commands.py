@@ -33,5 +33,5 @@ def deliveries(cell: Cell, job_id: str | None, tenant: str | None, status: str |
 def redeliver(cell: Cell, delivery_id: str) -> None:
     """Send a webhook again now, with the same webhook-id and a new series of retries."""
     row = cell.webhooks.ledger.redeliver(delivery_id)
-    note(cell, "delivery.retried", row.delivery_id, event=row.event, subject=row.subject)
+    note(cell, "delivery.retried", row.delivery_id, tenant_id=row.tenant_id, event=row.event, subject=row.subject)
     click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")

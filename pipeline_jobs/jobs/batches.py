@@ -245,7 +245,8 @@ class Batches:
         """Ask for the end of the live jobs of a list (`bulk.cancel_matching`). :param actor: for the audit log."""
         done = cancel_matching(self._store, query, dry_run=dry_run, say=self._say)
         if done.matched and not dry_run:
-            audit.record(self._store, actor, "jobs.cancelled", query.tenant_id or "*", {"matched": done.matched, **query.filters()})
+            whose = query.tenant_id or audit.INSTALLATION
+            audit.record(self._store, actor, "jobs.cancelled", whose, {"matched": done.matched, **query.filters()}, tenant_id=whose)
         return done
 
     def _pack(self, jobs: Sequence[NewJob | WrongJob]) -> tuple[_Packed, _Wrong]:

@@ -233,7 +233,9 @@ class Scheduler:
 
     def _noted(self, actor: str | None, action: str, schedule: Schedule, **detail: Any) -> Schedule:
         whose = {"tenant_id": schedule.tenant_id, "workspace_id": schedule.workspace_id}
-        audit.record(self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail})
+        audit.record(
+            self.client.store, actor, f"schedule.{action}", schedule.schedule_id, {**whose, **detail}, tenant_id=schedule.tenant_id
+        )
         return schedule
 
 

@@ -173,8 +173,18 @@ KEYS: dict[str, Key] = {
     "api_keys": Key("api_keys", "zset ms->key_id", "All API keys and when they were made. A member goes with its key."),
     "tenant_api_keys": Key("api_keys:{}", "zset ms->key_id", "Those of a tenant, or of `*`."),
     "api_keys_on": Key("api_keys_on", "string 1", "A key was made once: from then on the API asks for one. Never goes."),
-    "audit": Key("audit", "stream actor, action, target, detail", "The audit log: keys, limits, webhooks, erasures. About 50,000 rows."),
-    "audit_work": Key("audit:work", "stream, likewise", "The audit log: schedules, jobs, batches, deliveries. About 10,000 rows."),
+    "sessions": Key(
+        "sessions:{}", "zset ms->session", "Sessions of the page with an API key, and when they began. Goes with the last one."
+    ),
+    "audit": Key(
+        "audit", "stream actor, action, target, detail", "The audit log of the installation: keys, limits, erasures. About 50,000 rows."
+    ),
+    "audit_work": Key("audit:work", "stream, likewise", "The same of its daily work. About 10,000 rows."),
+    "tenant_audit": Key(
+        "audit:{}:{}", "stream, likewise", "A class (`security`, `work`) of a tenant's audit log. About 10,000 and 2,000 rows."
+    ),
+    "audit_streams": Key("audit_streams", "zset ms->class:tenant", "The streams of the audit log, by the age of the oldest row."),
+    "audit_last": Key("audit_last", "string id", "The id of its newest row: all streams have one order."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }
 

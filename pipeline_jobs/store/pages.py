@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
@@ -19,8 +19,12 @@ from pipeline_jobs.store.runner import Runner
 _STREAM_CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 #: Maximum number of records that one page looks at where some are passed over; it may be short for that and still have a next one.
 BUDGET = 1_000
+#: Entries of a stream that are read at once.
+_CHUNK = 25
 
 Item = TypeVar("Item")
+#: An entry of a stream: its id and its fields.
+Entry = tuple[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +73,31 @@ def page(
     return Page.of(reply, make, kind=kind)
 
 
-def stream_page(
-    store: Reader, keys: Sequence[str], cursor: str | None, limit: int, make: Callable[[tuple[str, Mapping[str, str]]], Item], *, kind: str
-) -> Page[Item]:
-    """Entries of streams that are read as one, each made of its id and its fields.
+def stream_entries(store: Reader, indexes: Sequence[Sequence[str]], cursor: str | None) -> Iterator[Entry]:
+    """Entries of streams that are read as one, newest first, as they are asked for: of any number of streams only a few each are held.
 
+    :param indexes: of each stream the name and the parts of its key.
     :raises InvalidInput: the cursor is not one of ours.
     """
     if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
         raise InvalidInput("cursor must be one that a list returned", field="cursor")
-    streams = store.streams(limit + 1, [(key,) for key in keys], before=cursor)
-    found = list(islice(heapq.merge(*streams, key=_place, reverse=True), limit + 1))
+    heads = store.streams(1, indexes, before=cursor)
+    return heapq.merge(*(_rest(store, index, head) for index, head in zip(indexes, heads, strict=True)), key=_place, reverse=True)
+
+
+def stream_page(
+    store: Reader, indexes: Sequence[Sequence[str]], cursor: str | None, limit: int, make: Callable[[Entry], Item], *, kind: str
+) -> Page[Item]:
+    """A page of those entries. :raises InvalidInput: the cursor is not one of ours."""
+    found = list(islice(stream_entries(store, indexes, cursor), limit + 1))
     return Page(tuple(readable(found[:limit], make, kind=kind)), found[limit - 1][0] if len(found) > limit else None)
 
 
-def _place(entry: tuple[str, object]) -> tuple[int, ...]:
+def _rest(store: Reader, index: Sequence[str], chunk: Sequence[Entry]) -> Iterator[Entry]:
+    while chunk:
+        yield from chunk
+        (chunk,) = store.streams(_CHUNK, [index], before=chunk[-1][0])
+
+
+def _place(entry: Entry) -> tuple[int, ...]:
     return tuple(map(int, entry[0].split("-")))

@@ -91,6 +91,10 @@ class Reader:
             yield from flat[::2]
             after = f"({float(flat[-1]):.0f}"
 
+    def is_member(self, member: str, key: str, *parts: str) -> bool:
+        """Of a sorted set."""
+        return self._call("ZSCORE", self.keys(key, *parts), member) is not None
+
     def sizes(self, indexes: Sequence[Sequence[str]]) -> list[int]:
         """How many members sorted sets have, each by the name and the parts of its key."""
         return self._together([("ZCARD", self.keys(*index)) for index in indexes])

@@ -154,7 +154,7 @@ class Endpoints:
         """What signs the webhooks of a tenant's jobs: drawn at its first use, or anew."""
         found = self._rotated("tenant", tenant_id, self._signer.draw(), self._overlap if rotate else None)
         if rotate:
-            audit.record(self._store, actor, "webhook_secret.rotated", tenant_id)
+            audit.record(self._store, actor, "webhook_secret.rotated", tenant_id, tenant_id=tenant_id)
         return TenantSecret(tenant_id, Draw(found.nonce, found.check), int(found.old_until) if found.old_until else None)
 
     def _rotated(self, what: str, whose: str, draw: Draw, overlap: float | None) -> Any:
@@ -162,7 +162,8 @@ class Endpoints:
 
     def _noted(self, actor: str | None, action: str, endpoint: Endpoint) -> Endpoint:
         """In the audit log, which says nothing of the URL: that may hold a token of the receiver's."""
-        audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": endpoint.tenant_id})
+        whose = endpoint.tenant_id
+        audit.record(self._store, actor, f"webhook_endpoint.{action}", endpoint.endpoint_id, {"tenant_id": whose}, tenant_id=whose)
         return endpoint
 
     def _checked(self, *, url: str, events: Sequence[str], description: str, enabled: bool) -> dict[str, str]:

@@ -19,6 +19,7 @@ from celery.worker.control import Panel, control_command
 from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
+from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
@@ -37,8 +38,9 @@ class JobControl(Control):
         if command in ("revoke", "terminate") and arguments:
             cell: Cell = self.app.cell
             for task_id in maybe_list(arguments.get("task_id")) or ():
-                if cell.client.is_job(task_id) and _cancel(cell, task_id):
-                    audit.record(cell.store, None, "job.cancelled", task_id, {"command": command})
+                if cell.client.is_job(task_id) and (before := _cancel(cell, task_id)) and not before.ended:
+                    detail = {"tenant_id": before.tenant_id, "command": command}
+                    audit.record(cell.store, None, "job.cancelled", task_id, detail, tenant_id=before.tenant_id)
         if command == "tenant_limits" and arguments:
             set_limits(self.app.cell, arguments["tenant"], arguments["limits"])
         if command == "pipeline_limit" and arguments:
@@ -84,8 +86,8 @@ def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
     return {"ok": state.app.cell.client.limits(tenant).to_dict()}
 
 
-def _cancel(cell: Cell, job_id: str) -> bool | None:
-    """:return: there was something to cancel; None: there is no such job."""
+def _cancel(cell: Cell, job_id: str) -> Job | None:
+    """:return: the job as it was before; None: there is no such job."""
     try:
         before = cell.client.get(job_id)
         job = cell.client.cancel(job_id)
@@ -93,7 +95,7 @@ def _cancel(cell: Cell, job_id: str) -> bool | None:
         return None
     if job.ended and not before.ended:
         cell.say(Moved(job_id, "cancelled", job=job))
-    return not before.ended
+    return before
 
 
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None = None, **kwargs: Any) -> Any:

@@ -1,7 +1,8 @@
-"""The audit log: two streams that are read as one, of which the daily work fills only its own."""
+"""The audit log: streams that are read as one, of which each class and tenant fills only its own."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from pathlib import Path
@@ -10,14 +11,26 @@ import pytest
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import KeyStore, Role
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
-#: As many of the daily work are kept (`lua/lib/audit.lua`).
+#: As many rows are kept of the installation's daily work, and of a tenant's classes (`lua/lib/audit.lua`).
 WORK_ROWS = 10_000
+TENANT_ROWS = {"security": 10_000, "work": 2_000}
+CLASSES = {"schedule.paused": "work", "webhook_endpoint.created": "security"}
+#: The server trims whole blocks, of 100 entries by default.
+BLOCK = 100
 #: Whatever these do to an installation must stay to be seen.
 SECURITY = ("key.created", "key.revoked", "limits.changed", "pipeline_limits.changed", "tenant.erased", "webhook_endpoint.created")
 DAILY = ("schedule.paused", "schedule.run", "job.cancelled", "job.retried", "jobs.cancelled", "batch.cancelled", "delivery.retried")
+
+
+def write(jobs: Cell, tenant_id: str, action: str, count: int) -> None:
+    """Rows with the targets `s0`, `s1`, ... Sent together: one trip each would take the time of all the other tests."""
+    row = {"kind": CLASSES[action], "tenant": tenant_id, "actor": "key:1", "action": action, "detail": "{}"}
+    jobs.store.run_each("audit", [{**row, "target": f"s{number}"} for number in range(count)])
 
 
 def everything(jobs: Cell, limit: int) -> list[audit.Row]:
@@ -34,15 +47,88 @@ def everything(jobs: Cell, limit: int) -> list[audit.Row]:
 def test_ten_thousand_schedule_pauses_push_out_no_security_event(jobs: Cell) -> None:
     key, _ = KeyStore(jobs.store).create("acme", Role.ADMIN, actor="cli:root@host")
     audit.record(jobs.store, "cli:root@host", "limits.changed", "acme", {"weight": 2})
-    # Sent together: one trip each would take the time of all the other tests.
-    row = {"work": True, "actor": "key:1", "action": "schedule.paused", "detail": '{"tenant_id":"acme"}'}
-    jobs.store.run_each("audit", [{**row, "target": f"s{number}"} for number in range(WORK_ROWS + 150)])
+    write(jobs, audit.INSTALLATION, "schedule.paused", WORK_ROWS + 150)
     rows = everything(jobs, 5000)
     assert [(row.action, row.target) for row in rows[-2:]] == [("limits.changed", "acme"), ("key.created", key.key_id)]
     daily = rows[:-2]
     assert [row.target for row in daily] == [f"s{number}" for number in range(WORK_ROWS + 149, -1, -1)][: len(daily)]
-    # The server trims whole blocks, of 100 entries by default.
-    assert WORK_ROWS <= len(daily) <= WORK_ROWS + 100
+    assert WORK_ROWS <= len(daily) <= WORK_ROWS + BLOCK
+
+
+@pytest.mark.parametrize("action", CLASSES)
+def test_a_tenant_that_fills_the_log_pushes_out_its_own_rows_of_that_class_only(jobs: Cell, action: str) -> None:
+    most = TENANT_ROWS[CLASSES[action]]
+    for tenant_id in ("greedy", "victim", audit.INSTALLATION):
+        for each in CLASSES:
+            audit.record(jobs.store, "test", each, f"first of {tenant_id}", tenant_id=tenant_id)
+    write(jobs, "greedy", action, most + 150)
+    rows = everything(jobs, 5000)
+    kept = [row for row in rows if row.target.startswith("s")]
+    assert (most <= len(kept) <= most + BLOCK, kept[0].target) == (True, f"s{most + 149}")
+    firsts = [(row.action, row.target.removeprefix("first of ")) for row in reversed(rows) if row.target.startswith("first")]
+    expected = [(each, tenant_id) for tenant_id in ("greedy", "victim", audit.INSTALLATION) for each in CLASSES]
+    assert firsts == [one for one in expected if one != (action, "greedy")]
+
+
+def test_a_tenants_admin_cannot_push_out_what_was_done_to_the_tenant(jobs: Cell) -> None:
+    """Its keys and endpoints are rows of its own; its limits and its erasure are the installation's."""
+    _, _ = KeyStore(jobs.store).create("acme", Role.ADMIN, actor="test")
+    _, _ = KeyStore(jobs.store).create("*", Role.ADMIN, actor="test")
+    jobs.client.set_limits("acme", TenantLimits(weight=2), actor="test")
+    keys, client = jobs.store.keys, jobs.store.client
+    own = client.xrange(keys("tenant_audit", "security", "acme"))
+    assert [row["action"] for _, row in own] == ["key.created"]
+    assert [row["action"] for _, row in client.xrange(keys("audit"))] == ["key.created", "limits.changed"]
+
+
+def test_a_row_goes_when_its_time_has_come_whosever_it_is(jobs: Cell) -> None:
+    store, now = jobs.store, jobs.store.now()
+    fields = {"actor": "test", "action": "x", "target": "old", "detail": "{}"}
+    names = [("audit",), ("audit_work",), *(("tenant_audit", kind, f"t{n}") for kind in TENANT_ROWS for n in range(25))]
+    for index in names:
+        for ms, target in ((1, "oldest"), (now - 700_000, "old"), (now - 500_000, "young")):
+            store.client.xadd(store.keys(*index), {**fields, "target": target}, id=f"{ms}-1")
+    gone = ("tenant_audit", "work", "gone")
+    audit.record(store, "test", "schedule.run", "new", tenant_id="gone")
+    for kind, action in (("security", "webhook_endpoint.created"), ("work", "schedule.run")):
+        for whose in (audit.INSTALLATION, *(f"t{n}" for n in range(25))):
+            audit.record(store, kind, action, "new", tenant_id=whose)
+    store.client.delete(store.keys(*gone))
+    store.client.zadd(store.keys("audit_streams"), {"work:gone": 1})
+    for _ in range(2):
+        jobs.with_settings(audit_retention_seconds=600).cell.duties["purge"]()
+        assert {row.target for row in everything(jobs, 5000)} == {"young", "new"}
+        assert all(store.client.xlen(store.keys(*index)) == 2 for index in names)
+        assert not store.client.exists(store.keys(*gone))
+        assert len(store.members("audit_streams")) == len(names)
+    # Nothing is left that the next look would have to see.
+    assert not any(store.run("audit_sweep", kept=600.0, limit=1) for _ in range(2))
+
+
+def test_the_rows_of_the_version_before_stay_and_its_processes_write_on(jobs: Cell) -> None:
+    """It knows two streams, and no index; its ids are later than any in those two."""
+    client, keys = jobs.store.client, jobs.store.keys
+    fields = {"actor": "old", "target": "x", "detail": "{}"}
+    for number, key in enumerate(("audit", "audit_work")):
+        client.xadd(keys(key), {**fields, "action": f"old {number}"}, id=f"{1_700_000_000_000 + number}-0")
+    assert [row.action for row in everything(jobs, 1)] == ["old 1", "old 0"]
+    audit.record(jobs.store, "test", "schedule.run", "x", tenant_id="acme")
+    client.xadd(keys("audit_work"), {**fields, "action": "old 2"}, id="9999999999999-0")
+    audit.record(jobs.store, "test", "webhook_endpoint.created", "x", tenant_id="acme")
+    actions = [row.action for row in everything(jobs, 1)]
+    assert actions == ["webhook_endpoint.created", "old 2", "schedule.run", "old 1", "old 0"]
+
+
+@pytest.mark.parametrize("tenants", [1, 60])
+def test_the_export_has_every_row_once_in_its_order_from_any_cursor(jobs: Cell, tenants: int) -> None:
+    for number in range(150):
+        audit.record(jobs.store, "test", "schedule.run", str(number), tenant_id=f"t{number % tenants}")
+    exported = list(audit.rows(jobs.store))
+    assert [row.target for row in exported] == [str(number) for number in reversed(range(150))]
+    assert list(audit.rows(jobs.store, exported[99].row_id)) == exported[100:]
+    assert [json.loads(row.to_line()) for row in exported] == [row.to_dict() for row in exported]
+    with pytest.raises(InvalidInput):
+        audit.rows(jobs.store, "x")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -53,9 +139,9 @@ def test_any_mix_is_read_in_the_order_it_was_written_page_by_page(jobs: Cell, se
     for number in range(120):
         action = draw.choice((*SECURITY[2:], *DAILY, "made"))
         if action == "made":
-            written.append(("key.created", keys.create("acme", Role.READ, actor="test")[0].key_id))
+            written.append(("key.created", keys.create(draw.choice(("acme", "*")), Role.READ, actor="test")[0].key_id))
             continue
-        audit.record(jobs.store, "test", action, str(number))
+        audit.record(jobs.store, "test", action, str(number), tenant_id=draw.choice((audit.INSTALLATION, "acme", "globex")))
         written.append((action, str(number)))
     for limit in (1, 2, 7, 119, 120, 121):
         rows = everything(jobs, limit)

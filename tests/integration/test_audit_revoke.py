@@ -26,6 +26,7 @@ def test_a_cancel_by_an_operator_is_written_down_once(cell: Settings, command: s
     assert client.get(job.job_id).status is JobStatus.CANCELLED
     (row,) = audit.page(client.store).items
     assert (row.action, row.target, row.actor.partition(":")[0]) == ("job.cancelled", job.job_id, "flower")
+    assert client.store.client.xlen(client.store.keys("tenant_audit", "work", "acme")) == 1
     app.close()
 
 

@@ -82,6 +82,19 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     assert jobs.client.get(made).retry_of == job.job_id
     (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("job.retried", job.job_id, {"tenant_id": job.tenant_id, "job_id": made})
+    assert jobs.store.client.xlen(jobs.store.keys("tenant_audit", "work", job.tenant_id)) == 1
+
+
+def test_the_audit_log_as_json_lines_is_whole(jobs: Cell, run: Run) -> None:
+    for number in range(60):
+        audit.record(jobs.store, "cli:me@here", "schedule.run", str(number), {"cron": "é"}, tenant_id=f"t{number % 3}")
+    lines = run("audit", "--jsonl").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [row.to_dict() for row in audit.page(jobs.store, limit=100).items]
+    assert (len(lines), len(run("audit").stdout.splitlines()), len(json.loads(run("audit", "--limit", "2", "--json").stdout))) == (
+        60,
+        26,
+        2,
+    )
 
 
 def test_batches(jobs: Cell, run: Run) -> None:
@@ -94,7 +107,7 @@ def test_batches(jobs: Cell, run: Run) -> None:
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
     assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
     (row,) = audit.page(jobs.store).items
-    assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"matched": 2})
+    assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"tenant_id": "acme", "matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")
     assert (unknown.exit_code, "There is no batch" in unknown.output) == (1, True)
 

@@ -43,6 +43,7 @@ MAY_ANSWER_OTHERWISE = {
     "upload_sweep": "likewise",
     "webhooks_erase": "likewise",
     "webhooks_purge": "likewise",
+    "audit_sweep": "likewise",
     "continue": "what it took is its own for ten seconds; then it comes again",
     "continued": "nobody waits for the answer",
     "webhooks_claim": "what it took is taken: it waits for the end of its lease and is sent by another",
@@ -167,9 +168,13 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     endpoints.delete(endpoint.endpoint_id)
     key, _ = keys.create("acme", Role.READ, actor="test")
     keys.touch(key.key_id, 1)
+    keys.end_session(key.key_id, keys.begin_session(key.key_id, 600))
     keys.revoke("acme", key.key_id, actor="test")
     keys.erase("acme")
     audit.record(store, "test", "test", "x", {})
+    store.client.xadd(store.keys("tenant_audit", "work", "old"), {"actor": "test"}, id="1-1")
+    audit.record(store, "test", "schedule.run", "x", {}, tenant_id="old")
+    audit.sweep(store, 600)
     store.tick("maintenance", "{}", 5)
     store.beat("purge")
     store.announce_api("p1", 1000)

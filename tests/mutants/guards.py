@@ -27,6 +27,8 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 GUARDED = "tests/integration/test_guards.py"
+AUDIT = "tests/integration/test_audit.py"
+AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
 TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
@@ -274,6 +276,15 @@ GUARDS = (
     ),
     _lua("lib/once", "what was said is kept", "  redis.call('SET', K.said(CALL), cjson.encode(reply), 'EX', SAID)\n", "", TWICE),
     _py("store/runner", "each call is one of its own", "secrets.randbelow(10**14)", "7", TWICE),
+    # -- the audit log
+    _lua("lib/audit", "a tenant's rows are its own", "if tenant ~= '*' then", "if false then", AUDIT),
+    _lua("lib/audit", "a class of a tenant has its own rows", "K.tenant_audit(class, tenant)", "K.tenant_audit('work', tenant)", AUDIT),
+    _lua("lib/audit", "one order over all streams", "  redis.call('SET', K.audit_last(), id)\n", "", AUDIT),
+    _lua("lib/audit", "the version before notes no id", "ipairs({K.audit(), K.audit_work()})", "ipairs({})", AUDIT),
+    _lua("audit_sweep", "only what is old goes", "'MINID', oldest", "'MINID', int(NOW + 1)", AUDIT),
+    _py("cell", "old rows of the audit log go", "            audit.sweep(store, settings.audit_retention_seconds)\n", "", AUDIT),
+    _py("access/audit", "daily work is no security event", '"work" if action.startswith(WORK) else "security"', '"security"', AUDIT),
+    _py("schedules/scheduler", "a schedule's rows are its tenant's", ", tenant_id=schedule.tenant_id)", ")", AUDIT_SCHEDULES),
     # -- a fleet of several classes
     _lua("claim", "a worker takes only what it knows", "if not known then", "if false then", CLASSES),
     _lua(
@@ -1438,7 +1449,10 @@ GUARDS = (
     ),
     _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
-    _py("web/access/sessions", "the session's own key", " and hmac.compare_digest(session_mark(key), str(mark))", "", PAGE),
+    _py("web/ui/session", "signing out ends the session", '    web().access.sessions.end(request.cookies.get(COOKIE, ""))\n', "", PAGE),
+    _py("web/access/sessions", "no session that has ended", "if self._keys.has_session(key_id, session_id) else None", "", PAGE),
+    _lua("session_begin", "signing in fills no memory", "redis.call('ZREMRANGEBYRANK', sessions, 0, -most - 1)\n", "", PAGE),
+    _py("web/access/sessions", "the session's own key", " or not hmac.compare_digest(session_mark(key), mark)", "", PAGE),
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),
     _py("web/ui/blueprint", "nobody is sent elsewhere", "    if not (parts.path == root", "    if False and not (parts.path == root", PAGE),
     _py("web/ui/results", "links to the web only", 'if parts.scheme in ("http", "https") and parts.netloc', "if True", PAGE_TEXT),

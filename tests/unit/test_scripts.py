@@ -58,6 +58,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
     assert allowed == {
         "announce",
         "audit",
+        "audit_sweep",
         "beat",
         "cancel_job",
         "cancel_page",
@@ -77,6 +78,8 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "requeue",
         "rescue",
         "schedule_remove",
+        "session_begin",
+        "session_end",
         "settle",
         "tick",
         "trim",

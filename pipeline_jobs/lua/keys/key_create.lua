@@ -27,5 +27,5 @@ redis.call('HSET', K.api_key(id), 'key_id', id, 'tenant_id', tenant, 'hash', has
 redis.call('ZADD', K.tenant_api_keys(tenant), NOW, id)
 redis.call('ZADD', K.api_keys(), NOW, id)
 redis.call('SET', K.api_keys_on(), '1')
-record_audit(false, actor, 'key.created', id, detail)
+record_audit('security', tenant, actor, 'key.created', id, detail)
 return {'ok', int(NOW)}

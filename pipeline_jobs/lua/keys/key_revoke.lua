@@ -3,5 +3,5 @@
 --@args id tenant actor detail
 -- Returns 1 | 0: the tenant has no such key. Sent again: the same, with one row in the audit log.
 if redis.call('HGET', K.api_key(id), 'tenant_id') ~= tenant then return 0 end
-if redis.call('HSETNX', K.api_key(id), 'revoked_at', int(NOW)) == 1 then record_audit(false, actor, 'key.revoked', id, detail) end
+if redis.call('HSETNX', K.api_key(id), 'revoked_at', int(NOW)) == 1 then record_audit('security', tenant, actor, 'key.revoked', id, detail) end
 return 1

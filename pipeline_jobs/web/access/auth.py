@@ -52,7 +52,7 @@ class Access:
         self._keys, self._tokens = keys, tokens
         self._ring, self._failures = KeyRing(keys), Failures(share=share)
         self._guesses = threading.Semaphore(GUESSES)
-        self.sessions = Sessions(self._ring, secret, settings.ui_session_seconds)
+        self.sessions = Sessions(keys, self._ring, secret, settings.ui_session_seconds)
         self._always = settings.require_keys
         # Without the queue nothing needs a store, so none is asked.
         self._has_store = settings.enable_job_queue

@@ -1,7 +1,8 @@
 """A browser's session on the page: a signed cookie that names an API key. It says who one is, never what one may.
 
 The key itself is not in it, and it opens nothing but the page: the API reads no cookies, so no other site's page can use it there.
-The key's record is looked up for each request, as if the key had been shown: whoever revokes the key ends its sessions.
+The key's record is looked up for each request, as if the key had been shown: whoever revokes the key ends its sessions. The session is
+looked up too: whoever signs out ends it, for all who have a copy of the cookie.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from hashlib import sha256
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from pipeline_jobs.access.api_keys import ApiKey
+from pipeline_jobs.access.api_keys import ApiKey, KeyStore
 from pipeline_jobs.web.access.key_cache import KeyRing
 
 #: Name of the cookie.
@@ -24,32 +25,49 @@ _SALT = "pipeline-jobs.session"
 class Sessions:
     """Makes and reads cookies."""
 
-    def __init__(self, ring: KeyRing, secret: Callable[[], str], seconds: int) -> None:
+    def __init__(self, keys: KeyStore, ring: KeyRing, secret: Callable[[], str], seconds: int) -> None:
         """
         :param secret: gives the key that signs; asked at first use, for it may be in the store.
         :param seconds: how long a session lasts.
         """
-        self._ring, self._secret, self._seconds = ring, secret, seconds
+        self._keys, self._ring, self._secret, self._seconds = keys, ring, secret, seconds
 
     def cookie(self, key: ApiKey) -> str:
-        """The value of the cookie for a session with this key.
+        """Begin a session with this key. :return: the value of its cookie.
 
         :raises StoreUnavailable:
         """
         # With the mark a leaked signing secret alone forges no session: that takes the key's record too.
-        return str(self._signed.dumps([key.key_id, session_mark(key)]))
+        session_id = self._keys.begin_session(key.key_id, self._seconds)
+        return str(self._signed.dumps([key.key_id, session_mark(key), session_id]))
 
     def key(self, cookie: str) -> ApiKey | None:
-        """The key of a session, if that is ours, lasts still and its key is good now.
+        """The key of a session, if that is ours, lasts still, nobody signed out of it, and its key is good now.
 
         :raises StoreUnavailable: it must be looked up and cannot be.
         """
+        found = self._read(cookie)
+        if found is None:
+            return None
+        key_id, mark, session_id = found
+        key = self._ring.by_id(key_id)
+        if key is None or not hmac.compare_digest(session_mark(key), mark):
+            return None
+        return key if self._keys.has_session(key_id, session_id) else None
+
+    def end(self, cookie: str) -> None:
+        """End the session of a cookie, if that is ours. :raises StoreUnavailable:"""
+        if (found := self._read(cookie)) is not None:
+            self._keys.end_session(found[0], found[2])
+
+    def _read(self, cookie: str) -> tuple[str, str, str] | None:
+        """The id of the key, its mark, the id of the session; None: it is not ours, is too old, or names no session, as those of the
+        versions before."""
         try:
-            key_id, mark = self._signed.loads(cookie, max_age=self._seconds)
+            key_id, mark, session_id = self._signed.loads(cookie, max_age=self._seconds)
         except (BadData, ValueError, TypeError):
             return None
-        key = self._ring.by_id(str(key_id))
-        return key if key is not None and hmac.compare_digest(session_mark(key), str(mark)) else None
+        return str(key_id), str(mark), str(session_id)
 
     @cached_property
     def _signed(self) -> URLSafeTimedSerializer:

@@ -15,7 +15,7 @@ from pipeline_jobs.job import ANY_ID, rfc3339
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http.openapi import answer, stream_answer
-from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.replies import prefers, reply
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.streams import EventStream, reader_gone, still_allowed
 from pipeline_jobs.web.problems import Refused
@@ -58,7 +58,7 @@ def number(text: str | None) -> int | None:
     {200: stream_answer("The events.", bodies.EventPage), 204: answer("For a stream: the job has ended.", None)},
 )
 def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Response:
-    if not wants_stream():
+    if not prefers(_SSE):
         page = log_of(path.job_id, query.after, query.limit)
         return _page(page.events, page.reached, page.reached < page.last, complete=page.complete)
     known = number(header.last_event_id)
@@ -86,7 +86,7 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     tenant_id, workspace_id = _whose(query.tenant_id, query.workspace_id)
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token is for another stream")
-    if not wants_stream():
+    if not prefers(_SSE):
         page = log.feed(here.cell.store, tenant_id, query.after or FEED_START, query.limit, workspace_id)
         return _page(page.events, page.after, page.more)
     after = _last_place(header.last_event_id) or query.after or log.feed_end(here.cell.store, tenant_id)
@@ -113,12 +113,6 @@ def token(body: TokenRequest) -> Response:
         scope = job_scope(body.job_id)
     text, until = web().cell.stream_tokens.make(StreamToken(who.key_id or "", scope))
     return reply({"token": text, "expires_at": rfc3339(until)}, 201)
-
-
-def wants_stream() -> bool:
-    """The client asks for SSE, and does not like JSON better."""
-    accepted = request.accept_mimetypes
-    return bool(accepted) and accepted.best_match(("application/json", _SSE)) == _SSE
 
 
 def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str | None]:

@@ -123,10 +123,10 @@ def file_answer(text: str, *headers: str, media_type: str = "*/*", binary: bool 
     return found
 
 
-def stream_answer(text: str, model: type[BaseModel], *headers: str) -> dict[str, Any]:
-    """A page of JSON, or a stream of events whose `data` are envelopes."""
+def stream_answer(text: str, model: type[BaseModel], *headers: str, media_type: str = "text/event-stream") -> dict[str, Any]:
+    """A page of JSON, or a stream: of events whose `data` are envelopes, or of lines."""
     found = answer(text, model, *headers)
-    found["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    found["content"][media_type] = {"schema": {"type": "string"}}
     return found
 
 

@@ -53,6 +53,12 @@ def encode(body: Any) -> bytes:
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def prefers(media_type: str) -> bool:
+    """The client asks for this type, and does not like JSON better."""
+    accepted = request.accept_mimetypes
+    return bool(accepted) and accepted.best_match((_JSON, media_type)) == media_type
+
+
 def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer of JSON."""
     return Reply(encode(body), status, headers, content_type=_JSON)

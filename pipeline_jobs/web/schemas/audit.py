@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pipeline_jobs.web.schemas.pages import page_of
+from pipeline_jobs.web.schemas.pages import PageRequest, page_of
+
+
+class AuditRequest(PageRequest):
+    """Which rows of the audit log, and in which form."""
+
+    format: Literal["json", "jsonl"] | None = Field(
+        None, description="`jsonl`: all rows from `cursor` on, one a line, whatever `limit` says. Default: as the `Accept` header says."
+    )
 
 
 class AuditRow(BaseModel):

@@ -42,6 +42,8 @@ def try_sign_in() -> Response:
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
+    # First: a cookie that somebody copied must not outlive the sign-out.
+    web().access.sessions.end(request.cookies.get(COOKIE, ""))
     response = see_other("ui.sign_in")
     response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=_is_https(), httponly=True, samesite="Lax")
     return response

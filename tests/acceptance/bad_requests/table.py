@@ -142,6 +142,7 @@ ASKED: Sequence[tuple[str, str, int, str]] = (
         ("limit=1&limit=2", 400, "limit"), ("x=1", 400, "x"),
         ("cursor=!", 422, "cursor"), ("cursor=", 422, "cursor"),
         ("cursor=" + "x" * 200, 422, "cursor"), ("tenant_id=acme", 400, "tenant_id"),
+        ("format=xml", 422, "format"), ("format=", 422, "format"),
     )),
     *(("/pipeline/tenants/acme/usage", query, status, names) for query, status, names in (
         ("days=0", 422, "days"), ("days=401", 422, "days"), ("days=x", 422, "days"), ("days=", 422, "days"), ("days=-1", 422, "days"),

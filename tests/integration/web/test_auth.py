@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from pipeline_jobs.web.access import throttle as failures
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.app import create_app
-from pipeline_jobs.web.schemas.audit import AuditPage
+from pipeline_jobs.web.schemas.audit import AuditPage, AuditRow
 from pipeline_jobs.web.schemas.keys import ApiKey, ApiKeyList, NewApiKey
 from pipeline_jobs.web.state import EXTENSION
 
@@ -419,6 +420,28 @@ class TestRoles:
         oldest = response.get_json()["rows"][-1]
         assert oldest.pop("at") == rfc3339(int(oldest.pop("id").partition("-")[0]))
         assert oldest == {"actor": "cli:me@here", "action": "key.created", "target": "k", "detail": {"role": "read"}}
+
+    @pytest.mark.parametrize(
+        ("query", "accept"),
+        [("?format=jsonl", "*/*"), ("?format=jsonl&limit=1", "application/json"), ("", "application/x-ndjson")],
+    )
+    def test_the_audit_log_is_exported_as_json_lines(self, client: FlaskClient, world: World, query: str, accept: str) -> None:
+        for number in range(120):
+            audit.record(world.store, "cli:me@here", "schedule.run", str(number), tenant_id=f"t{number % 7}")
+        root = Caller(client, world.key(ALL, Role.ADMIN)[1])
+        answer = root("GET", f"/pipeline/audit{query}", headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/x-ndjson")
+        rows = [json.loads(line) for line in answer.text.splitlines()]
+        for row in rows:
+            AuditRow.model_validate(row)
+        assert [row["target"] for row in rows[1:]] == [str(number) for number in reversed(range(120))]
+        page = root("GET", "/pipeline/audit?format=json", headers={"Accept": accept}).get_json()
+        assert page["rows"] == rows[:25]
+        # An export that broke off goes on from a page's cursor.
+        rest = root("GET", f"/pipeline/audit?format=jsonl&cursor={page['next_cursor']}")
+        assert [json.loads(line) for line in rest.text.splitlines()] == rows[25:]
+        for wrong in ("format=xml", "format=jsonl&cursor=x"):
+            problem_of(root("GET", f"/pipeline/audit?{wrong}"), 422)
 
 
 class TestKeyRoutes:

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.access.api_keys import ALL, MAX_SESSIONS, Role
 from pipeline_jobs.exceptions import JobNotEnded
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
@@ -140,6 +140,31 @@ class TestSession:
         assert browser.post("/sign-out").status_code == 303
         assert client.get_cookie(COOKIE, path=UI) is None
         assert browser.get("").status_code == 303
+
+    def test_signing_out_ends_the_session_for_every_copy_of_the_cookie_in_every_process(
+        self, client: FlaskClient, make_client: MakeClient, world: World
+    ) -> None:
+        browser = signed_in(client, world)
+        copied = client.get_cookie(COOKIE, path=UI).value  # type: ignore[union-attr]
+        others = [make_client() for _ in range(2)]
+        (key,) = world.keys.list()
+        for other in others:
+            other.set_cookie(COOKIE, copied, path=UI)
+            assert other.get(UI, environ_overrides=AWAY).status_code == 200
+        # Another session with the same key, which goes on.
+        second = world.keys.begin_session(key.key_id, 600)
+        browser.post("/sign-out")
+        for other in others:
+            assert other.get(UI, environ_overrides=AWAY).status_code == 303
+        assert world.keys.has_session(key.key_id, second)
+
+    def test_a_key_has_so_many_sessions_and_the_oldest_gives_way(self, world: World) -> None:
+        key, _ = world.key()
+        sessions = [world.keys.begin_session(key.key_id, 600) for _ in range(2)]
+        # Made in one ms, none would be the older.
+        world.store.client.zadd(world.store.keys("sessions", key.key_id), dict.fromkeys(sessions, NOON))
+        sessions += [world.keys.begin_session(key.key_id, 2_000_000_000) for _ in range(MAX_SESSIONS)]
+        assert [world.keys.has_session(key.key_id, one) for one in sessions] == [False] * 2 + [True] * MAX_SESSIONS
 
     def test_no_key_is_asked_for_on_this_machine_while_there_is_none(self, client: FlaskClient) -> None:
         assert client.get(UI).status_code == 200

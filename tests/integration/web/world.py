@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from pipeline_jobs.access import audit
-from pipeline_jobs.access.api_keys import ApiKey, Role
+from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import Job, NewJob, StepResult
@@ -227,7 +228,10 @@ class World:
 
     @property
     def audit(self) -> list[audit.Row]:
-        """Newest first; nothing of what the tests did themselves."""
+        """Newest first; nothing of what the tests did themselves. Whoever writes one that is about a tenant gives it to that tenant."""
+        client, keys = self.store.client, self.store.keys
+        installations = [json.loads(row["detail"]) for key in ("audit", "audit_work") for _, row in client.xrange(keys(key))]
+        assert {detail.get("tenant_id", ALL) for detail in installations} <= {ALL}
         return [row for row in audit.page(self.store, limit=100).items if row.actor != "test"]
 
     def close(self) -> None:
