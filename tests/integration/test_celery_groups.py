@@ -150,7 +150,8 @@ def test_a_bare_message_keeps_what_follows_it(app: JobsCelery, how: str) -> None
 
 
 def test_a_bare_message_is_adopted_when_the_store_is_there_again(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit, refused = Store.submit, []
+    submit = Store.submit
+    refused: list[Any] = []
 
     def away(store: Store, *args: Any, **kwargs: Any) -> Any:
         if len(refused) < 2:
