@@ -36,7 +36,7 @@ docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
 docker-check: $(TEST_STAMP)  ## the Dockerfile by hadolint, the compose file by docker compose
 	$(PY) -m pytest tests/unit/test_docker.py
 
-chaos: $(TEST_STAMP)  ## kill and disturb everything at random, count what was lost (JOBS=20000 SEED=1 MINUTES=16 BROKER=rabbitmq FAULTS="clock_step=0")
+chaos: $(TEST_STAMP)  ## kill and disturb everything at random, count what was lost (JOBS=20000 SEED=1 MINUTES=28 BROKER=rabbitmq FAULTS="clock_step=0")
 	$(PY) -m tests.chaos $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) \
 	  $(if $(BROKER),--broker $(BROKER)) $(foreach fault,$(FAULTS),--faults $(fault))
 

@@ -36,6 +36,8 @@ class Evidence:
     differences: Sequence[str]
     #: Text of the artifact of each run that has one: `{tenant}/{workspace}/{job}/{fence}`.
     artifacts: Mapping[str, str]
+    #: Folders that are kept after the record of their job.
+    kept: Set[str] = frozenset()
     #: Jobs that stood still although nothing disturbed them any more: the clock was set on to see that they end at all.
     unmoved: Sequence[str] = ()
     #: Left over at the end: working folders, processes.
@@ -108,6 +110,11 @@ def read_records(store: Store) -> dict[str, dict[str, str]]:
 def read_artifacts(root: Path) -> dict[str, str]:
     """Text of each run's artifact by its folder, relative to the root."""
     return {str(path.parent.relative_to(root)): path.read_text() for path in root.glob(f"*/*/*/*/{ARTIFACT}")}
+
+
+def read_kept(store: Store) -> set[str]:
+    """Folders of artifacts whose job's record is gone, and whose own time has not come."""
+    return {store.client.hget(key, "path") for key in store.client.scan_iter(store.keys("kept", "*"), count=1000)}
 
 
 def disagreements(

@@ -72,13 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=FULL_JOBS, help="how many jobs; the faults are as dense as in the full form (%(default)s)"
     )
-    parser.add_argument("--minutes", type=float, default=16, help="how long load and faults take (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=28, help="how long load and faults take (%(default)s)")
     parser.add_argument("--seed", type=int, help="of the plan; drawn and printed if not given")
     parser.add_argument("--broker", choices=BROKERS, default="redis", help="Celery's broker: the store itself, or RabbitMQ (%(default)s)")
     parser.add_argument(
         "--faults", action="append", default=[], metavar="KIND=NUMBER", help="so many of a kind, such as clock_step=0; may be repeated"
     )
-    parser.add_argument("--workers", type=int, default=3, help="job workers with two slots each (%(default)s)")
+    parser.add_argument("--workers", type=int, default=4, help="job workers with two slots each (%(default)s)")
     parser.add_argument("--maintenance", type=int, default=2, help="maintenance workers (%(default)s)")
     parser.add_argument("--report", type=Path, help="page whose marked section gets the figures, if the promises held or not")
     return parser

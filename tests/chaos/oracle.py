@@ -182,4 +182,4 @@ def _foreign(seen: Evidence) -> Iterator[str]:
 
 def _leftover_artifacts(seen: Evidence) -> Iterator[str]:
     pointed_to = {flat["artifacts"] for flat in seen.records.values() if flat["status"] == "completed" and "artifacts" in flat}
-    yield from sorted(set(seen.artifacts) - pointed_to)
+    yield from sorted(set(seen.artifacts) - pointed_to - seen.kept)

@@ -20,7 +20,7 @@ from pipeline_jobs.worker.app import JobsCelery, create_celery
 from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
 from tests.chaos.crashes import causes, crashes, read_histories
-from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_records
+from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_kept, read_records
 from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
@@ -274,6 +274,7 @@ class _Run:
             heard=dict(self.witness.heard),
             differences=disagreements(self.store, records, [line for line in client if line["what"] == "removed"], purged=bool(purged)),
             artifacts=read_artifacts(self.settings.data_dir / "artifacts"),
+            kept=read_kept(self.store),
             folders=self._folders(),
             orphans=sorted(self.processes.orphans),
             stuck=self.processes.stuck,

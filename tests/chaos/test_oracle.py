@@ -255,6 +255,11 @@ def test_what_a_pause_cost_is_found_when_the_server_is_back_and_not_later() -> N
     assert len(crashed(replace(CRASH, at=16.0), done=[stopped])) == 1
 
 
+def test_a_folder_that_is_kept_after_its_record_is_pointed_to() -> None:
+    more = replace(CLEAN, artifacts={**CLEAN.artifacts, "acme/main/jc/1": "c jc.1"})
+    assert judge(replace(more, kept=frozenset({"acme/main/jc/1"}))).violations["artifact nobody points to"] == []
+
+
 def test_the_death_of_a_child_explains_one_crash() -> None:
     unborn = replace(CRASH, job_id="jb", body=None)
     assert crashed(unborn, done=[Done(4.0, "kill_child", "x:w1:1", 10)]) == []
