@@ -32,7 +32,7 @@ HARMLESS = frozenset(
     ("limit", "pipeline", "created_after", "created_before", "status", "Prefer", "deadline_seconds", "max_attempts", "metadata",
      "on_dependency_failure", "params", "priority", "quality", "run_at", "ttl_seconds", "start_within_seconds", "retain_seconds",
      "webhook", "events", "include", "from_stage", "partial", "timeout", "dry_run", "max_concurrent", "max_queued",
-     "max_run_seconds", "max_storage_bytes", "max_ended", "paused", "start_rate", "submit_rate", "weight", "Range", "signature",
+     "max_run_seconds", "max_storage_bytes", "max_ended", "paused", "format", "start_rate", "submit_rate", "weight", "Range", "signature",
      "token", "Tus-Resumable", "Upload-Checksum", "Upload-Length", "Upload-Metadata", "Upload-Offset", "expires_at", "name", "role",
      "days", "description", "enabled", "catch_up", "cron", "overlap", "timezone", "upcoming", "jobs", "job")
 )  # fmt: skip

@@ -114,7 +114,7 @@ def read_artifacts(root: Path) -> dict[str, str]:
 
 def read_kept(store: Store) -> set[str]:
     """Folders of artifacts whose job's record is gone, and whose own time has not come."""
-    return {store.client.hget(key, "path") for key in store.client.scan_iter(store.keys("kept", "*"), count=1000)}
+    return {store.client.hget(key, "path") for key in store.client.scan_iter(store.keys("kept", "*"), count=1000, _type="hash")}
 
 
 def disagreements(
