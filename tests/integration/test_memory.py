@@ -162,6 +162,26 @@ def test_what_a_version_before_did_not_give_back_is_put_right_when_nothing_is_le
     assert differences(calm.store) == []
 
 
+def test_records_of_a_version_that_knows_no_charges_are_removed_like_others(calm: Cell, tmp_path: Path) -> None:
+    """A job, a batch and a delivery."""
+    client, keys = calm.store.client, calm.store.keys
+    webhooks = Webhooks.of(calm.store, calm.settings, lambda: "key")
+    webhooks.endpoints.create("acme", "http://127.0.0.1:9/a")
+    ended(calm, {"words": 3})
+    calm.slots(0)
+    batch(calm, cancel=True)
+    for name in ("job", "batch", "delivery", "webhook_event"):
+        for key in client.scan_iter(keys(name, "*"), _type="hash", count=1000):
+            client.hdel(key, "store_bytes")
+    client.hdel(keys("usage", "acme"), "store_bytes")
+    client.zadd(keys("ended"), dict.fromkeys(calm.store.members("ended"), 1))
+    client.zadd(keys("deliveries_ended"), dict.fromkeys(calm.store.members("deliveries", "acme"), 1))
+    assert Purge(calm.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), calm.settings).run_once()["purged"] == 201
+    assert webhooks.ledger.purge() > 0
+    assert list(client.scan_iter(keys("batch", "*"))) == []
+    assert differences(calm.store) == []
+
+
 @pytest.mark.parametrize(("used", "share"), [(0, None), (750, None), (751, 298), (800, 200), (890, 20), (900, 0), (1000, 0)])
 def test_the_share_shrinks_as_the_server_fills(used: int, share: int | None) -> None:
     assert share_of_memory({"used_memory": used, "maxmemory": 1000, "total_system_memory": 1}, 0.75) == share
