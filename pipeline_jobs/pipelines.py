@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
+from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import SCHEMA
 
 if TYPE_CHECKING:
@@ -234,6 +234,9 @@ class Registry:
         for pipeline in [one for one in self.all() if one.self_test]:
             try:
                 found.append(pipeline.self_test(settings) if pipeline.self_test else "")
+            except (OSError, OutOfMemory, WorkerLost) as error:
+                # This machine is full, or a process was killed: that passes, and `worker.fitness` looks after it.
+                found.append(f"pipeline {pipeline.name} was not tried: {error}")
             except Exception as error:
                 missing = self.missing[pipeline.name] = Missing(pipeline.name, (), failed=str(error) or type(error).__name__)
                 del self._pipelines[pipeline.name]

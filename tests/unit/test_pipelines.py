@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_jobs import pipelines
-from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, UnknownPipeline
+from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.pipelines import NoParams, Pipeline, Registry, Stage
 from pipeline_jobs.settings import Settings, load_settings
 
@@ -117,3 +117,15 @@ def test_a_pipeline_whose_own_test_fails_is_taken_out_and_the_others_stay() -> N
     assert "broken;" not in registry.worker_class().text, "its jobs go to workers where it runs"
     with pytest.raises(UnknownPipeline, match="no such library"):
         registry.get("broken")
+
+
+@pytest.mark.parametrize("fault", [OSError("No space left on device"), OutOfMemory(), WorkerLost()])
+def test_a_fault_of_the_machine_as_a_pipeline_is_tried_takes_it_out_of_no_worker(fault: Exception) -> None:
+    def fails(settings: Settings) -> str:
+        raise fault
+
+    registry = Registry()
+    registry.register(replace(ONE, self_test=fails))
+    assert registry.try_out(load_settings({})) == f"pipeline one was not tried: {fault}"
+    assert registry.get("one").name == "one"
+    assert not registry.missing
