@@ -33,4 +33,4 @@ def fill(context: JobContext) -> Mapping[str, Any]:
     return {"text": "x" * params.result_bytes}
 
 
-FILL = register(Pipeline("fill", (Stage("fill", fill),), params=FillParams, needs_url=False, description="Makes bytes."))
+FILL = register(Pipeline("siege-fill", (Stage("fill", fill),), params=FillParams, needs_url=False, description="Makes bytes."))

@@ -61,9 +61,8 @@ end
 
 -- The names under which a workspace's events are counted: its own while there is room (first come, first served, kept for good), else
 -- `_other`. So no series ever falls, and a scrape reads no more than it shows. The platform's canary (canary.py) does not take up a name.
-local CANARY = 'pipeline-jobs'
+local CANARY, OTHER = 'pipeline-jobs', '_other'
 local function series_of(tenant, workspace)
-  local OTHER = '_other'
   local own = tenant .. '|' .. workspace
   if tenant == CANARY or redis.call('SISMEMBER', K.named(), own) == 1 then return tenant, workspace end
   if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then return OTHER, OTHER end

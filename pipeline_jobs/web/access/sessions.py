@@ -8,6 +8,7 @@ looked up too: whoever signs out ends it, for all who have a copy of the cookie.
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Callable
 from functools import cached_property
 from hashlib import sha256
@@ -15,11 +16,15 @@ from hashlib import sha256
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from pipeline_jobs.access.api_keys import ApiKey, KeyStore
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.web.access import key_cache
 from pipeline_jobs.web.access.key_cache import KeyRing
 
 #: Name of the cookie.
 COOKIE = "pipeline_jobs"
 _SALT = "pipeline-jobs.session"
+#: Maximum number of sessions that a process remembers.
+MOST_SEEN = 10_000
 
 
 class Sessions:
@@ -31,6 +36,8 @@ class Sessions:
         :param seconds: how long a session lasts.
         """
         self._keys, self._ring, self._secret, self._seconds = keys, ring, secret, seconds
+        #: Sessions that were found, and until when that is good enough while the store is away.
+        self._seen: dict[str, float] = {}
 
     def cookie(self, key: ApiKey) -> str:
         """Begin a session with this key. :return: the value of its cookie.
@@ -53,12 +60,25 @@ class Sessions:
         key = self._ring.by_id(key_id)
         if key is None or not hmac.compare_digest(session_mark(key), mark):
             return None
-        return key if self._keys.has_session(key_id, session_id) else None
+        return key if self._lasts(key_id, session_id) else None
 
     def end(self, cookie: str) -> None:
         """End the session of a cookie, if that is ours. :raises StoreUnavailable:"""
         if (found := self._read(cookie)) is not None:
             self._keys.end_session(found[0], found[2])
+
+    def _lasts(self, key_id: str, session_id: str) -> bool:
+        try:
+            found = self._keys.has_session(key_id, session_id)
+        except StoreUnavailable:
+            # As long as a key is: so a form that cannot be sent now is given back as it was filled in.
+            if self._seen.get(session_id, 0.0) < time.monotonic():
+                raise
+            return True
+        if len(self._seen) >= MOST_SEEN:
+            self._seen.clear()
+        self._seen[session_id] = time.monotonic() + key_cache.CACHE_SECONDS if found else 0.0
+        return found
 
     def _read(self, cookie: str) -> tuple[str, str, str] | None:
         """The id of the key, its mark, the id of the session; None: it is not ours, is too old, or names no session, as those of the

@@ -122,7 +122,7 @@ def test_a_preview_has_what_fits_of_the_first_fields() -> None:
     data = {**{f"field {n}": "\u6e2f" * 50 for n in range(20)}, "list": [1], "flag": True, "number": 1.5}
     shown = results.preview(data)
     assert shown == {"field 0": "\u6e2f" * 50, "flag": True, "number": 1.5}
-    assert len(json.dumps(shown, ensure_ascii=False).encode()) <= results.PREVIEW_BYTES
+    assert len(json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()) <= results.PREVIEW_BYTES
     assert results.preview({"text": "x" * 1_000}) == {"text": "x" * 60 + "..."}
 
 

@@ -9,4 +9,4 @@ LINE, TITLE = "A2", "jobs that publish 20 files of 1 MB each, kept for a month"
 
 def run(client: Client) -> None:
     params = {"files": 20, "file_bytes": 2**20}
-    client.ask("POST", "/pipeline/jobs", {"pipeline": "fill", "ttl_seconds": 2_592_000, "params": params})
+    client.ask("POST", "/pipeline/jobs", {"pipeline": "siege-fill", "ttl_seconds": 2_592_000, "params": params})

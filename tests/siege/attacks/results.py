@@ -8,5 +8,5 @@ LINE, TITLE = "A1", "jobs with 600 kB of result, and lists of them"
 
 
 def run(client: Client) -> None:
-    client.ask("POST", "/pipeline/jobs", {"pipeline": "fill", "params": {"result_bytes": 600_000}})
+    client.ask("POST", "/pipeline/jobs", {"pipeline": "siege-fill", "params": {"result_bytes": 600_000}})
     client.ask("GET", "/pipeline/jobs?limit=100&status=completed")
