@@ -96,7 +96,7 @@ def test_one_that_fills_the_memory_is_refused_alone_and_after_the_memory_was_ful
         stack.tell(accepted["running"])
         stack.until_status(accepted["running"], JobStatus.COMPLETED)
         client.delete(*fillers)
-        until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 201, "the service to be back", 10)
+        until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 201, "the service to be back")
     for name, job_id in accepted.items():
         expected = "completed" if name == "running" else "queued"
         assert api.get(f"/pipeline/jobs/{job_id}").json()["status"] == expected, name

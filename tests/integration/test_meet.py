@@ -33,7 +33,9 @@ def sent(cell: Cell) -> list[str]:
 def lose(cell: Cell, *job_ids: str) -> None:
     """Their leases end."""
     cell.store.client.zadd(cell.store.keys("leases"), dict.fromkeys(job_ids, 1))
-    cell.store.rescue()
+    # A call does so much work and no more.
+    while cell.store.rescue():
+        pass
 
 
 def test_a_paused_workers_runs_take_no_slot_of_another(fleet: Cell) -> None:

@@ -284,7 +284,13 @@ GUARDS = (
     _lua("audit_sweep", "only what is old goes", "'MINID', oldest", "'MINID', int(NOW + 1)", AUDIT),
     _py("cell", "old rows of the audit log go", "            audit.sweep(store, settings.audit_retention_seconds)\n", "", AUDIT),
     _py("access/audit", "daily work is no security event", '"work" if action.startswith(WORK) else "security"', '"security"', AUDIT),
-    _py("schedules/scheduler", "a schedule's rows are its tenant's", ", tenant_id=schedule.tenant_id)", ")", AUDIT_SCHEDULES),
+    _py(
+        "schedules/scheduler",
+        "a schedule's rows are its tenant's",
+        "{**whose, **detail}, tenant_id=schedule.tenant_id",
+        "{**whose, **detail}",
+        AUDIT_SCHEDULES,
+    ),
     # -- a fleet of several classes
     _lua("claim", "a worker takes only what it knows", "if not known then", "if false then", CLASSES),
     _lua(
@@ -576,7 +582,7 @@ GUARDS = (
         MEMORY,
     ),
     _lua("trim", "whoever holds little keeps it", "if held > share and share >= 0", "if share >= 0", MEMORY),
-    _lua("trim", "a tenant's own limit", "limits_of(tenant).max_ended or most", "most", MEMORY),
+    _lua("trim", "a tenant's own limit", "ended - (limits_of(tenant).max_ended or most)", "ended - most", MEMORY),
     _lua(
         "trim",
         "a workspace with jobs is remembered",
@@ -604,7 +610,7 @@ GUARDS = (
     # -- slots
     _lua("lib/dispatch", "the cap over all workers", "(tonumber(known[5]) or CAP) - taken", "1e9"),
     _lua("lib/dispatch", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),
-    _lua("lib/reasons", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
+    _lua("lib/reserve", "one cap for all processes, when somebody asks", "tonumber(known[2] or CAP)", "CAP", CAP),
     _py(
         "jobs/pipeline_limits",
         "the default is nobody's wish",
@@ -780,8 +786,8 @@ GUARDS = (
     _lua(
         "lib/fair",
         "a lost job whose tenant is held back waits",
-        "not held_back(job.tenant_id) and room_of",
-        "room_of",
+        "not held_back(job.tenant_id) and not most_beside_others",
+        "not most_beside_others",
         DEAD,
     ),
     _lua(
@@ -1450,8 +1456,8 @@ GUARDS = (
     _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/ui/session", "signing out ends the session", '    web().access.sessions.end(request.cookies.get(COOKIE, ""))\n', "", PAGE),
-    _py("web/access/sessions", "no session that has ended", "if self._keys.has_session(key_id, session_id) else None", "", PAGE),
-    _lua("session_begin", "signing in fills no memory", "redis.call('ZREMRANGEBYRANK', sessions, 0, -most - 1)\n", "", PAGE),
+    _py("web/access/sessions", "no session that has ended", "if self._lasts(key_id, session_id) else None", "", PAGE),
+    _lua("session_begin", "signing in fills no memory", "redis.call('ZREMRANGEBYRANK', K.sessions(key), 0, -most - 1)\n", "", PAGE),
     _py("web/access/sessions", "the session's own key", " or not hmac.compare_digest(session_mark(key), mark)", "", PAGE),
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),
     _py("web/ui/blueprint", "nobody is sent elsewhere", "    if not (parts.path == root", "    if False and not (parts.path == root", PAGE),

@@ -42,7 +42,15 @@ class FakeStore:
         self.meanwhile: Any = lambda: None
 
     def announce(
-        self, worker: str, slots: int, jobs: list[tuple[str, int]], *, leaving: bool = False, paused: str = "", kind: object = None
+        self,
+        worker: str,
+        slots: int,
+        jobs: list[tuple[str, int]],
+        *,
+        leaving: bool = False,
+        paused: str = "",
+        kind: object = None,
+        warning: str = "",
     ) -> list[str]:
         if self.away:
             raise StoreUnavailable
@@ -75,7 +83,7 @@ class Bench:
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None)
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="")
         self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:

@@ -246,11 +246,11 @@ def test_a_page_is_fetched_behind_the_walls_and_its_program_goes_with_the_child(
     context = make_context(site.file("/page.html", html, "text/html"))
     begun = threading.Event()
     stalling(site, begun)
-    seen: list[psutil.Process] = []
+    before, seen = psutil.Process().children(recursive=True), list[psutil.Process]()
 
     def cancel(percent: float, message: str | None) -> bool:
         if percent > 0:
-            seen.extend(one for one in psutil.Process().children(recursive=True) if one not in seen)
+            seen.extend(one for one in psutil.Process().children(recursive=True) if one not in (*before, *seen))
         return percent > 0
 
     reporter.cancel_if = cancel

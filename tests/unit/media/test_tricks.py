@@ -23,13 +23,18 @@ def test_there_are_enough_of_them() -> None:
     assert not any(trick.codes & VAGUE for trick in TRICKS)
 
 
+def peak() -> int:
+    """Of this process's memory, in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 @pytest.mark.parametrize("trick", [trick for trick in TRICKS if trick.name != "an endless page"], ids=lambda trick: trick.name)
 def test_it_ends_with_its_own_code(
     trick: Trick, site: FakeSite, make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "TIMEOUT", (10.0, 3.0))
     monkeypatch.setattr(speed, "SLOW_SECONDS", 0.5 if trick.patient else 60.0)
-    url = trick.install(site, tmp_path)
+    url, before = trick.install(site, tmp_path), peak()
     limits = {"PIPELINE_MEDIA_MAX_BYTES": "20000000", "PIPELINE_MEDIA_MAX_SECONDS": "120", "PIPELINE_MEDIA_MAX_PIXELS": "2073600"}
     context = make_context(url, quality="144p", **limits)
     try:
@@ -41,4 +46,5 @@ def test_it_ends_with_its_own_code(
     assert code in trick.codes, (code, text)
     assert len(text) < 300
     assert "Traceback" not in text
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < MEMORY_KB
+    # A peak of what ran in this process before is not this trick's.
+    assert peak() < max(MEMORY_KB, before + MEMORY_KB // 4)
