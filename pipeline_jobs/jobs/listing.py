@@ -73,13 +73,7 @@ class Selection:
     @property
     def arguments(self) -> dict[str, Any]:
         """What both scripts that look at jobs are called with."""
-        return {
-            "highest": self.highest,
-            "lowest": self.lowest,
-            "hidden": self.hidden,
-            "sizes": self.sizes,
-            **self.conditions,
-        }
+        return {"highest": self.highest, "lowest": self.lowest, "hidden": self.hidden, "sizes": self.sizes, **self.conditions}
 
 
 def page(store: Store, query: JobQuery) -> Page[Job]:

@@ -582,7 +582,7 @@ GUARDS = (
         MEMORY,
     ),
     _lua("trim", "whoever holds little keeps it", "if held > share and share >= 0", "if share >= 0", MEMORY),
-    _lua("trim", "a tenant's own limit", "ended - (limits_of(tenant).max_ended or most)", "ended - most", MEMORY),
+    _lua("trim", "a tenant's own limit", "limits_of(tenant).max_ended or most", "most", MEMORY),
     _lua(
         "trim",
         "a workspace with jobs is remembered",

@@ -47,9 +47,10 @@ for _, tenant in ipairs(tenants) do
   -- Versions that know no charges remove records without giving theirs back: at the latest when nothing is left, that is put right.
   local live = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + redis.call('ZCARD', K.tenant_status(tenant, 'running'))
   if ended + live + redis.call('ZCARD', K.deliveries(tenant)) + redis.call('ZCARD', K.tenant_kept(tenant)) == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
-  local over = math.min(ended - (limits_of(tenant).max_ended or most), limit - removed)
+  local max_ended = limits_of(tenant).max_ended or most
+  local over = math.min(ended - max_ended, limit - removed)
   if over > 0 then remove_oldest(tenant, {'completed', 'failed', 'cancelled'}, over, function() return true end) end
-  local kept = math.min(redis.call('ZCARD', K.tenant_kept(tenant)) - (limits_of(tenant).max_ended or most), limit - removed)
+  local kept = math.min(redis.call('ZCARD', K.tenant_kept(tenant)) - max_ended, limit - removed)
   for _, id in ipairs(kept > 0 and redis.call('ZRANGE', K.tenant_kept(tenant), 0, kept - 1) or {}) do
     drop_folder(id)
     removed = removed + 1
