@@ -22,10 +22,15 @@ SEAL, MOST = 16, 32
 
 
 def seal(cursor: str | None) -> str | None:
-    """The cursor as the caller of this request may have it; None stays None."""
+    """The cursor as the caller of this request may have it; None stays None.
+
+    :raises ValueError: it is longer than what can be sealed: a list's fault.
+    """
     if cursor is None:
         return None
     plain = cursor.encode("ascii")
+    if len(plain) > MOST:
+        raise ValueError(f"a cursor of {len(plain)} bytes, more than {MOST}")
     mark = _mark(plain)
     return base64.urlsafe_b64encode(mark + _masked(plain, mark)).decode().rstrip("=")
 
