@@ -14,8 +14,9 @@ MISSING = "CLOCK STEPS ARE LEFT OUT: libfaketime is not installed (Debian: apt i
 
 #: Steps that are drawn, in seconds: a bad NTP server, a wrong time zone, a clock of half a day ago.
 STEPS = (90.0, -90.0, 3600.0, -3600.0, 13 * 3600.0, -13 * 3600.0)
-#: How far from the real time the clock goes at most, in seconds: what is kept for a day (keys, Celery's results) must not run out in a run.
-FARTHEST = 14 * 3600.0
+#: How far apart the times are that the clock shows at most, in seconds: what is kept for a day (keys, Celery's results) must not run out in
+#: a run, whose last step is past all that was shown.
+WIDEST = 23 * 3600.0
 #: Between two times of which it must be certain before which step they were read, in seconds: faults come a little late.
 MARGIN_SECONDS = 30.0
 #: How long a run may go on after its last planned moment, in seconds.
@@ -78,7 +79,7 @@ def offsets(rng: random.Random, moments: Sequence[float], end: float) -> list[fl
     for number in range(1, len(moments) + 1):
         shown = [(times[i] + ahead[i] - MARGIN_SECONDS, times[i + 1] + ahead[i] + MARGIN_SECONDS) for i in range(number)]
         new = (times[number], times[number + 1])
-        possible = [ahead[-1] + step for step in STEPS if abs(ahead[-1] + step) <= FARTHEST]
+        possible = [to for to in (ahead[-1] + step for step in STEPS) if max(*ahead, to) - min(*ahead, to) <= WIDEST]
         fresh = [offset for offset in possible if all(new[1] + offset < a or b < new[0] + offset for a, b in shown)]
         ahead.append(rng.choice(fresh) if fresh else max(ahead) + 2 * MARGIN_SECONDS + 1)
     return ahead[1:]

@@ -53,13 +53,16 @@ class Cause:
     begin: float
     end: float
     found_until: float = float("inf")
+    #: Until when a run may have been claimed that had not begun: what a process asked before its end is heard when the server is back.
+    claimed_until: float = 0.0
     #: Whether it can have met a run that had not begun: killed processes only.
     kill: bool = True
 
     def explains(self, crash: Crash) -> bool:
-        if not (self.begin <= crash.at + TOLERANCE and crash.at <= self.found_until and crash.claimed <= self.end + TOLERANCE):
-            return False
         body = crash.body
+        claimed_until = max(self.end, self.claimed_until) if body is None else self.end
+        if not (self.begin <= crash.at + TOLERANCE and crash.at <= self.found_until and crash.claimed <= claimed_until + TOLERANCE):
+            return False
         if body is None:
             return self.kill
         return self.mark == body.mark and self.pid in (None, body.pid) and body.started <= self.end + TOLERANCE
@@ -124,7 +127,8 @@ def causes(done: Iterable[Done], history: Iterable[Incarnation], lease: float, a
     for one in done:
         end = one.at + one.seconds
         if one.kind in ("kill_worker", "kill_child"):
-            found.append(Cause(one.kind, one.mark, one.pid if one.kind == "kill_child" else None, one.at, one.at))
+            pid = one.pid if one.kind == "kill_child" else None
+            found.append(Cause(one.kind, one.mark, pid, one.at, one.at, claimed_until=found_until(one.at)))
         elif one.kind in ("stop_worker", "stop_tree") and one.seconds >= LONG_ENOUGH * lease:
             found.append(Cause(one.kind, one.mark, None, one.at, end, found_until(end + FOUND_SECONDS), kill=False))
         elif one.kind.startswith("net_") and one.seconds + ANSWER_SECONDS >= LONG_ENOUGH * lease:

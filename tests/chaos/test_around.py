@@ -61,6 +61,7 @@ def test_a_planned_clock_shows_no_time_twice_and_stays_near() -> None:
         rng = random.Random(seed)
         moments = sorted(rng.uniform(10, 950) for _ in range(20))
         ahead = [0.0, *clocks.offsets(rng, moments, 960)]
+        assert max(ahead) - min(ahead) + clocks.MARGIN_SECONDS < 24 * 3600
         edges = [0.0, *moments, 960.0 + clocks.AFTERWARDS_SECONDS]
         shown = sorted((edges[n] + ahead[n], edges[n + 1] + ahead[n]) for n in range(len(ahead)))
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(shown))

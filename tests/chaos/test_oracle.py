@@ -267,6 +267,15 @@ def test_the_death_of_a_child_explains_one_crash() -> None:
     assert crashed(CRASH, unborn, done=[Done(4.0, "kill_worker", "x:w1:1", 9)]) == []
 
 
+def test_what_a_child_had_asked_before_its_death_is_heard_when_the_server_is_back() -> None:
+    """Its claim is carried out after the pause, and right after it the crash that its worker told of."""
+    unborn = replace(CRASH, claimed=12.1, at=12.2, body=None)
+    killed = [Done(9.0, "kill_child", "x:w1:1", 10)]
+    assert crashed(unborn, done=killed, away=[(8.9, 12.0)]) == []
+    assert len(crashed(unborn, done=killed, away=[(9.1, 12.0)])) == 1
+    assert len(crashed(replace(unborn, claimed=20.0, at=20.1), done=killed, away=[(8.9, 12.0)])) == 1
+
+
 def test_poison_and_named_places_explain_themselves() -> None:
     poison = {**CLEAN.records["ja"], "params": '{"token": "a", "poison": "kill"}'}
     assert judge(replace(with_record("ja", poison), crashes=[CRASH])).violations["crash that no kill explains"] == []

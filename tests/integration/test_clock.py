@@ -150,6 +150,36 @@ def test_the_longest_that_a_run_may_take_is_not_passed_by_a_clock(jobs: Cell) ->
     assert cell.store.progress(run.job_id, run.fence, None) == "ok"
 
 
+@pytest.mark.parametrize("end", ["crash", "handback", "retry", "completed"])
+@pytest.mark.parametrize("noticed", ["before the end", "after the end"])
+@pytest.mark.parametrize("step", [7 * HOUR, 13 * HOUR, -13 * HOUR])
+def test_time_that_no_run_had_is_charged_to_none(jobs: Cell, step: int, noticed: str, end: str) -> None:
+    """Neither to the longest that the job may run nor to its tenant's share, whether somebody noticed the gap before the run's end or not."""
+    cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
+    runs = at_work(cell)
+    cell.slots(8, "later")
+    waits = cell.submit()
+    set_clock(cell.store, step)
+    # One that begins on the new clock before anybody has looked at it.
+    runs[1] = cell.start(waits.job_id, worker="live")
+    if noticed == "before the end":
+        look(cell, runs, "beat")
+    for run in runs[:2]:
+        if end == "completed":
+            cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+        else:
+            assert cell.store.requeue(run.job_id, run.fence, end) is JobStatus.QUEUED
+            assert int(cell.store.client.hget(cell.store.keys("job", run.job_id), "ran_ms") or 0) < 60_000
+    client, keys = cell.store.client, cell.store.keys
+    for days in client.scan_iter(keys("usage_day", "*", "*")):
+        assert int(client.hget(days, "slot_ms") or 0) < 60_000
+    for share in client.scan_iter(keys("share", "*")):
+        assert float(client.hget(share, "time") or 0) < 60_000
+    if noticed == "after the end":
+        cell.store.rescue()
+    assert differences(cell.store) == []
+
+
 @pytest.mark.parametrize("step", [-90_000, -HOUR, -13 * HOUR])
 def test_a_rate_is_as_good_as_before_after_the_clock_was_set_back(jobs: Cell, step: int) -> None:
     jobs.client.set_limits("acme", TenantLimits(submit_rate=1, start_rate=1))

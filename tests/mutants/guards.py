@@ -229,6 +229,22 @@ GUARDS = (
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
     ),
+    _lua("lib/clock", "a gap is no time of a run", "if older then redis.call('HINCRBY'", "if false then redis.call('HINCRBY'", CLOCK),
+    _lua(
+        "lib/clock",
+        "a gap is no time of a run that began after it",
+        "if older then redis.call('HINCRBY'",
+        "if true then redis.call('HINCRBY'",
+        CLOCK,
+    ),
+    _lua("lib/fair", "a gap that nobody noticed is no time of a run", "NOW - seen < UNREAD_MS", "true", CLOCK),
+    _lua(
+        "lib/fair",
+        "a run is not charged for a gap while it lasts",
+        "local used = used_ms(job)\n  local charged",
+        "local used = NOW - tonumber(job.started_at)\n  local charged",
+        CLOCK,
+    ),
     _lua("lib/clock", "a lease of the present clock stays", "of_before(gap, LEASE_MS)", "'-inf'", CLOCK),
     _lua("lib/clock", "a lease of the clock before goes", "of_before(gap, LEASE_MS)", "'(' .. int(NOW + LEASE_MS)", CLOCK),
     _lua("lib/clock", "a run of the present clock keeps its longest time", "if older and known[1]", "if known[1]", CLOCK),

@@ -24,6 +24,8 @@ local function shift_longest_runs(gap)
     local known = redis.call('HMGET', K.job(id), 'run_until', 'deadline_at', 'deadline_passed', 'started_at')
     local older = tonumber(leases[i + 1]) > NOW + LEASE_MS
     if gap >= 0 then older = tonumber(known[4] or 0) < NOW - gap / 2 end
+    -- Where the clock was set, `started_at` is a time of the clock before: what the run had is told from both (used_ms).
+    if older then redis.call('HINCRBY', K.job(id), 'gap_ms', int(gap)) end
     if older and known[1] and not known[3] then
       local longest = int(known[1] + gap)
       redis.call('HSET', K.job(id), 'run_until', longest)

@@ -36,7 +36,7 @@ local function end_job(id, job, to, extra, meta)
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class', 'gap_ms')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)

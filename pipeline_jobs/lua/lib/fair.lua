@@ -191,10 +191,23 @@ end
 -- ever.
 local LEAST_MS = 5
 
--- How long a run has lived, in ms. If its worker died, `ran_until` is the last time it was known to live; the time after that is charged
--- to nobody.
+-- A clock that nobody has read for so long was set, or stood still: what passed since then is no time that a run had (see clock.lua).
+local UNREAD_MS = 60000
+
+-- From `started`, a time of the clock of the last reading or of the present one, until now.
+local function since(started)
+  local seen = tonumber(redis.call('GET', K.seen()) or NOW)
+  -- Where it was set back, what the run had before is not counted.
+  if NOW - seen < UNREAD_MS then return NOW - started end
+  return started <= seen and seen - started or math.min(NOW - started, started - seen)
+end
+
+-- How long a run has lived, in ms, without gaps. If its worker died, `ran_until` is the last time it was known to live; the time after that
+-- is charged to nobody.
 local function used_ms(job)
-  return job.status == 'running' and math.max(0, (job.ran_until or NOW) - tonumber(job.started_at)) or 0
+  if job.status ~= 'running' then return 0 end
+  local started = tonumber(job.started_at) + tonumber(job.gap_ms or '0')
+  return math.max(0, job.ran_until and job.ran_until - started or since(started))
 end
 
 -- How much slot time a job that leaves its slot is charged for, in ms. A dispatch that the tenant itself cancelled costs something, or a
@@ -229,7 +242,7 @@ end
 
 -- A run that takes longer than it was charged for is charged again: in steps that double, up to `AHEAD_MS`, so that it costs few writes.
 local function charge_running(id, job)
-  local used = NOW - tonumber(job.started_at)
+  local used = used_ms(job)
   local charged = tonumber(job.charged or '0')
   if used > charged then
     local more = math.min(2 * used, used + AHEAD_MS)
