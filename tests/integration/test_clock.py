@@ -154,7 +154,7 @@ def test_the_longest_that_a_run_may_take_is_not_passed_by_a_clock(jobs: Cell) ->
 @pytest.mark.parametrize("noticed", ["before the end", "after the end"])
 @pytest.mark.parametrize("step", [7 * HOUR, 13 * HOUR, -13 * HOUR])
 def test_time_that_no_run_had_is_charged_to_none(jobs: Cell, step: int, noticed: str, end: str) -> None:
-    """Neither to the longest that the job may run nor to its tenant's share, whether somebody noticed the gap before the run's end or not."""
+    """Neither to the longest that the job may run nor to its tenant's share, whether the gap was noticed before the run's end or not."""
     cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
     runs = at_work(cell)
     cell.slots(8, "later")
