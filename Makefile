@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain siege mutants heavy bench fairness-plot clean
+.PHONY: help run test lint types contract lock docs docker-check chaos chaos-plain siege mutants heavy bench loadtest fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -57,6 +57,9 @@ contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by sc
 
 bench: $(TEST_STAMP)  ## measure beside Celery, rq, dramatiq, huey and write docs/benchmarks.md (ONLY="create noop", ROUNDS=5, SMOKE=1)
 	$(PY) -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(filter 1 yes true,$(SMOKE)),--smoke)
+
+loadtest: $(TEST_STAMP)  ## how many jobs a second, and the CPU of each part; writes docs/capacity.md (RATE=100 DURATION=30 for one rate)
+	$(PY) -m benchmarks.loadtest $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),,--write)
 
 fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
 	$(PY) -m benchmarks.fairness_plot

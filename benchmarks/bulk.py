@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.kit.bench import ALWAYS, EVERYSEC, OURS, PEER_DBS, RESULTS, Bench
+from benchmarks.kit.bench import ALWAYS, EVERYSEC, Bench
 from benchmarks.kit.figure import Bar, Figure, Outcome, Row, alternate, ratios
 
 SIZE = 100
@@ -22,7 +22,7 @@ def run(bench: Bench) -> Outcome:
         contenders = {name: _rate(bench, fsync, *how) for name, how in _HOW.items()}
         samples = alternate(bench.rounds, contenders)
         outcome.rows += [Row(f"{name} ({fsync})", "jobs/s", values) for name, values in samples.items()]
-        if fsync == EVERYSEC:
+        if fsync == ALWAYS:
             outcome.bars += [
                 Bar(
                     2,
@@ -51,8 +51,7 @@ def _rate(bench: Bench, fsync: str, who: str, command: str, full: int) -> Callab
     arguments = {"size": SIZE} if command == "enqueue_many" else {}
 
     def measure() -> float:
-        bench.flush(OURS if who == "ours" else PEER_DBS[who], fsync)
-        bench.flush(RESULTS, fsync)
+        bench.forget(who, fsync)
         peer.call(command, n=SIZE, **arguments)
         return float(n / peer.call(command, n=n, **arguments))
 

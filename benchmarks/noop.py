@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import redis
@@ -69,16 +69,17 @@ def run(bench: Bench) -> Outcome:
             "job waiting). `ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. "
             "`submit + ended` "
             "rows: from the first submit to the last end.",
-            "dramatiq and huey with stored results, rq with its worker pool of 2 (a fork for each job).",
+            "dramatiq, huey and taskiq with stored results, rq with its worker pool of 2 (a fork for each job); procrastinate on "
+            "PostgreSQL (`synchronous_commit` off beside `everysec`, on beside `always`), two processes of one job each.",
         ]
     )
     for fsync in (EVERYSEC, ALWAYS):
-        with contenders(bench, fsync, both := fsync == EVERYSEC) as found:
+        with contenders(bench, fsync) as found:
             for contender in found.values():
                 contender.both()
             samples = alternate(bench.rounds, {name: contender.drain for name, contender in found.items()})
             outcome.rows += [Row(f"{name}, ended ({fsync})", "jobs/s", values) for name, values in samples.items()]
-            if both:
+            if fsync == ALWAYS:
                 outcome.bars += [Bar(6, "no-op jobs ended, ours / celery", ">=", 0.9, ratios(samples["ours"], samples["celery"]))]
                 pair = {name: found[name].both for name in ("ours", "celery")}
                 samples = alternate(bench.rounds, pair)
@@ -88,17 +89,16 @@ def run(bench: Bench) -> Outcome:
 
 
 @contextmanager
-def contenders(bench: Bench, fsync: str, peers: bool) -> Iterator[dict[str, Contender]]:
+def contenders(bench: Bench, fsync: str) -> Iterator[dict[str, Contender]]:
     """Workers of all, up."""
     with ExitStack() as stack:
         found = {"ours": stack.enter_context(ours(bench, fsync)), "celery": stack.enter_context(celery(bench, fsync))}
-        if peers:
-            found |= {name: stack.enter_context(peer(bench, name, fsync)) for name in _PEERS}
+        found |= {name: stack.enter_context(peer(bench, name, fsync)) for name in bench.peers(*_PEERS)}
         yield found
 
 
 @contextmanager
-def ours(bench: Bench, fsync: str, *options: str, slots: int = 4, **more: str) -> Iterator[Contender]:
+def ours(bench: Bench, fsync: str, *options: str, slots: int = 4, flower: bool = True, **more: str) -> Iterator[Contender]:
     """Our worker with two processes and Flower."""
     bench.flush(OURS, fsync)
     settings = bench.settings(fsync, PIPELINE_ANNOUNCE_SECONDS="5", PIPELINE_MAX_CONCURRENT_JOBS=str(slots), **more)
@@ -106,12 +106,13 @@ def ours(bench: Bench, fsync: str, *options: str, slots: int = 4, **more: str) -
     environ = environment(settings)
     celery = [sys.executable, "-m", "celery", "-A", "celery_app"]
     worker = [*celery, "worker", "-n", "jobs@bench", "-E", f"--autoscale={slots},2", "--without-mingle", "--loglevel=WARNING", *options]
-    flower = f"http://127.0.0.1:{(port := free_port())}"
+    url = f"http://127.0.0.1:{(port := free_port())}"
     watching = [*celery, "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1", f"--port={port}"]
-    with (
-        bench.process(f"ours-worker-{fsync}", worker, environ, lambda: bool(store.client.hlen(store.keys("slots"))), cwd=ROOT) as process,
-        bench.process(f"ours-flower-{fsync}", watching, environ, lambda: answers(f"{flower}/healthcheck"), cwd=ROOT),
-    ):
+    with ExitStack() as stack:
+        up = lambda: bool(store.client.hlen(store.keys("slots")))  # noqa: E731
+        process = stack.enter_context(bench.process(f"ours-worker-{fsync}", worker, environ, up, cwd=ROOT))
+        if flower:
+            stack.enter_context(bench.process(f"ours-flower-{fsync}", watching, environ, lambda: answers(f"{url}/healthcheck"), cwd=ROOT))
         peer = bench.ours(fsync)
         yield Contender(
             process,
@@ -122,7 +123,7 @@ def ours(bench: Bench, fsync: str, *options: str, slots: int = 4, **more: str) -
 
 
 @contextmanager
-def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
+def celery(bench: Bench, fsync: str, *options: str, flower: bool = True) -> Iterator[Contender]:
     """Plain Celery's worker with two processes and Flower."""
     bench.flush(RESULTS, fsync)
     environ = bench.peer_environ("celery", fsync)
@@ -135,7 +136,7 @@ def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
     broker.delete(pidbox := "_kombu.binding.celery.pidbox")
     with (
         bench.process(f"celery-worker-{fsync}", command, environ, lambda: bool(broker.exists(pidbox))) as worker,
-        flower_of_peer(bench, fsync),
+        flower_of_peer(bench, fsync) if flower else nullcontext(),
     ):
         peer = bench.peer("celery", fsync)
         yield Contender(worker, results.dbsize, lambda n: peer.call("enqueue", n=n), bench.size(1500, 20))
@@ -143,31 +144,36 @@ def celery(bench: Bench, fsync: str, *options: str) -> Iterator[Contender]:
 
 #: Command of a worker of two processes, and jobs a round.
 _PEERS = {
-    "dramatiq": (["-m", "dramatiq", "dramatiq_peer", "--processes", "2", "--threads", "1", "--skip-logging"], 3000, "dramatiq-results:*"),
-    "huey": (["-m", "huey.bin.huey_consumer", "huey_peer.huey", "-w", "2", "-k", "process", "-q"], 3000, ""),
-    "rq": (["-m", "rq.cli", "worker-pool", "-n", "2", "-q"], 150, ""),
+    "dramatiq": (["-m", "dramatiq", "dramatiq_peer", "--processes", "2", "--threads", "1", "--skip-logging"], 3000),
+    "huey": (["-m", "huey.bin.huey_consumer", "huey_peer.huey", "-w", "2", "-k", "process", "-q"], 3000),
+    "rq": (["-m", "rq.cli", "worker-pool", "-n", "2", "-q"], 150),
+    "taskiq": (["-m", "taskiq", "worker", "taskiq_peer:broker", "--workers", "2", "--log-level", "WARNING"], 3000),
+    "procrastinate": (["procrastinate_peer.py", "worker"], 800),
 }
 
 
 @contextmanager
 def peer(bench: Bench, name: str, fsync: str) -> Iterator[Contender]:
     """Another library's worker with two processes."""
-    arguments, jobs, _ = _PEERS[name]
+    arguments, jobs = _PEERS[name]
     environ = bench.peer_environ(name, fsync)
-    broker = redis.Redis.from_url(environ["BENCH_BROKER"])
+    submitting = bench.peer(name, fsync)
     if name == "rq":
         arguments = [*arguments, "-u", environ["BENCH_BROKER"]]
-    if name == "dramatiq":
-        # Its results go to a database of their own, one key each.
-        environ["BENCH_RESULTS"] = bench.url(8, fsync)
-    ended = {
-        "dramatiq": redis.Redis.from_url(environ.get("BENCH_RESULTS", environ["BENCH_BROKER"])).dbsize,
+    with bench.process(f"{name}-worker", [python_of(name), *arguments], environ, lambda: True) as worker:
+        yield Contender(worker, _ended(bench, name, fsync), lambda n: submitting.call("enqueue", n=n), bench.size(jobs, 10))
+
+
+def _ended(bench: Bench, name: str, fsync: str) -> Callable[[], int]:
+    """How many of a peer's jobs have ended."""
+    if name == "procrastinate":
+        return lambda: int(bench.peer(name, fsync).call("ended"))
+    environ = bench.peer_environ(name, fsync)
+    broker, results = (redis.Redis.from_url(environ[which]) for which in ("BENCH_BROKER", "BENCH_RESULTS"))
+    return {
         "huey": lambda: int(broker.hlen("huey.results.peer")),
         "rq": lambda: int(broker.zcard("rq:finished:default")),
-    }[name]
-    with bench.process(f"{name}-worker", [python_of(name), *arguments], environ, lambda: True) as worker:
-        submitting = bench.peer(name, fsync)
-        yield Contender(worker, ended, lambda n: submitting.call("enqueue", n=n), bench.size(jobs, 10))
+    }.get(name, results.dbsize)
 
 
 FIGURE = Figure("noop", "No-op jobs end to end", run)

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from benchmarks.kit.peer import ROOT, Peer, python_of, spawn
+from benchmarks.kit.postgres import Postgres, programs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.worker.app import create_celery
 from tests.servers import Server
@@ -25,7 +26,11 @@ from tests.stack import environment, free_port
 EVERYSEC, ALWAYS = "everysec", "always"
 #: Databases of the contenders.
 OURS, CELERY, RESULTS, RQ, DRAMATIQ, HUEY, LIMIT = range(7)
-PEER_DBS = {"celery": CELERY, "rq": RQ, "dramatiq": DRAMATIQ, "huey": HUEY, "limit": LIMIT}
+PEER_DBS = {"celery": CELERY, "rq": RQ, "dramatiq": DRAMATIQ, "huey": HUEY, "limit": LIMIT, "taskiq": 9}
+#: Results of those that keep theirs in a database of their own.
+RESULT_DBS = {"dramatiq": 8, "taskiq": 10}
+#: The peer that works on PostgreSQL.
+PROCRASTINATE = "procrastinate"
 #: gunicorn for peers and the hello endpoint: as many processes and threads as ours.
 STOCK = ("--worker-class", "gthread", "--workers", "2", "--threads", "16", "--keep-alive", "15")
 
@@ -37,6 +42,7 @@ class Bench:
         self.folder, self.rounds, self.smoke = folder, rounds, smoke
         self._servers: dict[str, Server] = {}
         self._peers: dict[tuple[str, ...], Peer] = {}
+        self._postgres: dict[str, Postgres] = {}
         self.jobs = cache(self._jobs)
 
     def size(self, full: int, smoke: int) -> int:
@@ -53,6 +59,27 @@ class Bench:
 
     def url(self, db: int, fsync: str = EVERYSEC) -> str:
         return self.server(fsync).url.removesuffix("/0") + f"/{db}"
+
+    def postgres(self, fsync: str = EVERYSEC) -> Postgres:
+        """A PostgreSQL server whose commits wait for the disk as writes with this `appendfsync` do, started when first asked for."""
+        if fsync not in self._postgres:
+            self._postgres[fsync] = Postgres(self.folder / f"postgres-{fsync}", synchronous=fsync == ALWAYS)
+        return self._postgres[fsync]
+
+    def peers(self, *names: str) -> tuple[str, ...]:
+        """Those of them that can be measured on this machine; what is missing is said."""
+        if PROCRASTINATE in names and programs() is None:
+            print("  LEFT OUT: procrastinate, as PostgreSQL is not installed (Debian: apt install postgresql)", file=sys.stderr, flush=True)
+            return tuple(name for name in names if name != PROCRASTINATE)
+        return names
+
+    def forget(self, name: str, fsync: str = EVERYSEC) -> None:
+        """Empty what a contender has stored."""
+        if name == PROCRASTINATE:
+            self.peer(name, fsync).call("flush")
+            return
+        self.flush(OURS if name == "ours" else PEER_DBS[name], fsync)
+        self.flush(RESULT_DBS.get(name, RESULTS), fsync)
 
     def flush(self, db: int, fsync: str = EVERYSEC) -> None:
         with self.server(fsync).client() as client:
@@ -86,14 +113,16 @@ class Bench:
     # -- submitting sides
 
     def peer(self, name: str, fsync: str = EVERYSEC) -> Peer:
-        """A peer's submitting side: celery, rq, dramatiq, huey, or limit."""
+        """A peer's submitting side: celery, rq, dramatiq, huey, taskiq, procrastinate, or limit."""
         if (name, fsync) not in self._peers:
             python = sys.executable if name == "limit" else python_of(name)
             self._peers[name, fsync] = Peer(name, f"{name}_peer.py", python, self.peer_environ(name, fsync), self.folder / f"{name}.log")
         return self._peers[name, fsync]
 
     def peer_environ(self, name: str, fsync: str = EVERYSEC) -> dict[str, str]:
-        return {"BENCH_BROKER": self.url(PEER_DBS[name], fsync), "BENCH_RESULTS": self.url(RESULTS, fsync)}
+        if name == PROCRASTINATE:
+            return {"BENCH_POSTGRES": self.postgres(fsync).connection}
+        return {"BENCH_BROKER": self.url(PEER_DBS[name], fsync), "BENCH_RESULTS": self.url(RESULT_DBS.get(name, RESULTS), fsync)}
 
     def ours(self, fsync: str = EVERYSEC, **more: str) -> Peer:
         """Our submitting side, a process like the peers'."""
@@ -160,6 +189,8 @@ class Bench:
             peer.stop()
         for server in self._servers.values():
             server.stop()
+        for postgres in self._postgres.values():
+            postgres.stop()
 
 
 def answers(url: str) -> bool:

@@ -27,7 +27,9 @@ class Load:
         return len(self.took) / self.seconds
 
 
-class _Connection:
+class Connection:
+    """A kept-alive connection with at most one request on its way."""
+
     __slots__ = ("buffer", "sent", "socket")
 
     def __init__(self, host: str, port: int) -> None:
@@ -80,7 +82,7 @@ def load(url: str, requests: Iterable[bytes], total: int, connections: int = 16)
     todo = itertools.islice(itertools.cycle(requests), total)
     result = Load()
     with selectors.DefaultSelector() as selector:
-        lines = [_Connection(parts.hostname, parts.port) for _ in range(min(connections, total))]
+        lines = [Connection(parts.hostname, parts.port) for _ in range(min(connections, total))]
         for line in lines:
             selector.register(line.socket, selectors.EVENT_READ, line)
         start = time.perf_counter()

@@ -26,14 +26,16 @@ def new(**more):
     return NewJob(pipeline="noop", **{**FIELDS, **more})
 
 
-def enqueue(n, idempotency=True, limits=True):
-    """With everything checked: a tenant with limits, an Idempotency-Key of each job."""
+def enqueue(n, idempotency=True, limits=True, tenants=0):
+    """With everything checked: a tenant with limits, an Idempotency-Key of each job. Or jobs of so many tenants in turn."""
     if limits:
         client.set_limits(
             FIELDS["tenant_id"], TenantLimits(weight=2.0, max_concurrent=100, max_queued=900_000, submit_rate=1e6, start_rate=1e6)
         )
     if idempotency:
         return timed(n, lambda: client.submit(new(), idempotency_key=f"order-{mine}-{next(numbers)}"))
+    if tenants:
+        return timed(n, lambda: client.submit(new(tenant_id=f"t{next(numbers) % tenants}")))
     return timed(n, lambda: client.submit(new()))
 
 
@@ -75,6 +77,11 @@ def keep(result):
     return job.job_id
 
 
+def waiting(n):
+    """Ids of jobs that wait for a worker."""
+    return [client.submit(new()).job_id for _ in range(n)]
+
+
 def progress(n):
     """Seconds for `n` coalesced calls, as a stage makes them; what the store had at the end."""
     store.announce("bench", 1, [])
@@ -100,4 +107,4 @@ def start_of(started):
 
 if __name__ == "__main__":
     os.environ["PYTHONUNBUFFERED"] = "1"
-    serve(enqueue=enqueue, enqueue_many=enqueue_many, end=end, keep=keep, progress=progress, start_of=start_of)
+    serve(enqueue=enqueue, enqueue_many=enqueue_many, end=end, keep=keep, waiting=waiting, progress=progress, start_of=start_of)
