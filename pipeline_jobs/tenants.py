@@ -42,6 +42,17 @@ def check_name(field: str, name: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Whose:
+    """Of which tenant and workspace a thing must be to be found; None: of any."""
+
+    tenant_id: str | None = None
+    workspace_id: str | None = None
+
+
+ANYBODYS = Whose()
+
+
+@dataclass(frozen=True, slots=True)
 class TenantContext:
     """A tenant and one of its workspaces."""
 

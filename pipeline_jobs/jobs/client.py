@@ -11,9 +11,10 @@ from pipeline_jobs.addresses import check_source
 from pipeline_jobs.exceptions import IdTaken, InvalidInput, JobNotEnded, JobNotWaiting, StoreUnavailable
 from pipeline_jobs.files.upload import is_upload_url
 from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY_MIN, Job, NewJob, dumps, new_job_id
+from pipeline_jobs.jobs.lately import Lately
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
-from pipeline_jobs.jobs.queue_position import queue_position
+from pipeline_jobs.jobs.queue_position import queue_position, with_queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
@@ -23,7 +24,7 @@ from pipeline_jobs.store.guard import StoreGuard
 from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
-from pipeline_jobs.tenants import TenantContext, TenantLimits
+from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_ATTEMPTS = 10
@@ -37,6 +38,8 @@ MAX_RETAIN = 31_536_000
 MAX_JSON = 16_384
 #: Longest time between two looks at the record while waiting, in seconds: a lost message delays a waiter by no more.
 WAIT_CHECK = 1.0
+#: How many jobs that were seen waiting are remembered.
+WAITING_MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Client:
         self.registry = registry
         self.settings = settings
         self.guard = StoreGuard(store, settings)
+        self._waiting = Lately(WAITING_MOST)
 
     def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
         """The record of a new job, checked, defaults filled in; nothing is stored.
@@ -154,23 +158,25 @@ class Client:
                 job = job.evolve(job_id=new_job_id())
 
     def retry(
-        self, job_id: str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
+        self, old: Job | str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
     ) -> Accepted:
         """Run an ended job again: a new one with the same input. What its stages gave is used again, but for the last stage.
 
+        :param old: its id, or its record where that has just been read.
         :param from_stage: run this stage and those after it.
         :raises UnknownJob:
         :raises JobNotEnded:
         :raises InvalidInput: the pipeline has no such stage (any more).
         :raises KeyReused, JobGone, TryLater, StoreUnavailable: as `accept`.
         """
-        old = self.store.get(job_id)
+        if isinstance(old, str):
+            old = self.store.get(old)
         if not old.ended:
             raise JobNotEnded
         stages = [stage.name for stage in self.registry.get(old.pipeline).stages]
         if from_stage is not None and from_stage not in stages:
             raise InvalidInput(f"from_stage must be one of: {', '.join(stages)}", field="from_stage")
-        again = Again(job_id, from_stage, *written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])))
+        again = Again(old.job_id, from_stage, *written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])))
         return self.accept(old.asked_again(), again=again, idempotency_key=idempotency_key, sender=sender)
 
     def get(self, job_id: str) -> Job:
@@ -189,26 +195,34 @@ class Client:
 
         :raises UnknownJob:
         """
-        # Two calls where it waits: one script for both would make the GET of every other job a tenth dearer (Lua copies the record).
-        job = self.store.get(job_id)
+        # One script for both would make the GET of every other job a tenth dearer (Lua copies the record). Who looks at a job that waits
+        # looks again: both are asked at once then.
+        if job_id in self._waiting:
+            job, queue = with_queue_position(self.store, job_id)
+        else:
+            job, queue = self.store.get(job_id), None
+            if job.status is JobStatus.QUEUED:
+                self._waiting.add(job_id)
+                queue = queue_position(self.store, job_id)
         if job.status is not JobStatus.QUEUED:
+            self._waiting.discard(job_id)
             return job
-        queue = queue_position(self.store, job_id)
         # Between the two looks it may have started.
         return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
 
-    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> Job:
+    def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> Job:
         """Change a waiting job's priority (-50..50) or earliest start (Unix milliseconds, 0: now).
 
         :raises InvalidInput: names the field.
-        :raises UnknownJob:
+        :raises UnknownJob: there is none, or it is not theirs.
         :raises JobNotWaiting: it was dispatched, runs, or has ended.
         """
         if priority is not None and not PRIORITY_MIN <= priority <= PRIORITY_MAX:
             raise InvalidInput(f"priority must be {PRIORITY_MIN}..{PRIORITY_MAX}", field="priority")
         _check_run_at(run_at)
-        if not self.store.change(job_id, priority=priority, run_at=run_at):
+        if not self.store.change(job_id, whose, priority=priority, run_at=run_at):
             raise JobNotWaiting
+        self._waiting.add(job_id)
         return self.describe(job_id)
 
     def limits(self, tenant_id: str) -> TenantLimits:
@@ -236,8 +250,7 @@ class Client:
 
         :raises UnknownJob:
         """
-        self.store.cancel(job_id)
-        return self.store.get(job_id)
+        return self.store.cancel(job_id).job
 
     def delete(self, job_id: str) -> None:
         """Remove an ended job and its artifacts.

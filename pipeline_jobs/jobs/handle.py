@@ -11,6 +11,8 @@ from pipeline_jobs.jobs.moved import Moved, Say
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.idempotency import Accepted
+from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.tenants import ANYBODYS, Whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,14 @@ class JobHandle:
 
         :raises UnknownJob:
         """
-        job = self.client.cancel(self.job_id)
-        if job.status is JobStatus.CANCELLED:
-            self.say(Moved(job.job_id, "cancelled", job=job))
-        return job
+        return self.cancel(ANYBODYS).job
+
+    def cancel(self, whose: Whose) -> Cancelled:
+        """`revoke`, of a job of theirs, and what the job was before. :raises UnknownJob: there is none, or it is not theirs."""
+        done = self.client.store.cancel(self.job_id, whose)
+        if done.was is JobStatus.QUEUED and done.job.status is JobStatus.CANCELLED:
+            self.say(Moved(self.job_id, "cancelled", job=done.job))
+        return done
 
     def forget(self) -> None:
         """Delete an ended job with its artifacts.

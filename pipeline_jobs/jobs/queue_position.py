@@ -5,12 +5,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline_jobs.job import Job
 from pipeline_jobs.store.store import Store
 
 
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
     """`{position, reason, limit, current, eta_seconds}` of a queued job; None: the job does not wait."""
-    found = store.run("queue_position", id=job_id)
+    return _shown(store.run("queue_position", id=job_id))
+
+
+def with_queue_position(store: Store, job_id: str) -> tuple[Job, dict[str, Any] | None]:
+    """The job and its position, in one round trip. :raises UnknownJob:"""
+    job, found = store.get_and_ask(job_id, "queue_position")
+    return job, _shown(found)
+
+
+def _shown(found: Any) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

@@ -15,7 +15,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import Contract, ms
-from pipeline_jobs.store.reader import Reader
+from pipeline_jobs.store.reader import Reader, mapping
 from pipeline_jobs.store.scripts import NO_TEMPLATE, HintTemplate
 from pipeline_jobs.store.wire import Stored
 
@@ -105,6 +105,13 @@ class Runner(Reader):
         if self._publish is not None and call.contract.gives_hints:
             self._send(self._publish, getattr(reply, "hints", ()))
         return reply
+
+    def record_and_run(self, key: Sequence[str], script: str, /, **arguments: Any) -> tuple[dict[str, str], Any]:
+        """A hash (by the parts of its key) and the reply of a script that only reads, in one round trip."""
+        call = self._calls.get(script) or self._call_of(script)
+        with store_errors():
+            flat, reply = self.wire.call_and_run(("HGETALL", self.keys(*key)), call.stored, [self.keys.prefix], call.encoded(arguments))
+        return mapping(flat), call.contract.decode(reply)
 
     def run_each(self, script: str, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
         """A script that only reads, once with each of these arguments, in one round trip."""

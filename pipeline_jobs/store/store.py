@@ -29,6 +29,7 @@ from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
+from pipeline_jobs.tenants import ANYBODYS, Whose
 
 #: Longest message of a stage that is kept, in characters.
 MAX_MESSAGE = 500
@@ -53,6 +54,15 @@ class Rescued:
 
     job_id: str
     became: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What a cancel found, and the record after it."""
+
+    #: The status that the job had.
+    was: JobStatus
+    job: Job
 
 
 class Store(Duties):
@@ -238,20 +248,20 @@ class Store(Duties):
 
     # -- from outside
 
-    def cancel(self, job_id: str) -> JobStatus:
-        """Ask for a job's end. :return: its status afterwards. :raises UnknownJob:"""
-        status = self.run("cancel_job", id=job_id).status
-        if status == "unknown":
+    def cancel(self, job_id: str, whose: Whose = ANYBODYS) -> Cancelled:
+        """Ask for a job's end. :raises UnknownJob: there is none, or it is not theirs."""
+        done = self.run("cancel_job", id=job_id, call=secrets.randbelow(10**14), tenant=whose.tenant_id, workspace=whose.workspace_id)
+        if done.was == "unknown":
             raise UnknownJob
-        return JobStatus(status)
+        return Cancelled(JobStatus(done.was), Job.from_mapping(mapping(done.record)))
 
-    def change(self, job_id: str, *, priority: int | None = None, run_at: int | None = None) -> bool:
+    def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> bool:
         """Change a waiting job's priority or earliest start (Unix ms; 0: now).
 
         :return: False: it does not wait any more.
-        :raises UnknownJob:
+        :raises UnknownJob: there is none, or it is not theirs.
         """
-        became = self.run("change", id=job_id, priority=priority, start=run_at).became
+        became = self.run("change", id=job_id, tenant=whose.tenant_id, workspace=whose.workspace_id, priority=priority, start=run_at).became
         if became == "unknown":
             raise UnknownJob
         return bool(became == "ok")
@@ -341,10 +351,15 @@ class Store(Duties):
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
-        flat = self.record("job", job_id)
-        if not flat:
-            raise UnknownJob
-        return Job.from_mapping(flat)
+        return _job(self.record("job", job_id))
+
+    def get_and_ask(self, job_id: str, script: str) -> tuple[Job, Any]:
+        """A job, and what a script that only reads replies of it, in one round trip: the job may have changed between the two.
+
+        :raises UnknownJob:
+        """
+        flat, reply = self.record_and_run(("job", job_id), script, id=job_id)
+        return _job(flat), reply
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
@@ -388,3 +403,9 @@ def _ended(status: str) -> JobStatus | None:
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
     return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
+
+
+def _job(flat: Mapping[str, str]) -> Job:
+    if not flat:
+        raise UnknownJob
+    return Job.from_mapping(flat)

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,35 @@ class Wire:
 
         :raises redis.RedisError: as the client would, after as many tries.
         """
+        return self._tried(self._once, command)
+
+    def call_and_run(self, command: tuple[Any, ...], stored: Stored, keys: list[str], arguments: Sequence[Any]) -> tuple[Any, Any]:
+        """A command and a script that only reads, in one round trip.
+
+        :raises redis.RedisError: as `call`.
+        """
+        if time.monotonic() < self._refused_until:
+            return self.call(*command), self.script(stored.script, keys, arguments)
+        first, second = self._tried(self._both, (command, ("FCALL", stored.function.name, len(keys), *keys, *arguments)))
+        if isinstance(first, redis.ResponseError):
+            raise first
+        if isinstance(second, redis.ResponseError):
+            if not _is_refusal(second):
+                raise second
+            # The server does not have the function yet: it is loaded on the way that has time for that.
+            second = self.run(stored, keys, arguments)
+        return first, second
+
+    def _tried(self, once: Callable[[_Own, tuple[Any, ...]], Any], command: tuple[Any, ...]) -> Any:
         own = self._own
         if own.connection is None or own.pid != os.getpid():
             pool = self._client.connection_pool
             own.connection, own.pid, own.busy = pool.connection_class(**pool.connection_kwargs), os.getpid(), False
         try:
-            return self._once(own, command)
+            return once(own, command)
         except (redis.ConnectionError, redis.TimeoutError):
             # The server may have closed a connection that lay idle: a new one, and more tries, as the client is set up for.
-            return own.connection.retry.call_with_retry(lambda: self._once(own, command), lambda _: own.connection.disconnect())
+            return own.connection.retry.call_with_retry(lambda: once(own, command), lambda _: own.connection.disconnect())
 
     def run(self, stored: Stored, keys: list[str], arguments: Sequence[Any]) -> Any:
         """Run a script, as a function where the server takes functions."""
@@ -100,6 +120,22 @@ class Wire:
         except redis.exceptions.NoScriptError:
             self._client.script_load(script.script)
             return self.call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    @staticmethod
+    def _both(own: _Own, commands: tuple[Any, ...]) -> list[Any]:
+        """The replies of several commands; one that the server refused is its error."""
+        if own.busy:
+            own.connection.disconnect()
+        own.busy = True
+        own.connection.send_packed_command(own.connection.pack_commands(commands))
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(own.connection.read_response())
+            except redis.ResponseError as error:
+                replies.append(error)
+        own.busy = False
+        return replies
 
     @staticmethod
     def _once(own: _Own, command: tuple[Any, ...]) -> Any:

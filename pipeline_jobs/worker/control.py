@@ -19,11 +19,12 @@ from celery.worker.control import Panel, control_command
 from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import InvalidInput, UnknownJob
-from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import pipeline_limits
-from pipeline_jobs.jobs.moved import Moved
+from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
-from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.states import LIVE
+from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.tenants import ANYBODYS, TenantLimits
 from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
@@ -38,9 +39,9 @@ class JobControl(Control):
         if command in ("revoke", "terminate") and arguments:
             cell: Cell = self.app.cell
             for task_id in maybe_list(arguments.get("task_id")) or ():
-                if cell.client.is_job(task_id) and (before := _cancel(cell, task_id)) and not before.ended:
-                    detail = {"tenant_id": before.tenant_id, "command": command}
-                    audit.record(cell.store, None, "job.cancelled", task_id, detail, tenant_id=before.tenant_id)
+                if cell.client.is_job(task_id) and (done := _cancel(cell, task_id)) and done.was in LIVE:
+                    tenant = done.job.tenant_id
+                    audit.record(cell.store, None, "job.cancelled", task_id, {"tenant_id": tenant, "command": command}, tenant_id=tenant)
         if command == "tenant_limits" and arguments:
             set_limits(self.app.cell, arguments["tenant"], arguments["limits"])
         if command == "pipeline_limit" and arguments:
@@ -86,16 +87,12 @@ def tenant_limits(state: Any, tenant: str, limits: str, **kwargs: Any) -> Any:
     return {"ok": state.app.cell.client.limits(tenant).to_dict()}
 
 
-def _cancel(cell: Cell, job_id: str) -> Job | None:
-    """:return: the job as it was before; None: there is no such job."""
+def _cancel(cell: Cell, job_id: str) -> Cancelled | None:
+    """:return: None: there is no such job."""
     try:
-        before = cell.client.get(job_id)
-        job = cell.client.cancel(job_id)
+        return JobHandle(cell.client, cell.say, job_id).cancel(ANYBODYS)
     except UnknownJob:
         return None
-    if job.ended and not before.ended:
-        cell.say(Moved(job_id, "cancelled", job=job))
-    return before
 
 
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: str | None = None, **kwargs: Any) -> Any:

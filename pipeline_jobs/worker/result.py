@@ -13,6 +13,8 @@ from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.store.idempotency import Accepted
+from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.tenants import Whose
 
 
 class JobFailed(Exception):
@@ -67,6 +69,10 @@ class JobResult(AsyncResult):
         if terminate and not job.ended:
             super().revoke(connection=connection, terminate=True, signal=signal, wait=wait, timeout=timeout)
         return job
+
+    def cancel(self, whose: Whose) -> Cancelled:
+        """Cancel a job of theirs (`revoke`), and say what it was before. :raises UnknownJob: there is none, or it is not theirs."""
+        return JobHandle(self._cell.client, self._cell.say, self.id).cancel(whose)
 
     def until_ended(self, timeout: float) -> Job:
         """Wait at most `timeout` seconds for the end; the record as it is then. :raises UnknownJob:"""

@@ -1,11 +1,16 @@
 #!lua flags=allow-oom
 -- Ask for a job's end. The request is durable: it is a field of the record.
---@args id
+--@args id call:digits tenant? workspace?
 --@settings events admits names kept
---@reply status hints
--- status: the job's status afterwards, or 'unknown'. A queued job ends in this call, a running job when its worker has stopped it; an
--- ended job is left alone.
+--@reply was record hints
+-- was: the status that the job had, or 'unknown': there is none, or none of this tenant and workspace ('': any). record: the job's
+-- fields afterwards. Sent again (the same `call`), it says again what the job was. A queued job ends in this call, a running job when its worker has stopped it; an ended job is left alone.
 local job = load(id)
-if not job then return {'unknown', {}} end
-ask_to_end(id, job)
-return {job.status, settle_and_admit()}
+if not job or not is_of(job, tenant, workspace) then return {'unknown', {}, {}} end
+local was, hints = found_before(call) or job.status, {}
+if job.status == 'queued' or job.status == 'running' then
+  keep_found(call, was)
+  ask_to_end(id, job)
+  hints = settle_and_admit()
+end
+return {was, redis.call('HGETALL', K.job(id)), hints}

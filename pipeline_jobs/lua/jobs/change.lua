@@ -1,12 +1,13 @@
 #!lua
 -- Change the priority or the earliest start (Unix ms; 0: now) of a job that waits.
---@args id priority:digits? start:digits?
+--@args id tenant? workspace? priority:digits? start:digits?
 --@settings events admits
 --@once
 --@reply became hints
--- became: 'ok' | 'unknown' | 'late' (it is dispatched, runs, or has ended: nothing is changed).
+-- became: 'ok' | 'unknown' (or not of this tenant and workspace; '': any) | 'late' (it is dispatched, runs, or has ended: nothing is
+-- changed).
 local job = load(id)
-if not job then return {'unknown', {}} end
+if not job or not is_of(job, tenant, workspace) then return {'unknown', {}} end
 if job.status ~= 'queued' or job.reason == 'dispatched' then return {'late', {}} end
 local delayed = redis.call('ZSCORE', K.delayed(), id)
 local old_priority = tonumber(job.priority or '0')

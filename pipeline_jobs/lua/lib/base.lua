@@ -37,6 +37,11 @@ local function load(id)
   return job
 end
 
+-- Whether a job is of this tenant and workspace ('': of any). Asked where the job is read, so that another's costs what an unknown one does.
+local function is_of(job, tenant, workspace)
+  return (tenant == '' or tenant == job.tenant_id) and (workspace == '' or workspace == job.workspace_id)
+end
+
 -- A whole hash as a table.
 local function fields_of(key)
   local flat, fields = redis.call('HGETALL', key), {}

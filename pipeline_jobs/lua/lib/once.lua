@@ -5,6 +5,10 @@
 -- Seconds; a client gives up before.
 local SAID = 300
 
+-- What a call found, where only that is needed to answer it again: kept by those that change something.
+local function found_before(call) return redis.call('GET', K.said(call)) end
+local function keep_found(call, found) redis.call('SET', K.said(call), found, 'EX', SAID) end
+
 local function once(call)
   local said = redis.call('GET', K.said(CALL))
   if said then return cjson.decode(said) end

@@ -13,6 +13,8 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
+from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.problems import Refused
 
@@ -95,6 +97,11 @@ class Caller:
         if found is None:
             raise Refused(422, "invalid_input", "tenant_id: required with a key for all tenants", field="tenant_id")
         return found
+
+    @property
+    def whose(self) -> Whose:
+        """What is this caller's, for the scripts that ask."""
+        return Whose(None if self.sees_all else self.tenant_id, self.workspace_id)
 
     def reaches(self, tenant_id: str, workspace_id: str | None = None) -> bool:
         """What is of this tenant (and workspace) is this caller's."""
@@ -179,8 +186,10 @@ class OwnHandle:
         return self.who.own(self.handle.record(), UnknownJob)
 
     def revoke(self) -> Job:
-        self.record()
-        return self.who.own(self.handle.revoke(), UnknownJob)
+        return self.cancel().job
+
+    def cancel(self) -> Cancelled:
+        return self.handle.cancel(self.who.whose)
 
     def forget(self) -> None:
         self.record()

@@ -7,8 +7,8 @@ from flask import Response
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.jobs.listing import BUDGET
-from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.access.caller import Handle, OwnHandle, caller
+from pipeline_jobs.states import LIVE
+from pipeline_jobs.web.access.caller import OwnHandle, caller
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply, row_body
 from pipeline_jobs.web.http.routes import Routes
@@ -20,14 +20,19 @@ from pipeline_jobs.web.state import web
 routes = Routes("jobs", "/pipeline/jobs", "Asynchronous jobs.")
 
 
-def handle_of(job_id: str) -> Handle:
+def handle_of(job_id: str) -> OwnHandle:
     """The handle of a job of the caller's; the store is not asked yet. Another's job is an unknown one.
 
     :raises UnknownJob: nothing can have this id.
     """
+    return OwnHandle(web().cell.results(known_id(job_id)), caller())
+
+
+def known_id(job_id: str) -> str:
+    """:raises UnknownJob: nothing can have this id."""
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    return OwnHandle(web().cell.results(job_id), caller())
+    return job_id
 
 
 @routes.post(
@@ -84,8 +89,8 @@ def get(path: JobPath, header: GetHeaders) -> Response:
     errors=(409,),
 )
 def change(path: JobPath, body: ChangeRequest) -> Response:
-    handle_of(path.job_id).record()
-    return job_reply(web().cell.client.change(path.job_id, priority=body.priority, run_at=body.run_at), 200)
+    changed = web().cell.client.change(known_id(path.job_id), caller().whose, priority=body.priority, run_at=body.run_at)
+    return job_reply(changed, 200)
 
 
 @routes.delete(
@@ -101,21 +106,16 @@ def change(path: JobPath, body: ChangeRequest) -> Response:
 def delete(path: JobPath) -> Response:
     handle = handle_of(path.job_id)
     try:
-        job = handle.record()
+        done = handle.cancel()
     except UnknownJob:
         # Its files may be there still.
         cell = web().cell
         cell.kept.delete(caller().own(cell.kept.get(path.job_id), UnknownJob))
         return reply({"job_id": path.job_id, "status": "deleted"})
-    if not job.ended:
-        # It may end by itself between the two calls: then revoke gives the ended record and there is nothing to cancel.
-        job = handle.revoke()
-        if job.status is JobStatus.CANCELLED:
-            return reply({"job_id": job.job_id, "status": "cancelled"})
-        if not job.ended:
-            return reply({"job_id": job.job_id, "status": "cancelled"}, 202)
+    if done.was in LIVE:
+        return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)
     handle.forget()
-    return reply({"job_id": job.job_id, "status": "deleted"})
+    return reply({"job_id": path.job_id, "status": "deleted"})
 
 
 @routes.get(

@@ -26,5 +26,5 @@ routes = Routes("retry", "/pipeline/jobs", tag="jobs")
 )
 def retry(path: JobPath, body: RetryRequest, header: IdempotencyHeaders) -> Response:
     old = handle_of(path.job_id).record()
-    job, headers = submitting.retry(old.job_id, body.from_stage, header.idempotency_key)
+    job, headers = submitting.retry(old, body.from_stage, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

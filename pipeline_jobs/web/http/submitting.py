@@ -25,14 +25,14 @@ def submit(new: NewJob, route: str, key: str | None) -> tuple[Job, dict[str, str
     return _made(route, key, lambda sender: web().cell.submit(job=new, idempotency_key=key, sender=sender).accepted)
 
 
-def retry(job_id: str, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
+def retry(old: Job, from_stage: str | None, key: str | None) -> tuple[Job, dict[str, str]]:
     """The same for the retry of an ended job.
 
     :raises JobNotEnded:
     :raises InvalidInput: there is no such stage.
     """
     client = web().cell.client
-    return _made("retry", key, lambda sender: client.retry(job_id, from_stage=from_stage, idempotency_key=key, sender=sender))
+    return _made("retry", key, lambda sender: client.retry(old, from_stage=from_stage, idempotency_key=key, sender=sender))
 
 
 def run_schedule(schedule_id: str, key: str | None) -> tuple[Job, dict[str, str]]:

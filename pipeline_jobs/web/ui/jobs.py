@@ -65,7 +65,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     old = handle_of(job_id).record()
-    made, _ = submitting.retry(old.job_id, None, request.form.get("token", "")[:64] or None)
+    made, _ = submitting.retry(old, None, request.form.get("token", "")[:64] or None)
     return see_other("ui.job", job_id=made.job_id)
 
 

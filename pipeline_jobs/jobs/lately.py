@@ -1,0 +1,22 @@
+"""Names that were seen lately."""
+
+from __future__ import annotations
+
+
+class Lately:
+    """A set that begins anew when it is full. Safe to use from several threads without a lock: each step is one operation of a dict."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._names: dict[str, None] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def add(self, name: str) -> None:
+        if len(self._names) >= self._most:
+            self._names.clear()
+        self._names[name] = None
+
+    def discard(self, name: str) -> None:
+        self._names.pop(name, None)
