@@ -15,6 +15,7 @@ _settings = load_settings()
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
 # Threads: a request that waits for a job holds one and costs little else, and so does a stream.
 worker_class = "pipeline_jobs.web.server.gunicorn_worker.Worker"
+logger_class = "pipeline_jobs.web.server.gunicorn_logs.Logger"
 workers = _settings.http_workers
 threads = _settings.http_threads + _settings.http_streams
 worker_connections = max(1000, 2 * threads)

@@ -1,0 +1,48 @@
+"""The access line: one for each request, when its answer has been sent. It has the route's rule and no address as it was sent: that
+may have anything in its path, and a token in its query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from flask import request
+
+from pipeline_jobs.job import ANY_ID, Job
+from pipeline_jobs.web.access.caller import caller_in
+
+logger = structlog.get_logger("pipeline_jobs.access")
+
+_JOB = "pipeline_jobs.access_line.job"
+#: Asked every few seconds by probes and scrapers: their good answers are worth DEBUG.
+_PROBES = ("/health", "/metrics")
+
+
+def note_job(job: Job) -> None:
+    """The request that is being answered made this job: its line says so."""
+    request.environ[_JOB] = job
+
+
+def say_answered(environ: Mapping[str, Any], status: str, sent: int, seconds: float) -> None:
+    """Write the line. Its request id is bound to the thread, as is the id of its key.
+
+    :param status: as it was sent, `201 CREATED`. :param sent: bytes of the body.
+    """
+    # werkzeug puts it there when the app is reached.
+    asked = environ.get("werkzeug.request")
+    rule = str(asked.url_rule) if asked is not None and asked.url_rule is not None else None
+    code = int(status[:3])
+    say = logger.debug if code < 400 and rule and rule.startswith(_PROBES) else logger.info
+    whose = {name: value for name, value in _about(environ, (asked and asked.view_args) or {}).items() if value is not None}
+    say("request", method=environ.get("REQUEST_METHOD"), rule=rule, status=code, ms=round(seconds * 1000, 1), bytes=sent, **whose)
+
+
+def _about(environ: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, str | None]:
+    """The tenant and the job of a request, as far as it has them."""
+    who, job = caller_in(environ), environ.get(_JOB)
+    if job is not None:
+        return {"tenant": job.tenant_id, "job_id": job.job_id}
+    named = ids.get("job_id")
+    # It may be refused for what its id looks like.
+    return {"tenant": who.tenant_id if who else None, "job_id": named if named and ANY_ID.fullmatch(named) else None}
