@@ -1,6 +1,7 @@
 """How log lines look, of every process and whoever writes them: one line an event, in one format, and no value of a program's variables.
 
-All go through the standard library's logging: its levels hold (`--loglevel`), and lines of Celery, gunicorn and other libraries look as ours.
+All go through the standard library's logging: its levels hold (`--loglevel`), and lines of Celery, gunicorn and other libraries look
+as ours.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def bind_request_id(request_id: str) -> None:
 def format_exception(out: TextIO, info: ExcInfo) -> None:
     """The traceback, each line behind a margin."""
     text = "".join(traceback.format_exception(*info))
-    out.write("\n".join(MARGIN + line for line in text.splitlines()))
+    out.write("".join(f"\n{MARGIN}{line}" for line in text.splitlines()))
 
 
 class _ToStderr(logging.Handler):

@@ -7,16 +7,31 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from flask import request
+from flask import Flask, request
 
 from pipeline_jobs.job import ANY_ID, Job
 from pipeline_jobs.web.access.caller import caller_in
 
 logger = structlog.get_logger("pipeline_jobs.access")
 
-_JOB = "pipeline_jobs.access_line.job"
+_JOB, _ROUTE = "pipeline_jobs.access_line.job", "pipeline_jobs.access_line.route"
 #: Asked every few seconds by probes and scrapers: their good answers are worth DEBUG.
 _PROBES = ("/health", "/metrics")
+
+
+def install(app: Flask) -> None:
+    """Note the route of every request, before anything refuses it: when its answer has been sent, Flask has forgotten it."""
+    app.before_request(_note_route)
+
+
+def _note_route() -> None:
+    request.environ[_ROUTE] = str(request.url_rule) if request.url_rule else None, request.view_args or {}
+
+
+def rule_of(environ: Mapping[str, Any]) -> str | None:
+    """The rule of a request's route; None: it has none."""
+    rule: str | None = environ.get(_ROUTE, (None, {}))[0]
+    return rule
 
 
 def note_job(job: Job) -> None:
@@ -29,12 +44,10 @@ def say_answered(environ: Mapping[str, Any], status: str, sent: int, seconds: fl
 
     :param status: as it was sent, `201 CREATED`. :param sent: bytes of the body.
     """
-    # werkzeug puts it there when the app is reached.
-    asked = environ.get("werkzeug.request")
-    rule = str(asked.url_rule) if asked is not None and asked.url_rule is not None else None
+    rule, ids = environ.get(_ROUTE, (None, {}))
     code = int(status[:3])
     say = logger.debug if code < 400 and rule and rule.startswith(_PROBES) else logger.info
-    whose = {name: value for name, value in _about(environ, (asked and asked.view_args) or {}).items() if value is not None}
+    whose = {name: value for name, value in _about(environ, ids).items() if value is not None}
     say("request", method=environ.get("REQUEST_METHOD"), rule=rule, status=code, ms=round(seconds * 1000, 1), bytes=sent, **whose)
 
 

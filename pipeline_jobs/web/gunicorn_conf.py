@@ -8,6 +8,7 @@ from typing import Any
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
 _settings = load_settings()
@@ -33,6 +34,11 @@ control_socket_disable = True
 def post_fork(server: Any, worker: Any) -> None:
     """A worker whose master was killed would go on for `graceful_timeout`, and hold the port that the next master needs."""
     die_with(server.pid)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Send the spans that are left."""
+    spans.stop(2.0)
 
 
 def post_worker_init(worker: Any) -> None:

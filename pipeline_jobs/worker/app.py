@@ -14,6 +14,7 @@ from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker import celery_logs, continuations, control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
@@ -54,6 +55,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
     logs.configure(settings.log_format)
+    spans.check()
     pipelines.load((BUILT_IN, *settings.module_list))
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
@@ -30,7 +31,7 @@ def configure(loglevel: int = logging.INFO, logfile: Any = None, **_: Any) -> No
     """`setup_logging`. :param logfile: the path of `--logfile`; None: standard error."""
     app = current_app
     handler = logs.take_over(int(loglevel), WatchedFileHandler(logfile, encoding="utf-8") if logfile else None)
-    handler.addFilter(_about_task)
+    handler.addFilter(_note_task)
     # It does not propagate. What it says below ERROR is of interest to nobody.
     pool = get_multiprocessing_logger()
     pool.handlers = [handler]
@@ -52,16 +53,18 @@ def _repeats(task: Any) -> bool:
     return isinstance(task, dict) and (str(task.get("name")).startswith(DUTIES) or str(task.get("id")).endswith(CANARY_SUFFIX))
 
 
-def _about_task(record: logging.LogRecord) -> bool:
+def _note_task(record: logging.LogRecord) -> bool:
     """Which task a line is about: Celery's own lines say it beside their text, those of a task's code say it here."""
     task = getattr(record, "data", None)
     if not isinstance(task, dict) and (current := get_current_task()) is not None:
         task = {"id": current.request.id, "name": current.name}
     if isinstance(task, dict) and isinstance(task.get("id"), str):
-        if task.get("name") == JOB_TASK:
-            record.about = {"job_id": task["id"]}
-            if found := _TENANT.search(str(task.get("kwargs"))):
-                record.about["tenant"] = found[1]
-        else:
-            record.about = {"task_id": task["id"], "task": task.get("name")}
+        vars(record)["about"] = _about(task)
     return True
+
+
+def _about(task: Mapping[str, Any]) -> dict[str, Any]:
+    if task.get("name") != JOB_TASK:
+        return {"task_id": task["id"], "task": task.get("name")}
+    found = _TENANT.search(str(task.get("kwargs")))
+    return {"job_id": task["id"], **({"tenant": found[1]} if found else {})}
