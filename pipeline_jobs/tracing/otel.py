@@ -16,8 +16,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from pipeline_jobs import __version__
-
 #: The resource's name, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES say another.
 SERVICE = "pipeline-jobs"
 #: How long the end of a process waits for the collector, in seconds.
@@ -59,7 +57,7 @@ class Otel:
         # Not by the SDK's own way at the end of a process: it waits for a collector that is away.
         self._provider = TracerProvider(resource=named, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("pipeline_jobs", __version__)
+        self._tracer = self._provider.get_tracer("pipeline_jobs")
         atexit.register(self.stop, EXIT_SECONDS)
 
     def start(self, name: str, kind: str, parent: str | None, at_ms: int | None) -> OtelSpan:
