@@ -89,7 +89,8 @@ def test_a_forked_child_sends_its_own_spans_and_what_is_left_when_it_ends() -> N
             "import os\nfrom pipeline_jobs.tracing import spans\n"
             "with spans.span('parent', 'server', some__thing=None): pass\n"
             "child = os.fork()\n"
-            "with spans.span('child' if not child else 'after', 'internal', a__b=1): pass\n"
+            "try:\n with spans.span('child' if not child else 'after', 'internal', a__b=1): raise KeyError('canary')\n"
+            "except KeyError: pass\n"
             "if not child: spans.stop(10); os._exit(0)\n"
             "os.waitpid(child, 0)",
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
@@ -99,7 +100,9 @@ def test_a_forked_child_sends_its_own_spans_and_what_is_left_when_it_ends() -> N
         until(lambda: len(collector.spans) >= 3, "the spans")
         assert sorted(span.name for span in collector.spans) == ["after", "child", "parent"]
         assert {span.service for span in collector.spans} == {"pipeline-jobs"}
-        assert next(span for span in collector.spans if span.name == "child").attributes == {"a.b": 1}
+        (child,) = [span for span in collector.spans if span.name == "child"]
+        # Of an error its class is told; its text may be a client's.
+        assert (child.attributes, child.failed) == ({"a.b": 1, "error.type": "KeyError"}, True)
 
 
 def test_a_collector_that_is_away_does_not_hold_up_the_end_of_a_process() -> None:
