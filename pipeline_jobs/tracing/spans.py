@@ -75,7 +75,7 @@ class _Nothing:
 
 
 class _Process:
-    """What this process has. A forked child has nothing yet: the SDK's thread is its parent's."""
+    """What this process has. A forked child has nothing yet: its parent's connection to the collector must not have two writers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ from pipeline_jobs.web.access.caller import caller_in
 
 logger = structlog.get_logger("pipeline_jobs.access")
 
-_JOB, _ROUTE = "pipeline_jobs.access_line.job", "pipeline_jobs.access_line.route"
+_JOB, _ROUTE = "access_line.job", "access_line.route"
 #: Asked every few seconds by probes and scrapers: their good answers are worth DEBUG.
 _PROBES = ("/health", "/metrics")
 

@@ -1474,13 +1474,6 @@ GUARDS = (
     _py("logs", "a level holds for our errors", "    root.setLevel(level)\n", "", LOGS),
     _py("worker/celery_logs", "what repeats is worth DEBUG", ".startswith(DUTIES) or", '.startswith("-") or', LOGS),
     _py("worker/start", "a child's last spans are sent", "    spans.stop(SPANS_SECONDS)\n", "", SIGNALS),
-    _py(
-        "tracing/spans",
-        "a child has its own exporter",
-        "os.register_at_fork(after_in_child=_process.__init__)",
-        "(_process.__init__)",
-        TRACING,
-    ),
     _py("tracing/spans", "a span has no text of an error", "one.fail(type(error).__name__)", "one.fail(str(error))", TRACING),
     _py(
         "tracing/correlation",
