@@ -12,6 +12,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from pipeline_jobs import logs
+from pipeline_jobs.web import access_line
 from pipeline_jobs.worker import celery_logs
 
 
@@ -130,3 +131,19 @@ def test_a_line_of_celerys_says_which_job_it_is_about() -> None:
     line = record("celery.worker.strategy", "received", data=DUTY)
     celery_logs._note_task(line)
     assert vars(line)["about"] == {"task_id": "7f", "task": "pipeline_jobs.maintenance.rescue"}
+
+
+def test_the_access_line_has_the_rule_and_no_address_as_it_was_sent(process: Any) -> None:
+    said = process("json")
+    environ = {"REQUEST_METHOD": "GET", "RAW_URI": "/x?token=canary", "QUERY_STRING": "token=canary", "PATH_INFO": "/canary"}
+    access_line.say_answered(environ, "404 NOT FOUND", 10, 0.0015)
+    routed = {**environ, access_line._ROUTE: ("/pipeline/jobs/<job_id>", {"job_id": "job_1_00000000"})}
+    access_line.say_answered(routed, "200 OK", 900, 0.0015)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/pipeline/jobs/<job_id>", {"job_id": "can ary\n"})}, "404 X", 1, 0.1)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/health/live", {})}, "200 OK", 2, 0.001)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/health/ready", {})}, "503 X", 2, 0.001)
+    unknown, known, odd, ready = map(json.loads, said())
+    assert (unknown["event"], unknown["rule"], unknown["status"], unknown["bytes"], unknown["ms"]) == ("request", None, 404, 10, 1.5)
+    assert (known["rule"], known["job_id"], known["logger"]) == ("/pipeline/jobs/<job_id>", "job_1_00000000", "pipeline_jobs.access")
+    assert (odd["rule"], "job_id" in odd, ready["status"]) == ("/pipeline/jobs/<job_id>", False, 503)
+    assert "canary" not in str([unknown, known, odd, ready])
