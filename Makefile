@@ -67,7 +67,7 @@ fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
 lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requirements/*.lock (UPGRADE= keeps those that still fit)
 	$(INSTALL) 'uv>=0.13,<0.14'
 	$(COMPILE) $(UPGRADE) --extra media --extra local setup.cfg -o requirements/run.lock
-	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra local --extra test setup.cfg -o requirements/test.lock
+	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra local --extra otel --extra test setup.cfg -o requirements/test.lock
 	$(COMPILE) $(UPGRADE) requirements/exporter.in -o requirements/exporter.lock
 UPGRADE := --upgrade
 

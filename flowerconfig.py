@@ -14,9 +14,13 @@ from typing import Any
 
 from tornado.options import options
 
+from pipeline_jobs import logs
 from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept_secret
 from pipeline_jobs.operation.flower_guard import guard
 from pipeline_jobs.settings import load_settings
+
+# Tornado adds lines of its own form only where there are none.
+logs.take_over()
 
 #: What the message of a job says of it, in the order shown.
 _FIELDS = ("tenant", "workspace", "pipeline")

@@ -234,6 +234,9 @@ class Job(Asked):
     error_detail: Mapping[str, Any] | None = None
     cancel_requested: bool = False
     retry_of: str | None = None
+    #: Of the request that made it, and its place in a trace (`correlation`).
+    request_id: str | None = None
+    traceparent: str | None = field(default=None, metadata=HIDDEN)
     batch_id: str | None = None
     #: Node name of the worker that holds or held it.
     worker: str | None = field(default=None, metadata=HIDDEN)

@@ -1,35 +1,85 @@
-"""How log lines look: one line an event, values quoted where they could break it, and no value of a program's variables."""
+"""How log lines look, of every process and whoever writes them: one line an event, in one format, and no value of a program's variables.
+
+All go through the standard library's logging: its levels hold (`--loglevel`), and lines of Celery, gunicorn and other libraries look
+as ours.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars
-from structlog.typing import ExcInfo
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, ExcInfo, Processor
 
-#: Before each line of a traceback: its text may be a client's, and must not look like a line of ours.
+#: Before each further line of an event: its text may be a client's, and must not look like a line of ours.
 MARGIN = "  | "
+#: The logger above all of ours.
+OURS = logging.getLogger("pipeline_jobs")
+
+#: What ends a line, or moves the cursor, with what stands for it. A new line has its margin.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
 
 
-def configure() -> None:
-    """For this process. Twice is once."""
+def configure(form: str = "console") -> None:
+    """For this process, whoever's it is: our own lines go to standard error. `take_over` does it for all lines. Twice is once.
+
+    :param form: `console` or `json`.
+    """
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
             structlog.processors.StackInfoRenderer(),
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S"),
-            # structlog's own choice, rich, shows local variables: keys, urls and params would be among them.
-            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=format_exception),
-        ]
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
     )
-    celery_says = logging.getLogger("celery.app.trace")
-    if not any(isinstance(known, _NoTraceOfJobs) for known in celery_says.filters):
-        celery_says.addFilter(_NoTraceOfJobs())
+    _handler.setFormatter(formatter(form))
+    if _handler not in logging.getLogger().handlers:
+        OURS.handlers, OURS.propagate = [_handler], False
+        OURS.setLevel(logging.INFO)
+    _add_filter("celery.app.trace", _NoTraceOfJobs())
+
+
+def take_over(level: int = logging.INFO, handler: logging.Handler | None = None) -> logging.Handler:
+    """All lines of this process, from this level on, go one way, in the format of `configure`. For processes that are all ours.
+
+    :param handler: where they go; None: standard error. :return: the same; a logger that does not propagate needs it.
+    """
+    root = logging.getLogger()
+    OURS.handlers, OURS.propagate = [], True
+    OURS.setLevel(logging.NOTSET)
+    if handler is None:
+        handler = _handler
+        # What a program may put into the place of `sys.stderr` may itself write log lines.
+        _handler.own = sys.__stderr__
+    handler.setFormatter(_handler.formatter)
+    root.handlers = [handler]
+    root.setLevel(level)
+    return handler
+
+
+def formatter(form: str) -> logging.Formatter:
+    """:param form: `console` or `json`."""
+    return ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[_about, ProcessorFormatter.remove_processors_meta, *_FORMS[form]])
+
+
+def quiet(logger: str, repeats: Callable[[logging.LogRecord], bool]) -> None:
+    """Lines of this logger that say every few seconds that all is well are worth DEBUG, not INFO. Twice is once."""
+    _add_filter(logger, _Quiet(repeats))
 
 
 def bind_request_id(request_id: str) -> None:
@@ -38,15 +88,27 @@ def bind_request_id(request_id: str) -> None:
     bind_contextvars(request_id=request_id)
 
 
-def to_stderr() -> None:
-    """For commands, whose standard output is their answer."""
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
-
-
 def format_exception(out: TextIO, info: ExcInfo) -> None:
     """The traceback, each line behind a margin."""
     text = "".join(traceback.format_exception(*info))
-    out.write("\n".join(MARGIN + line for line in text.splitlines()))
+    out.write("".join(f"\n{MARGIN}{line}" for line in text.splitlines()))
+
+
+class _ToStderr(logging.Handler):
+    """To what is standard error at the time of the line, or to what `own` says."""
+
+    own: TextIO | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # One call, so that lines of several processes do not mix.
+            (self.own or sys.stderr).write(self.format(record) + "\n")
+            (self.own or sys.stderr).flush()
+        except Exception:
+            self.handleError(record)
+
+
+_handler = _ToStderr()
 
 
 class _NoTraceOfJobs(logging.Filter):
@@ -61,3 +123,58 @@ class _NoTraceOfJobs(logging.Filter):
             # Celery puts the traceback into the message itself too.
             record.args = {**context, "traceback": ""}
         return True
+
+
+class _Quiet(logging.Filter):
+    def __init__(self, repeats: Callable[[logging.LogRecord], bool]) -> None:
+        super().__init__()
+        self._repeats = repeats
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.INFO or not self._repeats(record):
+            return True
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+def _add_filter(logger: str, one: logging.Filter) -> None:
+    found = logging.getLogger(logger)
+    for known in [known for known in found.filters if type(known) is type(one)]:
+        found.removeFilter(known)
+    found.addFilter(one)
+
+
+def _about(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """What somebody has written to the record of the line besides its text (`record.about`)."""
+    for name, value in getattr(event["_record"], "about", {}).items():
+        event.setdefault(name, value)
+    return event
+
+
+def _one_line(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """For the console. Values are quoted by the renderer; the event's own text, which may quote a client, is made harmless here."""
+    text = str(event.get("event", ""))
+    event["event"] = text if text.isprintable() else text.translate(_CONTROLS).replace("\n", f"\n{MARGIN}")
+    return event
+
+
+def _exception_text(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """For JSON: the traceback as a field."""
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    elif isinstance(info, BaseException):
+        info = type(info), info, info.__traceback__
+    if isinstance(info, tuple) and info[0] is not None:
+        event["exception"] = "".join(traceback.format_exception(*cast(ExcInfo, info)))
+    return event
+
+
+_FORMS: dict[str, list[Processor]] = {
+    "console": [
+        _one_line,
+        # structlog's own choice, rich, shows local variables: keys, urls and params would be among them.
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=format_exception),
+    ],
+    "json": [_exception_text, structlog.processors.JSONRenderer(default=str)],
+}

@@ -86,6 +86,9 @@ class Settings(BaseModel):
         "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing-key`).",
         repr=False,
     )
+    log_format: str = _setting(
+        "console", "Format of the log lines of every process: `console` for people or `json`.", pattern="^(console|json)$"
+    )
     modules: str = _setting("", "Python modules that register pipelines, imported at startup; separated by commas.")
 
     # HTTP

@@ -66,3 +66,11 @@ HOLD = register(
         "hold", (Stage("hold", hold, weight=9), Stage("answer", answer)), params=HoldParams, needs_url=False, description="Waits for words."
     )
 )
+
+
+def break_down(context: JobContext) -> None:
+    """An error that no pipeline means to raise."""
+    raise LookupError("broken")
+
+
+BROKEN = register(Pipeline("broken", (Stage("break", break_down),), needs_url=False, description="Has a bug."))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import click
 
-from pipeline_jobs import logs
 from pipeline_jobs.cli.access_commands import key, show_audit
 from pipeline_jobs.cli.batch_commands import batch
 from pipeline_jobs.cli.job_commands import cancel_jobs, list_jobs, pipeline, retry_job, show, submit_job
@@ -18,7 +17,6 @@ from pipeline_jobs.cli.webhook_commands import deliveries, redeliver
 @click.group()
 def jobs() -> None:
     """Jobs, schedules, API keys and the audit log of this installation."""
-    logs.to_stderr()
 
 
 for command in (show, list_jobs, submit_job, cancel_jobs, retry_job, batch, show_audit, schedules, deliveries, redeliver, pipeline, key):

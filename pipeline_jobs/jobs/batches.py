@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any
 
 from pipeline_jobs.access import audit
@@ -24,6 +25,7 @@ from pipeline_jobs.store import refusals
 from pipeline_jobs.store.idempotency import forms_of_batch, idempotency
 from pipeline_jobs.store.pages import Page, page
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE, TenantContext
+from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_JOBS = 1_000
@@ -165,6 +167,9 @@ class Batches:
             forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
             once = idempotency(idempotency_key, sender, *forms, what="batch")
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
+        with spans.root("submit"):
+            of_request = chain.from_iterable(correlation.current().given().items())
+        common = [*packed.common, *of_request, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]
         while True:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
             if not packed.numbers or (errors and not partial):
@@ -178,7 +183,7 @@ class Batches:
                 depends_within=new.depends_within,
                 metadata=dumps(dict(new.metadata)) if new.metadata else None,
                 errors=dumps(errors) if errors else None,
-                common=dumps([*packed.common, "batch_id", batch_id, "tenant_id", new.tenant_id, "workspace_id", new.workspace_id]),
+                common=dumps([*common, "batch_id", batch_id]),
                 size=len(ids),
                 jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
                 durably=durably,

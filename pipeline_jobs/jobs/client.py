@@ -25,6 +25,7 @@ from pipeline_jobs.store.idempotency import Accepted, forms_of_job, idempotency
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import ANYBODYS, TenantContext, TenantLimits, Whose
+from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.webhooks.targets import check_own
 
 MAX_ATTEMPTS = 10
@@ -80,6 +81,7 @@ class Client:
             "params": pipeline.check_params(new.params),
             "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
             "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
+            **correlation.current().given(),
         }
         # Whom it may wait for is the caller's right, and nothing that the job is.
         del values["depends_within"]
@@ -139,7 +141,8 @@ class Client:
         durably = self.guard.check()
         if job_id is not None and not ANY_ID.fullmatch(job_id):
             raise InvalidInput("a job id has letters, digits, '.', '_' and '-'", field="job_id")
-        job = self.prepare(new, job_id)
+        with spans.root("submit"):
+            job = self.prepare(new, job_id)
         once = None
         if again is not None:
             job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)

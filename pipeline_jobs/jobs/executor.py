@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars, unbind_contextvars
 
 from pipeline_jobs import disk, failpoints
 from pipeline_jobs.context import JobContext, Reporter
@@ -36,12 +36,14 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.results import Result
 from pipeline_jobs.jobs.run import Progress, Run
+from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused, Store, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
+from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
 
@@ -113,8 +115,15 @@ class Executor:
             return Outcome(Ending.REFUSED, error=claimed.why)
         failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
-        with with_tenant(tenant), bound_contextvars(job_id=job_id, tenant=claimed.tenant_id, workspace=claimed.workspace_id):
-            return self._attempt(claimed, progress)
+        # They stay until the next job: Celery's line about this one's end comes after it.
+        clear_contextvars()
+        bind_contextvars(**log_fields(claimed))
+        with with_tenant(tenant), traced_run(claimed) as span:
+            outcome = self._attempt(claimed, progress)
+            span.set(job__outcome=outcome.ending.value)
+            if outcome.ending is Ending.FAILED:
+                span.fail("job_failed")
+            return outcome
 
     def _attempt(self, job: Job, progress: Progress) -> Outcome:
         try:
@@ -286,14 +295,18 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
     for stage in pipeline.stages:
         context.stage, context.span = stage.name, pipeline.spans()[stage.name]
         context.reporter.report(stage.name, round(context.span[0], 1), None)
-        kept = keeper.restore(stage.name) if keeper and stage is not last else None
-        if kept is None:
-            failpoints.reach("run.in_stage")
-            data = stage.run(context) or {}
-            if keeper and stage is not last:
-                keeper.keep(stage, data)
-        context.data.update(data if kept is None else kept)
-        context.progress(1.0)
+        bind_contextvars(stage=stage.name)
+        with spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
+            kept = keeper.restore(stage.name) if keeper and stage is not last else None
+            span.set(job__stage__kept=kept is not None)
+            if kept is None:
+                failpoints.reach("run.in_stage")
+                data = stage.run(context) or {}
+                if keeper and stage is not last:
+                    keeper.keep(stage, data)
+            context.data.update(data if kept is None else kept)
+            context.progress(1.0)
+    unbind_contextvars("stage")
     return context.data
 
 

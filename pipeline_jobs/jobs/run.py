@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from types import FrameType, TracebackType
 
 import structlog
@@ -59,6 +60,8 @@ class Run:
         self._asking = threading.Lock()
         self._asked = time.monotonic()
         self._owner = threading.current_thread()
+        #: Whose lines in the log are those of the watching thread about this run.
+        self._context = copy_context()
 
     def __enter__(self) -> Run:
         global _current
@@ -104,6 +107,13 @@ class Run:
 
     def look(self) -> None:
         """From the watching thread, every `FLUSH_SECONDS`: look after the run; write what is pending; ask now and then."""
+        try:
+            self._context.run(self._look_after)
+        except Exception:
+            # The next look may go well, and the other runs must not be left alone.
+            self._context.run(logger.exception, "the watch of a run failed, will try again")
+
+    def _look_after(self) -> None:
         # Not while holding the lock: a look at a large folder takes long, and the end of the run waits for the lock.
         stop = None if self._over.is_set() else self._look()
         with self._asking:
@@ -174,11 +184,7 @@ class _Watch:
                     self._thread = None
                     return
             for run in runs:
-                try:
-                    run.look()
-                except Exception:
-                    # The next look may go well, and the other runs must not be left alone.
-                    logger.exception("the watch of a run failed, will try again")
+                run.look()
 
 
 _watch = _Watch()

@@ -15,7 +15,7 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.pipelines import Pipeline, Stage, register
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.tenants import CANARY_PIPELINE, CANARY_TENANT
+from pipeline_jobs.tenants import CANARY_PIPELINE, CANARY_SUFFIX, CANARY_TENANT
 
 TENANT, WORKSPACE = CANARY_TENANT, "canary"
 
@@ -45,7 +45,7 @@ class Canary:
         """:return: `{"returned": 1 if the last one completed, "sent": 1}`"""
         # The id follows from the tick: two beats, or a tick that came twice, send one canary.
         tick = int(time.time() // self.interval_seconds * self.interval_seconds)
-        job_id = f"job_{tick}_0ca0a4b0"
+        job_id = f"job_{tick}{CANARY_SUFFIX}"
         store = self.client.store
         last = store.text("canary")
         returned = 0

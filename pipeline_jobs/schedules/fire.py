@@ -19,6 +19,7 @@ from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable, TryLater
 from pipeline_jobs.schedules.schedule import CatchUp, Schedule
 from pipeline_jobs.schedules.schedule_store import Fired, Skip
 from pipeline_jobs.schedules.scheduler import CHUNK, Scheduler, due_slots
+from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
 
@@ -103,7 +104,8 @@ class Fire:
         draw = 0
         while True:
             try:
-                job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw))
+                with spans.root("fire"):
+                    job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw))
             except InvalidInput as error:
                 logger.warning("the job of a schedule is no longer accepted", schedule_id=schedule.schedule_id, error=error.message)
                 return kept.fire(schedule, slot, None, nonce, skip=INVALID)

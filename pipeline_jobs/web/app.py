@@ -12,7 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.web import problems, ui
+from pipeline_jobs.web import access_line, problems, ui
 from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
     artifacts,
@@ -45,6 +45,7 @@ from pipeline_jobs.web.processes import Processes
 from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.web.server.slow import rests
 from pipeline_jobs.web.state import EXTENSION, Web
+from pipeline_jobs.web.traced import Traced
 
 _DESCRIPTION = """Multi-tenant jobs for long media and content pipelines.
 
@@ -91,6 +92,7 @@ def create_app(cell: Cell) -> Flask:
         ),
         processes,
     )
+    access_line.install(app)
     origin.install(app, settings)
     auth.install(app, access)
     ids.install(app)
@@ -106,5 +108,5 @@ def create_app(cell: Cell) -> Flask:
     if (proxies := settings.trusted_proxies) > 0:
         # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    app.wsgi_app = Envelope(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = Envelope(Traced(app.wsgi_app))  # type: ignore[method-assign]
     return app

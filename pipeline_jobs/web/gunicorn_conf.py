@@ -8,6 +8,7 @@ from typing import Any
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
 _settings = load_settings()
@@ -15,6 +16,7 @@ _settings = load_settings()
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
 # Threads: a request that waits for a job holds one and costs little else, and so does a stream.
 worker_class = "pipeline_jobs.web.server.gunicorn_worker.Worker"
+logger_class = "pipeline_jobs.web.server.gunicorn_logs.Logger"
 workers = _settings.http_workers
 threads = _settings.http_threads + _settings.http_streams
 worker_connections = max(1000, 2 * threads)
@@ -32,6 +34,11 @@ control_socket_disable = True
 def post_fork(server: Any, worker: Any) -> None:
     """A worker whose master was killed would go on for `graceful_timeout`, and hold the port that the next master needs."""
     die_with(server.pid)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Send the spans that are left."""
+    spans.stop(2.0)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -7,7 +7,6 @@ WSGI middleware and not Flask hooks: the headers are the same each time, and wer
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -15,12 +14,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import has_request_context, request
 
 from pipeline_jobs.logs import bind_request_id
+from pipeline_jobs.tracing.correlation import REQUEST_ID
 
-_KEY = "pipeline_jobs.request_id"
+#: Where a request's environment has its id.
+KEY = "pipeline_jobs.request_id"
 _DEPRECATED = "pipeline-jobs.deprecated"
-
-#: Nothing that could end a header or a log line; anything else is replaced by an id of ours.
-_ACCEPTED = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}", re.ASCII)
 
 _ALWAYS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -38,7 +36,7 @@ _DEFAULTS = {
 
 def request_id() -> str:
     """The id of the request that is being answered."""
-    found: str = request.environ[_KEY]
+    found: str = request.environ[KEY]
     return found
 
 
@@ -56,8 +54,8 @@ class Envelope:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         given = environ.get("HTTP_X_REQUEST_ID")
-        name = given if given is not None and _ACCEPTED.fullmatch(given) else os.urandom(12).hex()
-        environ[_KEY] = name
+        name = given if given is not None and REQUEST_ID.fullmatch(given) else os.urandom(12).hex()
+        environ[KEY] = name
         bind_request_id(name)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from pipeline_jobs import __version__, failpoints
 from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.tracing import correlation, spans
+from pipeline_jobs.tracing.correlation import Correlation
 from pipeline_jobs.webhooks.endpoints import Endpoints
 from pipeline_jobs.webhooks.ledger import Ledger, Taken
 from pipeline_jobs.webhooks.payload import SHAPES, Shape, body
@@ -160,9 +163,19 @@ class Sender:
         snapshot = self._ledger.snapshot(taken.event_id)
         if not snapshot:
             return Answer(None, PAYLOAD_LOST)
+        # For the lines of this thread, which is this delivery's.
+        bind_contextvars(tenant=taken.tenant_id, **{name: snapshot[name] for name in ("job_id", "request_id") if name in snapshot})
         text = self._body(snapshot)
         if isinstance(text, Answer):
             return text
+        with correlation.bound(Correlation.of(snapshot)), spans.span("webhook", "client", event__type=taken.event) as span:
+            answer = self._post(taken, text)
+            span.set(http__response__status_code=answer.status, delivery__id=taken.delivery_id, delivery__tries=taken.tries + 1)
+            if answer.error:
+                span.fail(answer.error)
+            return answer
+
+    def _post(self, taken: Taken, text: str) -> Answer:
         current = taken.current or self._endpoints.tenant_secret(taken.tenant_id).current
         try:
             headers = self._signer.headers(taken.delivery_id, datetime.now(UTC), text, current, taken.old)
@@ -171,7 +184,7 @@ class Sender:
         return post(
             taken.url,
             text.encode(),
-            {**_HEADERS, **headers},
+            {**_HEADERS, **_of_request(), **headers},
             policy=webhook_policy(self._settings.webhook_allow_private),
             timeout=self._settings.webhook_timeout_seconds,
         )
@@ -190,5 +203,12 @@ class Sender:
                 if not left or self._stopping.wait(STORE_AWAY):
                     raise
         say = logger.info if answer.error == "" else logger.warning
-        about = {"delivery_id": taken.delivery_id, "type": taken.event, "tenant_id": taken.tenant_id}
+        about = {"delivery_id": taken.delivery_id, "type": taken.event, "tenant": taken.tenant_id}
         say("webhook", **about, outcome=found.outcome, became=status, **attempt)
+
+
+def _of_request() -> dict[str, str]:
+    """The headers that say of which request an event came."""
+    here = correlation.current()
+    both = {"X-Request-ID": here.request_id, "traceparent": here.traceparent}
+    return {name: value for name, value in both.items() if value is not None}

@@ -14,7 +14,8 @@ from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.worker import continuations, control, start, tasks, tenancy
+from pipeline_jobs.tracing import spans
+from pipeline_jobs.worker import celery_logs, continuations, control, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -53,7 +54,8 @@ def create_celery(settings: Settings) -> JobsCelery:
 
     :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
     """
-    logs.configure()
+    logs.configure(settings.log_format)
+    spans.check()
     pipelines.load((BUILT_IN, *settings.module_list))
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)
@@ -68,6 +70,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.steps["worker"].add(RescuerStep)
     app.steps["worker"].add(FitnessStep)
     app.steps["consumer"].add(EventFlushStep)
+    celery_logs.install()
     control.install()
     start.install()
     tenancy.install()

@@ -151,7 +151,7 @@ class LeaseKeeper:
             return
         for request in requests:
             became = self._cell.store.requeue(request.id, request.fence, "handback")
-            logger.info("job handed back", job_id=request.id, became=became)
+            logger.info("job handed back", **request.log_fields, became=became)
             if became is not None:
                 self._cell.say(Moved(request.id, became.value, ran=True))
 
@@ -205,7 +205,7 @@ class LeaseKeeper:
                 os.kill(request.worker_pid, signal.SIGKILL)
             except ProcessLookupError:
                 return
-            logger.warning("job did not stop, killed its process", job_id=request.id, reply=reply, pid=request.worker_pid)
+            logger.warning("job did not stop, killed its process", **request.log_fields, reply=reply, pid=request.worker_pid)
 
 
 def _stopping() -> bool:

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, Terminated, TimeLimitExceeded, WorkerLostError
-from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
@@ -15,10 +15,11 @@ from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TENANT_HEADER
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 from pipeline_jobs.worker.result import JobFailed
 
-logger = get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 #: Header of a bare message, put there by the worker that takes it.
 DRAWN_HEADER = "drawn_fence"
@@ -101,6 +102,12 @@ class JobRequest(Request):
         fence: int = self.request_dict.get(DRAWN_HEADER) or self.request_dict[FENCE_HEADER]
         return fence
 
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """Whose job a line of this process is about, as far as a message says it."""
+        tenant = self.request_dict.get(TENANT_HEADER)
+        return {"job_id": self.id, **({"tenant": tenant} if isinstance(tenant, str) else {})}
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The run did not succeed. Events that Celery has no own word for here are sent by hand (see `docs/celery.md`)."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
@@ -126,7 +133,7 @@ class JobRequest(Request):
         try:
             became = app.cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
         except StoreUnavailable:
-            logger.warning("job %s lost its process while the store is unavailable: it will be requeued later", self.id)
+            logger.warning("a job lost its process while the store is unavailable: it will be requeued later", **self.log_fields)
             if app.keeper:
                 app.keeper.owe(lost)
         if became is JobStatus.CANCELLED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import secrets
 import signal
@@ -14,16 +15,22 @@ from celery import current_app
 from celery.apps.worker import Worker as CommandWorker
 from celery.concurrency import get_implementation
 from celery.signals import worker_init, worker_process_init, worker_process_shutdown
+from celery.utils.log import mlevel
 
+from pipeline_jobs import logs
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
+from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.prefork import TaskPool
 
 logger = structlog.get_logger(__name__)
+
+#: How long a child that stops waits for the collector of its spans, in seconds.
+SPANS_SECONDS = 2.0
 
 
 def name_worker(sender: Any, **_: Any) -> None:
@@ -31,6 +38,8 @@ def name_worker(sender: Any, **_: Any) -> None:
     cell = getattr(sender.app, "cell", None)
     if cell is None:
         return
+    # Celery sets logging up later; what is said until then obeys the same level.
+    logs.OURS.setLevel(mlevel(sender.loglevel) or logging.INFO)
     _refuse_other_pools(sender)
     _refuse_unsafe(cell)
     _refuse_wrong_artifacts(cell)
@@ -100,6 +109,8 @@ def child_stops(**_: Any) -> None:
     cell = getattr(current_app, "cell", None)
     if cell is not None:
         cell.webhooks.sender.stop(cell.settings.shutdown_grace_seconds)
+    # The child ends without Python's own end.
+    spans.stop(SPANS_SECONDS)
 
 
 def install() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Ignore
 from celery.states import SUCCESS
+from structlog.contextvars import clear_contextvars
 
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import IdTaken, InvalidInput
@@ -18,6 +19,8 @@ from pipeline_jobs.jobs.executor import Ending, patiently
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tenants import TenantContext, current_tenant
+from pipeline_jobs.tracing import correlation
+from pipeline_jobs.tracing.correlation import Correlation
 from pipeline_jobs.worker import continuations
 from pipeline_jobs.worker.backend import COMPLETED
 from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
@@ -75,7 +78,8 @@ class JobTask(Task):
         **options: Any,
     ) -> Any:
         """Submit a job through the client. Takes what `run_job` takes, and Celery's options for callbacks, chains and groups; `eta`,
-        `countdown`, `expires` and `time_limit` become fields of the job.
+        `countdown`, `expires` and `time_limit` become fields of the job. `headers` may have the `request_id` and the `traceparent` of
+        what asks for it, in the place of the context's (`correlation`).
 
         :param job: ready, in the place of `args` and `kwargs`: a request's fields are not taken apart and put together again.
         :param idempotency_key: as at `Client.accept`; `sender` likewise.
@@ -89,11 +93,13 @@ class JobTask(Task):
         app = self.app
         if job is None and app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
+        whose = _whose(options) if options.get("headers") else correlation.current()
         own = _own_message(app, link, link_error, options) if link or link_error or options else None
         new = job or _new_job(args, kwargs)
-        accepted = app.cell.client.accept(
-            replace(new, **fields) if fields else new, job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
-        )
+        with correlation.bound(whose):
+            accepted = app.cell.client.accept(
+                replace(new, **fields) if fields else new, job_id=task_id, message=own, idempotency_key=idempotency_key, sender=sender
+            )
         result = app.AsyncResult(accepted.job.job_id)
         result.accepted = accepted
         parent = app.current_worker_task
@@ -151,7 +157,8 @@ class JobTask(Task):
         request = self.request
         try:
             new = _new_job(request.args, request.kwargs)
-            job = client.prepare(new, request.id)
+            with correlation.bound(Correlation.of({name: getattr(request, name, None) for name in ("request_id", "traceparent")})):
+                job = client.prepare(new, request.id)
             # One that has to wait waits in the store, not here.
             waits = bool(new.depends_on or new.run_at)
             fence = int(getattr(request, DRAWN_HEADER, 0)) or draw_fence()
@@ -182,8 +189,16 @@ class JobTask(Task):
 
     def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Celery has told of the end: callbacks, chain, chord or errbacks. So maintenance need not."""
+        clear_contextvars()
         if getattr(self.request, CONTINUES_HEADER, False):
             self.app.cell.store.run("continued", id=task_id, outcome="completed" if status == SUCCESS else "failed")
+
+
+def _whose(options: dict[str, Any]) -> Correlation:
+    """The context's, but for what the headers say: that is taken out of them, since the record has it."""
+    given = Correlation.of(options["headers"]).given()
+    options["headers"] = {name: value for name, value in options["headers"].items() if name not in given} or None
+    return replace(correlation.current(), **given)
 
 
 def _own_message(app: Celery, link: Any, link_error: Any, options: Mapping[str, Any]) -> str | None:

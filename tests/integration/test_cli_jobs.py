@@ -115,6 +115,6 @@ def test_batches(jobs: Cell, run: Run) -> None:
 def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure()
     assert run("list").exit_code == 0
-    structlog.get_logger("a").warning("the store has no limit of memory")
+    structlog.get_logger("pipeline_jobs.a").warning("the store has no limit of memory")
     said = capsys.readouterr()
     assert ("no limit" in said.err, said.out) == (True, "")

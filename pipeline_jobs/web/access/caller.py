@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from flask import request
 
@@ -164,7 +165,12 @@ def caller() -> Caller:
 
 def maybe_caller() -> Caller | None:
     """Who makes this request; None where nobody was asked."""
-    found: Caller | None = request.environ.get(_KEY)
+    return caller_in(request.environ)
+
+
+def caller_in(environ: Mapping[str, Any]) -> Caller | None:
+    """The same of a request by its WSGI environment."""
+    found: Caller | None = environ.get(_KEY)
     return found
 
 

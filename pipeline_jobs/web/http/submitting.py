@@ -8,6 +8,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.store.idempotency import Accepted
 from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.access_line import note_job
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.fields import MAX_KEY
@@ -58,4 +59,5 @@ def check_key(key: str | None) -> str | None:
 def _made(route: str, key: str | None, make: Callable[[Sender], Accepted]) -> tuple[Job, dict[str, str]]:
     check_key(key)
     accepted = make(caller().sender(route))
+    note_job(accepted.job)
     return accepted.job, {REPLAYED: "true"} if accepted.replayed else rate_headers(accepted.rates)

@@ -300,6 +300,7 @@ class Job(BaseModel):
     error_detail: ErrorDetail | None
     cancel_requested: bool = Field(description="True if the job will end as cancelled.")
     retry_of: str | None = Field(description="The job that this one is a retry of.")
+    request_id: str | None = Field(description="The `X-Request-Id` of the request that made the job. null: no request did, but a schedule.")
     batch_id: str | None = Field(description="The batch of the job.")
     depends_on: list[str] = Field(description="Jobs that must end before this job starts.")
     on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(

@@ -60,7 +60,7 @@ class TestRequestId:
         world.stage = lambda context: seen.append(structlog.contextvars.get_contextvars())
         client = make_client(enable_job_queue=False)
         client.post("/pipeline/run", json={"url": URL}, headers={"X-Request-Id": "mine"})
-        assert seen == [{"request_id": "mine"}]
+        assert seen == [{"request_id": "mine", "stage": "fetch"}]
 
 
 class TestHeaders:

@@ -1,0 +1,149 @@
+"""Log lines: one format for ours and everybody else's, levels that hold, and no text that looks like a line of ours."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from pipeline_jobs import logs
+from pipeline_jobs.web import access_line
+from pipeline_jobs.worker import celery_logs
+
+
+@pytest.fixture
+def process(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """`process(form, level)` takes over the logging of this process, until the test ends."""
+    root, before = logging.getLogger(), (logging.getLogger().handlers[:], logging.getLogger().level)
+
+    def take_over(form: str, level: int = logging.INFO) -> Any:
+        logs.configure(form)
+        logs.take_over(level)
+        logs._handler.own = None
+        return lambda: capsys.readouterr().err.splitlines()
+
+    yield take_over
+    root.handlers, root.level = before
+    logs.configure()
+
+
+def say_all() -> None:
+    """A line of ours, one of a library, one with an error."""
+    with bound_contextvars(job_id="job_1_00000000", request_id="r-1", stage="fetch"):
+        structlog.get_logger("pipeline_jobs.some").info("ours", path="a b\nc")
+        logging.getLogger("celery.worker").info("theirs: %s", "x\n2026-01-01 [info] forged\r\x1b[2J\u2028y")
+        try:
+            raise LookupError("broken\n2026-01-01 forged")
+        except LookupError:
+            logging.getLogger("gunicorn.error").exception("failed")
+
+
+def test_in_json_each_line_is_an_object_with_the_same_fields(process: Any) -> None:
+    said = process("json")
+    say_all()
+    ours, theirs, failed = map(json.loads, said())
+    for line, logger, level in (
+        (ours, "pipeline_jobs.some", "info"),
+        (theirs, "celery.worker", "info"),
+        (failed, "gunicorn.error", "error"),
+    ):
+        assert (line["logger"], line["level"], line["job_id"], line["request_id"], line["stage"]) == (
+            logger, level, "job_1_00000000", "r-1", "fetch"
+        )  # fmt: skip
+        assert line["timestamp"].endswith("Z")
+    assert (ours["event"], ours["path"]) == ("ours", "a b\nc")
+    assert "LookupError: broken" in failed["exception"]
+    # No variable of a program is in it.
+    assert "say_all" in failed["exception"]
+    assert "'x" not in failed["exception"]
+
+
+def test_on_the_console_no_text_begins_a_line(process: Any) -> None:
+    said = process("console")
+    say_all()
+    found = said()
+    assert [line for line in found if not line.startswith(("20", logs.MARGIN))] == []
+    assert [line for line in found if "forged" in line and not line.startswith(logs.MARGIN) and "theirs" not in line] == []
+    assert not any(mark in line for line in found for mark in ("\r", "\x1b", "\u2028"))
+    assert "job_id=job_1_00000000" in found[0]
+    assert "path='a b\\nc'" in found[0]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_level_holds_for_ours_as_for_theirs(process: Any, form: str) -> None:
+    said = process(form, logging.ERROR)
+    structlog.get_logger("pipeline_jobs.some").warning("no")
+    logging.getLogger("celery").warning("no")
+    structlog.get_logger("pipeline_jobs.some").error("yes")
+    logging.getLogger("celery").error("yes")
+    assert [("yes" in line) for line in said()] == [True, True]
+
+
+def test_in_a_process_of_somebody_elses_our_lines_alone_are_ours_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    before = logging.getLogger().handlers[:]
+    logs.configure()
+    structlog.get_logger("pipeline_jobs.some").info("ours")
+    assert logging.getLogger().handlers == before
+    assert "ours" in capsys.readouterr().err
+
+
+def record(logger: str, message: str, *args: Any, data: dict[str, Any] | None = None) -> logging.LogRecord:
+    made = logging.LogRecord(logger, logging.INFO, __file__, 1, message, args, None)
+    if data:
+        vars(made)["data"] = data
+    return made
+
+
+DUTY = {"id": "7f", "name": "pipeline_jobs.maintenance.rescue"}
+CANARY = {"id": "job_1_0ca0a4b0", "name": "pipeline_jobs.run_job"}
+JOB = {"id": "job_1_00000000", "name": "pipeline_jobs.run_job", "kwargs": "{'tenant': 'acme', 'workspace': 'main', 'pipeline': 'media'}"}
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_what_repeats_every_few_seconds_is_worth_debug(process: Any, level: int) -> None:
+    process("console", level)
+    celery_logs.install()
+    due = "Scheduler: Sending due task %s (%s)"
+    for line, repeats in (
+        (record("celery.beat", due, "rescue", "pipeline_jobs.maintenance.rescue"), True),
+        (record("celery.beat", due, "own", "team.report"), False),
+        (record("celery.beat", "beat: Starting..."), False),
+        (record("celery.worker.strategy", "received", data=DUTY), True),
+        (record("celery.app.trace", "succeeded", data=CANARY), True),
+        (record("celery.app.trace", "succeeded", data=JOB), False),
+    ):
+        assert bool(logging.getLogger(line.name).filter(line)) is (not repeats or level == logging.DEBUG)
+        assert line.levelno == (logging.DEBUG if repeats else logging.INFO)
+    failed = record("celery.app.trace", "raised", data=DUTY)
+    failed.levelno = logging.ERROR
+    assert logging.getLogger(failed.name).filter(failed)
+
+
+def test_a_line_of_celerys_says_which_job_it_is_about() -> None:
+    line = record("celery.worker.strategy", "received", data=JOB)
+    celery_logs._note_task(line)
+    assert vars(line)["about"] == {"job_id": "job_1_00000000", "tenant": "acme"}
+    line = record("celery.worker.strategy", "received", data=DUTY)
+    celery_logs._note_task(line)
+    assert vars(line)["about"] == {"task_id": "7f", "task": "pipeline_jobs.maintenance.rescue"}
+
+
+def test_the_access_line_has_the_rule_and_no_address_as_it_was_sent(process: Any) -> None:
+    said = process("json")
+    environ = {"REQUEST_METHOD": "GET", "RAW_URI": "/x?token=canary", "QUERY_STRING": "token=canary", "PATH_INFO": "/canary"}
+    access_line.say_answered(environ, "404 NOT FOUND", 10, 0.0015)
+    routed = {**environ, access_line._ROUTE: ("/pipeline/jobs/<job_id>", {"job_id": "job_1_00000000"})}
+    access_line.say_answered(routed, "200 OK", 900, 0.0015)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/pipeline/jobs/<job_id>", {"job_id": "can ary\n"})}, "404 X", 1, 0.1)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/health/live", {})}, "200 OK", 2, 0.001)
+    access_line.say_answered({**environ, access_line._ROUTE: ("/health/ready", {})}, "503 X", 2, 0.001)
+    unknown, known, odd, ready = map(json.loads, said())
+    assert (unknown["event"], unknown["rule"], unknown["status"], unknown["bytes"], unknown["ms"]) == ("request", None, 404, 10, 1.5)
+    assert (known["rule"], known["job_id"], known["logger"]) == ("/pipeline/jobs/<job_id>", "job_1_00000000", "pipeline_jobs.access")
+    assert (odd["rule"], "job_id" in odd, ready["status"]) == ("/pipeline/jobs/<job_id>", False, 503)
+    assert "canary" not in str([unknown, known, odd, ready])
