@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS
 from tests.stack import free_port
 from tests.waiting import until
 
