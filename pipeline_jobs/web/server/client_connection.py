@@ -51,16 +51,25 @@ class PacedSocket(socket.socket):
     gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
     """
 
-    __slots__ = ("_left", "cost", "owner", "rest")
+    __slots__ = ("_left", "cost", "owner", "rest", "waits")
     #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
     rest: Callable[[], None]
     #: Whose the request is, as soon as that is known, and what it costs besides the time of its thread, in seconds.
     owner: str | None
     cost: float
+    #: Its thread waits for the client, to send or to read.
+    waits: bool
 
     def begin(self) -> None:
         """A response's budget."""
         self._left = _SEND_SECONDS
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        self.waits = True
+        try:
+            return super().recv(size, flags)
+        finally:
+            self.waits = False
 
     def send_now(self, data: bytes) -> None:
         """As much of it as there is room for. :raises OSError: there is none, or no client."""
@@ -102,8 +111,10 @@ class PacedSocket(socket.socket):
         begun = time.monotonic()
         room = select.poll()
         room.register(self, select.POLLOUT)
+        self.waits = True
         if self._left > 0:
             room.poll(self._left * 1000)
+        self.waits = False
         self._left -= time.monotonic() - begun
         if self._left <= 0:
             # What lies in the kernel for this client goes with the connection.
@@ -131,7 +142,7 @@ class Connection(TConn):  # type: ignore[misc]
         paced = PacedSocket(sock.family, sock.type, sock.proto, sock.detach())
         paced.begin()
         paced.rest = lambda: rests(self, self.turn)
-        paced.owner, paced.cost = None, 0.0
+        paced.owner, paced.cost, paced.waits = None, 0.0, False
         super().__init__(cfg, paced, client, server)
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
@@ -152,6 +163,11 @@ class Connection(TConn):  # type: ignore[misc]
     def is_plain(self) -> bool:
         """HTTP/1 without TLS: what is read ahead of others, only gunicorn knows."""
         return not (self.cfg.is_ssl or self.is_http2)
+
+    @property
+    def waits(self) -> bool:
+        """Its thread waits for the client, or (with TLS) may do so."""
+        return getattr(self.sock, "waits", True)
 
     def head(self) -> Head:
         """Of what was read."""

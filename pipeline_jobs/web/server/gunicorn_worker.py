@@ -37,8 +37,9 @@ LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
 #: How long one with too large a head is left without its answer, if there were many of its address, in seconds: it is the connections that
 #: are few, and reading 32 KiB again and again that costs.
 REFUSAL_SECONDS = 1.0
-#: How long a request counts as at work, in seconds: a longer one rather waits for something.
-AT_WORK_SECONDS = 0.5
+#: How long a request that waits for its client counts as at work all the same, and any other one, in seconds: it rather waits for
+#: something, too. Not sooner: where all take long because there are too many at once, more would make it worse.
+AT_WORK_SECONDS, MOST_AT_WORK_SECONDS = 0.5, 5.0
 #: How often it is looked whether one counts no more, or has paid, while others wait for its place, in seconds.
 LOOK_FOR_TURN_SECONDS = 0.02
 
@@ -68,7 +69,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._served: Counter[str] = Counter()
         self._at_work: Counter[str] = Counter()
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
-        #: Until when each dispatched connection counts as at work, in order.
+        #: When each dispatched connection is looked at whether it counts as at work, in order.
         self._working: deque[tuple[float, Connection, int]] = deque()
         self._turns, self._owners, self._oversized = Turns(), Owners(), Failures()
         self._next_look = 0.0
@@ -186,7 +187,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         now = time.monotonic()
         while self._working and self._working[0][0] <= now:
             _, conn, turn = self._working.popleft()
-            self._rest(conn, turn)
+            if conn.turn == turn and conn.is_at_work and not conn.waits and now < conn.since + MOST_AT_WORK_SECONDS:
+                self._working.append((now + AT_WORK_SECONDS, conn, turn))
+            else:
+                self._rest(conn, turn)
         for group in list(self._parked):
             # It may have paid meanwhile.
             self._serve(group)

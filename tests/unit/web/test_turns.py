@@ -27,7 +27,7 @@ from pipeline_jobs.web.server.accounts import (
     Owners,
     Turns,
 )
-from pipeline_jobs.web.server.gunicorn_worker import Worker
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
 from tests.stack import free_port
 from tests.unit.web.test_connections import OTHER, ROOT, connect, ends_with, number_in, status
@@ -54,11 +54,11 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     body = path.encode()
     if path == "/body":
         environ["wsgi.input"].read()
-    if path == "/heavy":
-        costs(environ, 2 * HEAVY)
+    if path in ("/heavy", "/long"):
+        costs(environ, 2 * HEAVY if path == "/heavy" else 0.0)
         with AT_WORK:
             COUNT[key] += 1
-        TURN.wait(0.1)
+        TURN.wait(0.1 if path == "/heavy" else 3 * AT_WORK_SECONDS)
         with AT_WORK:
             body = b"%d " % COUNT[key]
             COUNT[key] -= 1
@@ -169,6 +169,18 @@ def test_heavy_requests_are_at_work_one_at_a_time_beside_others(port: int) -> No
     assert answered(port, "b")
     assert [int(number_in(sender)) for sender in senders] == [1] * 4
     for sender in (first, *senders):
+        sender.close()
+
+
+def test_long_requests_stay_at_work_unless_they_wait_for_their_client(port: int) -> None:
+    """Where everything takes long, more at once would make it worse."""
+    for key in ("a", "b"):
+        assert answered(port, key)
+    senders = [connect(port) for _ in range(7)]
+    for sender in senders:
+        sender.sendall(request("/long", "a"))
+    assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
+    for sender in senders:
         sender.close()
 
 
