@@ -1392,7 +1392,7 @@ GUARDS = (
         "        super().finish",
         CONNECTIONS,
     ),
-    _py("web/server/gunicorn_worker", "turns", "self._at_work[group] < most:", "True:", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
     _py("web/server/client_connection", "turns by tenant", "return owners.of(self._credentials) or (", "return (", TURNS),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(
@@ -1404,6 +1404,7 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "a long request is at work", "conn.is_at_work and not conn.waits and", "False and", TURNS),
     _py("web/server/gunicorn_worker", "large heads again and again", "if not self._oversized.wait(conn.address):", "if True:", TURNS),
+    _py("web/server/accounts", "what is large is heavy", "if not large and not self", "if not self", TURNS),
     _py("web/server/accounts", "what is heavy is paid for", "return int(self.debts.left(group, now) <= 0)", "return 1", TURNS),
     _py(
         "web/server/accounts",

@@ -101,9 +101,10 @@ class Turns:
     def __init__(self) -> None:
         self.latest, self.debts = Latest(), Debts()
 
-    def most(self, group: str, now: float) -> int:
+    def most(self, group: str, now: float, *, large: bool = False) -> int:
+        """:param large: the next one is expected to be heavy."""
         if not self.latest.has_others(group, now):
             return MOST_ALONE
-        if not self.debts.is_heavy(group, now):
+        if not large and not self.debts.is_heavy(group, now):
             return MOST_AT_WORK
         return int(self.debts.left(group, now) <= 0)

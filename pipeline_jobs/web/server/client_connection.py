@@ -28,9 +28,13 @@ MAX_HEAD = 32_768
 #: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
 BYTES_PER_SECOND = 16_384
 
+#: A longer body is expected to be heavy, as is one whose length is not said.
+LARGE_BODY = 16_384
+
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
+_BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
 _CREDENTIALS = re.compile(rb"(?im)^(?:authorization|cookie):([^\r\n]*)")
 _RESET = struct.pack("ii", 1, 0)
 
@@ -147,6 +151,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
         self._credentials = b""
+        #: The next request is expected to be heavy, before anything is known of whose it is.
+        self.is_large = False
         #: What its heavy requests have cost in this turn, in seconds, and whom one of them turned out to be of.
         self.cost, self.learnt = 0.0, ""
         #: Which turn with a thread it has, since when, and whether it counts as at work.
@@ -210,6 +216,7 @@ class Connection(TConn):  # type: ignore[misc]
         head = data[: data.find(_END, 1)]
         shown = b"\n".join(_CREDENTIALS.findall(head))
         self._credentials = sha256(shown).digest() if shown else b""
+        self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
         return owners.of(self._credentials) or (self._forwarded(head, proxies) if proxies else self.address)
 
     def _forwarded(self, head: bytes, proxies: int) -> str:

@@ -125,8 +125,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _serve(self, group: str) -> None:
         """Threads for those of a tenant or an address that wait, as far as it may have more."""
         parked, now = self._parked[group], time.monotonic()
-        most = self._turns.most(group, now)
-        while parked and self._served[group] < self._most_served and self._at_work[group] < most:
+        while parked and self._served[group] < self._most_served:
+            if self._at_work[group] >= self._turns.most(group, now, large=parked[0].is_large):
+                break
             conn = parked.popleft()
             self._served[group] += 1
             self._at_work[group] += 1
