@@ -108,8 +108,8 @@ class Settings(BaseModel):
     )
     http_connections_per_address: int = _setting(
         400,
-        "Maximum number of connections from one client address (of an IPv6 network, /64) to each API process; above it: 429. An address "
-        "never holds more than 7/8 of the threads. Neither applies behind trusted proxies.",
+        "Maximum number of connections from one client address (of an IPv6 network, /64) to each API process, which does not apply behind "
+        "trusted proxies, and of one tenant's requests that wait for a thread; above it: 429.",
         ge=1,
     )
     trusted_proxies: int = _setting(

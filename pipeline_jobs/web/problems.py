@@ -72,6 +72,7 @@ _CODES: Mapping[int, str] = {
     416: "range_not_satisfiable",
     426: "upgrade_required",
     417: "expectation_failed",
+    429: "busy",
     431: "headers_too_large",
 }
 
@@ -83,7 +84,10 @@ _BEFORE: Mapping[int, str] = {
     414: "the request line (method, path and query) is longer than 8190 bytes",
     431: "the headers are too large: at most 100 headers of 8190 bytes each are permitted",
     417: "Expect: only 100-continue is supported",
+    429: "too many connections or requests of yours are open at once",
 }
+
+_RETRY = "Retry-After: 1\r\n"
 
 logger = structlog.get_logger("pipeline_jobs.web")
 
@@ -141,7 +145,7 @@ def bare_problem(status: int, reason: str) -> bytes:
     )
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
-        f"X-Request-Id: {name}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\r\n"
+        f"X-Request-Id: {name}\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n{_RETRY if status == 429 else ''}\r\n"
     )
     return head.encode("ascii") + body
 

@@ -69,6 +69,8 @@ EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
 CONNECTIONS = "tests/unit/web/test_connections.py"
+COSTS = "tests/integration/web/test_costs.py"
+TURNS = "tests/unit/web/test_turns.py"
 SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
@@ -1410,7 +1412,42 @@ GUARDS = (
         "        super().finish",
         CONNECTIONS,
     ),
-    _py("web/server/gunicorn_worker", "turns by address", "self._at_work[group] < most:", "True:", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
+    _py("web/server/client_connection", "turns by tenant", "return owners.of(self._credentials) or (", "return (", TURNS),
+    _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
+    _py(
+        "web/server/gunicorn_worker",
+        "heavy requests are charged",
+        "        if conn.cost:\n            self",
+        "        if False:\n            self",
+        TURNS,
+    ),
+    _py("web/server/gunicorn_worker", "a long request is at work", "conn.is_at_work and not conn.waits and", "False and", TURNS),
+    _py("web/server/gunicorn_worker", "large heads again and again", "if not self._oversized.wait(conn.address):", "if True:", TURNS),
+    _py("web/server/accounts", "what is large is heavy", "if not large and not self", "if not self", TURNS),
+    _py("web/server/accounts", "what is heavy is paid for", "return int(self.debts.left(group, now) <= 0)", "return 1", TURNS),
+    _py(
+        "web/server/accounts",
+        "an address and its tenant are one",
+        '            self._other = "", -OTHERS_SECONDS',
+        "            pass",
+        TURNS,
+    ),
+    _py(
+        "web/access/auth",
+        "whose a request is",
+        "        if who.key_id is not None:\n            belongs_to",
+        "        if False:\n            belongs_to",
+        COSTS,
+    ),
+    _py("web/api/batches", "what a batch costs", "    if not made.replayed:\n        _cost", "    if False:\n        _cost", COSTS),
+    _py(
+        "web/api/batches",
+        "what a batch's cancel costs",
+        "    _cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done), 202",
+        "    return reply(_done(done), 202",
+        COSTS,
+    ),
     _py(
         "web/server/gunicorn_worker",
         "connections of an address",
@@ -1427,6 +1464,7 @@ GUARDS = (
         CONNECTIONS,
     ),
     _py("web/server/client_connection", "the last proxy's word", "addresses[-proxies]", "addresses[0]", CONNECTIONS),
+    _py("web/server/client_connection", "a body says nothing", "head = data[: data.find(_END, 1)]", "head = data", CONNECTIONS),
     _py(
         "web/http/waiting", "a tenant leaves places free", "self._taken[tenant_id] < self._places - self", "0 < self._places - self", SHARES
     ),

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from pipeline_jobs.access.api_keys import KeyStore, Role
+from pipeline_jobs.exceptions import RateLimited
 from pipeline_jobs.jobs.bulk import cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import load_settings
@@ -57,8 +58,16 @@ class Ground:
 
     def clear(self) -> None:
         """Nothing of the attackers' waits or runs, so that the next calm is one."""
-        cancel_matching(self.stack.client.store, JobQuery(tenant_id=ATTACKER), dry_run=False, most=10_000_000)
+        until(self._cancel, "the attackers' own cancellations to end", 120)
         until(lambda: not self._running(), "the attackers' jobs to end", 120)
+
+    def _cancel(self) -> bool:
+        """Of all their jobs; False: one of their own cancellations has its turn."""
+        try:
+            cancel_matching(self.stack.client.store, JobQuery(tenant_id=ATTACKER), dry_run=False, most=10_000_000)
+        except RateLimited:
+            return False
+        return True
 
     def _running(self) -> int:
         store = self.stack.client.store

@@ -28,6 +28,7 @@ from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.access.sessions import COOKIE, Sessions
 from pipeline_jobs.web.access.throttle import Failures
 from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.server.slow import belongs_to
 
 #: The blueprint whose routes take a session for a key.
 PAGE = "ui"
@@ -202,6 +203,8 @@ def install(app: Flask, access: Access) -> None:
         token = request.args.get("token") if request.endpoint in policy.STREAMS else None
         session = request.cookies.get(COOKIE) if request.blueprint == PAGE else None
         who = (token is not None and access.token_caller(token)) or access.caller(request.environ, needs, session)
+        if who.key_id is not None:
+            belongs_to(request.environ, f"key {who.key_id}" if who.sees_all else f"tenant {who.tenant_id}")
         if request.method != "OPTIONS":
             policy.check(needs, who, request.view_args or {})
         set_caller(who)

@@ -14,21 +14,28 @@ import struct
 import time
 from collections.abc import Callable
 from enum import Enum
+from hashlib import sha256
 from typing import Any
 
 from gunicorn.workers.gthread import TConn
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.throttle import group
+from pipeline_jobs.web.server.accounts import HEAVY, Owners
 
 #: Most bytes of a request's line and headers together.
 MAX_HEAD = 32_768
 #: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
 BYTES_PER_SECOND = 16_384
 
+#: A longer body is expected to be heavy, as is one whose length is not said.
+LARGE_BODY = 16_384
+
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
+_BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
+_CREDENTIALS = re.compile(rb"(?im)^(?:authorization|cookie):([^\r\n]*)")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -48,13 +55,25 @@ class PacedSocket(socket.socket):
     gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
     """
 
-    __slots__ = ("_left", "rest")
+    __slots__ = ("_left", "cost", "owner", "rest", "waits")
     #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
     rest: Callable[[], None]
+    #: Whose the request is, as soon as that is known, and what it costs besides the time of its thread, in seconds.
+    owner: str | None
+    cost: float
+    #: Its thread waits for the client, to send or to read.
+    waits: bool
 
     def begin(self) -> None:
         """A response's budget."""
         self._left = _SEND_SECONDS
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        self.waits = True
+        try:
+            return super().recv(size, flags)
+        finally:
+            self.waits = False
 
     def send_now(self, data: bytes) -> None:
         """As much of it as there is room for. :raises OSError: there is none, or no client."""
@@ -96,8 +115,10 @@ class PacedSocket(socket.socket):
         begun = time.monotonic()
         room = select.poll()
         room.register(self, select.POLLOUT)
+        self.waits = True
         if self._left > 0:
             room.poll(self._left * 1000)
+        self.waits = False
         self._left -= time.monotonic() - begun
         if self._left <= 0:
             # What lies in the kernel for this client goes with the connection.
@@ -106,7 +127,8 @@ class PacedSocket(socket.socket):
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """Of a client. `address` is the other end's, `group` the one behind trusted proxies, if there are any."""
+    """Of a client. `address` is the other end's; `group` is whose request the next one is: a tenant's, or, as long as nobody knows its
+    credentials, that of an address (the one behind trusted proxies, if there are any)."""
 
     def __init__(
         self,
@@ -124,21 +146,34 @@ class Connection(TConn):  # type: ignore[misc]
         paced = PacedSocket(sock.family, sock.type, sock.proto, sock.detach())
         paced.begin()
         paced.rest = lambda: rests(self, self.turn)
+        paced.owner, paced.cost, paced.waits = None, 0.0, False
         super().__init__(cfg, paced, client, server)
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
+        self._credentials = b""
+        #: The next request is expected to be heavy, before anything is known of whose it is.
+        self.is_large = False
+        #: What its heavy requests have cost in this turn, in seconds, and whom one of them turned out to be of.
+        self.cost, self.learnt = 0.0, ""
         #: Which turn with a thread it has, since when, and whether it counts as at work.
         self.turn, self.since, self.is_at_work = 0, 0.0, False
         #: Until when the head must be here (or a client that is left must have closed its end); 0: nobody waits for it.
         self.until = 0.0
         #: It was answered for the last time, and the client has not closed its end.
         self.is_left = False
+        #: Status and reason that it will be answered at `until`.
+        self.refusal: tuple[int, str] | None = None
         self._drained = 0
 
     @property
     def is_plain(self) -> bool:
         """HTTP/1 without TLS: what is read ahead of others, only gunicorn knows."""
         return not (self.cfg.is_ssl or self.is_http2)
+
+    @property
+    def waits(self) -> bool:
+        """Its thread waits for the client, or (with TLS) may do so."""
+        return getattr(self.sock, "waits", True)
 
     def head(self) -> Head:
         """Of what was read."""
@@ -174,11 +209,30 @@ class Connection(TConn):  # type: ignore[misc]
             return None
         return 431 if b"\r\n" in data[:8192] else 414
 
-    def tell_forwarded(self, proxies: int) -> None:
-        """Whose request this is, as that many proxies say."""
-        found = _FORWARDED.findall(self.parser.unreader.buf.getvalue())
+    def identify(self, proxies: int, owners: Owners) -> str:
+        """Whose request the next one is. :param proxies: how many are trusted."""
+        data = self.parser.unreader.buf.getvalue()
+        # A body that came with it says nothing.
+        head = data[: data.find(_END, 1)]
+        shown = b"\n".join(_CREDENTIALS.findall(head))
+        self._credentials = sha256(shown).digest() if shown else b""
+        self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
+        return owners.of(self._credentials) or (self._forwarded(head, proxies) if proxies else self.address)
+
+    def _forwarded(self, head: bytes, proxies: int) -> str:
+        found = _FORWARDED.findall(head)
         addresses = b",".join(found).decode("latin-1").split(",")
-        self.group = group(addresses[-proxies].strip()) if found and len(addresses) >= proxies else self.address
+        return group(addresses[-proxies].strip()) if found and len(addresses) >= proxies else self.address
+
+    def note(self, seconds: float, owners: Owners) -> None:
+        """A request was answered. :param seconds: of the processor."""
+        seconds += self.sock.cost
+        if seconds > HEAVY:
+            self.cost += seconds
+        owner = self.sock.owner
+        if owner and self._credentials and owners.note(self._credentials, owner):
+            self.learnt = owner
+        self.sock.owner, self.sock.cost = None, 0.0
 
     def close(self, graceful: bool = False) -> None:
         if not self._closing(self, graceful):

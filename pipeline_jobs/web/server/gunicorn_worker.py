@@ -1,6 +1,6 @@
 """gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and for no client: the main thread
-gathers the heads of requests (`web/server/client_connection.py`), and an address never holds all threads. The processes share connections
-(`web/server/balance.py`).
+gathers the heads of requests (`web/server/client_connection.py`), and a tenant or an address never holds all threads, nor makes the others
+wait with heavy requests (`web/server/accounts.py`). The processes share connections (`web/server/balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -22,7 +22,9 @@ from gunicorn import util
 from gunicorn.workers.gthread import ThreadWorker
 
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.access.throttle import Failures
 from pipeline_jobs.web.problems import bare_problem
+from pipeline_jobs.web.server.accounts import Owners, Turns
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
 from pipeline_jobs.web.server.client_connection import Connection, Head
 
@@ -32,14 +34,14 @@ STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
 
 #: How often clients are looked for whose time is over, how long one may take to close its end, in seconds, and what it may send meanwhile.
 LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
-#: Requests of an address that are at work at once, and how long one counts as such, in seconds: a longer one rather waits for something.
-#: Each takes its turn with the interpreter's lock, and so 64 at once made everybody else's request 64 times as long.
-#: One that is alone has more of them, so that its own do not wait for each other's disk.
-MOST_AT_WORK, MOST_ALONE, AT_WORK_SECONDS = 4, 16, 0.5
-#: How long ago another address must have been served for that, in seconds.
-OTHERS_SECONDS = 10.0
-#: How often it is looked whether one counts no more, while others wait for its place, in seconds.
-LOOK_FOR_TURN_SECONDS = 0.05
+#: How long one with too large a head is left without its answer, if there were many of its address, in seconds: it is the connections that
+#: are few, and reading 32 KiB again and again that costs.
+REFUSAL_SECONDS = 1.0
+#: How long a request that waits for its client counts as at work all the same, and any other one, in seconds: it rather waits for
+#: something, too. Not sooner: where all take long because there are too many at once, more would make it worse.
+AT_WORK_SECONDS, MOST_AT_WORK_SECONDS = 0.5, 5.0
+#: How often it is looked whether one counts no more, or has paid, while others wait for its place, in seconds.
+LOOK_FOR_TURN_SECONDS = 0.02
 
 _settings = load_settings()
 #: gunicorn's master imports this before it forks.
@@ -57,40 +59,24 @@ def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> N
 util.write_error = write_problem
 
 
-class Latest:
-    """Which address was served last, and which other one before: whoever is alone need not take turns."""
-
-    def __init__(self) -> None:
-        self._last, self._other = ("", -OTHERS_SECONDS), ("", -OTHERS_SECONDS)
-
-    def note(self, group: str, now: float) -> None:
-        """This address is served now."""
-        if group != self._last[0]:
-            self._other = self._last
-        self._last = group, now
-
-    def has_others(self, group: str, now: float) -> bool:
-        """Another than this one was served not long ago."""
-        return now - (self._other if group == self._last[0] else self._last)[1] < OTHERS_SECONDS
-
-
 class Worker(ThreadWorker):  # type: ignore[misc]
     """`worker_class`. Of the methods, `handle`, `handle_request` and `_another` run in the pool's threads, all others in the main one."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Of an address: its connections, those of them that have a thread, those at work, and those that wait for their turn.
+        # Of an address: its connections. Of a tenant or an address: those that have a thread, those at work, and those that wait for it.
         self._held: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
         self._at_work: Counter[str] = Counter()
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
-        #: Until when each dispatched connection counts as at work, in order.
-        self._turns: deque[tuple[float, Connection, int]] = deque()
-        self._latest = Latest()
+        #: When each dispatched connection is looked at whether it counts as at work, in order.
+        self._working: deque[tuple[float, Connection, int]] = deque()
+        self._turns, self._owners, self._oversized = Turns(), Owners(), Failures()
         self._next_look = 0.0
         # Connections come from the proxy, where there is one: it counts those of its clients.
         self._most_held = self.worker_connections if _settings.trusted_proxies else _settings.http_connections_per_address
         self._most_served = max(1, self.cfg.threads * 7 // 8)
+        self._most_parked = _settings.http_connections_per_address
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
@@ -114,33 +100,41 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.enqueue_req(conn)
 
     def enqueue_req(self, conn: Connection) -> None:
-        """A thread for a connection whose request has come, as far as its address may have one. Others wait without."""
+        """A thread for a connection whose request has come, as far as whose it is may have one. Others wait without."""
         head = conn.gather() if conn.is_plain else Head.COMPLETE
         if head is Head.GONE:
             self._drop(conn)
         elif head is Head.PARTIAL:
             self._await_head(conn)
         elif conn.is_plain and (status := conn.oversized()):
-            self._refuse(conn, status, "Request Header Fields Too Large" if status == 431 else "URI Too Long")
+            self._refuse_head(conn, status)
         else:
             conn.until = 0.0
-            if conn.is_plain and _settings.trusted_proxies:
-                conn.tell_forwarded(_settings.trusted_proxies)
-            self._parked[conn.group].append(conn)
-            self._serve(conn.group)
+            if conn.is_plain:
+                conn.group = conn.identify(_settings.trusted_proxies, self._owners)
+            self._park(conn)
+
+    def _park(self, conn: Connection) -> None:
+        parked = self._parked[conn.group]
+        if len(parked) >= self._most_parked:
+            self._refuse(conn, 429, "Too Many Requests")
+            return
+        parked.append(conn)
+        self._serve(conn.group)
 
     def _serve(self, group: str) -> None:
-        """Threads for those of an address that wait, as far as it may have more."""
-        parked = self._parked[group]
-        most = MOST_AT_WORK if self._latest.has_others(group, time.monotonic()) else MOST_ALONE
-        while parked and self._served[group] < self._most_served and self._at_work[group] < most:
+        """Threads for those of a tenant or an address that wait, as far as it may have more."""
+        parked, now = self._parked[group], time.monotonic()
+        while parked and self._served[group] < self._most_served:
+            if self._at_work[group] >= self._turns.most(group, now, large=parked[0].is_large):
+                break
             conn = parked.popleft()
             self._served[group] += 1
             self._at_work[group] += 1
             conn.turn += 1
-            conn.is_at_work, conn.since = True, time.monotonic()
-            self._turns.append((conn.since + AT_WORK_SECONDS, conn, conn.turn))
-            self._latest.note(group, conn.since)
+            conn.is_at_work, conn.since = True, now
+            self._working.append((now + AT_WORK_SECONDS, conn, conn.turn))
+            self._turns.latest.note(group, now)
             super().enqueue_req(conn)
         if not parked:
             del self._parked[group]
@@ -153,7 +147,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._serve(conn.group)
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
-        """A thread is free again: for another of this address, if one waits."""
+        """A thread is free again: for another request of the same, if one waits."""
+        if conn.cost:
+            self._turns.debts.charge(conn.group, conn.cost, time.monotonic())
+        if conn.learnt:
+            self._turns.latest.rename(conn.group, conn.learnt)
+        conn.cost, conn.learnt = 0.0, ""
         _less(self._served, conn.group)
         self._rest(conn, conn.turn)
         # If it counted as at work no more, the thread is what the next one waited for.
@@ -167,8 +166,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         self._next_look = now + LOOK_FOR_LATE_SECONDS
         for conn in [conn for conn in self.pending_conns if (conn.until or conn.timeout) <= now]:
-            self.poller.unregister(conn.sock)
             self.pending_conns.remove(conn)
+            if conn.refusal:
+                self._refuse(conn, *conn.refusal)
+                continue
+            self.poller.unregister(conn.sock)
             if conn.is_left:
                 conn.end()
             elif conn.is_plain and conn.parser.unreader.buf.getvalue():
@@ -184,22 +186,34 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             timeout = min(timeout, LOOK_FOR_LATE_SECONDS)
         super().wait_for_and_dispatch_events(timeout)
         now = time.monotonic()
-        while self._turns and self._turns[0][0] <= now:
-            _, conn, turn = self._turns.popleft()
-            self._rest(conn, turn)
+        while self._working and self._working[0][0] <= now:
+            _, conn, turn = self._working.popleft()
+            if conn.turn == turn and conn.is_at_work and not conn.waits and now < conn.since + MOST_AT_WORK_SECONDS:
+                self._working.append((now + AT_WORK_SECONDS, conn, turn))
+            else:
+                self._rest(conn, turn)
+        for group in list(self._parked):
+            # It may have paid meanwhile.
+            self._serve(group)
         _SHARES.tell(self.age, self.nr_conns)
 
     def handle(self, conn: Connection) -> Any:
         """Requests of a connection as long as they come one after another; then as gunicorn does."""
         while True:
+            begun = time.thread_time()
             kept = super().handle(conn)
+            if conn.is_plain:
+                conn.note(time.thread_time() - begun, self._owners)
             if kept is not True or not conn.is_plain:
                 return kept
-            if time.monotonic() - conn.since > AT_WORK_SECONDS / 2:
-                # It counts as at work no longer than that: the main thread gives it another turn.
+            if conn.cost or time.monotonic() - conn.since > AT_WORK_SECONDS / 2:
+                # What was heavy is charged, and it counts as at work no longer than that: the main thread gives it another turn.
                 return True
             if (head := self._another(conn)) is not Head.COMPLETE or conn.oversized():
                 return head is not Head.GONE
+            if conn.identify(_settings.trusted_proxies, self._owners) != conn.group:
+                # Another's request, behind a proxy, or the first one whose credentials are known: it takes its own turn.
+                return True
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
         """A budget for each answer."""
@@ -225,12 +239,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
+    def _refuse_head(self, conn: Connection, status: int) -> None:
+        """It is too large."""
+        refusal = status, "Request Header Fields Too Large" if status == 431 else "URI Too Long"
+        if not self._oversized.wait(conn.address):
+            self._oversized.add(conn.address)
+            self._refuse(conn, *refusal)
+            return
+        # Nothing more is read of it, nor is it looked at before.
+        conn.refusal, conn.until = refusal, time.monotonic() + REFUSAL_SECONDS
+        self.pending_conns.append(conn)
+
     def _refuse(self, conn: Connection, status: int, reason: str) -> None:
         try:
             conn.sock.send_now(bare_problem(status, reason))
         except OSError:
             pass  # the client has left
         self.nr_conns -= 1
+        conn.refusal = None
         conn.close(graceful=True)
 
     def _drop(self, conn: Connection) -> None:

@@ -97,5 +97,19 @@ def rests(environ: WSGIEnvironment) -> None:
         sock.rest()
 
 
+def belongs_to(environ: WSGIEnvironment, owner: str) -> None:
+    """This request is this one's: the requests of one take turns with those of others (`web/server/accounts.py`)."""
+    sock = environ.get("gunicorn.socket")
+    if sock is not None and hasattr(sock, "owner"):
+        sock.owner = owner
+
+
+def costs(environ: WSGIEnvironment, seconds: float) -> None:
+    """This request takes so much of the store's time, which everybody waits for."""
+    sock = environ.get("gunicorn.socket")
+    if sock is not None and hasattr(sock, "cost"):
+        sock.cost += seconds
+
+
 #: Of this process.
 WATCH = Watch()

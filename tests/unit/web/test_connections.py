@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -257,7 +258,9 @@ def test_behind_a_trusted_proxy_they_take_turns_by_the_clients_address(port: int
     senders = [connect(port, source) for source in ("127.0.0.1", OTHER) for _ in range(MOST_AT_WORK)]
     for number, sender in enumerate(senders):
         # What stands before the proxy's own word is the client's invention.
-        sender.sendall(b"GET /at-once HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.9.9.%d, 10.0.0.1\r\n\r\n" % number)
+        head = b"GET /at-once HTTP/1.1\r\nHost: x\r\nContent-Length: 29\r\nX-Forwarded-For: 10.9.9.%d, 10.0.0.1\r\n\r\n" % number
+        # Nor does its body say anything.
+        sender.sendall(head + b"\r\nX-Forwarded-For: 10.0.1.%d\r\n" % number)
     assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
     for sender in senders:
         sender.close()

@@ -1,0 +1,110 @@
+"""Whose requests a process serves, and what the heavy ones among them cost: the turns of `gunicorn_worker` are by tenant, and a tenant that
+takes much of the process or of the store waits until its share of the time has paid for it.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Generic, TypeVar
+
+Name = TypeVar("Name", str, bytes)
+Value = TypeVar("Value", str, float)
+
+#: A request that takes more than this of the processor (or of the store, see `slow.costs`) is heavy, in seconds. It is charged whole, but
+#: for no more than `MOST_CHARGED`: a stream that was open for hours ends at some time.
+HEAVY, MOST_CHARGED = 0.01, 0.5
+#: The part of the time that heavy requests of one may take while others are served, and the most that one may owe, in seconds.
+SHARE, MOST_OWED = 0.5, 1.0
+#: How long after its debt is paid one still counts as heavy, in seconds: its requests are at work one at a time.
+REMEMBERED = 1.0
+#: Requests of a tenant (an address, as long as it shows no key) that are at work at once. Each takes its turn with the interpreter's lock,
+#: and so 64 at once made everybody else's request 64 times as long. One that is alone has more of them, so that its own do not wait for
+#: each other's disk.
+MOST_AT_WORK, MOST_ALONE = 4, 16
+#: How long ago another must have been served for that, in seconds.
+OTHERS_SECONDS = 10.0
+#: Most names that are remembered; the ones that came first are forgotten first.
+MAX_NAMES = 10_000
+
+
+class _Remembered(Generic[Name, Value]):
+    """By name, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[Name, Value] = {}
+        self._lock = Lock()
+
+    def _put(self, name: Name, value: Value) -> None:
+        with self._lock:
+            self._by_name.pop(name, None)
+            if len(self._by_name) >= MAX_NAMES:
+                del self._by_name[next(iter(self._by_name))]
+            self._by_name[name] = value
+
+
+class Owners(_Remembered[bytes, str]):
+    """Who shows which credentials (a digest of them), learnt from requests that were let in. From any thread."""
+
+    def of(self, credentials: bytes) -> str | None:
+        return self._by_name.get(credentials)
+
+    def note(self, credentials: bytes, owner: str) -> bool:
+        """:return: that was not known."""
+        if self._by_name.get(credentials) == owner:
+            return False
+        self._put(credentials, owner)
+        return True
+
+
+class Debts(_Remembered[str, float]):
+    """Until when each pays for its heavy requests."""
+
+    def charge(self, group: str, seconds: float, now: float) -> None:
+        paid = max(self._by_name.get(group, now), now) + min(seconds, MOST_CHARGED) / SHARE
+        self._put(group, min(paid, now + MOST_OWED))
+
+    def left(self, group: str, now: float) -> float:
+        """Seconds until it has paid; 0 or less: it has."""
+        return self._by_name.get(group, now) - now
+
+    def is_heavy(self, group: str, now: float) -> bool:
+        """One of its heavy requests was not long ago."""
+        return group in self._by_name and self.left(group, now) > -REMEMBERED
+
+
+class Latest:
+    """Who was served last, and who else before: whoever is alone need not take turns."""
+
+    def __init__(self) -> None:
+        self._last, self._other = ("", -OTHERS_SECONDS), ("", -OTHERS_SECONDS)
+
+    def note(self, group: str, now: float) -> None:
+        """It is served now."""
+        if group != self._last[0]:
+            self._other = self._last
+        self._last = group, now
+
+    def has_others(self, group: str, now: float) -> bool:
+        """Another than this one was served not long ago."""
+        return now - (self._other if group == self._last[0] else self._last)[1] < OTHERS_SECONDS
+
+    def rename(self, address: str, owner: str) -> None:
+        """What was served as of an address was this one's: the two are not others to each other."""
+        self._last, self._other = ((owner, at) if name == address else (name, at) for name, at in (self._last, self._other))
+        if self._last[0] == self._other[0]:
+            self._other = "", -OTHERS_SECONDS
+
+
+class Turns:
+    """How many requests of one may be at work now. In the main thread only."""
+
+    def __init__(self) -> None:
+        self.latest, self.debts = Latest(), Debts()
+
+    def most(self, group: str, now: float, *, large: bool = False) -> int:
+        """:param large: the next one is expected to be heavy."""
+        if not self.latest.has_others(group, now):
+            return MOST_ALONE
+        if not large and not self.debts.is_heavy(group, now):
+            return MOST_AT_WORK
+        return int(self.debts.left(group, now) <= 0)

@@ -1,0 +1,58 @@
+"""What a request tells the server about itself: whose it is, and what it costs the store."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+
+from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS
+from pipeline_jobs.web.server.client_connection import PacedSocket
+
+from .test_auth import AWAY, WRONG
+from .world import World
+
+JOBS = {"jobs": [{"pipeline": "sleep"}] * 20}
+
+
+@pytest.fixture
+def sock() -> Iterator[PacedSocket]:
+    """As gunicorn's worker gives it to each request."""
+    with PacedSocket(socket.AF_UNIX) as found:
+        found.owner, found.cost = None, 0.0
+        yield found
+
+
+def test_whose_a_request_is(client: FlaskClient, world: World, sock: PacedSocket) -> None:
+    environ = {**AWAY, "gunicorn.socket": sock}
+    (one, tenant), (other, everybody) = (world.keys.create(tenant, Role.READ, actor="test") for tenant in ("acme", ALL))
+    for text, owner in ((WRONG, None), (tenant, "tenant acme"), (everybody, f"key {other.key_id}")):
+        sock.owner = None
+        client.get("/pipeline/jobs", headers={"Authorization": f"Bearer {text}"}, environ_overrides=environ)
+        assert sock.owner == owner
+    # What it may not do costs as much as anything else.
+    sock.owner = None
+    refused = client.post("/pipeline/jobs", json={}, headers={"Authorization": f"Bearer {tenant}"}, environ_overrides=environ)
+    assert (refused.status_code, sock.owner) == (403, f"tenant {one.tenant_id}")
+
+
+def test_batches_and_their_cancels_are_charged_once(client: FlaskClient, sock: PacedSocket) -> None:
+    environ, again = {"gunicorn.socket": sock}, {"Idempotency-Key": "k"}
+    made = client.post("/pipeline/batches", json=JOBS, headers=again, environ_overrides=environ).get_json()
+    after_batch = sock.cost
+    assert after_batch > 20 * MADE_SECONDS
+    client.post("/pipeline/batches", json=JOBS, headers=again, environ_overrides=environ)
+    assert sock.cost == after_batch
+    client.post(f"{made['urls']['cancel']}", environ_overrides=environ)
+    after_cancel = sock.cost
+    assert after_cancel - after_batch > 20 * CANCELLED_SECONDS
+    client.post(f"{made['urls']['cancel']}", environ_overrides=environ)
+    assert sock.cost == after_cancel
+    client.post("/pipeline/batches", json=JOBS, environ_overrides=environ)
+    before = sock.cost
+    for dry_run in (True, False):
+        client.post("/pipeline/jobs/cancel", json={"status": ["queued"], "dry_run": dry_run}, environ_overrides=environ)
+        assert (sock.cost > before) is not dry_run

@@ -1,0 +1,251 @@
+"""Turns by tenant: one with very many or heavy requests holds up nobody, wherever it comes from."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from pipeline_jobs.web.server import accounts, gunicorn_worker
+from pipeline_jobs.web.server.accounts import (
+    HEAVY,
+    MOST_ALONE,
+    MOST_AT_WORK,
+    MOST_OWED,
+    OTHERS_SECONDS,
+    REMEMBERED,
+    SHARE,
+    Debts,
+    Owners,
+    Turns,
+)
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
+from pipeline_jobs.web.server.slow import belongs_to, costs
+from tests.stack import free_port
+from tests.unit.web.test_connections import OTHER, ROOT, connect, ends_with, number_in, status
+from tests.waiting import until
+
+#: In the server: requests for `/heavy` that are at work, by owner.
+COUNT: Counter[str] = Counter()
+AT_WORK, TURN = threading.Lock(), threading.Event()
+
+
+class Patient(Worker):
+    """A worker that forgets nothing while a test runs, and leaves refusals for later: a slow machine is no fault."""
+
+    def init_process(self) -> None:
+        accounts.REMEMBERED = accounts.OTHERS_SECONDS = 1000.0
+        gunicorn_worker.REFUSAL_SECONDS = gunicorn_worker.MOST_AT_WORK_SECONDS = 1000.0
+        super().init_process()
+
+
+def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Lets in whose key has no `wrong` in it. Gives back the path; reads the body for `/body`."""
+    path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "")
+    if key and "wrong" not in key:
+        belongs_to(environ, f"tenant {key}")
+    body = path.encode()
+    if path == "/body":
+        environ["wsgi.input"].read()
+    if path in ("/heavy", "/long", "/counted"):
+        costs(environ, 2 * HEAVY if path == "/heavy" else 0.0)
+        with AT_WORK:
+            COUNT[key] += 1
+        TURN.wait(3 * AT_WORK_SECONDS if path == "/long" else 0.1)
+        with AT_WORK:
+            body = b"%d " % COUNT[key]
+            COUNT[key] -= 1
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return {}
+
+
+@pytest.fixture
+def port(settings: dict[str, str]) -> Iterator[int]:
+    """A server with eight threads, up."""
+    number = free_port()
+    command = [
+        sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", "8", "--keep-alive", "60",
+        "--no-control-socket", "--worker-class", f"{__name__}.Patient", f"{__name__}:application",
+    ]  # fmt: skip
+    environment = {**os.environ, "PIPELINE_REQUEST_SECONDS": "1000", **settings}
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            until(lambda: _is_up(number), "gunicorn")
+            yield number
+        finally:
+            process.kill()
+
+
+def _is_up(port: int) -> bool:
+    try:
+        return answered(port, "", "127.0.0.9")
+    except OSError:
+        return False
+
+
+def request(path: str, key: str, *more: str) -> bytes:
+    """Its head."""
+    shown = (f"Authorization: {key}",) if key else ()
+    return "\r\n".join((f"GET {path} HTTP/1.1", "Host: x", *shown, *more, "", "")).encode()
+
+
+def answered(port: int, key: str, source: str = "127.0.0.1") -> bool:
+    """Whoever has this key is served."""
+    with connect(port, source) as client:
+        client.sendall(request("/up", key))
+        return ends_with(client, b"/up")
+
+
+def hold(port: int, key: str, source: str = "127.0.0.1") -> socket.socket:
+    """A request that keeps its thread until its body comes."""
+    sender = connect(port, source)
+    sender.sendall(request("/body", key, "Content-Length: 10") + b"1")
+    return sender
+
+
+@pytest.mark.parametrize("keys", [["a"] * 20, [f"wrong {number}" for number in range(20)]], ids=["a tenant", "wrong keys"])
+def test_who_shares_an_address_with_many_requests_is_served(port: int, keys: list[str]) -> None:
+    for key in (keys[0], "b"):
+        assert answered(port, key)
+    senders = [hold(port, key) for key in keys]
+    for _ in range(3):
+        assert answered(port, "b")
+        # Nor do those that nobody knows take all threads from another address.
+        assert answered(port, "", OTHER)
+    for sender in senders:
+        sender.sendall(b"234567890")
+    for sender in senders:
+        assert status(sender) == b"200"
+        sender.close()
+
+
+def test_a_tenant_of_many_addresses_never_holds_all_threads(port: int) -> None:
+    assert answered(port, "a")
+    senders = [hold(port, "a", f"127.0.0.{number}") for number in range(10, 30)]
+    for _ in range(3):
+        assert answered(port, "b")
+    for sender in senders:
+        sender.close()
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_HTTP_CONNECTIONS_PER_ADDRESS": "5"}])
+def test_the_queue_of_a_tenant_ends_somewhere(port: int) -> None:
+    assert answered(port, "a")
+    # Seven have a thread sooner or later, five wait.
+    senders = [hold(port, "a", f"127.0.0.{number}") for number in range(10, 23)]
+    readable = until(lambda: select.select(senders, [], [], 0)[0], "a refusal")
+    assert {answer.recv(1000)[9:12] for answer in readable} == {b"429"}
+    assert answered(port, "b")
+    for sender in senders:
+        sender.close()
+
+
+def test_heavy_requests_are_at_work_one_at_a_time_beside_others(port: int) -> None:
+    for key in ("a", "b"):
+        assert answered(port, key)
+    first = connect(port)
+    first.sendall(request("/heavy", "a"))
+    assert number_in(first) == b"1 "
+    senders = [connect(port) for _ in range(4)]
+    for sender in senders:
+        sender.sendall(request("/heavy", "a"))
+    assert answered(port, "b")
+    assert [int(number_in(sender)) for sender in senders] == [1] * 4
+    for sender in (first, *senders):
+        sender.close()
+
+
+def test_long_requests_stay_at_work_unless_they_wait_for_their_client(port: int) -> None:
+    """Where everything takes long, more at once would make it worse."""
+    for key in ("a", "b"):
+        assert answered(port, key)
+    senders = [connect(port) for _ in range(7)]
+    for sender in senders:
+        sender.sendall(request("/long", "a"))
+    assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
+    for sender in senders:
+        sender.close()
+
+
+@pytest.mark.parametrize(("header", "body"), [("Content-Length: 20000", bytes(20_000)), ("Transfer-Encoding: chunked", b"0\r\n\r\n")])
+def test_so_are_the_first_large_ones(port: int, header: str, body: bytes) -> None:
+    for key in ("a", "b"):
+        assert answered(port, key)
+    senders = [connect(port) for _ in range(4)]
+    for sender in senders:
+        sender.sendall(request("/counted", "a", header) + body)
+    assert answered(port, "b")
+    assert [int(number_in(sender)) for sender in senders] == [1] * 4
+    for sender in senders:
+        sender.close()
+
+
+def test_whoever_sends_large_heads_all_the_time_waits_for_the_answer(port: int) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"x" * 8000) for number in range(5)) + b"\r\n"
+    for _ in range(20):
+        with connect(port) as sender:
+            sender.sendall(head)
+            assert status(sender) == b"431"
+    with connect(port) as late, connect(port, OTHER) as other:
+        late.sendall(head)
+        other.sendall(head)
+        assert status(other) == b"431"
+        assert answered(port, "")
+        assert select.select([late], [], [], 0)[0] == []
+
+
+def test_what_is_heavy_is_paid_for() -> None:
+    turns = Turns()
+    turns.latest.note("a", 0.0)
+    turns.debts.charge("a", 0.1, 0.0)
+    # Alone nobody waits for it.
+    assert turns.most("a", 0.0) == turns.most("a", 0.0, large=True) == MOST_ALONE
+    turns.latest.note("b", 0.0)
+    paid = 0.1 / SHARE
+    assert [turns.most("a", now) for now in (0.0, 0.9 * paid, 1.1 * paid, paid + 0.9 * REMEMBERED)] == [0, 0, 1, 1]
+    assert turns.most("a", paid + 1.1 * REMEMBERED) == turns.most("b", 0.0) == MOST_AT_WORK
+    turns.debts.charge("a", 0.1, 0.0)
+    turns.debts.charge("a", 0.1, 0.0)
+    assert turns.debts.left("a", 0.0) == pytest.approx(3 * paid)
+    for _ in range(10):
+        turns.debts.charge("a", 10.0, 0.0)
+    assert turns.debts.left("a", 0.0) == MOST_OWED
+
+
+def test_an_address_and_the_tenant_that_comes_from_it_are_not_two() -> None:
+    latest = Turns().latest
+    latest.note("127.0.0.1", 0.0)
+    latest.rename("127.0.0.1", "tenant a")
+    latest.note("tenant a", 1.0)
+    assert not latest.has_others("tenant a", 1.0)
+    # With a second key.
+    latest.note("127.0.0.1", 2.0)
+    latest.rename("127.0.0.1", "tenant a")
+    assert not latest.has_others("tenant a", 2.0)
+    assert latest.has_others("tenant b", 2.0)
+    assert not latest.has_others("tenant b", 2.0 + OTHERS_SECONDS)
+
+
+def test_names_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MAX_NAMES", 2)
+    owners, debts = Owners(), Debts()
+    assert [owners.note(b"1", "a"), owners.note(b"1", "a"), owners.note(b"1", "b")] == [True, False, True]
+    for number in (b"2", b"3"):
+        owners.note(number, "c")
+    assert [owners.of(number) for number in (b"1", b"2", b"3")] == [None, "c", "c"]
+    for name in "abc":
+        debts.charge(name, 1.0, 0.0)
+    assert [debts.is_heavy(name, 0.0) for name in "abc"] == [False, True, True]
