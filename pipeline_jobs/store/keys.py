@@ -133,7 +133,7 @@ KEYS: dict[str, Key] = {
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
     "kept": Key(
-        "kept:{}", "hash", "A folder of artifacts that is kept after its job's record. Written by purge; goes by drop, purge_kept."
+        "kept:{}", "hash", "A folder of artifacts that is kept after its job's record, by `id` or `id@tenant`. Goes by drop, purge_kept."
     ),
     "tenant_kept": Key("kept:{}:jobs", "zset order->id", "Those of a tenant, the oldest job first."),
     "kept_until": Key("kept_until", "zset ms->id", "All of them, and when they may go."),

@@ -48,6 +48,9 @@ def differences(store: Store) -> list[str]:
         stored += sum(int(row["bytes"]) for row in kept.values() if row["tenant_id"] == tenant)
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
+        counted = sum(int(row["bytes"]) for row in kept.values() if row["tenant_id"] == tenant and "counted" in row)
+        if int(client.hget(keys("usage", tenant), "folder_bytes") or 0) != counted:
+            found.append(f"kept bytes of {tenant}: {client.hget(keys('usage', tenant), 'folder_bytes')} instead of {counted}")
     found += _batches(store, jobs)
     found += _bytes(store)
     found += _dependencies(store, jobs)

@@ -105,7 +105,7 @@ def delete(path: JobPath) -> Response:
     except UnknownJob:
         # Its files may be there still.
         cell = web().cell
-        cell.kept.delete(caller().own(cell.kept.get(path.job_id), UnknownJob))
+        cell.kept.delete(caller().own(cell.kept.get(path.job_id, caller().tenant(None)), UnknownJob))
         return reply({"job_id": path.job_id, "status": "deleted"})
     if not job.ended:
         # It may end by itself between the two calls: then revoke gives the ended record and there is nothing to cancel.
