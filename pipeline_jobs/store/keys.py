@@ -37,7 +37,7 @@ KEYS: dict[str, Key] = {
     "continuations": Key("continuations", "zset ms->id", "Those rows, and from when on maintenance tells what they are about."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
-    "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs of a tenant that has its turn."),
+    "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs that has its turn, of a tenant or (`*`) of operators."),
     "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),
     "ready": Key(
         "ready@:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."

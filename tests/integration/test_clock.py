@@ -150,6 +150,28 @@ def test_the_longest_that_a_run_may_take_is_not_passed_by_a_clock(jobs: Cell) ->
     assert cell.store.progress(run.job_id, run.fence, None) == "ok"
 
 
+@pytest.mark.parametrize("age", [0, 20 * 60_000, 2 * HOUR], ids=["just begun", "for minutes", "for hours"])
+@pytest.mark.parametrize("steps", [(step,) for step in STEPS if step < 0] + [(-HOUR, HOUR), (-HOUR, -13 * HOUR), (7 * HOUR, -7 * HOUR)])
+def test_a_run_may_take_as_long_as_before_though_its_progress_renewed_its_lease_first(jobs: Cell, steps: tuple[int, ...], age: int) -> None:
+    cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
+    runs = at_work(cell)
+    client, key = cell.store.client, cell.store.keys("job", runs[2].job_id)
+
+    def left() -> float:
+        until, at = int(client.hget(key, "run_until")), client.zscore(cell.store.keys("deadlines"), runs[2].job_id)
+        assert at == until
+        return until / 1000 - client.time()[0]
+
+    client.hincrby(key, "started_at", -age)
+    before = left()
+    for step in steps:
+        set_clock(cell.store, step)
+        assert cell.store.progress(runs[2].job_id, runs[2].fence, None) == "ok"
+        look(cell, runs, "beat")
+        assert left() == pytest.approx(before, abs=60)
+    assert differences(cell.store) == []
+
+
 @pytest.mark.parametrize("step", [-90_000, -HOUR, -13 * HOUR])
 def test_a_rate_is_as_good_as_before_after_the_clock_was_set_back(jobs: Cell, step: int) -> None:
     jobs.client.set_limits("acme", TenantLimits(submit_rate=1, start_rate=1))

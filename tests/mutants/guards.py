@@ -38,6 +38,7 @@ MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 KEPT = "tests/integration/test_kept_folders.py"
+FOREIGN = "tests/integration/web/test_foreign_ids.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
@@ -473,6 +474,27 @@ GUARDS = (
         "            if True:\n",
         KEPT_FILES,
     ),
+    _py(
+        "web/access/caller",
+        "another's job is as little work as none",
+        '        self.who.look(self.handle.client.store, "job", self.handle.job_id, UnknownJob)\n',
+        "",
+        FOREIGN,
+    ),
+    _py(
+        "web/api/deliveries",
+        "another's delivery is as little work as none",
+        '    caller().look(web().cell.store, "delivery", delivery_id, UnknownDelivery)\n',
+        "",
+        FOREIGN,
+    ),
+    _py(
+        "web/api/events",
+        "another's log is as little work as none",
+        '    who.look(web().cell.store, "job", job_id, UnknownJob)\n',
+        "",
+        FOREIGN,
+    ),
     # -- the former name of a field
     _py(
         "store/idempotency",
@@ -622,6 +644,21 @@ GUARDS = (
         "one cancellation of a tenant at a time",
         "if holder and holder ~= turn then",
         "if false then",
+        "tests/integration/test_bulk.py",
+    ),
+    _lua(
+        "cancel_page",
+        "no tenant is in an operator's way",
+        "(operator and '*' or redis",
+        "(false or redis",
+        "tests/integration/test_bulk.py",
+    ),
+    _py("jobs/bulk", "what was done midway is said", "if reply.wait and not looked:", "if reply.wait:", "tests/integration/test_bulk.py"),
+    _py(
+        "jobs/batches",
+        "half a batch is not all of it",
+        "        if done.next_cursor is not None:\n",
+        "        if False:\n",
         "tests/integration/test_bulk.py",
     ),
     _lua("cancel_page", "a turn ends with its work", "elseif holder then", "elseif false then", "tests/integration/test_bulk.py"),
@@ -1068,6 +1105,8 @@ GUARDS = (
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _lua("lib/clock", "a lease that progress renewed tells nothing", " or started > NOW or started < NOW - GAP_MS\n", "\n", CLOCK),
+    _lua("lib/clock", "a start is of the present clock", "    if older and known[4] then", "    if false then", CLOCK),
     _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
     _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
@@ -1365,6 +1404,28 @@ GUARDS = (
     _py("media/stage_child", "the walls", "return jail.enter(Path.cwd(),", "return jail.Walls(7, True) or jail.enter(Path.cwd(),", JAIL),
     _py("media/stage_child", "offline", "            jail.go_offline()\n", "            pass\n", JAIL),
     _py("media/stage_child", "a job's memory", "(limit := self.settings.job_memory_bytes) and", "(limit := 0) and", STAGES),
+    _py(
+        "media/stages",
+        "a download that fails is the machine's fault",
+        'raise MachineFault(f"the speech model',
+        'raise InternalError(f"the speech model',
+        STAGES,
+    ),
+    _py("media/self_test", "a self-test ends", "if time.monotonic() >= self._deadline:", "if False:", "tests/unit/media/test_jail.py"),
+    _py(
+        "media/self_test",
+        "a child that goes on and on is ended",
+        "None) -> None:\n        self.check()\n",
+        "None) -> None:\n        pass\n",
+        "tests/unit/media/test_jail.py",
+    ),
+    _py(
+        "jobs/executor",
+        "a fault of the machine in process",
+        "raise StoreUnavailable(str(fault)) from fault",
+        "raise",
+        "tests/integration/web/test_run.py",
+    ),
     _py("media/stages", "an environment of its own", "        **kept,\n", "        **os.environ,\n", STAGES),
     _py("media/stages", "only what media needs of the settings", ", include=SETTINGS)", ")", STAGES),
     _py("media/stages", "a cancel is looked for", "                self._context.check_cancelled()\n", "", STAGES),
