@@ -68,6 +68,7 @@ KEYS: dict[str, Key] = {
     "idempotency": Key(
         "idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job, batch or schedule an Idempotency-Key made, and of what request."
     ),
+    "remembered": Key("remembered:{}", "zset ms->key", "A tenant's Idempotency-Keys, and when each is forgotten. Left by trim, erase."),
     "pipelines": Key(
         "pipelines",
         "hash",

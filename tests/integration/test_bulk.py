@@ -12,7 +12,7 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.jobs.moved import Say
+from pipeline_jobs.jobs.moved import Moved, Say
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -118,11 +118,11 @@ def test_no_tenants_cancellation_is_in_the_way_of_an_operators(jobs: Cell) -> No
             jobs.submit(tenant_id=tenant)
     keys = [jobs.store.keys("bulk", whose) for whose in ("acme", "other", "*")]
     for key in keys[:2]:
-        jobs.store.client.set(key, "somebody's", px=60_000)
+        jobs.store.client.set(key, "somebody's")
     assert cancel_matching(jobs.store, JobQuery(), dry_run=False, operator=True) == Cancelled(240, 240, 0, None)
     # It takes no turn of theirs either. Of operators' one is at work at a time.
     assert [jobs.store.client.get(key) for key in keys] == ["somebody's", "somebody's", None]
-    jobs.store.client.set(keys[2], "another's", px=60_000)
+    jobs.store.client.set(keys[2], "another's")
     jobs.submit(tenant_id="acme")
     with pytest.raises(RateLimited):
         cancel_matching(jobs.store, JobQuery(), dry_run=False, operator=True)
@@ -134,7 +134,11 @@ def interrupted(jobs: Cell) -> Say:
     """Told of the first page: by then another cancellation has the turn of acme."""
     jobs.slots(0)
     key = jobs.store.keys("bulk", "acme")
-    return lambda moved: bool(jobs.store.client.set(key, "another's", px=60_000))
+
+    def say(moved: Moved) -> None:
+        jobs.store.client.set(key, "another's")
+
+    return say
 
 
 def heard_of(jobs: Cell, n: int) -> str:

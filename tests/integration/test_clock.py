@@ -234,11 +234,13 @@ def test_no_sum_of_a_metric_falls(jobs: Cell) -> None:
 
 
 def test_an_upload_is_not_locked_for_hours(jobs: Cell) -> None:
-    jobs.store.run("upload_create", id="0" * 24, tenant="acme", workspace="main", length=9, metadata="{}", folder="f", ttl_ms=HOUR, most=5)
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="a", offset=0, lock_ms=60_000).became == "ok"
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000).became == "locked"
+    jobs.store.run(
+        "upload_create", id="0" * 24, tenant="acme", workspace="main", length=9, metadata="{}", folder="f", ttl_ms=HOUR, most=5, share=-1
+    )
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="a", offset=0, lock_ms=60_000, share=-1).became == "ok"
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000, share=-1).became == "locked"
     set_clock(jobs.store, -HOUR)
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000).became == "ok"
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000, share=-1).became == "ok"
 
 
 def test_a_dead_senders_message_is_not_its_own_for_hours(jobs: Cell) -> None:

@@ -239,10 +239,22 @@ def test_files_that_the_version_before_kept_go_first_though_nobody_counted_them(
     jobs = [shelf.purged() for _ in range(2)]
     shelf.cell.store.client.hdel(shelf.cell.store.keys("kept", jobs[0].job_id), "counted")
     shelf.cell.store.client.hset(shelf.cell.store.keys("usage", "acme"), "folder_bytes", 100)
-    shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=150))
-    shelf.cell.submit(tenant_id="acme")
-    assert shelf.rows() == [jobs[1].job_id]
+    for limit, left in ((150, [jobs[1].job_id]), (100, [])):
+        shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=limit))
+        shelf.cell.submit(tenant_id="acme")
+        assert shelf.rows() == left
     assert differences(shelf.cell.store) == []
+
+
+@pytest.mark.parametrize("uncounted", [1, 2, 3])
+def test_what_nobody_counted_goes_though_what_is_counted_would_not_do(shelf: Shelf, uncounted: int) -> None:
+    jobs = [shelf.purged() for _ in range(3)]
+    for job in jobs[:uncounted]:
+        shelf.cell.store.client.hdel(shelf.cell.store.keys("kept", job.job_id), "counted")
+    shelf.cell.store.client.hset(shelf.cell.store.keys("usage", "acme"), "folder_bytes", 300 - 100 * uncounted)
+    shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=100))
+    shelf.cell.submit(tenant_id="acme")
+    assert shelf.rows() == []
 
 
 def test_a_tenant_keeps_so_many_folders_and_the_memory_of_each_is_its_own(shelf: Shelf) -> None:

@@ -187,9 +187,11 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
+    store: Store
+    job_id: str
 
     def record(self) -> Job:
-        self.who.look(self.handle.client.store, "job", self.handle.job_id, UnknownJob)
+        self.who.look(self.store, "job", self.job_id, UnknownJob)
         return self.who.own(self.handle.record(), UnknownJob)
 
     def revoke(self) -> Job:

@@ -27,7 +27,8 @@ def handle_of(job_id: str) -> Handle:
     """
     if not ANY_ID.fullmatch(job_id):
         raise UnknownJob
-    return OwnHandle(web().cell.results(job_id), caller())
+    cell = web().cell
+    return OwnHandle(cell.results(job_id), caller(), cell.store, job_id)
 
 
 @routes.post(
