@@ -22,7 +22,7 @@ class _Patience(Reporter):
         self._deadline = time.monotonic() + LONGEST
 
     def report(self, stage: str, percent: float, message: str | None) -> None:
-        self.check()
+        """Between two of these the child is looked after by `check`."""
 
     def check(self) -> None:
         """:raises WorkerLost: it takes too long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def uploads(cell: Cell, times: int, parts: int) -> None:
             cell.cell.uploads.write(made, offset, io.BytesIO(b"x").read)
 
 
-HISTORIES = {
+HISTORIES: dict[str, Callable[[Cell], None]] = {
     "jobs that wait": lambda cell: waiting(cell, 300),
     "jobs that wait, with tags and metadata": lambda cell: waiting(cell, 300, tags=("blog", "long"), metadata={"note": "n" * 2000}),
     "jobs that ended": lambda cell: ended(cell, {"words": 3}, 300),
@@ -116,7 +116,7 @@ def test_a_tenant_is_charged_what_its_records_take_within_a_quarter(calm: Cell, 
 def test_and_in_random_histories(calm: Cell, seed: int) -> None:
     """Jobs and batches with texts of any length, around the lengths at which the server stores them otherwise; some of them removed."""
     draw = random.Random(seed)
-    actions = (
+    actions: tuple[Callable[[int, dict[str, str]], None], ...] = (
         lambda n, note: waiting(calm, n, run_at=FAR, metadata=note, tags=draw.choice([(), ("a",), ("a", "b", "c")])),
         lambda n, note: ended(calm, {"text": note}, n),
         lambda n, note: batch(calm, cancel=draw.random() < 0.5, run_at=FAR, metadata=note),

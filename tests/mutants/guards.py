@@ -1424,13 +1424,6 @@ GUARDS = (
     ),
     _py("media/self_test", "a self-test ends", "if time.monotonic() >= self._deadline:", "if False:", "tests/unit/media/test_jail.py"),
     _py(
-        "media/self_test",
-        "a child that goes on and on is ended",
-        "None) -> None:\n        self.check()\n",
-        "None) -> None:\n        pass\n",
-        "tests/unit/media/test_jail.py",
-    ),
-    _py(
         "jobs/executor",
         "a fault of the machine in process",
         "raise StoreUnavailable(str(fault)) from fault",
