@@ -420,7 +420,13 @@ GUARDS = (
     _lua("purge", "files have a time of their own", "remove_job(id, job, true)", "remove_job(id, job)", KEPT),
     _lua("finish", "never shorter than the record", "math.max(TTL_MS, own and", "math.max(0, own and", KEPT),
     _lua("finish", "the job's own time", "own and 1000 * tonumber(own) or FILES_TTL_MS", "FILES_TTL_MS", KEPT),
-    _lua("lib/folders", "an id that is used again leaves no folder", "  -- Of an earlier job with this id.\n  drop_folder(id)\n", "", KEPT),
+    _lua(
+        "lib/folders",
+        "an id that is used again leaves no folder",
+        "if owner == job.tenant_id then drop_folder(id) end",
+        "if false then return end",
+        KEPT,
+    ),
     _lua(
         "lib/folders",
         "their bytes are given back",
