@@ -83,7 +83,10 @@ def test_the_self_test_passes_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "child",
-    ["import time\ntime.sleep(600)", "import os\nwhile True: os.write(0, b'{\"progress\": 0.5}\\n')"],
+    [
+        "import time\ntime.sleep(15)",
+        "import os, time\nend = time.time() + 15\nwhile time.time() < end: os.write(0, b'{\"progress\": 0.5}\\n')",
+    ],
     ids=["says nothing", "says that it goes on"],
 )
 def test_a_self_test_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str) -> None:
