@@ -114,7 +114,7 @@ class Cell:
 
         client = Client(store, pipelines, settings)
         artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
-        uploads, scheduler, rescue = Uploads(store, settings, artifacts), Scheduler(client), Rescue(store, settings, say)
+        uploads, scheduler, rescue = Uploads(store, settings, artifacts, client.guard.look), Scheduler(client), Rescue(store, settings, say)
         webhooks, purge = Webhooks.of(store, settings, secret, artifacts.link), Purge(store, artifacts, settings)
 
         def tidy() -> dict[str, int]:

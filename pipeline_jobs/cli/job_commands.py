@@ -111,7 +111,7 @@ def _cancel_one(cell: Cell, job_id: str, dry_run: bool) -> None:
 def _cancel_matching(cell: Cell, query: JobQuery, dry_run: bool) -> None:
     total = Cancelled(0, 0, 0, None)
     while True:
-        done = cell.batches.cancel_matching(query, dry_run=dry_run, actor=user())
+        done = cell.batches.cancel_matching(query, dry_run=dry_run, operator=True, actor=user())
         total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
         if done.next_cursor is None:
             break

@@ -48,12 +48,16 @@ class KeptFolders:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, job_id: str) -> KeptFolder:
-        """:raises UnknownJob: none is kept of such a job."""
-        flat = self._store.record("kept", job_id)
-        if not flat:
-            raise UnknownJob
-        return KeptFolder.from_mapping(flat)
+    def get(self, job_id: str, tenant_id: str | None = None) -> KeptFolder:
+        """:param tenant_id: whose job it was; None: any tenant's, the earliest of those that used the id.
+
+        :raises UnknownJob: none is kept of such a job.
+        """
+        # Both are read in any case: how long it takes tells nobody whether another tenant has one (`lua/lib/folders.lua`).
+        for flat in [self._store.record("kept", name) for name in (job_id, f"{job_id}@{tenant_id or ''}")]:
+            if flat and tenant_id in (None, flat["tenant_id"]):
+                return KeptFolder.from_mapping(flat)
+        raise UnknownJob
 
     def page(self, tenant_id: str, workspace_id: str | None = None, *, cursor: str | None = None, limit: int = 25) -> Page[KeptFolder]:
         """A tenant's, the newest job first.

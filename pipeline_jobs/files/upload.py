@@ -23,6 +23,7 @@ from pipeline_jobs.exceptions import (
     ChecksumMismatch,
     DiskFull,
     InvalidInput,
+    MemoryFull,
     PublishError,
     StoreUnavailable,
     UnknownUpload,
@@ -176,12 +177,19 @@ class UploadWriter:
     def _lock(self) -> None:
         lock_ms = int(LOCK_SECONDS * 1000)
         reply = self._store.run(
-            "upload_lock_at_offset", id=self._upload.upload_id, token=self._token, offset=self._counted, lock_ms=lock_ms
+            "upload_lock_at_offset",
+            id=self._upload.upload_id,
+            token=self._token,
+            offset=self._counted,
+            lock_ms=lock_ms,
+            share=self._store.share,
         )
         if reply.became == "unknown":
             raise UnknownUpload
         if reply.became == "locked":
             raise UploadLocked
+        if reply.became == "memory":
+            raise MemoryFull(retry_after=int(LOCK_SECONDS))
         if reply.became == "offset":
             raise UploadConflict(int(reply.offset))
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 
 from pipeline_jobs.exceptions import (
+    MemoryFull,
     SourceNotFound,
     SourceUnavailable,
     StorageFull,
@@ -33,7 +34,9 @@ SWEEP_BATCH = 100
 class Uploads:
     """All uploads of a cell."""
 
-    def __init__(self, store: Store, settings: Settings, artifacts: ArtifactStore) -> None:
+    def __init__(self, store: Store, settings: Settings, artifacts: ArtifactStore, look: Callable[[], None] = lambda: None) -> None:
+        """:param look: at the server, so that the store knows how much of its memory a tenant may hold."""
+        self._look = look
         self._store, self._settings, self._artifacts = store, settings, artifacts
         self._ttl_ms = int(settings.upload_ttl_seconds * 1000)
 
@@ -43,7 +46,9 @@ class Uploads:
         :raises UploadTooLarge: larger than this server takes.
         :raises DiskFull: the disk has no room for it.
         :raises StorageFull: the tenant would keep more bytes than it may; `TooManyUploads`: it has too many.
+        :raises MemoryFull: it holds more than its share of the memory of the store.
         """
+        self._look()
         TenantContext(tenant_id, workspace_id)
         if length > (most := self._settings.upload_max_bytes):
             raise UploadTooLarge(f"Upload-Length: this server takes at most {most} bytes")
@@ -53,10 +58,12 @@ class Uploads:
         folder = folder_of(tenant_id, workspace_id, upload_id)
         reply = self._store.run(
             "upload_create", id=upload_id, tenant=tenant_id, workspace=workspace_id, length=length, metadata=dumps(dict(metadata or {})),
-            folder=folder, ttl_ms=self._ttl_ms, most=MAX_UPLOADS,
+            folder=folder, ttl_ms=self._ttl_ms, most=MAX_UPLOADS, share=self._store.share,
         )  # fmt: skip
         if reply.became == "many":
             raise TooManyUploads(retry_after=FULL_RETRY_SECONDS)
+        if reply.became == "memory":
+            raise MemoryFull(retry_after=FULL_RETRY_SECONDS)
         if reply.became == "storage":
             raise StorageFull("with this upload the tenant would exceed its storage limit", retry_after=FULL_RETRY_SECONDS)
         created, expires = int(reply.created_at), int(reply.expires_at)
@@ -88,12 +95,14 @@ class Uploads:
 
         :raises UnknownUpload: it is gone.
         :raises UploadConflict: the upload is at another offset; `UploadLocked`: somebody else writes it.
+        :raises MemoryFull: its tenant holds more than its share of the memory of the store.
         :raises UploadTooLarge: more came than the upload's length.
         :raises ChecksumMismatch: nothing was kept.
         :raises Interrupted: from `read`; what came before it is kept.
         :raises DiskFull: there is no room for more; the parts before are kept, unless it has a checksum.
         :raises StoreUnavailable: the store or the artifact store cannot take it now.
         """
+        self._look()
         UploadWriter(self._store, self._artifacts, upload, offset, self._ttl_ms).write(read, checksum)
         return self.get(upload.upload_id)
 

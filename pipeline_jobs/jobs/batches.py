@@ -14,7 +14,7 @@ from typing import Any
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_field
-from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
+from pipeline_jobs.jobs.bulk import Cancelled, at_work, cancel_matching
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.moved import Say, quiet
@@ -242,13 +242,17 @@ class Batches:
         """Ask for the end of all its jobs that have not ended. Safe to repeat.
 
         :raises UnknownBatch:
+        :raises RateLimited: another cancellation of the tenant is at work; what this one has done by then is done.
         """
         self.get(batch_id)
-        return cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, say=self._say)
+        done = cancel_matching(self._store, JobQuery(batch_id=batch_id), dry_run=False, say=self._say)
+        if done.next_cursor is not None:
+            raise at_work()
+        return done
 
-    def cancel_matching(self, query: JobQuery, *, dry_run: bool, actor: str | None = None) -> Cancelled:
+    def cancel_matching(self, query: JobQuery, *, dry_run: bool, operator: bool = False, actor: str | None = None) -> Cancelled:
         """Ask for the end of the live jobs of a list (`bulk.cancel_matching`). :param actor: for the audit log."""
-        done = cancel_matching(self._store, query, dry_run=dry_run, say=self._say)
+        done = cancel_matching(self._store, query, dry_run=dry_run, operator=operator, say=self._say)
         if done.matched and not dry_run:
             whose = query.tenant_id or audit.INSTALLATION
             audit.record(self._store, actor, "jobs.cancelled", whose, {"matched": done.matched, **query.filters()}, tenant_id=whose)

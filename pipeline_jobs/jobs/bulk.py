@@ -18,6 +18,10 @@ MOST = 10_000
 AT_WORK = "Another cancellation of many jobs of this tenant is at work: try again later."
 
 
+def at_work() -> RateLimited:
+    return RateLimited(AT_WORK, retry_after=1, limit=1, whose="batch")
+
+
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     "What was done, or would be done."
@@ -32,23 +36,29 @@ class Cancelled:
     next_cursor: str | None
 
 
-def cancel_matching(store: Store, query: JobQuery, *, dry_run: bool, most: int = MOST, say: Say = quiet) -> Cancelled:
+def cancel_matching(
+    store: Store, query: JobQuery, *, dry_run: bool, operator: bool = False, most: int = MOST, say: Say = quiet
+) -> Cancelled:
     """Ask for the end of the live jobs that match, newest first. Jobs that come meanwhile are newer than that and are left alone.
 
     :param dry_run: only count.
+    :param operator: asked for by somebody who may cancel every tenant's jobs: no tenant's own cancellations are in the way.
     :param most: about how many jobs to look at, live or not.
     :param say: told of each job that was dispatched before and ended here, where no worker tells of its end.
     :raises InvalidInput: the cursor is not one that a call gave.
-    :raises RateLimited: another cancellation of the tenant is at work; what this one has done by then is done.
+    :raises RateLimited: another cancellation of the tenant (or of an operator) is at work, and nothing was done. One that comes between
+        two pages is no error: the cursor says where to go on.
     """
     chosen = select(store, query, live=True)
     turn = dumps(query.filters())
     cancelled = stopping = looked = 0
     while True:
         budget = min(PAGE, most - looked)
-        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, turn=turn, **chosen.arguments)
+        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, turn=turn, operator=operator, **chosen.arguments)
+        if reply.wait and not looked:
+            raise at_work()
         if reply.wait:
-            raise RateLimited(AT_WORK, retry_after=1, limit=1, whose="batch")
+            return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(chosen.highest[1:])))
         for job_id in reply.heard_of:
             say(Moved(job_id, "cancelled"))
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at

@@ -136,6 +136,7 @@ class Executor:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
 
         :raises StageError: as a job would have failed; `DiskFull`: nothing ran, or an artifact found no room.
+        :raises StoreUnavailable: a job would have gone back to the queue.
         """
         folder = self._settings.work_dir
         if disk.free(folder) < self._settings.disk_reserve(folder):
@@ -147,8 +148,11 @@ class Executor:
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
             context = _context(job, workdir, self._settings, _NoReporter(), files.publish)
-            with context.closing:
-                data = run_stages(pipeline, context)
+            try:
+                with context.closing:
+                    data = run_stages(pipeline, context)
+            except MachineFault as fault:
+                raise StoreUnavailable(str(fault)) from fault
         return StepResult(True, pipeline.result(data))
 
 

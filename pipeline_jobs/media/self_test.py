@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 
 from pipeline_jobs.context import JobContext, Reporter
-from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.exceptions import ConfigurationError, WorkerLost
 from pipeline_jobs.media.stages import Child
 from pipeline_jobs.settings import Settings
 
+#: Longest time of the test, in seconds: the worker takes no job before. Some seconds are usual on a busy machine.
+LONGEST = 120.0
 
-class _Nobody(Reporter):
+
+class _Patience(Reporter):
+    """Nobody follows, and nobody cancels but the clock."""
+
+    def __init__(self) -> None:
+        self._deadline = time.monotonic() + LONGEST
+
     def report(self, stage: str, percent: float, message: str | None) -> None:
-        """Nobody follows."""
+        """Between two of these the child is looked after by `check`."""
 
     def check(self) -> None:
-        """Nobody cancels."""
+        """:raises WorkerLost: it takes too long."""
+        if time.monotonic() >= self._deadline:
+            raise WorkerLost(f"the media child was killed, which did not answer within {LONGEST:g} s")
 
 
 def self_test(settings: Settings) -> str:
     """:return: what this kernel lacks to wall media in, for people; empty: nothing.
 
-    :raises StageError: the stages do not work inside the walls; `ConfigurationError`: the walls do not hold.
+    :raises StageError: the stages do not work inside the walls; `WorkerLost`: this machine was too slow, or killed them.
+    :raises ConfigurationError: the walls do not hold.
     """
     work, data = settings.work_dir, settings.data_dir
     for folder in (work, data):
@@ -41,5 +53,5 @@ def self_test(settings: Settings) -> str:
 def _context(folder: Path, settings: Settings, outside: str) -> JobContext:
     return JobContext(
         job_id="self-test", tenant_id="", workspace_id="", url=None, quality="144p", params={"outside": outside}, workdir=folder,
-        settings=settings, reporter=_Nobody(), publish=lambda path, name: name, stage="self_test",
+        settings=settings, reporter=_Patience(), publish=lambda path, name: name, stage="self_test",
     )  # fmt: skip

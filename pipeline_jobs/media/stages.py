@@ -28,6 +28,7 @@ from pipeline_jobs.exceptions import (
     BadParameters,
     DecoderCrashed,
     InternalError,
+    MachineFault,
     MediaError,
     OutOfMemory,
     SourceError,
@@ -269,7 +270,10 @@ def _models() -> Path:
 
 
 def _bring_whisper(context: JobContext) -> None:
-    """Download Whisper's model at its first use on this machine. What is not installed is said by the stage."""
+    """Download Whisper's model at its first use on this machine. What is not installed is said by the stage.
+
+    :raises MachineFault: it cannot be downloaded now.
+    """
     done = _models() / "pipeline-jobs-whisper"
     if done.exists() or importlib.util.find_spec("faster_whisper") is None:
         return
@@ -278,7 +282,8 @@ def _bring_whisper(context: JobContext) -> None:
     context.progress(0.0, "downloading the speech model")
     command = [sys.executable, "-P", "-c", code, str(done)]
     if status := context.wait_process(context.popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)):
-        raise InternalError(f"the speech model could not be downloaded (the download ended with {status})")
+        # Of the line or of the hub, and nothing that the job has done: it waits until this machine, or another, can.
+        raise MachineFault(f"the speech model cannot be downloaded now (the download ended with {status})")
 
 
 def _oom_kills() -> int:

@@ -54,14 +54,18 @@ class StoreGuard:
 
         :raises StoreFull: full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
         """
-        now = time.monotonic()
-        if now - self._memory_at >= MEMORY_SECONDS:
-            self._look(now)
+        self.look()
         if self._unsafe and not self.settings.allow_unsafe_store:
             raise StoreUnavailable(self._unsafe)
         if self._full:
             raise StoreFull("the server's memory is full: try again later", retry_after=FULL_RETRY_SECONDS)
         return self._must_wait
+
+    def look(self) -> None:
+        """Look at the server, if the last look is too long ago: then the store knows what a tenant's share is. :raises StoreUnavailable:"""
+        now = time.monotonic()
+        if now - self._memory_at >= MEMORY_SECONDS:
+            self._look(now)
 
     def _look(self, now: float) -> None:
         # One thread asks; the others go on with what is known, unless nothing is.

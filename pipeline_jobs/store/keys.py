@@ -37,7 +37,7 @@ KEYS: dict[str, Key] = {
     "continuations": Key("continuations", "zset ms->id", "Those rows, and from when on maintenance tells what they are about."),
     "unsettled": Key("unsettled", "list", "Ended jobs whose dependents were too many for one script; the next ones go on."),
     "untagged": Key("untagged", "list", "Jobs of large batches that are not yet in `tag`; the next duties go on."),
-    "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs of a tenant that has its turn."),
+    "bulk": Key("bulk:{}", "string, 200 ms", "The cancellation of many jobs that has its turn, of a tenant or (`*`) of operators."),
     "large_batch": Key("large_batch:{}", "string 1, 1 s", "A tenant's last batch of more than 200 jobs is so young."),
     "ready": Key(
         "ready@:{}:{}:{}", "zset -priority->order:id", "A lane: jobs of a tenant's workspace and pipeline that may be dispatched."
@@ -68,6 +68,7 @@ KEYS: dict[str, Key] = {
     "idempotency": Key(
         "idempotency:{}:{}", "string `id fingerprint`, 24 h", "Which job, batch or schedule an Idempotency-Key made, and of what request."
     ),
+    "remembered": Key("remembered:{}", "zset ms->key", "A tenant's Idempotency-Keys, and when each is forgotten. Left by trim, erase."),
     "pipelines": Key(
         "pipelines",
         "hash",
@@ -133,7 +134,7 @@ KEYS: dict[str, Key] = {
     "uploads": Key("uploads", "zset ms->upload", "All uploads and when the sweep looks at them. A member goes with its record."),
     "tenant_uploads": Key("uploads:{}", "zset order->upload", "Those of a tenant, by when they began."),
     "kept": Key(
-        "kept:{}", "hash", "A folder of artifacts that is kept after its job's record. Written by purge; goes by drop, purge_kept."
+        "kept:{}", "hash", "A folder of artifacts that is kept after its job's record, by `id` or `id@tenant`. Goes by drop, purge_kept."
     ),
     "tenant_kept": Key("kept:{}:jobs", "zset order->id", "Those of a tenant, the oldest job first."),
     "kept_until": Key("kept_until", "zset ms->id", "All of them, and when they may go."),

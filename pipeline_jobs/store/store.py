@@ -381,7 +381,7 @@ class Store(Duties):
             found = [key for pattern in patterns for key in self.client.scan_iter(pattern, count=1000)]
             for start in range(0, len(found), 1000):
                 self.client.delete(*found[start : start + 1000])
-            self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed")))
+            self.client.delete(*(self.keys(name, tenant_id) for name in ("usage", "share", "rate", "feed", "remembered")))
             # It may name this tenant; the next dispatch of any other writes it again.
             self.client.delete(self.keys("recent"))
             self.client.hdel(self.keys("limits"), tenant_id)

@@ -8,6 +8,9 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.store import Store
 
+#: What an Idempotency-Key is charged (`lua/lib/idempotency.lua`).
+REMEMBERED_BYTES = 220
+
 
 def differences(store: Store) -> list[str]:
     """What does not agree with the records; empty when all is well."""
@@ -52,8 +55,12 @@ def differences(store: Store) -> list[str]:
             found.append(f"kept outputs of {tenant}: {client.hgetall(keys('outputs', tenant))} instead of {named}")
         stored = sum(job.artifact_bytes for job in mine.values()) + sum(int(blob.rpartition("-")[2]) for blob in named)
         stored += sum(int(row["bytes"]) for row in kept.values() if row["tenant_id"] == tenant)
+        stored += sum(int(client.hget(keys("upload", one), "length") or 0) for one in store.members("tenant_uploads", tenant))
         if store.tenant_bytes(tenant) != stored:
             found.append(f"usage of {tenant}: {store.tenant_bytes(tenant)} instead of {stored}")
+        of_folders = sum(int(row["bytes"]) for row in kept.values() if row["tenant_id"] == tenant and "counted" in row)
+        if int(client.hget(keys("usage", tenant), "folder_bytes") or 0) != of_folders:
+            found.append(f"kept bytes of {tenant}: {client.hget(keys('usage', tenant), 'folder_bytes')} instead of {of_folders}")
     found += _batches(store, jobs)
     found += _bytes(store)
     found += _dependencies(store, jobs)
@@ -161,7 +168,7 @@ def _bytes(store: Store) -> list[str]:
     client, keys = store.client, store.keys
     charged: Counter[str] = Counter()
     found: list[str] = []
-    for family in ("job", "batch", "delivery", "webhook_event", "kept"):
+    for family in ("job", "batch", "delivery", "webhook_event", "kept", "upload"):
         for key in client.scan_iter(keys(family, "*"), count=1000):
             if client.type(key) != "hash":
                 continue
@@ -169,6 +176,9 @@ def _bytes(store: Store) -> list[str]:
             charged[tenant] += int(own or 0)
             if int(own or 0) <= 0:
                 found.append(f"{key} is charged {own}")
+    prefix = keys("remembered", "")
+    for key in client.scan_iter(prefix + "*", count=1000):
+        charged[key.removeprefix(prefix)] += REMEMBERED_BYTES * client.zcard(key)
     prefix = keys("usage", "")
     for tenant in {*charged, *(key.removeprefix(prefix) for key in client.scan_iter(keys("usage", "*"), count=1000) if key.count(":") < 3)}:
         counted = int(client.hget(keys("usage", tenant), "store_bytes") or 0)

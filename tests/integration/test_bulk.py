@@ -8,8 +8,11 @@ from dataclasses import replace
 import pytest
 
 from pipeline_jobs.exceptions import RateLimited
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.jobs.moved import Moved, Say
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
@@ -106,3 +109,62 @@ def test_of_one_tenant_one_cancellation_is_at_work_at_a_time_and_of_others_their
     assert cancel_matching(jobs.store, JobQuery(tenant_id="acme", tag="y"), dry_run=False).matched == 120
     assert not jobs.store.client.exists(key)
     assert differences(jobs.store) == []
+
+
+def test_no_tenants_cancellation_is_in_the_way_of_an_operators(jobs: Cell) -> None:
+    jobs.slots(0)
+    for tenant in ("acme", "other"):
+        for _ in range(120):
+            jobs.submit(tenant_id=tenant)
+    keys = [jobs.store.keys("bulk", whose) for whose in ("acme", "other", "*")]
+    for key in keys[:2]:
+        jobs.store.client.set(key, "somebody's")
+    assert cancel_matching(jobs.store, JobQuery(), dry_run=False, operator=True) == Cancelled(240, 240, 0, None)
+    # It takes no turn of theirs either. Of operators' one is at work at a time.
+    assert [jobs.store.client.get(key) for key in keys] == ["somebody's", "somebody's", None]
+    jobs.store.client.set(keys[2], "another's")
+    jobs.submit(tenant_id="acme")
+    with pytest.raises(RateLimited):
+        cancel_matching(jobs.store, JobQuery(), dry_run=False, operator=True)
+    assert differences(jobs.store) == []
+
+
+@pytest.fixture
+def interrupted(jobs: Cell) -> Say:
+    """Told of the first page: by then another cancellation has the turn of acme."""
+    jobs.slots(0)
+    key = jobs.store.keys("bulk", "acme")
+
+    def say(moved: Moved) -> None:
+        jobs.store.client.set(key, "another's")
+
+    return say
+
+
+def heard_of(jobs: Cell, n: int) -> str:
+    """So many jobs of acme, of which Celery knows. :return: their batch."""
+    batch_id = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")] * n, tenant_id="acme")).batch.batch_id
+    for job_id in jobs.store.members("batch_jobs", batch_id):
+        jobs.store.client.hset(jobs.store.keys("job", job_id), "fence", 1)
+    return batch_id
+
+
+def test_a_cancellation_that_loses_its_turn_says_what_it_did_and_where_to_go_on(jobs: Cell, interrupted: Say) -> None:
+    heard_of(jobs, 150)
+    query = JobQuery(tenant_id="acme")
+    done = cancel_matching(jobs.store, query, dry_run=False, say=interrupted)
+    assert 0 < done.matched < 150
+    assert done.next_cursor is not None
+    with pytest.raises(RateLimited):
+        cancel_matching(jobs.store, replace(query, cursor=done.next_cursor), dry_run=False)
+    jobs.store.client.delete(jobs.store.keys("bulk", "acme"))
+    rest = cancel_matching(jobs.store, replace(query, cursor=done.next_cursor), dry_run=False)
+    assert (done.matched + rest.matched, rest.next_cursor) == (150, None)
+
+
+def test_a_batch_whose_cancellation_loses_its_turn_is_not_said_to_be_cancelled(jobs: Cell, interrupted: Say) -> None:
+    batch_id = heard_of(jobs, 150)
+    with pytest.raises(RateLimited):
+        Batches(jobs.client, interrupted).cancel(batch_id)
+    jobs.store.client.delete(jobs.store.keys("bulk", "acme"))
+    assert 0 < Batches(jobs.client).cancel(batch_id).matched < 150

@@ -180,6 +180,28 @@ def test_time_that_no_run_had_is_charged_to_none(jobs: Cell, step: int, noticed:
     assert differences(cell.store) == []
 
 
+@pytest.mark.parametrize("age", [0, 20 * 60_000, 2 * HOUR], ids=["just begun", "for minutes", "for hours"])
+@pytest.mark.parametrize("steps", [(step,) for step in STEPS if step < 0] + [(-HOUR, HOUR), (-HOUR, -13 * HOUR), (7 * HOUR, -7 * HOUR)])
+def test_a_run_may_take_as_long_as_before_though_its_progress_renewed_its_lease_first(jobs: Cell, steps: tuple[int, ...], age: int) -> None:
+    cell = jobs.with_settings(max_concurrent_jobs=50, announce_seconds=ALIVE / 3)
+    runs = at_work(cell)
+    client, key = cell.store.client, cell.store.keys("job", runs[2].job_id)
+
+    def left() -> float:
+        until, at = int(client.hget(key, "run_until")), client.zscore(cell.store.keys("deadlines"), runs[2].job_id)
+        assert at == until
+        return until / 1000 - client.time()[0]
+
+    client.hincrby(key, "started_at", -age)
+    before = left()
+    for step in steps:
+        set_clock(cell.store, step)
+        assert cell.store.progress(runs[2].job_id, runs[2].fence, None) == "ok"
+        look(cell, runs, "beat")
+        assert left() == pytest.approx(before, abs=60)
+    assert differences(cell.store) == []
+
+
 @pytest.mark.parametrize("step", [-90_000, -HOUR, -13 * HOUR])
 def test_a_rate_is_as_good_as_before_after_the_clock_was_set_back(jobs: Cell, step: int) -> None:
     jobs.client.set_limits("acme", TenantLimits(submit_rate=1, start_rate=1))
@@ -242,11 +264,13 @@ def test_no_sum_of_a_metric_falls(jobs: Cell) -> None:
 
 
 def test_an_upload_is_not_locked_for_hours(jobs: Cell) -> None:
-    jobs.store.run("upload_create", id="0" * 24, tenant="acme", workspace="main", length=9, metadata="{}", folder="f", ttl_ms=HOUR, most=5)
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="a", offset=0, lock_ms=60_000).became == "ok"
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000).became == "locked"
+    jobs.store.run(
+        "upload_create", id="0" * 24, tenant="acme", workspace="main", length=9, metadata="{}", folder="f", ttl_ms=HOUR, most=5, share=-1
+    )
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="a", offset=0, lock_ms=60_000, share=-1).became == "ok"
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000, share=-1).became == "locked"
     set_clock(jobs.store, -HOUR)
-    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000).became == "ok"
+    assert jobs.store.run("upload_lock_at_offset", id="0" * 24, token="b", offset=0, lock_ms=60_000, share=-1).became == "ok"
 
 
 def test_a_dead_senders_message_is_not_its_own_for_hours(jobs: Cell) -> None:

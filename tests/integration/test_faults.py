@@ -16,7 +16,15 @@ import redis
 
 from pipeline_jobs import disk
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.exceptions import ConfigurationError, MediaDamaged, PublishError, SourceNotFound, StoreUnavailable, UnknownJob
+from pipeline_jobs.exceptions import (
+    ConfigurationError,
+    MachineFault,
+    MediaDamaged,
+    PublishError,
+    SourceNotFound,
+    StoreUnavailable,
+    UnknownJob,
+)
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs import executor, faults
@@ -109,6 +117,15 @@ def test_a_run_whose_store_stays_away_gives_up_and_ends_nothing(bench: Bench, mo
 def test_a_stage_that_cannot_reach_the_store_is_not_to_blame(bench: Bench) -> None:
     job, outcome = bench.run(publish, failing(StoreUnavailable("the store cannot be reached")))
     waits_uncounted(bench, job, outcome)
+
+
+def test_a_stage_that_says_that_the_machine_cannot_run_it_is_not_to_blame(bench: Bench) -> None:
+    def stage(context: JobContext) -> None:
+        raise MachineFault("the speech model cannot be downloaded now")
+
+    job, outcome = bench.run(publish, stage)
+    waits_uncounted(bench, job, outcome)
+    assert outcome.error == "the speech model cannot be downloaded now"
 
 
 @pytest.mark.parametrize(

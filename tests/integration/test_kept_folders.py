@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.exceptions import StorageFull, UnknownJob
+from pipeline_jobs.exceptions import QueueFull, StorageFull, UnknownJob
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
@@ -137,6 +137,29 @@ def test_an_id_that_is_used_again_leaves_no_folder_behind(shelf: Shelf) -> None:
     assert differences(shelf.cell.store) == []
 
 
+def test_another_tenants_job_of_the_same_id_leaves_the_kept_files_of_the_first(shelf: Shelf) -> None:
+    first = shelf.purged()
+    rows = [shelf.kept.get(first.job_id)]
+    for tenant, size in (("other", 7), ("other", 9)):
+        shelf.cell.store.submit(first.evolve(tenant_id=tenant, status=JobStatus.QUEUED, artifacts=None, order=0))
+        run = shelf.cell.start(first.job_id)
+        folder = f"{tenant}/main/{run.job_id}/{run.fence}"
+        shelf.artifacts.write(bytes(size), f"{folder}/a.bin")
+        shelf.cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts=folder, artifact_bytes=size)
+        shelf.expire(run)
+        rows = [shelf.kept.get(first.job_id, "acme"), shelf.kept.get(first.job_id, "other")]
+        assert [row.bytes for row in rows] == [100, size]
+    assert (shelf.rows(), shelf.rows("other"), len(shelf.files())) == ([first.job_id], [first.job_id], 2)
+    assert [shelf.cell.store.tenant_bytes(tenant) for tenant in ("acme", "other")] == [100, 9]
+    assert differences(shelf.cell.store) == []
+    with pytest.raises(UnknownJob):
+        shelf.kept.get(first.job_id, "third")
+    shelf.kept.delete(rows[1])
+    shelf.expire()
+    assert (shelf.kept.get(first.job_id, "acme").bytes, shelf.rows("other"), len(shelf.files())) == (100, [], 1)
+    assert differences(shelf.cell.store) == []
+
+
 def test_a_list_has_a_tenants_newest_first_page_by_page_and_one_workspaces_only(shelf: Shelf) -> None:
     jobs = [shelf.purged(workspace_id=name) for name in ("main", "side", "main")]
     shelf.purged(tenant_id="other")
@@ -172,12 +195,12 @@ def test_a_tenants_oldest_kept_files_go_before_a_job_is_refused(shelf: Shelf) ->
     shelf.expire()
     assert shelf.files() == sorted([newest.job_id, with_record.job_id, other.job_id])
     assert oldest.job_id not in shelf.files()
-    # What has a record stays, whatever is refused for it.
+    # Where all of them would not do, none goes.
     shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=100))
     with pytest.raises(StorageFull):
         shelf.cell.submit(tenant_id="acme")
     shelf.expire()
-    assert shelf.files() == sorted([with_record.job_id, other.job_id])
+    assert shelf.files() == sorted([newest.job_id, with_record.job_id, other.job_id])
     assert differences(shelf.cell.store) == []
 
 
@@ -190,6 +213,48 @@ def test_they_go_before_an_upload_is_refused_but_not_for_one_that_can_never_fit(
     assert len(shelf.rows()) == 3
     uploads.create("acme", "main", 150)
     assert shelf.rows() == [jobs[2].job_id]
+
+
+def test_no_kept_files_go_for_a_job_that_is_refused_all_the_same(shelf: Shelf) -> None:
+    job = shelf.purged()
+    shelf.cell.submit(tenant_id="acme")
+    shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=100, max_queued=1))
+    with pytest.raises(QueueFull):
+        shelf.cell.submit(tenant_id="acme")
+    assert shelf.rows() == [job.job_id]
+
+
+def test_no_kept_files_go_for_an_upload_that_is_refused_all_the_same(shelf: Shelf) -> None:
+    uploads = Uploads(shelf.cell.store, shelf.cell.settings, shelf.artifacts)
+    kept, _with_record = shelf.purged(), shelf.finished(200)
+    shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=300))
+    with pytest.raises(StorageFull):
+        uploads.create("acme", "main", 101)
+    assert shelf.rows() == [kept.job_id]
+    uploads.create("acme", "main", 100)
+    assert shelf.rows() == []
+
+
+def test_files_that_the_version_before_kept_go_first_though_nobody_counted_them(shelf: Shelf) -> None:
+    jobs = [shelf.purged() for _ in range(2)]
+    shelf.cell.store.client.hdel(shelf.cell.store.keys("kept", jobs[0].job_id), "counted")
+    shelf.cell.store.client.hset(shelf.cell.store.keys("usage", "acme"), "folder_bytes", 100)
+    for limit, left in ((150, [jobs[1].job_id]), (100, [])):
+        shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=limit))
+        shelf.cell.submit(tenant_id="acme")
+        assert shelf.rows() == left
+    assert differences(shelf.cell.store) == []
+
+
+@pytest.mark.parametrize("uncounted", [1, 2, 3])
+def test_what_nobody_counted_goes_though_what_is_counted_would_not_do(shelf: Shelf, uncounted: int) -> None:
+    jobs = [shelf.purged() for _ in range(3)]
+    for job in jobs[:uncounted]:
+        shelf.cell.store.client.hdel(shelf.cell.store.keys("kept", job.job_id), "counted")
+    shelf.cell.store.client.hset(shelf.cell.store.keys("usage", "acme"), "folder_bytes", 300 - 100 * uncounted)
+    shelf.cell.client.set_limits("acme", TenantLimits(max_storage_bytes=100))
+    shelf.cell.submit(tenant_id="acme")
+    assert shelf.rows() == []
 
 
 def test_a_tenant_keeps_so_many_folders_and_the_memory_of_each_is_its_own(shelf: Shelf) -> None:

@@ -3,15 +3,18 @@ first."""
 
 from __future__ import annotations
 
+import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pipeline_jobs.cell import Webhooks
-from pipeline_jobs.exceptions import MemoryFull, StoreFull
+from pipeline_jobs.exceptions import JobGone, MemoryFull, StoreFull
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.operation.health import check
@@ -19,13 +22,14 @@ from pipeline_jobs.operation.maintenance import Purge
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.guard import full_at, share_of_memory
+from pipeline_jobs.store.idempotency import idempotency
 from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import Cell
-from tests.integration.recount import differences
+from tests.integration.recount import REMEMBERED_BYTES, differences
 
 FAR = 2_900_000_000_000
 #: What has a maximum of its own or is the cell's, and is charged to nobody.
-NOT_CHARGED = ("feed", "share", "usage", "counters", "named", "said", "pipelines", "idempotency")
+NOT_CHARGED = ("feed", "share", "usage", "counters", "named", "said", "pipelines", "trash")
 
 
 def charged(cell: Cell, tenant: str = "acme") -> int:
@@ -75,7 +79,19 @@ def told(cell: Cell) -> None:
     ended(cell, {"text": "t" * 3000}, 100)
 
 
-HISTORIES = {
+def keyed(cell: Cell, times: int) -> None:
+    for number in range(times):
+        cell.client.accept(NewJob(pipeline="sleep", tenant_id="acme", run_at=FAR), idempotency_key=f"{number}")
+
+
+def uploads(cell: Cell, times: int, parts: int) -> None:
+    for _ in range(times):
+        made = cell.cell.uploads.create("acme", "main", 1000, {"filename": "a film.mp4"})
+        for offset in range(parts):
+            cell.cell.uploads.write(made, offset, io.BytesIO(b"x").read)
+
+
+HISTORIES: dict[str, Callable[[Cell], None]] = {
     "jobs that wait": lambda cell: waiting(cell, 300),
     "jobs that wait, with tags and metadata": lambda cell: waiting(cell, 300, tags=("blog", "long"), metadata={"note": "n" * 2000}),
     "jobs that ended": lambda cell: ended(cell, {"words": 3}, 300),
@@ -83,6 +99,9 @@ HISTORIES = {
     "a batch": lambda cell: batch(cell),
     "a batch with long parameters that was cancelled": lambda cell: batch(cell, cancel=True, metadata={"note": "n" * 9000}),
     "jobs with webhooks": told,
+    "jobs with Idempotency-Keys": lambda cell: keyed(cell, 300),
+    "uploads with many parts": lambda cell: uploads(cell, 40, 60),
+    "uploads that have just begun": lambda cell: uploads(cell, 300, 0),
 }
 
 
@@ -97,19 +116,53 @@ def test_a_tenant_is_charged_what_its_records_take_within_a_quarter(calm: Cell, 
 def test_and_in_random_histories(calm: Cell, seed: int) -> None:
     """Jobs and batches with texts of any length, around the lengths at which the server stores them otherwise; some of them removed."""
     draw = random.Random(seed)
-    actions = (
+    actions: tuple[Callable[[int, dict[str, str]], None], ...] = (
         lambda n, note: waiting(calm, n, run_at=FAR, metadata=note, tags=draw.choice([(), ("a",), ("a", "b", "c")])),
         lambda n, note: ended(calm, {"text": note}, n),
         lambda n, note: batch(calm, cancel=draw.random() < 0.5, run_at=FAR, metadata=note),
         lambda n, note: ended(calm, {}, n, metadata=note, webhook={"url": "http://127.0.0.1:9/own"}),
+        lambda n, note: keyed(calm, n),
+        lambda n, note: uploads(calm, n // 4, draw.randrange(40)),
     )
     for _ in range(5):
         note = {"note": "n" * draw.choice([0, 40, 900, 1023, 1100, 3000, 12_000])}
         draw.choice(actions)(draw.randrange(40, 90), note)
         for job_id in draw.sample(gone := calm.store.members("ended"), len(gone) // 3):
             calm.client.delete(job_id)
+        for upload_id in draw.sample(begun := calm.store.members("tenant_uploads", "acme"), len(begun) // 3):
+            calm.cell.uploads.delete(upload_id)
         # Of few records the indexes are packed, and take less.
         assert used(calm) < 300_000 or 0.75 * used(calm) <= charged(calm) <= 1.25 * used(calm)
+    assert differences(calm.store) == []
+
+
+def test_what_a_key_is_charged_is_given_back_when_its_day_is_over_and_not_before(calm: Cell, tmp_path: Path) -> None:
+    client, keys = calm.store.client, calm.store.keys
+    purge = Purge(calm.store, ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k"), calm.settings)
+    keyed(calm, 40)
+    Scheduler(calm.client).create(NewSchedule("* * * * *", NewJob(pipeline="sleep", tenant_id="b"), name="x"), idempotency_key="k")
+    for job_id in calm.store.members("status", JobStatus.QUEUED):
+        calm.client.cancel(job_id)
+        calm.client.delete(job_id)
+    purge.run_once()
+    assert (charged(calm), charged(calm, "b")) == (40 * REMEMBERED_BYTES, REMEMBERED_BYTES)
+    with pytest.raises(JobGone):
+        keyed(calm, 1)
+    for tenant, n in (("acme", 30), ("b", 1)):
+        for key in calm.store.members("remembered", tenant)[-n:]:
+            client.zadd(keys("remembered", tenant), {key: 1})
+            client.delete(keys("idempotency", tenant, key))
+    purge.run_once()
+    assert (charged(calm), charged(calm, "b")) == (10 * REMEMBERED_BYTES, 0)
+    # Used again before cleanup saw that it is over, it is charged once.
+    first = idempotency("0", None, "")
+    assert first is not None
+    key = first[0]
+    client.zadd(keys("remembered", "acme"), {key: 1})
+    client.delete(keys("idempotency", "acme", key))
+    with suppress(JobGone):
+        keyed(calm, 40)
+    assert client.zscore(keys("remembered", "acme"), key) > 1
     assert differences(calm.store) == []
 
 
@@ -221,6 +274,16 @@ def test_near_the_limit_those_above_their_share_are_refused_and_the_others_are_n
     health = check(cell.store, cell.settings, lambda: None)["store"]
     assert health["ok"]
     assert "nearly full" in str(health["warning"])
+    uploads_of = Uploads(cell.store, cell.settings, cell.cell.artifacts)
+    begun = uploads_of.create("other", "main", 2)
+    uploads_of.write(begun, 0, io.BytesIO(b"x").read)
+    with pytest.raises(MemoryFull):
+        uploads_of.create("acme", "main", 1)
+    # Neither may one that began before grow by one part after the other.
+    cell.store.client.hset(cell.store.keys("upload", begun.upload_id), "tenant_id", "acme")
+    with pytest.raises(MemoryFull):
+        uploads_of.write(begun, 1, io.BytesIO(b"x").read)
+    cell.store.client.hset(cell.store.keys("upload", begun.upload_id), "tenant_id", "other")
     # Records go, and so does the refusal.
     for job_id in cell.store.members("ended"):
         cell.client.delete(job_id)

@@ -24,6 +24,7 @@ from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.result import JobFailed
@@ -257,12 +258,24 @@ def test_a_link_a_chain_and_a_chord_are_given_up_to_256_kb_by_value_and_else_the
     assert all(good(*pair) for pair in zip(found["joined"][0], jobs[3:], strict=True))
 
 
-def test_a_record_that_is_deleted_before_celery_was_told_breaks_no_chain(app: JobsCelery) -> None:
+@pytest.mark.parametrize("how", ["deleted", "its kept files' time has come", "its tenant needs the room"])
+def test_a_record_that_is_gone_before_celery_was_told_breaks_no_chain(app: JobsCelery, how: str) -> None:
     task = app.tasks[JOB_TASK].si(pipeline="fill", params={"fill": LARGE})
     result = chain(task, app.tasks["t.note"].s().set(task_id="next")).apply_async()
     run(app, result.parent.id)
-    app.cell.client.delete(result.parent.id)
+    client, keys = app.cell.store.client, app.cell.store.keys
+    if how == "deleted":
+        app.cell.client.delete(result.parent.id)
+    else:
+        client.zadd(keys("ended"), {result.parent.id: 1})
+        app.cell.store.purge()
+    if "time" in how:
+        client.zadd(keys("kept_until"), {result.parent.id: 1})
+    elif "room" in how:
+        app.cell.client.set_limits("default", TenantLimits(max_storage_bytes=1000))
+        app.cell.client.cancel(app.cell.client.submit(NewJob(pipeline="fill")).job_id)
     app.cell.duties["purge"]()
+    assert app.cell.store.record("kept", result.parent.id) == {}
     assert tell(app) == 1
     assert filler(sent(app)["next"][0]) == LARGE
     app.cell.duties["purge"]()

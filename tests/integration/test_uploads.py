@@ -194,8 +194,8 @@ def test_a_writer_that_lost_its_lock_counts_for_nothing(bench: Bench) -> None:
 def test_an_advance_that_is_sent_twice_counts_once(bench: Bench) -> None:
     upload = bench.begin()
     store = bench.cell.store
-    assert store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
-    assert store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000).became == "ok"
+    assert store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000, share=-1).became == "ok"
+    assert store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000, share=-1).became == "ok"
     advance: dict[str, Any] = {"id": upload.upload_id, "token": "t", "before": 0, "lock_ms": 0, "ttl_ms": 1000}
     replies = [store.run("upload_advance", **advance, now=10, parts=["a"]).became for _ in range(2)]
     assert replies == ["ok", "ok"]
@@ -330,7 +330,7 @@ def test_an_upload_stays_as_long_as_a_live_job_needs_it_and_then_goes(bench: Ben
 
 def test_one_that_is_being_written_is_not_swept(bench: Bench) -> None:
     upload = bench.begin()
-    bench.cell.store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000)
+    bench.cell.store.run("upload_lock_at_offset", id=upload.upload_id, token="t", offset=0, lock_ms=60_000, share=-1)
     bench.let_expire()
     assert bench.sweep() == 0
     bench.cell.store.run("upload_advance", id=upload.upload_id, token="t", before=0, now=0, lock_ms=0, ttl_ms=1000, parts=[])

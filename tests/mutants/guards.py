@@ -42,6 +42,7 @@ LOGS = "tests/unit/test_logs.py"
 TRACING = "tests/unit/test_tracing.py"
 WAYS = "tests/integration/test_every_way_in.py"
 KEPT = "tests/integration/test_kept_folders.py"
+FOREIGN = "tests/integration/web/test_foreign_ids.py"
 KEPT_FILES = "tests/integration/web/test_kept_files.py"
 RESULTS = "tests/integration/test_results.py"
 LARGE = "tests/integration/web/test_large_results.py"
@@ -234,14 +235,6 @@ GUARDS = (
     _lua("lib/clock", "the longest run is of its own time", "  shift_longest_runs(gap)\n", "", CLOCK),
     _lua(
         "lib/clock", "a client's deadline is of the wall", "int(math.min(longest, tonumber(known[2]) or math.huge))", "int(longest)", CLOCK
-    ),
-    _lua("lib/clock", "a gap is no time of a run", "if older then redis.call('HINCRBY'", "if false then redis.call('HINCRBY'", CLOCK),
-    _lua(
-        "lib/clock",
-        "a gap is no time of a run that began after it",
-        "if older then redis.call('HINCRBY'",
-        "if true then redis.call('HINCRBY'",
-        CLOCK,
     ),
     _lua("lib/fair", "a gap that nobody noticed is no time of a run", "NOW - seen < UNREAD_MS", "true", CLOCK),
     _lua(
@@ -441,7 +434,13 @@ GUARDS = (
     _lua("purge", "files have a time of their own", "remove_job(id, job, true)", "remove_job(id, job)", KEPT),
     _lua("finish", "never shorter than the record", "math.max(TTL_MS, own and", "math.max(0, own and", KEPT),
     _lua("finish", "the job's own time", "own and 1000 * tonumber(own) or FILES_TTL_MS", "FILES_TTL_MS", KEPT),
-    _lua("lib/folders", "an id that is used again leaves no folder", "  -- Of an earlier job with this id.\n  drop_folder(id)\n", "", KEPT),
+    _lua(
+        "lib/folders",
+        "an id that is used again leaves no folder",
+        "if owner == job.tenant_id then drop_folder(id) end",
+        "if false then return end",
+        KEPT,
+    ),
     _lua(
         "lib/folders",
         "their bytes are given back",
@@ -450,14 +449,41 @@ GUARDS = (
         KEPT,
     ),
     _lua("lib/folders", "they go before anything is refused", "    drop_folder(oldest)\n", "    if oldest then return true end\n", KEPT),
+    _lua("lib/folders", "none goes where all would not do", "if kept_bytes(tenant) - all > most and", "if false and", KEPT),
+    _lua(
+        "lib/folders",
+        "uncounted ones go as before",
+        " and redis.call('HEXISTS', K.kept(oldest), 'counted') == 1 then return",
+        " then return",
+        KEPT,
+    ),
+    _lua("lib/folders", "what is counted is counted off", "  if row[6] then redis.call(", "  if false then redis.call(", KEPT),
+    _lua(
+        "lib/folders",
+        "another tenant's row stays",
+        "  if owner == job.tenant_id then drop_folder(id) end\n",
+        "  drop_folder(id)\n  owner = nil\n",
+        KEPT,
+    ),
+    _lua("lib/folders", "a tenant has one row of an id", "  drop_folder(name)\n  local owner", "  local owner", KEPT),
+    _lua(
+        "lib/submit_limits",
+        "room is made last",
+        "  if webhooks_full(tenant) then",
+        "  if max_storage_of(tenant) then keeps_more(tenant, max_storage_of(tenant) - 1) end\n  if webhooks_full(tenant) then",
+        KEPT,
+    ),
     _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
     _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", KEPT),
-    _lua("drop_kept", "another tenant's stays", "if redis.call('HGET', K.kept(id), 'tenant_id') ~= tenant then return 0 end\n", "", KEPT),
+    _lua(
+        "drop_kept", "another tenant's stays", "if redis.call('HGET', K.kept(name), 'tenant_id') == tenant then return", "do return", KEPT
+    ),
+    _py("files/kept", "a row is asked for by its tenant", 'if flat and tenant_id in (None, flat["tenant_id"]):', "if flat:", KEPT),
     _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
     _py(
         "web/api/jobs",
         "another's kept files are unknown",
-        "caller().own(cell.kept.get(path.job_id), UnknownJob)",
+        "caller().own(cell.kept.get(path.job_id, caller().tenant(None)), UnknownJob)",
         "cell.kept.get(path.job_id)",
         KEPT_FILES,
     ),
@@ -467,6 +493,27 @@ GUARDS = (
         '            if folder == "/".join(folders):\n',
         "            if True:\n",
         KEPT_FILES,
+    ),
+    _py(
+        "web/access/caller",
+        "another's job is as little work as none",
+        '        self.who.look(self.store, "job", self.job_id, UnknownJob)\n',
+        "",
+        FOREIGN,
+    ),
+    _py(
+        "web/api/deliveries",
+        "another's delivery is as little work as none",
+        '    caller().look(web().cell.store, "delivery", delivery_id, UnknownDelivery)\n',
+        "",
+        FOREIGN,
+    ),
+    _py(
+        "web/api/events",
+        "another's log is as little work as none",
+        '    who.look(web().cell.store, "job", job_id, UnknownJob)\n',
+        "",
+        FOREIGN,
     ),
     # -- the former name of a field
     _py(
@@ -511,9 +558,9 @@ GUARDS = (
         RESULTS,
     ),
     _lua(
-        "lib/ending",
+        "lib/folders",
         "a result stays until Celery was told",
-        "local untold = redis.call('EXISTS', K.continuation(id)) == 1",
+        "local untold = redis.call('HGET', K.continuation(id), 'artifacts') == path",
         "local untold = false",
         RESULTS,
     ),
@@ -583,6 +630,17 @@ GUARDS = (
     _lua("lib/events", "a long log is charged", "  if number % 8 == 0 and number > 8", "  if number < 0", MEMORY),
     _lua("lib/events", "a log at its maximum costs no more", " and length <= LOG_MOST then job.", " then job.", MEMORY),
     _lua("lib/outputs", "kept outputs are charged", "bytes_of(#outputs - redis", "bytes_of(0 * redis", MEMORY),
+    _lua("lib/idempotency", "a key is charged", "owe(tenant, REMEMBERED_BYTES)", "owe(tenant, 0)", MEMORY),
+    _lua("lib/idempotency", "a key is charged once", ", key) == 1 then", ", key) then", MEMORY),
+    _lua("trim", "a forgotten key gives its charge back", "  give_back_remembered(tenant)\n", "", MEMORY),
+    _lua("trim", "only when its day is over", "'-inf', int(NOW)), 5000)", "'-inf', '+inf'), 5000)", MEMORY),
+    _lua("trim", "a remembered key is a record", ", K.remembered(tenant)}) do", "}) do", MEMORY),
+    _lua("schedule_put", "cleanup knows whoever has a key", "    redis.call('ZINCRBY', K.tenants(), 0, tenant)\n", "", MEMORY),
+    _lua("upload_create", "an upload is charged", "480 + bytes_of(#metadata)", "1", MEMORY),
+    _lua("upload_advance", "a part is charged", "  if parts[1] then charge_upload(", "  if false then charge_upload(", MEMORY),
+    _lua("lib/uploads", "an upload gives its charge back", "  owe(known[1], -(known[4] or 0))\n", "", MEMORY),
+    _lua("upload_create", "who is above its share begins no upload", "if share >= 0 and", "if false and", MEMORY),
+    _lua("upload_lock_at_offset", "who is above its share goes on with none", "if share >= 0 and", "if false and", MEMORY),
     _lua("lib/outbox", "messages are charged", "  if owed > 0 then owe(event.tenant, owed) end\n", "", MEMORY),
     _lua("lib/outbox", "messages give their charge back", "  owe(row.tenant_id, -given_back)\n", "", MEMORY),
     _lua("lib/outbox", "a reference gives the rest of the charge back", "  owe(row.tenant_id, 300 - (bytes or 0))\n", "", WEBHOOKS),
@@ -617,6 +675,21 @@ GUARDS = (
         "one cancellation of a tenant at a time",
         "if holder and holder ~= turn then",
         "if false then",
+        "tests/integration/test_bulk.py",
+    ),
+    _lua(
+        "cancel_page",
+        "no tenant is in an operator's way",
+        "(operator and '*' or redis",
+        "(false or redis",
+        "tests/integration/test_bulk.py",
+    ),
+    _py("jobs/bulk", "what was done midway is said", "if reply.wait and not looked:", "if reply.wait:", "tests/integration/test_bulk.py"),
+    _py(
+        "jobs/batches",
+        "half a batch is not all of it",
+        "        if done.next_cursor is not None:\n",
+        "        if False:\n",
         "tests/integration/test_bulk.py",
     ),
     _lua("cancel_page", "a turn ends with its work", "elseif holder then", "elseif false then", "tests/integration/test_bulk.py"),
@@ -1063,6 +1136,8 @@ GUARDS = (
     ),
     _py("jobs/faults", "the machine is asked before a job is blamed", "        if reason is not None:", "        if False:", FAULTS),
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
+    _lua("lib/clock", "a lease that progress renewed tells nothing", " or started > NOW or started < NOW - GAP_MS\n", "\n", CLOCK),
+    _lua("lib/clock", "a start is of the present clock", "    if older and known[4] then", "    if false then", CLOCK),
     _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
     _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
@@ -1360,6 +1435,21 @@ GUARDS = (
     _py("media/stage_child", "the walls", "return jail.enter(Path.cwd(),", "return jail.Walls(7, True) or jail.enter(Path.cwd(),", JAIL),
     _py("media/stage_child", "offline", "            jail.go_offline()\n", "            pass\n", JAIL),
     _py("media/stage_child", "a job's memory", "(limit := self.settings.job_memory_bytes) and", "(limit := 0) and", STAGES),
+    _py(
+        "media/stages",
+        "a download that fails is the machine's fault",
+        'raise MachineFault(f"the speech model',
+        'raise InternalError(f"the speech model',
+        STAGES,
+    ),
+    _py("media/self_test", "a self-test ends", "if time.monotonic() >= self._deadline:", "if False:", "tests/unit/media/test_jail.py"),
+    _py(
+        "jobs/executor",
+        "a fault of the machine in process",
+        "raise StoreUnavailable(str(fault)) from fault",
+        "raise",
+        "tests/integration/web/test_run.py",
+    ),
     _py("media/stages", "an environment of its own", "        **kept,\n", "        **os.environ,\n", STAGES),
     _py("media/stages", "only what media needs of the settings", ", include=SETTINGS)", ")", STAGES),
     _py("media/stages", "a cancel is looked for", "                self._context.check_cancelled()\n", "", STAGES),

@@ -2,7 +2,7 @@
 -- Remove ended jobs of tenants that keep too many: those that ended first, before their time; of folders whose job is gone, the oldest.
 -- most: the number of each that a tenant without a limit of its own may keep. share: the bytes of memory that a tenant may hold now
 -- (negative: any number); of one that holds more, jobs go that were cancelled before they ever started, since nothing is lost with them.
--- Also forgets idle workspaces. limit: the maximum number to remove.
+-- Also forgets idle workspaces, and Idempotency-Keys whose day is over. limit: the maximum number to remove.
 --@args most:int share:int limit:int tenants:list
 -- Returns how many it removed; fewer than the limit means that nothing is left to be removed.
 local WORKSPACES_MOST, removed = 1000, 0
@@ -40,13 +40,26 @@ local function forget_workspaces(tenant)
   if idle[1] then redis.call('HDEL', K.share(tenant), unpack(idle)) end
 end
 
+-- The server forgets an Idempotency-Key by itself.
+local function give_back_remembered(tenant)
+  if worked_enough() then return end
+  local over = math.min(redis.call('ZCOUNT', K.remembered(tenant), '-inf', int(NOW)), 5000)
+  if over == 0 then return end
+  redis.call('ZREMRANGEBYRANK', K.remembered(tenant), 0, over - 1)
+  owe(tenant, -REMEMBERED_BYTES * over)
+  spend(over / 10)
+end
+
 for _, tenant in ipairs(tenants) do
   forget_workspaces(tenant)
+  give_back_remembered(tenant)
   local ended = 0
   for _, status in ipairs({'completed', 'failed', 'cancelled'}) do ended = ended + redis.call('ZCARD', K.tenant_status(tenant, status)) end
   -- Versions that know no charges remove records without giving theirs back: at the latest when nothing is left, that is put right.
   local live = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + redis.call('ZCARD', K.tenant_status(tenant, 'running'))
-  if ended + live + redis.call('ZCARD', K.deliveries(tenant)) + redis.call('ZCARD', K.tenant_kept(tenant)) == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
+  local others = 0
+  for _, key in ipairs({K.deliveries(tenant), K.tenant_kept(tenant), K.tenant_uploads(tenant), K.remembered(tenant)}) do others = others + redis.call('ZCARD', key) end
+  if ended + live + others == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
   local max_ended = limits_of(tenant).max_ended or most
   local over = math.min(ended - max_ended, limit - removed)
   if over > 0 then remove_oldest(tenant, {'completed', 'failed', 'cancelled'}, over, function() return true end) end

@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
 -- Cancel the live jobs among the next `budget` of a list, newest first; fewer if their ends are much work. dry: only count them. The
--- other arguments are those of list. turn: what tells this cancellation from others of its tenant.
+-- other arguments are those of list. turn: what tells this cancellation from others of its tenant; operator: of an operator's instead.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest budget:int dry:flag turn hidden? sizes? statuses? tag? fields:pairs
+--@args highest lowest budget:int dry:flag turn operator:flag hidden? sizes? statuses? tag? fields:pairs
 --@settings events admits names kept
 --@once
 --@reply next looked_at cancelled stopping hints heard_of wait
 -- next: an order, or '' (all were looked at). looked_at: the number of jobs that were looked at, live or not. cancelled: the number of
 -- queued jobs, which end (or would end) in this call; stopping: the number of running jobs, which are asked to end. heard_of: ids of
 -- those that ended in this call and had been dispatched before, so Celery knows of them. wait: ms after which to ask again, because
--- another cancellation of this tenant has its turn (nothing was done); 0: none has.
+-- another such cancellation has its turn (nothing was done); 0: none has.
 local TURN_MS = 200
 local needs = conditions(statuses, tag, fields)
 local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
@@ -20,8 +20,8 @@ for id, order in following do
   found[#found + 1] = {id, order}
 end
 -- A page holds the server for some ms. Of one tenant one cancellation is at work at a time: many at once would stand in a row before every
--- command of others. Its turn lapses if it does not go on.
-local whose = not dry and found[1] and redis.call('HGET', K.job(found[1][1]), 'tenant_id')
+-- command of others. Its turn lapses if it does not go on. No tenant's is in the way of an operator's.
+local whose = not dry and found[1] and (operator and '*' or redis.call('HGET', K.job(found[1][1]), 'tenant_id'))
 local holder = whose and redis.call('GET', K.bulk(whose))
 if holder and holder ~= turn then return {'', 0, 0, 0, {}, {}, math.max(1, redis.call('PTTL', K.bulk(whose)))} end
 local looked_at, waiting, running, heard_of = 0, 0, 0, {}

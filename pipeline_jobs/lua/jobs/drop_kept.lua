@@ -3,5 +3,7 @@
 --@args id tenant
 --@once
 -- Returns 1, or 0: the tenant has no such folder.
-if redis.call('HGET', K.kept(id), 'tenant_id') ~= tenant then return 0 end
-return drop_folder(id) and 1 or 0
+for _, name in ipairs({id, id .. '@' .. tenant}) do
+  if redis.call('HGET', K.kept(name), 'tenant_id') == tenant then return drop_folder(name) and 1 or 0 end
+end
+return 0

@@ -16,16 +16,18 @@ end
 local function of_before(gap, most) return gap < 0 and '(' .. int(NOW + most) or '-inf' end
 
 -- The maximum run time counts the time that the runs had; a job's own deadline is a time of day, which stays. A run that began after the
--- clock was set, and before anybody noticed, has its times from the present clock.
+-- clock was set, and before anybody noticed, has its times from the present clock. After that was set back, its start is not in the
+-- future, and no longer ago than a look at the clock; of a lease that is as good as it may be nothing follows: progress renews it, too.
 local function shift_longest_runs(gap)
   local leases = redis.call('ZRANGE', K.leases(), 0, -1, 'WITHSCORES')
   for i = 1, #leases, 2 do
     local id = leases[i]
     local known = redis.call('HMGET', K.job(id), 'run_until', 'deadline_at', 'deadline_passed', 'started_at')
-    local older = tonumber(leases[i + 1]) > NOW + LEASE_MS
-    if gap >= 0 then older = tonumber(known[4] or 0) < NOW - gap / 2 end
-    -- Where the clock was set, `started_at` is a time of the clock before: what the run had is told from both (used_ms).
-    if older then redis.call('HINCRBY', K.job(id), 'gap_ms', int(gap)) end
+    local started = tonumber(known[4] or 0)
+    local older = tonumber(leases[i + 1]) > NOW + LEASE_MS or started > NOW or started < NOW - GAP_MS
+    if gap >= 0 then older = started < NOW - gap / 2 end
+    -- The clock may be set again, and to where it was: then it must not seem to have begun only now.
+    if older and known[4] then redis.call('HSET', K.job(id), 'started_at', int(started + gap)) end
     if older and known[1] and not known[3] then
       local longest = int(known[1] + gap)
       redis.call('HSET', K.job(id), 'run_until', longest)

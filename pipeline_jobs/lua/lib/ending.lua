@@ -36,7 +36,7 @@ local function end_job(id, job, to, extra, meta)
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class', 'gap_ms')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
@@ -95,9 +95,7 @@ local function remove_job(id, job, keep)
   if job.artifacts and keep and tonumber(job.artifacts_expire_at or '0') > NOW then
     keep_folder(id, job)
   elseif job.artifacts then
-    -- What Celery has not been told of may have its result in a file: then the folder goes after that.
-    local untold = redis.call('EXISTS', K.continuation(id)) == 1
-    if untold then redis.call('HSET', K.continuation(id), 'folder', job.artifacts) else redis.call('RPUSH', K.trash(), job.artifacts) end
+    drop_files(id, job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))
   end
 end

@@ -206,7 +206,7 @@ end
 -- is charged to nobody.
 local function used_ms(job)
   if job.status ~= 'running' then return 0 end
-  local started = tonumber(job.started_at) + tonumber(job.gap_ms or '0')
+  local started = tonumber(job.started_at)
   return math.max(0, job.ran_until and job.ran_until - started or since(started))
 end
 

@@ -1,38 +1,56 @@
 -- Folders of artifacts that are kept after the record of their job: each has a row until its time comes, until it is deleted, or until its
--- tenant needs the room. While there is a record, that is what says where the artifacts are.
+-- tenant needs the room. While there is a record, that is what says where the artifacts are. A row has the name of its job's id, and where
+-- a row of another tenant has that, `id@tenant`.
 
--- The row goes now, the files with the trash. Returns whether there was one.
-local function drop_folder(id)
-  local row = redis.call('HMGET', K.kept(id), 'tenant_id', 'path', 'bytes', 'store_bytes')
-  redis.call('ZREM', K.kept_until(), id)
+-- The files of a job go with the trash. What Celery has not been told of may have its result there: then they go after that.
+local function drop_files(id, path)
+  local untold = redis.call('HGET', K.continuation(id), 'artifacts') == path
+  if untold then redis.call('HSET', K.continuation(id), 'folder', path) else redis.call('RPUSH', K.trash(), path) end
+end
+
+-- The row goes now. Returns whether there was one.
+local function drop_folder(name)
+  local row = redis.call('HMGET', K.kept(name), 'tenant_id', 'path', 'bytes', 'store_bytes', 'job_id', 'counted')
+  redis.call('ZREM', K.kept_until(), name)
   if not row[1] then return false end
-  redis.call('ZREM', K.tenant_kept(row[1]), id)
+  redis.call('ZREM', K.tenant_kept(row[1]), name)
   redis.call('HINCRBY', K.usage(row[1]), 'artifact_bytes', -tonumber(row[3]))
+  if row[6] then redis.call('HINCRBY', K.usage(row[1]), 'folder_bytes', -tonumber(row[3])) end
   owe(row[1], -(row[4] or 0))
-  redis.call('RPUSH', K.trash(), row[2])
-  redis.call('DEL', K.kept(id))
+  drop_files(row[5], row[2])
+  redis.call('DEL', K.kept(name))
   return true
 end
 
--- Its bytes stay counted for the tenant, and the row is charged like a record.
+-- Its bytes stay counted for the tenant, and the row is charged like a record. counted: `folder_bytes` of the usage has it, which rows of
+-- the versions before are not in.
 local KEPT_BYTES = 440
 local function keep_folder(id, job)
-  -- Of an earlier job with this id.
-  drop_folder(id)
-  redis.call('HSET', K.kept(id), 'job_id', id, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'path', job.artifacts,
-    'bytes', job.artifact_bytes or '0', 'order', job.order, 'expires_at', job.artifacts_expire_at, 'store_bytes', KEPT_BYTES)
+  -- Of an earlier job of the tenant with this id.
+  local name = id .. '@' .. job.tenant_id
+  drop_folder(name)
+  local owner = redis.call('HGET', K.kept(id), 'tenant_id')
+  if owner == job.tenant_id then drop_folder(id) end
+  if not owner or owner == job.tenant_id then name = id end
+  local bytes = job.artifact_bytes or '0'
+  redis.call('HSET', K.kept(name), 'job_id', id, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'path', job.artifacts,
+    'bytes', bytes, 'order', job.order, 'expires_at', job.artifacts_expire_at, 'store_bytes', KEPT_BYTES, 'counted', '1')
+  redis.call('HINCRBY', K.usage(job.tenant_id), 'folder_bytes', bytes)
   owe(job.tenant_id, KEPT_BYTES)
-  redis.call('ZADD', K.tenant_kept(job.tenant_id), job.order, id)
-  redis.call('ZADD', K.kept_until(), job.artifacts_expire_at, id)
+  redis.call('ZADD', K.tenant_kept(job.tenant_id), job.order, name)
+  redis.call('ZADD', K.kept_until(), job.artifacts_expire_at, name)
 end
 
--- Whether a tenant keeps more than so many bytes. If so, its oldest folders without a record go first.
+-- Whether a tenant keeps more than so many bytes. If so, its oldest folders without a record go first; none where all would not do. To be
+-- asked last: what is refused for another reason costs no folder.
 local function keeps_more(tenant, most)
   while kept_bytes(tenant) > most do
     local oldest = not worked_enough() and redis.call('ZRANGE', K.tenant_kept(tenant), 0, 0)[1]
     if not oldest then return true end
+    local all = tonumber(redis.call('HGET', K.usage(tenant), 'folder_bytes') or '0')
+    if kept_bytes(tenant) - all > most and redis.call('HEXISTS', K.kept(oldest), 'counted') == 1 then return true end
     drop_folder(oldest)
-    spend(8)
+    spend(11)
   end
   return false
 end

@@ -1,4 +1,6 @@
--- Idempotency keys: what a request with a key made is remembered for a day.
+-- Idempotency keys: what a request with a key made is remembered for a day, which outlives what it made. Until then the tenant is charged
+-- for it; `trim` gives the charge back.
+local REMEMBERED_BYTES, DAY_MS = 220, 86400000
 
 -- The reply for an Idempotency-Key that was used before, or nil. `fingerprint`: of the request, in one form or in several, separated by
 -- spaces: any of them may match, and the first is stored.
@@ -13,5 +15,6 @@ local function made_before(tenant, key, fingerprint)
 end
 
 local function remember_key(tenant, key, fingerprint, id)
-  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. string.match(fingerprint, '^%S*'), 'EX', 86400)
+  redis.call('SET', K.idempotency(tenant, key), id .. ' ' .. string.match(fingerprint, '^%S*'), 'PX', DAY_MS)
+  if redis.call('ZADD', K.remembered(tenant), NOW + DAY_MS, key) == 1 then owe(tenant, REMEMBERED_BYTES) end
 end

@@ -39,13 +39,20 @@ local function leave_upload(id, job)
   if job.upload then redis.call('SREM', K.upload_jobs(job.upload), id) end
 end
 
+-- Charges the tenant for an upload's record and the names of its parts.
+local function charge_upload(upload, tenant, bytes)
+  owe(tenant, bytes)
+  redis.call('HINCRBY', K.upload(upload), 'store_bytes', int(bytes))
+end
+
 -- Record, index and list of parts are removed now, the files with the trash.
 local function drop_upload(upload)
-  local known = redis.call('HMGET', K.upload(upload), 'tenant_id', 'length', 'folder')
+  local known = redis.call('HMGET', K.upload(upload), 'tenant_id', 'length', 'folder', 'store_bytes')
   redis.call('ZREM', K.uploads(), upload)
   if not known[1] then return false end
   redis.call('ZREM', K.tenant_uploads(known[1]), upload)
   redis.call('HINCRBY', K.usage(known[1]), 'upload_bytes', -tonumber(known[2]))
+  owe(known[1], -(known[4] or 0))
   redis.call('RPUSH', K.trash(), known[3])
   redis.call('DEL', K.upload(upload), K.upload_parts(upload), K.upload_jobs(upload))
   return true

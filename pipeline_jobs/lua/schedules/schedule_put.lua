@@ -24,7 +24,11 @@ if before == '' then
   local made = idempotency ~= '' and made_before(tenant, idempotency, fingerprint)
   if made then return made end
   if redis.call('ZCARD', K.tenant_schedules(tenant)) >= most then return {'full'} end
-  if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
+  if idempotency ~= '' then
+    remember_key(tenant, idempotency, fingerprint, id)
+    -- Cleanup asks the tenants that it knows.
+    redis.call('ZINCRBY', K.tenants(), 0, tenant)
+  end
   local order = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1)
   redis.call('SET', K.order(), int(order))
   redis.call('HSET', K.schedule(id), 'schedule_id', id, 'order', int(order), 'created_at', int(NOW))

@@ -14,7 +14,8 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
-from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.store.cancelled import Cancelled
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.problems import Refused
@@ -70,6 +71,18 @@ class Caller:
         if not self.reaches(thing.tenant_id, thing.workspace_id):
             raise unknown
         return thing
+
+    def look(self, store: Store, kind: str, name: str, unknown: type[RequestError]) -> None:
+        """Ask whose a thing is before anything else of it is read: to find that it is another's is the same work as to find none.
+
+        :param kind: of its record's key, which has one part: `name`.
+        :raises unknown: it is none of this caller's, or there is none.
+        """
+        if self.sees_all and self.workspace_id is None:
+            return
+        tenant_id, workspace_id = store.fields(("tenant_id", "workspace_id"), kind, name)
+        if tenant_id is None or not self.reaches(tenant_id, workspace_id):
+            raise unknown
 
     def narrowed(self, tenant_id: str | None, workspace_id: str | None) -> tuple[str | None, str | None]:
         """The tenant and workspace of a list, narrowed to what this caller may see.
@@ -187,8 +200,11 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
+    store: Store
+    job_id: str
 
     def record(self) -> Job:
+        self.who.look(self.store, "job", self.job_id, UnknownJob)
         return self.who.own(self.handle.record(), UnknownJob)
 
     def revoke(self) -> Job:

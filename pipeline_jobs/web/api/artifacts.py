@@ -111,19 +111,19 @@ def _kept_until(path: str) -> int | None:
     if fence == "0":
         return None
     if ANY_ID.fullmatch(job_id):
-        for folder, until in _folders(web().cell, job_id):
+        for folder, until in _folders(web().cell, job_id, folders[0]):
             if folder == "/".join(folders):
                 return until
     raise _unknown()
 
 
-def _folders(cell: Cell, job_id: str) -> Iterator[tuple[str | None, int | None]]:
-    """Those of the job with this id, and of one before it whose files are kept; each with its end."""
+def _folders(cell: Cell, job_id: str, tenant_id: str) -> Iterator[tuple[str | None, int | None]]:
+    """Those of the job with this id, and of the tenant's one before it whose files are kept; each with its end."""
     with suppress(UnknownJob):
         job = cell.results(job_id).record()
         yield job.artifacts, job.artifacts_expire_at
     with suppress(UnknownJob):
-        kept = cell.kept.get(job_id)
+        kept = cell.kept.get(job_id, tenant_id)
         yield kept.path, kept.expires_at
 
 

@@ -123,7 +123,7 @@ def cancel(path: BatchPath) -> Response:
 def cancel_jobs(body: BulkCancelRequest) -> Response:
     who = caller()
     query = who.query(body.to_query())
-    done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, actor=who.actor)
+    done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, operator=who.sees_all, actor=who.actor)
     if not body.dry_run:
         _cost(done.matched * CANCELLED_SECONDS)
     return reply(_done(done, dry_run=body.dry_run))

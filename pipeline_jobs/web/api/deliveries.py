@@ -24,6 +24,7 @@ def _own(delivery_id: str) -> ledger.Delivery:
 
     :raises UnknownDelivery:
     """
+    caller().look(web().cell.store, "delivery", delivery_id, UnknownDelivery)
     return caller().own(web().cell.webhooks.ledger.get(delivery_id), UnknownDelivery)
 
 

@@ -37,6 +37,7 @@ def log_of(job_id: str, after: int, limit: int) -> LogPage:
     who = caller()
     if not ANY_ID.fullmatch(job_id) or not who.opens(job_scope(job_id)):
         raise UnknownJob
+    who.look(web().cell.store, "job", job_id, UnknownJob)
     return who.own(log.read(web().cell.store, job_id, after, limit), UnknownJob)
 
 

@@ -110,7 +110,7 @@ def delete(path: JobPath) -> Response:
     except UnknownJob:
         # Its files may be there still.
         cell = web().cell
-        cell.kept.delete(caller().own(cell.kept.get(path.job_id), UnknownJob))
+        cell.kept.delete(caller().own(cell.kept.get(path.job_id, caller().tenant(None)), UnknownJob))
         return reply({"job_id": path.job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)

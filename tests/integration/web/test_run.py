@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from pipeline_jobs.exceptions import NoAudio
+from pipeline_jobs.exceptions import MachineFault, NoAudio
 from pipeline_jobs.web.schemas import jobs as bodies
 
 from .checks import problem_of
@@ -75,6 +75,11 @@ def test_in_process_a_failed_stage_is_a_result_without_success(make_client: Make
     assert "no audio" in response.get_json()["error"]
 
 
+def test_in_process_a_fault_of_the_machine_is_503(make_client: MakeClient, world: World) -> None:
+    world.stage = raises(MachineFault("no speech model"))
+    problem_of(run(make_client(enable_job_queue=False)), 503, "store_unavailable")
+
+
 def test_in_process_a_wrong_field_is_422(make_client: MakeClient) -> None:
     problem_of(run(make_client(enable_job_queue=False), quality="1p"), 422, "invalid_input", "quality")
 
@@ -94,7 +99,7 @@ def test_in_process_runs_are_limited(make_client: MakeClient, world: World) -> N
     assert "Retry-After" in inner[0].headers
 
 
-def raises(error: Exception) -> Callable[[Any], None]:
+def raises(error: BaseException) -> Callable[[Any], None]:
     def stage(context: Any) -> None:
         raise error
 

@@ -15,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline_jobs.exceptions import WorkerLost
+from pipeline_jobs.media import self_test as module
+from pipeline_jobs.media import stages
 from pipeline_jobs.media.self_test import self_test
 from pipeline_jobs.settings import load_settings
 from tests.unit.media import knock
@@ -75,6 +78,22 @@ def test_a_decoder_that_aborts_dies_of_its_own_signal(tmp_path: Path) -> None:
 
 def test_the_self_test_passes_here(tmp_path: Path) -> None:
     assert self_test(load_settings({"PIPELINE_DATA_DIR": str(tmp_path)})) == ""
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        "import time\ntime.sleep(15)",
+        "import os, time\nend = time.time() + 15\nwhile time.time() < end: os.write(0, b'{\"progress\": 0.5}\\n')",
+    ],
+    ids=["says nothing", "says that it goes on"],
+)
+def test_a_self_test_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, child: str) -> None:
+    monkeypatch.setattr(module, "LONGEST", 0.5)
+    monkeypatch.setattr(stages, "COMMAND", (sys.executable, "-c", child))
+    with pytest.raises(WorkerLost, match="did not answer"):
+        self_test(load_settings({"PIPELINE_DATA_DIR": str(tmp_path)}))
     assert list((tmp_path / "work").iterdir()) == []
 
 

@@ -19,6 +19,7 @@ from pipeline_jobs.exceptions import (
     DecoderCrashed,
     InternalError,
     JobCancelled,
+    MachineFault,
     MediaDamaged,
     OutOfMemory,
     SourceForbidden,
@@ -293,9 +294,11 @@ def test_whispers_model_is_downloaded_once_and_outside_the_walls(
     assert (tmp_path / "models" / "downloads").read_text() == "base\n"
 
 
-def test_a_model_that_cannot_be_downloaded_is_said(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_that_a_model_cannot_be_downloaded_is_the_machines_fault(
+    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "faster_whisper.py").write_text("def download_model(size): raise OSError")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
-    with pytest.raises(InternalError, match="could not be downloaded"):
+    with pytest.raises(MachineFault, match="cannot be downloaded now"):
         stages.transcribe(make_context(params={"speech_model": "whisper"}))
