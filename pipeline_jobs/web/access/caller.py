@@ -13,7 +13,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.rates import Sender
-from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.problems import Refused
