@@ -1,4 +1,4 @@
-"""Pages of records of which some cannot be read: those are left out and logged, the others are shown."""
+"""Records as they are read, and pages of records of which some cannot be: those are left out and logged, the others are shown."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import structlog
+
+from pipeline_jobs.exceptions import UnknownJob
+from pipeline_jobs.job import Job
 
 Found = TypeVar("Found")
 Shown = TypeVar("Shown")
@@ -32,3 +35,10 @@ def _name(record: object, kind: str) -> str | None:
     field = f"{kind}_id"
     name = record.get(field) if isinstance(record, Mapping) else getattr(record, field, None)
     return None if name is None else str(name)[:128]
+
+
+def known(flat: Mapping[str, str]) -> Job:
+    """The job of a record's fields. :raises UnknownJob: there are none."""
+    if not flat:
+        raise UnknownJob
+    return Job.from_mapping(flat)

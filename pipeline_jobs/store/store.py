@@ -20,11 +20,13 @@ from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
+from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
@@ -54,15 +56,6 @@ class Rescued:
 
     job_id: str
     became: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """What a cancel found, and the record after it."""
-
-    #: The status that the job had.
-    was: JobStatus
-    job: Job
 
 
 class Store(Duties):
@@ -351,7 +344,7 @@ class Store(Duties):
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
-        return _job(self.record("job", job_id))
+        return known(self.record("job", job_id))
 
     def get_and_ask(self, job_id: str, script: str) -> tuple[Job, Any]:
         """A job, and what a script that only reads replies of it, in one round trip: the job may have changed between the two.
@@ -359,7 +352,7 @@ class Store(Duties):
         :raises UnknownJob:
         """
         flat, reply = self.record_and_run(("job", job_id), script, id=job_id)
-        return _job(flat), reply
+        return known(flat), reply
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""
@@ -403,9 +396,3 @@ def _ended(status: str) -> JobStatus | None:
 
 def _worker_lost_detail(error: str) -> dict[str, Any]:
     return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
-
-
-def _job(flat: Mapping[str, str]) -> Job:
-    if not flat:
-        raise UnknownJob
-    return Job.from_mapping(flat)

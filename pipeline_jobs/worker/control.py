@@ -23,7 +23,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.jobs.pipeline_limits import PipelineLimits
 from pipeline_jobs.states import LIVE
-from pipeline_jobs.store.store import Cancelled
+from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.tenants import ANYBODYS, TenantLimits
 from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues
 

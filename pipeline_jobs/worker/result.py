@@ -12,8 +12,8 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.handle import JobHandle
+from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.idempotency import Accepted
-from pipeline_jobs.store.store import Cancelled
 from pipeline_jobs.tenants import Whose
 
 

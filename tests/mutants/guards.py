@@ -30,6 +30,7 @@ GUARDED = "tests/integration/test_guards.py"
 AUDIT = "tests/integration/test_audit.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
+TRIPS, OWN = "tests/integration/web/test_round_trips.py", "tests/integration/web/test_auth.py"
 TWICE = "tests/integration/test_sent_twice.py"
 AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
@@ -196,6 +197,13 @@ GUARDS = (
     _lua("requeue", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "the fence", _SAME_FENCE, _RUNNING),
     _lua("announce", "tells of a cancel", "(job.cancel_requested or job.deadline_passed) and 'cancel' or 'ok'", "'ok'"),
+    # -- round trips
+    _lua("jobs/cancel_job", "a cancel sent again says what the job was", "found_before(call) or job.status", "job.status", TRIPS),
+    _lua("jobs/cancel_job", "another's job is unknown to a cancel", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
+    _lua("jobs/change", "another's job is unknown to a change", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
+    Guard(
+        "a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if job_id in self._waiting:", "if False:", (TRIPS,)
+    ),
     # -- the clock
     _lua("rescue", "leases grow by a gap", "mind_the_gap(before and", "local _ = (before and", CLOCK),
     _lua(

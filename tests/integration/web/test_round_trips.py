@@ -1,0 +1,84 @@
+"""How often the store is asked for a request on one job: a round trip is most of what a request costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from pipeline_jobs.store.wire import Wire
+from tests.integration.web.test_jobs import created
+from tests.integration.web.world import World
+
+Asked = Callable[[Callable[[], Any]], int]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """How many round trips a call takes."""
+    trips: list[object] = []
+    tried = Wire._tried
+    monkeypatch.setattr(Wire, "_tried", lambda self, once, command: (trips.append(command), tried(self, once, command))[1])
+
+    def count(call: Callable[[], Any]) -> int:
+        trips.clear()
+        call()
+        return len(trips)
+
+    return count
+
+
+def test_a_look_at_a_job_takes_one(client: FlaskClient, world: World, asked: Asked) -> None:
+    """At one that waits the first look takes two: the record does not say yet that there is a second question."""
+    client.get(f"/pipeline/jobs/{created(client)}")  # The server has the function then.
+    path = f"/pipeline/jobs/{created(client)}"
+    assert [asked(lambda: client.get(path)) for _ in range(3)] == [2, 1, 1]
+    waiting = client.get(path).get_json()
+    assert (waiting["status"], waiting["queue"]["position"], waiting["queue"]["reason"]) == ("queued", 2, waiting["reason"])
+    world.complete(path.rpartition("/")[2])
+    assert [asked(lambda: client.get(path)) for _ in range(2)] == [1, 1]
+    assert client.get(path).get_json()["status"] == "completed"
+
+
+def test_one_that_starts_between_two_looks_is_shown_as_it_is(client: FlaskClient, world: World) -> None:
+    path = f"/pipeline/jobs/{created(client)}"
+    client.get(path)
+    world.start(path.rpartition("/")[2])
+    running = client.get(path).get_json()
+    assert (running["status"], running.get("queue")) == ("running", None)
+
+
+def test_a_job_that_was_removed_after_it_was_seen_waiting_is_unknown(client: FlaskClient, world: World) -> None:
+    job_id = created(client)
+    client.get(f"/pipeline/jobs/{job_id}")
+    world.complete(job_id)
+    world.store.delete(job_id)
+    assert client.get(f"/pipeline/jobs/{job_id}").status_code == 404
+
+
+def test_a_cancel_takes_one_and_a_change_two(client: FlaskClient, asked: Asked) -> None:
+    once, first, second, third = (f"/pipeline/jobs/{created(client)}" for _ in range(4))
+    client.get(once), client.patch(once, json={"priority": 3}), client.delete(once)
+    assert asked(lambda: client.delete(first)) == 1
+    assert asked(lambda: client.post(f"{second}/cancel")) == 1
+    # The change, and the job as it is then with its place.
+    assert asked(lambda: client.patch(third, json={"priority": 3})) == 2
+
+
+def test_a_server_that_has_forgotten_a_function_is_given_it_again(client: FlaskClient, world: World) -> None:
+    path = f"/pipeline/jobs/{created(client)}"
+    client.get(path)
+    world.store.client.execute_command("FUNCTION", "FLUSH", "SYNC")
+    assert client.get(path).get_json()["queue"]["position"] == 1
+
+
+def test_a_cancel_whose_answer_was_lost_says_again_what_the_job_was(world: World, client: FlaskClient) -> None:
+    """Else a DELETE that its connection sends again would take the job that it has cancelled for one that had ended, and remove it."""
+    job_id = created(client)
+    call: dict[str, Any] = {"id": job_id, "call": 12345, "tenant": None, "workspace": None}
+    first, second = (world.store.run("cancel_job", **call) for _ in range(2))
+    assert (first.was, second.was) == ("queued", "queued")
+    assert first.record == second.record
+    assert world.store.run("cancel_job", **{**call, "call": 54321}).was == "cancelled"
