@@ -193,25 +193,26 @@ class Client:
         """
         return page(self.store, query)
 
-    def describe(self, job_id: str) -> Job:
+    def describe(self, job_id: str, whose: Whose = ANYBODYS) -> Job:
         """The job as the API shows it: a waiting one with `queue` (why it waits, its position, about how long) and the exact reason.
 
-        :raises UnknownJob:
+        :raises UnknownJob: there is none, or it is not theirs.
         """
         # One script for both would make the GET of every other job a tenth dearer (Lua copies the record). Who looks at a job that waits
         # looks again: both are asked at once then.
-        if job_id in self._waiting:
-            job, queue = with_queue_position(self.store, job_id)
+        seen = (whose, job_id)
+        if seen in self._waiting:
+            job, queue = with_queue_position(self.store, job_id, whose)
         else:
-            job, queue = self.store.get(job_id), None
+            job, queue = self.store.get(job_id, whose), None
             if job.status is JobStatus.QUEUED:
-                self._waiting.add(job_id)
+                self._waiting.add(seen)
                 queue = queue_position(self.store, job_id)
         if job.status is not JobStatus.QUEUED:
-            self._waiting.discard(job_id)
+            self._waiting.discard(seen)
             return job
         # Between the two looks it may have started.
-        return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id)
+        return job.evolve(queue=queue, reason=queue["reason"]) if queue else self.store.get(job_id, whose)
 
     def change(self, job_id: str, whose: Whose = ANYBODYS, *, priority: int | None = None, run_at: int | None = None) -> Job:
         """Change a waiting job's priority (-50..50) or earliest start (Unix milliseconds, 0: now).
@@ -225,8 +226,8 @@ class Client:
         _check_run_at(run_at)
         if not self.store.change(job_id, whose, priority=priority, run_at=run_at):
             raise JobNotWaiting
-        self._waiting.add(job_id)
-        return self.describe(job_id)
+        self._waiting.add((whose, job_id))
+        return self.describe(job_id, whose)
 
     def limits(self, tenant_id: str) -> TenantLimits:
         """A tenant's own limits (`*`: the defaults of all)."""

@@ -23,9 +23,9 @@ class JobHandle:
     say: Say
     job_id: str
 
-    def record(self) -> Job:
-        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
-        return self.client.describe(self.job_id)
+    def record(self, whose: Whose = ANYBODYS) -> Job:
+        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob: there is none, or it is not theirs."""
+        return self.client.describe(self.job_id, whose)
 
     def revoke(self) -> Job:
         """Cancel. The record after it: `cancelled`, or `running` with `cancel_requested`, or unchanged if it had ended.

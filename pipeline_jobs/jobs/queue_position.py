@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import Whose
 
 
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
@@ -14,9 +15,9 @@ def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
     return _shown(store.run("queue_position", id=job_id))
 
 
-def with_queue_position(store: Store, job_id: str) -> tuple[Job, dict[str, Any] | None]:
+def with_queue_position(store: Store, job_id: str, whose: Whose) -> tuple[Job, dict[str, Any] | None]:
     """The job and its position, in one round trip. :raises UnknownJob:"""
-    job, found = store.get_and_ask(job_id, "queue_position")
+    job, found = store.get_and_ask(job_id, whose, "queue_position")
     return job, _shown(found)
 
 

@@ -9,6 +9,7 @@ import structlog
 
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import Job
+from pipeline_jobs.tenants import ANYBODYS, Whose
 
 Found = TypeVar("Found")
 Shown = TypeVar("Shown")
@@ -37,8 +38,11 @@ def _name(record: object, kind: str) -> str | None:
     return None if name is None else str(name)[:128]
 
 
-def known(flat: Mapping[str, str]) -> Job:
-    """The job of a record's fields. :raises UnknownJob: there are none."""
-    if not flat:
+def known(flat: Mapping[str, str], whose: Whose = ANYBODYS) -> Job:
+    """The job of a record's fields. Whose it is, is asked before anything else, so that another's costs what an unknown one does.
+
+    :raises UnknownJob: there are none, or it is not theirs.
+    """
+    if not flat or not whose.has(flat["tenant_id"], flat["workspace_id"]):
         raise UnknownJob
     return Job.from_mapping(flat)

@@ -342,17 +342,14 @@ class Store(Duties):
 
     # -- reading
 
-    def get(self, job_id: str) -> Job:
-        """:raises UnknownJob:"""
-        return known(self.record("job", job_id))
+    def get(self, job_id: str, whose: Whose = ANYBODYS) -> Job:
+        """:raises UnknownJob: there is none, or it is not theirs."""
+        return known(self.record("job", job_id), whose)
 
-    def get_and_ask(self, job_id: str, script: str) -> tuple[Job, Any]:
-        """A job, and what a script that only reads replies of it, in one round trip: the job may have changed between the two.
-
-        :raises UnknownJob:
-        """
+    def get_and_ask(self, job_id: str, whose: Whose, script: str) -> tuple[Job, Any]:
+        """A job, and what a script that only reads replies of it, in one round trip: it may have changed in between. :raises UnknownJob:"""
         flat, reply = self.record_and_run(("job", job_id), script, id=job_id)
-        return known(flat), reply
+        return known(flat, whose), reply
 
     def secret(self) -> str:
         """The key that signs links: drawn once for the cell."""

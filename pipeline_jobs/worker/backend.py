@@ -22,6 +22,7 @@ from pipeline_jobs.job import JOB_ID, Job
 from pipeline_jobs.jobs.results import MAX_BY_VALUE, MAX_RESULT, fetch
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.connection import store_errors
+from pipeline_jobs.tenants import ANYBODYS, Whose
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
 from pipeline_jobs.worker.result import JobFailed
@@ -61,16 +62,17 @@ class JobBackend(RedisBackend):
         except UnknownJob:
             return dict(UNKNOWN)
 
-    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+    def get_task_meta(self, task_id: str, cache: bool = True, whose: Whose = ANYBODYS) -> dict[str, Any]:
         """A task's meta. A job's has its `record` besides; None: there is no such job, whatever Celery calls its state.
 
         :param cache: False: as it is now, of a waiting job with why it waits; a large result is not fetched.
+        :param whose: of which tenant and workspace a job must be to be found, with cache=False.
         :raises StoreUnavailable: at once; Celery would try again, for as long as a request may take.
         """
         if cache:
             return super().get_task_meta(task_id)  # type: ignore[no-any-return]
         try:
-            return job_meta(self._cell.client.describe(task_id))
+            return job_meta(self._cell.client.describe(task_id, whose))
         except UnknownJob:
             return dict(UNKNOWN) if JOB_ID.fullmatch(task_id) else self._stock_meta(task_id)
 

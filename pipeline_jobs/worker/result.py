@@ -14,7 +14,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.handle import JobHandle
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.idempotency import Accepted
-from pipeline_jobs.tenants import Whose
+from pipeline_jobs.tenants import ANYBODYS, Whose
 
 
 class JobFailed(Exception):
@@ -45,9 +45,9 @@ class JobResult(AsyncResult):
                 raise
             raise click.ClickException(f"{self.id}: {error}") from None
 
-    def record(self) -> Job:
-        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob:"""
-        job: Job | None = self.backend.get_task_meta(self.id, cache=False).get("record")
+    def record(self, whose: Whose = ANYBODYS) -> Job:
+        """The job's record, read now; a waiting one with why it waits. :raises UnknownJob: there is none, or it is not theirs."""
+        job: Job | None = self.backend.get_task_meta(self.id, cache=False, whose=whose).get("record")
         if job is None:
             raise UnknownJob
         return job

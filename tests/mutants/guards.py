@@ -201,9 +201,7 @@ GUARDS = (
     _lua("jobs/cancel_job", "a cancel sent again says what the job was", "found_before(call) or job.status", "job.status", TRIPS),
     _lua("jobs/cancel_job", "another's job is unknown to a cancel", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
     _lua("jobs/change", "another's job is unknown to a change", "not job or not is_of(job, tenant, workspace)", "not job", OWN),
-    Guard(
-        "a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if job_id in self._waiting:", "if False:", (TRIPS,)
-    ),
+    Guard("a job that waits is looked at in one trip", "pipeline_jobs/jobs/client.py", "if seen in self._waiting:", "if False:", (TRIPS,)),
     # -- the clock
     _lua("rescue", "leases grow by a gap", "mind_the_gap(before and", "local _ = (before and", CLOCK),
     _lua(

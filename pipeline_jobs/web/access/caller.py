@@ -200,12 +200,9 @@ class OwnHandle:
 
     handle: JobHandle
     who: Caller
-    store: Store
-    job_id: str
 
     def record(self) -> Job:
-        self.who.look(self.store, "job", self.job_id, UnknownJob)
-        return self.who.own(self.handle.record(), UnknownJob)
+        return self.who.own(self.handle.record(self.who.whose), UnknownJob)
 
     def revoke(self) -> Job:
         return self.cancel().job
