@@ -49,6 +49,12 @@ class JobBackend(RedisBackend):
     #: Larger results are not fetched, in bytes.
     _most = MAX_RESULT
 
+    def _add_global_keyprefix(self) -> None:
+        """Celery's would put a `_` behind some prefixes; the scripts that publish the ends of jobs have the prefix as it is."""
+        prefix = self.app.conf.result_backend_transport_options.get("global_keyprefix", "")
+        self.task_keyprefix, self.group_keyprefix = prefix + self.task_keyprefix, prefix + self.group_keyprefix
+        self.chord_keyprefix = prefix + self.chord_keyprefix
+
     # -- reading
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
