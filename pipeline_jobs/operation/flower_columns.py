@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import flower.app
@@ -51,12 +51,16 @@ def about(kwargs: str | None) -> Mapping[str, str]:
     return values if isinstance(values, dict) and values.keys() >= _SAID else {}
 
 
+def _said(name: str, task: Any) -> str | None:
+    return about(task.kwargs).get(name)
+
+
 def install(settings: Settings) -> None:
     """Give Flower the columns, and have it ask for stages once it runs; its page of queues on RabbitMQ shows those of the installation."""
     flower.views.tasks.TASK_COLUMNS.update(COLUMNS)
     _Task._fields = (*(name for name in _Task._fields if name not in COLUMNS), *COLUMNS)
     for name in COLUMNS:
-        setattr(_Task, name, property(lambda task, name=name: about(task.kwargs).get(name)))
+        setattr(_Task, name, property(partial(_said, name)))
 
     @cache
     def reader() -> Reader:

@@ -52,8 +52,8 @@ class JobBackend(RedisBackend):
     def _add_global_keyprefix(self) -> None:
         """Celery's would put a `_` behind some prefixes; the scripts that publish the ends of jobs have the prefix as it is."""
         prefix = self.app.conf.result_backend_transport_options.get("global_keyprefix", "")
-        self.task_keyprefix, self.group_keyprefix = prefix + self.task_keyprefix, prefix + self.group_keyprefix
-        self.chord_keyprefix = prefix + self.chord_keyprefix
+        for name in ("task_keyprefix", "group_keyprefix", "chord_keyprefix"):
+            setattr(self, name, prefix + getattr(self, name))
 
     # -- reading
 

@@ -45,7 +45,9 @@ def test_under_load_nothing_crosses(make_stack: Callable[..., Stack], tmp_path: 
         stack.worker("two", "--autoscale=2,2")
         stack.maintenance()
     with watched(stacks[0]) as first, watched(stacks[1]) as second:
-        seen, jobs, answers = (first, second), ([], []), ([], [])
+        seen = (first, second)
+        jobs: tuple[list[str], list[str]] = ([], [])
+        answers: tuple[list[list[str]], list[list[str]]] = ([], [])
         for n in range(JOBS):
             for stack, ids in zip(stacks, jobs, strict=True):
                 ids.append(stack.submit(params={"seconds": 0.02}).job_id)

@@ -1170,8 +1170,8 @@ GUARDS = (
     _py(
         "worker/backend",
         "Celery's results are an installation's own",
-        "prefix + self.task_keyprefix, prefix",
-        "self.task_keyprefix, prefix",
+        "setattr(self, name, prefix + getattr(self, name))",
+        "setattr(self, name, getattr(self, name))",
         PREFIXES,
     ),
     _lua("lib/ending", "the end of a job is told to its own installation", "(P == 'pj:' and '' or P) .. 'celery", "'celery", PREFIXES),
