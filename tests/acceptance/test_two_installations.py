@@ -69,7 +69,10 @@ def lengths(flower: Api) -> dict[str, int]:
 
 
 def pair(make_stack: MakeStack, tmp_path: Path, prefixes: tuple[str, str], **changes: Any) -> list[Stack]:
-    return [make_stack(key_prefix=prefix, data_dir=tmp_path / prefix.strip(":"), **changes) for prefix in prefixes]
+    return [
+        make_stack(key_prefix=prefix, cell=number, data_dir=tmp_path / prefix.strip(":"), **changes)
+        for number, prefix in enumerate(prefixes)
+    ]
 
 
 def do_not_meet(stacks: list[Stack]) -> None:

@@ -106,5 +106,7 @@ def test_the_first_of_the_eight_digits_of_a_new_id_is_the_installations(cell: Se
         ids.append(app.cell.schedules.run_now(schedule.schedule_id).job.job_id)
         slot = schedule.next_run_at or 0
         ids.append(job_id_of(schedule.schedule_id, slot, cell=number))
+        assert app.cell.duties["canary"]()["sent"] == 1
+        ids.append(app.cell.store.text("canary"))
     assert {job_id.split("_")[2][0] for job_id in ids} == {f"{number:x}"}
-    assert len(set(ids)) == 6
+    assert len(set(ids)) == 7

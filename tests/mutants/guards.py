@@ -1177,6 +1177,7 @@ GUARDS = (
     _lua("lib/ending", "the end of a job is told to its own installation", "(P == 'pj:' and '' or P) .. 'celery", "'celery", PREFIXES),
     _py("jobs/client", "a wait hears its own installation", "{self.settings.celery_prefix}celery-task", "celery-task", PREFIXES),
     _py("job", "an id says its cell", "_{cell:x}{secrets.token_hex(4)[1:]}", "_{secrets.token_hex(4)}", PREFIXES),
+    _py("operation/canary", "a canary's id says its cell", "{self.client.settings.cell:x}ca0a4b0", "0ca0a4b0", PREFIXES),
     _py("jobs/batches", "an id of a batch's job says its cell", "{int(time.time())}_{cell:x}", "{int(time.time())}_0", PREFIXES),
     _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
     _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),
