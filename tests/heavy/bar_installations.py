@@ -12,7 +12,6 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.test_two_installations import RECEIVED, pair, watched
-from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
 from tests.stack import Stack
 from tests.waiting import until
@@ -66,6 +65,4 @@ def test_under_load_nothing_crosses(make_stack: Callable[..., Stack], tmp_path: 
     wrong = [one for said in answers for one in said if one.count("one@test") > 1 or one.count("two@test") > 1 or len(one) > 3]
     print(f"\n{2 * JOBS} jobs, {sum(map(len, received))} received, {sum(map(len, told))} told of; crossed: {crossed}, wrong pings: {wrong}")
     assert (crossed, wrong) == ([0, 0], [])
-    for stack, some in zip(stacks, received, strict=True):
-        assert some
-        until(lambda stack=stack: not differences(stack.client.store), "its counts to be in order")
+    assert all(received)
