@@ -24,6 +24,9 @@ _OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|U
 _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
 
 
+#: The prefix of an installation that has its server for itself: Celery's names have none.
+DEFAULT_PREFIX = "pj:"
+
 _Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
@@ -69,8 +72,12 @@ class Settings(BaseModel):
         "", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step.", env="CELERY_BROKER_URL"
     )
     key_prefix: str = _setting(
-        "pj:", "Prefix of every key in the store, so that several installations can share a server.", pattern=r"^[A-Za-z0-9:_.-]{1,32}$"
+        DEFAULT_PREFIX,
+        "Prefix of every key in the store, so that several installations can share a server. Any other than the default also stands before "
+        "the names of Celery's queues, exchanges and channels on the broker. Drain the installation before you change it.",
+        pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
     )
+    cell: int = _setting(0, "Number of this installation among several: the first hex digit of the eight that end a new id.", ge=0, le=15)
     artifacts_url: _Url = _setting(
         "", "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder."
     )
@@ -297,6 +304,11 @@ class Settings(BaseModel):
     def broker_url(self) -> str:
         """Celery's broker URL: the store's unless `CELERY_BROKER_URL` names another."""
         return self.broker_url_setting or self.redis_url
+
+    @property
+    def celery_prefix(self) -> str:
+        """What stands before Celery's names on the broker and in its keys: nothing with the default prefix, as it always was."""
+        return "" if self.key_prefix == DEFAULT_PREFIX else self.key_prefix
 
     @property
     def broker_is_store(self) -> bool:

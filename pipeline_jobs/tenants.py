@@ -21,7 +21,7 @@ NAME_OR_ALL = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Whose jobs the canaries are (`operation/canary.py`), and what they run: in no list, count, chart or label unless asked for by name.
 CANARY_TENANT, CANARY_PIPELINE = "pipeline-jobs", "canary"
 #: How the id of each canary ends.
-CANARY_SUFFIX = "_0ca0a4b0"
+CANARY_SUFFIX = "ca0a4b0"
 
 TENANT_HEADER = "tenant"
 WORKSPACE_HEADER = "workspace"

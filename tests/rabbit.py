@@ -9,6 +9,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+import requests
+
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -17,13 +19,17 @@ PROGRAM = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin")
 
 
 class Rabbit:
-    """One node with a folder, a name and ports of its own."""
+    """One node with a folder, a name and ports of its own; with its management API at `api`, if it is asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, management: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self._distribution, epmd = free_port(), free_port(), free_port()
-        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.local = 127.0.0.1:{self.port}\nloopback_users = none\n")
-        (folder / "enabled_plugins").write_text("[].\n")
+        self.port, self._distribution, epmd, web = free_port(), free_port(), free_port(), free_port()
+        self.api = f"http://guest:guest@127.0.0.1:{web}/api/" if management else ""
+        conf = f"listeners.tcp.local = 127.0.0.1:{self.port}\nloopback_users = none\n"
+        if management:
+            conf += f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {web}\n"
+        (folder / "rabbitmq.conf").write_text(conf)
+        (folder / "enabled_plugins").write_text("[rabbitmq_management].\n" if management else "[].\n")
         self._log = folder / "rabbitmq.log"
         self._environment = {
             **os.environ,
@@ -55,6 +61,11 @@ class Rabbit:
             self._process = subprocess.Popen([PROGRAM], env=self._environment, stdout=log, stderr=log, start_new_session=True)
         until(lambda: self._died() or self._listens(), "RabbitMQ", seconds=90)
         return self
+
+    def names(self, what: str) -> set[str]:
+        """Names of what there is, as the management API lists them: `queues`, `exchanges`; without the server's own."""
+        listed = requests.get(f"{self.api}{what}", timeout=10).json()
+        return {one["name"] for one in listed if one["name"] and not one["name"].startswith("amq.")}
 
     def kill(self) -> None:
         assert self._process is not None

@@ -50,6 +50,8 @@ class Stack:
         self._processes: list[subprocess.Popen[bytes]] = []
         #: The newest API.
         self.api_process: subprocess.Popen[bytes] | None = None
+        #: The newest Flower.
+        self.flower_process: subprocess.Popen[bytes] | None = None
 
     # -- processes
 
@@ -103,12 +105,13 @@ class Stack:
         until(lambda: api.alive() or self._died(process, "api"), "the API")
         return api
 
-    def flower(self) -> Api:
+    def flower(self, **env: str) -> Api:
         port = free_port()
         process = self.run(
             "flower", sys.executable, "-m", "celery", "-A", "celery_app", "flower", f"--conf={ROOT}/flowerconfig.py", "--address=127.0.0.1",
-            f"--port={port}", PIPELINE_FLOWER_PASSWORD=FLOWER_LOGIN[1],
+            f"--port={port}", PIPELINE_FLOWER_PASSWORD=FLOWER_LOGIN[1], **env,
         )  # fmt: skip
+        self.flower_process = process
         flower = Api(f"http://127.0.0.1:{port}", FLOWER_LOGIN)
         until(lambda: flower.alive("/healthcheck") or self._died(process, "flower"), "Flower")
         return flower

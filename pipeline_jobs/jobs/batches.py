@@ -174,7 +174,7 @@ class Batches:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
-            batch_id, ids = new_batch_id(), _draw_ids(len(packed.items))
+            batch_id, ids = new_batch_id(), _draw_ids(self._client.settings.cell, len(packed.items))
             reply = self._store.run(
                 "submit_batch",
                 id=batch_id,
@@ -210,7 +210,7 @@ class Batches:
                         wrong[packed.numbers[place]] = _errors(packed.numbers[place], refusals.wrong(reply.became, what))
                     packed = packed.without(set(bad))
                 case "taken":
-                    # 32 random bits a second: the store decides, we draw again.
+                    # 28 random bits a second: the store decides, we draw again.
                     continue
                 case _:
                     raise refusals.refusal(reply)
@@ -352,12 +352,12 @@ def _kind_fields(kind: _Kind) -> list[str]:
     return fields
 
 
-def _draw_ids(n: int) -> Collection[str]:
-    """So many ids that differ from each other."""
-    stem, ids = f"job_{int(time.time())}_", set[str]()
+def _draw_ids(cell: int, n: int) -> Collection[str]:
+    """So many ids that differ from each other, as `new_job_id` makes one."""
+    stem, ids = f"job_{int(time.time())}_{cell:x}", set[str]()
     while len(ids) < n:
         drawn = os.urandom(4 * (n - len(ids))).hex()
-        ids.update(stem + drawn[i : i + 8] for i in range(0, len(drawn), 8))
+        ids.update(stem + drawn[i + 1 : i + 8] for i in range(0, len(drawn), 8))
     return ids
 
 

@@ -73,7 +73,7 @@ class Client:
         pipeline, quality = self.check(new)
         values = {
             **vars(new),
-            "job_id": job_id or new_job_id(),
+            "job_id": job_id or new_job_id(self.settings.cell),
             "status": JobStatus.QUEUED,
             "reason": Reason.FAIR_SHARE,
             "created_at": int(time.time() * 1000),
@@ -157,8 +157,8 @@ class Client:
             except IdTaken:
                 if job_id is not None:
                     raise
-                # 32 random bits a second: two jobs may draw the same id. The store decides, we draw again.
-                job = job.evolve(job_id=new_job_id())
+                # 28 random bits a second: two jobs may draw the same id. The store decides, we draw again.
+                job = job.evolve(job_id=new_job_id(self.settings.cell))
 
     def retry(
         self, old: Job | str, *, from_stage: str | None = None, idempotency_key: str | None = None, sender: Sender | None = None
@@ -274,7 +274,7 @@ class Client:
         job = self.store.get(job_id)
         if job.ended or timeout <= 0:
             return job
-        name = f"celery-task-meta-{job_id}"
+        name = f"{self.settings.celery_prefix}celery-task-meta-{job_id}"
         with Channel(self.store) as channel:
             # Subscribe, then look: an end between the two is seen by the look.
             channel.listen_to({name})

@@ -45,7 +45,7 @@ class Canary:
         """:return: `{"returned": 1 if the last one completed, "sent": 1}`"""
         # The id follows from the tick: two beats, or a tick that came twice, send one canary.
         tick = int(time.time() // self.interval_seconds * self.interval_seconds)
-        job_id = f"job_{tick}{CANARY_SUFFIX}"
+        job_id = f"job_{tick}_{self.client.settings.cell:x}{CANARY_SUFFIX}"
         store = self.client.store
         last = store.text("canary")
         returned = 0

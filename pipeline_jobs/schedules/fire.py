@@ -105,14 +105,15 @@ class Fire:
         while True:
             try:
                 with spans.root("fire"):
-                    job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw))
+                    cell = self.scheduler.client.settings.cell
+                    job = self.scheduler.job_of(schedule, job_id_of(schedule.schedule_id, slot, draw, cell))
             except InvalidInput as error:
                 logger.warning("the job of a schedule is no longer accepted", schedule_id=schedule.schedule_id, error=error.message)
                 return kept.fire(schedule, slot, None, nonce, skip=INVALID)
             fired = kept.fire(schedule, slot, job, nonce, poll_seconds=POLL_SECONDS)
             if fired.became != "taken":
                 return fired
-            # Another job of that second has the same 32 bits.
+            # Another job of that second has the same 28 bits.
             draw += 1
 
 
@@ -128,6 +129,6 @@ def choose(slots: Sequence[int], now: int, catch_up: CatchUp, most: int, grace_m
     return list(slots[cut:]), list(slots[:cut])
 
 
-def job_id_of(schedule_id: str, slot: int, draw: int = 0) -> str:
-    """The id of the job of a slot: whoever fires it comes to the same."""
-    return f"job_{slot // 1000}_{hashlib.sha256(f'{schedule_id}|{slot}|{draw}'.encode()).hexdigest()[:8]}"
+def job_id_of(schedule_id: str, slot: int, draw: int = 0, cell: int = 0) -> str:
+    """The id of the job of a slot: whoever fires it comes to the same. :param cell: as of `job.new_job_id`."""
+    return f"job_{slot // 1000}_{cell:x}{hashlib.sha256(f'{schedule_id}|{slot}|{draw}'.encode()).hexdigest()[:7]}"

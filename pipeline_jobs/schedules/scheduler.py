@@ -180,7 +180,7 @@ class Scheduler:
         once = idempotency(idempotency_key, sender, dumps(schedule_id), what="schedule run")
         while True:
             schedule = self.get(schedule_id)
-            job = self.job_of(schedule, new_job_id())
+            job = self.job_of(schedule, new_job_id(self.client.settings.cell))
             fired = self.kept.fire(schedule, None, job, nonce, durably=durably, idempotency=once, sender=sender)
             if fired.job is not None:
                 self._noted(actor, "run", schedule, job_id=fired.job.job_id)

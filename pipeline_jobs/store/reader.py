@@ -50,6 +50,10 @@ class Reader:
         """Some fields of a hash."""
         return list(self._call("HMGET", self.keys(key, *parts), *names))
 
+    def fields_of_each(self, names: Sequence[str], key: str, ids: Iterable[str]) -> list[list[str | None]]:
+        """Some fields of several hashes, in one round trip."""
+        return self._together([("HMGET", self.keys(key, one), *names) for one in ids])
+
     def lines(self, key: str, *parts: str, most: int = 0) -> list[str]:
         """A list from its beginning. :param most: so many; 0: all."""
         return list(self._call("LRANGE", self.keys(key, *parts), 0, most - 1))

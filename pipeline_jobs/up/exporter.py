@@ -1,4 +1,4 @@
-"""celery-exporter in an environment of its own: `python -m pipeline_jobs.up.exporter BROKER_URL PORT` installs it once and becomes it.
+"""celery-exporter in an environment of its own: `python -m pipeline_jobs.up.exporter BROKER_URL PORT PREFIX` installs and becomes it.
 
 PyPI has it as `prometheus-exporter-celery`: for Python < 3.13, with a top-level package named `src` and older libraries than ours,
 so it cannot share our environment. Nothing waits for it, and nothing fails without it.
@@ -20,6 +20,8 @@ LOCK = ROOT / "requirements" / "exporter.lock"
 FOLDER = ROOT / ".venv-exporter"
 #: Newest first. The exporter does not install on 3.13.
 PYTHONS = ("python3.12", "python3.11")
+#: How long after its last heartbeat (one every two seconds) a worker counts as down, in seconds; by default it would be five minutes.
+WORKER_SECONDS = 30
 #: The package has no console script.
 LAUNCH = "import sys; from src.cli import cli; sys.argv[0] = 'celery-exporter'; cli()"
 
@@ -54,17 +56,30 @@ def install(folder: Path = FOLDER, lock: Path = LOCK) -> Path:
     return python
 
 
+def options(broker_url: str, port: str, prefix: str) -> list[str]:
+    """Its options.
+
+    :raises ConfigurationError: it cannot see the events of an installation with a prefix on RabbitMQ.
+    """
+    given = ["--broker-url", broker_url, "--host", "127.0.0.1", "--port", port, "--retry-interval", "5"]
+    given += ["--worker-timeout", str(WORKER_SECONDS)]
+    if not prefix:
+        return given
+    if broker_url.startswith("amqp"):
+        raise ConfigurationError("celery-exporter has no option for a prefix on RabbitMQ; it is not started")
+    return [*given, "--broker-transport-option", f"global_keyprefix={prefix}"]
+
+
 def main(arguments: list[str]) -> int:
     """Install, then become the exporter.
 
-    :param arguments: the broker's URL and the port (on loopback).
+    :param arguments: the broker's URL, the port (on loopback), and what stands before Celery's names (`Settings.celery_prefix`).
     :return: 1, and only if it cannot run.
     """
-    broker_url, port = arguments
     try:
+        given = options(*arguments)
         python = str(install())
-        options = ["--broker-url", broker_url, "--host", "127.0.0.1", "--port", port, "--retry-interval", "5"]
-        os.execv(python, [python, "-P", "-c", LAUNCH, *options])  # noqa: S606 - an interpreter that we installed
+        os.execv(python, [python, "-P", "-c", LAUNCH, *given])  # noqa: S606 - an interpreter that we installed
     except (ConfigurationError, OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n")
     return 1

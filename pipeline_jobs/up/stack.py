@@ -103,8 +103,9 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
     """Everything but the server, most needed first."""
     # Its control socket would lie in the user's home, one for all stacks.
     api = ["gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--no-control-socket", "wsgi:app"]
-    jobs = ["worker", "-n", "jobs@%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", *WORKER]
-    maintenance = ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c", "1", "-E", *WORKER]
+    # The host part differs as well: celery-exporter keeps workers apart by that alone.
+    jobs = ["worker", "-n", "jobs@jobs-%h", "-E", f"--autoscale={settings.max_concurrent_jobs},1", *WORKER]
+    maintenance = ["worker", "-n", "maintenance@maintenance-%h", "-Q", "maintenance", "-c", "1", "-E", *WORKER]
     beat = ["beat", f"--schedule={settings.data_dir / 'beat-schedule'}", "--pidfile=", "--loglevel=INFO"]
     flower = ["flower", f"--conf={root / 'flowerconfig.py'}", f"--address={LOOPBACK}", f"--port={settings.flower_port}"]
     return [
@@ -118,7 +119,8 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
 
 def exporter(settings: Settings, port: int) -> Command:
     """celery-exporter, which first installs itself (`up.exporter`)."""
-    return Command("exporter", (sys.executable, "-m", "pipeline_jobs.up.exporter", settings.broker_url, str(port)), optional=True)
+    command = (sys.executable, "-m", "pipeline_jobs.up.exporter", settings.broker_url, str(port), settings.celery_prefix)
+    return Command("exporter", command, optional=True)
 
 
 def bracketed(host: str) -> str:

@@ -12,10 +12,11 @@ from kombu.exceptions import OperationalError
 
 from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
+from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tracing import spans
-from pipeline_jobs.worker import celery_logs, continuations, control, start, tasks, tenancy
+from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -52,11 +53,13 @@ class JobsCelery(Celery):
 def create_celery(settings: Settings) -> JobsCelery:
     """The app. Nothing is connected until it is used.
 
-    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported.
+    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported, or the broker cannot have the prefix.
     """
     logs.configure(settings.log_format)
     spans.check()
     pipelines.load((BUILT_IN, *settings.module_list))
+    _check_prefix(settings)
+    prefixed.install()
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)
     own = settings.broker_is_store
@@ -77,8 +80,18 @@ def create_celery(settings: Settings) -> JobsCelery:
     return app
 
 
+def _on_redis(settings: Settings) -> bool:
+    return settings.broker_url.startswith(("redis", "valkey", "sentinel"))
+
+
+def _check_prefix(settings: Settings) -> None:
+    """:raises ConfigurationError: the broker is of a kind whose names nobody prefixes: two installations would take each other's jobs."""
+    if settings.celery_prefix and not _on_redis(settings) and not settings.broker_url.startswith(("amqp://", "amqps://", "pyamqp://")):
+        raise ConfigurationError("PIPELINE_KEY_PREFIX: with this broker only the default can be used, since it cannot prefix its queues")
+
+
 def _configure(app: Celery, settings: Settings) -> None:
-    on_redis = settings.broker_url.startswith(("redis", "valkey", "sentinel"))
+    on_redis, prefix = _on_redis(settings), settings.celery_prefix
     app.conf.update(
         broker_url=settings.broker_url,
         result_backend=f"pipeline_jobs.worker.backend:JobBackend+{settings.redis_url}",
@@ -114,6 +127,9 @@ def _configure(app: Celery, settings: Settings) -> None:
         app.conf.broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
     else:
         app.conf.broker_transport_options = {"confirm_publish": True}
+    if prefix:
+        app.conf.broker_transport_options[prefixed.PREFIX_OPTION] = prefix
+        app.conf.result_backend_transport_options = {prefixed.PREFIX_OPTION: prefix}
 
 
 def _broker(app: Celery) -> str | None:

@@ -50,6 +50,12 @@ class JobBackend(RedisBackend):
     #: Larger results are not fetched, in bytes.
     _most = MAX_RESULT
 
+    def _add_global_keyprefix(self) -> None:
+        """Celery's would put a `_` behind some prefixes; the scripts that publish the ends of jobs have the prefix as it is."""
+        prefix = self.app.conf.result_backend_transport_options.get("global_keyprefix", "")
+        for name in ("task_keyprefix", "group_keyprefix", "chord_keyprefix"):
+            setattr(self, name, prefix + getattr(self, name))
+
     # -- reading
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:

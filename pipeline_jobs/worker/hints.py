@@ -17,6 +17,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.utils.json import dumps, loads
 
 from pipeline_jobs.store.store import Hint, HintTemplate
+from pipeline_jobs.worker.prefixed import PREFIX_OPTION
 
 JOB_TASK = "pipeline_jobs.run_job"
 JOBS_QUEUE = "jobs"
@@ -85,8 +86,12 @@ def _written(app: Celery, name: str, task: Any, queue: str, **options: Any) -> d
 
 def template(app: Celery) -> HintTemplate:
     """How the scripts push a hint to the queue `jobs` of this app's broker."""
-    prefix = (app.conf.broker_transport_options or {}).get("global_keyprefix", "")
-    return HintTemplate(prefix + JOBS_QUEUE, message(app))
+    return HintTemplate(list_of(app, JOBS_QUEUE), message(app))
+
+
+def list_of(app: Celery, queue: str) -> str:
+    """The Redis list that a queue is, for what the scripts push themselves: kombu's connections put the prefix there by themselves."""
+    return str((app.conf.broker_transport_options or {}).get(PREFIX_OPTION, "")) + queue
 
 
 def class_queue(app: Celery, name: str) -> Queue:

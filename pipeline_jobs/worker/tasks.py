@@ -23,7 +23,7 @@ from pipeline_jobs.tracing import correlation
 from pipeline_jobs.tracing.correlation import Correlation
 from pipeline_jobs.worker import continuations
 from pipeline_jobs.worker.backend import COMPLETED
-from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, message, tick
+from pipeline_jobs.worker.hints import CANVAS_OPTIONS, CONTINUES_HEADER, FENCE_HEADER, JOB_TASK, MAINTENANCE_QUEUE, list_of, message, tick
 from pipeline_jobs.worker.options import fields_of
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.request import DRAWN_HEADER, JobCancelledSignal, JobGivenUpSignal, JobRequeuedSignal, draw_fence
@@ -46,7 +46,7 @@ class Tick(Task):
         cell = self.app.cell
         if not cell.settings.broker_is_store:
             return super().apply_async(args, kwargs, expires=expires, **options)
-        cell.store.tick(MAINTENANCE_QUEUE, tick(self.app, self.name, expires), MOST_TICKS)
+        cell.store.tick(list_of(self.app, MAINTENANCE_QUEUE), tick(self.app, self.name, expires), MOST_TICKS)
         return None
 
 
@@ -92,7 +92,7 @@ class JobTask(Task):
             raise TypeError("give either `job`, which has all its fields, or args and kwargs")
         app = self.app
         if job is None and app.conf.task_always_eager:
-            return self.apply(args, kwargs, task_id=task_id or new_job_id(), link=link, link_error=link_error)
+            return self.apply(args, kwargs, task_id=task_id or new_job_id(app.cell.settings.cell), link=link, link_error=link_error)
         whose = _whose(options) if options.get("headers") else correlation.current()
         own = _own_message(app, link, link_error, options) if link or link_error or options else None
         new = job or _new_job(args, kwargs)

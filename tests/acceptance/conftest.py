@@ -28,6 +28,8 @@ def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]
     stacks: list[Stack] = []
 
     def make(**changes: Any) -> Stack:
+        # pydantic would take a name that is no field, and nothing would change: three tests of RabbitMQ ran on Redis, unnoticed.
+        assert changes.keys() <= Settings.model_fields.keys(), changes.keys() - Settings.model_fields.keys()
         settings = cell.model_copy(update={**QUICK, **changes})
         app = create_celery(settings)
         stack = Stack(app.cell.client, settings, tmp_path / f"stack{len(stacks)}")

@@ -6,13 +6,16 @@ import base64
 import re
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import flower.urls
 import pytest
 
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.states import JobStatus
 from tests.stack import FLOWER_LOGIN, Api, Stack
+from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 LOGIN = "Authorization: Basic " + base64.b64encode(":".join(FLOWER_LOGIN).encode()).decode()
@@ -64,6 +67,42 @@ class Raw:
 
     def lines(self, method: str, path: str, *headers: str, **more: str) -> str:
         return self.answer(method, path, *headers, **more).decode("utf-8", "replace")
+
+
+def row_of(flower: Api, job_id: str, search: str) -> dict[str, Any]:
+    """The row of a job in the table of tasks, found by this search; empty: it is not found."""
+    columns = {f"columns[{place}][data]": name for place, name in enumerate(("uuid", "tenant"))}
+    asked = {"draw": "1", "start": "0", "length": "10", "search[value]": search, "order[0][column]": "0", "order[0][dir]": "asc", **columns}
+    found = flower.get("/tasks/datatable", params=asked).json()
+    assert "searchError" not in found
+    return next((row for row in found["data"] if row["uuid"] == job_id), {})
+
+
+def test_a_job_has_its_tenant_and_stage_in_the_table_in_searches_in_the_api_and_after_a_restart(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=2,2")
+    flower = stack.flower()
+    assert re.findall(r'data-column="(\w+)"', flower.get("/tasks").text)[3:7] == ["tenant", "workspace", "pipeline", "stage"]
+    job_id, other = stack.hold(tenant_id="acme", workspace_id="films").job_id, stack.hold(tenant_id="globex").job_id
+    said = {"tenant": "acme", "workspace": "films", "pipeline": "hold", "stage": "hold"}
+    for search in ("kwargs:stage=hold", "acme", "kwargs:tenant=acme", "kwargs:stage=hold kwargs:workspace=films"):
+        row = until(lambda search=search: row_of(flower, job_id, search), search)
+        assert {name: row[name] for name in said} == said
+    until(lambda: row_of(flower, other, "kwargs:stage=hold"), "the other one's stage")
+    assert row_of(flower, other, "kwargs:tenant=acme") == row_of(flower, job_id, "kwargs:stage=fetch") == {}
+    assert {name: flower.get("/api/tasks").json()[job_id][name] for name in said} == said
+    stack.tell(job_id, other)
+    stack.until_status(job_id, JobStatus.COMPLETED)
+    until(lambda: flower.get(f"/api/task/info/{job_id}").json()["state"] == "SUCCESS", "the end")
+    assert stack.flower_process
+    stack.flower_process.terminate()
+    stack.flower_process.wait(30)
+    kept = {**said, "state": "SUCCESS"}
+    again = stack.flower()
+    assert {name: row_of(again, job_id, "kwargs:stage=hold")[name] for name in kept} == kept
+    assert {name: again.get(f"/api/task/info/{job_id}").json()[name] for name in kept} == kept
+    modes = [file.stat().st_mode & 0o077 for file in stack.settings.data_dir.glob("flower-state*")]
+    assert set(modes) == {0}
 
 
 @pytest.fixture

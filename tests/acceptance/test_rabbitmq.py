@@ -30,7 +30,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 
 
 def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(make_stack: MakeStack, rabbit: Rabbit) -> None:
-    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=4)
+    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4)
     stack.maintenance()
     first = stack.worker("jobs", "--autoscale=2,2")
     quick = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(10)]
@@ -55,7 +55,7 @@ def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(m
 
 
 def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stack: MakeStack, rabbit: Rabbit) -> None:
-    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=4)
+    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4)
     stack.maintenance()
     stack.worker("jobs", "--autoscale=2,2")
     before = [stack.hold().job_id for _ in range(6)]
@@ -70,7 +70,7 @@ def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stac
 
 
 def test_with_two_classes_of_workers_each_job_finds_one_that_knows_its_pipeline(make_stack: MakeStack, rabbit: Rabbit) -> None:
-    stack = make_stack(broker_url=rabbit.url, max_concurrent_jobs=8)
+    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=8)
     stack.maintenance()
     stack.worker("bodies", "--autoscale=2,2", PIPELINE_MODULES=MODULE)
     held = [stack.hold().job_id for _ in range(2)]

@@ -228,7 +228,7 @@ def test_the_jobs_of_a_batch_have_not_very_many_dependencies(jobs: Cell, batches
 def test_an_id_that_is_taken_is_drawn_again(jobs: Cell, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     known = jobs.submit()
     drawn = iter([[known.job_id, "job_1_00000001"], ["job_1_00000002", "job_1_00000003"]])
-    monkeypatch.setattr("pipeline_jobs.jobs.batches._draw_ids", lambda n: next(drawn))
+    monkeypatch.setattr("pipeline_jobs.jobs.batches._draw_ids", lambda *_: next(drawn))
     assert batches.create(of(SLEEP, SLEEP)).job_ids == ("job_1_00000002", "job_1_00000003")
     assert len(jobs.client.list(JobQuery()).items) == 3
 

@@ -255,7 +255,7 @@ def again_as_batch(cell: Cell) -> None:
         # What is drawn for a call is the same when the call is sent again.
         patch.setattr(secrets, "token_hex", lambda n: "0" * 2 * n)
         patch.setattr(batches, "new_batch_id", lambda: "batch_1_00000000")
-        patch.setattr(batches, "_draw_ids", lambda n: ["job_1_0000000c"])
+        patch.setattr(batches, "_draw_ids", lambda *_: ["job_1_0000000c"])
         batches.Batches(cell.client).create(batches.NewBatch((NewJob(pipeline="sleep"),)))
 
 

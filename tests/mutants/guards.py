@@ -92,6 +92,9 @@ SITE = "tests/unit/media/test_site.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+PREFIXES = "tests/integration/test_prefixes.py"
+INSTALLATIONS = "tests/acceptance/test_two_installations.py"
+FLOWER_CONFIG = "tests/unit/test_flowerconfig.py"
 COMMANDS = "tests/acceptance/test_celery_commands.py"
 OPTIONS = "tests/integration/test_celery_options.py"
 FITNESS = "tests/integration/test_fitness.py"
@@ -1229,6 +1232,60 @@ GUARDS = (
         CONTINUED,
     ),
     _py("worker/hints", "a hint is the same from every process", "        origin=ORIGIN,\n", "", OPTIONS),
+    _py(
+        "worker/hints",
+        "the scripts push to the installation's own list",
+        '.get(PREFIX_OPTION, "")) + queue',
+        '.get(None, "")) + queue',
+        PREFIXES,
+    ),
+    _py(
+        "worker/app",
+        "the broker has the prefix",
+        "broker_transport_options[prefixed.PREFIX_OPTION] = prefix",
+        "result_expires = 3600",
+        INSTALLATIONS,
+    ),
+    _py("worker/app", "results have the prefix", "{prefixed.PREFIX_OPTION: prefix}", "{}", PREFIXES),
+    _py("worker/app", "a broker without a prefix is refused", "    _check_prefix(settings)\n", "", PREFIXES),
+    _py(
+        "worker/prefixed",
+        "a queue is prefixed where it is the key",
+        "key = routing_key if exchange else self._named(routing_key)",
+        "key = routing_key",
+        INSTALLATIONS,
+    ),
+    _py(
+        "worker/prefixed",
+        "what a message came by has no prefix",
+        "return exchange.removeprefix(self._prefix), key",
+        "return exchange, key",
+        PREFIXES,
+    ),
+    _py("worker/prefixed", "every AMQP connection", "    pyamqp.Connection.Channel = PrefixedChannel\n", "    return\n", INSTALLATIONS),
+    _py(
+        "worker/tasks",
+        "a tick goes to the installation's own list",
+        "list_of(self.app, MAINTENANCE_QUEUE), ",
+        "MAINTENANCE_QUEUE, ",
+        PREFIXES,
+    ),
+    _py(
+        "worker/backend",
+        "Celery's results are an installation's own",
+        "setattr(self, name, prefix + getattr(self, name))",
+        "setattr(self, name, getattr(self, name))",
+        PREFIXES,
+    ),
+    _lua("lib/ending", "the end of a job is told to its own installation", "(P == 'pj:' and '' or P) .. 'celery", "'celery", PREFIXES),
+    _py("jobs/client", "a wait hears its own installation", "{self.settings.celery_prefix}celery-task", "celery-task", PREFIXES),
+    _py("job", "an id says its cell", "_{cell:x}{secrets.token_hex(4)[1:]}", "_{secrets.token_hex(4)}", PREFIXES),
+    _py("operation/flower_columns", "stages are asked of jobs alone", " and about(state.tasks.data[one].kwargs)]", "]", FLOWER_CONFIG),
+    _py("operation/flower_columns", "Flower bears that the store is away", "except StoreUnavailable:", "except KeyError:", FLOWER_CONFIG),
+    _py("operation/flower_columns", "a stage can be searched", "        state.search_engine.upsert(task)\n", "", FLOWER_CONFIG),
+    _py("operation/flower_columns", "RabbitMQ 4's default virtual host", 'if self.vhost == "/":', "if False:", INSTALLATIONS),
+    _py("operation/canary", "a canary's id says its cell", "{self.client.settings.cell:x}ca0a4b0", "0ca0a4b0", PREFIXES),
+    _py("jobs/batches", "an id of a batch's job says its cell", "{int(time.time())}_{cell:x}", "{int(time.time())}_0", PREFIXES),
     _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
     _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),
     _py("worker/options", "stamps are a canvas's", 'given.get("stamped_headers") or ()', "()", OPTIONS),

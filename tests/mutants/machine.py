@@ -17,7 +17,7 @@ from tests.mutants.guards import Guard
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What the tests of a mutant need of the tree.
-PARTS = ("pipeline_jobs", "tests", "examples", "docs", "setup.cfg", "pyproject.toml", "celery_app.py", "wsgi.py")
+PARTS = ("pipeline_jobs", "tests", "examples", "docs", "setup.cfg", "pyproject.toml", "celery_app.py", "flowerconfig.py", "wsgi.py")
 #: Longest run of one mutant's tests, in seconds (a guard without which they hang), and of all of them without a mutant.
 LIMIT_SECONDS = 600
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)

@@ -18,6 +18,7 @@ COMPOSE = ROOT / "docker" / "compose.yaml"
 STORE = ROOT / "docker" / "store.sh"
 PASSWORD = "only-for-this-test"
 URL = f"redis://:{PASSWORD}@redis:6379/0"
+PROMTOOL = shutil.which("promtool")
 SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
 OURS = {"api", "worker", "maintenance", "beat", "flower"}
 
@@ -172,6 +173,24 @@ def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:
     targets = [line.split('"')[1].split(":")[0] for line in lines if "targets:" in line]
     assert set(targets) == {"api", "celery-exporter", "flower"}
     assert set(targets) <= services.keys()
+
+
+def test_no_two_workers_have_the_same_host_in_their_names(services: dict[str, Any]) -> None:
+    """celery-exporter keeps them apart by that alone: of two on one machine, one that was killed would count as up."""
+    commands = [service.get("command") or [] for service in services.values()]
+    names = [words[words.index("-n") + 1] for words in commands if "worker" in words]
+    assert [name.partition("@")[0] for name in names] == [name.partition("@")[2].removesuffix("-%h") for name in names]
+    health = {name: " ".join(services[name]["healthcheck"]["test"]) for name in ("worker", "maintenance")}
+    assert "-d jobs@jobs-$$(hostname)" in health["worker"]
+    assert "-d maintenance@maintenance-$$(hostname)" in health["maintenance"]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: apt install prometheus)")
+def test_prometheus_takes_the_configuration() -> None:
+    assert PROMTOOL
+    config = ROOT / "docker" / "prometheus.yml"
+    done = subprocess.run([PROMTOOL, "check", "config", "--syntax-only", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_image_runs_as_nobody_special_and_holds_no_more_than_it_needs() -> None:

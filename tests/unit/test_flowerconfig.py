@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import runpy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import flower.app
+import flower.events
+import flower.views.tasks
 import pytest
+import tornado.ioloop
 from tornado.options import options
 
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.operation import flower_columns
 from pipeline_jobs.settings import env_names
 
 CONFIG = Path(__file__).resolve().parents[2] / "flowerconfig.py"
@@ -22,28 +30,84 @@ def no_other_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in env_names():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIPELINE_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(flower.app.Flower, "find_handler", flower.app.Flower.find_handler)
+    for name in ("find_handler", "start"):
+        monkeypatch.setattr(flower.app.Flower, name, getattr(flower.app.Flower, name))
+    monkeypatch.setattr(os, "umask", lambda _: 0o022)
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **given: Any) -> dict[str, Any]:
     """The configuration, with these options of Flower from its environment or command line."""
-    for name, value in {"address": "", "basic_auth": [], "auth": "", **given}.items():
+    for name, value in {"address": "", "basic_auth": [], "auth": "", "db": "flower", **given}.items():
         monkeypatch.setattr(options.mockable(), name, value)
     return runpy.run_path(str(CONFIG))
 
 
-def test_a_job_is_shown_by_tenant_workspace_and_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
-    format_task = load(monkeypatch)["format_task"]
-    assert format_task(SimpleNamespace(kwargs=JOB)).kwargs == "tenant=acme workspace=main pipeline=media"
-    listed = ("job_1_a", SimpleNamespace(kwargs=JOB))
-    assert format_task(listed) == ("job_1_a", SimpleNamespace(kwargs="tenant=acme workspace=main pipeline=media"))
+def task(uuid: str, kwargs: str | None) -> Any:
+    """A task as Flower holds it."""
+    one = flower.events.EventsState.Task(uuid=uuid, name="pipeline_jobs.run_job", state="STARTED")
+    one.kwargs = kwargs
+    return one
+
+
+def test_a_job_has_columns_of_its_own_and_fields_in_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = load(monkeypatch)["tasks_columns"].split(",")
+    shown = flower.views.tasks.visible_task_columns(",".join(columns))
+    assert shown[3:7] == [("tenant", "Tenant"), ("workspace", "Workspace"), ("pipeline", "Pipeline"), ("stage", "Stage")]
+    said = task("job_1_a", JOB).as_dict()
+    assert [said[name] for name in columns[3:7]] == ["acme", "main", "media", None]
 
 
 @pytest.mark.parametrize(
     "kwargs", [None, "", "{}", "{'tenant': 'acme'}", "[1]", "{'tenant': 'ac...", "<object at 0x7f>", "{'tenant': __import__('os')}"]
 )
 def test_other_tasks_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch, kwargs: str | None) -> None:
-    assert load(monkeypatch)["format_task"](SimpleNamespace(kwargs=kwargs)).kwargs == kwargs
+    load(monkeypatch)
+    said = task("x", kwargs).as_dict()
+    assert (said["kwargs"], said["tenant"], said["stage"]) == (kwargs, None, None)
+
+
+def look_at(stages: Callable[[Sequence[str]], Sequence[str | None]], *tasks: Any) -> Any:
+    """One look at these tasks. :return: Flower's state."""
+    state = flower.events.EventsState()
+    for one in tasks:
+        state.tasks[one.uuid] = one
+        state.search_engine.upsert(one)
+
+    async def look() -> None:
+        app = SimpleNamespace(events=SimpleNamespace(state=state), io_loop=tornado.ioloop.IOLoop.current())
+        await flower_columns.Look(app, stages).once()
+
+    asyncio.run(look())
+    return state
+
+
+def test_the_stage_of_a_live_job_is_asked_for_and_can_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    load(monkeypatch)
+    asked: list[str] = []
+    ended = task("job_1_b", JOB)
+    ended.state = "SUCCESS"
+    state = look_at(lambda ids: asked.extend(ids) or ["fetch"] * len(ids), task("job_1_a", JOB), ended, task("other", "{}"))
+    assert asked == ["job_1_a"]
+    assert state.tasks["job_1_a"].as_dict()["stage"] == "fetch"
+    assert state.search_engine.matching_ids("kwargs:stage=fetch") == {"job_1_a"}
+    assert state.search_engine.matching_ids("kwargs:tenant=acme") == {"job_1_a", "job_1_b"}
+
+
+@pytest.mark.parametrize("kwargs", [JOB, "{}"])
+def test_what_the_store_does_not_say_changes_nothing(monkeypatch: pytest.MonkeyPatch, kwargs: str) -> None:
+    def away(ids: Sequence[str]) -> Sequence[str | None]:
+        raise StoreUnavailable
+
+    load(monkeypatch)
+    for stages in (away, lambda ids: [None] * len(ids)):
+        assert look_at(stages, task("job_1_a", kwargs)).tasks["job_1_a"].kwargs == kwargs
+
+
+def test_what_it_has_seen_is_kept_in_the_data_folder_unless_it_is_told_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = load(monkeypatch)
+    assert (made["persistent"], made["db"], made["state_save_interval"]) == (True, str(tmp_path / "flower-state"), 60_000)
+    other = load(monkeypatch, db="/elsewhere", state_save_interval=5, max_tasks=7)
+    assert (other["db"], other["state_save_interval"], other["max_tasks"]) == ("/elsewhere", 5, 7)
 
 
 def test_it_listens_on_loopback_unless_it_is_told_another_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,9 @@ def test_empty_lists_and_long_numbers_of_a_result_stay_what_they_are() -> None:
 
 def test_ids_have_the_briefs_form() -> None:
     assert JOB_ID.fullmatch(new_job_id())
-    assert new_job_id(1704326400.9).startswith("job_1704326400_")
+    assert new_job_id(0, 1704326400.9).startswith("job_1704326400_0")
+    assert {new_job_id(cell, 1704326400)[:16] for cell in range(16)} == {f"job_1704326400_{digit}" for digit in "0123456789abcdef"}
+    assert JOB_ID.fullmatch(new_job_id(15))
     assert ANY_ID.fullmatch(new_job_id())
     for odd in ("", "../x", "a b", "job_1_0123abcd\n", ".x", "x" * 200):
         assert not ANY_ID.fullmatch(odd)

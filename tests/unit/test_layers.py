@@ -46,7 +46,7 @@ PLACES = {
     "billiard": {"worker"}, "celery": {"worker"}, "kombu": {"worker"},
     "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
-    "flower": {"operation.flower_guard"}, "tornado": {"operation.flower_guard"},
+    "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
     "prometheus_client": {"operation.metrics"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},

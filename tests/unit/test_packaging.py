@@ -64,7 +64,12 @@ def test_the_built_in_pipeline_is_found_by_its_entry_point() -> None:
 
 
 #: Where modules may import what an extra brings.
-PLACES_OF_EXTRAS = {"media": ("media",), "whisper": ("media",), "local": ("up", "operation.flower_guard"), "otel": ("tracing.otel",)}
+PLACES_OF_EXTRAS = {
+    "media": ("media",),
+    "whisper": ("media",),
+    "local": ("up", "operation.flower_columns", "operation.flower_guard"),
+    "otel": ("tracing.otel",),
+}
 
 
 def test_only_the_built_in_pipeline_and_the_local_stack_import_what_an_extra_brings() -> None:

@@ -1,7 +1,8 @@
 -- How a job ends, and how an ended job is removed.
 
--- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta.
-local function publish(id, meta) redis.call('PUBLISH', 'celery-task-meta-' .. id, meta) end
+-- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel
+-- with its prefix (`Settings.celery_prefix`): ids that clients choose may be the same in two of them.
+local function publish(id, meta) redis.call('PUBLISH', (P == 'pj:' and '' or P) .. 'celery-task-meta-' .. id, meta) end
 
 local function exception_meta(id, state, kind, module, text)
   return '{"task_id":"' .. id .. '","status":"' .. state .. '","traceback":null,"children":[],"result":{"exc_type":"' .. kind

@@ -68,7 +68,7 @@ def test_an_install_that_fails_is_not_taken_for_done(
 
     monkeypatch.setattr(subprocess, "run", fail)
     monkeypatch.setattr(exporter.install, "__defaults__", (tmp_path / "env", exporter.LOCK))
-    assert exporter.main(["redis://127.0.0.1:1/0", "9808"]) == 1
+    assert exporter.main(["redis://127.0.0.1:1/0", "9808", ""]) == 1
     assert "returned non-zero exit status 1" in capsys.readouterr().err
     assert not (tmp_path / "env" / "installed").exists()
 
@@ -78,7 +78,14 @@ def test_installed_it_becomes_the_exporter_on_loopback(monkeypatch: pytest.Monke
     became: list[list[str]] = []
     monkeypatch.setattr(exporter.install, "__defaults__", (tmp_path, exporter.LOCK))
     monkeypatch.setattr(os, "execv", lambda path, argv: became.append([path, *argv]))
-    exporter.main(["redis://127.0.0.1:1/0", "9808"])
+    exporter.main(["redis://127.0.0.1:1/0", "9808", ""])
     python = str(tmp_path / "bin" / "python")
     assert became[0][:3] == [python, python, "-P"]
     assert became[0][5:11] == ["--broker-url", "redis://127.0.0.1:1/0", "--host", "127.0.0.1", "--port", "9808"]
+
+
+def test_an_installation_with_a_prefix_is_the_one_it_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exporter.options("redis://127.0.0.1:1/0", "9808", "east:")[-2:] == ["--broker-transport-option", "global_keyprefix=east:"]
+    assert not any("global_keyprefix" in word for word in exporter.options("redis://127.0.0.1:1/0", "9808", ""))
+    assert exporter.main(["amqp://127.0.0.1:1//", "9808", "east:"]) == 1
+    assert "no option for a prefix on RabbitMQ" in capsys.readouterr().err

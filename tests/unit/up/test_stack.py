@@ -62,8 +62,8 @@ def test_a_server_elsewhere_needs_no_port_here(tmp_path: Path) -> None:
 def test_the_parts_and_their_queues(tmp_path: Path) -> None:
     made = settings(tmp_path, PIPELINE_MAX_CONCURRENT_JOBS="7", PIPELINE_FLOWER_PORT="1235")
     assert [command.name for command in stack.processes(made)] == ["api", "jobs", "maintenance", "beat", "flower"]
-    assert argv("jobs", made)[:8] == ["celery", "-A", "celery_app", "worker", "-n", "jobs@%h", "-E", "--autoscale=7,1"]
-    assert argv("maintenance", made)[3:9] == ["worker", "-n", "maintenance@%h", "-Q", "maintenance", "-c"]
+    assert argv("jobs", made)[:8] == ["celery", "-A", "celery_app", "worker", "-n", "jobs@jobs-%h", "-E", "--autoscale=7,1"]
+    assert argv("maintenance", made)[3:9] == ["worker", "-n", "maintenance@maintenance-%h", "-Q", "maintenance", "-c"]
     assert f"--schedule={tmp_path / 'data dir' / 'beat-schedule'}" in argv("beat", made)
     assert argv("flower", made)[-2:] == ["--address=127.0.0.1", "--port=1235"]
     assert argv("api", made)[0] == "gunicorn"
