@@ -16,6 +16,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 
 from pipeline_jobs.settings import load_settings
@@ -25,6 +26,10 @@ from pipeline_jobs.web.access.throttle import group
 MAX_HEAD = 32_768
 #: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
 BYTES_PER_SECOND = 16_384
+
+# gunicorn reads up to 1 MiB of a body ahead, and copies what is left of it, with the interpreter's lock held, for each piece that is taken:
+# a third of the time that the lock was held during large uploads. So much is taken of an upload at a time.
+SocketUnreader.max_body_chunk = 65_536
 
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
