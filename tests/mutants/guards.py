@@ -1274,7 +1274,13 @@ GUARDS = (
     ),
     # -- disks and restarts
     _py("files/paced", "a step is synced before the next", "if step and size + len(part) > STEP_BYTES:", "if False:", PACED),
-    _py("files/paced", "a tenant's next step is behind the others'", "self._waiting.pop(tenant_id)", "self._waiting[tenant_id]", PACED),
+    _py(
+        "files/paced",
+        "a tenant's next step is behind the others'",
+        "self._waiting[tenant_id] = queue\n",
+        "self._waiting = {tenant_id: queue, **self._waiting}\n",
+        PACED,
+    ),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > STEP_BYTES", "True", PACED, LARGE_UPLOADS),
     _py("files/upload", "uploads take turns", ", partial(TURNS.turn, self._upload.tenant_id))", ")", LARGE_UPLOADS),

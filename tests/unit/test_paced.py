@@ -75,14 +75,13 @@ def test_those_that_wait_are_served_tenant_by_tenant() -> None:
 
         return take
 
-    threads = [threading.Thread(target=step(tenant_id)) for tenant_id in ("greedy", "greedy", "greedy", "other", "third")]
+    threads = [threading.Thread(target=step(tenant_id), daemon=True) for tenant_id in ("greedy", "greedy", "greedy", "other", "third")]
     with turns.turn("greedy"):
         for number, thread in enumerate(threads, 1):
             thread.start()
             until(lambda number=number: turns.waiting == number, "the step to wait")
         assert served == [], "one at a time"
-    for thread in threads:
-        thread.join()
+    until(lambda: len(served) == len(threads), "all to be served")
     assert served == ["greedy", "other", "third", "greedy", "greedy"]
     with turns.turn("greedy"):
         assert turns.waiting == 0, "nobody has a turn that is over"
