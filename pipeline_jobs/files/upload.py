@@ -129,8 +129,9 @@ class UploadWriter:
                 raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
             for pieces in self._parts(read):
-                for piece in pieces if digest else ():
-                    digest.update(piece)
+                if digest is not None:
+                    for piece in pieces:
+                        digest.update(piece)
                 self._keep(pieces)
                 if digest is None:
                     self._advance()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_jobs.files import paced
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.paced import STEP_BYTES, Turns
 from tests.waiting import until
@@ -33,7 +32,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(os.fstat(number).st_size)
         sync(number)
 
-    monkeypatch.setattr(paced.os, "fsync", noted)
+    monkeypatch.setattr(os, "fsync", noted)
     return sizes
 
 
@@ -66,7 +65,8 @@ def test_only_the_steps_of_a_large_file_take_turns(store: ArtifactStore) -> None
 
 
 def test_those_that_wait_are_served_tenant_by_tenant() -> None:
-    turns, served = Turns(), []
+    turns = Turns()
+    served: list[str] = []
 
     def step(tenant_id: str) -> Callable[[], None]:
         def take() -> None:
