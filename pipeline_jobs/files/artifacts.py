@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,8 @@ from itsdangerous import Signer
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError, DiskFull, InvalidInput, PublishError, StoreUnavailable
+from pipeline_jobs.files import paced
+from pipeline_jobs.files.paced import Pieces, Turn
 
 #: Path of the API's endpoint that serves artifacts; `link` appends the artifact's own.
 ROUTE = "/pipeline/artifacts/"
@@ -123,19 +125,21 @@ class ArtifactStore:
                 self._fs.put_file(str(local), target)
             return local.stat().st_size
 
-    def write(self, data: bytes, path: str) -> None:
+    def write(self, data: bytes | Pieces, path: str, turn: Turn = nullcontext) -> None:
         """Store bytes under `path`; on a local disk they are there for good when this returns.
 
+        :param turn: entered around each step of a large file on a local disk.
         :raises InvalidInput: `path` is not one of ours.
         :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
         target = self._full(path)
         with _publish_errors():
-            self.check_room(len(data))
+            pieces = [data] if isinstance(data, bytes) else data
+            self.check_room(sum(map(len, pieces)))
             if isinstance(self._fs, LocalFileSystem):
-                self._write_local(data, target)
+                self._write_local(pieces, target, turn)
             else:
-                self._fs.pipe_file(target, data)
+                self._fs.pipe_file(target, b"".join(pieces))
 
     def fault(self) -> str | None:
         """Try it: why nothing can be stored now, or None."""
@@ -244,12 +248,10 @@ class ArtifactStore:
 
         self._place(copy, target)
 
-    def _write_local(self, data: bytes, target: str) -> None:
+    def _write_local(self, pieces: Pieces, target: str, turn: Turn) -> None:
         def fill(hidden: str) -> None:
             with open(hidden, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                paced.write(file, pieces, turn)
 
         self._place(fill, target)
         folder = os.open(os.path.dirname(target), os.O_RDONLY)

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ from pipeline_jobs.exceptions import (
     UploadTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.paced import Turns
 from pipeline_jobs.records import Layout, Moment
 from pipeline_jobs.store.store import Store
 
@@ -44,6 +46,8 @@ PART_BYTES, PIECE_BYTES = 4 * 1024 * 1024, 64 * 1024
 MAX_PARTS = 10_000
 #: How long a writer that says nothing keeps its lock, and how often one says that it lives, in seconds.
 LOCK_SECONDS, RENEW_SECONDS = 60.0, 10.0
+#: Whose step is next to be synced, of all uploads of this process.
+TURNS = Turns()
 logger = structlog.get_logger(__name__)
 
 
@@ -125,10 +129,11 @@ class UploadWriter:
             if self._count_parts() >= MAX_PARTS:
                 raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-            for data in self._pieces(read):
+            for pieces in self._parts(read):
                 if digest is not None:
-                    digest.update(data)
-                self._keep(data)
+                    for piece in pieces:
+                        digest.update(piece)
+                self._keep(pieces)
                 if digest is None:
                     self._advance()
             if self._interrupted is not None:
@@ -140,11 +145,15 @@ class UploadWriter:
             self._give_up()
             raise
 
-    def _pieces(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
-        """What comes, in parts, until it ends or breaks off. Nothing of a part that goes beyond the upload's length."""
-        buffer = bytearray()
+    def _parts(self, read: Callable[[int], bytes]) -> Iterator[list[bytearray]]:
+        """What comes, in parts, until it ends or breaks off. Nothing of a part that goes beyond the upload's length.
+
+        A part stays in pieces: to join them is to hold the interpreter's lock for as long, while other requests wait.
+        """
+        pieces: list[bytearray] = []
+        size = 0
         while True:
-            left = self._upload.length - self._stored - len(buffer)
+            left = self._upload.length - self._stored - size
             try:
                 piece = read(min(PIECE_BYTES, left) if left else 1)
             except Interrupted as error:
@@ -152,26 +161,31 @@ class UploadWriter:
                 piece = b""
             if piece and not left:
                 raise UploadTooLarge(f"the body exceeds the upload's length of {self._upload.length} bytes")
-            buffer += piece
-            if not piece or len(buffer) >= PART_BYTES:
-                yield bytes(buffer)
+            if pieces and len(pieces[-1]) < PIECE_BYTES:
+                pieces[-1] += piece
+            else:
+                pieces.append(bytearray(piece))
+            size += len(piece)
+            if not piece or size >= PART_BYTES:
+                yield pieces
                 if not piece:
                     return
-                buffer.clear()
+                pieces, size = [], 0
             elif time.monotonic() - self._renewed >= RENEW_SECONDS:
                 self._say([], self._counted, LOCK_SECONDS)
 
-    def _keep(self, data: bytes) -> None:
-        if not data:
+    def _keep(self, pieces: list[bytearray]) -> None:
+        size = sum(map(len, pieces))
+        if not size:
             return
-        name = f"{self._stored:015d}-{len(data)}-{self._token}"
+        name = f"{self._stored:015d}-{size}-{self._token}"
         try:
-            self._artifacts.write(data, f"{self._upload.folder}/{name}")
+            self._artifacts.write(pieces, f"{self._upload.folder}/{name}", partial(TURNS.turn, self._upload.tenant_id))
         except DiskFull:
             raise
         except PublishError as error:
             raise StoreUnavailable("the artifact store cannot store the upload now") from error
-        self._stored += len(data)
+        self._stored += size
         self._waiting.append(name)
 
     def _lock(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import secrets
 import signal
@@ -10,6 +11,7 @@ import sys
 from typing import Any
 
 import structlog
+from billiard import current_process
 from billiard.util import set_pdeathsig
 from celery import current_app
 from celery.apps.worker import Worker as CommandWorker
@@ -31,6 +33,9 @@ logger = structlog.get_logger(__name__)
 
 #: How long a child that stops waits for the collector of its spans, in seconds.
 SPANS_SECONDS = 2.0
+#: How much nicer to others a pool process is in which tenants' jobs run, and all that they start: on a machine that has all of it, the API,
+#: the store and the leases' renewals are not to wait for a processor until a film is decoded. With nobody else there it costs nothing.
+JOB_NICENESS = 10
 
 
 def name_worker(sender: Any, **_: Any) -> None:
@@ -93,6 +98,7 @@ def _refuse_wrong_artifacts(cell: Cell) -> None:
 def child_started(**_: Any) -> None:
     """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
+    _be_nice()
     limit = current_app.cell.settings.job_memory_bytes
     if limit and sys.platform == "linux":
         # Of private memory, not of addresses: libraries reserve many of those and use few.
@@ -102,6 +108,13 @@ def child_started(**_: Any) -> None:
     if cell is not None and cell.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
         # In the place of one that died: the next tick of beat may be seconds away.
         cell.webhooks.sender.run_once()
+
+
+def _be_nice() -> None:
+    """Not where maintenance is done as well, or in a worker without children (pool `solo`): nobody can take it back."""
+    queues = current_app.amqp.queues.consume_from
+    if current_process().daemon and JOBS_QUEUE in queues and MAINTENANCE_QUEUE not in queues:
+        os.nice(JOB_NICENESS)
 
 
 def child_stops(**_: Any) -> None:

@@ -1,14 +1,16 @@
-"""A disk that is full under everything at once, as `make run` has it on one: the server's log, uploads, working folders, logs. Then space
-again: nothing that was accepted is lost, and all comes back by itself."""
+"""A disk that is full under everything at once, as `make run` has it on one: the server's log, uploads, working folders, logs; and the
+server's memory full as well. Then space again: nothing that was accepted is lost, and all comes back by itself. Often: `tests/heavy`."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
 from pipeline_jobs.settings import Settings
@@ -21,6 +23,8 @@ from tests.stack import ROOT, environment, free_port
 from tests.waiting import until
 
 PARTS = ("store", "broker", "workers", "beat", "disk")
+#: What the server may have.
+MEMORY_BYTES = 32 << 20
 UPLOAD = bytes(range(256)) * 800
 #: What a client may be told meanwhile; 0: the connection broke off.
 SAID = {201, 204, 0, 503, 507}
@@ -41,9 +45,13 @@ class Local:
     def __init__(self, settings: Settings, disk: SmallDisk) -> None:
         self.url = f"http://127.0.0.1:{settings.http_port}"
         self.supervisor = Supervisor(disk.path / "logs", ROOT, environment(settings))
-        for command in (stack.server(settings), *stack.processes(settings)):
+        server = stack.server(settings)
+        # What is said last counts.
+        server = replace(server, argv=(*server.argv, "--maxmemory", str(MEMORY_BYTES)))
+        for command in (server, *stack.processes(settings)):
             if command.name != "flower":
                 self.supervisor.start(command)
+        self.store = redis.Redis.from_url(settings.redis_url)
         self.accepted: list[str] = []
         self.answers: Counter[int] = Counter()
 
@@ -74,6 +82,18 @@ class Local:
         self.accepted.append(answer.json()["job_id"])
         return True
 
+    def fill_memory(self) -> None:
+        """All of it, and next to nothing of the disk: the log has the length only."""
+        self.store.setrange("filler", MEMORY_BYTES, "x")
+
+    def empty_memory(self) -> bool:
+        """Whether the server could be told."""
+        self.goes_on()
+        try:
+            return bool(self.store.delete("filler"))
+        except redis.RedisError:
+            return False
+
     def patch(self, path: str, begin: int, end: int) -> bool:
         headers = {"Content-Type": CONTENT_TYPE, "Upload-Offset": str(begin)}
         answer = self.ask("PATCH", path, data=UPLOAD[begin:end], headers=headers)
@@ -97,22 +117,34 @@ def local(cell: Settings, disk: SmallDisk) -> Iterator[Local]:
     }  # fmt: skip
     made = Local(cell.model_copy(update=changes), disk)
     yield made
+    made.store.close()
     made.supervisor.stop()
 
 
-def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(local: Local, disk: SmallDisk) -> None:
-    until(local.is_ready, "the stack")
+def full_and_space_again(local: Local, disk: SmallDisk, *, memory: bool, wait: float = 0) -> None:
+    """Once, with jobs that run and an upload that has begun.
+
+    :param memory: the server's memory is full as well.
+    :param wait: for so many seconds it still is when the disk has room again.
+    """
     begun = local.ask("POST", "/pipeline/uploads", headers={"Upload-Length": str(len(UPLOAD))})
     assert begun is not None
     path = begun.headers["Location"].removeprefix(local.url)
-    half = len(UPLOAD) // 2
+    half, ends = len(UPLOAD) // 2, local.server.ends
     assert local.patch(path, 0, half)
     assert all(local.submit(seconds=3) for _ in range(4))
+    if memory:
+        local.fill_memory()
+        assert not local.submit()
     disk.fill()
-    until(lambda: (local.submit() or True) and local.server.ends >= 2, "the server to end twice", 120)
+    until(lambda: (local.submit() or True) and local.server.ends >= ends + 2, "the server to end twice", 120)
     assert not local.patch(path, half, len(UPLOAD))
     assert not local.is_ready()
     disk.empty()
+    later = time.monotonic() + wait
+    if memory:
+        until(lambda: local.goes_on() and time.monotonic() >= later, "the memory to be full for a while", 120)
+        until(local.empty_memory, "the memory to be empty")
     space = time.monotonic()
     until(local.submit, "a job to be accepted")
     print(f"a job was accepted {time.monotonic() - space:.1f} s after there was space")
@@ -125,3 +157,9 @@ def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(
     assert ended is not None
     assert ended.json()["complete"]
     assert set(local.answers) - {200} <= SAID
+
+
+def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(local: Local, disk: SmallDisk) -> None:
+    until(local.is_ready, "the stack")
+    full_and_space_again(local, disk, memory=False)
+    full_and_space_again(local, disk, memory=True)

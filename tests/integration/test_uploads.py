@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,6 +111,13 @@ def test_what_was_sent_is_read_again_byte_for_byte(bench: Bench) -> None:
     assert (upload.offset, upload.completed_at is not None) == (len(DATA), True)
     assert bench.read(upload) == DATA
     assert len(bench.files()) == -(-len(DATA) // 10_000)
+
+
+def test_pieces_of_any_size_are_taken(bench: Bench) -> None:
+    source, upload = io.BytesIO(DATA), bench.begin()
+    sizes = itertools.cycle((1, 999, 1_000, 3, 700))
+    bench.uploads.write(upload, 0, lambda size: source.read(min(size, next(sizes))), None)
+    assert bench.read(upload) == DATA
 
 
 def test_an_empty_upload_is_complete_at_once(bench: Bench) -> None:

@@ -111,6 +111,9 @@ LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
 WEBHOOKS = "tests/integration/test_webhooks.py"
 UPLOADS = "tests/integration/test_uploads.py"
+LARGE_UPLOADS = "tests/integration/test_large_uploads.py"
+PACED = "tests/unit/test_paced.py"
+NICENESS = "tests/unit/test_niceness.py"
 SSRF = "tests/unit/webhooks/test_ssrf.py"
 
 
@@ -1430,6 +1433,27 @@ GUARDS = (
         FAIR_MODEL,
     ),
     # -- disks and restarts
+    _py("files/paced", "a step is synced before the next", "if step and size + len(part) > STEP_BYTES:", "if False:", PACED),
+    _py(
+        "files/paced",
+        "a tenant's next step is behind the others'",
+        "self._waiting[tenant_id] = queue\n",
+        "self._waiting = {tenant_id: queue, **self._waiting}\n",
+        PACED,
+    ),
+    _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
+    _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > STEP_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("files/upload", "uploads take turns", ", partial(TURNS.turn, self._upload.tenant_id))", ")", LARGE_UPLOADS),
+    _py(
+        "files/upload",
+        "a part is not joined",
+        "                yield pieces\n",
+        "                yield [bytearray().join(pieces)]\n",
+        LARGE_UPLOADS,
+    ),
+    _py("web/server/client_connection", "a body is not read ahead", "max_body_chunk = 65_536", "max_body_chunk = 1 << 20", CONNECTIONS),
+    _py("worker/start", "jobs' processes are nicer", "        os.nice(JOB_NICENESS)\n", "        pass\n", NICENESS),
+    _py("worker/start", "those of maintenance are not", " and MAINTENANCE_QUEUE not in queues:", ":", NICENESS),
     _py("disk", "room comes back with hysteresis", "needed + (needed // 8 if self._short else 0)", "needed", DISK),
     _py("disk", "the reserve", "if self._short or left - size < needed:", "if self._short:", DISK),
     _py(

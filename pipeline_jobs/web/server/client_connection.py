@@ -17,6 +17,7 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any
 
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
 
 from pipeline_jobs.settings import load_settings
@@ -30,6 +31,9 @@ BYTES_PER_SECOND = 16_384
 
 #: A longer body is expected to be heavy, as is one whose length is not said.
 LARGE_BODY = 16_384
+# gunicorn reads up to 1 MiB of a body ahead, and copies what is left of it, with the interpreter's lock held, for each piece that is taken:
+# a third of the time that the lock was held during large uploads. So much is taken of an upload at a time.
+SocketUnreader.max_body_chunk = 65_536
 
 _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.http.parser import RequestParser
 
+from pipeline_jobs.files.upload import PIECE_BYTES
 from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS
 from tests.stack import free_port
@@ -279,3 +282,14 @@ def test_an_address_has_so_many_connections_and_others_theirs(port: int) -> None
     until(lambda: answered(port), "a place")
     for connection in held:
         connection.close()
+
+
+def test_a_body_is_read_no_further_ahead_than_a_piece_that_is_taken() -> None:
+    """Of what is read ahead, all is copied for each piece, while no other thread of the process runs."""
+    client, server = socket.socketpair()
+    with client, server:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(150_000))
+        request = next(RequestParser(Config(), server, ("127.0.0.1", 1)))
+        assert len(request.body.read(PIECE_BYTES)) == PIECE_BYTES
+        assert request.unreader.buf.tell() < PIECE_BYTES

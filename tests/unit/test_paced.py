@@ -1,0 +1,87 @@
+"""How large files reach a disk that the store's log may be on."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.paced import STEP_BYTES, Turns
+from tests.waiting import until
+
+PATH = "acme/main/upload-1/part"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes that files had when they were synced."""
+    sizes: list[int] = []
+    sync = os.fsync
+
+    def noted(number: int) -> None:
+        sizes.append(os.fstat(number).st_size)
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return sizes
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * 65_536] * 56, [b"x" * (7 * STEP_BYTES // 2)], [b"x" * 700_000] * 3], ids=len)
+def test_no_more_than_a_step_is_written_before_a_sync(store: ArtifactStore, synced: list[int], pieces: list[bytes]) -> None:
+    store.write(pieces, PATH)
+    assert store.read(PATH) == b"".join(pieces)
+    sizes = synced[:-1]  # the last is the folder's
+    assert sizes[-1] == sum(map(len, pieces)), "all of it is synced"
+    assert all(after - before <= STEP_BYTES for before, after in zip([0, *sizes], sizes, strict=False))
+
+
+def test_an_empty_file_is_synced_too(store: ArtifactStore, synced: list[int]) -> None:
+    store.write(b"", PATH)
+    assert synced[0] == 0
+    assert store.read(PATH) == b""
+
+
+def test_only_the_steps_of_a_large_file_take_turns(store: ArtifactStore) -> None:
+    taken: list[str] = []
+
+    def turn() -> AbstractContextManager[None]:
+        taken.append("a turn")
+        return Turns().turn("acme")
+
+    store.write(b"x" * STEP_BYTES, PATH, turn)
+    assert taken == []
+    store.write(b"x" * (2 * STEP_BYTES + 1), PATH, turn)
+    assert len(taken) == 3
+
+
+def test_those_that_wait_are_served_tenant_by_tenant() -> None:
+    turns = Turns()
+    served: list[str] = []
+
+    def step(tenant_id: str) -> Callable[[], None]:
+        def take() -> None:
+            with turns.turn(tenant_id):
+                served.append(tenant_id)
+
+        return take
+
+    threads = [threading.Thread(target=step(tenant_id), daemon=True) for tenant_id in ("greedy", "greedy", "greedy", "other", "third")]
+    with turns.turn("greedy"):
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            until(lambda number=number: turns.waiting == number, "the step to wait")
+        assert served == [], "one at a time"
+    until(lambda: len(served) == len(threads), "all to be served")
+    assert served == ["greedy", "other", "third", "greedy", "greedy"]
+    with turns.turn("greedy"):
+        assert turns.waiting == 0, "nobody has a turn that is over"
