@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     try:
         python = str(install())
         options = ["--broker-url", broker_url, "--host", "127.0.0.1", "--port", port, "--retry-interval", "5"]
-        os.execv(python, [python, "-P", "-c", LAUNCH, *options])  # noqa: S606 - an interpreter that we installed
+        os.execv(python, [python, "-P", "-c", LAUNCH, *options])  # noqa: S606 - an interpreter that we installed  # nosec B606
     except (ConfigurationError, OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n")
     return 1
