@@ -1381,7 +1381,14 @@ GUARDS = (
         "elif",
         CONNECTIONS,
     ),
-    _py("web/server/gunicorn_worker", "a close holds up nobody", "if graceful and conn.shut():", "if False:", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "an answer is read to its end", "if graceful and conn.shut():", "if False:", CONNECTIONS),
+    _py(
+        "web/server/client_connection",
+        "a close holds up nobody",
+        "if not self._closing(self, graceful):\n            super().close()",
+        "super().close(graceful)",
+        CONNECTIONS,
+    ),
     _py("web/server/gunicorn_worker", "the threads of an address", "max(1, self.cfg.threads * 7 // 8)", "self.cfg.threads", CONNECTIONS),
     _py(
         "web/server/gunicorn_worker",
