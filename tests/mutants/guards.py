@@ -1252,20 +1252,38 @@ GUARDS = (
     _lua(
         "lib/reserve",
         "the last slot is for others",
-        "if other and NOW - at >= 0 and NOW - at < 3600000 then return most end",
+        "  if held >= most then return most, held end\n",
         "",
         LAST,
     ),
-    _lua("lib/reserve", "after an hour alone a tenant has all slots", "and NOW - at < 3600000 then", "then", LAST),
-    _lua("lib/reserve", "a time to come holds nobody up", "NOW - at >= 0 and ", "", LAST),
+    _lua("lib/reserve", "after an hour alone a tenant has all slots", " or NOW - at >= 3600000 then", " then", LAST),
+    _lua("lib/reserve", "a time to come holds nobody up", " or NOW - at < 0 or", " or", LAST),
     _lua("lib/reserve", "the canary is nobody", "tenant == CANARY or", "false or", LAST),
     _lua("lib/reserve", "a dead worker's slots are not the last ones", "(free or 0) > reserved", "false", LAST),
-    _lua("lib/fair", "a lost job does not take the last slot", " and not most_beside_others(job.tenant_id, free)", "", LAST),
+    _lua(
+        "lib/reserve",
+        "the last slot of a pipeline",
+        "local slots, apart = live_slots(), pipeline and fleet() == '*'",
+        "local slots = live_slots()",
+        LAST,
+    ),
+    _lua("lib/reserve", "others' slots are no reason to wait", "  if apart then held = held_of(tenant, pipeline) end\n", "", LAST),
+    _lua("lib/reserve", "slots that can run it are free", "free = free and math.min(free, slots_for(pipeline, 'free'))", "", LAST),
+    _lua("lib/reserve", "runs count where they run", "slots[worker] and (class_of[worker] or '') or 'gone'", "''", LAST),
+    _lua("lib/reserve", "a gone worker's runs count", "return n + (held.gone or 0)", "return n", CLASSES_MODEL),
+    _lua("lib/dispatch", "what this script gave counts", "if held then held[class] = (held[class] or 0) + 1 end", "", CLASSES_MODEL, LAST),
+    _lua(
+        "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
+    ),
+    _lua(
+        "lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", CLASSES_MODEL, LAST
+    ),
+    _lua("lib/fair", "a lost job does not take the last slot", " and not most_beside_others(job.tenant_id, free, pipeline)", "", LAST),
     _lua("lib/fair", "a run of hours is a job of the last hour", "note_recent(job.tenant_id)\n    charge(", "charge(", LAST),
     _lua(
         "lib/fair",
         "who may not have the last slot is passed over",
-        "elseif most_beside_others(tenant, free) then",
+        "elseif fleet() ~= '*' and most_beside_others(tenant, free) then",
         "elseif false then",
         FAIR_MODEL,
     ),
