@@ -1156,8 +1156,9 @@ GUARDS = (
         "an id that goes into scripts",
         "if not isinstance(self.id, str) or not ANY_ID.fullmatch(self.id):",
         "if False:",
-        HOSTILE,
+        FAILURE_WRITES,
     ),
+    _py("worker/request", "a fence that goes into scripts", "type(fence) is not int or not 0 < fence < MAX_FENCE", "False", FAILURE_WRITES),
     _py(
         "worker/consumer",
         "a message that is no request ends no worker",
