@@ -1265,7 +1265,7 @@ GUARDS = (
         "lib/reserve",
         "the last slot of a pipeline",
         "local slots, apart = live_slots(), pipeline and fleet() == '*'",
-        "local slots = live_slots()",
+        "local slots, apart = live_slots(), false",
         LAST,
     ),
     _lua("lib/reserve", "others' slots are no reason to wait", "  if apart then held = held_of(tenant, pipeline) end\n", "", LAST),
