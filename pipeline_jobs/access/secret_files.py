@@ -11,7 +11,7 @@ from pipeline_jobs.exceptions import ConfigurationError
 
 #: The name of the login that Flower has when it is given none, and the file in the data folder with its password.
 FLOWER_USER = "flower"
-FLOWER_PASSWORD = "flower-password"  # noqa: S105 - a name of a file
+FLOWER_PASSWORD = "flower-password"  # noqa: S105 - a name of a file  # nosec B105
 #: The file there with the key that signs links where there is no store.
 SIGNING_KEY = "signing-key"
 #: Random bytes of a secret; base64 makes 43 characters of them.

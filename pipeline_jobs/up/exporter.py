@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
     try:
         given = options(*arguments)
         python = str(install())
-        os.execv(python, [python, "-P", "-c", LAUNCH, *given])  # noqa: S606 - an interpreter that we installed
+        os.execv(python, [python, "-P", "-c", LAUNCH, *given])  # noqa: S606 - an interpreter that we installed  # nosec B606
     except (ConfigurationError, OSError, subprocess.CalledProcessError) as error:
         sys.stderr.write(f"{error}\n")
     return 1

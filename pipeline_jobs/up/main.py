@@ -225,7 +225,7 @@ def serve(supervisor: Supervisor, console: Console) -> None:
 
 def api_address(settings: Settings) -> str:
     """Where this machine reaches the API, whatever address it listens on or is known by outside."""
-    host = {"0.0.0.0": stack.LOOPBACK, "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - compared, not bound
+    host = {"0.0.0.0": stack.LOOPBACK, "::": "::1"}.get(settings.http_host, settings.http_host)  # noqa: S104 - compared, not bound  # nosec B104
     return f"http://{stack.bracketed(host)}:{settings.http_port}"
 
 

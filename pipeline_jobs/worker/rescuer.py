@@ -38,7 +38,7 @@ class Rescuer:
     def _loop(self) -> None:
         interval = self._cell.settings.rescue_seconds
         # Not all workers at the same moment.
-        while not self._stop.wait(interval * random.uniform(0.8, 1.2)):  # noqa: S311
+        while not self._stop.wait(interval * random.uniform(0.8, 1.2)):  # noqa: S311 - a pause, no secret  # nosec B311
             try:
                 self._cell.rescue.look()
             except StoreUnavailable as error:

@@ -1,4 +1,5 @@
-"""Random histories of a fleet of several classes: no hint to who cannot run it, no slot idle beside a job for it, nobody starves.
+"""Random histories of a fleet of several classes: no hint to who cannot run it, no slot idle beside a job for it, nobody starves, the last
+slot of a pipeline is for others.
 
 The model knows what each worker knows and which slots it has, and checks what may be seen from outside after every step.
 """
@@ -10,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -62,6 +64,8 @@ class Fleet(RuleBasedStateMachine):
         self.running: dict[str, Job] = {}
         #: How many others were dispatched since each tenant last could have been and was not, by a slot that could have been its own.
         self.passed: Counter[str] = Counter()
+        #: Who had a job; a history takes no hour.
+        self.seen: set[str] = set()
 
     # -- what happens
 
@@ -147,11 +151,14 @@ class Fleet(RuleBasedStateMachine):
     @invariant()
     def a_hint_goes_to_who_can_run_it(self) -> None:
         queues = ["jobs", *sorted({f"jobs.{kind.name}" for kind in KINDS.values()})]
+        seen, fresh = self.seen.copy(), set()
         for queue in queues:
             for hint in reversed(self.cell.store.client.lrange(queue, 0, -1)):
                 job_id = json.loads(hint)["id"]
                 place = self.queued.pop(job_id)
                 self.hinted[job_id] = (place, queue)
+                self.seen.add(place.tenant)
+                fresh.add(place)
                 able = [worker for worker in self.slots if place.pipeline in KNOWS[worker]]
                 assert able, f"nobody knows {place.pipeline}"
                 assert queue == "jobs" if self.counts_together() else queue in {f"jobs.{KINDS[worker].name}" for worker in able}
@@ -159,16 +166,20 @@ class Fleet(RuleBasedStateMachine):
                 for tenant in TENANTS:
                     self.passed[tenant] = self.passed[tenant] + 1 if tenant in could and tenant != place.tenant else 0
             self.cell.store.client.delete(queue)
+        for place in fresh:
+            slots = self.slots_for(place.pipeline)
+            if self.reserved_of(slots) and seen - {place.tenant}:
+                assert self.has_live(place) < slots, f"{place.tenant} has the last slot for {place.pipeline}"
 
     @invariant()
     def no_slot_idles_beside_a_job_that_it_could_run(self) -> None:
         if len(self.hinted) + len(self.running) >= CAP:
             return
-        for pipeline in {place.pipeline for place in self.queued.values()}:
-            cap = self.caps.get(pipeline)
-            if cap is None or self.of_pipeline(pipeline) < cap:
+        for place in set(self.queued.values()):
+            cap = self.caps.get(place.pipeline)
+            if (cap is None or self.of_pipeline(place.pipeline) < cap) and not self.is_at_the_reserve(place):
                 for kind, free in self.free().items():
-                    assert free <= 0 or pipeline not in kind, f"{free} slots of {sorted(kind)} idle beside {pipeline}"
+                    assert free <= 0 or place.pipeline not in kind, f"{free} slots of {sorted(kind)} idle beside {place}"
 
     @invariant()
     def nobody_starves(self) -> None:
@@ -207,6 +218,32 @@ class Fleet(RuleBasedStateMachine):
             free[kind] = sum(self.slots.values()) - (len(self.running) - stranded) - len(self.hinted)
         return dict(free)
 
+    def reserved_of(self, slots: int) -> int:
+        return int(slots >= 4) if self.base.reserved_slots is None else self.base.reserved_slots
+
+    def slots_for(self, pipeline: str) -> int:
+        return min(CAP, sum(slots for worker, slots in self.slots.items() if pipeline in KNOWS[worker]))
+
+    def hinted_to(self, place: Place) -> int:
+        """How many hints of its tenant have a slot that could be its own."""
+        able = {f"jobs.{KINDS[worker].name}" for worker, known in KNOWS.items() if place.pipeline in known} | {"jobs"}
+        return sum(hint.tenant == place.tenant and queue in able for hint, queue in self.hinted.values())
+
+    def has_live(self, place: Place) -> int:
+        """The slots of live workers that its tenant has of those for its pipeline."""
+        runs = Counter(run.worker for run in self.running.values() if run.tenant_id == place.tenant)
+        live = sum(min(runs[worker], slots) for worker, slots in self.slots.items() if place.pipeline in KNOWS[worker])
+        return live + self.hinted_to(place)
+
+    def is_at_the_reserve(self, place: Place) -> bool:
+        """It may not have the last slot: another had a job, and it has all others, those of workers that are gone among them."""
+        slots = self.slots_for(place.pipeline)
+        free = sum(max(0, free) for kind, free in self.free().items() if place.pipeline in kind)
+        mine = [run.worker for run in self.running.values() if run.tenant_id == place.tenant]
+        held = sum(worker not in self.slots or place.pipeline in KNOWS[worker] for worker in mine) + self.hinted_to(place)
+        reserved = self.reserved_of(slots)
+        return bool(0 < free <= reserved and held >= max(1, slots - reserved) and self.seen - {place.tenant})
+
     def of_pipeline(self, pipeline: str) -> int:
         hinted = [place.pipeline for place, _ in self.hinted.values()]
         return [*hinted, *(run.pipeline for run in self.running.values())].count(pipeline)
@@ -215,15 +252,18 @@ class Fleet(RuleBasedStateMachine):
         self.cell.store.client.close()
 
 
-def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings) -> None:
+@pytest.mark.parametrize("reserved", [0, None])
+def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings, reserved: int | None) -> None:
     class Bound(Fleet):
-        base = cell.model_copy(update={"max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "max_crashes": 1000, "reserved_slots": 0})
+        base = cell.model_copy(
+            update={"max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "max_crashes": 1000, "reserved_slots": reserved}
+        )
 
     run_state_machine_as_test(
         Bound,
         settings=settings(
             phases=(Phase.generate,),
-            max_examples=50,
+            max_examples=30,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from celery.app.task import Context
-from celery.exceptions import TimeLimitExceeded
+from celery.exceptions import InvalidTaskError, TimeLimitExceeded
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
@@ -75,9 +75,28 @@ def test_the_main_process_hands_back_what_a_child_could_not(app: JobsCelery, job
     assert [lost.why for lost in said] == owed
 
 
-def _request(app: JobsCelery, job: Job) -> Any:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"id": ["x"]},
+        {"id": {"x": []}},
+        {"id": "a:b"},
+        {"id": "x y"},
+        {"id": ""},
+        {"fence": "1"},
+        {"fence": 0},
+        {"fence": True},
+        {"fence": 2**53},
+    ],
+)
+def test_what_would_go_into_scripts_is_as_it_must_be(app: JobsCelery, job: Job, headers: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTaskError, match=f"no {next(iter(headers))} that"):
+        _request(app, job, **headers)
+
+
+def _request(app: JobsCelery, job: Job, **headers: Any) -> Any:
     message = SimpleNamespace(
-        headers={"id": job.job_id, "task": JOB_TASK, "fence": job.fence}, properties={}, delivery_info={}, payload=((), {}, {}),
+        headers={"id": job.job_id, "task": JOB_TASK, "fence": job.fence, **headers}, properties={}, delivery_info={}, payload=((), {}, {}),
         body=((), {}, {}), content_type="application/json", content_encoding="utf-8", errors=None,
     )  # fmt: skip
     return JobRequest(message, app=app, task=app.tasks[JOB_TASK], decoded=True, eventer=None)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
+from examples.demo_pipelines import SLEEP
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.queue_position import queue_position
+from pipeline_jobs.pipelines import WorkerClass
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import CANARY_TENANT
 from tests.integration.clock import step_clock
@@ -155,3 +158,70 @@ def test_a_clock_that_is_set_back_keeps_nobody_from_the_last_slot_for_hours(cell
     step_clock(cell.store, -13 * HOUR_MS)
     flood(cell, "a")
     assert dispatched(cell) == {"a": 4}
+
+
+def join(cell: Cell, worker: str, slots: int, *pipelines: str) -> None:
+    """A worker that knows these pipelines."""
+    cell.store.announce(worker, slots, [], kind=WorkerClass.of(pipelines))
+
+
+def sent(cell: Cell, *pipelines: str) -> Counter[str]:
+    """By tenant, the hints for workers that know these."""
+    hints = cell.store.client.lrange(f"jobs.{WorkerClass.of(pipelines).name}", 0, -1)
+    return Counter(json.loads(hint)["tenant"] for hint in hints)
+
+
+@pytest.fixture
+def mixed(cell: Cell) -> Cell:
+    """Four slots for `sleep`, eight for `nap`."""
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    cell.slots(1)
+    had_a_job(cell, "b")
+    join(cell, "w1", 4, "sleep")
+    join(cell, "w2", 8, "nap")
+    return cell
+
+
+def test_where_workers_know_different_pipelines_the_last_slot_of_each_pipeline_is_for_others(mixed: Cell) -> None:
+    waiting = flood(mixed, "a")[3:]
+    assert sent(mixed, "sleep") == {"a": 3}
+    told = queue_position(mixed.store, waiting[0])
+    assert told is not None
+    assert (told["reason"], told["limit"], told["current"]) == ("tenant_concurrency", 3, 3)
+    mixed.submit(tenant_id="b")
+    assert sent(mixed, "sleep") == {"a": 3, "b": 1}
+    assert differences(mixed.store) == []
+
+
+def test_what_it_has_of_other_workers_keeps_it_from_no_slot(mixed: Cell) -> None:
+    """Others have the slots beside the last one for `sleep`."""
+    flood(mixed, "c", 3)
+    for _ in range(7):
+        mixed.submit(tenant_id="a", pipeline="nap")
+    mixed.submit(tenant_id="a", pipeline="sleep")
+    assert (sent(mixed, "nap"), sent(mixed, "sleep")) == ({"a": 7}, {"c": 3, "a": 1})
+
+
+@pytest.mark.parametrize("workspace", ["main", "other"])
+def test_who_may_have_no_more_of_one_pipeline_goes_on_with_another(mixed: Cell, workspace: str) -> None:
+    join(mixed, "w3", 1, "doze")
+    mixed.client.registry.register(replace(SLEEP, name="doze"))
+    flood(mixed, "a")
+    mixed.submit(tenant_id="a", workspace_id=workspace, pipeline="doze")
+    assert (sent(mixed, "sleep"), sent(mixed, "doze")) == ({"a": 3}, {"a": 1})
+    # Of one slot none is kept.
+    mixed.submit(tenant_id="a", workspace_id=workspace, pipeline="doze")
+    for _ in range(10):
+        mixed.submit(tenant_id="a", workspace_id=workspace, pipeline="nap")
+    assert sent(mixed, "nap") == {"a": 7}
+    assert differences(mixed.store) == []
+
+
+def test_runs_count_where_they_run(mixed: Cell) -> None:
+    for job_id in flood(mixed, "a", 3):
+        mixed.start(job_id)
+    mixed.store.client.delete(f"jobs.{WorkerClass.of(['sleep']).name}")
+    flood(mixed, "a", 2)
+    assert sent(mixed, "sleep") == {}
+    join(mixed, "w3", 1, "sleep", "nap")
+    assert sent(mixed, "sleep") == {"a": 1}

@@ -1,4 +1,4 @@
-"""Our own licence is stated everywhere, and nothing that we install is under the AGPL."""
+"""Our own licence is stated everywhere, nothing that we install is under the AGPL, and what is under the GPL is named."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ def is_agpl(text: str) -> bool:
     return bool(re.search(r"^\W*GNU AFFERO GENERAL PUBLIC LICENSE\W*$|under\s+the\s+terms\s+of\s+the\s+GNU\s+Affero", text, re.MULTILINE))
 
 
+def licence_texts(found: metadata.Distribution) -> list[str]:
+    files = [file for file in found.files or [] if re.match(r"(?i)licen[cs]e|copying", file.name) and ".dist-info" in str(file)]
+    return [Path(str(file.locate())).read_text("utf-8", "replace") for file in files]
+
+
 def says_agpl(found: metadata.Distribution) -> bool:
     """By its metadata, or by a licence file: a package's metadata may call AGPL what it likes (YAKE's said LGPL)."""
     facts = found.metadata
     stated = [text for name in ("License", "License-Expression", "Classifier") for text in facts.get_all(name) or []]
-    files = [file for file in found.files or [] if re.match(r"(?i)licen[cs]e|copying", file.name) and ".dist-info" in str(file)]
-    texts = [Path(str(file.locate())).read_text("utf-8", "replace") for file in files]
-    return any(AGPL.search(line) for line in stated) or any(map(is_agpl, texts))
+    return any(AGPL.search(line) for line in stated) or any(map(is_agpl, licence_texts(found)))
 
 
 def test_the_packages_are_here() -> None:
@@ -44,10 +47,29 @@ def test_nothing_that_is_installed_is_under_the_agpl() -> None:
 
 
 def says_gpl(found: metadata.Distribution) -> bool:
-    """By its metadata; what lies in a wheel under another licence (x264 in PyAV's) the notice names by hand."""
+    """By its metadata, or by the whole text among its licences; what a wheel says nothing of (x264 in PyAV's) the notice names by hand."""
     stated = [text for name in ("License-Expression", "Classifier") for text in found.metadata.get_all(name) or []]
     stated += [text.splitlines()[0] for text in found.metadata.get_all("License") or [] if text]
-    return any(re.search(r"(?<!L)GPL|General Public", re.sub(r"Lesser General Public", "LGPL", text)) for text in stated)
+    by_word = any(re.search(r"(?<!L)GPL|General Public", re.sub(r"Lesser General Public", "LGPL", text)) for text in stated)
+    return by_word or any(re.search(r"^\W*GNU GENERAL PUBLIC LICENSE\W*$", text, re.MULTILINE) for text in licence_texts(found))
+
+
+def test_the_gpl_is_known_by_what_a_package_says_and_by_its_text(tmp_path: Path) -> None:
+    """Nothing of ours is; each package is a folder with what `pip` writes."""
+    found = {}
+    for n, (facts, licence) in enumerate([
+        ("License: GPL-3.0-or-later", ""), ("Classifier: License :: OSI Approved :: GNU General Public License v3 (GPLv3)", ""),
+        ("License: MIT", "             GNU GENERAL PUBLIC LICENSE\n          Version 2, June 1991\n"),
+        ("License-Expression: LGPL-2.1-only", ""),
+        ("Classifier: License :: OSI Approved :: GNU Lesser General Public License v2 (LGPLv2)", ""), ("License: MIT", "MIT License"),
+    ]):  # fmt: skip
+        folder = tmp_path / f"p{n}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: p{n}\nVersion: 1\n{facts}\n")
+        (folder / "LICENSE").write_text(licence)
+        (folder / "RECORD").write_text(f"p{n}-1.dist-info/LICENSE,,\n")
+        found[n] = says_gpl(metadata.Distribution.at(folder))
+    assert [n for n, it_does in found.items() if it_does] == [0, 1, 2]
 
 
 def test_what_is_under_the_gpl_is_named_in_the_notice() -> None:

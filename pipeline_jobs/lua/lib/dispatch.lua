@@ -61,6 +61,8 @@ local function admit()
     local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema')
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
     if class then
+      local held = read_once.held[job.tenant_id]
+      if held then held[class] = (held[class] or 0) + 1 end
       if class ~= (known[5] or '') then redis.call('HSET', K.job(id), 'class', class) end
       -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
       -- fences.

@@ -254,14 +254,16 @@ local function charge_running(id, job)
 end
 
 -- The best job of a workspace: over its lanes by priority, then order. Lanes whose pipeline is full are passed over: the pipeline is at
--- its cap, or no free slot belongs to a worker that knows it.
--- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full.
-local function best_of(tenant, workspace)
-  local best, score, of, last
+-- its cap, or no free slot belongs to a worker that knows it. So are those whose last slots are for other tenants.
+-- Returns member, its pipeline, whether it is the last of its lane | nil, the pipelines that are full, whether there are such others.
+local function best_of(tenant, workspace, free)
+  local best, score, of, last, kept
   local full = {}
   for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
     if room_of(pipeline) <= 0 then
       full[#full + 1] = pipeline
+    elseif fleet() == '*' and most_beside_others(tenant, free, pipeline) then
+      kept = true
     else
       local first = redis.call('ZRANGE', K.ready(tenant, workspace, pipeline), 0, 1, 'WITHSCORES')
       if not first[1] then
@@ -274,7 +276,7 @@ local function best_of(tenant, workspace)
     end
   end
   if best then return best, of, last end
-  return nil, full
+  return nil, full, kept
 end
 
 -- A start takes a token, if its tenant has a rate. Returns the fields of the share that changed, appended to those that are given.
@@ -297,7 +299,7 @@ local function next_lost(free)
       if slots_for(pipeline, 'free') > 0 then
         redis.call('ZREM', K.lost(), member)
         local job = load(id)
-        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and not most_beside_others(job.tenant_id, free)
+        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and not most_beside_others(job.tenant_id, free, pipeline)
         if may and room_of(job.pipeline) > 0 and take_ready(id, job) then
           return id, job, take_token(job.tenant_id)
         end
@@ -311,25 +313,28 @@ end
 -- Takes the job whose turn it is out of its lane. Returns nil when no tenant is eligible, else the job's id, its tenant, workspace and
 -- pipeline as a table, and the fields of its tenant's share that changed. Whoever may not have the last slots stays in the ring, and is
 -- passed over: it may go on with any event (others' hour, a worker that comes), and there are few of them, since each has nearly all slots.
+-- Where there are several classes, so are its first workspaces that wait for such slots only.
 local function next_job(free)
-  local passed = 0
+  local passed, waiting = 0, 0
   while not worked_enough() do
     local first = redis.call('ZRANGE', K.ring(), passed, passed, 'WITHSCORES')
     local tenant = first[1]
     if not tenant then return nil end
-    local place = redis.call('ZRANGE', K.workspaces(tenant), 0, 0, 'WITHSCORES')
+    local place = redis.call('ZRANGE', K.workspaces(tenant), waiting, waiting, 'WITHSCORES')
     local workspace = place[1]
     local why, wait = held_back(tenant)
-    if why or not workspace then
+    if waiting > 0 and (waiting > 20 or not workspace) then
+      passed, waiting = passed + 1, 0
+    elseif why or not workspace then
       spend(8)
       redis.call('ZREM', K.ring(), tenant)
       if why then redis.call('SADD', K.waiting(), tenant) end
       if why == 'tenant_rate' then redis.call('ZADD', K.parked(), NOW + wait, tenant) end
-    elseif most_beside_others(tenant, free) then
+    elseif fleet() ~= '*' and most_beside_others(tenant, free) then
       spend(5)
       passed = passed + 1
     else
-      local member, pipeline, last = best_of(tenant, workspace)
+      local member, pipeline, last = best_of(tenant, workspace, free)
       if member then
         redis.call('ZREM', K.ready(tenant, workspace, pipeline), member)
         if last then drop_lane(tenant, workspace, pipeline) end
@@ -342,13 +347,17 @@ local function next_job(free)
         share.present = tonumber(place[2])
         return string.sub(member, 18), {tenant_id = tenant, workspace_id = workspace, pipeline = pipeline}, take_token(tenant, 'present', place[2])
       end
-      -- Each of its lanes waits for a full pipeline (or was empty): the first pipeline that has room brings the workspace back.
       spend(10)
-      redis.call('ZREM', K.workspaces(tenant), workspace)
-      leave_ring_if_empty(tenant)
-      for _, full in ipairs(pipeline) do
-        redis.call('ZADD', K.blocked(full), first[2], tenant .. ':' .. workspace)
-        redis.call('SADD', K.blocking(), full)
+      if last then
+        waiting = waiting + 1
+      else
+        -- Each of its lanes waits for a full pipeline (or was empty): the first pipeline that has room brings the workspace back.
+        redis.call('ZREM', K.workspaces(tenant), workspace)
+        leave_ring_if_empty(tenant)
+        for _, full in ipairs(pipeline) do
+          redis.call('ZADD', K.blocked(full), first[2], tenant .. ':' .. workspace)
+          redis.call('SADD', K.blocking(), full)
+        end
       end
     end
   end

@@ -9,8 +9,8 @@ local function why_waits(tenant, pipeline)
   if pipeline_full(pipeline) then return 'pipeline_concurrency', int(pipe_of(pipeline).cap), int(pipe_of(pipeline).n) end
   if live_slots() == 0 then return 'no_worker', '', '' end
   if slots_for(pipeline, 'slots') == 0 then return 'no_worker_for_pipeline', '', '' end
-  local most = most_beside_others(tenant)
-  if most then return 'tenant_concurrency', int(most), int(share_of(tenant).n) end
+  local most, held = most_beside_others(tenant, nil, pipeline)
+  if most then return 'tenant_concurrency', int(most), int(held) end
   return 'fair_share', int(live_slots()), ''
 end
 

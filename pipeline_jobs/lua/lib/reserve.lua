@@ -2,8 +2,8 @@
 -- long as those take.
 
 -- What is read at most once a script: `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
--- `tenant ms tenant ms`: whomever one asks for, one of the two is another.
-local read_once = {}
+-- `tenant ms tenant ms`: whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class.
+local read_once = {held = {}}
 
 -- The number of jobs that may run at once on all live workers.
 local function live_slots()
@@ -37,14 +37,49 @@ local function note_recent(tenant)
   redis.call('SET', K.recent(), read_once.recent)
 end
 
--- The number of slots that a tenant has which may have no more, because another had a job in the last hour and the rest is for others; nil:
--- it may have more. free: while there are more free slots than are kept for others it may, too: some that it has are of a worker that died.
-local function most_beside_others(tenant, free)
-  local reserved = RESERVED >= 0 and RESERVED or (live_slots() >= 4 and 1 or 0)
+-- Where there are several classes: how many slots of those that know a pipeline a tenant has, and of workers that are gone (they are of no
+-- class). Counted once a script, for the few tenants that have nearly all slots of something.
+local function held_of(tenant, pipeline)
+  local held, n = read_once.held[tenant], 0
+  if not held then
+    held = {}
+    local class_of, slots = fields_of(K.class_of()), fields_of(K.slots())
+    local running, hints = redis.call('ZRANGE', K.tenant_status(tenant, 'running'), 0, -1), redis.call('ZRANGE', K.hints(), 0, -1)
+    for _, id in ipairs(running) do
+      local worker = redis.call('HGET', K.job(id), 'worker') or ''
+      local class = slots[worker] and (class_of[worker] or '') or 'gone'
+      held[class] = (held[class] or 0) + 1
+    end
+    for _, id in ipairs(hints) do
+      local sent = redis.call('HMGET', K.job(id), 'tenant_id', 'class')
+      if sent[1] == tenant then held[sent[2] or ''] = (held[sent[2] or ''] or 0) + 1 end
+    end
+    spend(#running + #hints)
+    read_once.held[tenant] = held
+  end
+  for _, class in ipairs(classes()) do
+    if knows(class.text, pipeline) then n = n + (held[class.name] or 0) end
+  end
+  return n + (held.gone or 0)
+end
+
+-- The number of slots that a tenant may have which has so many already, because another had a job in the last hour and the rest is for
+-- others, and how many it has; nil: it may have more. free: while there are more free slots than are kept for others it may, too: some that
+-- it has are of a worker that died. Where there are several classes, the slots are those that can run the pipeline: others' are of no use
+-- to the next tenant, and are no reason to wait.
+local function most_beside_others(tenant, free, pipeline)
+  local slots, apart = live_slots(), pipeline and fleet() == '*'
+  if apart then
+    slots = math.min(slots, slots_for(pipeline, 'slots'))
+    free = free and math.min(free, slots_for(pipeline, 'free'))
+  end
+  local reserved = RESERVED >= 0 and RESERVED or (slots >= 4 and 1 or 0)
   if reserved == 0 or (free or 0) > reserved then return nil end
-  local most = math.max(1, live_slots() - reserved)
-  if share_of(tenant).n < most then return nil end
+  local most, held = math.max(1, slots - reserved), share_of(tenant).n
+  if held < most then return nil end
   local _, other, at = lately(tenant)
   -- A time to come was noted before the clock was set back: it holds nobody up.
-  if other and NOW - at >= 0 and NOW - at < 3600000 then return most end
+  if not other or NOW - at < 0 or NOW - at >= 3600000 then return nil end
+  if apart then held = held_of(tenant, pipeline) end
+  if held >= most then return most, held end
 end

@@ -31,6 +31,8 @@ PATIENCE = 15
 OTHER = "127.0.0.2"
 #: In the server: requests for `/at-once` that are at work.
 COUNT: list[int] = []
+#: The same of those whose body has not come yet.
+BODIES: list[int] = []
 AT_WORK, TURN = threading.Lock(), threading.Event()
 
 
@@ -53,7 +55,11 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/long":
         TURN.wait(2 * AT_WORK_SECONDS)
     if path == "/body":
+        BODIES.append(1)
         environ["wsgi.input"].read()
+        BODIES.pop()
+    if path == "/bodies":
+        body = b"%d" % len(BODIES)
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
@@ -91,12 +97,17 @@ def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
 
 def answered(port: int, source: str = "127.0.0.1", path: str = "/up") -> bool:
     """Another client is served."""
+    return got(port, source, path) == path.encode()
+
+
+def got(port: int, source: str, path: str) -> bytes:
+    """The answer to another client; empty: none came in time."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE, source_address=(source, 0))
     try:
         client.request("GET", path)
-        return client.getresponse().read() == path.encode()
+        return client.getresponse().read()
     except OSError:
-        return False
+        return b""
     finally:
         client.close()
 
@@ -197,11 +208,23 @@ def test_who_never_closes_its_end_holds_up_nobody(port: int) -> None:
     left = [connect(port) for _ in range(40)]
     for connection in left:
         connection.sendall(b"GET /once HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    for connection in left:
+    # Backwards: the last one's answer would come after all those seconds, each one's after two of the one before.
+    for connection in reversed(left):
         assert status(connection) == b"200"
     assert answered(port)
     for connection in left:
         connection.close()
+
+
+def test_who_still_sends_when_it_is_refused_reads_its_answer_to_the_end(port: int) -> None:
+    """A socket that is closed at once answers what still comes with a reset."""
+    with connect(port) as sender:
+        sender.sendall(b"GET /" + b"x" * 40_000)
+        assert status(sender) == b"414"
+        for _ in range(3):
+            sender.sendall(b"x" * 1000)
+        while sender.recv(65_536):
+            pass
 
 
 @pytest.mark.parametrize("threads", [8])
@@ -209,8 +232,11 @@ def test_an_address_never_holds_all_threads(port: int) -> None:
     senders = [connect(port) for _ in range(20)]
     for sender in senders:
         sender.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
+    until(lambda: got(port, OTHER, "/bodies") == b"7", "as many threads as an address may hold")
+    # Longer than the next one of the senders would need to take the thread of this one, were it let.
     for _ in range(3):
-        assert answered(port, OTHER)
+        assert answered(port, OTHER, "/long")
+    assert got(port, OTHER, "/bodies") == b"7"
     # Those that waited for a thread get one as others end.
     for sender in senders:
         sender.sendall(b"234567890")
