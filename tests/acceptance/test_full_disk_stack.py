@@ -84,7 +84,7 @@ class Local:
 
     def fill_memory(self) -> None:
         """All of it, and next to nothing of the disk: the log has the length only."""
-        self.store.setrange("filler", MEMORY_BYTES, "x")
+        self.store.execute_command("SETRANGE", "filler", MEMORY_BYTES, "x")
 
     def empty_memory(self) -> bool:
         """Whether the server could be told."""
