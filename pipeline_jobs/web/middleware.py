@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -15,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import has_request_context, request
 
 from pipeline_jobs.logs import bind_request_id
+from pipeline_jobs.web.http.request_counts import RequestCounts
 
 _KEY = "pipeline_jobs.request_id"
 _DEPRECATED = "pipeline-jobs.deprecated"
@@ -51,16 +53,18 @@ def note_deprecated() -> None:
 class Envelope:
     """Wraps a WSGI app."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
+    def __init__(self, app: WSGIApplication, requests: RequestCounts) -> None:
+        self._app, self._requests = app, requests
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = time.perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID")
         name = given if given is not None and _ACCEPTED.fullmatch(given) else os.urandom(12).hex()
         environ[_KEY] = name
         bind_request_id(name)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            self._requests.answered(environ, status, time.perf_counter() - began)
             present = {key.lower() for key, _ in headers}
             missing = [_DEPRECATION] if _DEPRECATED in environ else []
             missing += [header for key, header in _DEFAULTS.items() if key not in present]
