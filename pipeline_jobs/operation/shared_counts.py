@@ -30,13 +30,13 @@ logger = structlog.get_logger(__name__)
 class SharedCounts:
     """Make it before the processes that write it are forked."""
 
-    def __init__(self, rows: int = 1) -> None:
-        self.rows = rows
-        self._words = memoryview(mmap.mmap(-1, rows * ROW_BYTES))
+    def __init__(self, rows: int = 1, row_bytes: int = ROW_BYTES) -> None:
+        self.rows, self._size = rows, row_bytes
+        self._words = memoryview(mmap.mmap(-1, rows * row_bytes))
 
     def row(self, number: int) -> Row:
         """For the one process that writes there. It goes on from what an earlier one has left."""
-        return Row(self._words[number * ROW_BYTES : (number + 1) * ROW_BYTES])
+        return Row(self._memory(number))
 
     def free_row(self, taken: Iterable[int]) -> int | None:
         """The first row that no process has; None: there are more processes than rows."""
@@ -46,9 +46,12 @@ class SharedCounts:
         """The sums over all rows."""
         found: dict[Key, float] = {}
         for number in range(self.rows):
-            for key, _, value in _entries(self._words[number * ROW_BYTES : (number + 1) * ROW_BYTES]):
+            for key, _, value in _entries(self._memory(number)):
                 found[key] = found.get(key, 0.0) + value
         return found
+
+    def _memory(self, number: int) -> memoryview:
+        return self._words[number * self._size : (number + 1) * self._size]
 
 
 class Row:
@@ -74,7 +77,7 @@ class Row:
         text = _SEPARATOR.join(key).encode()
         start = _WORD + _used(self._memory)
         value = start + _WORD + -(-len(text) // _WORD) * _WORD
-        if value + _WORD > ROW_BYTES:
+        if value + _WORD > len(self._memory):
             if not self._full:
                 logger.error("there are more kinds of counters than places: some are not counted", key=key)
             self._full = True

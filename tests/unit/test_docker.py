@@ -18,8 +18,8 @@ COMPOSE = ROOT / "docker" / "compose.yaml"
 STORE = ROOT / "docker" / "store.sh"
 PASSWORD = "only-for-this-test"
 URL = f"redis://:{PASSWORD}@redis:6379/0"
-SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
-OURS = {"api", "worker", "maintenance", "beat", "flower"}
+SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "metrics", "celery-exporter", "prometheus"}
+OURS = {"api", "worker", "maintenance", "beat", "flower", "metrics"}
 
 
 def compose_command() -> list[str]:
@@ -170,7 +170,7 @@ def test_half_of_the_containers_memory_or_else_the_machines(tmp_path: Path, file
 def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:
     lines = (ROOT / "docker" / "prometheus.yml").read_text().splitlines()
     targets = [line.split('"')[1].split(":")[0] for line in lines if "targets:" in line]
-    assert set(targets) == {"api", "celery-exporter", "flower"}
+    assert set(targets) == {"metrics", "api", "celery-exporter", "flower"}
     assert set(targets) <= services.keys()
 
 

@@ -21,25 +21,37 @@ local function why_not(pipeline)
   if live_slots() > 0 and slots_for(pipeline, 'slots') == 0 then return 'no_worker_for_pipeline' end
 end
 
-for _, tenant in ipairs(redis.call('SMEMBERS', K.waiting())) do
-  if worked_enough() then break end
-  spend(3)
-  local why = held_back(tenant)
-  for _, workspace in ipairs(why and redis.call('ZRANGE', K.workspaces(tenant), 0, -1) or {}) do
+local some_full = false
+for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+  local pipeline = string.match(field, '^n:(.*)$')
+  some_full = some_full or (pipeline and why_not(pipeline) ~= nil)
+end
+
+-- A tenant is taken out of the ring as its turn comes, not as it reaches its limit: so those in the ring are looked at, too.
+local function look_at(tenants)
+  for _, tenant in ipairs(tenants) do
+    if worked_enough() then return end
     spend(2)
-    for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
-      held(why, redis.call('ZCARD', K.ready(tenant, workspace, pipeline)))
+    local why = held_back(tenant)
+    for _, workspace in ipairs((why or some_full) and redis.call('ZRANGE', K.workspaces(tenant), 0, -1) or {}) do
+      spend(2)
+      for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
+        local reason = why or why_not(pipeline)
+        if reason then held(reason, redis.call('ZCARD', K.ready(tenant, workspace, pipeline))) end
+      end
     end
   end
 end
+look_at(redis.call('SMEMBERS', K.waiting()))
+look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))
 for _, pipeline in ipairs(redis.call('SMEMBERS', K.blocking())) do
   local why = why_not(pipeline)
   for _, place in ipairs(why and redis.call('ZRANGE', K.blocked(pipeline), 0, WORK_MOST) or {}) do
     if worked_enough() then break end
     spend(1)
     local tenant, workspace = string.match(place, '^([^:]*):(.*)$')
-    -- One that has come back for another pipeline was counted with its tenant, if that is held back.
-    if not (held_back(tenant) and redis.call('ZSCORE', K.workspaces(tenant), workspace)) then
+    -- One that has come back for another pipeline was counted with its tenant.
+    if not redis.call('ZSCORE', K.workspaces(tenant), workspace) then
       held(why, redis.call('ZCARD', K.ready(tenant, workspace, pipeline)))
     end
   end
