@@ -19,6 +19,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 #: Of a row, in bytes: some thousand counters. What nobody writes takes no memory.
 ROW_BYTES = 1 << 20
 _WORD = 8
+#: A row begins with the length of its entries, and a word for what has no room, where nobody looks.
+_NOWHERE, _FIRST = 1, 2 * _WORD
 _SEPARATOR = "\x1f"
 
 #: The name of a counter and its labels' values.
@@ -63,31 +65,48 @@ class Row:
         self._places = {key: place for key, place, _ in _entries(memory)}
         self._full = False
 
-    def add(self, *counts: tuple[Key, float]) -> None:
-        """Count something under each key. Costs about a microsecond."""
-        places, values = self._places, self._values
+    def place(self, key: Key) -> int:
+        """Where a counter is, for `count`; where nobody looks, if there is no room for it."""
         with self._lock:
-            for key, n in counts:
-                place = places.get(key) or self._begin(key)
-                if place is not None:
-                    values[place] += n
+            return self._places.get(key) or self._begin(key)
 
-    def _begin(self, key: Key) -> int | None:
-        """A place for a key that has none yet: its length, its text and its value. None: the row is full."""
+    def count(self, *places: int, at: int = _NOWHERE, more: float = 0.0) -> None:
+        """One more at each of these places, and `more` at another. Costs less than a microsecond."""
+        values = self._values
+        with self._lock:
+            for place in places:
+                values[place] += 1.0
+            values[at] += more
+
+    def _begin(self, key: Key) -> int:
+        """A place for a key that has none yet: its length, its text and its value."""
         text = _SEPARATOR.join(key).encode()
-        start = _WORD + _used(self._memory)
+        start = _FIRST + _used(self._memory)
         value = start + _WORD + -(-len(text) // _WORD) * _WORD
         if value + _WORD > len(self._memory):
             if not self._full:
                 logger.error("there are more kinds of counters than places: some are not counted", key=key)
             self._full = True
-            return None
+            return _NOWHERE
         struct.pack_into("Q", self._memory, start, len(text))
         self._memory[start + _WORD : start + _WORD + len(text)] = text
         # Last of all: until then readers do not look there.
-        struct.pack_into("Q", self._memory, 0, value)
+        struct.pack_into("Q", self._memory, 0, value + _WORD - _FIRST)
         self._places[key] = place = value // _WORD
         return place
+
+
+class Histogram:
+    """The places of a histogram's series: one for each bucket, and one for the sum."""
+
+    def __init__(self, row: Row, name: str, labels: Key, bounds: Sequence[float]) -> None:
+        self._row, self._bounds = row, bounds
+        self._buckets = [row.place((name, *labels, str(number))) for number in range(len(bounds) + 1)]
+        self._sum = row.place((name, *labels, "sum"))
+
+    def observe(self, seconds: float, *places: int) -> None:
+        """:param places: counters to count with it."""
+        self._row.count(self._buckets[bisect_left(self._bounds, seconds)], *places, at=self._sum, more=seconds)
 
 
 def _used(memory: memoryview) -> int:
@@ -97,18 +116,13 @@ def _used(memory: memoryview) -> int:
 
 def _entries(memory: memoryview) -> Iterator[tuple[Key, int, float]]:
     """Of each counter of a row its key, its place in words, and its value."""
-    at, end = _WORD, _WORD + _used(memory)
+    at, end = _FIRST, _FIRST + _used(memory)
     while at < end:
         (length,) = struct.unpack_from("Q", memory, at)
         text = bytes(memory[at + _WORD : at + _WORD + length]).decode()
         at += _WORD + -(-length // _WORD) * _WORD
         yield tuple(text.split(_SEPARATOR)), at // _WORD, struct.unpack_from("d", memory, at)[0]
         at += _WORD
-
-
-def bucket(name: str, labels: Key, bounds: Sequence[float], seconds: float) -> tuple[tuple[Key, float], tuple[Key, float]]:
-    """What to `add` for an observation of a histogram."""
-    return ((name, *labels, str(bisect_left(bounds, seconds))), 1), ((name, *labels, "sum"), seconds)
 
 
 def counter(totals: Mapping[Key, float], kind: str, name: str, what: str, labels: Sequence[str]) -> Metric:

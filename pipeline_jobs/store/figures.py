@@ -220,8 +220,14 @@ def _worker(
     paused: Mapping[str, str],
     warnings: Mapping[str, str],
 ) -> WorkerFigures:
-    numbers = (int(table.get(worker, 0)) for table in (slots, running))
-    return WorkerFigures(worker, kinds.get(worker, ""), *numbers, paused.get(worker, ""), warnings.get(worker, ""))
+    return WorkerFigures(
+        worker=worker,
+        kind=kinds.get(worker, ""),
+        slots=int(slots.get(worker, 0)),
+        running=int(running.get(worker, 0)),
+        paused=paused.get(worker, ""),
+        warning=warnings.get(worker, ""),
+    )
 
 
 def _pipelines(table: Mapping[str, str]) -> dict[str, PipelineFigures]:

@@ -17,7 +17,7 @@ from celery.worker.components import Pool
 from pipeline_jobs.operation.metrics import Gauge, exposition
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, clock, work_disk
-from pipeline_jobs.operation.shared_counts import Row, SharedCounts, bucket, histogram
+from pipeline_jobs.operation.shared_counts import Histogram, Row, SharedCounts, histogram
 
 logger = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ def count_stages(app: Any) -> None:
     row: Row = app.own_metrics.stages.row(number)
 
     def took(pipeline: str, stage: str, outcome: str, seconds: float) -> None:
-        row.add(*bucket("stages", (pipeline, stage, outcome), BOUNDS, seconds))
+        Histogram(row, "stages", (pipeline, stage, outcome), BOUNDS).observe(seconds)
 
     app.cell.executor.stage_took = took
 

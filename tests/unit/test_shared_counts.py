@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline_jobs.operation.shared_counts import Row, SharedCounts, bucket, histogram
+from pipeline_jobs.operation.shared_counts import Histogram, Row, SharedCounts, histogram
 
 
 def in_a_child(work: Callable[[], None]) -> None:
@@ -21,18 +21,22 @@ def in_a_child(work: Callable[[], None]) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def add(row: Row, *keys: tuple[str, ...]) -> None:
+    row.count(*map(row.place, keys))
+
+
 def test_what_any_process_counts_every_one_shows() -> None:
     shared = SharedCounts(3)
     for number in range(3):
-        in_a_child(lambda number=number: shared.row(number).add((("a", "x"), 1), (("b", str(number)), 2.5)))  # type: ignore[misc]
-    assert shared.totals() == {("a", "x"): 3, ("b", "0"): 2.5, ("b", "1"): 2.5, ("b", "2"): 2.5}
+        in_a_child(lambda number=number: add(shared.row(number), ("a", "x"), ("b", str(number))))  # type: ignore[misc]
+    assert shared.totals() == {("a", "x"): 3, ("b", "0"): 1, ("b", "1"): 1, ("b", "2"): 1}
 
 
 def test_who_takes_the_place_of_a_process_that_ended_goes_on_from_its_counts() -> None:
     shared = SharedCounts(2)
     assert shared.free_row([]) == 0
     for _ in range(50):
-        in_a_child(lambda: shared.row(0).add((("a",), 1)))
+        in_a_child(lambda: add(shared.row(0), ("a",)))
     assert shared.totals() == {("a",): 50}
     assert (shared.free_row([0]), shared.free_row([1]), shared.free_row([0, 1])) == (1, 0, None)
 
@@ -40,7 +44,7 @@ def test_who_takes_the_place_of_a_process_that_ended_goes_on_from_its_counts() -
 def test_threads_of_a_process_lose_no_count() -> None:
     shared = SharedCounts()
     row = shared.row(0)
-    threads = [threading.Thread(target=lambda: [row.add((("a", "é"), 1), (("b",), 1)) for _ in range(2000)]) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: [add(row, ("a", "é"), ("b",)) for _ in range(2000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -52,7 +56,7 @@ def test_a_full_row_says_so_once_and_counts_what_it_knows(capsys: pytest.Capture
     shared = SharedCounts(2, row_bytes=128)
     row = shared.row(0)
     for number in range(20):
-        row.add(((f"key{number}",), 1), (("key0",), 1))
+        add(row, (f"key{number}",), ("key0",))
     assert shared.totals()[("key0",)] == 21
     assert set(shared.totals()) < {(f"key{number}",) for number in range(20)}
     assert capsys.readouterr().out.count("more kinds of counters") == 1
@@ -63,7 +67,7 @@ def test_a_histogram_adds_up() -> None:
     shared = SharedCounts()
     row: Row = shared.row(0)
     for seconds in (0.05, 0.1, 0.5, 7):
-        row.add(*bucket("h", ("x",), (0.1, 1), seconds))
+        Histogram(row, "h", ("x",), (0.1, 1)).observe(seconds)
     samples = {
         (sample.name, sample.labels.get("le")): sample.value for sample in histogram(shared.totals(), "h", "h", "", ["l"], (0.1, 1)).samples
     }
