@@ -206,7 +206,7 @@ class TestASlot:
         made = clockwork.make(MINUTELY)
         clockwork.due(made, 3)
         clockwork.fire()
-        text = StoreMetrics(clockwork.store, clockwork.settings).text().decode()
+        text = StoreMetrics(clockwork.store, clockwork.cell.settings).text().decode()
         assert 'pipeline_schedule_slots_total{outcome="fired",tenant="acme",workspace="main"} 1.0' in text
         assert 'pipeline_schedule_slots_total{outcome="missed",tenant="acme",workspace="main"} 2.0' in text
         assert 'pipeline_schedule_lag_seconds_count{tenant="acme",workspace="main"} 1.0' in text

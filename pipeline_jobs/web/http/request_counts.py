@@ -19,7 +19,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 #: What is no route of ours, and no method.
 NO_ROUTE, NO_METHOD = "_none", "_other"
 #: Where `problems` notes the code of an error.
-PROBLEM = "pipeline_jobs.problem"
+PROBLEM = "pipeline-jobs.problem"
 _LABELS = ("method", "route")
 
 
