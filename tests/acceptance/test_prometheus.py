@@ -54,6 +54,7 @@ class Watched:
                     assert answer.status_code == 201, answer.text
                     made.append(str(answer.json()["job_id"]))
             assert api.post("/pipeline/jobs", {"pipeline": "sleep", "tenat_id": "x"}).status_code == 422
+            assert api.get("/" + "x" * 9000).status_code == 414
         daily = {"cron": "0 3 * * *", "job": {"pipeline": "sleep"}}
         assert self.apis[0].post("/pipeline/schedules", daily).status_code == 201
         for job_id in made:
@@ -97,6 +98,7 @@ def test_its_numbers_are_the_apis_and_each_documented_query_runs(watched: Watche
     # Each request is counted once, by whichever process of whichever replica it was answered.
     watched.until('sum(pipeline_http_requests_total{method="POST",route="/pipeline/jobs",code="201"})', jobs)
     watched.until('sum(pipeline_http_refusals_total{route="/pipeline/jobs",code="invalid_input"})', 2)
+    watched.until('sum(pipeline_http_refusals_total{route="_none",code="request_line_too_long"})', 2)
     watched.until('sum(pipeline_http_request_duration_seconds_count{method="POST",route="/pipeline/jobs"})', jobs + 2)
     watched.until('sum(pipeline_stage_duration_seconds_count{stage="answer"})', jobs)
     watched.until('sum(pipeline_stage_duration_seconds_count{stage="answer",outcome="error"})', jobs / 3)
