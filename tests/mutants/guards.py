@@ -1470,13 +1470,6 @@ GUARDS = (
     _py("web/http/request_counts", "a route is its rule", "NO_ROUTE if rule is None else rule.rule", 'environ["PATH_INFO"]', REQUESTS),
     _py("web/http/request_counts", "no method of a client's own", "method if method in _METHODS else NO_METHOD", "method", REQUESTS),
     _py("operation/shared_counts", "a row goes on", "key: place for key, place, _ in _entries(memory)", "", COUNTS),
-    _py(
-        "operation/shared_counts",
-        "threads count one by one",
-        "        with self._lock:\n            for place",
-        "        if True:\n            for place",
-        COUNTS,
-    ),
     _py("web/api/metrics", "no replica shows the store's", '_ELSEWHERE if scope == "process" else', "", OPERATION),
     _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),

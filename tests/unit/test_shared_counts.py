@@ -33,7 +33,7 @@ def test_what_any_process_counts_every_one_shows() -> None:
 
 
 def test_who_takes_the_place_of_a_process_that_ended_goes_on_from_its_counts() -> None:
-    shared = SharedCounts(2)
+    shared = SharedCounts(2, row_bytes=64)
     assert shared.free_row([]) == 0
     for _ in range(50):
         in_a_child(lambda: add(shared.row(0), ("a",)))
