@@ -26,6 +26,7 @@ def run(bench: Bench) -> Outcome:
 def _once(bench: Bench, number: int) -> float:
     environ = {
         **os.environ, "PIPELINE_DATA_DIR": str(bench.folder / f"run-{number}"), "PIPELINE_HTTP_PORT": "0", "PIPELINE_FLOWER_PORT": "0",
+        "PIPELINE_METRICS_PORT": "0",
         "PIPELINE_REDIS_PORT": "0", "PIPELINE_EXPORTER_PORT": "0", "PYTHONUNBUFFERED": "1",
     }  # fmt: skip
     log = bench.folder / f"run-{number}.log"

@@ -143,6 +143,26 @@ class Settings(BaseModel):
     exporter_port: int = _setting(9808, "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
     metrics_tenants: int = _setting(100, "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0)
     metrics_workspaces: int = _setting(20, "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0)
+    metrics_series: int = _setting(
+        5000,
+        "Maximum number of series of a scrape of the store's metrics. Beyond it only the tenants with the most jobs have their own; others "
+        "are `_other`.",
+        ge=500,
+        le=100_000,
+    )
+    metrics_host: str = _setting("127.0.0.1", "Address that the metrics exporter and the workers' metrics listen on.")
+    metrics_port: int = _setting(
+        9809, "Port of the metrics exporter, which shows the store's metrics. 0: any free port (make run).", ge=0, le=65535
+    )
+    worker_metrics_port: int | None = _setting(
+        None, "Port of this worker's own metrics. Each worker of a machine needs its own. Empty: it shows none.", ge=1, le=65535
+    )
+    api_metrics: str = _setting(
+        "process",
+        "What `GET /metrics` of the API shows, unless the request says (`?scope=`): `process` (its own numbers) or `all` (the store's too: "
+        "only where one API is scraped and no exporter).",
+        pattern=r"^(process|all)$",
+    )
     require_keys: bool = _setting(
         False, "Require an API key even before the first one is created (`celery -A celery_app jobs key create`)."
     )

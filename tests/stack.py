@@ -93,17 +93,25 @@ class Stack:
         )  # fmt: skip
         until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
 
-    def api(self, port: int | None = None, **env: str) -> Api:
+    def api(self, port: int | None = None, *, name: str = "api", processes: int = 1, **env: str) -> Api:
         """The API as `make run` has it, in one process; on the same port again after it was killed."""
         port = port or free_port()
         process = self.run(
-            "api", sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--bind", f"127.0.0.1:{port}",
-            "--workers", "1", "--no-control-socket", "wsgi:app", **env,
+            name, sys.executable, "-m", "gunicorn", "-c", "python:pipeline_jobs.web.gunicorn_conf", "--bind", f"127.0.0.1:{port}",
+            "--workers", str(processes), "--no-control-socket", "wsgi:app", **env,
         )  # fmt: skip
         self.api_process = process
         api = Api(f"http://127.0.0.1:{port}")
-        until(lambda: api.alive() or self._died(process, "api"), "the API")
+        until(lambda: api.alive() or self._died(process, name), "the API")
         return api
+
+    def exporter(self) -> Api:
+        """The metrics exporter."""
+        port = free_port()
+        process = self.run("metrics", sys.executable, "-m", "pipeline_jobs.metrics_exporter", PIPELINE_METRICS_PORT=str(port))
+        exporter = Api(f"http://127.0.0.1:{port}")
+        until(lambda: exporter.alive("/metrics") or self._died(process, "metrics"), "the metrics exporter")
+        return exporter
 
     def flower(self, **env: str) -> Api:
         port = free_port()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -57,6 +58,13 @@ MAX_ERROR = 500
 IN_PROCESS_FENCE = 0
 
 
+StageTook = Callable[[str, str, str, float], None]
+
+
+def untold(pipeline: str, stage: str, outcome: str, seconds: float) -> None:
+    """Nobody counts."""
+
+
 class Ending(StrEnum):
     """How a run ended."""
 
@@ -91,6 +99,8 @@ class Executor:
         self.parts = store, registry, settings, artifacts
         self._store, self._registry, self._settings, self._artifacts = self.parts
         self.uploads = Uploads(store, settings, artifacts)
+        #: Is told how long each stage took: pipeline, stage, `ok` or `error`, seconds.
+        self.stage_took: StageTook = untold
 
     def run(self, job_id: str, fence: int, worker: str, progress: Progress | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
@@ -162,6 +172,7 @@ class _Attempt:
     def __init__(self, job: Job, executor: Executor, progress: Progress) -> None:
         self._job, self._progress = job, progress
         self._store, self._registry, self._settings, self._artifacts = executor.parts
+        self._took = executor.stage_took
         self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
         self._files = RunArtifacts(self._artifacts, _folder(job))
         self._keeper: Keeper | None = None
@@ -217,7 +228,7 @@ class _Attempt:
         :raises _Raised: an error of the pipeline's own; any other is the harness's.
         """
         try:
-            return Result.of(pipeline, run_stages(pipeline, context, self._keeper))
+            return Result.of(pipeline, run_stages(pipeline, context, self._keeper, self._took))
         except Exception as error:
             judge.judge(error)
             if not isinstance(error, (PipelineJobsError, MemoryError)):
@@ -290,7 +301,7 @@ def _named(error: Exception) -> PipelineJobsError:
     return InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR])
 
 
-def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None) -> Mapping[str, Any]:
+def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None, took: StageTook = untold) -> Mapping[str, Any]:
     """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
 
     :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
@@ -305,13 +316,25 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
             span.set(job__stage__kept=kept is not None)
             if kept is None:
                 failpoints.reach("run.in_stage")
-                data = stage.run(context) or {}
+                with _timed(took, pipeline.name, stage.name):
+                    data = stage.run(context) or {}
                 if keeper and stage is not last:
                     keeper.keep(stage, data)
             context.data.update(data if kept is None else kept)
             context.progress(1.0)
     unbind_contextvars("stage")
     return context.data
+
+
+@contextmanager
+def _timed(took: StageTook, pipeline: str, stage: str) -> Iterator[None]:
+    """Tell how long a stage took, however it ends."""
+    began, outcome = time.monotonic(), "error"
+    try:
+        yield
+        outcome = "ok"
+    finally:
+        took(pipeline, stage, outcome, time.monotonic() - began)
 
 
 def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:

@@ -1,22 +1,24 @@
 """Prometheus metrics from the store's counters: exact across processes and restarts, because each is counted in the script
 that makes the transition, and only read here. Names and labels of the first three are the user's brief's.
 
-Series are bounded: the first tenants and workspaces have names, the rest are `_other` together (`series_of` in `lua/lib/base.lua`).
+Series are bounded: the first tenants and workspaces have names, the rest are `_other` together (`series_of` in `lua/lib/base.lua`);
+and where those are too many (`Ceiling`), the largest tenants.
 A series that is known to come is there with zero before its first event: `increase()` sees no event that a series begins with.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipeline_jobs.operation.canary import TENANT as CANARY
-from pipeline_jobs.states import TERMINAL, JobStatus
-from pipeline_jobs.store.figures import Scrape, scrape
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import TERMINAL, JobStatus, Reason
+from pipeline_jobs.store.figures import Scrape, Server, scrape
 from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -65,47 +67,134 @@ SLOT_OUTCOMES = (
     "webhooks_full", "memory_full", "store_full", "paused", "changed", "invalid",
 )  # fmt: skip
 
+#: Why jobs wait, for `pipeline_jobs_waiting`; a retry's backoff is counted as `scheduled`. And those that a limit holds back.
+_REASONS = tuple(reason for reason in Reason if reason is not Reason.RETRY)
+HELD = (Reason.TENANT_CONCURRENCY, Reason.TENANT_RATE, Reason.TENANT_PAUSED, Reason.PIPELINE_CONCURRENCY)
+#: The setting that says how often a duty is ticked.
+_INTERVALS = {
+    "rescue": "rescue_seconds", "continue": "rescue_seconds", "purge": "cleanup_seconds", "reconcile": "cleanup_seconds",
+    "fire": "fire_seconds", "webhooks": "webhook_seconds",
+}  # fmt: skip
+_FOLDED = "Tenants that have names and are added up as `_other` all the same, because of PIPELINE_METRICS_SERIES."
+#: Series that do not depend on tenants, at most, about: they come first.
+FIXED_SERIES = 150
+
 #: Label for all that have no name of their own.
 OTHER = "_other"
 
 #: Of each kind of counter its values by their labels: `{"created": {("acme", "main"): 3}}`.
 Counts = dict[str, dict[tuple[str, ...], int]]
 
+#: Name, meaning, labels with their values, value.
+Gauge = tuple[str, str, Mapping[str, str], float]
 
-def render(store: Store, workspaces: int = 20, disk: tuple[int, int] | None = None) -> bytes:
-    """The metrics of a cell as Prometheus text. Reads only.
 
-    :param workspaces: most workspaces of a tenant that have names, as the store has it from its settings.
-    :param disk: bytes that are free on the disk of the artifacts, and that must stay free, where it is a disk.
+class StoreMetrics:
+    """The metrics of a cell that its store knows, the same for whoever asks. One process shows them to Prometheus (`metrics_exporter`):
+    a second one would double every sum."""
 
-    :raises StoreUnavailable: answer 503; a scrape must not take silence for zero.
-    """
-    now = scrape(store)
-    counts = bounded(now.counters, now.names)
-    _add_zeros(counts, _full_tenants(now.names, workspaces))
+    def __init__(self, store: Store, settings: Settings, disks: Callable[[], Iterable[Gauge]] = tuple) -> None:
+        """:param disks: figures of disks that this process sees."""
+        self._store, self._settings, self._disks = store, settings, disks
+        self._ceiling = Ceiling(settings.metrics_series)
+
+    def text(self) -> bytes:
+        """As Prometheus reads it. Reads only.
+
+        :raises StoreUnavailable: a scrape must not take silence for zero.
+        """
+        now, settings = scrape(self._store), self._settings
+        counts = bounded(now.counters, now.names)
+        _add_zeros(counts, _full_tenants(now.names, settings.metrics_workspaces))
+        folded = self._ceiling.fold(counts)
+        gauges = [*_gauges(now, settings), *self._disks(), ("pipeline_tenants_folded", _FOLDED, {}, folded)]
+        return exposition(_counters(counts), gauges) + "".join(_histograms(counts)).encode()
+
+
+def exposition(counters: Iterable[Metric], gauges: Iterable[Gauge] = ()) -> bytes:
+    """Families as text; gauges of one name need not stand together."""
+    families: dict[str, GaugeMetricFamily] = {}
+    for name, what, labels, value in gauges:
+        family = families.setdefault(name, GaugeMetricFamily(name, what, labels=list(labels)))
+        family.add_metric(list(labels.values()), value)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(counts, _gauges(now, disk)))
-    return generate_latest(registry) + "".join(_histograms(counts)).encode()
+    registry.register(_Families([*counters, *families.values()]))
+    return generate_latest(registry)
 
 
-def _gauges(now: Scrape, disk: tuple[int, int] | None) -> Iterator[tuple[str, str, float]]:
-    """Name, meaning and value of each."""
-    yield "pipeline_jobs_queued", "Jobs that wait for a slot. Jobs that cannot start yet are counted separately.", now.ready
-    yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", now.delayed
-    yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", max(0, now.queued - now.ready - now.delayed)
-    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", now.leases
-    yield "pipeline_slots", "Slots of the live workers that consume the queue `jobs`.", now.capacity
-    yield "pipeline_workers_paused", "Workers that take no jobs now, because their machine cannot run any.", now.paused
-    yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that wait for a slot has been waiting.", now.ready_seconds
-    late = "How long the most overdue schedule has been due."
-    yield "pipeline_schedules_late_seconds", late, now.schedules_late_seconds
+def _gauges(now: Scrape, settings: Settings) -> Iterator[Gauge]:
+    yield "pipeline_store_up", "1: the store answers. 0: it does not, and nothing else is known.", {}, 1
+    yield from _jobs(now)
+    cap = settings.max_concurrent_jobs if now.max_concurrent_jobs is None else now.max_concurrent_jobs
+    yield (
+        "pipeline_slots",
+        "Jobs that can run at once: slots of the live workers, within the installation's cap.",
+        {},
+        min(now.capacity, cap),
+    )
+    yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", {}, cap
+    yield from _workers(now)
+    for pipeline, slots in now.pipelines.items():
+        yield "pipeline_pipeline_slots", "Slots that a pipeline's jobs hold.", {"pipeline": pipeline}, slots.used
+        if slots.most is not None:
+            yield "pipeline_pipeline_max_concurrent", "The most that they may hold.", {"pipeline": pipeline}, slots.most
+    yield "pipeline_schedules_late_seconds", "How long the most overdue schedule has been due.", {}, now.schedules_late_seconds
+    yield "pipeline_webhooks_waiting", "Webhooks that are still to be sent.", {}, now.outbox
+    yield "pipeline_oldest_webhook_age_seconds", "Age of the oldest webhook that is still to be sent.", {}, now.outbox_seconds
+    yield from _duties(now, settings)
+    yield from server_gauges(now.server)
+
+
+def _jobs(now: Scrape) -> Iterator[Gauge]:
+    reasons = dict.fromkeys(map(str, _REASONS), 0) | now.reasons
+    held = sum(reasons[reason] for reason in HELD)
+    free = sum(n for reason, n in reasons.items() if reason not in {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY})
+    yield "pipeline_jobs_queued", "Jobs that could start and wait for a slot. Others that wait are counted separately.", {}, free
+    yield "pipeline_jobs_held", "Jobs that a limit of their tenant or pipeline holds back.", {}, held
+    yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", {}, reasons["scheduled"]
+    yield "pipeline_jobs_dependent", "Jobs that wait for other jobs to end.", {}, reasons["dependency"]
+    for reason, n in sorted(reasons.items()):
+        yield "pipeline_jobs_waiting", "All queued jobs, by the reason why they wait.", {"reason": reason}, n
+    yield "pipeline_jobs_running", "Running jobs: a worker holds their lease.", {}, now.leases
+    yield "pipeline_oldest_queued_age_seconds", "How long the first of the jobs that could start has been waiting.", {}, now.ready_seconds
+
+
+def _workers(now: Scrape) -> Iterator[Gauge]:
+    yield "pipeline_workers", "Live job workers.", {}, len(now.workers)
+    paused = sum(bool(worker.paused) for worker in now.workers)
+    yield "pipeline_workers_paused", "Workers that take no jobs now, because their machine cannot run any.", {}, paused
+    warned = sum(bool(worker.warning) for worker in now.workers)
+    yield "pipeline_workers_warned", "Workers of which their operator should know something (`/health/ready` says what).", {}, warned
+    for kind, n in sorted(Counter(worker.kind for worker in now.workers).items()):
+        yield "pipeline_workers_of_class", "Live job workers, by what they can run (class).", {"class": kind}, n
+    yield "pipeline_api_processes", "API processes that are announced, of all replicas.", {}, now.apis
+
+
+def _duties(now: Scrape, settings: Settings) -> Iterator[Gauge]:
     if now.canary_seconds is not None:
-        yield "pipeline_canary_age_seconds", "Time since the last canary job completed.", now.canary_seconds
-    if disk is not None:
-        yield "pipeline_disk_free_bytes", "Free space on the disk of the artifacts and uploads.", disk[0]
-        yield "pipeline_disk_reserve_bytes", "Free space below which nothing more is stored on that disk.", disk[1]
-    if now.max_concurrent_jobs is not None:
-        yield "pipeline_max_concurrent_jobs", "The installation's cap on jobs that run at once.", now.max_concurrent_jobs
+        yield "pipeline_canary_age_seconds", "Time since the last canary job completed.", {}, now.canary_seconds
+    if now.duty_seconds:
+        beat = "Time since any duty of maintenance ran: beat ticks them, a maintenance worker runs them."
+        yield "pipeline_beat_age_seconds", beat, {}, min(now.duty_seconds.values())
+    for duty, age in now.duty_seconds.items():
+        yield "pipeline_duty_age_seconds", "Time since a duty of maintenance last ran to its end.", {"duty": duty}, age
+        every = getattr(settings, _INTERVALS[duty])
+        yield "pipeline_duty_interval_seconds", "How often it should, by the settings.", {"duty": duty}, every
+
+
+def server_gauges(server: Server) -> Iterator[Gauge]:
+    """Of the store's server."""
+    yield "pipeline_store_memory_bytes", "Memory that the store's server uses.", {}, server.used_bytes
+    yield "pipeline_store_memory_max_bytes", "Its limit (maxmemory); 0: none is set.", {}, server.max_bytes
+    safe = server.aof_enabled and server.aof_ok
+    yield "pipeline_store_aof_ok", "1: it keeps a log on its disk, and the last write there was good.", {}, safe
+    yield "pipeline_store_clients", "Connections to it.", {}, server.clients
+    yield (
+        "pipeline_store_clock_ahead_seconds",
+        "How far its clock is ahead of that of the process that is asked.",
+        {},
+        server.clock_ahead_seconds,
+    )
 
 
 def bounded(raw: Mapping[str, str], names: set[str]) -> Counts:
@@ -147,20 +236,75 @@ def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
                 counts[kind].setdefault(labels, 0)
 
 
-class _Families:
-    """Counters and gauges as the library wants them."""
+class Ceiling:
+    """Keeps the series of a scrape below a number: beyond it tenants are added up as `_other`, those with the most jobs last.
 
-    def __init__(self, counts: Counts, gauges: Iterable[tuple[str, str, float]]) -> None:
-        self._counts, self._gauges = counts, gauges
+    Whoever has a series keeps it while this process lives: one that came and went would let `_other` fall, which Prometheus takes for a
+    restart. A tenant that does not fit with all of its workspaces has one series of each kind for all of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most - FIXED_SERIES
+        #: In the order in which they were let in: whether each workspace of the tenant is shown.
+        self._shown: dict[str, bool] = {}
+
+    def fold(self, counts: Counts) -> int:
+        """Change the counts in place. :return: how many tenants have no series of their own."""
+        costs = _costs(counts)
+        size: Counter[str] = Counter()
+        for (tenant, _), n in counts["created"].items():
+            size[tenant] += n
+        left, shown = self._most - sum(costs.pop(OTHER, {}).values()), dict[str, bool]()
+        known = [tenant for tenant in self._shown if tenant in costs]
+        for tenant in (*known, *sorted(costs.keys() - self._shown.keys(), key=lambda one: (-size[one], one))):
+            whole, one = sum(costs[tenant].values()), max(costs[tenant].values())
+            # A tenant of many workspaces must leave room to others.
+            fits = whole <= (left if self._shown.get(tenant) else max(left // 2, one))
+            if (whole if fits else one) <= left:
+                shown[tenant], left = fits, left - (whole if fits else one)
+        self._shown = shown
+        if len(shown) < len(costs) or not all(shown.values()):
+            _fold(counts, shown)
+        return len(costs) - len(shown)
+
+
+def _costs(counts: Counts) -> dict[str, dict[str, int]]:
+    """How many series each workspace of each tenant has."""
+    costs: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for kind in ("created", "completed", "schedule_slots"):
+        for tenant, workspace, *_ in counts[kind]:
+            costs[tenant][workspace] += 1
+    for kind in _HISTOGRAMS:
+        for tenant, workspace in counts[f"{kind}_sum"]:
+            costs[tenant][workspace] += len(_BOUNDS) + 2
+    return costs
+
+
+def _fold(counts: Counts, shown: Mapping[str, bool]) -> None:
+    for kind in ("created", "completed", "schedule_slots", *_HISTOGRAMS, *(f"{name}_sum" for name in _HISTOGRAMS)):
+        folded: dict[tuple[str, ...], int] = defaultdict(int)
+        for (tenant, workspace, *rest), n in counts[kind].items():
+            place = (tenant, workspace) if shown.get(tenant) else (tenant, OTHER) if tenant in shown else (OTHER, OTHER)
+            folded[(*place, *rest)] += n
+        counts[kind] = folded
+
+
+class _Families:
+    """Families as the library wants them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        for kind, (name, what, labels) in _COUNTERS.items():
-            family = CounterMetricFamily(name, what, labels=labels)
-            for values, count in sorted(self._counts[kind].items()):
-                family.add_metric(values, count)
-            yield family
-        for name, what, value in self._gauges:
-            yield GaugeMetricFamily(name, what, value=value)
+        yield from self._families
+
+
+def _counters(counts: Counts) -> Iterator[Metric]:
+    for kind, (name, what, labels) in _COUNTERS.items():
+        family = CounterMetricFamily(name, what, labels=labels)
+        for values, count in sorted(counts[kind].items()):
+            family.add_metric(values, count)
+        yield family
 
 
 def _histograms(counts: Counts) -> Iterator[str]:

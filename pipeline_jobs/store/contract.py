@@ -44,8 +44,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     # How long a hint may lie unclaimed, the cap over all workers where the store has none, and how many slots are kept from any one tenant
     # (-1: one, from four on).
     "admits": ("HINT_MS", "CAP", "RESERVED"),
-    # The maximum number of tenants that have metrics by name, and of workspaces of each.
-    "names": ("NAMED_TENANTS", "NAMED_WORKSPACES"),
+    # The maximum number of tenants that have metrics by name, of workspaces of each, and of workspaces of all together.
+    "names": ("NAMED_TENANTS", "NAMED_WORKSPACES", "NAMED_OF_ALL"),
     # The maximum number of bytes that a tenant without a limit of its own keeps (0: any).
     "storage": ("STORAGE_MOST",),
     # The maximum number of queued jobs, of a tenant without a limit of its own and of all; how many a second a sender may send (0: any).

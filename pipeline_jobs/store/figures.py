@@ -1,18 +1,22 @@
-"""What waits and runs in a cell, in one round trip: for metrics, the overview and readiness."""
+"""What waits and runs in a cell, and how its server is: for metrics, the overview, readiness and the doctor. Reads only."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.reader import Reader
+from pipeline_jobs.store.runner import Runner
 from pipeline_jobs.tenants import CANARY_TENANT
 
 #: Maximum number of canaries that may wait at once.
 MOST_CANARIES = 5
+#: Those of maintenance, as beat ticks them, that note when they last ran.
+DUTIES = ("rescue", "continue", "purge", "reconcile", "fire", "webhooks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,60 +82,161 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """The store's server, as it says itself."""
+
+    version: str
+    used_bytes: int
+    #: Its limit; 0: none is set.
+    max_bytes: int
+    #: It keeps a log on its disk, and its last write there was good.
+    aof_enabled: bool
+    aof_ok: bool
+    clients: int
+    #: How far its clock is ahead of this machine's, in seconds; half of a round trip may be in it.
+    clock_ahead_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    """A live job worker, as it announces itself."""
+
+    #: Node name and incarnation.
+    worker: str
+    #: Of those that know the same pipelines and schema; empty: it does not say.
+    kind: str
+    slots: int
+    running: int
+    #: Why it takes no jobs now; empty: it does.
+    paused: str
+    #: What an operator should know of it; empty: nothing.
+    warning: str
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFigures:
+    """Slots that a pipeline's jobs hold, and the most that they may; None: any."""
+
+    used: int
+    most: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Scrape:
-    """What the metrics are made of, of one moment. Ages in seconds; 0: there is none of the kind."""
+    """What the metrics are made of. Ages in seconds; 0: there is none of the kind."""
 
     #: The counters as the scripts write them: `kind|label|label` -> number.
     counters: dict[str, str]
     #: Tenants (`X`) and workspaces (`X|Y`) that have metrics by name.
     names: set[str]
-    queued: int
-    #: Of these: those that could start, and those that wait for their time.
-    ready: int
-    delayed: int
+    #: Why queued jobs wait, and how many for each reason (`states.Reason`).
+    reasons: dict[str, int]
     leases: int
+    #: Slots of the live workers together, whatever the cap says.
     capacity: int
-    #: How many workers are paused.
-    paused: int
+    #: The installation's cap; None: nobody has set it.
     max_concurrent_jobs: int | None
+    workers: list[WorkerFigures]
+    pipelines: dict[str, PipelineFigures]
+    #: How many API processes are announced.
+    apis: int
+    #: Of the job that has waited longest of those that no limit of its tenant or pipeline holds back.
     ready_seconds: float
     schedules_late_seconds: float
+    #: Webhooks that are still to be sent, and the age of the oldest.
+    outbox: int
+    outbox_seconds: float
     #: How long ago a canary came back; None: none has.
     canary_seconds: float | None
+    #: How long ago each duty of maintenance ran, by its name; those that never ran are not in it.
+    duty_seconds: dict[str, float]
+    server: Server
 
 
-def scrape(store: Reader) -> Scrape:
-    """:raises StoreUnavailable:"""
-    keys = store.keys
+def scrape(store: Runner) -> Scrape:
+    """Four round trips. :raises StoreUnavailable:"""
+    keys, waiting, outbox = store.keys, store.run("waiting"), store.run("webhooks_waiting")
+    # By the server's clock, as all that is written there.
+    now = int(waiting.now)
     # In one transaction: its figures are of one moment.
     with store_errors(), store.client.pipeline() as pipe:
         pipe.hgetall(keys("counters"))
         pipe.smembers(keys("named"))
-        pipe.zcard(keys("status", JobStatus.QUEUED))
-        pipe.zcard(keys("ready_since"))
-        pipe.zcard(keys("delayed"))
         pipe.zcard(keys("leases"))
-        pipe.mget(keys("capacity"), keys("max_concurrent_jobs"), keys("heartbeat", "canary"))
-        pipe.zrange(keys("ready_since"), 0, 0, withscores=True)
+        pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
+        pipe.mget(*(keys("heartbeat", duty) for duty in ("canary", *DUTIES)))
         pipe.zrange(keys("schedules_due"), 0, 0, withscores=True)
-        pipe.hlen(keys("paused"))
-        counters, names, queued, ready, delayed, leases, (capacity, cap, canary), oldest, due, paused = pipe.execute()
+        pipe.zrangebyscore(keys("workers"), now, "+inf")
+        for table in ("class_of", "slots", "running", "paused", "warnings", "pipelines"):
+            pipe.hgetall(keys(table))
+        pipe.zcount(keys("apis"), now, "+inf")
+        counters, names, leases, (capacity, cap), beats, due, live, *tables, pipelines, apis = pipe.execute()
+    canary, *ages = (None if beat is None else _age(now, beat) for beat in beats)
     return Scrape(
         counters=counters,
         names=names,
-        queued=queued,
-        ready=ready,
-        delayed=delayed,
+        reasons={reason: int(n) for reason, n in zip(waiting.reasons[::2], waiting.reasons[1::2], strict=True)},
         leases=leases,
         capacity=int(capacity or 0),
-        paused=paused,
         max_concurrent_jobs=int(cap) if cap else None,
-        ready_seconds=_age(oldest),
-        schedules_late_seconds=_age(due),
-        canary_seconds=_age([("", canary)]) if canary else None,
+        workers=[_worker(worker, *tables) for worker in live],
+        pipelines=_pipelines(pipelines),
+        apis=apis,
+        ready_seconds=_age(now, waiting.since),
+        schedules_late_seconds=_age(now, due[0][1]) if due else 0.0,
+        outbox=int(outbox.waiting),
+        outbox_seconds=_age(now, outbox.since),
+        canary_seconds=canary,
+        duty_seconds={duty: age for duty, age in zip(DUTIES, ages, strict=True) if age is not None},
+        server=server(store),
     )
 
 
-def _age(first: list[tuple[str, Any]]) -> float:
-    """Seconds since the ms of the first member; 0: there is none."""
-    return max(0.0, time.time() - float(first[0][1]) / 1000) if first else 0.0
+def server(store: Reader) -> Server:
+    """:raises StoreUnavailable:"""
+    with store_errors(), store.client.pipeline(transaction=False) as pipe:
+        for section in ("server", "memory", "persistence", "clients"):
+            pipe.info(section)
+        pipe.time()
+        began = time.time()
+        about, memory, persistence, clients, (seconds, micros) = pipe.execute()
+        here = (began + time.time()) / 2
+    return Server(
+        version=str(about.get("valkey_version") or about.get("redis_version") or ""),
+        used_bytes=int(memory.get("used_memory", 0)),
+        max_bytes=int(memory.get("maxmemory", 0)),
+        aof_enabled=bool(persistence.get("aof_enabled")),
+        aof_ok=persistence.get("aof_last_write_status") == "ok",
+        clients=int(clients.get("connected_clients", 0)),
+        clock_ahead_seconds=seconds + micros / 1_000_000 - here,
+    )
+
+
+def _worker(
+    worker: str,
+    kinds: Mapping[str, str],
+    slots: Mapping[str, str],
+    running: Mapping[str, str],
+    paused: Mapping[str, str],
+    warnings: Mapping[str, str],
+) -> WorkerFigures:
+    return WorkerFigures(
+        worker=worker,
+        kind=kinds.get(worker, ""),
+        slots=int(slots.get(worker, 0)),
+        running=int(running.get(worker, 0)),
+        paused=paused.get(worker, ""),
+        warning=warnings.get(worker, ""),
+    )
+
+
+def _pipelines(table: Mapping[str, str]) -> dict[str, PipelineFigures]:
+    """An operator's cap (`cap:X`) goes before the pipeline's own (`own:X`)."""
+    names = sorted({field.partition(":")[2] for field in table})
+    caps = {name: table.get(f"cap:{name}", table.get(f"own:{name}")) for name in names}
+    return {name: PipelineFigures(int(float(table.get(f"n:{name}", 0))), int(float(cap)) if cap else None) for name, cap in caps.items()}
+
+
+def _age(now: float, since: Any) -> float:
+    """Seconds from one ms to another, by the server's clock; 0 for '': there is none."""
+    return max(0.0, (now - float(since)) / 1000) if since != "" else 0.0

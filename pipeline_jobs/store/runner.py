@@ -21,6 +21,8 @@ from pipeline_jobs.store.wire import Stored
 
 #: Longest wait for the server's disk at a submit, in ms.
 DISK_MS = 5_000
+#: Series that a workspace has by its name, as `operation/metrics.py` shows them: jobs, their ends, two histograms.
+SERIES_OF_A_WORKSPACE = 38
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Runner(Reader):
                 settings.max_concurrent_jobs,
                 -1 if settings.reserved_slots is None else settings.reserved_slots,
             ),
-            "names": (settings.metrics_tenants, settings.metrics_workspaces),
+            "names": (settings.metrics_tenants, settings.metrics_workspaces, settings.metrics_series // SERIES_OF_A_WORKSPACE),
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
             "kept": (ms(settings.job_ttl_seconds),),

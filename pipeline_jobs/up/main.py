@@ -194,7 +194,7 @@ def show_addresses(console: Console, settings: Settings, exporter_port: int | No
         **({"page": f"{api}/pipeline/ui"} if settings.ui else {}),
         "API": f"{api}/pipeline/jobs",
         "docs": f"{api}/docs",
-        "metrics": f"{api}/metrics",
+        "metrics": f"{metrics_address(settings)}/metrics",
         "health": f"{api}/health/ready",
         "Flower": f"{flower_address(settings)} ({login})",
         "store": settings.redis_url,
@@ -240,6 +240,11 @@ def flower_login(environ: Mapping[str, str], settings: Settings) -> str:
     if settings.flower_password:
         return f"sign in as {FLOWER_USER} with PIPELINE_FLOWER_PASSWORD"
     return f"sign in as {FLOWER_USER} with the password {kept_secret(settings.data_dir / FLOWER_PASSWORD)}"
+
+
+def metrics_address(settings: Settings) -> str:
+    """Of the metrics exporter."""
+    return f"http://{stack.bracketed(settings.metrics_host)}:{settings.metrics_port}"
 
 
 def flower_address(settings: Settings) -> str:

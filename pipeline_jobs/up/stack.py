@@ -51,6 +51,7 @@ def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
     wanted = {
         "PIPELINE_HTTP_PORT": (settings.http_host, settings.http_port),
         "PIPELINE_FLOWER_PORT": (LOOPBACK, settings.flower_port),
+        "PIPELINE_METRICS_PORT": (settings.metrics_host, settings.metrics_port),
     }
     if embedded:
         wanted["PIPELINE_REDIS_PORT"] = (LOOPBACK, settings.redis_port)
@@ -60,6 +61,8 @@ def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
 def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[str, int]) -> dict[str, str]:
     """The environment of every process: ours, with what was decided here."""
     return {
+        # There is one API, which people ask for everything. Prometheus says itself what it wants of it (docker/prometheus.yml).
+        "PIPELINE_API_METRICS": "all",
         **environ,
         **FLAGS,
         **{setting: str(port) for setting, port in ports.items()},
@@ -114,6 +117,7 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
         _celery("maintenance", maintenance),
         _celery("beat", beat),
         _celery("flower", flower),
+        Command("metrics", (sys.executable, "-m", "pipeline_jobs.metrics_exporter")),
     ]
 
 

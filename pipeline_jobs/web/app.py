@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.web import access_line, problems, ui
 from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
@@ -39,6 +40,7 @@ from pipeline_jobs.web.api import (
 )
 from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.http.places import Places
+from pipeline_jobs.web.http.request_counts import RequestCounts
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.middleware import Envelope
 from pipeline_jobs.web.processes import Processes
@@ -77,7 +79,7 @@ def create_app(cell: Cell) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    processes = Processes(cell.store)
+    processes, requests = Processes(cell.store), RequestCounts()
     access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret, processes.share)
     app.extensions[EXTENSION] = Web(
         cell,
@@ -91,6 +93,8 @@ def create_app(cell: Cell) -> Flask:
             processes,
         ),
         processes,
+        requests,
+        StoreMetrics(cell.store, settings),
     )
     access_line.install(app)
     origin.install(app, settings)
@@ -108,5 +112,5 @@ def create_app(cell: Cell) -> Flask:
     if (proxies := settings.trusted_proxies) > 0:
         # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
-    app.wsgi_app = Envelope(Traced(app.wsgi_app))  # type: ignore[method-assign]
+    app.wsgi_app = Envelope(Traced(app.wsgi_app), requests)  # type: ignore[method-assign]
     return app

@@ -8,11 +8,15 @@ from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.lifeline import die_with
+from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
 _settings = load_settings()
+#: What all processes of this server count, made before the first of them: so that each shows the metrics of all. While workers are
+#: replaced there are twice as many.
+_counts = SharedCounts(4 * _settings.http_workers + 16)
 
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
 # Threads: a request that waits for a job holds one and costs little else, and so does a stream.
@@ -35,6 +39,11 @@ control_socket_disable = True
 SWITCH_SECONDS = 0.001
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """A row for what this worker will count: one that nobody has, or that a worker has left that ended."""
+    worker.row = _counts.free_row({other.row for other in server.WORKERS.values()})
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """A worker whose master was killed would go on for `graceful_timeout`, and hold the port that the next master needs."""
     die_with(server.pid)
@@ -49,7 +58,11 @@ def worker_exit(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Let streams end with the worker; say which pipelines there are, and whether keys are asked for (on the side: a store that is down
     must not hold up the start)."""
-    cell = worker.wsgi.extensions[EXTENSION].cell
+    here = worker.wsgi.extensions[EXTENSION]
+    cell = here.cell
+    if worker.row is not None:
+        here.requests.join(_counts, worker.row)
+    worker.tell_refused(here.requests.refused_before)
     cell.events.stop_when(lambda: not worker.alive)
     cell.pipelines.say()
     _announce(worker)

@@ -7,6 +7,7 @@ WSGI middleware and not Flask hooks: the headers are the same each time, and wer
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -15,6 +16,7 @@ from flask import has_request_context, request
 
 from pipeline_jobs.logs import bind_request_id
 from pipeline_jobs.tracing.correlation import REQUEST_ID
+from pipeline_jobs.web.http.request_counts import RequestCounts
 
 #: Where a request's environment has its id.
 KEY = "pipeline_jobs.request_id"
@@ -49,16 +51,18 @@ def note_deprecated() -> None:
 class Envelope:
     """Wraps a WSGI app."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
+    def __init__(self, app: WSGIApplication, requests: RequestCounts) -> None:
+        self._app, self._requests = app, requests
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = time.perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID")
         name = given if given is not None and REQUEST_ID.fullmatch(given) else os.urandom(12).hex()
         environ[KEY] = name
         bind_request_id(name)
 
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            self._requests.answered(environ, status, time.perf_counter() - began)
             present = {key.lower() for key, _ in headers}
             missing = [_DEPRECATION] if _DEPRECATED in environ else []
             missing += [header for key, header in _DEFAULTS.items() if key not in present]

@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from pipeline_jobs import exceptions
 from pipeline_jobs.rates import Rate
 from pipeline_jobs.web.http.rate_headers import rate_headers
+from pipeline_jobs.web.http.request_counts import PROBLEM
 from pipeline_jobs.web.middleware import request_id
 
 CONTENT_TYPE = "application/problem+json"
@@ -115,6 +116,7 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
 
     :param members: further members of the body (RFC 9457, section 3.2).
     """
+    request.environ[PROBLEM] = code
     body = {
         "type": f"urn:pipeline-jobs:problem:{code}",
         "title": _PHRASES.get(status) or HTTPStatus(status).phrase,
@@ -128,9 +130,14 @@ def problem(status: int, code: str, detail: str, *, headers: Mapping[str, str] |
     return Response(to_json(body), status, headers, content_type=CONTENT_TYPE)
 
 
+def bare_code(status: int) -> str:
+    """The code of a problem that is known by its status alone."""
+    return _CODES.get(status, "bad_request")
+
+
 def bare_problem(status: int, reason: str) -> bytes:
     """A whole answer, for requests that are refused before they are one: no path, and an id of our own."""
-    code = _CODES.get(status, "bad_request")
+    code = bare_code(status)
     name = os.urandom(12).hex()
     body = to_json(
         {

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.places import Places
+from pipeline_jobs.web.http.request_counts import RequestCounts
 from pipeline_jobs.web.http.waiting import WaitingRoom
 from pipeline_jobs.web.processes import Processes
 
@@ -21,8 +23,8 @@ EXTENSION = "pipeline_jobs"
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The cell, its settings, the places for requests that wait, who tells callers apart, the places for streams, and how many such
-    processes there are."""
+    """The cell, its settings, the places for requests that wait, who tells callers apart, the places for streams, how many such
+    processes there are, what is counted of requests, and the store's metrics."""
 
     cell: Cell
     settings: Settings
@@ -30,6 +32,8 @@ class Web:
     access: Access
     streams: Places
     processes: Processes
+    requests: RequestCounts
+    store_metrics: StoreMetrics
 
 
 def web() -> Web:

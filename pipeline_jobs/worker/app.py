@@ -21,6 +21,7 @@ from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
 from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
+from pipeline_jobs.worker.own_metrics import OwnMetrics, OwnMetricsStep
 from pipeline_jobs.worker.rescuer import RescuerStep
 from pipeline_jobs.worker.task_events import TaskEvents
 
@@ -44,6 +45,8 @@ class JobsCelery(Celery):
     keeper: LeaseKeeper | None = None
     #: Likewise, who knows whether its machine can run jobs.
     fitness: Fitness | None = None
+    #: Likewise, what it shows to Prometheus; its children count there.
+    own_metrics: OwnMetrics | None = None
 
     @cached_property
     def AsyncResult(self) -> Any:
@@ -72,6 +75,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
     app.steps["worker"].add(FitnessStep)
+    app.steps["worker"].add(OwnMetricsStep)
     app.steps["consumer"].add(EventFlushStep)
     celery_logs.install()
     control.install()

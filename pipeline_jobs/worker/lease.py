@@ -76,6 +76,10 @@ class LeaseKeeper:
                 self._deadlines[key] = min(due, self._deadlines.get(key, due))
         self._wake.set()
 
+    def renewed_seconds(self) -> float:
+        """How long ago the store last had this worker's slots and leases."""
+        return time.monotonic() - self._renewed
+
     def gave_up(self, job_id: str, fence: int) -> bool:
         """Whether this worker ended the run itself because it could not renew its lease: not the job's fault, so no crash."""
         return (job_id, fence) in self._gave_up

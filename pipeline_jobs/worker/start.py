@@ -27,6 +27,7 @@ from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
+from pipeline_jobs.worker.own_metrics import count_stages
 from pipeline_jobs.worker.prefork import TaskPool
 
 logger = structlog.get_logger(__name__)
@@ -104,6 +105,7 @@ def child_started(**_: Any) -> None:
         # Of private memory, not of addresses: libraries reserve many of those and use few.
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
+    count_stages(current_app)
     cell = getattr(current_app, "cell", None)
     if cell is not None and cell.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
         # In the place of one that died: the next tick of beat may be seconds away.

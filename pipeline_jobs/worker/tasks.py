@@ -31,6 +31,8 @@ from pipeline_jobs.worker.result import JobFailed
 
 #: Ticks that may wait: more would only say the same again.
 MOST_TICKS = 100
+#: Duties that do not note themselves when they ran.
+NOTED_HERE = frozenset({"continue", "webhooks"})
 
 
 class Tick(Task):
@@ -240,7 +242,10 @@ def _register_duty(app: Celery, name: str, duty: Duty) -> None:
     # shared=False: a shared task would be put on every later app of the process, with this app's cell.
     @app.task(name=task_of(name), base=Tick, ignore_result=True, shared=False)
     def run() -> dict[str, int]:
-        return duty()
+        counts = duty()
+        if name in NOTED_HERE:
+            app.cell.store.beat(name)
+        return counts
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:

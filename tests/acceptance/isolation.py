@@ -192,7 +192,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/sign-in"): Route("public", same(401), same(401), UI + "/sign-in", {"key": "pjk_x"}),
     ("POST", UI + "/sign-out"): Route("public", same(303), same(303), UI + "/sign-out"),
     ("GET", UI + "/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), UI + "/static/{asset}"),
-    ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?tenant_id={tenant}"),
+    ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?scope=all"),
     # Its workers are missing: whoever may know is told so.
     ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
     ("GET", "/health/live"): Route("public", same(200), same(200), "/health/live?tenant_id={tenant}"),

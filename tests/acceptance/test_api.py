@@ -106,7 +106,7 @@ def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack
     assert int(refused.headers["Retry-After"]) > 0
     ready = api.get("/health/ready")
     assert ready.status_code == 503
-    assert api.get("/metrics").status_code == 503
+    assert api.get("/metrics?scope=all").status_code == 503
 
 
 def test_readiness_names_what_is_missing_until_all_is_there(make_stack: MakeStack) -> None:
@@ -134,7 +134,7 @@ def test_metrics_count_what_happened_over_processes_and_restarts(make_stack: Mak
     for scraped in (api, again):
         values = {
             (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(scraped.get("/metrics").text)
+            for family in text_string_to_metric_families(scraped.get("/metrics?scope=all").text)
             for sample in family.samples
         }
         where = (("tenant", "acme"), ("workspace", "blog"))

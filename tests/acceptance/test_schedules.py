@@ -38,7 +38,7 @@ def test_beat_fires_a_slot_that_passed_once_and_its_job_runs(make_stack: Callabl
     # Two slots of New Year have passed since: the older ones are said to be missed.
     assert [one["outcome"] for one in seen["recent"]] == ["fired", "missed"]  # type: ignore[attr-defined]
     assert str(seen["next_run_at"]) > "2026"
-    assert 'pipeline_schedule_slots_total{outcome="fired",tenant="acme",workspace="main"} 1.0' in api.get("/metrics").text
+    assert 'pipeline_schedule_slots_total{outcome="fired",tenant="acme",workspace="main"} 1.0' in api.get("/metrics?scope=all").text
 
     paused = stack.celery("jobs", "schedules", "pause", schedule_id)
     assert (paused.returncode, "is paused" in paused.stdout) == (0, True), paused.stderr

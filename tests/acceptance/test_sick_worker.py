@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline_jobs.operation import health
-from pipeline_jobs.operation.metrics import render
+from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.servers import Server
 from tests.stack import Stack
@@ -38,7 +39,7 @@ def test_a_worker_that_cannot_write_takes_no_job_says_so_and_goes_on_when_it_can
     assert "working folder cannot be written" in next(iter(paused(stack).values()))
     assert "every live worker is paused: sick@test" in str(health.check(store, stack.settings, lambda: None)["workers"]["reason"])
     assert "working folder cannot be written" in stack.inspect("paused", "sick")["paused"]
-    assert b"pipeline_workers_paused 1.0" in render(store)
+    assert b"pipeline_workers_paused 1.0" in StoreMetrics(store, Settings()).text()
     # The other one works, and the sick one takes none of the hints that are meant for it.
     stack.worker("well", "-c", "1")
     ids = [job.job_id, *(stack.submit(params={"seconds": 0}).job_id for _ in range(20))]

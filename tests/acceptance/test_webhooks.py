@@ -70,7 +70,7 @@ def test_a_job_made_over_http_is_told_to_its_webhook_and_to_the_tenants_endpoint
         assert said.returncode == 0, said.stderr
         until(lambda: len(own.hits) == 3, "the repetition by the command")
 
-        metrics = api.get("/metrics").text
+        metrics = api.get("/metrics?scope=all").text
         assert 'pipeline_webhook_deliveries_total{outcome="retried"} 2.0' in metrics
         secrets = [text.removeprefix("whsec_") for text in (secret, hook["secret"], rotated["secret"])]
         audit = api.get("/pipeline/audit").text

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs import disk as disks
-from pipeline_jobs.operation import health, metrics
+from pipeline_jobs.metrics_exporter import Exporter
+from pipeline_jobs.operation import health
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.store.guard import data_folder
 from tests.integration.conftest import Cell
@@ -75,10 +77,8 @@ def test_a_disk_that_cannot_be_asked_is_not_ready(jobs: Cell, monkeypatch: pytes
 
 def test_the_metrics_have_both_figures(jobs: Cell) -> None:
     cell = jobs.with_settings(disk_reserve_bytes=1000)
-    text = metrics.render(cell.store, disk=cell.cell.artifacts.disk_bytes()).decode()
-    assert "pipeline_disk_reserve_bytes 1000.0" in text
-    assert "pipeline_disk_free_bytes " in text
-    assert "pipeline_disk" not in metrics.render(cell.store).decode()
-    served = create_api(cell.settings).test_client().get("/metrics").text
-    assert "pipeline_disk_reserve_bytes 1000.0" in served
+    for text in (Exporter(cell.settings).text().decode(), create_api(cell.settings).test_client().get("/metrics").text):
+        assert 'pipeline_disk_reserve_bytes{disk="artifacts"} 1000.0' in text
+        assert 'pipeline_disk_free_bytes{disk="artifacts"} ' in text
+    assert "pipeline_disk" not in StoreMetrics(cell.store, cell.settings).text().decode()
     cell.cell.close()

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.jobs.queue_position import queue_position
-from pipeline_jobs.operation.metrics import render
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.overview import now
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
@@ -27,7 +27,7 @@ def test_the_workers_cap_holds_for_what_any_process_dispatches(jobs: Cell) -> No
     waits = queue_position(api.store, api.submit().job_id)
     assert waits is not None
     assert (waits["reason"], waits["limit"]) == ("fair_share", 2)
-    assert b"pipeline_max_concurrent_jobs 2.0" in render(api.store)
+    assert b"pipeline_max_concurrent_jobs 2.0" in StoreMetrics(api.store, api.settings).text()
     assert differences(api.store) == []
 
 
@@ -53,6 +53,6 @@ def test_while_nobody_has_set_it_each_process_goes_by_its_own(jobs: Cell) -> Non
     jobs.slots(10)
     assert dispatched(jobs.with_settings(max_concurrent_jobs=2)) == 2
     assert now(jobs.store, jobs.settings).slots == 5
-    assert b"pipeline_max_concurrent_jobs" not in render(jobs.store)
+    assert b"pipeline_max_concurrent_jobs 5.0" in StoreMetrics(jobs.store, jobs.settings).text()
     assert jobs.store.set_max_concurrent_jobs(7) is None
     assert len(jobs.hints()) == 6

@@ -131,11 +131,11 @@ def test_one_that_is_not_large_lies_in_the_record(app: JobsCelery) -> None:
 def test_a_file_of_the_pipelines_own_with_that_name_is_not_touched(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
     put = executor.run_stages
 
-    def publishes(pipeline: Any, context: Any, keeper: Any = None) -> Mapping[str, Any]:
+    def publishes(pipeline: Any, context: Any, *more: Any) -> Mapping[str, Any]:
         path = context.workdir / "mine"
         path.write_text("mine")
         context.publish(path, "result.json")
-        return put(pipeline, context, keeper)
+        return put(pipeline, context, *more)
 
     monkeypatch.setattr(executor, "run_stages", publishes)
     job = ended(app, LARGE)

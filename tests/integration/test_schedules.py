@@ -33,7 +33,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
-from pipeline_jobs.operation.metrics import render
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.rates import Sender
 from pipeline_jobs.schedules.fire import Fire, job_id_of
 from pipeline_jobs.schedules.schedule import CatchUp, Overlap, Schedule
@@ -206,7 +206,7 @@ class TestASlot:
         made = clockwork.make(MINUTELY)
         clockwork.due(made, 3)
         clockwork.fire()
-        text = render(clockwork.store).decode()
+        text = StoreMetrics(clockwork.store, clockwork.cell.settings).text().decode()
         assert 'pipeline_schedule_slots_total{outcome="fired",tenant="acme",workspace="main"} 1.0' in text
         assert 'pipeline_schedule_slots_total{outcome="missed",tenant="acme",workspace="main"} 2.0' in text
         assert 'pipeline_schedule_lag_seconds_count{tenant="acme",workspace="main"} 1.0' in text

@@ -29,7 +29,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.erase import erase_tenant
-from pipeline_jobs.operation.metrics import render
+from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.payload import body
 from tests.integration.conftest import Cell, make_cell
@@ -203,7 +203,10 @@ def test_a_failed_try_is_tried_again_with_the_same_id_and_the_last_one_is_a_dead
         assert hooks.ledger.list("acme", "dead", None, 10).items == ()
         assert [attempt["status"] for attempt in hooks.ledger.get(row.delivery_id).attempts] == [500, 500, 500, 500, 200]
         assert (hooks.counted("retried"), hooks.counted("dead"), hooks.counted("delivered")) == (3, 1, 1)
-        assert 'pipeline_webhook_deliveries_total{outcome="retried"} 3.0' in render(hooks.cell.store).decode()
+        assert (
+            'pipeline_webhook_deliveries_total{outcome="retried"} 3.0'
+            in StoreMetrics(hooks.cell.store, hooks.cell.settings).text().decode()
+        )
 
 
 @pytest.mark.parametrize(

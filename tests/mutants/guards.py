@@ -106,6 +106,10 @@ SICK = "tests/acceptance/test_sick_worker.py"
 MATRIX = "tests/acceptance/test_isolation_matrix.py"
 ISOLATION = "tests/acceptance/test_isolation.py"
 PROXY = "tests/acceptance/test_behind_a_proxy.py"
+METRICS = "tests/integration/test_metrics_exporter.py"
+REQUESTS = "tests/integration/web/test_request_metrics.py"
+COUNTS = "tests/unit/test_shared_counts.py"
+OPERATION = "tests/integration/web/test_operation.py"
 HOSTILE = "tests/acceptance/test_hostile_messages.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -1740,6 +1744,20 @@ GUARDS = (
         TRACING,
     ),
     _py("jobs/batches", "a batch's jobs are of its request", "*packed.common, *of_request,", "*packed.common,", WAYS),
+    # -- metrics
+    _py("operation/metrics", "slots are within the cap", "min(now.capacity, cap)", "now.capacity", METRICS),
+    _py("operation/metrics", "the largest are kept", "key=lambda one: (-size[one], one)", "key=lambda one: one", METRICS),
+    _py("operation/metrics", "series are bounded", "if (whole if fits else one) <= left:", "if True:", METRICS),
+    _py("operation/metrics", "who has series keeps them", "        self._shown = shown\n", "", METRICS),
+    _lua("lib/base", "names stay below the series", " or named_workspaces() >= NAMED_OF_ALL then", " then", METRICS),
+    _lua("waiting", "a tenant in the ring may be at its limit", "look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))\n", "", METRICS),
+    _lua("waiting", "what is held back has no age", "not held_back(job[1]) and ", "", METRICS),
+    _lua("waiting", "behind the held back the ring is asked", "if not since and #oldest == 400 then", "if false then", METRICS),
+    _py("operation/metrics_server", "no page of another name", "if _is_local(host) and not", "if False and not", METRICS),
+    _py("web/http/request_counts", "a route is its rule", "NO_ROUTE if rule is None else rule.rule", 'environ["PATH_INFO"]', REQUESTS),
+    _py("web/http/request_counts", "no method of a client's own", "method if method in _METHODS else NO_METHOD", "method", REQUESTS),
+    _py("operation/shared_counts", "a row goes on", "key: place for key, place, _ in _entries(memory)", "", COUNTS),
+    _py("web/api/metrics", "no replica shows the store's", '_ELSEWHERE if scope == "process" else', "", OPERATION),
     _py("web/gunicorn_conf", "no header moves the path", 'forwarder_headers = ""\n', "", PROXY),
     _py("web/access/auth", "a session opens the page only", " if request.blueprint == PAGE else None", "", PAGE),
     _py("web/ui/session", "signing out ends the session", '    web().access.sessions.end(request.cookies.get(COOKIE, ""))\n', "", PAGE),

@@ -19,8 +19,8 @@ STORE = ROOT / "docker" / "store.sh"
 PASSWORD = "only-for-this-test"
 URL = f"redis://:{PASSWORD}@redis:6379/0"
 PROMTOOL = shutil.which("promtool")
-SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "celery-exporter", "prometheus"}
-OURS = {"api", "worker", "maintenance", "beat", "flower"}
+SERVICES = {"redis", "api", "worker", "maintenance", "beat", "flower", "metrics", "celery-exporter", "prometheus"}
+OURS = {"api", "worker", "maintenance", "beat", "flower", "metrics"}
 
 
 def compose_command() -> list[str]:
@@ -175,7 +175,7 @@ def test_half_of_the_containers_memory_or_else_the_machines(tmp_path: Path, file
 def test_prometheus_asks_services_that_exist(services: dict[str, Any]) -> None:
     lines = (ROOT / "docker" / "prometheus.yml").read_text().splitlines()
     targets = [line.split('"')[1].split(":")[0] for line in lines if "targets:" in line]
-    assert set(targets) == {"api", "celery-exporter", "flower"}
+    assert set(targets) == {"metrics", "api", "celery-exporter", "flower"}
     assert set(targets) <= services.keys()
 
 

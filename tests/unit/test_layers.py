@@ -32,7 +32,7 @@ ORDER = (
     ("operation",),
     ("cell",),
     ("cli", "web", "worker"),
-    ("serve",),
+    ("serve", "metrics_exporter"),
 )
 
 #: What stages may know of us (`media.pipeline` makes a pipeline of them).
@@ -48,7 +48,7 @@ PLACES = {
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
     "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
     "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
-    "prometheus_client": {"operation.metrics"},
+    "prometheus_client": {"operation.metrics", "operation.shared_counts", "web.http.request_counts"},
     "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
     "redis": {"store"},
     "requests": {"media", "up", "webhooks"},

@@ -214,12 +214,25 @@ def test_every_counter_begins_with_zero() -> None:
     assert [kind for kind in (*metrics._COUNTERS, *(f"{name}_sum" for name in metrics._HISTOGRAMS)) if not counts[kind]] == []
 
 
+#: Where metrics are declared.
+SHOWN = ("operation/metrics.py", "operation/process_metrics.py", "web/http/request_counts.py", "worker/own_metrics.py")
+
+
 def test_every_metric_is_described() -> None:
-    named = set(re.findall(r'"(pipeline_\w+)"', (PACKAGE / "operation/metrics.py").read_text("utf-8")))
+    named = {name for file in SHOWN for name in re.findall(r'"(pipeline_\w+)"', (PACKAGE / file).read_text("utf-8"))}
+    described = re.findall(r"^\| `(pipeline_\w+)", page("metrics.md"), re.MULTILINE)
+    assert sorted(name.removesuffix("_total") for name in described) == sorted(named)
     counters = {name for name, _, _ in metrics._COUNTERS.values()}
-    assert counters <= named
-    described = set(re.findall(r"^\| `(pipeline_\w+)", page("operations.md"), re.MULTILINE))
-    assert described == {f"{name}_total" if name in counters else name for name in named}
+    assert {f"{name}_total" for name in counters} <= set(described)
+
+
+def test_each_metric_of_an_alert_and_each_alert_is_described() -> None:
+    rules = (ROOT / "docker/alerts.yml").read_text("utf-8")
+    described = {*re.findall(r"^\| `(pipeline_\w+)", page("metrics.md"), re.MULTILINE)}
+    used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bpipeline_\w+", rules)}
+    assert used <= described
+    explained = page("metrics.md").partition("## Alerts")[2].partition("## Queries")[0]
+    assert set(re.findall(r"alert: (\w+)", rules)) == set(re.findall(r"`([A-Z][A-Za-z]+)`", explained))
 
 
 # -- pages

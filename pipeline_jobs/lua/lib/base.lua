@@ -55,10 +55,15 @@ end
 
 local function count(...) count_by(1, ...) end
 
--- Gives a name a series of its own in the metrics, if `whose` (a tenant's workspaces; '' for the tenants) has fewer than the maximum.
--- Returns whether it has one.
+-- How many workspaces of all tenants have series of their own.
+local function named_workspaces()
+  return redis.call('SCARD', K.named()) - tonumber(redis.call('HGET', K.named_count(), '') or '0')
+end
+
+-- Gives a name series of its own in the metrics, if `whose` (a tenant's workspaces; '' for the tenants) has fewer than the maximum, and
+-- all together have. Returns whether it has some.
 local function take_name(name, whose, most)
-  if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most then return false end
+  if tonumber(redis.call('HGET', K.named_count(), whose) or '0') >= most or named_workspaces() >= NAMED_OF_ALL then return false end
   redis.call('HINCRBY', K.named_count(), whose, 1)
   redis.call('SADD', K.named(), name)
   return true

@@ -15,6 +15,7 @@ import selectors
 import socket
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.throttle import Failures
-from pipeline_jobs.web.problems import bare_problem
+from pipeline_jobs.web.problems import bare_code, bare_problem
 from pipeline_jobs.web.server.accounts import Owners, Turns
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
 from pipeline_jobs.web.server.client_connection import Connection, Head
@@ -48,11 +49,20 @@ _settings = load_settings()
 _SHARES = Shares()
 
 
-def write_problem(sock: socket.socket, status: int, reason: str, mesg: str) -> None:
+#: Is told of an answer to what is no request: its status and its code.
+Refused = Callable[[int, str], None]
+
+
+def _untold(status: int, code: str) -> None:
+    """Nobody counts yet."""
+
+
+def write_problem(sock: socket.socket, status: int, reason: str, mesg: str, *, refused: Refused = _untold) -> None:
     """Refuses what is no request (a line or headers too long, a header that is none), in the place of gunicorn's page of HTML, whose
     text quotes the request."""
     # A transfer coding that nobody has is the client's fault.
     status, reason = (400, "Bad Request") if status == 501 else (status, reason)
+    refused(status, bare_code(status))
     util.write_nonblock(sock, bare_problem(status, reason))
 
 
@@ -73,10 +83,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._working: deque[tuple[float, Connection, int]] = deque()
         self._turns, self._owners, self._oversized = Turns(), Owners(), Failures()
         self._next_look = 0.0
+        self._refused: Refused = _untold
         # Connections come from the proxy, where there is one: it counts those of its clients.
         self._most_held = self.worker_connections if _settings.trusted_proxies else _settings.http_connections_per_address
         self._most_served = max(1, self.cfg.threads * 7 // 8)
         self._most_parked = _settings.http_connections_per_address
+
+    def tell_refused(self, refused: Refused) -> None:
+        """From now on this is told of requests that are refused before they are one."""
+        self._refused = refused
+        util.write_error = partial(write_problem, refused=refused)
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
@@ -251,6 +267,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.pending_conns.append(conn)
 
     def _refuse(self, conn: Connection, status: int, reason: str) -> None:
+        self._refused(status, bare_code(status))
         try:
             conn.sock.send_now(bare_problem(status, reason))
         except OSError:

@@ -254,6 +254,10 @@ def _queries() -> Iterator[Bad]:
         yield Bad("a filter", "GET", f"/pipeline/jobs?{query}", status, named or "parameter")
     for path, query, status, named in ASKED:
         yield Bad("a parameter", "GET", f"{path}?{query}", status, named)
+    for value in ("", "STORE", "everything", "all,store", "%00"):
+        yield Bad("a scope of metrics", "GET", f"/metrics?scope={value}", 422, "scope")
+    yield Bad("a scope twice", "GET", "/metrics?scope=all&scope=all", 400, "scope")
+    yield Bad("a misspelt scope", "GET", "/metrics?scop=all", 400, "scop")
     for value in ("", "1", "yes", "TRUE", "%00"):
         yield Bad("dry_run", "DELETE", f"/pipeline/tenants/acme?dry_run={value}", 422, "dry_run")
     yield Bad("dry_run twice", "DELETE", "/pipeline/tenants/acme?dry_run=true&dry_run=true", 400, "dry_run")

@@ -7,6 +7,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.web.schemas import health, pipelines
 
@@ -40,13 +41,22 @@ class TestHealth:
 
 class TestMetrics:
     def test_are_prometheus_text(self, client: FlaskClient) -> None:
-        response = client.get("/metrics")
+        response = client.get("/metrics?scope=all")
         assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
-        assert "\npipeline_jobs_queued" in response.text
+        names = {family.name for family in text_string_to_metric_families(response.text)}
+        assert {"pipeline_jobs_queued", "pipeline_jobs_created", "pipeline_build_info"} <= names
 
-    def test_without_the_store_are_503(self, client: FlaskClient, world: World) -> None:
+    def test_what_every_replica_knows_is_shown_by_none_unless_it_is_asked(self, client: FlaskClient) -> None:
+        own = {family.name for family in text_string_to_metric_families(client.get("/metrics").text)}
+        store = {family.name for family in text_string_to_metric_families(client.get("/metrics?scope=store").text)}
+        assert "pipeline_http_requests" in own
+        assert own & store == {"pipeline_store_clock_ahead_seconds"}
+        problem_of(client.get("/metrics?scope=everything"), 422, "invalid_input")
+
+    def test_without_the_store_those_of_the_process_are_shown(self, client: FlaskClient, world: World) -> None:
         world.lose_store()
-        problem_of(client.get("/metrics"), 503, "store_unavailable")
+        problem_of(client.get("/metrics?scope=store"), 503, "store_unavailable")
+        assert 'route="/metrics"' in client.get("/metrics").text
 
 
 def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClient) -> None:

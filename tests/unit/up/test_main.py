@@ -25,7 +25,8 @@ STANDIN = Path(__file__).with_name("standin_stack.py")
 
 def environment(data: Path, **values: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if "PIPELINE_" not in name and name != "CELERY_BROKER_URL"}
-    ports = dict.fromkeys(("PIPELINE_HTTP_PORT", "PIPELINE_FLOWER_PORT", "PIPELINE_REDIS_PORT", "PIPELINE_EXPORTER_PORT"), "0")
+    names = ("HTTP", "FLOWER", "REDIS", "EXPORTER", "METRICS")
+    ports = {f"PIPELINE_{name}_PORT": "0" for name in names}
     return {**clean, **ports, "PIPELINE_DATA_DIR": str(data), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **values}
 
 
@@ -92,7 +93,7 @@ def test_a_process_that_dies_at_start_is_told_with_its_last_words(data: Path) ->
     assert left_behind(data) == []
 
 
-@pytest.mark.parametrize("setting", ["PIPELINE_HTTP_PORT", "PIPELINE_FLOWER_PORT", "PIPELINE_REDIS_PORT"])
+@pytest.mark.parametrize("setting", ["PIPELINE_HTTP_PORT", "PIPELINE_FLOWER_PORT", "PIPELINE_REDIS_PORT", "PIPELINE_METRICS_PORT"])
 def test_a_taken_port_is_told_before_anything_starts(data: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ended = run(data, **{setting: str(taken.getsockname()[1])})

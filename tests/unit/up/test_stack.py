@@ -49,6 +49,8 @@ def test_every_process_gets_the_flags_the_ports_and_the_store(tmp_path: Path) ->
     assert made.broker_is_store
     assert made.data_dir == tmp_path / "data dir"
     assert env["HOME"] == "/home/x"
+    assert made.api_metrics == "all"
+    assert load_settings(stack.environment({"PIPELINE_API_METRICS": "process"}, settings(tmp_path), ports)).api_metrics == "process"
     assert not {name for name in env if name.startswith("FLOWER_")}, "Flower has the login of its configuration"
 
 
@@ -61,7 +63,7 @@ def test_a_server_elsewhere_needs_no_port_here(tmp_path: Path) -> None:
 
 def test_the_parts_and_their_queues(tmp_path: Path) -> None:
     made = settings(tmp_path, PIPELINE_MAX_CONCURRENT_JOBS="7", PIPELINE_FLOWER_PORT="1235")
-    assert [command.name for command in stack.processes(made)] == ["api", "jobs", "maintenance", "beat", "flower"]
+    assert [command.name for command in stack.processes(made)] == ["api", "jobs", "maintenance", "beat", "flower", "metrics"]
     assert argv("jobs", made)[:8] == ["celery", "-A", "celery_app", "worker", "-n", "jobs@jobs-%h", "-E", "--autoscale=7,1"]
     assert argv("maintenance", made)[3:9] == ["worker", "-n", "maintenance@maintenance-%h", "-Q", "maintenance", "-c"]
     assert f"--schedule={tmp_path / 'data dir' / 'beat-schedule'}" in argv("beat", made)

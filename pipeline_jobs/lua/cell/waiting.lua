@@ -1,0 +1,88 @@
+#!lua flags=no-writes
+-- Why queued jobs wait, counted for metrics, and since when the first of those waits that no limit of its tenant or pipeline holds back.
+--@settings admits
+--@reply now reasons since whole
+-- now: the server's clock in ms. reasons: reason, number, ...; their sum is all queued jobs. `scheduled`: until a point in time, a retry's
+-- backoff among them. since: ms; '' where nothing waits so. whole: '' if there was too much to look at: what is held back beyond that counts as `fair_share`.
+
+local queued, ready = redis.call('ZCARD', K.status('queued')), redis.call('ZCARD', K.ready_since())
+local counts = {scheduled = redis.call('ZCARD', K.delayed()), dispatched = redis.call('ZCARD', K.hints())}
+counts.dependency = math.max(0, queued - ready - counts.scheduled)
+local rest = math.max(0, queued - counts.scheduled - counts.dispatched - counts.dependency)
+
+local function held(why, n)
+  n = math.min(n, rest)
+  counts[why], rest = (counts[why] or 0) + n, rest - n
+end
+
+-- Why a pipeline's jobs may not start, whoever's they are.
+local function why_not(pipeline)
+  if pipeline_full(pipeline) then return 'pipeline_concurrency' end
+  if live_slots() > 0 and slots_for(pipeline, 'slots') == 0 then return 'no_worker_for_pipeline' end
+end
+
+local some_full = false
+for _, field in ipairs(redis.call('HKEYS', K.pipelines())) do
+  local pipeline = string.match(field, '^n:(.*)$')
+  some_full = some_full or (pipeline and why_not(pipeline) ~= nil)
+end
+
+-- A tenant is taken out of the ring as its turn comes, not as it reaches its limit: so those in the ring are looked at, too.
+local function look_at(tenants)
+  for _, tenant in ipairs(tenants) do
+    if worked_enough() then return end
+    spend(2)
+    local why = held_back(tenant)
+    for _, workspace in ipairs((why or some_full) and redis.call('ZRANGE', K.workspaces(tenant), 0, -1) or {}) do
+      spend(2)
+      for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, -1)) do
+        local reason = why or why_not(pipeline)
+        if reason then held(reason, redis.call('ZCARD', K.ready(tenant, workspace, pipeline))) end
+      end
+    end
+  end
+end
+look_at(redis.call('SMEMBERS', K.waiting()))
+look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))
+for _, pipeline in ipairs(redis.call('SMEMBERS', K.blocking())) do
+  local why = why_not(pipeline)
+  for _, place in ipairs(why and redis.call('ZRANGE', K.blocked(pipeline), 0, WORK_MOST) or {}) do
+    if worked_enough() then break end
+    spend(1)
+    local tenant, workspace = string.match(place, '^([^:]*):(.*)$')
+    -- One that has come back for another pipeline was counted with its tenant.
+    if not redis.call('ZSCORE', K.workspaces(tenant), workspace) then
+      held(why, redis.call('ZCARD', K.ready(tenant, workspace, pipeline)))
+    end
+  end
+end
+local whole = not worked_enough()
+held(live_slots() == 0 and 'no_worker' or 'fair_share', rest)
+
+-- The oldest jobs may all be of a tenant that is paused. Then those that are next in the lanes of the ring are looked at.
+local since
+local oldest = redis.call('ZRANGE', K.ready_since(), 0, 199, 'WITHSCORES')
+for i = 1, #oldest, 2 do
+  local job = redis.call('HMGET', K.job(oldest[i]), 'tenant_id', 'pipeline')
+  if job[1] and job[2] and not held_back(job[1]) and not pipeline_full(job[2]) then
+    since = tonumber(oldest[i + 1])
+    break
+  end
+end
+if not since and #oldest == 400 then
+  for _, tenant in ipairs(redis.call('ZRANGE', K.ring(), 0, 49)) do
+    for _, workspace in ipairs(redis.call('ZRANGE', K.workspaces(tenant), 0, 4)) do
+      for _, pipeline in ipairs(redis.call('ZRANGE', K.lanes(tenant, workspace), 0, 4)) do
+        local member = redis.call('ZRANGE', K.ready(tenant, workspace, pipeline), 0, 0)[1]
+        local at = member and redis.call('ZSCORE', K.ready_since(), string.sub(member, 18))
+        if at and not pipeline_full(pipeline) then since = math.min(since or tonumber(at), tonumber(at)) end
+      end
+    end
+  end
+end
+local reasons = {}
+for reason, n in pairs(counts) do
+  reasons[#reasons + 1] = reason
+  reasons[#reasons + 1] = int(n)
+end
+return {int(NOW), reasons, since and int(since) or '', whole and '1' or ''}
