@@ -17,6 +17,7 @@ from tornado.options import options
 from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept_secret
 from pipeline_jobs.operation.flower_guard import guard
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.starting import one_line_errors
 
 #: What the message of a job says of it, in the order shown.
 _FIELDS = ("tenant", "workspace", "pipeline")
@@ -45,7 +46,8 @@ def _about(kwargsrepr: object) -> str | None:
     return " ".join(f"{name}={values[name]}" for name in _FIELDS)
 
 
-_settings = load_settings()
+with one_line_errors():
+    _settings = load_settings()
 guard(_settings.flower_host_list)
 
 address = options.address or "127.0.0.1"

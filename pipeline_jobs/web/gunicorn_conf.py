@@ -6,11 +6,16 @@ import threading
 from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.starting import one_line_errors
 from pipeline_jobs.web.state import EXTENSION
 
-_settings = load_settings()
+# Here and not in each worker: said once.
+with one_line_errors():
+    _settings = load_settings()
+    check_root(_settings.artifacts_root)
 
 bind = f"[{_settings.http_host}]:{_settings.http_port}" if ":" in _settings.http_host else f"{_settings.http_host}:{_settings.http_port}"
 # Threads: a request that waits for a job holds one and costs little else, and so does a stream.
@@ -48,6 +53,14 @@ def _announce(worker: Any) -> None:
     here = worker.wsgi.extensions[EXTENSION]
     if here.settings.enable_job_queue:
         threading.Thread(target=here.processes.keep_announced, args=(lambda: worker.alive,), name="announce", daemon=True).start()
+        here.watch.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """It ends on purpose: nobody need look for it. One whose app was never made has not announced itself."""
+    app = getattr(worker, "wsgi", None)
+    if app is not None and app.extensions[EXTENSION].settings.enable_job_queue:
+        app.extensions[EXTENSION].watch.leave()
 
 
 def _say_access(worker: Any) -> None:

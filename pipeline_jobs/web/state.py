@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.operation.health import Acceptance
+from pipeline_jobs.operation.watch import Watch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.waiting import WaitingRoom
@@ -30,6 +32,10 @@ class Web:
     access: Access
     streams: Places
     processes: Processes
+    #: What this process finds wrong, and its announcement.
+    watch: Watch
+    #: Whether this process can accept a job now.
+    accepts: Acceptance
 
 
 def web() -> Web:

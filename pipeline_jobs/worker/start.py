@@ -22,6 +22,7 @@ from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.prefork import TaskPool
+from pipeline_jobs.worker.watching import kind_of, watch_of
 
 logger = structlog.get_logger(__name__)
 
@@ -31,15 +32,19 @@ def name_worker(sender: Any, **_: Any) -> None:
     cell = getattr(sender.app, "cell", None)
     if cell is None:
         return
+    sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     _refuse_other_pools(sender)
-    _refuse_unsafe(cell)
-    _refuse_wrong_artifacts(cell)
+    try:
+        _refuse_unsafe(cell)
+        _refuse_wrong_artifacts(cell)
+    except SystemExit as error:
+        watch_of(sender.app, kind_of(sender.app), sender.hostname).refuse(str(error))
+        raise
     if cell.settings.self_test and JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.warning = cell.pipelines.try_out(cell.settings)
     cell.pipelines.say()
     if sender.app.warning:
         logger.warning("self_test", found=sender.app.warning)
-    sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.worker_class = cell.pipelines.worker_class()
         sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))
