@@ -70,8 +70,8 @@ def workers(cell: Cell, as_json: bool) -> None:
 def _worker_rows(row: Row) -> list[tuple[object, ...]]:
     """One for each job that it runs, at least one."""
     own = (row.name, row.kind, row.state, row.since, row.version, row.slots)
-    jobs = [(job.job_id, job.stage, job.since) for job in row.jobs] or [(None, None, None)]
-    return [(*(own if number == 0 else ("",) * len(own)), *job) for number, job in enumerate(jobs)]
+    jobs: list[tuple[object, ...]] = [(job.job_id, job.stage, job.since) for job in row.jobs]
+    return [(*own, *job) for job in jobs or [(None, None, None)]]
 
 
 #: Why a job waits, and what changes that.

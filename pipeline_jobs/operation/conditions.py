@@ -280,7 +280,7 @@ def drift(processes: Iterable[Process]) -> dict[str, dict[str, list[str]]]:
         values: dict[str, set[str]] = defaultdict(set)
         for one in of_one:
             if field not in OF_THE_API or one.about.kind == "api":
-                values[one.about.settings.get(field, "")].add(one.node)
+                values[dict(one.about.settings).get(field, "")].add(one.node)
         if len(values) > 1:
             found[field] = {text: sorted(nodes) for text, nodes in values.items()}
     return found

@@ -106,6 +106,9 @@ def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack
     assert int(refused.headers["Retry-After"]) > 0
     ready = api.get("/health/ready")
     assert ready.status_code == 503
+    assert (api.get("/health/accept").status_code, api.get("/health/live").status_code) == (503, 200)
+    assert api.get("/health/installation").json()["conditions"][0]["condition"] == "store_away"
+    # Whether keys are asked for is not known.
     assert api.get("/metrics").status_code == 503
 
 
