@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -49,9 +47,16 @@ def until_named(stack: Stack, api: Api, name: str, **env: str) -> str:
     return found[name]
 
 
-def until_well(api: Api) -> None:
-    until(lambda: not shown(api), "nothing to be wrong", SECONDS)
+def until_well(api: Api, but: frozenset[str] = frozenset()) -> None:
+    """Wait until nothing is wrong, or nothing but this."""
+    last: set[str] = set()
 
+    def well() -> bool:
+        last.clear()
+        last.update(shown(api) - but)
+        return not last
 
-def own_environment(**more: str) -> Mapping[str, str]:
-    return {**os.environ, **more}
+    try:
+        until(well, "nothing to be wrong", SECONDS)
+    except AssertionError:
+        raise AssertionError(f"still wrong: {last}: {api.get('/health/installation').json()['conditions']}") from None

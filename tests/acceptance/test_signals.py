@@ -62,7 +62,7 @@ def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifa
     root.unlink()
     os.kill(second.pid, signal.SIGCONT)
     stack.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile=")
-    until(lambda: shown(api) <= {"process_refused"}, "all to be mended")
+    until_well(api, frozenset({"process_refused"}))
 
     # What ends on purpose is missed by nobody.
     worker.terminate()
