@@ -9,6 +9,7 @@ import click
 
 from pipeline_jobs import logs
 from pipeline_jobs.cli.access_commands import key, show_audit
+from pipeline_jobs.cli.backup_commands import backup, restore
 from pipeline_jobs.cli.batch_commands import batch
 from pipeline_jobs.cli.job_commands import cancel_jobs, list_jobs, pipeline, retry_job, show, submit_job
 from pipeline_jobs.cli.operator_commands import config, doctor, drain, watch_job, why, workers
@@ -24,6 +25,6 @@ def jobs() -> None:
 
 for command in (
     show, list_jobs, submit_job, cancel_jobs, retry_job, batch, show_audit, schedules, deliveries, redeliver, pipeline, key,
-    doctor, workers, why, watch_job, drain, config,
+    doctor, workers, why, watch_job, drain, config, backup, restore,
 ):  # fmt: skip
     jobs.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.operation import conditions
+from pipeline_jobs.operation import watch as watching
 from pipeline_jobs.operation.conditions import CONDITIONS, look
 from pipeline_jobs.operation.watch import Watch, build
 from pipeline_jobs.settings import Settings
@@ -228,6 +230,16 @@ class TestWatch:
         assert "artifacts_unwritable" in watch.look_once()
         root.unlink()
         assert "artifacts_unwritable" not in watch.look_once()
+
+    def test_an_artifact_store_that_hangs_does_not_make_the_process_lost(
+        self, jobs: Cell, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        goes_on = threading.Event()
+        monkeypatch.setattr(watch, "_try_artifacts", lambda: goes_on.wait(60) and "")
+        monkeypatch.setattr(watching, "HANGS_SECONDS", 0.0)
+        watch.start()
+        until(lambda: [one for one in presence.processes(jobs.store) if "artifacts_unwritable" in one.about.findings], "its word")
+        goes_on.set()
 
     def test_finds_that_a_package_is_missing(self, jobs: Cell) -> None:
         wrong = jobs.settings.model_copy(update={"artifacts_url": "nope://x"})
