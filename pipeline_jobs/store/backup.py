@@ -66,7 +66,7 @@ def _stream(store: Reader) -> Iterator[bytes]:
             connection.send_command("REPLCONF", "capa", "eof")
             connection.read_response()
             connection.send_command("SYNC")
-        line: socket.socket = connection._sock  # type: ignore[attr-defined]  # what comes now is no reply of the protocol
+        line: socket.socket = connection._sock  # what comes now is no reply of the protocol
         line.settimeout(QUIET_SECONDS)
         yield from _until_mark(line)
     except OSError as error:

@@ -38,7 +38,8 @@ def name_worker(sender: Any, **_: Any) -> None:
         _refuse_unsafe(cell)
         _refuse_wrong_artifacts(cell)
     except SystemExit as error:
-        watch_of(sender.app, kind_of(sender.app), sender.hostname).refuse(str(error))
+        # Whoever starts it again and again leaves one row.
+        watch_of(sender.app, kind_of(sender.app), sender.hostname, f"{sender.hostname}/refused").refuse(str(error))
         raise
     if cell.settings.self_test and JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.warning = cell.pipelines.try_out(cell.settings)

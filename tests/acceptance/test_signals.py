@@ -78,7 +78,7 @@ def test_a_clock_that_is_five_seconds_off_and_two_versions(make_stack: MakeStack
     api = stack.api()
     until_well(api)
     fake = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": "+5s", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
-    stack.worker("late", **fake)
+    stack.worker("late", slots=None, **fake)
     assert "late@test is 5.0 s ahead of the server" in until_named(stack, api, "clock_skew").replace("4.9", "5.0").replace("5.1", "5.0")
     # One of an earlier version announces its slots, but not what it is.
     stack.client.store.announce("old@test/1", 1, [])

@@ -98,7 +98,7 @@ def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk) -> None:
     stack = make_stack(disk_reserve_bytes=RESERVE_BYTES)
     stack.maintenance()
     stack.worker("jobs")
-    stack.worker("small", **disk.environment)
+    stack.worker("small", slots=None, **disk.environment)
     api = stack.api()
     until_well(api)
     disk.fill()

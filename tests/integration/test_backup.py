@@ -44,7 +44,7 @@ def cell_on(cell: Settings) -> Iterator[Callable[[Server], Cell]]:
     made: list[Cell] = []
 
     def make(server: Server) -> Cell:
-        made.append(make_cell(cell.model_copy(update={"redis_url": server.url, "canary_seconds": 0.0})))
+        made.append(make_cell(cell.model_copy(update={"redis_url": server.url, "announce_seconds": 1000.0})))
         return made[-1]
 
     yield make
@@ -61,7 +61,7 @@ def life(jobs: Cell, done: list[str], stop: threading.Event) -> None:
     """Jobs are accepted, started and ended until it is told to stop."""
     while not stop.is_set():
         run = jobs.running(tenant_id=f"t{len(done) % 5}")
-        if len(done) % 3:
+        if len(done) >= 3:
             jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={"x": 1})
         done.append(run.job_id)
 
@@ -69,7 +69,8 @@ def life(jobs: Cell, done: list[str], stop: threading.Event) -> None:
 def test_a_copy_made_under_load_is_whole_and_goes_on_where_it_was(
     own: Server, other: Server, cell_on: Callable[[Server], Cell], tmp_path: Path
 ) -> None:
-    jobs, done, stop = cell_on(own), [], threading.Event()  # type: tuple[Cell, list[str], threading.Event]
+    jobs, stop = cell_on(own), threading.Event()
+    done: list[str] = []
     load = threading.Thread(target=life, args=(jobs, done, stop))
     load.start()
     try:

@@ -110,7 +110,7 @@ def test_watch_follows_a_job_to_its_end(jobs: Cell, run: Run) -> None:
     ended: list[Result] = []
     following = threading.Thread(target=lambda: ended.append(run("watch", job.job_id)))
     following.start()
-    until(lambda: jobs.store.client.pubsub_numsub(f"celery-task-meta-{job.job_id}")[0][1], "the command to follow it")
+    until(lambda: jobs.store.client.execute_command("PUBSUB", "NUMSUB", f"celery-task-meta-{job.job_id}")[1], "the command to follow it")
     jobs.store.finish(job.job_id, job.fence, JobStatus.COMPLETED, result={})
     following.join(60)
     (done,) = ended
