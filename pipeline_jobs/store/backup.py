@@ -81,14 +81,14 @@ def _until_mark(line: socket.socket) -> Iterator[bytes]:
     if not head.startswith(b"$EOF:"):
         raise StoreUnavailable(f"the server gives nobody its data ({head.decode('utf-8', 'replace')[:200]}): use its own backups")
     mark, kept = head[5:], b""
-    while not kept.endswith(mark):
+    # The mark may come in two pieces, and what the server does next may come behind it.
+    while (end := kept.find(mark)) < 0:
+        yield kept[: -len(mark)]
         chunk = line.recv(CHUNK)
         if not chunk:
             raise StoreUnavailable("the server broke off its copy")
-        kept += chunk
-        # The mark may come in two pieces.
-        yield kept[: -len(mark)]
-        kept = kept[-len(mark) :]
+        kept = kept[-len(mark) :] + chunk
+    yield kept[:end]
 
 
 def _head(line: socket.socket) -> bytes:

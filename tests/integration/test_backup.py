@@ -167,7 +167,8 @@ def test_a_copy_that_breaks_off_is_none(tmp_path: Path, monkeypatch: pytest.Monk
         return SimpleNamespace(recv=recv)
 
     for size in (1, 7, 39, 40, 41, 10_000):
-        assert b"".join(backup._until_mark(line(whole, size))) == data  # type: ignore[arg-type]
+        for behind in (b"", b"\n", b"*1\r\n$4\r\nPING\r\n"):
+            assert b"".join(backup._until_mark(line(whole + behind, size))) == data  # type: ignore[arg-type]
     for end in range(0, len(whole) - 1, 13):
         with pytest.raises(StoreUnavailable, match="broke off"):
             list(backup._until_mark(line(whole[:end], 50)))  # type: ignore[arg-type]
