@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types audit contract lock docs docker-check chaos chaos-plain siege mutants heavy bench loadtest fairness-plot clean
+.PHONY: help run test lint types audit contract signals lock docs docker-check chaos chaos-plain siege mutants heavy bench loadtest fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -54,6 +54,9 @@ heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million reco
 
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
 	$(PY) -m tests.known_vulnerabilities
+
+signals: $(TEST_STAMP)  ## what goes wrong is shown within a minute, and in normal work nothing is (MINUTES=60)
+	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/acceptance/test_signals.py
 
 contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
 	$(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s tests/heavy/bar_contract.py

@@ -19,6 +19,7 @@ from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept
 from pipeline_jobs.operation import flower_columns
 from pipeline_jobs.operation.flower_guard import guard
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.starting import one_line_errors
 
 # Tornado adds lines of its own form only where there are none.
 logs.take_over()
@@ -26,7 +27,8 @@ logs.take_over()
 #: Flower's own defaults, in whose place ours come; what its environment or its command line says stays.
 _OWN_DB, _OWN_MOST = "flower", 100_000
 
-_settings = load_settings()
+with one_line_errors():
+    _settings = load_settings()
 guard(_settings.flower_host_list)
 flower_columns.install(_settings)
 

@@ -15,6 +15,7 @@ import structlog
 from pipeline_jobs import logs
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.metrics import Gauge, StoreMetrics, exposition
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, store_disk
@@ -37,9 +38,13 @@ class Exporter:
     def text(self) -> bytes:
         """While the store is away, no more than that: what was known before may be wrong by now, and zero is wrong as well."""
         try:
-            return self._metrics.text()
+            return self._metrics.text() + self._conditions()
         except StoreUnavailable:
-            return exposition((), [("pipeline_store_up", _DOWN, {}, 0), build_info(), *artifact_disk(self._artifacts)])
+            known = exposition((), [("pipeline_store_up", _DOWN, {}, 0), build_info(), *artifact_disk(self._artifacts)])
+            return known + self._conditions()
+
+    def _conditions(self) -> bytes:
+        return conditions.exposition(conditions.look(self._store, self._settings, {})).encode()
 
     def _own(self) -> Iterator[Gauge]:
         yield build_info()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +29,16 @@ _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}"
 DEFAULT_PREFIX = "pj:"
 
 _Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
+
+
+def _server(text: str) -> str:
+    """:raises ValueError: this is no address of a server."""
+    url = urlsplit(text)
+    if url.scheme not in ("redis", "rediss", "unix") or not (url.path if url.scheme == "unix" else url.hostname):
+        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
+    if url.scheme != "unix" and (url.port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
+        raise ValueError("the port or the number of the database is wrong")
+    return text
 
 
 def _setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any) -> Any:
@@ -67,7 +78,9 @@ class Settings(BaseModel):
     )
 
     # Where things are
-    redis_url: str = _setting("redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction.")
+    redis_url: Annotated[str, AfterValidator(_server)] = _setting(
+        "redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction."
+    )
     broker_url_setting: str = _setting(
         "", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step.", env="CELERY_BROKER_URL"
     )
@@ -397,4 +410,4 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         where = str(first["loc"][0]) if first["loc"] else "settings"
         name = next((env for env, field in names.items() if field == where), where)
-        raise ConfigurationError(f"{name}: {first['msg']}") from None
+        raise ConfigurationError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None

@@ -8,8 +8,10 @@ from __future__ import annotations
 import click
 
 from pipeline_jobs.cli.access_commands import key, show_audit
+from pipeline_jobs.cli.backup_commands import backup, restore
 from pipeline_jobs.cli.batch_commands import batch
 from pipeline_jobs.cli.job_commands import cancel_jobs, list_jobs, pipeline, retry_job, show, submit_job
+from pipeline_jobs.cli.operator_commands import config, doctor, drain, watch_job, why, workers
 from pipeline_jobs.cli.schedule_commands import schedules
 from pipeline_jobs.cli.webhook_commands import deliveries, redeliver
 
@@ -19,5 +21,8 @@ def jobs() -> None:
     """Jobs, schedules, API keys and the audit log of this installation."""
 
 
-for command in (show, list_jobs, submit_job, cancel_jobs, retry_job, batch, show_audit, schedules, deliveries, redeliver, pipeline, key):
+for command in (
+    show, list_jobs, submit_job, cancel_jobs, retry_job, batch, show_audit, schedules, deliveries, redeliver, pipeline, key,
+    doctor, workers, why, watch_job, drain, config, backup, restore,
+):  # fmt: skip
     jobs.add_command(command)

@@ -60,7 +60,11 @@ def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: 
     if as_json:
         print_json([one.to_dict() for one in found])
         return
-    cells = [list(titles), *([_NONE if cell in (None, "") else str(cell) for cell in row(one)] for one in found)]
+    print_table(titles, map(row, found))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    cells = [list(titles), *([_NONE if cell in (None, "") else str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,20 +1,59 @@
-"""Is this cell able to take and run jobs, and if not, which part is it and why?"""
+"""Is this cell able to take and run jobs, and if not, which part is it and why? And can this process take one?"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 
 from pipeline_jobs import disk as disks
-from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import Load, load
-from pipeline_jobs.store.guard import data_folder, share_of_memory, unbounded, unsafe, used_share
+from pipeline_jobs.store.guard import StoreGuard, data_folder, share_of_memory, unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
 #: A duty counts as late after so many of its intervals.
 LATE = 4
+#: How long a look at whether jobs can be accepted is good, and after how long one that has no answer yet says that they cannot, in seconds.
+ACCEPT_SECONDS, ACCEPT_HANGS_SECONDS = 1.0, 2.0
+
+
+class Acceptance:
+    """Can this process accept a job now? Of the store only, as a submit asks it: beat and workers may be away.
+
+    One look a second, however many ask: the answer is for anybody. While one thread looks the others are given the last answer.
+    """
+
+    def __init__(self, store: Store, settings: Settings, guard: StoreGuard) -> None:
+        self._store, self._settings, self._guard = store, settings, guard
+        self._lock = threading.Lock()
+        self._looked, self._began, self._accepts = float("-inf"), float("-inf"), True
+
+    def __call__(self) -> bool:
+        if not self._settings.enable_job_queue:
+            # Then `POST /pipeline/run` is all that there may be, and it needs no store.
+            return self._settings.enable_run_api
+        if time.monotonic() - self._looked < ACCEPT_SECONDS:
+            return self._accepts
+        if not self._lock.acquire(blocking=self._looked == float("-inf")):
+            return self._accepts and time.monotonic() - self._began < ACCEPT_HANGS_SECONDS
+        try:
+            self._began = time.monotonic()
+            self._accepts = self._look()
+            self._looked = time.monotonic()
+            return self._accepts
+        finally:
+            self._lock.release()
+
+    def _look(self) -> bool:
+        try:
+            self._guard.check()
+            return self._store.sizes([("status", JobStatus.QUEUED)])[0] < self._settings.max_queued
+        except (StoreUnavailable, StoreFull):
+            return False
 
 
 def check(store: Store, settings: Settings, broker: Callable[[], str | None]) -> dict[str, dict[str, object]]:

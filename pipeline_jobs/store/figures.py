@@ -40,6 +40,8 @@ class Load:
     paused: dict[str, str]
     #: What an operator should know of live workers.
     warnings: dict[str, str]
+    #: Slots of each live worker.
+    slots: dict[str, int]
 
 
 def load(store: Reader, tenant_id: str | None = None) -> Load:
@@ -61,23 +63,30 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         pipe.zrange(index(JobStatus.QUEUED), 0, MOST_CANARIES, withscores=True)
         pipe.zcard(keys("leases"))
         pipe.mget(keys("capacity"), keys("max_concurrent_jobs"))
-        pipe.zcount(keys("workers"), time.time() * 1000, "+inf")
+        pipe.zrange(keys("workers"), 0, -1, withscores=True)
         pipe.hgetall(keys("paused"))
         pipe.hgetall(keys("warnings"))
-        queued, running, canaries, singing, first, leases, (capacity, cap), workers, paused, warnings = pipe.execute()
+        pipe.hgetall(keys("slots"))
+        # The server's clock, by which workers are announced: this process's may be wrong.
+        pipe.time()
+        *counts, announced, paused, warnings, slots, (seconds, micros) = pipe.execute()
+    queued, running, canaries, singing, first, leases, (capacity, cap) = counts
+    now = seconds + micros / 1_000_000
+    workers = [worker for worker, until in announced if until >= now * 1000]
     if tenant_id is None:
         queued, running = queued - len(canaries), running - singing
         first = [one for one in first if one[0] not in canaries]
     return Load(
         queued=queued,
         running=running,
-        oldest_seconds=max(0.0, time.time() - first[0][1] / 1_000_000) if first else None,
+        oldest_seconds=max(0.0, now - first[0][1] / 1_000_000) if first else None,
         leases=leases,
         capacity=int(capacity or 0),
-        workers=workers,
+        workers=len(workers),
         max_concurrent_jobs=int(cap) if cap else None,
         paused=paused,
         warnings=warnings,
+        slots={worker: int(slots.get(worker, 0)) for worker in workers},
     )
 
 

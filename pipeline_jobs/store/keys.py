@@ -108,6 +108,12 @@ KEYS: dict[str, Key] = {
     "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
     "apis": Key("apis", "zset ms->process", "API processes and when their announcement ends. Written by announce_api."),
+    "processes": Key(
+        "processes",
+        "hash process->`began steady last JSON`",
+        "Processes of every kind: since when, since when without a gap, when last announced (ms), what they are. Written by "
+        "announce_process; goes as they end, or an hour after the last word.",
+    ),
     "slots": Key("slots@", "hash worker->int", "Slots of each live worker. Written by announce."),
     "running": Key("running@", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity@", "int", "Sum of `slots`."),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -78,7 +79,7 @@ def run(environ: Mapping[str, str], console: Console, *, once: bool) -> int:
             with sample.serve(clip.parent) as clips:
                 completed = run_sample(supervisor, settings, console, f"{clips}/{clip.name}")
                 say(console, f"The first job ended after {time.monotonic() - began:.1f} s.")
-                wait_for_all(supervisor, settings)
+                wait_for_all(supervisor, settings, console)
                 if once:
                     return 0 if completed else 1
                 exporter_port = start_exporter(supervisor, settings, console)
@@ -133,31 +134,35 @@ def start(supervisor: Supervisor, settings: Settings, console: Console, *, embed
     :raises ProcessDied: one ended; carries the end of its log.
     :raises NotReady: one does not answer.
     """
-    deadline = time.monotonic() + READY_SECONDS
+    deadline, tell = time.monotonic() + READY_SECONDS, partial(say, console)
     say(console, f"Starting; logs are in {supervisor.log_dir}")
     if embedded:
         supervisor.start(stack.server(settings))
         ping = readiness.ping(stack.LOOPBACK, settings.redis_port)
-        readiness.wait_until("the server", ping, deadline=deadline, alive=supervisor.check)
+        readiness.wait_until("the server", ping, deadline=deadline, alive=supervisor.check, tell=tell)
+    else:
+        # Before the others, which would wait for it in silence.
+        store = readiness.reachable(settings.redis_url)
+        readiness.wait_until("the store", store, deadline=deadline, alive=supervisor.check, tell=tell)
     for command in stack.processes(settings):
         supervisor.start(command)
     api = api_address(settings)
-    readiness.wait_until("the API", readiness.http_ok(f"{api}/health/live"), deadline=deadline, alive=supervisor.check)
+    readiness.wait_until("the API", readiness.http_ok(f"{api}/health/live"), deadline=deadline, alive=supervisor.check, tell=tell)
     parts = readiness.parts_ok(f"{api}/health/ready", ("store", "broker", "workers"))
-    readiness.wait_until("the API", parts, deadline=deadline, alive=supervisor.check)
+    readiness.wait_until("the API", parts, deadline=deadline, alive=supervisor.check, tell=tell)
 
 
-def wait_for_all(supervisor: Supervisor, settings: Settings) -> None:
+def wait_for_all(supervisor: Supervisor, settings: Settings, console: Console) -> None:
     """Wait for the parts that no job needs: beat, which shows itself by its first duty only, and Flower.
 
     :raises ProcessDied: one ended; carries the end of its log.
     :raises NotReady: one does not answer.
     """
-    deadline = time.monotonic() + READY_SECONDS
+    deadline, tell = time.monotonic() + READY_SECONDS, partial(say, console)
     parts = readiness.parts_ok(f"{api_address(settings)}/health/ready", ("store", "broker", "workers", "beat"))
-    readiness.wait_until("the stack", parts, deadline=deadline, alive=supervisor.check)
+    readiness.wait_until("the stack", parts, deadline=deadline, alive=supervisor.check, tell=tell)
     flower = readiness.http_ok(f"{flower_address(settings)}/healthcheck")
-    readiness.wait_until("Flower", flower, deadline=deadline, alive=supervisor.check)
+    readiness.wait_until("Flower", flower, deadline=deadline, alive=supervisor.check, tell=tell)
 
 
 def run_sample(supervisor: Supervisor, settings: Settings, console: Console, url: str) -> bool:

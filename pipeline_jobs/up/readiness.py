@@ -5,13 +5,19 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 import requests
 
 from pipeline_jobs.exceptions import PipelineJobsError
 
 POLL_SECONDS = 0.1
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 2.0
+#: After how long somebody who waits is told for what, and how often again, in seconds.
+TELL_SECONDS, TELL_AGAIN_SECONDS = 2.9, 15.0
+
+#: Where a Redis URL names none.
+REDIS_PORT = 6379
 
 #: None: ready. Otherwise why not, for people.
 Probe = Callable[[], str | None]
@@ -23,21 +29,45 @@ class NotReady(PipelineJobsError):
     code = "not_ready"
 
 
-def wait_until(name: str, probe: Probe, *, deadline: float, alive: Callable[[], None]) -> None:
+def wait_until(name: str, probe: Probe, *, deadline: float, alive: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Ask `probe` until it gives None.
 
     :param deadline: by `time.monotonic()`.
     :param alive: called before each question; raises if waiting is pointless.
+    :param tell: is told for what is waited, as soon as it takes longer than a moment.
     :raises NotReady: with the probe's last answer.
     """
+    next_word = time.monotonic() + TELL_SECONDS
     while True:
         alive()
         reason = probe()
         if reason is None:
             return
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             raise NotReady(f"{name} is not ready: {reason}")
+        if now >= next_word:
+            next_word = now + TELL_AGAIN_SECONDS
+            tell(f"Waiting for {name}: {reason}")
         time.sleep(POLL_SECONDS)
+
+
+def reachable(url: str) -> Probe:
+    """The server of a Redis URL takes connections."""
+    address = urlsplit(url)
+
+    def probe() -> str | None:
+        try:
+            if address.scheme == "unix":
+                with socket.socket(socket.AF_UNIX) as connection:
+                    connection.connect(address.path)
+            else:
+                socket.create_connection((address.hostname, address.port or REDIS_PORT), timeout=ANSWER_SECONDS).close()
+        except OSError as error:
+            return f"{address.hostname or address.path}:{address.port or REDIS_PORT} cannot be reached: {error.strerror or error}"
+        return None
+
+    return probe
 
 
 def ping(host: str, port: int) -> Probe:

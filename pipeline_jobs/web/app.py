@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from pipeline_jobs import __version__
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.operation.health import Acceptance
 from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.operation.watch import Watch
 from pipeline_jobs.web import access_line, problems, ui
 from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
@@ -79,7 +82,9 @@ def create_app(cell: Cell) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
-    processes, requests = Processes(cell.store), RequestCounts()
+    watch = Watch(cell.store, settings, cell.broker, kind="api", node=f"api@{socket.gethostname()}")
+    processes = Processes(cell.store, watch.name)
+    requests = RequestCounts()
     access = auth.Access(cell.keys, settings, cell.stream_tokens, cell.secret, processes.share)
     app.extensions[EXTENSION] = Web(
         cell,
@@ -95,6 +100,8 @@ def create_app(cell: Cell) -> Flask:
         processes,
         requests,
         StoreMetrics(cell.store, settings),
+        watch,
+        Acceptance(cell.store, settings, cell.client.guard),
     )
     access_line.install(app)
     origin.install(app, settings)

@@ -7,13 +7,18 @@ import threading
 from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.starting import one_line_errors
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
-_settings = load_settings()
+# Here and not in each worker: said once.
+with one_line_errors():
+    _settings = load_settings()
+    check_root(_settings.artifacts_root)
 #: What all processes of this server count, made before the first of them: so that each shows the metrics of all. While workers are
 #: replaced there are twice as many.
 _counts = SharedCounts(4 * _settings.http_workers + 16)
@@ -50,11 +55,6 @@ def post_fork(server: Any, worker: Any) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def worker_exit(server: Any, worker: Any) -> None:
-    """Send the spans that are left."""
-    spans.stop(2.0)
-
-
 def post_worker_init(worker: Any) -> None:
     """Let streams end with the worker; say which pipelines there are, and whether keys are asked for (on the side: a store that is down
     must not hold up the start)."""
@@ -73,6 +73,15 @@ def _announce(worker: Any) -> None:
     here = worker.wsgi.extensions[EXTENSION]
     if here.settings.enable_job_queue:
         threading.Thread(target=here.processes.keep_announced, args=(lambda: worker.alive,), name="announce", daemon=True).start()
+        here.watch.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Send the spans that are left. It ends on purpose: nobody need look for it. One whose app was never made has not announced itself."""
+    spans.stop(2.0)
+    app = getattr(worker, "wsgi", None)
+    if app is not None and app.extensions[EXTENSION].settings.enable_job_queue:
+        app.extensions[EXTENSION].watch.leave()
 
 
 def _say_access(worker: Any) -> None:

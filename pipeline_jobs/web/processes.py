@@ -20,8 +20,9 @@ logger = structlog.get_logger("pipeline_jobs.web")
 class Processes:
     """Those that are announced; 1 until this one has announced itself. While the store is away the last number holds."""
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._name = store, os.urandom(8).hex()
+    def __init__(self, store: Store, name: str = "") -> None:
+        """:param name: of this process; drawn if not given."""
+        self._store, self._name = store, name or os.urandom(8).hex()
         self.count = 1
 
     def share(self, most: int) -> int:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.operation.health import Acceptance
 from pipeline_jobs.operation.metrics import StoreMetrics
+from pipeline_jobs.operation.watch import Watch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.web.http.places import Places
 from pipeline_jobs.web.http.request_counts import RequestCounts
@@ -34,6 +36,10 @@ class Web:
     processes: Processes
     requests: RequestCounts
     store_metrics: StoreMetrics
+    #: What this process finds wrong, and its announcement.
+    watch: Watch
+    #: Whether this process can accept a job now.
+    accepts: Acceptance
 
 
 def web() -> Web:

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 
 from pipeline_jobs import logs, pipelines
@@ -16,7 +16,7 @@ from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tracing import spans
-from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy
+from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy, watching
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
@@ -24,6 +24,7 @@ from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
 from pipeline_jobs.worker.own_metrics import OwnMetrics, OwnMetricsStep
 from pipeline_jobs.worker.rescuer import RescuerStep
 from pipeline_jobs.worker.task_events import TaskEvents
+from pipeline_jobs.worker.watching import WatchStep
 
 #: Where tasks go that name no queue: those that a stage or a team's own code starts. Never `jobs`: they would take slots unaccounted.
 STAGES_QUEUE = "stages"
@@ -56,10 +57,11 @@ class JobsCelery(Celery):
 def create_celery(settings: Settings) -> JobsCelery:
     """The app. Nothing is connected until it is used.
 
-    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported, or the broker cannot have the prefix.
+    :raises ConfigurationError: a module of `PIPELINE_MODULES` cannot be imported, there is no such broker, or it cannot have the prefix.
     """
     logs.configure(settings.log_format)
     spans.check()
+    _check_broker(settings.broker_url)
     pipelines.load((BUILT_IN, *settings.module_list))
     _check_prefix(settings)
     prefixed.install()
@@ -72,6 +74,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     # The template was written by it; what a team sets on the app from here on must hold for the messages of its own tasks.
     app.__dict__.pop("amqp", None)
     app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
+    app.steps["worker"].add(WatchStep)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
     app.steps["worker"].add(FitnessStep)
@@ -81,6 +84,7 @@ def create_celery(settings: Settings) -> JobsCelery:
     control.install()
     start.install()
     tenancy.install()
+    watching.install()
     return app
 
 
@@ -92,6 +96,14 @@ def _check_prefix(settings: Settings) -> None:
     """:raises ConfigurationError: the broker is of a kind whose names nobody prefixes: two installations would take each other's jobs."""
     if settings.celery_prefix and not _on_redis(settings) and not settings.broker_url.startswith(("amqp://", "amqps://", "pyamqp://")):
         raise ConfigurationError("PIPELINE_KEY_PREFIX: with this broker only the default can be used, since it cannot prefix its queues")
+
+
+def _check_broker(url: str) -> None:
+    """:raises ConfigurationError: kombu has no transport for it, or its package is missing."""
+    try:
+        Connection(url).transport_cls  # noqa: B018 - it is looked up
+    except Exception as error:  # each transport has errors of its own
+        raise ConfigurationError(f"CELERY_BROKER_URL cannot be used ({type(error).__name__}): {error}") from None
 
 
 def _configure(app: Celery, settings: Settings) -> None:

@@ -48,6 +48,14 @@ class JobControl(Control):
             set_pipeline_limit(self.app.cell, arguments["pipeline"], arguments["most"])
         return super().broadcast(command, arguments, *args, **kwargs)
 
+    def drain(self, worker: str, *, undo: bool, timeout: float) -> list[Any]:
+        """Let a worker (`jobs@host`) leave the queue `jobs`, or consume it again. It holds until the worker ends.
+
+        :return: its answer, as Celery gives it; empty: there was none in time.
+        """
+        command = self.add_consumer if undo else self.cancel_consumer
+        return list(command(JOBS_QUEUE, destination=[worker], reply=True, limit=1, timeout=timeout) or ())
+
 
 def set_limits(cell: Cell, tenant: str, limits: str) -> TenantLimits:
     """Put a tenant's limits, given as JSON, in the place of those it had.

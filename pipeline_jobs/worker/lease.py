@@ -20,6 +20,7 @@ from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.worker.hints import JOBS_QUEUE
 from pipeline_jobs.worker.request import JobRequest, LostRun
+from pipeline_jobs.worker.watching import WatchStep
 
 logger = structlog.get_logger(__name__)
 
@@ -230,7 +231,7 @@ def _running() -> list[JobRequest]:
 class LeaseKeeperStep(bootsteps.StartStopStep):
     """Starts the keeper in each worker that consumes the queue `jobs`."""
 
-    requires = (Pool,)
+    requires = (Pool, WatchStep)
 
     def include_if(self, worker: Any) -> bool:
         return JOBS_QUEUE in worker.app.amqp.queues.consume_from

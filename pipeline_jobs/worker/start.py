@@ -29,6 +29,7 @@ from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.own_metrics import count_stages
 from pipeline_jobs.worker.prefork import TaskPool
+from pipeline_jobs.worker.watching import kind_of, watch_of
 
 logger = structlog.get_logger(__name__)
 
@@ -46,15 +47,20 @@ def name_worker(sender: Any, **_: Any) -> None:
         return
     # Celery sets logging up later; what is said until then obeys the same level.
     logs.OURS.setLevel(mlevel(sender.loglevel) or logging.INFO)
+    sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     _refuse_other_pools(sender)
-    _refuse_unsafe(cell)
-    _refuse_wrong_artifacts(cell)
+    try:
+        _refuse_unsafe(cell)
+        _refuse_wrong_artifacts(cell)
+    except SystemExit as error:
+        # Whoever starts it again and again leaves one row.
+        watch_of(sender.app, kind_of(sender.app), sender.hostname, f"{sender.hostname}/refused").refuse(str(error))
+        raise
     if cell.settings.self_test and JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.warning = cell.pipelines.try_out(cell.settings)
     cell.pipelines.say()
     if sender.app.warning:
         logger.warning("self_test", found=sender.app.warning)
-    sender.app.worker_id = f"{sender.hostname}/{secrets.token_hex(4)}"
     if JOBS_QUEUE in sender.app.amqp.queues.consume_from:
         sender.app.worker_class = cell.pipelines.worker_class()
         sender.app.amqp.queues.select_add(class_queue(sender.app, sender.app.worker_class.name))

@@ -195,6 +195,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?scope=all"),
     # Its workers are missing: whoever may know is told so.
     ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
+    ("GET", "/health/installation"): Route("operator", same(200), same(200), "/health/installation?tenant_id={tenant}"),
+    ("GET", "/health/accept"): Route("public", same(200), same(200), "/health/accept?tenant_id={tenant}"),
     ("GET", "/health/live"): Route("public", same(200), same(200), "/health/live?tenant_id={tenant}"),
     ("GET", "/openapi.json"): Route("public", same(200), same(200), "/openapi.json?tenant_id={tenant}"),
     ("GET", "/docs"): Route("public", same(200), same(200), "/docs?tenant_id={tenant}"),

@@ -107,6 +107,8 @@ def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack
     ready = api.get("/health/ready")
     assert ready.status_code == 503
     assert api.get("/metrics?scope=all").status_code == 503
+    assert (api.get("/health/accept").status_code, api.get("/health/live").status_code) == (503, 200)
+    assert api.get("/health/installation").json()["conditions"][0]["condition"] == "store_away"
 
 
 def test_readiness_names_what_is_missing_until_all_is_there(make_stack: MakeStack) -> None:

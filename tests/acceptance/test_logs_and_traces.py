@@ -40,7 +40,7 @@ def test_one_request_id_is_in_the_access_line_the_record_the_workers_lines_the_w
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
         stack.run_maintenance(**otel)
         stack.worker(slots=None, **otel)
-        api = stack.api(port=None, **otel)
+        api = stack.api(None, name="api", processes=1, **otel)
         headers = {"X-Request-ID": "order-4711", "traceparent": f"00-{TRACE}-{PARENT}-01"}
         asked = {"pipeline": "broken", "tenant_id": "acme", "webhook": {"url": receiver.url("/?token=canary-hook")}}
         answer = api.post("/pipeline/jobs?token=canary-query", asked, headers=headers)

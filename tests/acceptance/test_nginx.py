@@ -130,7 +130,7 @@ def test_a_client_is_told_by_its_address_and_cannot_choose_it(front: Front) -> N
 
 
 def test_operators_paths_are_not_there(front: Front) -> None:
-    for path in ("/metrics", "/health/ready"):
+    for path in ("/metrics", "/health/ready", "/health/installation"):
         assert requests.get(front.url + path, headers=front.headers, timeout=60).status_code == 404
         assert requests.get(front.behind + path, timeout=60).status_code in (200, 401, 503)
 

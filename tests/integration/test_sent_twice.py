@@ -26,7 +26,7 @@ from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import scripts
+from pipeline_jobs.store import presence, scripts
 from pipeline_jobs.store.wire import Stored, Wire
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.ledger import Ledger
@@ -178,6 +178,9 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     store.tick("maintenance", "{}", 5)
     store.beat("purge")
     store.announce_api("p1", 1000)
+    presence.announce(store, "jobs@a/1", presence.About("jobs"))
+    presence.announce(store, "jobs@a/2", presence.About("jobs"))
+    presence.leave(store, "jobs@a/2")
     uploads.delete(upload.upload_id)
     _what_time_runs_out_for(cell, uploads, ledger)
     erase_tenant(store, artifacts, "acme", dry_run=False)

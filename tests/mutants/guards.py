@@ -81,6 +81,10 @@ SPEED = "tests/unit/media/test_speed.py"
 LAST = "tests/integration/test_reserved_slots.py"
 DISK = "tests/unit/test_disk.py"
 DISKS = "tests/integration/test_disk_health.py"
+CONDITIONS = "tests/integration/test_conditions.py"
+OPERATION = "tests/integration/web/test_operation.py"
+OPERATOR = "tests/integration/test_cli_operator.py"
+BACKUP = "tests/integration/test_backup.py"
 FULL_DISK = "tests/integration/test_full_disk.py"
 SUPERVISOR = "tests/unit/up/test_supervisor.py"
 UP = "tests/unit/up/test_main.py"
@@ -1485,6 +1489,97 @@ GUARDS = (
         "if self.folder and self._room.lacks(self.folder, size):",
         "if False:",
         FULL_DISK,
+    ),
+    _py(
+        "store/presence",
+        "nobody is lost while nobody could announce itself",
+        "if not any(now - one.steady >= 1000 * LOST_SECONDS and one.silent_seconds(now) <= LOST_SECONDS for one in known):",
+        "if False:",
+        CONDITIONS,
+    ),
+    _py(
+        "store/presence",
+        "one in whose place another has begun is not lost",
+        "one.silent_seconds(now) > LOST_SECONDS and newest[one.node] <= one.last",
+        "one.silent_seconds(now) > LOST_SECONDS",
+        CONDITIONS,
+    ),
+    _lua(
+        "announce_process",
+        "a gap in announcements is noticed",
+        "if NOW - last <= life and NOW >= tonumber(last) then steady",
+        "if true then steady",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/watch",
+        "an announcement on its way is taken back",
+        "if self._stop.is_set() and not refused:",
+        "if False:",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/watch",
+        "a hanging try is told of",
+        "if since is None or time.monotonic() - since < HANGS_SECONDS:",
+        "if True:",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/watch",
+        "the disk of a server that is away is remembered",
+        "if self._store_folder is None:",
+        "if True:",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/conditions",
+        "what the API alone acts on may differ elsewhere",
+        'if field not in OF_THE_API or one.about.kind == "api":',
+        "if True:",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/conditions",
+        "duties that are late name who is missing",
+        'missing = [name for name, kind in (("beat_away", "beat"), ("maintenance_away", "maintenance")) if kind not in kinds]',
+        "missing = []",
+        CONDITIONS,
+    ),
+    _py(
+        "operation/health",
+        "a look that hangs holds up nobody",
+        "return self._accepts and time.monotonic() - self._began < ACCEPT_HANGS_SECONDS",
+        "return self._accepts",
+        OPERATION,
+    ),
+    _py(
+        "operation/health",
+        "one look a second however many ask",
+        "if time.monotonic() - self._looked < ACCEPT_SECONDS:",
+        "if False:",
+        OPERATION,
+    ),
+    _py(
+        "operation/effective",
+        "passwords in URLs are masked",
+        'url.netloc.replace(f":{password}@", f":{MASK}@", 1) if password else url.netloc',
+        "url.netloc",
+        OPERATOR,
+    ),
+    _py(
+        "cli/backup_commands",
+        "a running server is left alone",
+        "if runs is not None and not force:",
+        "if False:",
+        BACKUP,
+    ),
+    _py(
+        "store/backup",
+        "data that is there is left alone",
+        "if (there := aof.is_dir() and any(aof.iterdir())) and not force:",
+        "if (there := aof.is_dir()) and False:",
+        BACKUP,
     ),
     _py(
         "web/api/health",

@@ -40,10 +40,10 @@ class Policy(Enum):
 #: Who may use which routes, by Flask's names for them: `{blueprint}.{function}`.
 ROUTES: Mapping[Policy, tuple[str, ...]] = {
     Policy.PUBLIC: (
-        "artifacts.artifact", "health.live", "docs.openapi", "docs.page", "docs.static", "swagger.static",
+        "artifacts.artifact", "health.live", "health.accept", "docs.openapi", "docs.page", "docs.static", "swagger.static",
         "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out",
     ),
-    Policy.PROBE: ("health.ready",),
+    Policy.PROBE: ("health.ready", "health.installation"),
     Policy.OPERATOR: ("metrics.metrics",),
     Policy.READ: (
         "jobs.list_", "jobs.get", "batches.list_", "batches.get", "schedules.list_", "schedules.get", "pipelines.pipelines",

@@ -1,4 +1,5 @@
-"""`/health/live` (the process answers) and `/health/ready` (which part does not work, and why)."""
+"""`/health/live` (the process answers), `/health/accept` (it can accept a job), `/health/ready` (which part does not work, and why) and
+`/health/installation` (everything that an operator should know of)."""
 
 from __future__ import annotations
 
@@ -6,12 +7,12 @@ from flask import Response
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.operation import health
+from pipeline_jobs.operation import conditions, health
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.schemas.health import Live, Ready
+from pipeline_jobs.web.schemas.health import Installation, Live, Ready
 from pipeline_jobs.web.state import web
 
 #: Before a prober asks again, in seconds.
@@ -28,6 +29,35 @@ routes = Routes("health", "/health", tag="operation", flag=None)
 )
 def live() -> Response:
     return reply({"status": "ok"})
+
+
+@routes.get(
+    "/accept",
+    "Check that this process can accept a job",
+    "For the probe of a load balancer: 200 or 503, without a body. It asks the store, at most once a second; workers and beat may be away.",
+    {200: answer("Yes.", None), 503: answer("No.", None)},
+)
+def accept() -> Response:
+    return Response(status=200 if web().accepts() else 503)
+
+
+@routes.get(
+    "/installation",
+    "Check the whole installation",
+    "Everything that an operator should know of, with what to do about it. `status` is `error` if a condition of that severity holds, else "
+    "`warning` or `ok`; the metric `pipeline_condition` has the same conditions. Always 200.",
+    {200: answer("What was found.", Installation)},
+)
+def installation() -> Response:
+    here = web()
+    seen = conditions.look(here.cell.store, here.settings, here.watch.findings())
+    return reply(
+        {
+            "status": seen.worst,
+            "parts": conditions.parts(seen),
+            "conditions": [found.to_dict() for found in seen.found],
+        }
+    )
 
 
 @routes.get(

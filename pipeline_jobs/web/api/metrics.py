@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from flask import Response
 
+from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.metrics import CONTENT_TYPE, Gauge, exposition
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, clock
 from pipeline_jobs.web.http.openapi import file_answer
@@ -31,8 +32,13 @@ def metrics(query: MetricsRequest) -> Response:
     here = web()
     scope = query.scope or here.settings.api_metrics
     own = b"" if scope == "store" else exposition(here.requests.families(), _own(ours=scope == "process"))
-    store = _ELSEWHERE if scope == "process" else here.store_metrics.text()
+    store = _ELSEWHERE if scope == "process" else here.store_metrics.text() + _conditions()
     return Response(store + own, content_type=CONTENT_TYPE)
+
+
+def _conditions() -> bytes:
+    here = web()
+    return conditions.exposition(conditions.look(here.cell.store, here.settings, here.watch.findings())).encode()
 
 
 def _own(*, ours: bool) -> Iterator[Gauge]:

@@ -28,3 +28,22 @@ class Ready(BaseModel):
 
     status: Literal["ready"]
     parts: dict[str, PartHealth]
+
+
+class FoundCondition(BaseModel):
+    """A condition that holds."""
+
+    condition: str = Field(description="Its name, as in the metric `pipeline_condition`.")
+    part: str
+    severity: Literal["error", "warning", "advice"]
+    what: str
+    detail: str = Field(description="Where, and by how much.")
+    to_do: str
+
+
+class Installation(BaseModel):
+    """The health of the whole installation."""
+
+    status: Literal["ok", "warning", "error"]
+    parts: dict[str, PartHealth]
+    conditions: list[FoundCondition]

@@ -175,6 +175,8 @@ OTHER_METHODS = (
     ("/metrics", "POST PUT PATCH DELETE"),
     ("/health/live", "POST PUT PATCH DELETE"),
     ("/health/ready", "POST PUT PATCH DELETE"),
+    ("/health/accept", "POST PUT PATCH DELETE"),
+    ("/health/installation", "POST PUT PATCH DELETE"),
     ("/openapi.json", "POST PUT PATCH DELETE"),
     ("/docs", "POST PUT PATCH DELETE"),
 )

@@ -27,7 +27,7 @@ from tests.servers import Server
 
 CORPUS = corpus()
 #: Routes that can hardly be asked wrongly, but by their method.
-NOTHING_TO_SAY = {"/health/live", "/health/ready", "/pipeline/pipelines"} | UNDOCUMENTED
+NOTHING_TO_SAY = {f"/health/{name}" for name in ("live", "accept", "ready", "installation")} | {"/pipeline/pipelines"} | UNDOCUMENTED
 
 
 class World:

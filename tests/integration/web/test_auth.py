@@ -119,7 +119,7 @@ class TestWithoutAnyKey:
 
     def test_the_setting_asks_for_keys_all_the_same(self, make_client: MakeClient) -> None:
         client = make_client(require_keys=True)
-        for path in ("/pipeline/jobs", "/metrics", "/health/ready", "/pipeline/pipelines"):
+        for path in ("/pipeline/jobs", "/metrics", "/health/ready", "/health/installation", "/pipeline/pipelines"):
             problem_of(client.get(path), 401, "unauthorized")
         problem_of(make_client(require_keys=True, enable_job_queue=False).post("/pipeline/run", json={"url": URL}), 401)
         assert client.get("/health/live").status_code == 200
@@ -182,7 +182,7 @@ class TestWithAKey:
     def test_what_is_public_needs_none(self, client: FlaskClient, world: World) -> None:
         world.key()
         caller = Caller(client, None)
-        for path in ("/health/live", "/openapi.json", "/docs"):
+        for path in ("/health/live", "/health/accept", "/openapi.json", "/docs"):
             assert caller("GET", path).status_code == 200
         problem_of(caller("GET", "/pipeline/artifacts/a/b/c/1/d?signature=x"), 404, "unknown_artifact")
         problem_of(caller("GET", "/nowhere"), 404, "not_found")
@@ -194,7 +194,7 @@ class TestWithAKey:
         world.store.announce("w1", 1, [])
         world.store.beat("rescue")
         # Metrics name tenants, and what a proxy here passes on may look as if it came from here.
-        for path, here in (("/metrics", 401), ("/health/ready", 200)):
+        for path, here in (("/metrics", 401), ("/health/ready", 200), ("/health/installation", 200)):
             assert client.get(path).status_code == here
             problem_of(client.get(path, headers={"X-Forwarded-For": "203.0.113.9"}), 401)
             problem_of(Caller(client, None)("GET", path), 401)
@@ -538,7 +538,7 @@ class TestPolicies:
                 assert {"401", "403", "429", "503"} <= set(operation["responses"]), (method, path)
                 assert "WWW-Authenticate" in operation["responses"]["401"]["headers"]
                 assert "Retry-After" in operation["responses"]["429"]["headers"]
-        assert public == {("get", "/health/live"), ("get", "/pipeline/artifacts/{path}")}
+        assert public == {("get", "/health/live"), ("get", "/health/accept"), ("get", "/pipeline/artifacts/{path}")}
 
     def test_none_that_writes_is_open_to_readers(self, client: FlaskClient) -> None:
         session = {"ui.try_sign_in", "ui.sign_out"}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import pytest
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline_jobs.access.api_keys import Role
+from pipeline_jobs.operation import health as health_of
+from pipeline_jobs.operation.health import Acceptance
 from pipeline_jobs.web.schemas import health, pipelines
 
 from .checks import problem_of
@@ -37,6 +41,78 @@ class TestHealth:
         assert body["detail"] == "workers: no live worker consumes the queue `jobs`"
         assert (body["parts"]["store"]["ok"], body["parts"]["workers"]["ok"]) == (True, False)
         assert "Retry-After" in response.headers
+
+
+class TestAccept:
+    def test_asks_for_neither_workers_nor_beat_nor_a_key(self, client: FlaskClient, world: World) -> None:
+        world.keys.create("*", Role.ADMIN, actor="test")
+        answer = client.get("/health/accept", environ_base={"REMOTE_ADDR": "203.0.113.9"})
+        assert (answer.status_code, answer.data) == (200, b"")
+
+    def test_is_503_without_a_body_while_the_store_is_away(self, client: FlaskClient, world: World) -> None:
+        world.lose_store()
+        answer = client.get("/health/accept")
+        assert (answer.status_code, answer.data) == (503, b"")
+
+    def test_is_503_while_the_queue_is_full(self, world: World) -> None:
+        client = world.make_client(max_queued=1)
+        assert client.get("/health/accept").status_code == 200
+        world.put()
+        client = world.make_client(max_queued=1)
+        assert client.get("/health/accept").status_code == 503
+
+    def test_is_503_while_the_servers_memory_is_full(self, world: World) -> None:
+        world.store.client.config_set("maxmemory", "1mb")
+        try:
+            assert world.make_client().get("/health/accept").status_code == 503
+        finally:
+            world.store.client.config_set("maxmemory", "0")
+
+    def test_without_the_queue_it_asks_no_store(self, world: World) -> None:
+        world.lose_store()
+        assert world.make_client(enable_job_queue=False).get("/health/accept").status_code == 200
+        assert world.make_client(enable_job_queue=False, enable_run_api=False).get("/health/accept").status_code == 503
+
+    def test_looks_once_a_second_however_many_ask(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        accepts = Acceptance(world.store, world.settings, world.cell.client.guard)
+        looks: list[float] = []
+        monkeypatch.setattr(accepts, "_look", lambda: looks.append(0.0) or True)
+        monkeypatch.setattr(health_of, "ACCEPT_SECONDS", 1000.0)
+        assert all(accepts() for _ in range(50))
+        assert len(looks) == 1
+
+    def test_says_no_while_a_look_hangs_and_holds_up_nobody(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        accepts = Acceptance(world.store, world.settings, world.cell.client.guard)
+        assert accepts()
+        monkeypatch.setattr(health_of, "ACCEPT_SECONDS", 0.0)
+        looking, goes_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(accepts, "_look", lambda: looking.set() or goes_on.wait(60))
+        hung = threading.Thread(target=accepts)
+        hung.start()
+        assert looking.wait(60)
+        assert accepts(), "a moment ago it did"
+        monkeypatch.setattr(health_of, "ACCEPT_HANGS_SECONDS", 0.0)
+        assert not accepts()
+        goes_on.set()
+        hung.join()
+
+
+class TestInstallation:
+    def test_says_what_is_wrong_and_what_to_do(self, client: FlaskClient, world: World) -> None:
+        world.store.beat("rescue")
+        answer = client.get("/health/installation")
+        body = health.Installation.model_validate(answer.get_json())
+        assert (answer.status_code, body.status) == (200, "error")
+        (error,) = [one for one in body.conditions if one.severity == "error"]
+        assert (error.condition, error.part) == ("workers_away", "workers")
+        assert not body.parts["workers"].ok
+        assert "No worker takes jobs." in (body.parts["workers"].reason or "")
+        assert body.parts["store"].warning, "maxmemory is 0"
+
+    def test_with_the_store_away_that_is_what_is_wrong(self, client: FlaskClient, world: World) -> None:
+        world.lose_store()
+        body = client.get("/health/installation").get_json()
+        assert [one["condition"] for one in body["conditions"]] == ["store_away"]
 
 
 class TestMetrics:
@@ -92,6 +168,9 @@ class TestDocument:
             for method, operation in item.items():
                 errors = {status: body for status, body in operation["responses"].items() if status >= "400"}
                 assert {"403", "500"} <= set(errors), f"{method} {path}"
+                if path == "/health/accept":
+                    # For probes, which read no body.
+                    assert "content" not in errors.pop("503")
                 assert all(body["content"] == PROBLEM and body["description"] for body in errors.values()), f"{method} {path}"
                 assert operation["summary"]
                 assert operation["description"]

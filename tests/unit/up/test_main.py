@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_once_ends_with_the_job_and_shows_its_result(data: Path) -> None:
     assert "transcript  welcome to the test" in ended.stdout
     assert left_behind(data) == []
     assert {file.name for file in (data / "logs").iterdir()} == {"server.log", "api.log", "flower.log"}
+
+
+def test_with_the_store_away_it_says_soon_what_it_waits_for(data: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    with words.open("wb") as output:
+        command, began = [sys.executable, str(STANDIN), "up"], time.monotonic()
+        env = environment(data, PIPELINE_REDIS_URL="redis://127.0.0.1:1/0")
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+    try:
+        until(lambda: "Waiting for the store: 127.0.0.1:1 cannot be reached: Connection refused" in words.read_text(), "its word")
+        print(f"said after {time.monotonic() - began:.1f} s")
+        assert not any("api.log" in str(log) for _, log in logging(data)), "the others would wait for it in silence"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_once_fails_with_the_job(data: Path) -> None:

@@ -101,13 +101,13 @@ def test_an_answer_without_the_parts_is_not_ready(body: object) -> None:
 def test_waiting_asks_until_there_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "POLL_SECONDS", 0)
     answers = iter(["not yet", "nearly", None])
-    wait_until("flower", lambda: next(answers), deadline=time.monotonic() + 60, alive=lambda: None)
+    wait_until("flower", lambda: next(answers), deadline=time.monotonic() + 60, alive=lambda: None, tell=print)
     assert list(answers) == []
 
 
 def test_waiting_ends_at_the_deadline_with_the_last_reason() -> None:
     with pytest.raises(NotReady, match="flower is not ready: it sleeps"):
-        wait_until("flower", lambda: "it sleeps", deadline=time.monotonic(), alive=lambda: None)
+        wait_until("flower", lambda: "it sleeps", deadline=time.monotonic(), alive=lambda: None, tell=print)
 
 
 def test_waiting_ends_when_it_is_pointless() -> None:
@@ -115,4 +115,4 @@ def test_waiting_ends_when_it_is_pointless() -> None:
         raise RuntimeError("it died")
 
     with pytest.raises(RuntimeError, match="it died"):
-        wait_until("flower", lambda: None, deadline=time.monotonic() + 60, alive=dead)
+        wait_until("flower", lambda: None, deadline=time.monotonic() + 60, alive=dead, tell=print)

@@ -111,7 +111,7 @@ def test_the_embedded_server_is_given_a_quarter_of_the_memory(
 
 def start_server(supervisor: Supervisor, made: Settings) -> redis.Redis:
     supervisor.start(stack.server(made))
-    wait_until("the server", ping("127.0.0.1", made.redis_port), deadline=time.monotonic() + 20, alive=supervisor.check)
+    wait_until("the server", ping("127.0.0.1", made.redis_port), deadline=time.monotonic() + 20, alive=supervisor.check, tell=print)
     return redis.Redis(port=made.redis_port, decode_responses=True)
 
 

@@ -1,0 +1,101 @@
+"""The processes of an installation, as they announce themselves: what each is, since when, and what it found wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline_jobs.store.contract import ms
+from pipeline_jobs.store.reader import Reader
+from pipeline_jobs.store.runner import Runner
+
+#: How often a process announces itself; after how long without a word it is lost; how long that is remembered. In seconds.
+ANNOUNCE_SECONDS, LOST_SECONDS, KEEP_SECONDS = 5.0, 20.0, 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a process says of itself."""
+
+    #: `api`, `jobs`, `maintenance`, `worker` (of other queues) or `beat`.
+    kind: str
+    #: Its version and a hash of its code: `1.0.0+1a2b3c4d`.
+    version: str = ""
+    #: Hashes of its settings that are not the defaults, by field.
+    settings: Mapping[str, str] = field(default_factory=dict)
+    #: How far its clock is ahead of the server's, in ms; None: it could not be measured.
+    skew_ms: int | None = None
+    #: What it found wrong, by the names of `operation.conditions`.
+    findings: Mapping[str, str] = field(default_factory=dict)
+    #: Why it does not start; empty: it has started.
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that has announced itself. Times are Unix ms of the server."""
+
+    #: `{node}/{8 hex}`; of a job worker its id.
+    name: str
+    about: About
+    began: int
+    #: Since when without a gap.
+    steady: int
+    last: int
+
+    @property
+    def node(self) -> str:
+        """What a restart keeps: `jobs@host`."""
+        return self.name.partition("/")[0]
+
+    def silent_seconds(self, now: int) -> float:
+        return (now - self.last) / 1000
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "began": self.began, "last": self.last, **asdict(self.about)}
+
+
+def announce(store: Runner, name: str, about: About) -> None:
+    """:raises StoreUnavailable:"""
+    text = json.dumps(asdict(about), separators=(",", ":"))
+    store.run("announce_process", process=name, about=text, life=ms(3 * ANNOUNCE_SECONDS), keep=ms(KEEP_SECONDS), leaving=False)
+
+
+def leave(store: Runner, name: str) -> None:
+    """It ends on purpose: nobody need look for it. :raises StoreUnavailable:"""
+    store.run("announce_process", process=name, about="", life=0, keep=0, leaving=True)
+
+
+def processes(store: Reader) -> list[Process]:
+    """All that are known, by name. :raises StoreUnavailable:"""
+    return sorted((_read(name, row) for name, row in store.record("processes").items()), key=lambda one: one.name)
+
+
+def _read(name: str, row: str) -> Process:
+    began, steady, last, text = row.split(" ", 3)
+    said = json.loads(text)
+    # A newer process may say more.
+    about = About(**{key: said[key] for key in said.keys() & About.__dataclass_fields__.keys()})
+    return Process(name, about, int(began), int(steady), int(last))
+
+
+def live(known: Iterable[Process], now: int) -> list[Process]:
+    """Those that have announced themselves lately, and have started."""
+    return [one for one in known if one.silent_seconds(now) <= LOST_SECONDS and not one.about.refused]
+
+
+def lost(known: Iterable[Process], now: int) -> list[Process]:
+    """Those that have ended without a word, or stand still: killed, or wedged.
+
+    While nobody could announce itself (the server was away), nobody is lost: another process must have done so without a gap for as long.
+    One in whose place another of its node has begun is missed by nobody.
+    """
+    known = [one for one in known if not one.about.refused]
+    if not any(now - one.steady >= 1000 * LOST_SECONDS and one.silent_seconds(now) <= LOST_SECONDS for one in known):
+        return []
+    newest: dict[str, int] = {}
+    for one in known:
+        newest[one.node] = max(newest.get(one.node, 0), one.began)
+    return [one for one in known if one.silent_seconds(now) > LOST_SECONDS and newest[one.node] <= one.last]

@@ -1,0 +1,62 @@
+"""What an operator sees of an installation: the conditions that the metric shows, and those that `jobs doctor` names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline_jobs.operation.conditions import ADVICE
+from tests.stack import ROOT, Api, Stack, environment
+from tests.waiting import until
+
+#: Within which a condition must show, in seconds.
+SECONDS = 60
+
+
+def shown(api: Api) -> set[str]:
+    """The conditions that the metric shows, advice not among them."""
+    for family in text_string_to_metric_families(api.get("/metrics").text):
+        if family.name == "pipeline_condition":
+            return {one.labels["condition"] for one in family.samples if one.value and one.labels["severity"] != ADVICE}
+    raise AssertionError("there is no pipeline_condition")
+
+
+def doctor(stack: Stack, **env: str) -> dict[str, str]:
+    """What `jobs doctor` names, each with its detail; its exit code must agree."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "celery_app", "jobs", "doctor", "--json"],
+        cwd=ROOT, env={**environment(stack.settings), **env}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    found = {one["condition"]: one["detail"] for one in json.loads(done.stdout)["conditions"] if one["severity"] != ADVICE}
+    assert done.returncode == (1 if found else 0), done.stdout
+    return found
+
+
+def until_named(stack: Stack, api: Api, name: str, **env: str) -> str:
+    """Wait until the metric shows a condition, then ask the doctor. :return: its detail."""
+    began = time.monotonic()
+    until(lambda: name in shown(api), f"the metric to show {name}", SECONDS)
+    print(f"{name} was shown after {time.monotonic() - began:.1f} s")
+    found = doctor(stack, **env)
+    assert name in found, found
+    return found[name]
+
+
+def until_well(api: Api, but: frozenset[str] = frozenset()) -> None:
+    """Wait until nothing is wrong, or nothing but this."""
+    last: set[str] = set()
+
+    def well() -> bool:
+        last.clear()
+        last.update(shown(api) - but)
+        return not last
+
+    try:
+        until(well, "nothing to be wrong", SECONDS)
+    except AssertionError:
+        raise AssertionError(f"still wrong: {last}: {api.get('/health/installation').json()['conditions']}") from None

@@ -1,0 +1,175 @@
+"""Bar 1 of "Signals": what goes wrong is shown by the metric and named by `jobs doctor` within a minute; and in normal work nothing is.
+
+A worker that stands still, a dead beat, a wrong artifact store, a skewed clock and two versions: tests/acceptance/test_signals.py, which
+`make signals` runs beside this. The hour: `make signals MINUTES=60`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.up import stack as local
+from pipeline_jobs.up.supervisor import Supervisor
+from tests.acceptance.conftest import QUICK
+from tests.acceptance.signals import doctor, shown, until_named, until_well
+from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
+from tests.rabbit import PROGRAM, Rabbit
+from tests.servers import Server
+from tests.stack import ROOT, Api, Stack, environment, free_port
+from tests.waiting import until
+
+MakeStack = Callable[..., Stack]
+#: Of the normal work.
+MINUTES = float(os.environ.get("SIGNALS_MINUTES", "2"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    small = SmallDisk(tmp_path)
+    if not small.real:
+        pytest.skip("a small disk can be mounted by root on Linux only")
+    yield small
+    small.remove()
+
+
+def test_the_stores_disk_is_full_before_and_after_the_server_ends(
+    make_stack: MakeStack, cell: Settings, disk: SmallDisk, tmp_path: Path
+) -> None:
+    port = free_port()
+    settings = cell.model_copy(
+        update={**QUICK, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "data_dir": disk.path, "http_port": free_port(),
+                "artifacts_url": tmp_path.as_uri(), "work_dir_setting": str(tmp_path / "work"), "disk_reserve_bytes": RESERVE_BYTES,
+                "http_workers": 1}
+    )  # fmt: skip
+    supervisor = Supervisor(tmp_path / "logs", ROOT, environment(settings))
+    commands = [local.server(settings), *local.processes(settings)]
+    try:
+        for command in commands:
+            if command.name != "flower":
+                supervisor.start(command)
+        stack, api = make_stack(**settings.model_dump()), Api(f"http://127.0.0.1:{settings.http_port}")
+        until(lambda: api.alive(), "the API")
+        until_well(api)
+        disk.fill()
+        until_named(stack, api, "store_disk_full")
+        server = next(child for child in supervisor.children if child.name == "server")
+        until(lambda: (_submitted(stack) or True) and not server.running, "the server to end")
+        until_named(stack, api, "store_away")
+        assert "store_disk_full" in doctor(stack), "and why"
+        disk.empty()
+        until(lambda: supervisor.revive() or not shown(api), "all to come back")
+    finally:
+        supervisor.stop()
+
+
+def _submitted(stack: Stack) -> bool:
+    try:
+        stack.submit(params={"seconds": 0})
+    except Exception:
+        return False
+    return True
+
+
+def test_the_stores_memory_is_full(make_stack: MakeStack, server: Server) -> None:
+    stack = make_stack()
+    stack.maintenance()
+    stack.worker("jobs")
+    api = stack.api()
+    until_well(api)
+    with server.client() as client:
+        client.config_set("maxmemory", "1mb")
+        until_named(stack, api, "store_memory_full")
+        assert api.get("/health/accept").status_code == 503
+        client.config_set("maxmemory", "0")
+    until_well(api)
+
+
+def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk) -> None:
+    stack = make_stack(disk_reserve_bytes=RESERVE_BYTES)
+    stack.maintenance()
+    stack.worker("jobs")
+    stack.worker("small", slots=None, **disk.environment)
+    api = stack.api()
+    until_well(api)
+    disk.fill()
+    assert "small@test: the working folder" in until_named(stack, api, "worker_paused")
+    disk.empty()
+    until_well(api)
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="RabbitMQ is not installed")
+def test_rabbitmq_is_down(make_stack: MakeStack, tmp_path: Path) -> None:
+    rabbit = Rabbit(tmp_path / "rabbit").start()
+    try:
+        stack = make_stack(broker_url_setting=rabbit.url, rescue_seconds=5.0)
+        stack.maintenance()
+        stack.worker("jobs")
+        api = stack.api()
+        until_well(api)
+        rabbit.kill()
+        until_named(stack, api, "broker_away")
+        assert api.get("/health/accept").status_code == 200, "jobs are accepted and wait"
+        rabbit.start()
+        until_well(api)
+    finally:
+        rabbit.stop()
+
+
+def test_normal_work_with_two_rolling_restarts_shows_nothing(make_stack: MakeStack) -> None:
+    """Each second the metric is looked at. Workers and beat are restarted one after the other at a third and at two thirds."""
+    stack = make_stack(max_concurrent_jobs=6, lease_seconds=60.0, announce_seconds=1.0, rescue_seconds=5.0, canary_seconds=60.0)
+    started = {name: stack.worker(name, "--autoscale=3,1") for name in ("one", "two")}
+    stack.maintenance()
+    beat = stack._processes[-1]
+    api = stack.api()
+    until_well(api)
+    seen: Counter[str] = Counter()
+    stop, looks, jobs = threading.Event(), Counter[str](), Counter[str]()
+
+    def look() -> None:
+        while not stop.wait(1):
+            looks["looks"] += 1
+            seen.update(shown(api))
+
+    def work() -> None:
+        while not stop.wait(0.5):
+            job = stack.submit(params={"seconds": 0.2}, tenant_id=f"t{jobs['sent'] % 7}")
+            jobs["sent"] += 1
+            if jobs["sent"] % 20 == 0:
+                jobs[stack.until_status(job.job_id, JobStatus.COMPLETED).status.value] += 1
+
+    threads = [threading.Thread(target=target) for target in (look, work)]
+    for thread in threads:
+        thread.start()
+    try:
+        for third in range(3):
+            threading.Event().wait(MINUTES * 20)
+            if third == 2:
+                break
+            for name, process in list(started.items()):
+                process.terminate()
+                process.wait(120)
+                started[name] = stack.worker(name, "--autoscale=3,1")
+            beat.terminate()
+            beat.wait(60)
+            beat = stack.run(
+                "beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile="
+            )
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    print(f"{MINUTES:g} minutes, {looks['looks']} looks, {jobs['sent']} jobs, two rolling restarts: {dict(seen) or 'nothing shown'}")
+    assert looks["looks"] > 10
+    assert seen == {}, time.strftime("%H:%M:%S")
+    assert doctor(stack) == {}
