@@ -34,7 +34,7 @@ HARMLESS = frozenset(
      "webhook", "events", "include", "from_stage", "partial", "timeout", "dry_run", "max_concurrent", "max_queued",
      "max_run_seconds", "max_storage_bytes", "max_ended", "paused", "format", "start_rate", "submit_rate", "weight", "Range", "signature",
      "token", "Tus-Resumable", "Upload-Checksum", "Upload-Length", "Upload-Metadata", "Upload-Offset", "expires_at", "name", "role",
-     "days", "description", "enabled", "catch_up", "cron", "overlap", "timezone", "upcoming", "jobs", "job")
+     "days", "description", "enabled", "catch_up", "cron", "overlap", "timezone", "upcoming", "jobs", "job", "scope")
 )  # fmt: skip
 #: Headers that some server, proxy or framework takes for a tenant, a user or another address.
 SPOOFED = ("X-Tenant-Id", "X-Workspace-Id", "X-Api-Key", "X-Forwarded-User", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override")
