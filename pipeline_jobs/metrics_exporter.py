@@ -54,9 +54,10 @@ class Exporter:
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT. :return: 2 if a setting is wrong or the port is taken."""
-    logs.configure()
     try:
         settings = load_settings()
+        logs.configure(settings.log_format)
+        logs.take_over()
         server = metrics_server(settings.metrics_host, settings.metrics_port, Exporter(settings).text)
     except (ConfigurationError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")

@@ -33,10 +33,15 @@ _Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 def _server(text: str) -> str:
     """:raises ValueError: this is no address of a server."""
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        # Its own text may quote a part of the password.
+        raise ValueError("this is no URL: characters such as / in a password are written as %2F") from None
     if url.scheme not in ("redis", "rediss", "unix") or not (url.path if url.scheme == "unix" else url.hostname):
         raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
-    if url.scheme != "unix" and (url.port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
+    if url.scheme != "unix" and (port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
         raise ValueError("the port or the number of the database is wrong")
     return text
 

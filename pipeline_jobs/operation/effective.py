@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline_jobs.operation.conditions import drift
 from pipeline_jobs.operation.watch import build, fingerprint
@@ -48,17 +48,14 @@ def _setting(settings: Settings, name: str, field: str, environ: Mapping[str, st
     return Setting(name, shown, "environment" if environ.get(name) else "default")
 
 
+#: A password may hold what a URL should not have unescaped: all up to the last `@`.
+_PASSWORD = re.compile(r"^([a-z][a-z0-9+.-]*://[^:@/]*:).*@", re.IGNORECASE | re.DOTALL)
+_QUERY = re.compile(r"^([a-z][a-z0-9+.-]*://[^?]*)\?.*$", re.IGNORECASE | re.DOTALL)
+
+
 def masked(text: str) -> str:
-    """A URL without the password in it, and without its query, which may have one; anything else as it is."""
-    try:
-        url = urlsplit(text)
-        password = url.password
-    except ValueError:
-        return text
-    if not url.scheme:
-        return text
-    netloc = url.netloc.replace(f":{password}@", f":{MASK}@", 1) if password else url.netloc
-    return url._replace(netloc=netloc, query=MASK if url.query else "").geturl() if password or url.query else text
+    """URLs (several of a broker are parted by `;`) without the password in them, and without their query, which may have one."""
+    return ";".join(_QUERY.sub(rf"\1?{MASK}", _PASSWORD.sub(rf"\1{MASK}@", one)) for one in text.split(";"))
 
 
 def drifting(store: Store, settings: Settings) -> dict[str, dict[str, list[str]]]:

@@ -39,13 +39,13 @@ ROUND_TRIP_SECONDS = 1.0
 OF_EACH = frozenset(
     ("redis_url", "data_dir", "work_dir_setting", "modules", "max_concurrent_jobs", "self_test", "job_memory_bytes", "work_bytes",
      "disk_reserve_bytes", "http_host", "http_port", "http_workers", "redis_port", "exporter_port", "flower_port", "flower_password",
-     "flower_hosts")
+     "flower_hosts", "worker_metrics_port", "metrics_host", "metrics_port")
 )  # fmt: skip
 #: Settings that API processes alone act on.
 OF_THE_API = frozenset(
     ("enable_job_queue", "enable_run_api", "public_url", "http_threads", "http_streams", "http_streams_per_tenant",
      "http_connections_per_address", "trusted_proxies", "require_keys", "ui", "ui_session_seconds", "max_body_bytes",
-     "upload_max_bytes", "request_seconds", "send_seconds", "run_timeout_seconds")
+     "upload_max_bytes", "request_seconds", "send_seconds", "run_timeout_seconds", "api_metrics")
 )  # fmt: skip
 
 

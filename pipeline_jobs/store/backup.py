@@ -40,13 +40,14 @@ def backup(store: Reader, target: Path) -> int:
     """
     part = target.with_name(f".{target.name}.part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        # The owner's alone from the first byte on: the store's secrets are in it.
+        with open(part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             for chunk in _stream(store):
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         _check(part)
-        part.chmod(0o600)
         os.replace(part, target)
     except OSError as error:
         raise ConfigurationError(f"{target} cannot be written: {error.strerror or error}") from None

@@ -92,7 +92,8 @@ def lost(known: Iterable[Process], now: int) -> list[Process]:
     While nobody could announce itself (the server was away), nobody is lost: another process must have done so without a gap for as long.
     One in whose place another of its node has begun is missed by nobody.
     """
-    known = [one for one in known if not one.about.refused]
+    # Rows are swept when a process begins; what has been silent for that long is no news.
+    known = [one for one in known if not one.about.refused and one.silent_seconds(now) <= KEEP_SECONDS]
     if not any(now - one.steady >= 1000 * LOST_SECONDS and one.silent_seconds(now) <= LOST_SECONDS for one in known):
         return []
     newest: dict[str, int] = {}

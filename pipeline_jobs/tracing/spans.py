@@ -86,9 +86,18 @@ class _Process:
         if not self._looked:
             with self._lock:
                 if not self._looked and wanted() and why_not() is None:
-                    self.backend = importlib.import_module("pipeline_jobs.tracing.otel").Otel()
+                    self.backend = _made()
                 self._looked = True
         return self.backend
+
+
+def _made() -> Backend | None:
+    try:
+        made: Backend = importlib.import_module("pipeline_jobs.tracing.otel").Otel()
+    except Exception as error:  # its variables are read by the SDK, which raises what it likes: no request and no run may end by that
+        logger.warning("no spans are sent", reason=f"{type(error).__name__}: {error}")
+        return None
+    return made
 
 
 _process = _Process()
@@ -104,10 +113,18 @@ def wanted(environ: Mapping[str, str] = os.environ) -> bool:
 
 def why_not(environ: Mapping[str, str] = os.environ) -> str | None:
     """Why what is wanted cannot be had; None: it can."""
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+    if not _is_there("opentelemetry.sdk.trace") or not _is_there("opentelemetry.exporter.otlp.proto.http"):
         return "the extra `otel` is not installed: pip install 'pipeline-jobs[otel]'"
     protocol = next((environ[name] for name in PROTOCOLS if environ.get(name)), "http/protobuf")
     return None if protocol == "http/protobuf" else f"the protocol {protocol} is not spoken here, only http/protobuf"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        # A package above it is missing.
+        return False
 
 
 def check() -> None:

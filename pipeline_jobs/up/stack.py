@@ -117,7 +117,7 @@ def processes(settings: Settings, root: Path = ROOT) -> list[Command]:
         _celery("maintenance", maintenance),
         _celery("beat", beat),
         _celery("flower", flower),
-        Command("metrics", (sys.executable, "-m", "pipeline_jobs.metrics_exporter")),
+        Command("metrics", (sys.executable, "-m", "pipeline_jobs.metrics_exporter"), optional=True),
     ]
 
 

@@ -103,7 +103,8 @@ def _check_broker(url: str) -> None:
     try:
         Connection(url).transport_cls  # noqa: B018 - it is looked up
     except Exception as error:  # each transport has errors of its own
-        raise ConfigurationError(f"CELERY_BROKER_URL cannot be used ({type(error).__name__}): {error}") from None
+        # Its text may quote a part of the password.
+        raise ConfigurationError(f"CELERY_BROKER_URL cannot be used ({type(error).__name__})") from None
 
 
 def _configure(app: Celery, settings: Settings) -> None:

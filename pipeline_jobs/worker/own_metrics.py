@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import structlog
 from billiard.process import current_process
@@ -36,14 +37,19 @@ class OwnMetrics:
         self.stages = SharedCounts(CHILDREN, CHILD_BYTES)
         settings = self._cell.settings
         self._turned = time.monotonic()
+        self._server: WSGIServer | None = None
         try:
             self._server = metrics_server(settings.metrics_host, settings.worker_metrics_port, self.text)
         except OSError as error:
+            # A worker that stops keeps its port until its last job has ended: no reason for the next one to take no jobs.
             where = f"{settings.metrics_host}:{settings.worker_metrics_port}"
-            raise SystemExit(f"this worker does not start: PIPELINE_WORKER_METRICS_PORT: cannot listen on {where} ({error})") from None
+            logger.warning(
+                "PIPELINE_WORKER_METRICS_PORT: this worker shows no metrics, it cannot listen there", where=where, error=str(error)
+            )
 
     def start(self) -> None:
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        if self._server is not None:
+            threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     def stop(self) -> None:
         """A worker that stops is scraped until its last job has ended: the thread ends with the process."""

@@ -19,6 +19,7 @@ from pipeline_jobs.rates import Sender
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.tenants import ANYBODYS
 from pipeline_jobs.web.app import create_app
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 from pipeline_jobs.worker.backend import celery_state
@@ -139,7 +140,7 @@ class TestGet:
         job, asked, read = make(app, job_id), list[Any](), app.backend.get_task_meta
         monkeypatch.setattr(app.backend, "get_task_meta", lambda *a, **kw: asked.append((a, kw)) or read(*a, **kw))
         body = web.get(f"/pipeline/jobs/{job.job_id}").get_json()
-        assert asked == [((job.job_id,), {"cache": False})]
+        assert asked == [((job.job_id,), {"cache": False, "whose": ANYBODYS})]
         meta = app.backend.get_task_meta(job.job_id, cache=False)
         assert meta["record"] == app.cell.client.describe(job.job_id)
         assert (meta["record"].queue is None) is (job.status is not JobStatus.QUEUED)

@@ -39,6 +39,7 @@ end
 
 -- Where there are several classes: how many slots of those that know a pipeline a tenant has, and of workers that are gone (they are of no
 -- class). Counted once a script, for the few tenants that have nearly all slots of something.
+local HELD_MOST = 400
 local function held_of(tenant, pipeline)
   local held, n = read_once.held[tenant], 0
   if not held then
@@ -80,6 +81,7 @@ local function most_beside_others(tenant, free, pipeline)
   local _, other, at = lately(tenant)
   -- A time to come was noted before the clock was set back: it holds nobody up.
   if not other or NOW - at < 0 or NOW - at >= 3600000 then return nil end
-  if apart then held = held_of(tenant, pipeline) end
+  -- Very many are not counted one by one in each script: then the slots of all classes count together.
+  if apart and held + redis.call('ZCARD', K.hints()) <= HELD_MOST then held = held_of(tenant, pipeline) end
   if held >= most then return most, held end
 end
