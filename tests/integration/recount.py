@@ -33,7 +33,7 @@ def differences(store: Store) -> list[str]:
     found += [
         f"{job_id} is said to have run for {flat['ran_ms']} ms"
         for job_id, flat in records.items()
-        if int(flat.get("ran_ms", 0)) > 3_600_000
+        if int(flat.get("ran_ms", 0)) > 18_000_000
     ]
     same("kept folders", keys("kept_until"), set(kept))
     for tenant in {row["tenant_id"] for row in kept.values()}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -117,6 +118,7 @@ def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(
 ) -> None:
     # Another test of this process may have made it a process of ours alone.
     monkeypatch.setattr(logs._handler, "own", None)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     logs.configure()
     assert run("list").exit_code == 0
     structlog.get_logger("pipeline_jobs.a").warning("the store has no limit of memory")
