@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.contextvars import clear_contextvars
 
+from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from tests.servers import Server
 
@@ -54,3 +57,21 @@ def cell(server: Server, tmp_path: Path) -> Settings:
             "PIPELINE_SELF_TEST": "0",
         }
     )
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """A test may make its process one of ours (`logs.take_over`); the next one in it finds it as it was.
+
+    Else what stages say would reach pytest's capture, and text that is no Unicode would end the process that reports it.
+    """
+    root, ours, handler = logging.getLogger(), logs.OURS, logs._handler
+    clear_contextvars()
+    before = root.level, ours.handlers, ours.propagate, ours.level, handler.own
+    yield
+    level, ours.handlers, ours.propagate, our_level, handler.own = before
+    root.setLevel(level)
+    ours.setLevel(our_level)
+    if handler not in ours.handlers and ours.propagate:
+        return
+    root.removeHandler(handler)

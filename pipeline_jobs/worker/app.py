@@ -61,9 +61,9 @@ def create_celery(settings: Settings) -> JobsCelery:
     """
     logs.configure(settings.log_format)
     spans.check()
+    _check_prefix(settings)
     _check_broker(settings.broker_url)
     pipelines.load((BUILT_IN, *settings.module_list))
-    _check_prefix(settings)
     prefixed.install()
     app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
     _configure(app, settings)

@@ -68,6 +68,7 @@ end
 local function mind_the_gap(restarted, since)
   local gap = NOW - tonumber(redis.call('GET', K.seen()) or since or NOW)
   redis.call('SET', K.seen(), int(NOW))
+  read_once.seen = NOW
   if gap >= 0 and gap < GAP_MS and not restarted then return end
   shift_longest_runs(gap)
   -- Announcements that had ended before are moved, too, and are still over.

@@ -196,7 +196,8 @@ local UNREAD_MS = 60000
 
 -- From `started`, a time of the clock of the last reading or of the present one, until now.
 local function since(started)
-  local seen = tonumber(redis.call('GET', K.seen()) or NOW)
+  read_once.seen = read_once.seen or tonumber(redis.call('GET', K.seen()) or NOW)
+  local seen = read_once.seen
   -- Where it was set back, what the run had before is not counted.
   if NOW - seen < UNREAD_MS then return NOW - started end
   return started <= seen and seen - started or math.min(NOW - started, started - seen)

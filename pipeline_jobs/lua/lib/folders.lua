@@ -19,6 +19,8 @@ local function drop_folder(name)
   owe(row[1], -(row[4] or 0))
   drop_files(row[5], row[2])
   redis.call('DEL', K.kept(name))
+  -- A worker of the version before drops rows without it.
+  if redis.call('EXISTS', K.tenant_kept(row[1])) == 0 then redis.call('HDEL', K.usage(row[1]), 'folder_bytes') end
   return true
 end
 

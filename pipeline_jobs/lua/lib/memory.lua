@@ -14,6 +14,7 @@ end
 
 -- Charges a tenant, or gives back to it. id: of a job whose record has grown since it was charged. Returns that record's charge.
 local function owe(tenant, bytes, id)
-  redis.call('HINCRBY', K.usage(tenant), 'store_bytes', int(bytes))
+  -- What a worker of the version before took away without giving it back is given back twice in the end: nobody has less than nothing.
+  if redis.call('HINCRBY', K.usage(tenant), 'store_bytes', int(bytes)) < 0 then redis.call('HSET', K.usage(tenant), 'store_bytes', 0) end
   return id and redis.call('HINCRBY', K.job(id), 'store_bytes', int(bytes))
 end

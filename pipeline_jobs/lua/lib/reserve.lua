@@ -2,7 +2,8 @@
 -- long as those take.
 
 -- What is read at most once a script: `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
--- `tenant ms tenant ms`: whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class.
+-- `tenant ms tenant ms`: whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class. `seen`: the
+-- last reading of the clock.
 local read_once = {held = {}}
 
 -- The number of jobs that may run at once on all live workers.
