@@ -19,7 +19,7 @@ SECONDS = 60
 
 def shown(api: Api) -> set[str]:
     """The conditions that the metric shows, advice not among them."""
-    for family in text_string_to_metric_families(api.get("/metrics").text):
+    for family in text_string_to_metric_families(api.get("/metrics?scope=all").text):
         if family.name == "pipeline_condition":
             return {one.labels["condition"] for one in family.samples if one.value and one.labels["severity"] != ADVICE}
     raise AssertionError("there is no pipeline_condition")
