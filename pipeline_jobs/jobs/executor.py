@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from pipeline_jobs import disk, failpoints
 from pipeline_jobs.context import JobContext, Reporter
@@ -310,7 +310,9 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
     for stage in pipeline.stages:
         context.stage, context.span = stage.name, pipeline.spans()[stage.name]
         context.reporter.report(stage.name, round(context.span[0], 1), None)
-        with bound_contextvars(stage=stage.name), spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
+        # Not only within the block: the line of an error is written behind it. The next run begins without any.
+        bind_contextvars(stage=stage.name)
+        with spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
             kept = keeper.restore(stage.name) if keeper and stage is not last else None
             span.set(job__stage__kept=kept is not None)
             if kept is None:
@@ -321,6 +323,7 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
                     keeper.keep(stage, data)
             context.data.update(data if kept is None else kept)
             context.progress(1.0)
+    unbind_contextvars("stage")
     return context.data
 
 
