@@ -1344,6 +1344,7 @@ GUARDS = (
         "            except ZeroDivisionError as error:  # JSON has",
         HOSTILE,
     ),
+    _py("worker/consumer", "a poll that is not answered", "        bound_open_broker_sockets(", "        (", LOST_BROKER),
     _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
     _py(
         "worker/consumer",
