@@ -1,4 +1,5 @@
-"""Celery's consumer with two fixes: a message that outlived its connection is not acknowledged, and none ends the worker.
+"""Celery's consumer with three fixes: a message that outlived its connection is not acknowledged, none ends the worker, and a poll that
+is not answered does not keep the worker from its end.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/decisions/0008-an-acknowledgement-after-the-end.md).
 """
@@ -12,8 +13,10 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.utils.saferepr import saferepr
+from celery.utils.threads import bound_open_broker_sockets
 from celery.worker import state
 from celery.worker.consumer import Consumer
+from celery.worker.worker import SHUTDOWN_SOCKET_TIMEOUT
 from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
@@ -39,6 +42,12 @@ class JobConsumer(Consumer):
         if isinstance(transport, virtual.Transport) and issubclass(transport.Channel, RedisChannel):
             transport.Channel = _careful(transport.Channel)
         return self.ensure_connected(connection)
+
+    def shutdown(self) -> None:
+        """Close the channels. Each reads the answer of its BRPOP, which comes within a second; but if the server's clock was set back
+        meanwhile, it comes when the clock is where it was. Celery limits this wait only where a worker is told to end at once."""
+        bound_open_broker_sockets(self.connection, SHUTDOWN_SOCKET_TIMEOUT)
+        super().shutdown()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """What is done with a message. One that Celery cannot make a request of (a list for its task's name, a number for its id) is an

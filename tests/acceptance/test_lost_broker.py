@@ -1,4 +1,4 @@
-"""A broker that dies with a message on its way to a worker: the worker lives, whichever queue and task it was."""
+"""A broker that dies with a message on its way to a worker, or whose clock is set: the worker lives, whichever queue and task it was."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
+from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -121,6 +122,30 @@ def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: C
     stack.tell(job.job_id)
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.crashes, ended.handbacks, ended.fence, process.poll()) == (0, 0, running.fence, None)
+
+
+@pytest.mark.skipif(LIBRARY is None, reason=MISSING)
+def test_a_worker_whose_poll_is_answered_no_more_stops(make_stack: Callable[..., Stack], tmp_path: Path) -> None:
+    """A BRPOP that waits as the server's clock is set back by an hour waits for an hour. (Found by chaos.)"""
+    clock = Clock(tmp_path)
+    own = Server(tmp_path / "clocked", environment=clock.environment).start()
+    try:
+        stack = make_stack(redis_url=own.url, shutdown_grace_seconds=0.2)
+        process = stack.worker("jobs", "-c", "1")
+        os.kill(process.pid, signal.SIGSTOP)
+        with own.client() as client:
+            while not client.info("clients")["blocked_clients"]:
+                # Its poll was over: let it begin the next one.
+                os.kill(process.pid, signal.SIGCONT)
+                until(lambda: client.info("clients")["blocked_clients"], "a poll")
+                os.kill(process.pid, signal.SIGSTOP)
+            clock.step_to(-3600)
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(60) == 0, stack.log("jobs")[-3000:]
+        assert "did not stop in time" not in stack.log("jobs")
+    finally:
+        own.stop()
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:

@@ -11,6 +11,7 @@ import pytest
 from examples.demo_pipelines import SLEEP
 from pipeline_jobs.events import log
 from pipeline_jobs.job import SCHEMA, Job, NewJob
+from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.executor import Ending
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.queue_position import queue_position
@@ -311,6 +312,21 @@ def test_a_worker_of_before_refuses_what_it_may_not_know_whoever_sends_it(fleet:
     assert isinstance(fleet.store.claim(sleep.job_id, fleet.store.get(sleep.job_id).fence, worker="before", run="r"), Job)
     assert reason(fleet, nap.job_id) == "retry"
     assert fleet.client.get(nap.job_id).attempt == 0
+
+
+def test_a_batch_says_so_once_a_job(fleet: Cell) -> None:
+    """Each job used to say it once more than the one before: a thousand of them held the server for long."""
+    completed(fleet, "sleep")
+    announce(fleet, "new", 0, BOTH)
+
+    def logged(n: int) -> float:
+        """Bytes of the server's log for each job of a batch of so many."""
+        before = fleet.store.client.info("persistence")["aof_current_size"]
+        made = fleet.cell.batches.create(NewBatch([NewJob(pipeline="nap")] * n))
+        assert {fleet.store.record("job", str(job_id))["schema"] for job_id in made.job_ids} == {"2"}
+        return float(fleet.store.client.info("persistence")["aof_current_size"] - before) / n
+
+    assert logged(200) < 2 * logged(20)
 
 
 def test_a_class_that_takes_the_place_of_another_lets_in_who_had_waited_for_it(fleet: Cell) -> None:

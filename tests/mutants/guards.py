@@ -842,6 +842,10 @@ GUARDS = (
     _lua("submit_batch", "one large batch a second", "if wait > 0 then return {'rate', 'batch', '1', int(wait)} end", "", BATCHES),
     _lua("submit_batch", "small ones are not counted", "local wait = size > LARGE and", "local wait =", BATCHES),
     _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
+    _lua("lib/accept", "what all jobs of a batch have is written", "redis.call('COPY', key, asked[i].key)", "local _", BATCHES),
+    _lua("lib/accept", "a job of a batch says why it waits", "if job.reason ~= 'fair_share' then redis", "if false then redis", BATCHES),
+    _lua("submit_batch", "each job's fields are its own", "from_all), {}, 0", "from_all), flat, 0", CLASSES),
+    _lua("lib/events", "a batch cuts the feed", "'MAXLEN', '~', FEED_MOST, '*', 'e', asked[", "'*', 'e', asked[", EVENTS),
     _lua("lib/accept", "very many tags are written later", "if job.tags and tagged >= TAGS_AT_ONCE then", "if false then", HOLDS),
     _lua(
         "lib/accept", "they are written at last", "if untagged[1] then redis.call('RPUSH', K.untagged(), unpack(untagged)) end", "", BATCHES
@@ -1344,6 +1348,7 @@ GUARDS = (
         "            except ZeroDivisionError as error:  # JSON has",
         HOSTILE,
     ),
+    _py("worker/consumer", "a poll that is not answered", "        bound_open_broker_sockets(", "        (", LOST_BROKER),
     _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
     _py(
         "worker/consumer",

@@ -32,20 +32,16 @@ if refused then return refused end
 local wait = size > LARGE and redis.call('PTTL', K.large_batch(tenant)) or 0
 if wait > 0 then return {'rate', 'batch', '1', int(wait)} end
 
-local asked, keys, n, items = {}, {}, #flat, cjson.decode(jobs)
+local asked, keys, items = {alike = flat}, {}, cjson.decode(jobs)
 for i = 1, #items do
   local item = items[i]
   -- With room for what accept fills in: a table grows in steps, and each step costs as much as the rest.
-  local job, fields = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), flat
-  local own = 0
-  if #item > 3 then
-    fields = {unpack(flat)}
-    for j = 4, #item, 2 do
-      local field, value = item[j], item[j + 1]
-      job[field] = value
-      own = own + #field + #value
-      fields[n + j - 3], fields[n + j - 2] = field, value
-    end
+  local job, fields, own = setmetatable({status = 'queued', order = '', created_at = '', reason = ''}, from_all), {}, 0
+  for j = 4, #item, 2 do
+    local field, value = item[j], item[j + 1]
+    job[field] = value
+    own = own + #field + #value
+    fields[j - 3], fields[j - 2] = field, value
   end
   local key = K.job(item[1])
   keys[i] = key

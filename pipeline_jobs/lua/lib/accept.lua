@@ -12,7 +12,17 @@
 -- seconds after which to try again.
 --
 -- The jobs of a call belong to one tenant and one workspace. Each is {id, key = key of its record, job = its fields by name, fields = the
--- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}.
+-- same as a flat list, bytes = what that takes or nil, deadline and wait = ms from now or nil, adopt = fence or nil}. Where the list has
+-- `alike`, those are fields that all have beside their own.
+
+-- How many strings are in a JSON list of such; found without a copy of the text.
+local function number_of(list)
+  local n, at = 0, -2
+  while at do
+    n, at = n + 1, string.find(list, '","', at + 3, true)
+  end
+  return n
+end
 
 -- Writes records, indexes and counters, and puts the jobs where they wait. The calling script ends with the admission. Most indexes get
 -- the same members, so one list is made for all of them: that is what makes a batch cheap.
@@ -23,7 +33,13 @@ local function accept(asked)
   redis.call('SET', K.order(), int(order + #asked - 1))
   local now, members, by_pipeline, by_tag, by_need, ready, since = int(NOW), {}, {}, {}, {}, {}, {}
   local pipeline, of_pipeline, of_lane
-  local untagged, tagged, owed, charges = {}, 0, 0, {}
+  local untagged, tagged, owed, charges, alike = {}, 0, 0, {}, asked.alike
+  if alike then
+    -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
+    local key = asked[1].key
+    redis.call('HSET', key, 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', unpack(alike))
+    for i = 2, #asked do redis.call('COPY', key, asked[i].key) end
+  end
   for i = 1, #asked do
     local new = asked[i]
     local id, job = new.id, new.job
@@ -53,13 +69,18 @@ local function accept(asked)
     if new.needs then bytes = bytes + 200 * #new.needs end
     if tags then
       -- The jobs of a batch often have the same tags, and the same charge.
-      charges[tags] = charges[tags] or 160 * (1 + select(2, string.gsub(tags, '","', '')))
+      charges[tags] = charges[tags] or 160 * number_of(tags)
       bytes = bytes + charges[tags]
     end
     charges[bytes] = charges[bytes] or int(bytes)
     owed = owed + bytes
-    redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now, 'new_attempt', '1',
-      'store_bytes', charges[bytes], unpack(new.fields))
+    if alike then
+      redis.call('HSET', new.key, 'job_id', id, 'order', own, 'store_bytes', charges[bytes], unpack(new.fields))
+      if job.reason ~= 'fair_share' then redis.call('HSET', new.key, 'reason', job.reason) end
+    else
+      redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now,
+        'new_attempt', '1', 'store_bytes', charges[bytes], unpack(new.fields))
+    end
     if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id
     if job.reason == 'fair_share' or new.adopt then

@@ -33,8 +33,10 @@ local function tell_created(asked)
   for i = 1, #asked do
     local id = asked[i].id
     redis.call('RPUSH', K.events(id), line)
-    if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':1') end
+    if FEED_MOST > 0 and i < #asked then redis.call('XADD', K.feed(tenant), '*', 'e', id .. ':1') end
   end
+  -- The last one cuts the feed for all.
+  if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end
   redis.call('PUBLISH', K.news(tenant), asked[1].id)
 end
 
