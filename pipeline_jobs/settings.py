@@ -4,46 +4,25 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.starting import is_of_service, server_url
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
 _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
-#: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
-_OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
-#: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
-_PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
-
 
 #: The prefix of an installation that has its server for itself: Celery's names have none.
 DEFAULT_PREFIX = "pj:"
 
 _Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
-
-
-def _server(text: str) -> str:
-    """:raises ValueError: this is no address of a server."""
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        # Its own text may quote a part of the password.
-        raise ValueError("this is no URL: characters such as / in a password are written as %2F") from None
-    if url.scheme not in ("redis", "rediss", "unix") or not (url.path if url.scheme == "unix" else url.hostname):
-        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
-    if url.scheme != "unix" and (port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
-        raise ValueError("the port or the number of the database is wrong")
-    return text
 
 
 def _setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any) -> Any:
@@ -83,7 +62,7 @@ class Settings(BaseModel):
     )
 
     # Where things are
-    redis_url: Annotated[str, AfterValidator(_server)] = _setting(
+    redis_url: Annotated[str, AfterValidator(server_url)] = _setting(
         "redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction."
     )
     broker_url_setting: str = _setting(
@@ -390,10 +369,6 @@ def env_names() -> dict[str, str]:
     return {str(info.validation_alias or f"PIPELINE_{name}".upper()): name for name, info in Settings.model_fields.items()}
 
 
-def _is_of_service(name: str, value: str) -> bool:
-    return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
-
-
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings from the environment.
 
@@ -401,7 +376,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         of its services is passed over.
     """
     given = os.environ if environ is None else environ
-    environ = {name: value for name, value in given.items() if not _is_of_service(name, value)}
+    environ = {name: value for name, value in given.items() if not is_of_service(name, value)}
     names = env_names()
     for name in environ:
         if name.startswith(_PREFIXES) and name not in names and name not in _ELSEWHERE:

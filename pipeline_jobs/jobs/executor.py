@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -37,6 +36,7 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.results import Result
 from pipeline_jobs.jobs.run import Progress, Run
+from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import RunContext, Workdir
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
@@ -56,13 +56,6 @@ FINISH_PATIENCE = 120.0
 MAX_ERROR = 500
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
-
-
-StageTook = Callable[[str, str, str, float], None]
-
-
-def untold(pipeline: str, stage: str, outcome: str, seconds: float) -> None:
-    """Nobody counts."""
 
 
 class Ending(StrEnum):
@@ -317,7 +310,7 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
             span.set(job__stage__kept=kept is not None)
             if kept is None:
                 failpoints.reach("run.in_stage")
-                with _timed(took, pipeline.name, stage.name):
+                with timed(took, pipeline.name, stage.name):
                     data = stage.run(context) or {}
                 if keeper and stage is not last:
                     keeper.keep(stage, data)
@@ -325,17 +318,6 @@ def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = 
             context.progress(1.0)
     unbind_contextvars("stage")
     return context.data
-
-
-@contextmanager
-def _timed(took: StageTook, pipeline: str, stage: str) -> Iterator[None]:
-    """Tell how long a stage took, however it ends."""
-    began, outcome = time.monotonic(), "error"
-    try:
-        yield
-        outcome = "ok"
-    finally:
-        took(pipeline, stage, outcome, time.monotonic() - began)
 
 
 def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:

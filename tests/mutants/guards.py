@@ -642,7 +642,7 @@ GUARDS = (
     ),
     _py("store/guard", "the share shrinks as the server fills", "full_at(watermark) * limit - used", "full_at(watermark) * limit", MEMORY),
     _lua("lib/accept", "a new job is charged", "  owe(tenant, owed)\n", "", MEMORY),
-    _lua("submit_batch", "what each job of a batch has of its own is charged", "      own = own + #field + #value\n", "", MEMORY),
+    _lua("submit_batch", "what each job of a batch has of its own is charged", "    own = own + #field + #value\n", "", MEMORY),
     _lua("submit_batch", "a batch is charged", "owe(tenant, bytes)\n", "", MEMORY),
     _lua("lib/batches", "a batch gives its charge back", "  owe(whose[1], -(whose[3] or 0))\n", "", MEMORY),
     _lua("lib/ending", "a result is charged", "  if bytes > 200 then job.store_bytes", "  if bytes > 1e9 then job.store_bytes", MEMORY),
@@ -1444,10 +1444,15 @@ GUARDS = (
         "local slots, apart = live_slots(), false",
         LAST,
     ),
-    _lua("lib/reserve", "others' slots are no reason to wait", "  if apart then held = held_of(tenant, pipeline) end\n", "", LAST),
+    _lua(
+        "lib/reserve",
+        "others' slots are no reason to wait",
+        "if apart and held + redis.call('ZCARD', K.hints()) <= HELD_MOST then",
+        "if false then",
+        LAST,
+    ),
     _lua("lib/reserve", "slots that can run it are free", "free = free and math.min(free, slots_for(pipeline, 'free'))", "", LAST),
     _lua("lib/reserve", "runs count where they run", "slots[worker] and (class_of[worker] or '') or 'gone'", "''", LAST),
-    _lua("lib/reserve", "a gone worker's runs count", "return n + (held.gone or 0)", "return n", CLASSES_MODEL),
     _lua("lib/dispatch", "what this script gave counts", "if held then held[class] = (held[class] or 0) + 1 end", "", CLASSES_MODEL, LAST),
     _lua(
         "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
@@ -1568,8 +1573,8 @@ GUARDS = (
     _py(
         "operation/effective",
         "passwords in URLs are masked",
-        'url.netloc.replace(f":{password}@", f":{MASK}@", 1) if password else url.netloc',
-        "url.netloc",
+        'rf"\\1{MASK}@"',
+        'r"\\g<0>"',
         OPERATOR,
     ),
     _py(

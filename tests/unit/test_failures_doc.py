@@ -12,7 +12,7 @@ from pipeline_jobs.settings import env_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/failures.md").read_text("utf-8")
-NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(\w+)`")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|") and not line.startswith(("|---", "| what dies"))]
 
 

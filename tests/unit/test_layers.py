@@ -20,7 +20,8 @@ TOP = "pipeline_jobs"
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
     ("disk", "exceptions", "states", "lifeline", "logs", "rates", "tracing"),
-    ("failpoints", "records", "settings", "starting", "tenants", "addresses"),
+    ("starting",),
+    ("failpoints", "records", "settings", "tenants", "addresses"),
     ("context", "job", "settings_doc"),
     ("pipelines",),
     ("",),
