@@ -131,6 +131,8 @@ def test_a_stack_with_nothing_to_do_says_nothing(make_stack: MakeStack) -> None:
     api = stack.api()
     store = stack.client.store
     first = until(lambda: store.text("heartbeat", "canary"), "a canary that came back")
+    # The last thing that it says of its start, on the side.
+    until(lambda: "no_api_key_so_loopback_only" in stack.log("api"), "the API to have started")
     before = {name: stack.log(name).count("\n") for name in PROCESSES}
     beats: set[str | None] = set()
 
