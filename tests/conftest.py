@@ -65,13 +65,12 @@ def _own_logs() -> Iterator[None]:
 
     Else what stages say would reach pytest's capture, and text that is no Unicode would end the process that reports it.
     """
-    root, ours, handler = logging.getLogger(), logs.OURS, logs._handler
     clear_contextvars()
-    before = root.level, ours.handlers, ours.propagate, ours.level, handler.own
+    root, ours, handler = logging.getLogger(), logs.OURS, logs._handler
+    level = root.level
+    root.removeHandler(handler)
+    ours.handlers, ours.propagate, handler.own = [handler], False, None
+    ours.setLevel(logging.INFO)
     yield
-    level, ours.handlers, ours.propagate, our_level, handler.own = before
     root.setLevel(level)
-    ours.setLevel(our_level)
-    if handler not in ours.handlers and ours.propagate:
-        return
     root.removeHandler(handler)
