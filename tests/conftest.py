@@ -66,11 +66,10 @@ def _own_logs() -> Iterator[None]:
     Else what stages say would reach pytest's capture, and text that is no Unicode would end the process that reports it.
     """
     clear_contextvars()
-    root, ours, handler = logging.getLogger(), logs.OURS, logs._handler
-    level = root.level
+    root, handler = logging.getLogger(), logs._handler
+    level, handler.own = root.level, None
     root.removeHandler(handler)
-    ours.handlers, ours.propagate, handler.own = [handler], False, None
-    ours.setLevel(logging.INFO)
+    logs.configure()
     yield
     root.setLevel(level)
     root.removeHandler(handler)
