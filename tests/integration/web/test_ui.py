@@ -503,7 +503,7 @@ class TestJobs:
         for reason in Reason:
             queue = {"reason": reason.value, "position": 3, "limit": 4, "current": 2, "eta_seconds": 65.0}
             shown = job.evolve(reason=reason.value, queue=queue)
-            monkeypatch.setattr(world.cell.client, "describe", lambda job_id, shown=shown: shown)
+            monkeypatch.setattr(world.cell.client, "describe", lambda job_id, whose, shown=shown: shown)
             page = browser.get(f"/jobs/{job.job_id}").text
             assert words.REASONS[reason].replace("'", "&#39;") in page
             assert ("Number 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
