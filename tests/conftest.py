@@ -12,6 +12,7 @@ from structlog.contextvars import clear_contextvars
 
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.tracing import correlation
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +67,7 @@ def _own_logs() -> Iterator[None]:
     Else what stages say would reach pytest's capture, and text that is no Unicode would end the process that reports it.
     """
     clear_contextvars()
+    correlation.bind(correlation.Correlation())
     root, handler = logging.getLogger(), logs._handler
     level, handler.own = root.level, None
     root.removeHandler(handler)

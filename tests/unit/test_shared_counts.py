@@ -59,7 +59,7 @@ def test_a_full_row_says_so_once_and_counts_what_it_knows(capsys: pytest.Capture
         add(row, (f"key{number}",), ("key0",))
     assert shared.totals()[("key0",)] == 21
     assert set(shared.totals()) < {(f"key{number}",) for number in range(20)}
-    assert capsys.readouterr().out.count("more kinds of counters") == 1
+    assert capsys.readouterr().err.count("more kinds of counters") == 1
     assert shared.row(1)._places == {}, "the next row is another process's"
 
 
