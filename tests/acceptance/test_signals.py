@@ -3,71 +3,16 @@ may go wrong is in tests/heavy/bar_signals.py."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from pipeline_jobs.states import JobStatus
-from tests.acceptance.signals import doctor, shown, until_named, until_well
+from tests.acceptance.signals import shown, until_named, until_well
 from tests.chaos.clock import LIBRARY, MISSING
-from tests.stack import ROOT, Stack, environment
+from tests.stack import Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
-
-
-def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifact_store(make_stack: MakeStack) -> None:
-    stack = make_stack(announce_seconds=1.0, rescue_seconds=2.0)
-    stack.maintenance()
-    beat = stack._processes[-1]
-    worker = stack.worker("jobs", "--autoscale=2,2")
-    second = stack.worker("second", "--autoscale=2,2")
-    api = stack.api()
-    until_well(api)
-    assert doctor(stack) == {}
-
-    # One is drained: it takes no job, the other does; and it takes jobs again.
-    done = stack.celery("jobs", "drain", "second@test", "--json")
-    assert json.loads(done.stdout) == {"worker": "second@test", "drained": True, "running": 0}, done.stderr
-    assert until_named(stack, api, "worker_drained") == "second@test: it has left the queue `jobs`"
-    ran = [stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED).worker for _ in range(4)]
-    assert {str(name).partition("/")[0] for name in ran} == {"jobs@test"}
-    assert stack.celery("jobs", "drain", "--undo", "second@test").returncode == 0
-    until_well(api)
-    assert "there is no live job worker" in stack.celery("jobs", "drain", "nobody@test").stderr
-
-    # One stands still, beat is killed, and no file can be stored.
-    os.kill(second.pid, signal.SIGSTOP)
-    beat.kill()
-    root = stack.settings.data_dir / "artifacts"
-    until(lambda: not any(root.iterdir()), "no try to be under way")
-    root.rmdir()
-    root.write_text("not a folder")
-    assert "second@test (jobs) has said nothing for" in until_named(stack, api, "process_lost")
-    assert until_named(stack, api, "beat_away").startswith("maintenance last ran")
-    assert "PIPELINE_ARTIFACTS_URL" in until_named(stack, api, "artifacts_unwritable")
-
-    # A worker with that store does not start, and says so where it is looked for.
-    refused = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "third@test"],
-        cwd=ROOT, env=environment(stack.settings), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert refused.returncode == 1
-    assert "process_refused" in shown(api)
-    root.unlink()
-    os.kill(second.pid, signal.SIGCONT)
-    stack.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile=")
-    until_well(api, frozenset({"process_refused"}))
-
-    # What ends on purpose is missed by nobody.
-    worker.terminate()
-    worker.wait(60)
-    assert not {"process_lost"} & shown(api)
 
 
 @pytest.mark.skipif(LIBRARY is None, reason=MISSING)
