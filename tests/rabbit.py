@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -11,11 +12,22 @@ from pathlib import Path
 
 import requests
 
-from tests.stack import free_port
 from tests.waiting import until
 
 #: The program itself: Debian's wrapper on PATH changes to another user.
 PROGRAM = shutil.which("rabbitmq-server", path="/usr/lib/rabbitmq/bin")
+
+
+def _port() -> int:
+    """A free one that no connection of another test is given meanwhile: a node takes its ports one after another, over seconds."""
+    with socket.socket() as probe:
+        while True:
+            port = 20_000 + secrets.randbelow(12_000)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Rabbit:
@@ -23,7 +35,7 @@ class Rabbit:
 
     def __init__(self, folder: Path, *, management: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self._distribution, epmd, web = free_port(), free_port(), free_port(), free_port()
+        self.port, self._distribution, epmd, web = (_port() for _ in range(4))
         self.api = f"http://guest:guest@127.0.0.1:{web}/api/" if management else ""
         conf = f"listeners.tcp.local = 127.0.0.1:{self.port}\nloopback_users = none\n"
         if management:
