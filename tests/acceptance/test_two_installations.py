@@ -63,10 +63,10 @@ def waiting(stack: Stack, queue: str) -> int:
         return int(stack.app.amqp.queues[queue](connection.default_channel).queue_declare().message_count)
 
 
-def lengths(flower: Api) -> dict[str, int]:
-    """How many messages wait in each queue, as Flower has it."""
+def lengths(flower: Api) -> dict[str, int | None]:
+    """How many messages wait in each queue, as Flower has it; of a new queue nobody knows for some seconds."""
     answer = flower.get("/api/queues/length")
-    return {queue["name"]: queue["messages"] for queue in answer.json()["active_queues"]} if answer.ok else {}
+    return {queue["name"]: queue.get("messages") for queue in answer.json()["active_queues"]} if answer.ok else {}
 
 
 def pair(make_stack: MakeStack, tmp_path: Path, prefixes: tuple[str, str], **changes: Any) -> list[Stack]:
