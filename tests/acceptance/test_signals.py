@@ -3,10 +3,12 @@ may go wrong is in tests/heavy/bar_signals.py."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 
+from pipeline_jobs.states import JobStatus
 from tests.acceptance.signals import shown, until_named, until_well
 from tests.chaos.clock import LIBRARY, MISSING
 from tests.stack import Stack
@@ -28,3 +30,15 @@ def test_a_clock_that_is_five_seconds_off_and_two_versions(make_stack: MakeStack
     # One of an earlier version announces its slots, but not what it is.
     stack.client.store.announce("old@test/1", 1, [])
     until(lambda: stack.client.store.announce("old@test/1", 1, []) == [] and "versions_differ" in shown(api), "two versions to be shown")
+
+
+def test_a_worker_is_drained_and_takes_jobs_again(make_stack: MakeStack) -> None:
+    """That the metric and the doctor name it: tests/heavy/bar_standing_still.py."""
+    stack = make_stack(announce_seconds=1.0)
+    stack.worker("second", "--autoscale=2,2")
+    done = stack.celery("jobs", "drain", "second@test", "--json")
+    assert json.loads(done.stdout) == {"worker": "second@test", "drained": True, "running": 0}, done.stderr
+    assert stack.celery("jobs", "drain", "--undo", "second@test").returncode == 0
+    job = stack.submit(params={"seconds": 0})
+    assert str(stack.until_status(job.job_id, JobStatus.COMPLETED).worker).startswith("second@test")
+    assert "there is no live job worker" in stack.celery("jobs", "drain", "nobody@test").stderr
