@@ -222,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found.append(step)
             print(table(found).splitlines()[-1], flush=True)
     about = machine()
-    text = f"{table(found)}\n{costs(found)}\n{about['machine']}, {about['when']}, load before it {about['load']}; `make loadtest DURATION={given.duration:g}`.\n"
+    made_by = f"`make loadtest DURATION={given.duration:g}`"
+    text = f"{table(found)}\n{costs(found)}\n{about['machine']}, {about['when']}, load before it {about['load']}; {made_by}.\n"
     print(text)
     if given.write:
         write(text)
