@@ -12,6 +12,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.isolation import World, open_world
 from tests.bodies import MODULE
+from tests.chaos.small_disk import SmallDisk
 from tests.servers import Server
 from tests.stack import Stack
 
@@ -50,3 +51,12 @@ def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     made = open_world(server.url, tmp_path_factory.mktemp("isolation"))
     yield made
     made.store.client.close()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    small = SmallDisk(tmp_path)
+    if not small.real:
+        pytest.skip("a small disk can be mounted by root on Linux only")
+    yield small
+    small.remove()

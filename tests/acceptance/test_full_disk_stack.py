@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import redis
@@ -28,15 +27,6 @@ MEMORY_BYTES = 32 << 20
 UPLOAD = bytes(range(256)) * 800
 #: What a client may be told meanwhile; 0: the connection broke off.
 SAID = {201, 204, 0, 503, 507}
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    small = SmallDisk(tmp_path)
-    if not small.real:
-        pytest.skip("a small disk can be mounted by root on Linux only")
-    yield small
-    small.remove()
 
 
 class Local:

@@ -1,11 +1,10 @@
-"""Bar 2 of issue 13, in its long form: the disk and the server's memory are full at once, again and again; times are printed."""
+"""In its long form: the disk and the server's memory are full at once, again and again; times are printed."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.acceptance.test_full_disk_stack import Local, full_and_space_again
-from tests.acceptance.test_full_disk_stack import disk as disk
 from tests.acceptance.test_full_disk_stack import local as local
 from tests.chaos.small_disk import SmallDisk
 from tests.waiting import until

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,15 +31,6 @@ from tests.waiting import until
 MakeStack = Callable[..., Stack]
 #: Of the normal work.
 MINUTES = float(os.environ.get("SIGNALS_MINUTES", "2"))
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    small = SmallDisk(tmp_path)
-    if not small.real:
-        pytest.skip("a small disk can be mounted by root on Linux only")
-    yield small
-    small.remove()
 
 
 def test_the_stores_disk_is_full_before_and_after_the_server_ends(

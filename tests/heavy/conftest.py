@@ -1,5 +1,5 @@
-"""The stack of the acceptance tests."""
+"""The stack of the acceptance tests, and their small disk."""
 
-from tests.acceptance.conftest import make_stack
+from tests.acceptance.conftest import disk, make_stack
 
-__all__ = ["make_stack"]
+__all__ = ["disk", "make_stack"]
