@@ -103,10 +103,15 @@ def request(path: str, key: str, *more: str) -> bytes:
 
 
 def answered(port: int, key: str, source: str = "127.0.0.1") -> bool:
-    """Whoever has this key is served."""
+    """Whoever has this key is served, and the server has noted what there was to note."""
     with connect(port, source) as client:
-        client.sendall(request("/up", key))
-        return ends_with(client, b"/up")
+        return served(client, key) and served(client, key)
+
+
+def served(client: socket.socket, key: str) -> bool:
+    """On this connection. Whose it was and what it cost is noted after an answer has left, but before the connection's next one does."""
+    client.sendall(request("/up", key))
+    return ends_with(client, b"/up")
 
 
 def hold(port: int, key: str, source: str = "127.0.0.1") -> socket.socket:
@@ -159,6 +164,7 @@ def test_heavy_requests_are_at_work_one_at_a_time_beside_others(port: int) -> No
     first = connect(port)
     first.sendall(request("/heavy", "a"))
     assert number_in(first) == b"1 "
+    assert served(first, "a")
     senders = [connect(port) for _ in range(4)]
     for sender in senders:
         sender.sendall(request("/heavy", "a"))
