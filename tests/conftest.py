@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,12 +36,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+#: A file system in memory, and what must be free there, in bytes.
+MEMORY, FREE = Path("/dev/shm"), 2**30
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server for the whole session; each test clears it through `cell`."""
-    server = Server(tmp_path_factory.mktemp("server")).start()
-    yield server
-    server.stop()
+    """A real server for the whole session; each test clears it through `cell`.
+
+    Its file lies in memory, where there is room: it outlives a killed server there as well, and no write waits for a disk.
+    """
+    with ExitStack() as stack:
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > FREE:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-jobs-test-", dir=MEMORY)))
+        else:
+            folder = tmp_path_factory.mktemp("server")
+        server = Server(folder).start()
+        stack.callback(server.stop)
+        yield server
 
 
 @pytest.fixture

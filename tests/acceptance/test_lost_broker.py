@@ -85,6 +85,8 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
             send(ECHO, (1,), queue=queue, expires=-1 if which == "expired" else None)
 
     if which == "revoked":
+        # Ready, but it may not have subscribed yet: a broadcast before that is heard by nobody.
+        until(lambda: stack.app.control.ping(timeout=1, limit=1), "the worker to hear broadcasts")
         stack.app.control.revoke("revoked")
         until(lambda: "flagged as revoked" in stack.log(queue), "the worker to hear of it")
     push_into_its_poll(stack, own, process, queue, push)

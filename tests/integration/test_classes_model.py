@@ -263,7 +263,7 @@ def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings, res
         Bound,
         settings=settings(
             phases=(Phase.generate,),
-            max_examples=30,
+            max_examples=15,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

@@ -100,7 +100,7 @@ HISTORIES: dict[str, Callable[[Cell], None]] = {
     "a batch with long parameters that was cancelled": lambda cell: batch(cell, cancel=True, metadata={"note": "n" * 9000}),
     "jobs with webhooks": told,
     "jobs with Idempotency-Keys": lambda cell: keyed(cell, 300),
-    "uploads with many parts": lambda cell: uploads(cell, 40, 60),
+    "uploads with many parts": lambda cell: uploads(cell, 12, 60),
     "uploads that have just begun": lambda cell: uploads(cell, 300, 0),
 }
 

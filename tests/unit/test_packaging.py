@@ -86,7 +86,7 @@ def test_only_the_built_in_pipeline_and_the_local_stack_import_what_an_extra_bri
 
 def projects(module: str) -> set[str]:
     """What brings a module: a project of its name, where it is not installed."""
-    return {project.lower().replace("_", "-") for project in packages_distributions().get(module, (module,))}
+    return {project.lower().replace("_", "-") for project in BRINGS.get(module, (module,))}
 
 
 def with_what_they_need(asked: set[str]) -> set[str]:
@@ -98,7 +98,9 @@ def with_what_they_need(asked: set[str]) -> set[str]:
     return found
 
 
-INSTALLED = {name.lower().replace("_", "-") for all_of in packages_distributions().values() for name in all_of}
+#: By a module's name. To find it out reads the folders of all that is installed.
+BRINGS = packages_distributions()
+INSTALLED = {name.lower().replace("_", "-") for all_of in BRINGS.values() for name in all_of}
 
 
 def needs(project: str) -> list[str]:
