@@ -44,7 +44,7 @@ def test_a_clip_becomes_words(
     assert {stage for stage, _, _ in reporter.reports} == {stage.name for stage in MEDIA.stages}
 
 
-def test_the_sample_job_four_times_in_one_process_has_the_same_words_and_none_is_invented(site: FakeSite, make_context: MakeContext) -> None:
+def test_the_sample_job_again_in_one_process_has_the_same_words_and_none_is_invented(site: FakeSite, make_context: MakeContext) -> None:
     """One whole job, then three times the stage that could remember something: the model and the detector stay in the process."""
     context = make_context(site.file("/welcome.mp4", (SAMPLES / "welcome.mp4").read_bytes()), quality="144p")
     first = run(context)
