@@ -40,10 +40,12 @@ class FleetFigures:
 
 def run_fleet(stack: Stack, rare_jobs: int, load: int, load_seconds: float, slots: int) -> FleetFigures:
     """All at once, by two tenants, while all slots of the live workers are held by the load: `slots` in all."""
-    loads = [stack.submit(tenant_id="load", params={"seconds": load_seconds, "steps": 1}).job_id for _ in range(load)]
+    held = [stack.hold(tenant_id="load").job_id for _ in range(slots)]
     until(lambda: stack.running() == slots, "all slots to be busy")
+    loads = [stack.submit(tenant_id="load", params={"seconds": load_seconds, "steps": 1}).job_id for _ in range(load)]
     rares = [stack.submit(tenant_id="rare", pipeline="rare", params={"seconds": 0.02, "steps": 1}).job_id for _ in range(rare_jobs)]
-    ended = all_ended(stack, [*rares, *loads], "all jobs", 600)
+    stack.tell(*held)
+    ended = all_ended(stack, [*held, *rares, *loads], "all jobs", 600)
     mine, others = [ended[job_id] for job_id in rares], [ended[job_id] for job_id in loads]
     by: dict[str, int] = {}
     for job in others:
