@@ -67,7 +67,7 @@ class Outcome:
 def attacked(at: Ground, name: str, statuses: Counter[str]) -> Iterator[None]:
     """The attackers are at work in the block."""
     command = [sys.executable, "-m", "tests.siege.attacker", name, at.url, at.attacker_key]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         process.stdout.readline()
