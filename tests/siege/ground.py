@@ -58,8 +58,8 @@ class Ground:
 
     def clear(self) -> None:
         """Nothing of the attackers' waits or runs, so that the next calm is one."""
-        until(self._cancel, "the attackers' own cancellations to end", 120)
-        until(lambda: not self._running(), "the attackers' jobs to end", 120)
+        # Again and again: what they sent last may be served later than their first cancellation.
+        until(lambda: self._cancel() and not self._running(), "the attackers' jobs to end", 120)
 
     def _cancel(self) -> bool:
         """Of all their jobs; False: one of their own cancellations has its turn."""
