@@ -31,6 +31,8 @@ logger = structlog.get_logger(__name__)
 
 #: Between two tries of the artifact store and the broker, in seconds; after how long a try counts as failed.
 TRY_SECONDS, HANGS_SECONDS = 15.0, 15.0
+#: How long the first announcement is waited for, in seconds.
+FIRST_SECONDS = 20.0
 #: A clock is not compared with the server's over a round trip that took longer, in seconds.
 ROUND_TRIP_SECONDS = 1.0
 
@@ -68,12 +70,17 @@ class Watch:
         #: What was tried last, and since when a try has been going on (monotonic seconds).
         self._tried: dict[str, str] = {}
         self._trying_since: float | None = None
-        self._stop = threading.Event()
+        self._stop, self._announced = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Announce this process from now on, until `leave`."""
         for name, loop in (("watch", self._announce_on), ("watch-try", self._try_on)):
             threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def until_announced(self) -> None:
+        """Wait for the first announcement, but not for a store that is away. What else announces this process comes after it: a job worker
+        or an API of which nobody knows what it is passes for one of an earlier version."""
+        self._announced.wait(FIRST_SECONDS)
 
     def leave(self) -> None:
         """This process ends on purpose: nobody need look for it."""
@@ -88,6 +95,7 @@ class Watch:
         self._measure_clock()
         about = About(self.kind, build(), self._settings_said(), self._skew_ms, self.findings(), refused)
         presence.announce(self._store, self.name, about)
+        self._announced.set()
         if self._stop.is_set() and not refused:
             # It was told to leave meanwhile.
             presence.leave(self._store, self.name)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
+from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.reader import Reader
 from pipeline_jobs.store.runner import Runner
@@ -70,7 +72,37 @@ def leave(store: Runner, name: str) -> None:
 
 def processes(store: Reader) -> list[Process]:
     """All that are known, by name. :raises StoreUnavailable:"""
-    return sorted((_read(name, row) for name, row in store.record("processes").items()), key=lambda one: one.name)
+    return _read_all(store.record("processes"))
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Who is there, of one moment."""
+
+    #: The server's clock, in ms.
+    now: int
+    #: All that are known, by name.
+    processes: list[Process]
+    #: Names of live job workers and API processes that do not say what they are: those of earlier versions.
+    earlier: list[str]
+
+
+def census(store: Reader) -> Census:
+    """:raises StoreUnavailable:"""
+    # In one transaction: else one that begins or ends between two looks would pass for one of an earlier version.
+    with store_errors(), store.client.pipeline() as pipe:
+        pipe.time()
+        pipe.hgetall(store.keys("processes"))
+        for members in ("workers", "apis"):
+            pipe.zrange(store.keys(members), 0, -1, withscores=True)
+        (seconds, micros), rows, *members = pipe.execute()
+    now = seconds * 1000 + micros // 1000
+    live = [name for name, until in chain(*members) if until > now]
+    return Census(now, _read_all(rows), [name for name in live if name not in rows])
+
+
+def _read_all(rows: Mapping[str, str]) -> list[Process]:
+    return sorted((_read(name, row) for name, row in rows.items()), key=lambda one: one.name)
 
 
 def _read(name: str, row: str) -> Process:

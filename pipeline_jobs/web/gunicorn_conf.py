@@ -72,8 +72,13 @@ def post_worker_init(worker: Any) -> None:
 def _announce(worker: Any) -> None:
     here = worker.wsgi.extensions[EXTENSION]
     if here.settings.enable_job_queue:
-        threading.Thread(target=here.processes.keep_announced, args=(lambda: worker.alive,), name="announce", daemon=True).start()
         here.watch.start()
+        threading.Thread(target=_keep_announced, args=(here, worker), name="announce", daemon=True).start()
+
+
+def _keep_announced(here: Any, worker: Any) -> None:
+    here.watch.until_announced()
+    here.processes.keep_announced(lambda: worker.alive)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -20,6 +20,8 @@ from pipeline_jobs.operation.watch import Watch, build
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.presence import About
+from pipeline_jobs.web import processes as api_processes
+from pipeline_jobs.web.processes import Processes
 from tests.integration.conftest import Cell, make_cell
 from tests.waiting import until
 
@@ -144,6 +146,40 @@ class TestDrift:
         well.store.announce("jobs@old/1", 0, [], leaving=True)
         well.store.announce_api("0123456789abcdef", 10_000)
         assert "earlier: 0123456789abcdef" in found(well)["versions_differ"]
+
+    def test_who_begins_or_ends_is_never_taken_for_one_of_an_earlier_version(self, well: Cell) -> None:
+        """Looked at all the while: what a process is and that it is there are read at one moment, and it leaves both at once."""
+        stop, shown = threading.Event(), set[str]()
+
+        def watch() -> None:
+            while not stop.is_set():
+                shown.update(found(well))
+
+        looking = threading.Thread(target=watch)
+        looking.start()
+        for number in range(100):
+            api = f"api@b/{number}"
+            presence.announce(well.store, api, About("api", "1"))
+            well.store.announce_api(api, 10_000)
+            presence.leave(well.store, api)
+        stop.set()
+        looking.join()
+        assert shown == set()
+
+    def test_an_api_that_was_announced_as_it_left_is_taken_back(self, well: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api_processes, "ANNOUNCE_SECONDS", 0.0)
+        running = [True]
+        processes = Processes(well.store, "api@b/1")
+        watched = processes.announce
+
+        def announce() -> None:
+            presence.leave(well.store, "api@b/1")
+            watched()
+            running.clear()
+
+        processes.announce = announce  # type: ignore[method-assign]
+        processes.keep_announced(lambda: bool(running))
+        assert found(well) == {}
 
     def test_settings_are_named_and_compared_where_they_act(self, well: Cell) -> None:
         say(well, "jobs@a/1", "jobs", settings={"lease_seconds": "aa", "ui": "bb"})

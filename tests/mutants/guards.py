@@ -1357,6 +1357,7 @@ GUARDS = (
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
     ),
+    _py("worker/lease", "one that stops is not taken for drained", "leaving = self._leaving or _stopping()", "leaving = self._leaving", KEEPER),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
     _py(
         "worker/prefork",
@@ -1856,8 +1857,15 @@ GUARDS = (
     _py(
         "operation/metrics",
         "who had no room has none later",
-        "<= most // 2:\n            # A",
-        "<= most - whole:\n            # A",
+        "elif (one := one + at_once[tenant]) <= most // 2:",
+        "elif one + at_once[tenant] <= most // 2 and (one := one + at_once[tenant]):",
+        METRICS,
+    ),
+    _py(
+        "operation/metrics",
+        "what others leave is nobody's",
+        "elif (one := one + at_once[tenant]) <= most // 2:",
+        "elif (one := one + at_once[tenant]) <= most - sum(costs[name] for name, own in shown.items() if own):",
         METRICS,
     ),
     _lua("cell/rank_tenants", "a rank is kept", "'NX', redis.call", "redis.call", METRICS),
