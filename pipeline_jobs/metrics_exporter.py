@@ -16,13 +16,15 @@ from pipeline_jobs import logs
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.operation import conditions
-from pipeline_jobs.operation.metrics import Gauge, StoreMetrics, exposition, store_down
+from pipeline_jobs.operation.metrics import Gauge, StoreMetrics, exposition
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, store_disk
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.store.store import Store, connect
 
 logger = structlog.get_logger(__name__)
+
+_DOWN = "1: the store answers. 0: it does not, and nothing else is known."
 
 
 class Exporter:
@@ -34,11 +36,11 @@ class Exporter:
         self._metrics = StoreMetrics(self._store, settings, self._own)
 
     def text(self) -> bytes:
-        """While the store is away, no more than that."""
+        """While the store is away, no more than that: what was known before may be wrong by now, and zero is wrong as well."""
         try:
             return self._metrics.text() + self._conditions()
         except StoreUnavailable:
-            known = exposition((), [store_down(), build_info(), *artifact_disk(self._artifacts)])
+            known = exposition((), [("pipeline_store_up", _DOWN, {}, 0), build_info(), *artifact_disk(self._artifacts)])
             return known + self._conditions()
 
     def _conditions(self) -> bytes:

@@ -75,7 +75,6 @@ _INTERVALS = {
     "rescue": "rescue_seconds", "continue": "rescue_seconds", "purge": "cleanup_seconds", "reconcile": "cleanup_seconds",
     "fire": "fire_seconds", "webhooks": "webhook_seconds",
 }  # fmt: skip
-_UP = "1: the store answers. 0: it does not, and nothing else is known."
 _FOLDED = "Tenants that have names and are added up as `_other` all the same, because of PIPELINE_METRICS_SERIES."
 #: Series that do not depend on tenants, at most, about: they come first.
 FIXED_SERIES = 150
@@ -116,11 +115,6 @@ class StoreMetrics:
         return list(self._store.run("rank_tenants", tenants=tenants))
 
 
-def store_down() -> Gauge:
-    """All that is shown of a store that is away: what was known before may be wrong by now, and zero is wrong as well."""
-    return "pipeline_store_up", _UP, {}, 0
-
-
 def exposition(counters: Iterable[Metric], gauges: Iterable[Gauge] = ()) -> bytes:
     """Families as text; gauges of one name need not stand together."""
     families: dict[str, GaugeMetricFamily] = {}
@@ -133,7 +127,7 @@ def exposition(counters: Iterable[Metric], gauges: Iterable[Gauge] = ()) -> byte
 
 
 def _gauges(now: Scrape, settings: Settings) -> Iterator[Gauge]:
-    yield "pipeline_store_up", _UP, {}, 1
+    yield "pipeline_store_up", "1: the store answers. 0: it does not, and nothing else is known.", {}, 1
     yield from _jobs(now)
     cap = settings.max_concurrent_jobs if now.max_concurrent_jobs is None else now.max_concurrent_jobs
     yield (

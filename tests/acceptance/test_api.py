@@ -106,9 +106,7 @@ def test_with_the_store_away_the_api_says_503_and_recovers(make_stack: MakeStack
     assert int(refused.headers["Retry-After"]) > 0
     ready = api.get("/health/ready")
     assert ready.status_code == 503
-    assert {"pipeline_store_up 0.0", 'pipeline_condition{condition="store_away",severity="error"} 1'} <= set(
-        api.get("/metrics?scope=all").text.splitlines()
-    )
+    assert api.get("/metrics?scope=all").status_code == 503
     assert (api.get("/health/accept").status_code, api.get("/health/live").status_code) == (503, 200)
     assert api.get("/health/installation").json()["conditions"][0]["condition"] == "store_away"
 

@@ -133,11 +133,7 @@ def test_normal_work_with_two_rolling_restarts_shows_nothing(make_stack: MakeSta
             if now := shown(api):
                 seen.update(now)
                 found = api.get("/health/installation").json()["conditions"]
-                print(
-                    time.strftime("%H:%M:%S"),
-                    sorted(now),
-                    *(f"{one['condition']}: {one['detail']}" for one in found if one["condition"] in now),
-                )
+                print(time.strftime("%H:%M:%S"), sorted(now), *(f"{one['condition']}: {one['detail']}" for one in found if one["condition"] in now))
 
     def work() -> None:
         while not stop.wait(0.5):

@@ -1357,13 +1357,7 @@ GUARDS = (
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
     ),
-    _py(
-        "worker/lease",
-        "one that stops is not taken for drained",
-        "leaving = self._leaving or _stopping()",
-        "leaving = self._leaving",
-        KEEPER,
-    ),
+    _py("worker/lease", "one that stops is not taken for drained", "leaving = self._leaving or _stopping()", "leaving = self._leaving", KEEPER),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
     _py(
         "worker/prefork",

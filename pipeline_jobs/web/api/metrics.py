@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from flask import Response
 
-from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.operation import conditions
-from pipeline_jobs.operation.metrics import CONTENT_TYPE, Gauge, exposition, store_down
+from pipeline_jobs.operation.metrics import CONTENT_TYPE, Gauge, exposition
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, clock
 from pipeline_jobs.web.http.openapi import file_answer
 from pipeline_jobs.web.http.routes import Routes
@@ -33,16 +32,8 @@ def metrics(query: MetricsRequest) -> Response:
     here = web()
     scope = query.scope or here.settings.api_metrics
     own = b"" if scope == "store" else exposition(here.requests.families(), _own(ours=scope == "process"))
-    store = _ELSEWHERE if scope == "process" else _of_the_store() + _conditions()
+    store = _ELSEWHERE if scope == "process" else here.store_metrics.text() + _conditions()
     return Response(store + own, content_type=CONTENT_TYPE)
-
-
-def _of_the_store() -> bytes:
-    """While it is away, no more than that: an error would leave this API's own metrics and the conditions out."""
-    try:
-        return web().store_metrics.text()
-    except StoreUnavailable:
-        return exposition((), [store_down()])
 
 
 def _conditions() -> bytes:

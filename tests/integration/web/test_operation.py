@@ -131,14 +131,7 @@ class TestMetrics:
 
     def test_without_the_store_those_of_the_process_are_shown(self, client: FlaskClient, world: World) -> None:
         world.lose_store()
-        # What is wrong is shown, and nothing that nobody knows: silence is not zero.
-        for scope in ("store", "all"):
-            shown = client.get(f"/metrics?scope={scope}")
-            assert shown.status_code == 200
-            assert "\npipeline_store_up 0.0\n" in shown.text
-            assert '\npipeline_condition{condition="store_away",severity="error"} 1\n' in shown.text
-            assert "pipeline_jobs" not in shown.text
-            assert ("pipeline_http_requests_total" in shown.text) == (scope == "all")
+        problem_of(client.get("/metrics?scope=store"), 503, "store_unavailable")
         assert 'route="/metrics"' in client.get("/metrics").text
 
 
