@@ -113,28 +113,37 @@ class Watch:
 
     def look_once(self) -> dict[str, str]:
         """What is wrong here, as `findings`, for a command. Waits for the artifact store and the broker, but not for ever."""
-        trying = threading.Thread(target=self.try_all, daemon=True)
+        trying = threading.Thread(target=self.try_all, kwargs={"writes": True}, daemon=True)
         trying.start()
         trying.join(HANGS_SECONDS)
         return self.findings()
 
-    def try_all(self) -> None:
-        """Write a little to the artifact store, and connect to the broker. May take as long as these make it wait."""
+    def try_all(self, *, writes: bool = False) -> None:
+        """Try the artifact store, and connect to the broker. May take as long as these make it wait.
+
+        :param writes: write a little to the artifact store, whoever else does.
+        """
         self._trying_since = time.monotonic()
         try:
-            tried = {"artifacts_unwritable": self._try_artifacts()} if self.kind != "beat" else {}
+            tried = {"artifacts_unwritable": self._try_artifacts(writes)} if self.kind != "beat" else {}
             if not self._settings.broker_is_store:
                 tried["broker_away"] = self._broker() or ""
             self._tried = tried
         finally:
             self._trying_since = None
 
-    def _try_artifacts(self) -> str:
+    def _try_artifacts(self, writes: bool) -> str:
         try:
             check_root(self._settings.artifacts_root)
         except ConfigurationError as error:
             return error.message
-        return self._artifacts.fault() or ""
+        return self._artifacts.fault() or "" if writes or self._writes() else ""
+
+    def _writes(self) -> bool:
+        try:
+            return presence.tries_artifacts(self._store, self.name, 2 * TRY_SECONDS)
+        except StoreUnavailable:
+            return False
 
     def _announce_on(self) -> None:
         while not self._stop.is_set():

@@ -114,6 +114,9 @@ KEYS: dict[str, Key] = {
         "Processes of every kind: since when, since when without a gap, when last announced (ms), what they are. Written by "
         "announce_process; goes as they end, or an hour after the last word.",
     ),
+    "artifacts_tried_by": Key(
+        "artifacts_tried_by", "string process", "The process that tries the artifact store by a write. Written by try_artifacts; expires."
+    ),
     "slots": Key("slots@", "hash worker->int", "Slots of each live worker. Written by announce."),
     "running": Key("running@", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity@", "int", "Sum of `slots`."),

@@ -70,6 +70,14 @@ def leave(store: Runner, name: str) -> None:
     store.run("announce_process", process=name, about="", life=0, keep=0, leaving=True)
 
 
+def tries_artifacts(store: Runner, name: str, seconds: float) -> bool:
+    """Whether it is this process that tries the artifact store by a write: one of an installation is enough.
+
+    :param seconds: when it does not ask again for so long, another one does. :raises StoreUnavailable:
+    """
+    return bool(store.run("try_artifacts", process=name, life=ms(seconds)))
+
+
 def processes(store: Reader) -> list[Process]:
     """All that are known, by name. :raises StoreUnavailable:"""
     return _read_all(store.record("processes"))
@@ -93,8 +101,8 @@ def census(store: Reader) -> Census:
     with store_errors(), store.client.pipeline() as pipe:
         pipe.time()
         pipe.hgetall(store.keys("processes"))
-        for members in ("workers", "apis"):
-            pipe.zrange(store.keys(members), 0, -1, withscores=True)
+        for key in ("workers", "apis"):
+            pipe.zrange(store.keys(key), 0, -1, withscores=True)
         (seconds, micros), rows, *members = pipe.execute()
     now = seconds * 1000 + micros // 1000
     live = [name for name, until in chain(*members) if until > now]

@@ -49,16 +49,18 @@ def test_the_stores_disk_is_full_before_and_after_the_server_ends(
             if command.name != "flower":
                 supervisor.start(command)
         stack, api = make_stack(**settings.model_dump()), Api(f"http://127.0.0.1:{settings.http_port}")
-        until(lambda: api.alive(), "the API")
+        until(lambda: api.alive("/health/accept"), "the API")
+        # Once the store is away the API cannot tell who may see its metrics.
+        exporter = stack.exporter()
         until_well(api)
         disk.fill()
         until_named(stack, api, "store_disk_full")
         server = next(child for child in supervisor.children if child.name == "server")
         until(lambda: (_submitted(stack) or True) and not server.running, "the server to end")
-        until_named(stack, api, "store_away")
+        until_named(stack, exporter, "store_away")
         assert "store_disk_full" in doctor(stack), "and why"
         disk.empty()
-        until(lambda: supervisor.revive() or not shown(api), "all to come back")
+        until(lambda: supervisor.revive() or not shown(exporter), "all to come back")
     finally:
         supervisor.stop()
 
@@ -133,7 +135,11 @@ def test_normal_work_with_two_rolling_restarts_shows_nothing(make_stack: MakeSta
             if now := shown(api):
                 seen.update(now)
                 found = api.get("/health/installation").json()["conditions"]
-                print(time.strftime("%H:%M:%S"), sorted(now), *(f"{one['condition']}: {one['detail']}" for one in found if one["condition"] in now))
+                print(
+                    time.strftime("%H:%M:%S"),
+                    sorted(now),
+                    *(f"{one['condition']}: {one['detail']}" for one in found if one["condition"] in now),
+                )
 
     def work() -> None:
         while not stop.wait(0.5):

@@ -267,11 +267,35 @@ class TestWatch:
         root.unlink()
         assert "artifacts_unwritable" not in watch.look_once()
 
+    def test_one_process_of_the_installation_writes_to_it_until_it_is_gone(self, jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        writers: list[str] = []
+        watches = [Watch(jobs.store, jobs.settings, lambda: None, kind="jobs", node=node) for node in ("a@a", "b@a")]
+        for watch in watches:
+            watch.announce()
+            fault = watch._artifacts.fault
+            monkeypatch.setattr(watch._artifacts, "fault", lambda fault=fault, name=watch.name: writers.append(name) or fault())
+        for _ in range(2):
+            for watch in watches:
+                watch.try_all()
+        assert writers == [watches[0].name] * 2
+        # What needs no write each finds for itself: a folder may be wrong on one machine.
+        root = jobs.settings.data_dir / "artifacts"
+        root.rmdir()
+        root.write_text("not a folder")
+        watches[1].try_all()
+        assert "artifacts_unwritable" in watches[1].findings()
+        root.unlink()
+        watches[0].leave()
+        watches[1].try_all()
+        assert writers[2:] == [watches[1].name], "one that has left writes no more"
+        assert 0 < jobs.store.client.pttl(jobs.store.keys("artifacts_tried_by")) <= 30_000, "nor one that is lost"
+        assert "artifacts_unwritable" not in watches[1].findings()
+
     def test_an_artifact_store_that_hangs_does_not_make_the_process_lost(
         self, jobs: Cell, watch: Watch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         goes_on = threading.Event()
-        monkeypatch.setattr(watch, "_try_artifacts", lambda: goes_on.wait(60) and "")
+        monkeypatch.setattr(watch, "_try_artifacts", lambda writes: goes_on.wait(60) and "")
         monkeypatch.setattr(watching, "HANGS_SECONDS", 0.0)
         watch.start()
         until(lambda: [one for one in presence.processes(jobs.store) if "artifacts_unwritable" in one.about.findings], "its word")

@@ -1357,7 +1357,13 @@ GUARDS = (
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
     ),
-    _py("worker/lease", "one that stops is not taken for drained", "leaving = self._leaving or _stopping()", "leaving = self._leaving", KEEPER),
+    _py(
+        "worker/lease",
+        "one that stops is not taken for drained",
+        "leaving = self._leaving or _stopping()",
+        "leaving = self._leaving",
+        KEEPER,
+    ),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
     _py(
         "worker/prefork",
@@ -1501,6 +1507,17 @@ GUARDS = (
         "if False:",
         FULL_DISK,
     ),
+    _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
+    _lua(
+        "cell/try_artifacts",
+        "in the place of one that left",
+        "HEXISTS', K.processes(), by) == 1",
+        "EXISTS', K.processes()) == 1",
+        CONDITIONS,
+    ),
+    _lua("cell/announce_process", "an API leaves at once", "  redis.call('ZREM', K.apis(), process)\n", "", CONDITIONS),
+    _py("web/processes", "what was announced as it left is taken back", "if not goes_on():", "if False:", CONDITIONS),
+    _py("worker/lease", "what it is comes before its slots", "            self._worker.app.watch.until_announced()\n", "", KEEPER),
     _py(
         "store/presence",
         "nobody is lost while nobody could announce itself",
