@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
 
+from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
+from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.reader import Reader
@@ -107,6 +109,26 @@ def census(store: Reader) -> Census:
     now = seconds * 1000 + micros // 1000
     live = [name for name, until in chain(*members) if until > now]
     return Census(now, _read_all(rows), [name for name in live if name not in rows])
+
+
+def refuse_other_queues(store: Reader, settings: Settings) -> None:
+    """As a process starts: none of a version whose queues had no prefix may be there. Each would read queues that the other does not write,
+    and nobody would hear of it. A store that is away is not waited for.
+
+    :raises ConfigurationError: names them.
+    """
+    if not settings.celery_prefix:
+        return
+    try:
+        earlier = census(store).earlier
+    except StoreUnavailable:
+        return
+    if earlier:
+        names = ", ".join(sorted(name.partition("/")[0] for name in earlier))
+        raise ConfigurationError(
+            f"PIPELINE_KEY_PREFIX: {names} of an earlier version, whose queues have no prefix, would not work with this process: drain the "
+            "installation and stop them first (docs/operations.md)"
+        )
 
 
 def _read_all(rows: Mapping[str, str]) -> list[Process]:

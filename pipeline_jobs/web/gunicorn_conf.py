@@ -12,6 +12,8 @@ from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.starting import one_line_errors
+from pipeline_jobs.store.presence import refuse_other_queues
+from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
@@ -19,6 +21,8 @@ from pipeline_jobs.web.state import EXTENSION
 with one_line_errors():
     _settings = load_settings()
     check_root(_settings.artifacts_root)
+    if _settings.celery_prefix:
+        refuse_other_queues(Store(connect(_settings.redis_url), _settings), _settings)
 #: What all processes of this server count, made before the first of them: so that each shows the metrics of all. While workers are
 #: replaced there are twice as many.
 _counts = SharedCounts(4 * _settings.http_workers + 16)

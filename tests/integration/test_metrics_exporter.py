@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from random import Random
 
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.metrics_exporter import Exporter, main
-from pipeline_jobs.operation.metrics import FIXED_SERIES, StoreMetrics
+from pipeline_jobs.operation.metrics import FIXED_SERIES, Counts, StoreMetrics, fold
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -183,12 +184,12 @@ class TestCeiling:
         self.fill(jobs, 8, 1)
         sizes = set()
         for step in range(60):
-            tenant, workspace = f"t{random.randrange(8 + step // 2):03}", f"w{random.randrange(1 + step // 10)}"
+            tenant, workspace = f"t{random.randrange(8 + step // 3):03}", f"w{random.randrange(1 + step // 25)}"
             client.sadd(keys("named"), tenant, f"{tenant}|{workspace}")
             client.hincrby(keys("counters"), f"created|{tenant}|{workspace}", random.choice((1, 10, 1000)))
-            if step % 7 == 0:
+            if step % 3 == 0:
                 client.hincrby(keys("counters"), f"schedule_slots|{tenant}|{workspace}|fired", 1)
-            if step % 9 == 0:
+            if step % 20 == 0:
                 processes.append(StoreMetrics(jobs.store, jobs.settings))
             text = random.choice(processes).text()
             assert count(text) <= 1000
@@ -197,8 +198,22 @@ class TestCeiling:
             # Only what is no longer shown anywhere may be gone: whoever has series again begins where they ended.
             before |= after
             sizes.add(len(after))
-        assert len(sizes) > 10, "it came to that"
+        assert len(sizes) > 5, "it came to that"
         assert shown(processes[0].text())["pipeline_tenants_folded"][()] > 0
+
+    def test_who_had_no_room_has_none_when_another_loses_its(self) -> None:
+        half = 10
+
+        def shown_where_the_second_costs(series: int) -> set[str]:
+            counts: Counts = defaultdict(lambda: defaultdict(int))
+            for tenant, jobs, cost in (("first", 30, half), ("second", 20, series), ("third", 10, 1)):
+                counts["created"][tenant, "main"] = jobs
+                counts["completed"] |= {(tenant, "main", str(number)): 1 for number in range(cost - 1)}
+            fold(counts, FIXED_SERIES + 2 * half, list)
+            return {tenant for tenant, _ in counts["created"]}
+
+        assert shown_where_the_second_costs(half) == {"first", "second", "_other"}
+        assert shown_where_the_second_costs(half + 1) == {"first", "_other"}
 
     def test_no_more_are_named_than_fit(self, jobs: Cell) -> None:
         jobs = jobs.with_settings(metrics_series=500)

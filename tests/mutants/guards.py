@@ -1507,6 +1507,8 @@ GUARDS = (
         "if False:",
         FULL_DISK,
     ),
+    _py("store/presence", "queues without a prefix are not beside those with one", "    if earlier:\n", "    if False:\n", PREFIXES),
+    _py("worker/start", "no worker with other queues", "        _refuse_other_queues(cell)\n", "", PREFIXES),
     _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
     _lua(
         "cell/try_artifacts",
