@@ -1604,6 +1604,14 @@ GUARDS = (
         "if False:",
         BACKUP,
     ),
+    _py("store/backup", "the owner's alone from the first byte on", "os.open(path, flags, 0o600)", "os.open(path, flags, 0o644)", BACKUP),
+    _py(
+        "store/backup",
+        "one whose length is told is whole",
+        '            raise StoreUnavailable("the server broke off its copy")\n        left',
+        "            return\n        left",
+        BACKUP,
+    ),
     _py(
         "store/backup",
         "data that is there is left alone",
