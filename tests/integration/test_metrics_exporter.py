@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from random import Random
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 import requests
@@ -259,3 +263,22 @@ class TestServer:
         monkeypatch.setenv("PIPELINE_METRICS_PROT", "1")
         assert main() == 2
         assert capsys.readouterr().err == "Error: unknown setting PIPELINE_METRICS_PROT: did you mean PIPELINE_METRICS_PORT?\n"
+
+    def test_it_logs_as_the_setting_says_and_so_do_libraries(
+        self, jobs: Cell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def serve(server: object) -> None:
+            logging.getLogger("a.library").warning("it says")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(WSGIServer, "serve_forever", serve)
+        monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+        for name, value in (
+            ("PIPELINE_REDIS_URL", jobs.settings.redis_url),
+            ("PIPELINE_LOG_FORMAT", "json"),
+            ("PIPELINE_METRICS_PORT", "0"),
+        ):
+            monkeypatch.setenv(name, value)
+        assert main() == 0
+        lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        assert [line["event"] for line in lines] == ["metrics are shown", "it says"]

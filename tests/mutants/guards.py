@@ -39,6 +39,7 @@ MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 SIGNALS = "tests/acceptance/test_logs_and_traces.py"
+START = "tests/unit/test_start_errors.py"
 LOGS = "tests/unit/test_logs.py"
 TRACING = "tests/unit/test_tracing.py"
 WAYS = "tests/integration/test_every_way_in.py"
@@ -1518,6 +1519,7 @@ GUARDS = (
         "if False:",
         FULL_DISK,
     ),
+    _py("store/presence", "nobody is lost for ever", " and one.silent_seconds(now) <= KEEP_SECONDS]", "]", CONDITIONS),
     _py("store/presence", "queues without a prefix are not beside those with one", "    if earlier:\n", "    if False:\n", PREFIXES),
     _py("worker/start", "no worker with other queues", "        _refuse_other_queues(cell)\n", "", PREFIXES),
     _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
@@ -1601,6 +1603,42 @@ GUARDS = (
         "if False:",
         OPERATION,
     ),
+    _py(
+        "starting",
+        "no part of a password is in an error",
+        '        # Its own text may quote a part of the password.\n        raise ValueError("this',
+        '        raise\n        raise ValueError("this',
+        START,
+    ),
+    _py("worker/app", "nor in that of a broker", 'used ({type(error).__name__})")', 'used ({type(error).__name__}): {error}")', START),
+    _py("operation/effective", "each of several URLs is masked", 'for one in text.split(";"))', "for one in [text])", START),
+    _py(
+        "operation/effective",
+        "a query may have a password",
+        '_QUERY.sub(rf"\\1?{MASK}", _PASSWORD.sub(rf"\\1{MASK}@", one))',
+        '_PASSWORD.sub(rf"\\1{MASK}@", one)',
+        START,
+    ),
+    _py(
+        "tracing/spans",
+        "a variable that is refused ends nothing",
+        "    except Exception as error:  # its",
+        "    except AssertionError as error:  # its",
+        START,
+    ),
+    _py(
+        "tracing/spans", "a package that is missing is no error", "    except ModuleNotFoundError:\n", "    except AssertionError:\n", START
+    ),
+    _py(
+        "worker/own_metrics",
+        "a taken port keeps no worker from its jobs",
+        "        except OSError as error:\n",
+        "        except AssertionError as error:\n",
+        START,
+    ),
+    _py("worker/own_metrics", "one without a server has none to start", "if self._server is not None:", "if True:", START),
+    _py("metrics_exporter", "it logs as the setting says", "logs.configure(settings.log_format)", "logs.configure()", METRICS),
+    _py("metrics_exporter", "libraries log as it does", "        logs.take_over()\n", "", METRICS),
     _py(
         "operation/effective",
         "passwords in URLs are masked",
