@@ -35,7 +35,14 @@ def test_nor_in_that_of_a_broker(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["amqp://u:canary@a//", "amqp://u:one@a;amqp://u:canary@b", "redis://:can/canary@host/0", "https://a/b?sig=canary"]
+    "text",
+    [
+        "amqp://u:canary@a//",
+        "amqp://u:one@a;amqp://u:canary@b",
+        "amqp://u@a;amqp://u:canary@b",
+        "redis://:can/canary@host/0",
+        "https://a/b?sig=canary",
+    ],
 )
 def test_no_password_is_shown(text: str) -> None:
     assert "canary" not in masked(text)
