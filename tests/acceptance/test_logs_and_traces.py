@@ -40,7 +40,9 @@ def test_one_request_id_is_in_the_access_line_the_record_the_workers_lines_the_w
         # Of themselves they would send what they have after an hour: what comes, comes at the end of each process.
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
         stack.together(
-            partial(stack.run_maintenance, **otel), partial(stack.worker, slots=None, **otel), partial(stack.api, api_port, **otel)
+            partial(stack.run_maintenance, **otel),
+            partial(stack.worker, slots=None, **otel),
+            partial(stack.api, api_port, name="api", processes=1, **otel),
         )
         api = Api(f"http://127.0.0.1:{api_port}")
         headers = {"X-Request-ID": "order-4711", "traceparent": f"00-{TRACE}-{PARENT}-01"}

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ def test_what_is_left_of_a_tenant_without_jobs_keeps_its_charge(calm: Cell, tmp_
             Webhooks.of(calm.store, calm.settings, lambda: "key").endpoints.create("acme", "http://127.0.0.1:9/a")
         calm.slots(1)
         run = calm.start(calm.submit(tenant_id="acme").job_id)
-        files = {} if what == "message" else {"artifacts": f"acme/main/{run.job_id}/{run.fence}", "artifact_bytes": 100}
+        files: dict[str, Any] = {} if what == "message" else {"artifacts": f"acme/main/{run.job_id}/{run.fence}", "artifact_bytes": 100}
         calm.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, **files)
     calm.store.client.zadd(calm.store.keys("ended"), dict.fromkeys(calm.store.members("ended"), 1))
     for _ in range(2):
