@@ -31,8 +31,8 @@ logger = structlog.get_logger(__name__)
 
 #: Between two tries of the artifact store and the broker, in seconds; after how long a try counts as failed.
 TRY_SECONDS, HANGS_SECONDS = 15.0, 15.0
-#: How long the first announcement is waited for, in seconds.
-FIRST_SECONDS = 20.0
+#: How long the first announcement is waited for, and how soon it is tried again, in seconds.
+FIRST_SECONDS, FIRST_AGAIN_SECONDS = 20.0, 1.0
 #: A clock is not compared with the server's over a round trip that took longer, in seconds.
 ROUND_TRIP_SECONDS = 1.0
 
@@ -153,7 +153,8 @@ class Watch:
                 logger.info("this process is not announced", error=error.message)
             except Exception:
                 logger.exception("this process is not announced, will try again")
-            self._stop.wait(presence.ANNOUNCE_SECONDS)
+            # Others wait for the first one.
+            self._stop.wait(presence.ANNOUNCE_SECONDS if self._announced.is_set() else FIRST_AGAIN_SECONDS)
 
     def _try_on(self) -> None:
         while not self._stop.is_set():
