@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +24,7 @@ from pipeline_jobs.worker.app import JobsCelery, create_celery
 from pipeline_jobs.worker.prefixed import PrefixedChannel
 from pipeline_jobs.worker.start import name_worker
 from tests.celery_apps import celery_app
+from tests.stack import environment
 from tests.waiting import until
 
 CANARY = NewJob(pipeline="canary")
@@ -142,6 +145,15 @@ def test_no_process_with_a_prefix_begins_beside_one_of_a_version_whose_queues_ha
     worker = SimpleNamespace(app=app, hostname="jobs@b", loglevel="INFO", pool_cls="prefork", options={})
     with pytest.raises(SystemExit, match="this worker does not start: PIPELINE_KEY_PREFIX"):
         name_worker(worker)
+
+
+def test_an_api_with_a_prefix_ends_in_one_line_then(app_of: Callable[[str], JobsCelery]) -> None:
+    app = app_of("east:")
+    app.cell.store.announce("old@a/1", 1, [])
+    command = [sys.executable, "-c", "import pipeline_jobs.web.gunicorn_conf"]
+    done = subprocess.run(command, env=environment(app.cell.settings), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("Error: PIPELINE_KEY_PREFIX: old of an earlier version")
 
 
 def test_a_store_that_is_away_is_waited_for(cell: Settings, app_of: Callable[[str], JobsCelery]) -> None:

@@ -1521,6 +1521,7 @@ GUARDS = (
     ),
     _py("store/presence", "nobody is lost for ever", " and one.silent_seconds(now) <= KEEP_SECONDS]", "]", CONDITIONS),
     _py("store/presence", "queues without a prefix are not beside those with one", "    if earlier:\n", "    if False:\n", PREFIXES),
+    _py("web/gunicorn_conf", "no API with other queues", "if _settings.celery_prefix:", "if False:", PREFIXES),
     _py("worker/start", "no worker with other queues", "        _refuse_other_queues(cell)\n", "", PREFIXES),
     _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
     _lua(
