@@ -24,7 +24,7 @@ from pipeline_jobs.worker.app import JobsCelery, create_celery
 from pipeline_jobs.worker.prefixed import PrefixedChannel
 from pipeline_jobs.worker.start import name_worker
 from tests.celery_apps import celery_app
-from tests.stack import environment
+from tests.stack import environment, free_port
 from tests.waiting import until
 
 CANARY = NewJob(pipeline="canary")
@@ -153,10 +153,10 @@ def test_an_api_with_a_prefix_ends_in_one_line_then(app_of: Callable[[str], Jobs
     command = [sys.executable, "-c", "import pipeline_jobs.web.gunicorn_conf"]
     done = subprocess.run(command, env=environment(app.cell.settings), capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr.startswith("Error: PIPELINE_KEY_PREFIX: old of an earlier version")
+    assert done.stderr.startswith("Error: PIPELINE_KEY_PREFIX: old@a of an earlier version")
 
 
 def test_a_store_that_is_away_is_waited_for(cell: Settings, app_of: Callable[[str], JobsCelery]) -> None:
     app = app_of("east:")
-    away = app.cell.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    away = app.cell.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
     refuse_other_queues(Store(connect(away.redis_url), away), away)
