@@ -142,7 +142,7 @@ class Settings(BaseModel):
     metrics_workspaces: int = _setting(20, "Maximum number of workspaces of a tenant with their own metrics; others are `_other`.", ge=0)
     metrics_series: int = _setting(
         5000,
-        "Maximum number of series of a scrape of the store's metrics. Beyond it only the tenants with the most jobs have their own; others "
+        "Maximum number of series of a scrape of the store's metrics. Beyond it only tenants that had the most jobs have their own; others "
         "are `_other`.",
         ge=500,
         le=100_000,

@@ -18,6 +18,7 @@ import psutil
 from pytest_celery import CeleryTestBackend, CeleryTestBroker, CeleryTestContainer, CeleryTestWorker
 
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.up.stack import WORKER
 from tests.servers import Server
 from tests.stack import ROOT, environment
 from tests.waiting import until
@@ -122,7 +123,7 @@ class WorkerContainer(ProcessContainer):
 
     @classmethod
     def command(cls, *args: str, debugpy: bool = False, wait_for_client: bool = True, **kwargs: Any) -> list[str]:
-        return [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--loglevel=INFO", *args]
+        return [sys.executable, "-m", "celery", "-A", "celery_app", "worker", *WORKER, *args]
 
     @property
     def ready_prompt(self) -> str:

@@ -39,7 +39,8 @@ class Rabbit:
         self.api = f"http://guest:guest@127.0.0.1:{web}/api/" if management else ""
         conf = f"listeners.tcp.local = 127.0.0.1:{self.port}\nloopback_users = none\n"
         if management:
-            conf += f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {web}\n"
+            # How old its figures may be, in ms.
+            conf += f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {web}\ncollect_statistics_interval = 500\n"
         (folder / "rabbitmq.conf").write_text(conf)
         (folder / "enabled_plugins").write_text("[rabbitmq_management].\n" if management else "[].\n")
         self._log = folder / "rabbitmq.log"

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.up.stack import WORKER
 from tests import bodies
 from tests.waiting import until
 
@@ -55,6 +58,12 @@ class Stack:
 
     # -- processes
 
+    def together(self, *starts: Callable[[], object]) -> None:
+        """Start several at once: each mostly waits. `stack.together(stack.maintenance, stack.worker)`."""
+        with ThreadPoolExecutor() as pool:
+            for started in [pool.submit(start) for start in starts]:
+                started.result()
+
     def run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -70,7 +79,7 @@ class Stack:
         """A job worker, up and announced."""
         before = self._announced()
         process = self.run(
-            name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "--loglevel=INFO", *options, **env
+            name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", *WORKER, *options, **env
         )
         until(lambda: self._announced() - before or self._died(process, name), f"worker {name}")
         until(lambda: f"{name}@test ready" in self.log(name) or self._died(process, name), f"worker {name}")
@@ -89,7 +98,7 @@ class Stack:
         """A maintenance worker, up."""
         process = self.run(
             name, sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", f"{name}@test", "-Q", "maintenance",
-            "-c", "1", "--loglevel=INFO", **env,
+            "-c", "1", *WORKER, **env,
         )  # fmt: skip
         until(lambda: "ready." in self.log(name) or self._died(process, name), "the maintenance worker")
 
@@ -144,13 +153,9 @@ class Stack:
         return self.celery("control", *words, "--timeout", "60", "--destination", f"{worker}@test")
 
     def stop(self) -> None:
+        """Kill all. To be asked to end takes a process seconds; tests of that ask it themselves."""
         for process in self._processes:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in self._processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 

@@ -181,9 +181,10 @@ def look(store: Store, settings: Settings, local: Mapping[str, str]) -> Seen:
     """
     own = [Found(name, detail) for name, detail in local.items()]
     try:
-        now, known = store.now(), presence.processes(store)
+        seen = presence.census(store)
+        now, known = seen.now, seen.processes
         found = [*_store(store, settings), *_load(load(store)), *_duties(store, settings, known, now), *_processes(known, now)]
-        found += _versions(store, known, now)
+        found += _versions(known, seen.earlier, now)
     except StoreUnavailable as error:
         return Seen((Found("store_away", error.message), *own))
     told = {one.name for one in own}
@@ -251,15 +252,13 @@ def _processes(known: Sequence[Process], now: int) -> Iterator[Found]:
             yield Found("clock_skew", f"{one.node} is {abs(skew) / 1000:.1f} s {'ahead of' if skew > 0 else 'behind'} the server")
 
 
-def _versions(store: Store, known: Sequence[Process], now: int) -> Iterator[Found]:
+def _versions(known: Sequence[Process], earlier: Sequence[str], now: int) -> Iterator[Found]:
     here = presence.live(known, now)
     by_version: dict[str, list[str]] = defaultdict(list)
     for one in here:
         by_version[one.about.version].append(one.node)
     # Job workers and API processes of earlier versions announce themselves, but not what they are.
-    names = {one.name for one in known}
-    for key in ("workers", "apis"):
-        by_version["earlier"] += [name.partition("/")[0] for name in store.members_from(now, key) if name not in names]
+    by_version["earlier"] += [name.partition("/")[0] for name in earlier]
     several = {version: sorted(set(nodes)) for version, nodes in by_version.items() if nodes}
     if len(several) > 1:
         yield Found("versions_differ", "; ".join(f"{version}: {', '.join(nodes)}" for version, nodes in sorted(several.items())))

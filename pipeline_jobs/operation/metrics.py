@@ -2,14 +2,14 @@
 that makes the transition, and only read here. Names and labels of the first three are the user's brief's.
 
 Series are bounded: the first tenants and workspaces have names, the rest are `_other` together (`series_of` in `lua/lib/base.lua`);
-and where those are too many (`Ceiling`), the largest tenants.
+and where those are too many (`fold`), those that had the most jobs when it came to that.
 A series that is known to come is there with zero before its first event: `increase()` sees no event that a series begins with.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -79,6 +79,8 @@ _FOLDED = "Tenants that have names and are added up as `_other` all the same, be
 #: Series that do not depend on tenants, at most, about: they come first.
 FIXED_SERIES = 150
 
+#: Counters by tenant, and how many series each is.
+_PLAIN = (("created", 1), ("completed", 1), ("schedule_slots", 1))
 #: Label for all that have no name of their own.
 OTHER = "_other"
 
@@ -96,19 +98,21 @@ class StoreMetrics:
     def __init__(self, store: Store, settings: Settings, disks: Callable[[], Iterable[Gauge]] = tuple) -> None:
         """:param disks: figures of disks that this process sees."""
         self._store, self._settings, self._disks = store, settings, disks
-        self._ceiling = Ceiling(settings.metrics_series)
 
     def text(self) -> bytes:
-        """As Prometheus reads it. Reads only.
+        """As Prometheus reads it. Reads only, but for the order of tenants where not all have series of their own.
 
         :raises StoreUnavailable: a scrape must not take silence for zero.
         """
         now, settings = scrape(self._store), self._settings
         counts = bounded(now.counters, now.names)
         _add_zeros(counts, _full_tenants(now.names, settings.metrics_workspaces))
-        folded = self._ceiling.fold(counts)
+        folded = fold(counts, settings.metrics_series, self._rank)
         gauges = [*_gauges(now, settings), *self._disks(), ("pipeline_tenants_folded", _FOLDED, {}, folded)]
         return exposition(_counters(counts), gauges) + "".join(_histograms(counts)).encode()
+
+    def _rank(self, tenants: Sequence[str]) -> Sequence[str]:
+        return list(self._store.run("rank_tenants", tenants=tenants))
 
 
 def exposition(counters: Iterable[Metric], gauges: Iterable[Gauge] = ()) -> bytes:
@@ -236,52 +240,49 @@ def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
                 counts[kind].setdefault(labels, 0)
 
 
-class Ceiling:
-    """Keeps the series of a scrape below a number: beyond it tenants are added up as `_other`, those with the most jobs last.
+def fold(counts: Counts, most: int, rank: Callable[[Sequence[str]], Sequence[str]]) -> int:
+    """Keep the series of a scrape below a number: beyond it, tenants are added up as `_other`. Change the counts in place.
 
-    Whoever has a series keeps it while this process lives: one that came and went would let `_other` fall, which Prometheus takes for a
-    restart. A tenant that does not fit with all of its workspaces has one series of each kind for all of them.
+    Whoever asks, and whenever, no counter falls. The order of tenants is fixed, in the store; what a tenant costs only grows. So a tenant
+    goes from a series for each of its workspaces to one for all of them, and from there into `_other`, and never the other way: it would
+    take its count from there. Each of these two has half of the room.
+
+    :param rank: gives those of these tenants that have no rank yet the next ones, and returns all in their order.
+    :return: how many tenants have no series of their own.
     """
-
-    def __init__(self, most: int) -> None:
-        self._most = most - FIXED_SERIES
-        #: In the order in which they were let in: whether each workspace of the tenant is shown.
-        self._shown: dict[str, bool] = {}
-
-    def fold(self, counts: Counts) -> int:
-        """Change the counts in place. :return: how many tenants have no series of their own."""
-        costs = _costs(counts)
-        size: Counter[str] = Counter()
-        for (tenant, _), n in counts["created"].items():
-            size[tenant] += n
-        left, shown = self._most - sum(costs.pop(OTHER, {}).values()), dict[str, bool]()
-        known = [tenant for tenant in self._shown if tenant in costs]
-        for tenant in (*known, *sorted(costs.keys() - self._shown.keys(), key=lambda one: (-size[one], one))):
-            whole, one = sum(costs[tenant].values()), max(costs[tenant].values())
-            # A tenant of many workspaces must leave room to others.
-            fits = whole <= (left if self._shown.get(tenant) else max(left // 2, one))
-            if (whole if fits else one) <= left:
-                shown[tenant], left = fits, left - (whole if fits else one)
-        self._shown = shown
-        if len(shown) < len(costs) or not all(shown.values()):
-            _fold(counts, shown)
-        return len(costs) - len(shown)
+    costs, at_once = _costs(counts)
+    most -= FIXED_SERIES + costs.pop(OTHER, 0)
+    if costs.total() <= most:
+        return 0
+    size: Counter[str] = Counter()
+    for (tenant, _), n in counts["created"].items():
+        size[tenant] += n
+    shown, whole, one = dict[str, bool](), 0, 0
+    for tenant in rank(sorted(costs, key=lambda name: (-size[name], name))):
+        whole += costs[tenant]
+        if whole <= most // 2:
+            shown[tenant] = True
+        elif (one := one + at_once[tenant]) <= most // 2:
+            # A single workspace costs as much by its name.
+            shown[tenant] = costs[tenant] == at_once[tenant]
+    _fold(counts, shown)
+    return len(costs.keys() - shown.keys())
 
 
-def _costs(counts: Counts) -> dict[str, dict[str, int]]:
-    """How many series each workspace of each tenant has."""
-    costs: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for kind in ("created", "completed", "schedule_slots"):
-        for tenant, workspace, *_ in counts[kind]:
-            costs[tenant][workspace] += 1
-    for kind in _HISTOGRAMS:
-        for tenant, workspace in counts[f"{kind}_sum"]:
-            costs[tenant][workspace] += len(_BOUNDS) + 2
-    return costs
+def _costs(counts: Counts) -> tuple[Counter[str], Counter[str]]:
+    """How many series each tenant has; and how many it would have with all of its workspaces as one."""
+    costs, at_once, seen = Counter[str](), Counter[str](), set[tuple[str, ...]]()
+    for kind, series in (*_PLAIN, *((f"{name}_sum", len(_BOUNDS) + 2) for name in _HISTOGRAMS)):
+        for tenant, _, *rest in counts[kind]:
+            costs[tenant] += series
+            if (one := (kind, tenant, *rest)) not in seen:
+                seen.add(one)
+                at_once[tenant] += series
+    return costs, at_once
 
 
 def _fold(counts: Counts, shown: Mapping[str, bool]) -> None:
-    for kind in ("created", "completed", "schedule_slots", *_HISTOGRAMS, *(f"{name}_sum" for name in _HISTOGRAMS)):
+    for kind in (*(kind for kind, _ in _PLAIN), *_HISTOGRAMS, *(f"{name}_sum" for name in _HISTOGRAMS)):
         folded: dict[tuple[str, ...], int] = defaultdict(int)
         for (tenant, workspace, *rest), n in counts[kind].items():
             place = (tenant, workspace) if shown.get(tenant) else (tenant, OTHER) if tenant in shown else (OTHER, OTHER)

@@ -31,6 +31,8 @@ logger = structlog.get_logger(__name__)
 
 #: Between two tries of the artifact store and the broker, in seconds; after how long a try counts as failed.
 TRY_SECONDS, HANGS_SECONDS = 15.0, 15.0
+#: How long the first announcement is waited for, and how soon it is tried again, in seconds.
+FIRST_SECONDS, FIRST_AGAIN_SECONDS = 20.0, 1.0
 #: A clock is not compared with the server's over a round trip that took longer, in seconds.
 ROUND_TRIP_SECONDS = 1.0
 
@@ -68,12 +70,17 @@ class Watch:
         #: What was tried last, and since when a try has been going on (monotonic seconds).
         self._tried: dict[str, str] = {}
         self._trying_since: float | None = None
-        self._stop = threading.Event()
+        self._stop, self._announced = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Announce this process from now on, until `leave`."""
         for name, loop in (("watch", self._announce_on), ("watch-try", self._try_on)):
             threading.Thread(target=loop, name=name, daemon=True).start()
+
+    def until_announced(self) -> None:
+        """Wait for the first announcement, but not for a store that is away. What else announces this process comes after it: a job worker
+        or an API of which nobody knows what it is passes for one of an earlier version."""
+        self._announced.wait(FIRST_SECONDS)
 
     def leave(self) -> None:
         """This process ends on purpose: nobody need look for it."""
@@ -88,6 +95,7 @@ class Watch:
         self._measure_clock()
         about = About(self.kind, build(), self._settings_said(), self._skew_ms, self.findings(), refused)
         presence.announce(self._store, self.name, about)
+        self._announced.set()
         if self._stop.is_set() and not refused:
             # It was told to leave meanwhile.
             presence.leave(self._store, self.name)
@@ -105,28 +113,37 @@ class Watch:
 
     def look_once(self) -> dict[str, str]:
         """What is wrong here, as `findings`, for a command. Waits for the artifact store and the broker, but not for ever."""
-        trying = threading.Thread(target=self.try_all, daemon=True)
+        trying = threading.Thread(target=self.try_all, kwargs={"writes": True}, daemon=True)
         trying.start()
         trying.join(HANGS_SECONDS)
         return self.findings()
 
-    def try_all(self) -> None:
-        """Write a little to the artifact store, and connect to the broker. May take as long as these make it wait."""
+    def try_all(self, *, writes: bool = False) -> None:
+        """Try the artifact store, and connect to the broker. May take as long as these make it wait.
+
+        :param writes: write a little to the artifact store, whoever else does.
+        """
         self._trying_since = time.monotonic()
         try:
-            tried = {"artifacts_unwritable": self._try_artifacts()} if self.kind != "beat" else {}
+            tried = {"artifacts_unwritable": self._try_artifacts(writes)} if self.kind != "beat" else {}
             if not self._settings.broker_is_store:
                 tried["broker_away"] = self._broker() or ""
             self._tried = tried
         finally:
             self._trying_since = None
 
-    def _try_artifacts(self) -> str:
+    def _try_artifacts(self, writes: bool) -> str:
         try:
             check_root(self._settings.artifacts_root)
         except ConfigurationError as error:
             return error.message
-        return self._artifacts.fault() or ""
+        return self._artifacts.fault() or "" if writes or self._writes() else ""
+
+    def _writes(self) -> bool:
+        try:
+            return presence.tries_artifacts(self._store, self.name, 2 * TRY_SECONDS)
+        except StoreUnavailable:
+            return False
 
     def _announce_on(self) -> None:
         while not self._stop.is_set():
@@ -136,7 +153,8 @@ class Watch:
                 logger.info("this process is not announced", error=error.message)
             except Exception:
                 logger.exception("this process is not announced, will try again")
-            self._stop.wait(presence.ANNOUNCE_SECONDS)
+            # Others wait for the first one.
+            self._stop.wait(presence.ANNOUNCE_SECONDS if self._announced.is_set() else FIRST_AGAIN_SECONDS)
 
     def _try_on(self) -> None:
         while not self._stop.is_set():

@@ -1,7 +1,7 @@
 """A copy of everything that a server holds, taken while it works; and its way back.
 
-The copy is what the server gives a replica (`SYNC`): its data of one moment, as an RDB file, with nothing written to the server's own disk.
-It has every installation and queue on that server.
+The copy is what the server gives a replica (`SYNC`): its data of one moment, as an RDB file, with nothing written to the server's own disk
+unless it was told to (`repl-diskless-sync no`). It has every installation and queue on that server.
 
 A server with `appendonly yes` does not read an RDB file when it starts: it loads its AOF folder, and if there is none begins empty, without
 a word. So a copy is put back as what it reads: an AOF folder of which the RDB file is the base.
@@ -10,6 +10,7 @@ a word. So a copy is put back as what it reads: an AOF folder of which the RDB f
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -69,7 +70,7 @@ def _stream(store: Reader) -> Iterator[bytes]:
             connection.send_command("SYNC")
         line: socket.socket = connection._sock  # what comes now is no reply of the protocol
         line.settimeout(QUIET_SECONDS)
-        yield from _until_mark(line)
+        yield from _data(line)
     except OSError as error:
         raise StoreUnavailable(f"the server broke off its copy: {error}") from None
     finally:
@@ -77,11 +78,27 @@ def _stream(store: Reader) -> Iterator[bytes]:
         pool.release(connection)
 
 
-def _until_mark(line: socket.socket) -> Iterator[bytes]:
+def _data(line: socket.socket) -> Iterator[bytes]:
     head = _head(line)
-    if not head.startswith(b"$EOF:"):
-        raise StoreUnavailable(f"the server gives nobody its data ({head.decode('utf-8', 'replace')[:200]}): use its own backups")
-    mark, kept = head[5:], b""
+    if head.startswith(b"$EOF:"):
+        return _until_mark(line, head[5:])
+    if re.fullmatch(rb"\$\d+", head):
+        return _of_length(line, int(head[1:]))
+    raise StoreUnavailable(f"the server gives nobody its data ({head.decode('utf-8', 'replace')[:200]}): use its own backups")
+
+
+def _of_length(line: socket.socket, left: int) -> Iterator[bytes]:
+    """From a server that has it on its disk (`repl-diskless-sync no`)."""
+    while left:
+        chunk = line.recv(min(CHUNK, left))
+        if not chunk:
+            raise StoreUnavailable("the server broke off its copy")
+        left -= len(chunk)
+        yield chunk
+
+
+def _until_mark(line: socket.socket, mark: bytes) -> Iterator[bytes]:
+    kept = b""
     # The mark may come in two pieces, and what the server does next may come behind it.
     while (end := kept.find(mark)) < 0:
         yield kept[: -len(mark)]

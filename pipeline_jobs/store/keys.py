@@ -114,6 +114,9 @@ KEYS: dict[str, Key] = {
         "Processes of every kind: since when, since when without a gap, when last announced (ms), what they are. Written by "
         "announce_process; goes as they end, or an hour after the last word.",
     ),
+    "artifacts_tried_by": Key(
+        "artifacts_tried_by", "string process", "The process that tries the artifact store by a write. Written by try_artifacts; expires."
+    ),
     "slots": Key("slots@", "hash worker->int", "Slots of each live worker. Written by announce."),
     "running": Key("running@", "hash worker->int", "Leases each worker holds. Written by claim and by whatever ends a lease."),
     "capacity": Key("capacity@", "int", "Sum of `slots`."),
@@ -126,6 +129,7 @@ KEYS: dict[str, Key] = {
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
     "named_count": Key("named_count", "hash", "How many tenants (field ``) and workspaces of each (field its name) those are."),
+    "ranks": Key("ranks", "zset int->tenant", "Order in which tenants keep series of their own. Written by rank_tenants. Never goes."),
     "tenants": Key("tenants", "zset jobs->tenant", "Tenants that ever had a job, and how many. Written by accept, left by erase."),
     "usage": Key(
         "usage:{}",

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
+from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
 from pipeline_jobs.store.reader import Reader
 from pipeline_jobs.store.runner import Runner
@@ -68,9 +72,67 @@ def leave(store: Runner, name: str) -> None:
     store.run("announce_process", process=name, about="", life=0, keep=0, leaving=True)
 
 
+def tries_artifacts(store: Runner, name: str, seconds: float) -> bool:
+    """Whether it is this process that tries the artifact store by a write: one of an installation is enough.
+
+    :param seconds: when it does not ask again for so long, another one does. :raises StoreUnavailable:
+    """
+    return bool(store.run("try_artifacts", process=name, life=ms(seconds)))
+
+
 def processes(store: Reader) -> list[Process]:
     """All that are known, by name. :raises StoreUnavailable:"""
-    return sorted((_read(name, row) for name, row in store.record("processes").items()), key=lambda one: one.name)
+    return _read_all(store.record("processes"))
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Who is there, of one moment."""
+
+    #: The server's clock, in ms.
+    now: int
+    #: All that are known, by name.
+    processes: list[Process]
+    #: Names of live job workers and API processes that do not say what they are: those of earlier versions.
+    earlier: list[str]
+
+
+def census(store: Reader) -> Census:
+    """:raises StoreUnavailable:"""
+    # In one transaction: else one that begins or ends between two looks would pass for one of an earlier version.
+    with store_errors(), store.client.pipeline() as pipe:
+        pipe.time()
+        pipe.hgetall(store.keys("processes"))
+        for key in ("workers", "apis"):
+            pipe.zrange(store.keys(key), 0, -1, withscores=True)
+        (seconds, micros), rows, *members = pipe.execute()
+    now = seconds * 1000 + micros // 1000
+    live = [name for name, until in chain(*members) if until > now]
+    return Census(now, _read_all(rows), [name for name in live if name not in rows])
+
+
+def refuse_other_queues(store: Reader, settings: Settings) -> None:
+    """As a process starts: none of a version whose queues had no prefix may be there. Each would read queues that the other does not write,
+    and nobody would hear of it. A store that is away is not waited for.
+
+    :raises ConfigurationError: names them.
+    """
+    if not settings.celery_prefix:
+        return
+    try:
+        earlier = census(store).earlier
+    except StoreUnavailable:
+        return
+    if earlier:
+        names = ", ".join(sorted(name.partition("/")[0] for name in earlier))
+        raise ConfigurationError(
+            f"PIPELINE_KEY_PREFIX: {names} of an earlier version, whose queues have no prefix, would not work with this process: drain the "
+            "installation and stop them first (docs/operations.md)"
+        )
+
+
+def _read_all(rows: Mapping[str, str]) -> list[Process]:
+    return sorted((_read(name, row) for name, row in rows.items()), key=lambda one: one.name)
 
 
 def _read(name: str, row: str) -> Process:

@@ -12,6 +12,8 @@ from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.starting import one_line_errors
+from pipeline_jobs.store.presence import refuse_other_queues
+from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.web.state import EXTENSION
 
@@ -19,6 +21,8 @@ from pipeline_jobs.web.state import EXTENSION
 with one_line_errors():
     _settings = load_settings()
     check_root(_settings.artifacts_root)
+    if _settings.celery_prefix:
+        refuse_other_queues(Store(connect(_settings.redis_url), _settings), _settings)
 #: What all processes of this server count, made before the first of them: so that each shows the metrics of all. While workers are
 #: replaced there are twice as many.
 _counts = SharedCounts(4 * _settings.http_workers + 16)
@@ -72,8 +76,13 @@ def post_worker_init(worker: Any) -> None:
 def _announce(worker: Any) -> None:
     here = worker.wsgi.extensions[EXTENSION]
     if here.settings.enable_job_queue:
-        threading.Thread(target=here.processes.keep_announced, args=(lambda: worker.alive,), name="announce", daemon=True).start()
         here.watch.start()
+        threading.Thread(target=_keep_announced, args=(here, worker), name="announce", daemon=True).start()
+
+
+def _keep_announced(here: Any, worker: Any) -> None:
+    here.watch.until_announced()
+    here.processes.keep_announced(lambda: worker.alive)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
+from pipeline_jobs.store import presence
 from pipeline_jobs.store.store import Store
 
 #: How often a process announces itself, and how long that holds, in seconds.
@@ -38,6 +39,9 @@ class Processes:
         while goes_on():
             try:
                 self.announce()
+                if not goes_on():
+                    # It has left meanwhile.
+                    presence.leave(self._store, self._name)
             except (StoreUnavailable, StoreFull) as error:
                 logger.info("api_not_announced", error=str(error))
             time.sleep(ANNOUNCE_SECONDS)

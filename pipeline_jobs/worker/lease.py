@@ -122,6 +122,7 @@ class LeaseKeeper:
     def _beat(self) -> None:
         self._asked = self._asked or time.monotonic()
         if not self._declared:
+            self._worker.app.watch.until_announced()
             # Before the first slots: no more jobs, of a pipeline and in all, than it says may be dispatched to them.
             self._cell.declare_pipelines()
             if self.slots():
@@ -129,8 +130,10 @@ class LeaseKeeper:
             self._declared = True
         app, requests = self._worker.app, _running()
         keys = [(request.id, request.fence) for request in requests]
+        # Before Celery comes to stop this step: live without slots, it would be told of as drained.
+        leaving = self._leaving or _stopping()
         replies = self._cell.store.announce(
-            app.worker_id, self.slots(), keys, leaving=self._leaving, paused=self._paused(), kind=app.worker_class, warning=app.warning
+            app.worker_id, self.slots(), keys, leaving=leaving, paused=self._paused(), kind=app.worker_class, warning=app.warning
         )
         now = self._renewed = time.monotonic()
         self._asked = None

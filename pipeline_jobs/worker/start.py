@@ -25,6 +25,7 @@ from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
+from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.own_metrics import count_stages
@@ -52,6 +53,7 @@ def name_worker(sender: Any, **_: Any) -> None:
     try:
         _refuse_unsafe(cell)
         _refuse_wrong_artifacts(cell)
+        _refuse_other_queues(cell)
     except SystemExit as error:
         # Whoever starts it again and again leaves one row.
         watch_of(sender.app, kind_of(sender.app), sender.hostname, f"{sender.hostname}/refused").refuse(str(error))
@@ -98,6 +100,14 @@ def _refuse_wrong_artifacts(cell: Cell) -> None:
     """:raises SystemExit: no artifact could ever be stored: each job would fail or wait, and nobody would know why."""
     try:
         check_root(cell.settings.artifacts_root)
+    except ConfigurationError as error:
+        raise SystemExit(f"this worker does not start: {error}") from None
+
+
+def _refuse_other_queues(cell: Cell) -> None:
+    """:raises SystemExit: processes that are there already use other queues."""
+    try:
+        refuse_other_queues(cell.store, cell.settings)
     except ConfigurationError as error:
         raise SystemExit(f"this worker does not start: {error}") from None
 

@@ -31,7 +31,8 @@ class WatchStep(bootsteps.StartStopStep):
         return getattr(worker.app, "cell", None) is not None
 
     def create(self, worker: Any) -> Watch:
-        return watch_of(worker.app, kind_of(worker.app), worker.hostname, worker.app.worker_id)
+        worker.app.watch = watch = watch_of(worker.app, kind_of(worker.app), worker.hostname, worker.app.worker_id)
+        return watch
 
     def stop(self, worker: Any) -> None:
         self.obj.leave()

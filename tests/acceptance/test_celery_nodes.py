@@ -73,7 +73,9 @@ def celery_worker_cluster(
 @pytest.fixture(autouse=True)
 def sound(celery_setup: CeleryTestSetup) -> Iterator[None]:
     """Each test gets all nodes running, and leaves the store's counts in order."""
-    assert celery_setup.ready(control=True)
+    assert celery_setup.ready()
+    # pytest-celery's own look (`control=True`) waits a second for more answers.
+    assert len(celery_setup.app.control.broadcast("ping", reply=True, timeout=60, limit=2)) == 2
     yield
     assert differences(celery_setup.app.cell.store) == []
 
@@ -98,7 +100,8 @@ def tell_running(setup: CeleryTestSetup, n: int) -> None:
 
 
 def test_a_canvas_of_jobs_and_tasks_has_its_results_from_both_workers(celery_setup: CeleryTestSetup) -> None:
-    assert {name for reply in celery_setup.app.control.ping(timeout=2) for name in reply} == {"one@local", "two@local"}
+    answers = celery_setup.app.control.broadcast("ping", reply=True, timeout=60, limit=2)
+    assert {name for reply in answers for name in reply} == {"one@local", "two@local"}
     assert len(celery_setup) == 4
     jobs = group(echo(celery_setup, word) for word in "abcd").delay()
     tell_running(celery_setup, 4)

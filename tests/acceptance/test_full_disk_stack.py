@@ -13,7 +13,7 @@ import redis
 import requests
 
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.up import readiness, stack
+from pipeline_jobs.up import readiness, stack, supervisor
 from pipeline_jobs.up.supervisor import Child, Supervisor
 from pipeline_jobs.web.http.tus import CONTENT_TYPE
 from tests.acceptance.conftest import QUICK
@@ -149,7 +149,11 @@ def full_and_space_again(local: Local, disk: SmallDisk, *, memory: bool, wait: f
     assert set(local.answers) - {200} <= SAID
 
 
-def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(local: Local, disk: SmallDisk) -> None:
+def test_full_and_with_space_again_nothing_is_lost_and_all_comes_back_by_itself(
+    local: Local, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before what has ended is started again; the pauses of `make run` are longer.
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.1)
     until(local.is_ready, "the stack")
     full_and_space_again(local, disk, memory=False)
     full_and_space_again(local, disk, memory=True)

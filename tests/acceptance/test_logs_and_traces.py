@@ -7,12 +7,13 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pipeline_jobs.states import JobStatus
 from tests.collector import Collector, Received
 from tests.receiver import Receiver
-from tests.stack import Stack
+from tests.stack import Api, Stack, free_port
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -34,13 +35,16 @@ def of_request(stack: Stack, name: str, request_id: str) -> list[dict[str, Any]]
 
 
 def test_one_request_id_is_in_the_access_line_the_record_the_workers_lines_the_webhook_and_the_trace(make_stack: MakeStack) -> None:
-    stack = make_stack(webhook_allow_private=True, webhook_seconds=0.5, log_format="json")
+    stack, api_port = make_stack(webhook_allow_private=True, webhook_seconds=0.2, log_format="json"), free_port()
     with Collector() as collector, Receiver() as receiver:
         # Of themselves they would send what they have after an hour: what comes, comes at the end of each process.
         otel = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
-        stack.run_maintenance(**otel)
-        stack.worker(slots=None, **otel)
-        api = stack.api(None, name="api", processes=1, **otel)
+        stack.together(
+            partial(stack.run_maintenance, **otel),
+            partial(stack.worker, slots=None, **otel),
+            partial(stack.api, api_port, name="api", processes=1, **otel),
+        )
+        api = Api(f"http://127.0.0.1:{api_port}")
         headers = {"X-Request-ID": "order-4711", "traceparent": f"00-{TRACE}-{PARENT}-01"}
         asked = {"pipeline": "broken", "tenant_id": "acme", "webhook": {"url": receiver.url("/?token=canary-hook")}}
         answer = api.post("/pipeline/jobs?token=canary-query", asked, headers=headers)
@@ -103,8 +107,9 @@ def assert_one_trace(spans: dict[str, Received], told: str) -> None:
 
 def test_a_level_hides_what_is_below_it_and_no_error_of_ours(make_stack: MakeStack) -> None:
     stack = make_stack()
+    command = ("worker", "-n", "jobs@test", "--without-mingle", "--loglevel=ERROR")
+    process = stack.run("jobs", sys.executable, "-m", "celery", "-A", "celery_app", *command)
     api = stack.api()
-    process = stack.run("jobs", sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "jobs@test", "--loglevel=ERROR")
     until(lambda: stack._announced() or process.poll() is not None, "the worker")
     job = api.post("/pipeline/jobs", {"pipeline": "broken"}, headers={"traceparent": "none"}).json()
     stack.until_status(job["job_id"], JobStatus.FAILED)
@@ -125,15 +130,14 @@ def test_a_level_hides_what_is_below_it_and_no_error_of_ours(make_stack: MakeSta
 
 def test_a_stack_with_nothing_to_do_says_nothing(make_stack: MakeStack) -> None:
     """Beat ticks every half second, a canary runs each second: what is counted is beats, not time."""
-    stack = make_stack(canary_seconds=1.0, fire_seconds=0.5, webhook_seconds=0.5)
-    stack.maintenance()
-    stack.worker()
-    api = stack.api()
+    stack, port = make_stack(canary_seconds=1.0, fire_seconds=0.5, webhook_seconds=0.5), free_port()
+    stack.together(stack.maintenance, stack.worker, partial(stack.api, port))
+    api = Api(f"http://127.0.0.1:{port}")
     store = stack.client.store
     first = until(lambda: store.text("heartbeat", "canary"), "a canary that came back")
     # The last thing that it says of its start, on the side.
     until(lambda: "no_api_key_so_loopback_only" in stack.log("api"), "the API to have started")
-    before = {name: stack.log(name).count("\n") for name in PROCESSES}
+    before = {name: len(stack.log(name).splitlines()) for name in PROCESSES}
     beats: set[str | None] = set()
 
     def beaten() -> bool:
@@ -142,4 +146,4 @@ def test_a_stack_with_nothing_to_do_says_nothing(make_stack: MakeStack) -> None:
         return len(beats - {first}) >= 3
 
     until(beaten, "three canaries")
-    assert {name: stack.log(name).count("\n") - count for name, count in before.items()} == dict.fromkeys(PROCESSES, 0)
+    assert {name: stack.log(name).splitlines()[count:] for name, count in before.items()} == {name: [] for name in PROCESSES}

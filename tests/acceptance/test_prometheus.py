@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,13 +28,8 @@ class Watched:
         self.stack = stack = make_stack(max_concurrent_jobs=3, canary_seconds=1.0)
         stack.client.store.set_pipeline_cap("sleep", 3)
         self.ports = [str(free_port()) for _ in range(2)]
-        for number, port in enumerate(self.ports):
-            stack.worker(f"jobs{number}", "-c", "2", PIPELINE_WORKER_METRICS_PORT=port)
-        stack.maintenance()
-        self.apis = [stack.api(name="api-a", processes=2)]
-        self.two_processes = stack.api_process
-        self.apis.append(stack.api(name="api-b"))
-        self.exporter = stack.exporter()
+        workers = [partial(stack.worker, f"jobs{n}", "-c", "2", PIPELINE_WORKER_METRICS_PORT=port) for n, port in enumerate(self.ports)]
+        stack.together(*workers, stack.maintenance, self._start_apis, self._start_exporter)
         self.prometheus = Prometheus(
             folder,
             {
@@ -43,6 +39,14 @@ class Watched:
             },
             ROOT / "docker/alerts.yml",
         )
+
+    def _start_apis(self) -> None:
+        self.apis = [self.stack.api(name="api-a", processes=2)]
+        self.two_processes = self.stack.api_process
+        self.apis.append(self.stack.api(name="api-b"))
+
+    def _start_exporter(self) -> None:
+        self.exporter = self.stack.exporter()
 
     def run_jobs(self) -> int:
         """Jobs of two tenants by both APIs, good and bad. :return: how many."""

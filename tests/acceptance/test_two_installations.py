@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def watched(stack: Stack) -> Iterator[list[dict[str, Any]]]:
             thread.join()
 
 
+def its_worker_answers(stack: Stack) -> bool:
+    """Asked by nobody's name: both workers have the same. None but its own may answer, whenever."""
+    answers = stack.app.control.ping(timeout=0.5)
+    assert answers in ([], [{"jobs@test": {"ok": "pong"}}])
+    return bool(answers)
+
+
 def waiting(stack: Stack, queue: str) -> int:
     """How many messages of Celery's wait in a queue."""
     with stack.app.connection_for_write() as connection:
@@ -78,16 +86,13 @@ def pair(make_stack: MakeStack, tmp_path: Path, prefixes: tuple[str, str], **cha
 
 def do_not_meet(stacks: list[Stack]) -> None:
     """Jobs, cancels, callbacks, remote control, events, ticks and results of each, at the same time."""
+    first, second = stacks
+    first.together(*(partial(stack.worker, "jobs", "--autoscale=2,2") for stack in stacks))
     for stack in stacks:
-        stack.worker("jobs", "--autoscale=2,2")
-    for stack in stacks:
-        # The same name in both: a command with a destination would reach both as well.
-        assert stack.app.control.ping(timeout=2) == [{"jobs@test": {"ok": "pong"}}]
-    stacks[0].maintenance()
-    stacks[1].run(
-        "beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stacks[1].folder}/schedule", "--pidfile="
-    )
-    with watched(stacks[0]) as first, watched(stacks[1]) as second:
+        until(lambda stack=stack: its_worker_answers(stack), "its worker to answer")
+    second.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={second.folder}/schedule", "--pidfile=")
+    first.maintenance()
+    with watched(first) as of_first, watched(second) as of_second:
         jobs = [[stack.submit(params={"seconds": 0.05}).job_id for _ in range(20)] for stack in stacks]
         held = [stack.hold().job_id for stack in stacks]
         for stack, ids, one in zip(stacks, jobs, held, strict=True):
@@ -102,9 +107,9 @@ def do_not_meet(stacks: list[Stack]) -> None:
         stacks[0].tell(held[0])
         stacks[0].until_status(held[0], JobStatus.COMPLETED)
         ended = {"task-succeeded", "task-revoked"}
-        for ids, one, seen in zip(jobs, held, (first, second), strict=True):
+        for ids, one, seen in zip(jobs, held, (of_first, of_second), strict=True):
             until(lambda seen=seen, ids=ids, one=one: {e["uuid"] for e in seen if e["type"] in ended} >= {*ids, one}, "its own events")
-    for ids, one, seen, stack in zip(jobs, held, (first, second), stacks, strict=True):
+    for ids, one, seen, stack in zip(jobs, held, (of_first, of_second), stacks, strict=True):
         assert {event["uuid"] for event in seen if event["type"].startswith("task-")} == {*ids, one}
         assert set(RECEIVED.findall(stack.log("jobs"))) == {*ids, one}
         assert {stack.client.get(job_id).handbacks for job_id in ids} == {0}
@@ -148,8 +153,9 @@ def test_two_installations_on_one_rabbitmq_do_not_meet_and_flower_lists_the_queu
         both = some | {f"east:{name}" for name in some}
         # The management API lists what there was a few seconds ago.
         until(lambda what=what, both=both: rabbit.names(what) >= both, f"{what} of both")
-    for stack in stacks:
-        flower = stack.flower(FLOWER_BROKER_API=rabbit.api)
+    flowers: list[Api] = []
+    stacks[0].together(*(lambda stack=stack: flowers.append(stack.flower(FLOWER_BROKER_API=rabbit.api)) for stack in stacks))
+    for flower in flowers:
         # Of a few seconds ago, likewise.
         until(lambda flower=flower: lengths(flower).get("jobs") == 0, "its queues")
         until(lambda flower=flower: re.search(r"<td>\s*jobs\s*</td>", flower.get("/broker").text), "its page of queues")

@@ -16,6 +16,7 @@ from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import backup
+from pipeline_jobs.store.reader import Reader
 from tests.integration.conftest import TEMPLATE, Cell, make_cell
 from tests.integration.recount import differences
 from tests.servers import Server
@@ -27,6 +28,9 @@ Run = Callable[..., Result]
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "own").start()
+    with server.client() as client:
+        # It would wait 5 s for more replicas.
+        client.config_set("repl-diskless-sync-delay", "1")
     yield server
     server.stop()
 
@@ -108,6 +112,36 @@ def test_the_obvious_way_gives_an_empty_server(own: Server, other: Server, cell_
         assert client.dbsize() == 0
 
 
+def test_a_copy_is_its_owners_alone_while_it_is_written(
+    own: Server, cell_on: Callable[[Server], Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, part, modes, stream = tmp_path / "x.rdb", tmp_path / ".x.rdb.part", set[int](), backup._stream
+
+    def watched(store: Reader) -> Iterator[bytes]:
+        for chunk in stream(store):
+            modes.add(part.stat().st_mode & 0o777)
+            yield chunk
+
+    monkeypatch.setattr(backup, "_stream", watched)
+    # As one that was killed in the middle may have left it.
+    part.touch(0o644)
+    backup.backup(cell_on(own).store, file)
+    assert (modes, file.stat().st_mode & 0o777) == ({0o600}, 0o600)
+
+
+def test_a_server_that_is_told_to_give_replicas_its_data_from_its_disk_is_copied_as_well(
+    own: Server, other: Server, cell_on: Callable[[Server], Cell], tmp_path: Path
+) -> None:
+    with own.client() as client:
+        client.config_set("repl-diskless-sync", "no")
+    kept = cell_on(own).submit()
+    file = tmp_path / "store.rdb"
+    backup.backup(cell_on(own).store, file)
+    backup.restore(file, other.folder)
+    other.start()
+    assert cell_on(other).client.get(kept.job_id).status is JobStatus.QUEUED
+
+
 def test_data_that_is_there_and_a_running_server_are_left_alone_unless_told(
     own: Server, cell_on: Callable[[Server], Cell], tmp_path: Path
 ) -> None:
@@ -155,6 +189,8 @@ def test_a_copy_that_breaks_off_is_none(tmp_path: Path, monkeypatch: pytest.Monk
     """Wherever it does; and the mark at its end may come in any pieces."""
     mark, data = b"m" * 40, b"REDIS" + bytes(range(256)) * 3
     whole = b"\n\n$EOF:" + mark + b"\r\n" + data + mark
+    # One that has written it to its disk knows how long it is.
+    from_disk = b"\n\n$%d\r\n" % len(data) + data
 
     def line(text: bytes, size: int) -> SimpleNamespace:
         rest = bytearray(text)
@@ -168,12 +204,14 @@ def test_a_copy_that_breaks_off_is_none(tmp_path: Path, monkeypatch: pytest.Monk
 
     for size in (1, 7, 39, 40, 41, 10_000):
         for behind in (b"", b"\n", b"*1\r\n$4\r\nPING\r\n"):
-            assert b"".join(backup._until_mark(line(whole + behind, size))) == data  # type: ignore[arg-type]
-    for end in range(0, len(whole) - 1, 13):
-        with pytest.raises(StoreUnavailable, match="broke off"):
-            list(backup._until_mark(line(whole[:end], 50)))  # type: ignore[arg-type]
+            for sent in (whole, from_disk):
+                assert b"".join(backup._data(line(sent + behind, size))) == data  # type: ignore[arg-type]
+    for sent in (whole, from_disk):
+        for end in range(0, len(sent) - 1, 13):
+            with pytest.raises(StoreUnavailable, match="broke off"):
+                list(backup._data(line(sent[:end], 50)))  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable, match="gives nobody its data"):
-        list(backup._until_mark(line(b"-NOPERM no\r\n", 50)))  # type: ignore[arg-type]
+        list(backup._data(line(b"-NOPERM no\r\n", 50)))  # type: ignore[arg-type]
 
 
 def _a_copy(folder: Path) -> Path:

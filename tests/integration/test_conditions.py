@@ -20,6 +20,8 @@ from pipeline_jobs.operation.watch import Watch, build
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.presence import About
+from pipeline_jobs.web import processes as api_processes
+from pipeline_jobs.web.processes import Processes
 from tests.integration.conftest import Cell, make_cell
 from tests.waiting import until
 
@@ -69,6 +71,13 @@ class TestLost:
         assert found(well) == {}
         say(well, "jobs@b/2", "jobs", began=-30)
         assert set(found(well)) == {"process_lost"}, "that one was there before it was lost"
+
+    def test_nobody_is_lost_for_ever(self, well: Cell) -> None:
+        """Rows are swept as a process begins: in an installation that goes on as it is, none does."""
+        say(well, "jobs@b/1", "jobs", began=-9000, last=-3590)
+        assert set(found(well)) == {"process_lost"}
+        say(well, "jobs@b/1", "jobs", began=-9000, last=-3610)
+        assert found(well) == {}
 
     def test_nobody_is_lost_while_nobody_could_say_anything(self, well: Cell) -> None:
         """The server was away: the first ones to come back must not call the others lost."""
@@ -144,6 +153,40 @@ class TestDrift:
         well.store.announce("jobs@old/1", 0, [], leaving=True)
         well.store.announce_api("0123456789abcdef", 10_000)
         assert "earlier: 0123456789abcdef" in found(well)["versions_differ"]
+
+    def test_who_begins_or_ends_is_never_taken_for_one_of_an_earlier_version(self, well: Cell) -> None:
+        """Looked at all the while: what a process is and that it is there are read at one moment, and it leaves both at once."""
+        stop, shown = threading.Event(), set[str]()
+
+        def watch() -> None:
+            while not stop.is_set():
+                shown.update(found(well))
+
+        looking = threading.Thread(target=watch)
+        looking.start()
+        for number in range(100):
+            api = f"api@b/{number}"
+            presence.announce(well.store, api, About("api", "1"))
+            well.store.announce_api(api, 10_000)
+            presence.leave(well.store, api)
+        stop.set()
+        looking.join()
+        assert "versions_differ" not in shown
+
+    def test_an_api_that_was_announced_as_it_left_is_taken_back(self, well: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(api_processes, "ANNOUNCE_SECONDS", 0.0)
+        running = [True]
+        processes = Processes(well.store, "api@b/1")
+        watched = processes.announce
+
+        def announce() -> None:
+            presence.leave(well.store, "api@b/1")
+            watched()
+            running.clear()
+
+        processes.announce = announce  # type: ignore[method-assign]
+        processes.keep_announced(lambda: bool(running))
+        assert found(well) == {}
 
     def test_settings_are_named_and_compared_where_they_act(self, well: Cell) -> None:
         say(well, "jobs@a/1", "jobs", settings={"lease_seconds": "aa", "ui": "bb"})
@@ -231,11 +274,35 @@ class TestWatch:
         root.unlink()
         assert "artifacts_unwritable" not in watch.look_once()
 
+    def test_one_process_of_the_installation_writes_to_it_until_it_is_gone(self, jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+        writers: list[str] = []
+        watches = [Watch(jobs.store, jobs.settings, lambda: None, kind="jobs", node=node) for node in ("a@a", "b@a")]
+        for watch in watches:
+            watch.announce()
+            fault = watch._artifacts.fault
+            monkeypatch.setattr(watch._artifacts, "fault", lambda fault=fault, name=watch.name: writers.append(name) or fault())
+        for _ in range(2):
+            for watch in watches:
+                watch.try_all()
+        assert writers == [watches[0].name] * 2
+        # What needs no write each finds for itself: a folder may be wrong on one machine.
+        root = jobs.settings.data_dir / "artifacts"
+        root.rmdir()
+        root.write_text("not a folder")
+        watches[1].try_all()
+        assert "artifacts_unwritable" in watches[1].findings()
+        root.unlink()
+        watches[0].leave()
+        watches[1].try_all()
+        assert writers[2:] == [watches[1].name], "one that has left writes no more"
+        assert 0 < jobs.store.client.pttl(jobs.store.keys("artifacts_tried_by")) <= 30_000, "nor one that is lost"
+        assert "artifacts_unwritable" not in watches[1].findings()
+
     def test_an_artifact_store_that_hangs_does_not_make_the_process_lost(
         self, jobs: Cell, watch: Watch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         goes_on = threading.Event()
-        monkeypatch.setattr(watch, "_try_artifacts", lambda: goes_on.wait(60) and "")
+        monkeypatch.setattr(watch, "_try_artifacts", lambda writes: goes_on.wait(60) and "")
         monkeypatch.setattr(watching, "HANGS_SECONDS", 0.0)
         watch.start()
         until(lambda: [one for one in presence.processes(jobs.store) if "artifacts_unwritable" in one.about.findings], "its word")

@@ -257,6 +257,19 @@ def test_what_nobody_counted_goes_though_what_is_counted_would_not_do(shelf: She
     assert shelf.rows() == []
 
 
+def test_what_the_version_before_did_not_count_off_is_put_right_with_the_last_folder(shelf: Shelf) -> None:
+    jobs = [shelf.purged() for _ in range(2)]
+    usage = shelf.cell.store.keys("usage", "acme")
+    # It removed one more, and knows no `folder_bytes`.
+    shelf.cell.store.client.hincrby(usage, "folder_bytes", 100)
+    left = []
+    for job in jobs:
+        shelf.expire(job, index="kept_until")
+        left.append(shelf.cell.store.client.hget(usage, "folder_bytes"))
+    assert left == ["200", None]
+    assert differences(shelf.cell.store) == []
+
+
 def test_a_tenant_keeps_so_many_folders_and_the_memory_of_each_is_its_own(shelf: Shelf) -> None:
     jobs = [shelf.finished(tenant_id="acme") for _ in range(6)]
     shelf.cell.client.set_limits("acme", TenantLimits(max_ended=4))

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,6 +213,28 @@ def test_what_a_version_before_did_not_give_back_is_put_right_when_nothing_is_le
     calm.client.cancel(job.job_id)
     calm.client.delete(job.job_id)
     purge.run_once()
+    assert differences(calm.store) == []
+
+
+@pytest.mark.parametrize("what", ["message", "folder", "upload"])
+def test_what_is_left_of_a_tenant_without_jobs_keeps_its_charge(calm: Cell, tmp_path: Path, what: str) -> None:
+    artifacts = ArtifactStore(tmp_path.as_uri(), "http://x", lambda: "k")
+    if what == "upload":
+        calm.submit(tenant_id="acme")
+        Uploads(calm.store, calm.settings, artifacts).create("acme", "main", 100)
+        calm.client.cancel(calm.store.members("tenant_status", "acme", JobStatus.QUEUED)[0])
+    else:
+        if what == "message":
+            Webhooks.of(calm.store, calm.settings, lambda: "key").endpoints.create("acme", "http://127.0.0.1:9/a")
+        calm.slots(1)
+        run = calm.start(calm.submit(tenant_id="acme").job_id)
+        files: dict[str, Any] = {} if what == "message" else {"artifacts": f"acme/main/{run.job_id}/{run.fence}", "artifact_bytes": 100}
+        calm.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, **files)
+    calm.store.client.zadd(calm.store.keys("ended"), dict.fromkeys(calm.store.members("ended"), 1))
+    for _ in range(2):
+        Purge(calm.store, artifacts, calm.settings).run_once()
+    assert calm.store.members("ended") == []
+    assert charged(calm) > 0
     assert differences(calm.store) == []
 
 

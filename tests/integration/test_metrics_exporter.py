@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import signal
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
+from random import Random
+from wsgiref.simple_server import WSGIServer
 
 import pytest
 import requests
@@ -11,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
 from pipeline_jobs.metrics_exporter import Exporter, main
-from pipeline_jobs.operation.metrics import FIXED_SERIES, StoreMetrics
+from pipeline_jobs.operation.metrics import FIXED_SERIES, Counts, StoreMetrics, fold
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -160,7 +166,11 @@ class TestCeiling:
     def test_series_are_bounded_the_largest_are_kept_and_sums_hold(self, jobs: Cell) -> None:
         jobs = jobs.with_settings(metrics_series=2000)
         self.fill(jobs, 60, 2)
-        text = StoreMetrics(jobs.store, jobs.settings).text()
+        jobs.store.client.config_set("maxmemory", "1")
+        try:
+            text = StoreMetrics(jobs.store, jobs.settings).text()
+        finally:
+            jobs.store.client.config_set("maxmemory", "0")
         assert 1000 < count(text) <= 2000
         found = scrape(jobs)
         created = found["pipeline_jobs_created_total"]
@@ -170,16 +180,44 @@ class TestCeiling:
         assert found["pipeline_tenants_folded"] == {(): 60 - len(kept)}
         assert sum(found["pipeline_jobs_completed_total"].values()) == 2 * sum(range(60))
 
-    def test_who_has_series_keeps_them_and_other_never_falls(self, jobs: Cell) -> None:
+    def test_no_counter_falls_whoever_is_asked(self, jobs: Cell) -> None:
+        """Several processes show them, each asked first at some time: tenants come and grow, and get workspaces and schedules."""
         jobs = jobs.with_settings(metrics_series=1000)
-        self.fill(jobs, 40, 1)
-        metrics = StoreMetrics(jobs.store, jobs.settings)
-        before = shown_created(metrics)
-        jobs.store.client.hset(jobs.store.keys("counters"), "created|t000|w0", 10_000)
-        after = shown_created(metrics)
-        assert after.keys() == before.keys()
-        assert all(after[place] >= n for place, n in before.items())
-        assert after[("_other", "_other")] - before[("_other", "_other")] == 9_999
+        random, client, keys = Random(7), jobs.store.client, jobs.store.keys
+        processes, before = [StoreMetrics(jobs.store, jobs.settings)], Series()
+        self.fill(jobs, 8, 1)
+        sizes = set()
+        for step in range(60):
+            tenant, workspace = f"t{random.randrange(8 + step // 3):03}", f"w{random.randrange(1 + step // 25)}"
+            client.sadd(keys("named"), tenant, f"{tenant}|{workspace}")
+            client.hincrby(keys("counters"), f"created|{tenant}|{workspace}", random.choice((1, 10, 1000)))
+            if step % 3 == 0:
+                client.hincrby(keys("counters"), f"schedule_slots|{tenant}|{workspace}|fired", 1)
+            if step % 20 == 0:
+                processes.append(StoreMetrics(jobs.store, jobs.settings))
+            text = random.choice(processes).text()
+            assert count(text) <= 1000
+            after = {(name, *place): n for name, series in shown(text).items() if "jobs_created" in name for place, n in series.items()}
+            assert [place for place, n in before.items() if after.get(place, n) < n] == []
+            # Only what is no longer shown anywhere may be gone: whoever has series again begins where they ended.
+            before |= after
+            sizes.add(len(after))
+        assert len(sizes) > 5, "it came to that"
+        assert shown(processes[0].text())["pipeline_tenants_folded"][()] > 0
+
+    def test_who_had_no_room_has_none_when_another_loses_its(self) -> None:
+        half = 10
+
+        def shown_where_the_second_costs(series: int) -> set[str]:
+            counts: Counts = defaultdict(lambda: defaultdict(int))
+            for tenant, jobs, cost in (("first", 30, half), ("second", 20, series), ("third", 10, 1)):
+                counts["created"][tenant, "main"] = jobs
+                counts["completed"] |= {(tenant, "main", str(number)): 1 for number in range(cost - 1)}
+            fold(counts, FIXED_SERIES + 2 * half, list)
+            return {tenant for tenant, _ in counts["created"]}
+
+        assert shown_where_the_second_costs(half) == {"first", "second", "_other"}
+        assert shown_where_the_second_costs(half + 1) == {"first", "_other"}
 
     def test_no_more_are_named_than_fit(self, jobs: Cell) -> None:
         jobs = jobs.with_settings(metrics_series=500)
@@ -225,3 +263,22 @@ class TestServer:
         monkeypatch.setenv("PIPELINE_METRICS_PROT", "1")
         assert main() == 2
         assert capsys.readouterr().err == "Error: unknown setting PIPELINE_METRICS_PROT: did you mean PIPELINE_METRICS_PORT?\n"
+
+    def test_it_logs_as_the_setting_says_and_so_do_libraries(
+        self, jobs: Cell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def serve(server: object) -> None:
+            logging.getLogger("a.library").warning("it says")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(WSGIServer, "serve_forever", serve)
+        monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+        for name, value in (
+            ("PIPELINE_REDIS_URL", jobs.settings.redis_url),
+            ("PIPELINE_LOG_FORMAT", "json"),
+            ("PIPELINE_METRICS_PORT", "0"),
+        ):
+            monkeypatch.setenv(name, value)
+        assert main() == 0
+        lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        assert [line["event"] for line in lines] == ["metrics are shown", "it says"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +17,14 @@ from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.schedules.fire import job_id_of
 from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.settings import DEFAULT_PREFIX, Settings
+from pipeline_jobs.store import presence
+from pipeline_jobs.store.presence import About, refuse_other_queues
+from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 from pipeline_jobs.worker.prefixed import PrefixedChannel
+from pipeline_jobs.worker.start import name_worker
 from tests.celery_apps import celery_app
+from tests.stack import environment, free_port
 from tests.waiting import until
 
 CANARY = NewJob(pipeline="canary")
@@ -110,3 +118,45 @@ def test_the_first_of_the_eight_digits_of_a_new_id_is_the_installations(cell: Se
         ids.append(app.cell.store.text("canary"))
     assert {job_id.split("_")[2][0] for job_id in ids} == {f"{number:x}"}
     assert len(set(ids)) == 7
+
+
+@pytest.mark.parametrize("kind", ["worker", "api"])
+@pytest.mark.parametrize(("prefix", "refused"), [(DEFAULT_PREFIX, False), ("east:", True)])
+def test_no_process_with_a_prefix_begins_beside_one_of_a_version_whose_queues_had_none(
+    app_of: Callable[[str], JobsCelery], prefix: str, refused: bool, kind: str
+) -> None:
+    """Each would read queues that the other does not write, and say nothing."""
+    app = app_of(prefix)
+    store, settings = app.cell.store, app.cell.settings
+    refuse_other_queues(store, settings)
+    # One of this version says what it is before it announces slots; one of the version before does not.
+    presence.announce(store, "jobs@new/1", About("jobs", "1"))
+    store.announce("jobs@new/1", 1, [])
+    refuse_other_queues(store, settings)
+    if kind == "worker":
+        store.announce("old@a/1", 1, [])
+    else:
+        store.announce_api("old", 60_000)
+    if not refused:
+        refuse_other_queues(store, settings)
+        return
+    with pytest.raises(ConfigurationError, match=r"old.* of an earlier version.* drain"):
+        refuse_other_queues(store, settings)
+    worker = SimpleNamespace(app=app, hostname="jobs@b", loglevel="INFO", pool_cls="prefork", options={})
+    with pytest.raises(SystemExit, match="this worker does not start: PIPELINE_KEY_PREFIX"):
+        name_worker(worker)
+
+
+def test_an_api_with_a_prefix_ends_in_one_line_then(app_of: Callable[[str], JobsCelery]) -> None:
+    app = app_of("east:")
+    app.cell.store.announce("old@a/1", 1, [])
+    command = [sys.executable, "-c", "import pipeline_jobs.web.gunicorn_conf"]
+    done = subprocess.run(command, env=environment(app.cell.settings), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("Error: PIPELINE_KEY_PREFIX: old@a of an earlier version")
+
+
+def test_a_store_that_is_away_is_waited_for(cell: Settings, app_of: Callable[[str], JobsCelery]) -> None:
+    app = app_of("east:")
+    away = app.cell.settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    refuse_other_queues(Store(connect(away.redis_url), away), away)

@@ -181,6 +181,8 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     presence.announce(store, "jobs@a/1", presence.About("jobs"))
     presence.announce(store, "jobs@a/2", presence.About("jobs"))
     presence.leave(store, "jobs@a/2")
+    assert presence.tries_artifacts(store, "jobs@a/1", 30)
+    assert store.run("rank_tenants", tenants=["acme", "other"]) == ["acme", "other"]
     uploads.delete(upload.upload_id)
     _what_time_runs_out_for(cell, uploads, ledger)
     erase_tenant(store, artifacts, "acme", dry_run=False)

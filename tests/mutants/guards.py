@@ -39,6 +39,7 @@ MEMORY = "tests/integration/test_memory.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 SIGNALS = "tests/acceptance/test_logs_and_traces.py"
+START = "tests/unit/test_start_errors.py"
 LOGS = "tests/unit/test_logs.py"
 TRACING = "tests/unit/test_tracing.py"
 WAYS = "tests/integration/test_every_way_in.py"
@@ -477,6 +478,13 @@ GUARDS = (
         " then return",
         KEPT,
     ),
+    _lua(
+        "lib/folders",
+        "with the last folder none is counted",
+        "if redis.call('EXISTS', K.tenant_kept(row[1])) == 0 then",
+        "if false then",
+        KEPT,
+    ),
     _lua("lib/folders", "what is counted is counted off", "  if row[6] then redis.call(", "  if false then redis.call(", KEPT),
     _lua(
         "lib/folders",
@@ -654,6 +662,10 @@ GUARDS = (
     _lua("lib/idempotency", "a key is charged once", ", key) == 1 then", ", key) then", MEMORY),
     _lua("trim", "a forgotten key gives its charge back", "  give_back_remembered(tenant)\n", "", MEMORY),
     _lua("trim", "only when its day is over", "'-inf', int(NOW)), 5000)", "'-inf', '+inf'), 5000)", MEMORY),
+    _lua("trim", "a message is a record", "{K.deliveries(tenant), K.tenant_kept", "{K.tenant_kept", MEMORY),
+    _lua("trim", "a kept folder is a record", ", K.tenant_kept(tenant), K.tenant_uploads", ", K.tenant_uploads", MEMORY),
+    _lua("trim", "an upload is a record", "K.tenant_uploads(tenant), K.remembered", "K.remembered", MEMORY),
+    _lua("trim", "what was not given back is put right", "if ended + live + others == 0 then", "if false then", MEMORY),
     _lua("trim", "a remembered key is a record", ", K.remembered(tenant)}) do", "}) do", MEMORY),
     _lua("schedule_put", "cleanup knows whoever has a key", "    redis.call('ZINCRBY', K.tenants(), 0, tenant)\n", "", MEMORY),
     _lua("upload_create", "an upload is charged", "480 + bytes_of(#metadata)", "1", MEMORY),
@@ -1357,6 +1369,13 @@ GUARDS = (
         "super().call_soon_ack(p, *args, **kwargs) if p.__self__.channel.connection else None",
         LOST_BROKER,
     ),
+    _py(
+        "worker/lease",
+        "one that stops is not taken for drained",
+        "leaving = self._leaving or _stopping()",
+        "leaving = self._leaving",
+        KEEPER,
+    ),
     _py("worker/lease", "a paused worker has no slots", "_stopping() or self._paused():", "_stopping():", KEEPER),
     _py(
         "worker/prefork",
@@ -1500,6 +1519,21 @@ GUARDS = (
         "if False:",
         FULL_DISK,
     ),
+    _py("store/presence", "nobody is lost for ever", " and one.silent_seconds(now) <= KEEP_SECONDS]", "]", CONDITIONS),
+    _py("store/presence", "queues without a prefix are not beside those with one", "    if earlier:\n", "    if False:\n", PREFIXES),
+    _py("web/gunicorn_conf", "no API with other queues", "if _settings.celery_prefix:", "if False:", PREFIXES),
+    _py("worker/start", "no worker with other queues", "        _refuse_other_queues(cell)\n", "", PREFIXES),
+    _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
+    _lua(
+        "cell/try_artifacts",
+        "in the place of one that left",
+        "HEXISTS', K.processes(), by) == 1",
+        "EXISTS', K.processes()) == 1",
+        CONDITIONS,
+    ),
+    _lua("cell/announce_process", "an API leaves at once", "  redis.call('ZREM', K.apis(), process)\n", "", CONDITIONS),
+    _py("web/processes", "what was announced as it left is taken back", "if not goes_on():", "if False:", CONDITIONS),
+    _py("worker/lease", "what it is comes before its slots", "            self._worker.app.watch.until_announced()\n", "", KEEPER),
     _py(
         "store/presence",
         "nobody is lost while nobody could announce itself",
@@ -1571,6 +1605,42 @@ GUARDS = (
         OPERATION,
     ),
     _py(
+        "starting",
+        "no part of a password is in an error",
+        '        # Its own text may quote a part of the password.\n        raise ValueError("this',
+        '        raise\n        raise ValueError("this',
+        START,
+    ),
+    _py("worker/app", "nor in that of a broker", 'used ({type(error).__name__})")', 'used ({type(error).__name__}): {error}")', START),
+    _py("operation/effective", "each of several URLs is masked", 'for one in text.split(";"))', "for one in [text])", START),
+    _py(
+        "operation/effective",
+        "a query may have a password",
+        '_QUERY.sub(rf"\\1?{MASK}", _PASSWORD.sub(rf"\\1{MASK}@", one))',
+        '_PASSWORD.sub(rf"\\1{MASK}@", one)',
+        START,
+    ),
+    _py(
+        "tracing/spans",
+        "a variable that is refused ends nothing",
+        "    except Exception as error:  # its",
+        "    except AssertionError as error:  # its",
+        START,
+    ),
+    _py(
+        "tracing/spans", "a package that is missing is no error", "    except ModuleNotFoundError:\n", "    except AssertionError:\n", START
+    ),
+    _py(
+        "worker/own_metrics",
+        "a taken port keeps no worker from its jobs",
+        "        except OSError as error:\n",
+        "        except AssertionError as error:\n",
+        START,
+    ),
+    _py("worker/own_metrics", "one without a server has none to start", "if self._server is not None:", "if True:", START),
+    _py("metrics_exporter", "it logs as the setting says", "logs.configure(settings.log_format)", "logs.configure()", METRICS),
+    _py("metrics_exporter", "libraries log as it does", "        logs.take_over()\n", "", METRICS),
+    _py(
         "operation/effective",
         "passwords in URLs are masked",
         'rf"\\1{MASK}@"',
@@ -1582,6 +1652,14 @@ GUARDS = (
         "a running server is left alone",
         "if runs is not None and not force:",
         "if False:",
+        BACKUP,
+    ),
+    _py("store/backup", "the owner's alone from the first byte on", "os.open(path, flags, 0o600)", "os.open(path, flags, 0o644)", BACKUP),
+    _py(
+        "store/backup",
+        "one whose length is told is whole",
+        '            raise StoreUnavailable("the server broke off its copy")\n        left',
+        "            return\n        left",
         BACKUP,
     ),
     _py(
@@ -1851,9 +1929,24 @@ GUARDS = (
     _py("jobs/batches", "a batch's jobs are of its request", "*packed.common, *of_request,", "*packed.common,", WAYS),
     # -- metrics
     _py("operation/metrics", "slots are within the cap", "min(now.capacity, cap)", "now.capacity", METRICS),
-    _py("operation/metrics", "the largest are kept", "key=lambda one: (-size[one], one)", "key=lambda one: one", METRICS),
-    _py("operation/metrics", "series are bounded", "if (whole if fits else one) <= left:", "if True:", METRICS),
-    _py("operation/metrics", "who has series keeps them", "        self._shown = shown\n", "", METRICS),
+    _py("operation/metrics", "the largest are kept", "key=lambda name: (-size[name], name)", "key=lambda name: name", METRICS),
+    _py("operation/metrics", "series are bounded", "elif (one := one + at_once[tenant]) <= most // 2:", "else:", METRICS),
+    _py(
+        "operation/metrics",
+        "who had no room has none later",
+        "elif (one := one + at_once[tenant]) <= most // 2:",
+        "elif one + at_once[tenant] <= most // 2 and (one := one + at_once[tenant]):",
+        METRICS,
+    ),
+    _py(
+        "operation/metrics",
+        "what others leave is nobody's",
+        "elif (one := one + at_once[tenant]) <= most // 2:",
+        "elif (one := one + at_once[tenant]) <= most - sum(costs[name] for name, own in shown.items() if own):",
+        METRICS,
+    ),
+    _lua("cell/rank_tenants", "a rank is kept", "'NX', redis.call", "redis.call", METRICS),
+    _lua("cell/rank_tenants", "works when the memory is full", "#!lua flags=allow-oom", "#!lua", METRICS),
     _lua("lib/base", "names stay below the series", " or named_workspaces() >= NAMED_OF_ALL then", " then", METRICS),
     _lua("waiting", "a tenant in the ring may be at its limit", "look_at(redis.call('ZRANGE', K.ring(), 0, WORK_MOST))\n", "", METRICS),
     _lua("waiting", "what is held back has no age", "not held_back(job[1]) and ", "", METRICS),

@@ -64,11 +64,23 @@ def test_the_store_has_a_password_that_all_who_may_reach_it_know(services: dict[
     assert PASSWORD not in json.dumps(services["prometheus"])
 
 
-def test_the_store_is_in_a_network_without_a_way_out_and_prometheus_is_not_in_it(services: dict[str, Any]) -> None:
+EXPORTERS = {"metrics", "celery-exporter"}
+
+
+def test_the_store_is_in_networks_without_a_way_out_and_prometheus_is_in_none_of_them(services: dict[str, Any]) -> None:
     networks = {name: set(service["networks"]) for name, service in services.items()}
-    assert {name for name, among in networks.items() if "store" in among} == SERVICES - {"prometheus"}
-    assert (networks["redis"], networks["beat"], networks["prometheus"]) == ({"store"}, {"store"}, {"monitoring"})
-    assert "store: {internal: true}" in COMPOSE.read_text()
+    assert {name for name, among in networks.items() if "store" in among} == SERVICES - {"prometheus"} - EXPORTERS
+    assert {name for name, among in networks.items() if "exporters" in among} == {"redis"} | EXPORTERS
+    assert (networks["redis"], networks["beat"], networks["prometheus"]) == ({"store", "exporters"}, {"store"}, {"monitoring"})
+    for name in ("store", "exporters"):
+        assert f"{name}: {{internal: true}}" in COMPOSE.read_text()
+
+
+def test_no_job_reaches_what_names_tenants_and_asks_for_no_key(services: dict[str, Any]) -> None:
+    """The exporters listen in all of their networks; media programs of tenants run in workers."""
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    for name in EXPORTERS:
+        assert networks[name] & (networks["worker"] | networks["maintenance"]) == set(), name
 
 
 def test_every_part_has_a_limit_of_memory_and_of_processes(services: dict[str, Any]) -> None:

@@ -84,6 +84,9 @@ class Bench:
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
         self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="")
+        #: How many beats there had been each time that it waited for the process's own announcement.
+        self.waited: list[int] = []
+        self.app.watch = SimpleNamespace(until_announced=lambda: self.waited.append(len(self.store.announced)))
         self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:
@@ -112,6 +115,8 @@ def test_it_announces_its_slots_and_renews_what_runs(bench: Bench) -> None:
     bench.run("a", 11)
     bench.beat()
     assert bench.store.announced == [(4, ["a"], False)]
+    bench.beat()
+    assert bench.waited == [0], "slots of a process that has not said what it is would pass for those of an earlier version"
     assert bench.killed == []
 
 
@@ -226,7 +231,8 @@ def test_a_worker_that_stops_has_no_slots_and_hands_its_jobs_back_after_the_grac
     bench.beat(0.2)
     assert bench.store.requeued == ["a"]
     assert bench.store.whys == ["handback"]
-    assert [slots for slots, _, _ in bench.store.announced] == [0, 0, 0]
+    # It leaves from the first of them on: one that is live without slots is told of as drained, and each restart would be.
+    assert [(slots, leaving) for slots, _, leaving in bench.store.announced] == [(0, True)] * 3
     assert bench.killed == []
 
 

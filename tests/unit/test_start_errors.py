@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.operation.effective import masked
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.tracing import spans
+from pipeline_jobs.worker import own_metrics
+from pipeline_jobs.worker.app import _check_broker
+from pipeline_jobs.worker.own_metrics import OwnMetrics
 
 
 @pytest.mark.parametrize("url", ["redis://default:can/ary@host:6379/0", "redis://:canary℀w@host:6379/0"])
@@ -20,8 +26,23 @@ def test_no_part_of_a_password_is_in_the_error(url: str) -> None:
     assert refused.value.message.startswith("PIPELINE_REDIS_URL")
 
 
+@pytest.mark.parametrize("url", ["amqp://default:can/ary@host//", "amqp://u:canary℀w@host//", "nope://u:canary@host"])
+def test_nor_in_that_of_a_broker(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _check_broker(url)
+    assert "can" not in refused.value.message.replace("cannot", "")
+    assert refused.value.message.startswith("CELERY_BROKER_URL")
+
+
 @pytest.mark.parametrize(
-    "text", ["amqp://u:canary@a//", "amqp://u:one@a;amqp://u:canary@b", "redis://:can/canary@host/0", "https://a/b?sig=canary"]
+    "text",
+    [
+        "amqp://u:canary@a//",
+        "amqp://u:one@a;amqp://u:canary@b",
+        "amqp://u@a;amqp://u:canary@b",
+        "redis://:can/canary@host/0",
+        "https://a/b?sig=canary",
+    ],
 )
 def test_no_password_is_shown(text: str) -> None:
     assert "canary" not in masked(text)
@@ -32,6 +53,24 @@ def test_what_has_no_password_is_shown_as_it_is() -> None:
     assert [masked(text) for text in ("redis://127.0.0.1:6379/0", "file:///srv/a", "info", "")] == [
         "redis://127.0.0.1:6379/0", "file:///srv/a", "info", "",
     ]  # fmt: skip
+
+
+def test_a_port_of_metrics_that_is_taken_keeps_no_worker_from_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that stops has it until its last job has ended, and the next one is there already."""
+    said: list[dict[str, object]] = []
+    monkeypatch.setattr(own_metrics, "logger", SimpleNamespace(warning=lambda event, **fields: said.append({"event": event, **fields})))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = load_settings({"PIPELINE_WORKER_METRICS_PORT": str(taken.getsockname()[1])})
+        metrics = OwnMetrics(SimpleNamespace(app=SimpleNamespace(cell=SimpleNamespace(settings=settings))))
+        metrics.start()
+    (line,) = said
+    assert str(line["event"]).startswith("PIPELINE_WORKER_METRICS_PORT: this worker shows no metrics")
+    assert metrics.stages.totals() == {}, "stages are counted all the same"
+
+
+@pytest.mark.parametrize("module", ["opentelemetry.nothing", "nothing.at.all"])
+def test_a_part_of_opentelemetry_that_is_missing_is_no_error(module: str) -> None:
+    assert not spans._is_there(module)
 
 
 def test_a_variable_that_opentelemetry_refuses_ends_nothing() -> None:

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- A process of any kind says that it is there, and what it is: about, as JSON. life: how long that holds. keep: how long a row is kept of a
--- process that has ended without a word. leaving: it ends, and its row goes.
+-- process that has ended without a word. leaving: it ends, and its row goes, and its announcement as an API process.
 --@args process about life:int keep:int leaving:flag
 -- Returns nothing.
 
@@ -9,6 +9,8 @@
 local before = redis.call('HGET', K.processes(), process)
 if leaving then
   redis.call('HDEL', K.processes(), process)
+  -- An API process: announced without a row it would pass for one of an earlier version.
+  redis.call('ZREM', K.apis(), process)
   return
 end
 local began, steady = NOW, NOW
