@@ -86,6 +86,7 @@ OPERATION = "tests/integration/web/test_operation.py"
 OPERATOR = "tests/integration/test_cli_operator.py"
 BACKUP = "tests/integration/test_backup.py"
 FULL_DISK = "tests/integration/test_full_disk.py"
+FULL_SERVER = "tests/acceptance/test_full_server.py"
 SUPERVISOR = "tests/unit/up/test_supervisor.py"
 UP = "tests/unit/up/test_main.py"
 FAIR_MODEL = "tests/integration/test_fairness_model.py"
@@ -1261,6 +1262,7 @@ GUARDS = (
         "result_expires = 3600",
         INSTALLATIONS,
     ),
+    _py("worker/app", "a full server ends no worker", "broker_channel_error_retry = True", "broker_channel_error_retry = False", FULL_SERVER),
     _py("worker/app", "results have the prefix", "{prefixed.PREFIX_OPTION: prefix}", "{}", PREFIXES),
     _py("worker/app", "a broker without a prefix is refused", "    _check_prefix(settings)\n", "", PREFIXES),
     _py(
