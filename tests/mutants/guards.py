@@ -1780,6 +1780,15 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
     _py("web/server/client_connection", "turns by tenant", "return owners.of(self._credentials) or (", "return (", TURNS),
+    _py(
+        "web/server/client_connection",
+        "a cookie beside a key says nothing",
+        'return b"key " + b",".join(keys).strip()',
+        'return b"key " + b",".join(keys + _COOKIE.findall(head)).strip()',
+        TURNS,
+    ),
+    _py("files/paced", "who waits for a disk that hangs gives up", "mine.acquire(timeout=TURN_SECONDS)", "mine.acquire()", PACED),
+    _py("files/paced", "who gave up is given no turn", "self._waiting[tenant_id].remove(mine)", "pass", PACED),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(
         "web/server/gunicorn_worker",

@@ -19,8 +19,10 @@ from typing import Any
 
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
+from werkzeug.http import parse_cookie
 
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.server.accounts import HEAVY, Owners
 
@@ -46,7 +48,8 @@ _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,12})[ \t]*\r$")
 _UPLOAD = re.compile(rb"\s*[A-Z]+ [^ ?\r]*/uploads[/? ]")
 _EXPECTS = re.compile(rb"(?im)^expect:[ \t]*100-continue[ \t]*\r$")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CREDENTIALS = re.compile(rb"(?im)^(?:authorization|cookie):([^\r\n]*)")
+_BEARER = re.compile(rb"(?im)^authorization:[ \t]*bearer +([^\r\n]*)")
+_COOKIE = re.compile(rb"(?im)^cookie:([^\r\n]*)")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -270,7 +273,7 @@ class Connection(TConn):  # type: ignore[misc]
         data = self.parser.unreader.buf.getvalue()
         # A body that came with it says nothing.
         head = data[: data.find(_END, 1)]
-        shown = b"\n".join(_CREDENTIALS.findall(head))
+        shown = _shown(head)
         self._credentials = sha256(shown).digest() if shown else b""
         self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
         return owners.of(self._credentials) or (self._forwarded(head, proxies) if proxies else self.address)
@@ -317,3 +320,13 @@ class Connection(TConn):  # type: ignore[misc]
     def end(self) -> None:
         """Of one that was shut."""
         self.close()
+
+
+def _shown(head: bytes) -> bytes:
+    """The key of a request, or else its session. Nothing beside it: whoever varied that would be somebody else with each request, and push
+    others out of what is remembered. See `Access.caller`."""
+    if keys := _BEARER.findall(head):
+        return b"key " + b",".join(keys).strip()
+    cookies = b"; ".join(_COOKIE.findall(head))
+    session = parse_cookie(cookies.decode("latin-1")).get(COOKIE, "") if cookies else ""
+    return f"session {session}".encode() if session else b""

@@ -218,6 +218,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while parked and self._served[group] < self._most_served:
             if self._at_work[group] >= self._turns.most(group, now, large=parked[0].is_large):
                 break
+            # Its client may have left. That cannot be told from one that has only sent all that it wanted to, and the turn is its own.
             conn = parked.popleft()
             self._leave_room(conn)
             self._served[group] += 1
