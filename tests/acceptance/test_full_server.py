@@ -95,7 +95,7 @@ def test_one_that_fills_the_memory_is_refused_alone_and_after_the_memory_was_ful
         assert memory["used_memory"] < 0.9 * memory["maxmemory"]
         # Now all of it: what is nobody's takes the rest, and more.
         limit = int(memory["maxmemory"])
-        client.setrange("filler", limit, "x")
+        client.execute_command("SETRANGE", "filler", limit, "x")
         with pytest.raises(OutOfMemoryError):
             client.set("one more", "x")
         until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 503, "the memory to be full")
