@@ -121,7 +121,9 @@ class Cell:
             # First the uploads past their time: the purge deletes their files with the other trash.
             swept, rows = uploads.sweep(), webhooks.ledger.purge()
             audit.sweep(store, settings.audit_retention_seconds)
-            return {**purge.run_once(), "uploads": swept, "deliveries": rows, "workdirs": sweep_workdirs(store, settings)}
+            done = {**purge.run_once(), "uploads": swept, "deliveries": rows, "workdirs": sweep_workdirs(store, settings)}
+            audit.order(store)
+            return done
 
         return cls(
             settings=settings,

@@ -36,7 +36,9 @@ class Server:
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
-    def start(self) -> Server:
+    def start(self, **config: str) -> Server:
+        """:param config: what is to be set from now on."""
+        self._config.update(config)
         options = [part for name, value in self._config.items() for part in (f"--{name.replace('_', '-')}", value)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -10,15 +10,18 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import secrets
 import socket
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline_jobs.exceptions import StoreFull
 from pipeline_jobs.job import dumps, rfc3339
-from pipeline_jobs.store.pages import Entry, Page, stream_entries, stream_page
+from pipeline_jobs.store.pages import Entry, Page, by_id, entry_order, stream_entries, stream_page
 from pipeline_jobs.store.readable import readable
 from pipeline_jobs.store.store import Store
 
@@ -32,6 +35,8 @@ INSTALLATION = "*"
 _KIND = "audit row"
 #: Streams that one script sweeps.
 _SWEPT = 20
+#: Rows that one script puts in order, and that an export reads at once.
+_CHUNK = 100
 
 _SECRET = re.compile(r"(pjk_[0-9a-f]{16})_[A-Za-z0-9_-]{16,}")
 
@@ -88,11 +93,12 @@ def record(
 
 
 def page(store: Store, cursor: str | None = None, limit: int = 25) -> Page[Row]:
-    """Rows, newest first.
+    """Rows, newest first. It costs as many commands as it has rows and a few, however many tenants there are; but from an upgrade on until
+    `order` has run, one or two for each tenant.
 
     :raises InvalidInput: the cursor is not one of ours.
     """
-    return stream_page(store, _streams(store), cursor, limit, _row, kind=_KIND)
+    return stream_page(_entries(store, cursor, limit + 1), limit, _row, kind=_KIND)
 
 
 def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
@@ -101,7 +107,7 @@ def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
     :raises InvalidInput: the cursor is not one of ours.
     :raises StoreUnavailable: also while they are read.
     """
-    return readable(stream_entries(store, _streams(store), cursor), _row, kind=_KIND)
+    return readable(_entries(store, cursor, _CHUNK), _row, kind=_KIND)
 
 
 def sweep(store: Store, kept_seconds: float) -> None:
@@ -110,10 +116,55 @@ def sweep(store: Store, kept_seconds: float) -> None:
         pass
 
 
-def _streams(store: Store) -> list[Sequence[str]]:
-    """Each by the name and the parts of its key. The installation's own may have rows of a version that had no index."""
-    named = [name.split(":", 1) for name in store.members("audit_streams")]
-    return [("audit",), ("audit_work",), *(("tenant_audit", *name) for name in named if name[1] != INSTALLATION)]
+def order(store: Store) -> None:
+    """Put the rows in the order of all that processes of the version before wrote. A full server has no room for that: another time.
+
+    :raises StoreUnavailable: the next call begins anew.
+    """
+    name = secrets.token_hex(8)
+    if store.run("audit_order", named=name, ended=False):
+        return
+    try:
+        for kind, tenant in [("security", INSTALLATION), ("work", INSTALLATION), *_named(store)]:
+            after = "-"
+            while after:
+                after = store.run("audit_order_rows", kind=kind, tenant=tenant, after=after, limit=_CHUNK)
+    except StoreFull:
+        return
+    store.run("audit_order", named=name, ended=True)
+
+
+def _entries(store: Store, cursor: str | None, chunk: int) -> Iterator[Entry]:
+    """:param chunk: so many are read at once. :raises InvalidInput: the cursor is not one of ours."""
+    place = entry_order(cursor)
+    if store.run("audit_order", named="", ended=False):
+        return _ordered(store, f"({place}" if place else "+", chunk)
+    return stream_entries(store, [("audit",), ("audit_work",), *(("tenant_audit", *one) for one in _named(store))], cursor)
+
+
+def _ordered(store: Store, highest: str, chunk: int) -> Iterator[Entry]:
+    """Chunk by chunk as the order of all names their streams. What is not in its stream any more is passed over."""
+    while members := store.texts_below(highest, chunk, "audit_order"):
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for member in members:
+            place, _, stream = member.partition(":")
+            ids[stream].append("-".join(str(int(part)) for part in place.split("-")))
+        spans = [(_key(*stream.split(":", 1)), found[-1], found[0]) for stream, found in ids.items()]
+        yield from sorted((entry for part in store.spans(spans) for entry in part), key=by_id, reverse=True)
+        highest = f"({members[-1]}"
+
+
+def _named(store: Store) -> list[tuple[str, str]]:
+    """Class and tenant of each stream; the installation's own may have rows of a version that had no index, and are left out."""
+    named = [name.partition(":")[::2] for name in store.members("audit_streams")]
+    return [one for one in named if one[1] != INSTALLATION]
+
+
+def _key(kind: str, tenant_id: str) -> Sequence[str]:
+    """The name and the parts of a stream's key."""
+    if tenant_id == INSTALLATION:
+        return ("audit_work",) if kind == "work" else ("audit",)
+    return ("tenant_audit", kind, tenant_id)
 
 
 def _row(found: Entry) -> Row:

@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 #: Most bytes that are written before a sync. A file with no more takes no turn.
 STEP_BYTES = 1 << 20
+#: How long a step waits for its turn, in seconds. Longer than any disk takes for those before it: then one of them hangs.
+TURN_SECONDS = 20.0
 
 Pieces = Sequence[bytes | bytearray]
 #: Entered around each step of a large file.
@@ -23,6 +25,8 @@ Turn = Callable[[], AbstractContextManager[None]]
 
 class Turns:
     """One step at a time; those that wait are served tenant by tenant, so that nobody waits for many steps of another tenant's.
+
+    One that hangs in the disk keeps its turn, for another sync of that disk would hang too; but who waits for it gives up.
 
     For threads that no signal interrupts (those of the API): one that ended while it waits would be given its turn all the same.
     """
@@ -35,7 +39,7 @@ class Turns:
 
     @contextmanager
     def turn(self, tenant_id: str) -> Iterator[None]:
-        """The block is a step of this tenant."""
+        """The block is a step of this tenant. :raises TimeoutError: its turn has not come, for one before it hangs."""
         self._wait(tenant_id)
         try:
             yield
@@ -56,7 +60,15 @@ class Turns:
             mine = Lock()
             mine.acquire()
             self._waiting.setdefault(tenant_id, deque()).append(mine)
-        mine.acquire()
+        if mine.acquire(timeout=TURN_SECONDS):
+            return
+        with self._lock:
+            if mine.acquire(blocking=False):
+                return  # it came at that moment
+            self._waiting[tenant_id].remove(mine)
+            if not self._waiting[tenant_id]:
+                del self._waiting[tenant_id]
+        raise TimeoutError("the disk does not answer")
 
     def _hand_on(self) -> None:
         with self._lock:

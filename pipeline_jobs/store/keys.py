@@ -195,6 +195,13 @@ KEYS: dict[str, Key] = {
         "audit:{}:{}", "stream, likewise", "A class (`security`, `work`) of a tenant's audit log. About 10,000 and 2,000 rows."
     ),
     "audit_streams": Key("audit_streams", "zset ms->class:tenant", "The streams of the audit log, by the age of the oldest row."),
+    "audit_order": Key(
+        "audit_order",
+        "zset 0->{ms}-{n}:class:tenant",
+        "The stream of each row of the audit log, in order. A member goes with its row.",
+    ),
+    "audit_ordered": Key("audit_ordered", "string id", "The newest row that was put there as it was written."),
+    "audit_unordered": Key("audit_unordered", "string", "Some rows are not in that order: a process of the version before wrote them."),
     "audit_last": Key("audit_last", "string id", "The id of its newest row: all streams have one order."),
     "heartbeat": Key("heartbeat:{}", "string ms", "When a maintenance duty last ran, for readiness."),
 }

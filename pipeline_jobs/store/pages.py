@@ -79,25 +79,36 @@ def stream_entries(store: Reader, indexes: Sequence[Sequence[str]], cursor: str 
     :param indexes: of each stream the name and the parts of its key.
     :raises InvalidInput: the cursor is not one of ours.
     """
-    if cursor is not None and not _STREAM_CURSOR.fullmatch(cursor):
-        raise InvalidInput("cursor must be one that a list returned", field="cursor")
+    entry_order(cursor)
     heads = store.streams(1, indexes, before=cursor)
-    return heapq.merge(*(_rest(store, index, head) for index, head in zip(indexes, heads, strict=True)), key=_place, reverse=True)
+    return heapq.merge(
+        *(_rest(store, index, head) for index, head in zip(indexes, heads, strict=True)),
+        key=lambda entry: entry_order(entry[0]),
+        reverse=True,
+    )
 
 
-def stream_page(
-    store: Reader, indexes: Sequence[Sequence[str]], cursor: str | None, limit: int, make: Callable[[Entry], Item], *, kind: str
-) -> Page[Item]:
-    """A page of those entries. :raises InvalidInput: the cursor is not one of ours."""
-    found = list(islice(stream_entries(store, indexes, cursor), limit + 1))
+def stream_page(entries: Iterator[Entry], limit: int, make: Callable[[Entry], Item], *, kind: str) -> Page[Item]:
+    """A page of those entries."""
+    found = list(islice(entries, limit + 1))
     return Page(tuple(readable(found[:limit], make, kind=kind)), found[limit - 1][0] if len(found) > limit else None)
+
+
+def entry_order(entry_id: str | None) -> str:
+    """A text that sorts as the ids of entries do; none: empty. :raises InvalidInput: it is not one of ours."""
+    if entry_id is None:
+        return ""
+    if not _STREAM_CURSOR.fullmatch(entry_id):
+        raise InvalidInput("cursor must be one that a list returned", field="cursor")
+    return "-".join(part.zfill(15) for part in entry_id.split("-"))
+
+
+def by_id(entry: Entry) -> str:
+    """What entries are sorted by."""
+    return entry_order(entry[0])
 
 
 def _rest(store: Reader, index: Sequence[str], chunk: Sequence[Entry]) -> Iterator[Entry]:
     while chunk:
         yield from chunk
         (chunk,) = store.streams(_CHUNK, [index], before=chunk[-1][0])
-
-
-def _place(entry: Entry) -> tuple[int, ...]:
-    return tuple(map(int, entry[0].split("-")))

@@ -115,6 +115,14 @@ class Reader:
         highest = "+" if before is None else f"({before}"
         return self._together([("XREVRANGE", self.keys(*index), highest, "-", "COUNT", most) for index in indexes])
 
+    def spans(self, spans: Sequence[tuple[Sequence[str], str, str]]) -> list[list[tuple[str, dict[str, str]]]]:
+        """Entries of streams, each by the name and the parts of its key, from an id up to another one."""
+        return self._together([("XRANGE", self.keys(*index), lowest, highest) for index, lowest, highest in spans])
+
+    def texts_below(self, highest: str, most: int, key: str, *parts: str) -> list[str]:
+        """The members of a sorted set that are sorted as texts, the highest first."""
+        return list(self._call("ZRANGE", self.keys(key, *parts), highest, "-", "BYLEX", "REV", "LIMIT", 0, most))
+
     def info(self, section: str) -> dict[str, Any]:
         """What the server says of itself."""
         with store_errors():

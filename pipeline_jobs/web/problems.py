@@ -67,6 +67,7 @@ _CODES: Mapping[int, str] = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "too_slow",
     413: "body_too_large",
     415: "unsupported_media_type",
     414: "request_line_too_long",
@@ -82,6 +83,7 @@ _PHRASES: Mapping[int, str] = {460: "Checksum Mismatch"}
 
 #: Refused by the server itself, before any route.
 _BEFORE: Mapping[int, str] = {
+    408: "the headers or the body did not arrive within PIPELINE_REQUEST_SECONDS",
     414: "the request line (method, path and query) is longer than 8190 bytes",
     431: "the headers are too large: at most 100 headers of 8190 bytes each are permitted",
     417: "Expect: only 100-continue is supported",

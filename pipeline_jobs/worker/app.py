@@ -140,6 +140,8 @@ def _configure(app: Celery, settings: Settings) -> None:
         timezone="UTC",
     )
     if on_redis:
+        # A full server refuses the writes with which a worker begins to consume: it tries again, since to start anew takes it longer.
+        app.conf.broker_channel_error_retry = True
         # kombu's default is to wait for ever.
         app.conf.broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.heavy.bodies import MODULE
 from tests.heavy.servers import run_away, run_full
 from tests.integration.recount import differences
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import Api, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -26,6 +25,12 @@ def own(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "own").start()
     yield server
     server.stop()
+
+
+def submitted(api: Api, job: object) -> str | None:
+    """Its id, if it was accepted."""
+    answer = api.post("/pipeline/jobs", job)
+    return str(answer.json()["job_id"]) if answer.status_code == 201 else None
 
 
 def test_on_a_full_server_new_jobs_are_refused_running_ones_end_and_no_worker_dies(make_stack: MakeStack, own: Server) -> None:
@@ -88,15 +93,22 @@ def test_one_that_fills_the_memory_is_refused_alone_and_after_the_memory_was_ful
             other(number)
         memory = client.info("memory")
         assert memory["used_memory"] < 0.9 * memory["maxmemory"]
-        # Now all of it: what is nobody's takes the rest.
-        fillers = [f"filler {number}" for number in range(200)]
+        # Now all of it: what is nobody's takes the rest, and more.
+        limit = int(memory["maxmemory"])
+        client.execute_command("SETRANGE", "filler", limit, "x")
         with pytest.raises(OutOfMemoryError):
-            deque(client.set(filler, "x" * 200_000) for filler in fillers)
+            client.set("one more", "x")
         until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 503, "the memory to be full")
+        # Full as it is it starts anew: whoever connects to it again is refused what it writes.
+        own.kill()
+        own.start(maxmemory=str(limit))
+        until(lambda: "used memory" in stack.log("jobs").partition("Connection to broker lost")[2], "the worker to be refused")
         stack.tell(accepted["running"])
         stack.until_status(accepted["running"], JobStatus.COMPLETED)
-        client.delete(*fillers)
-        until(lambda: api.post("/pipeline/jobs", {"tenant_id": "b", "pipeline": "sleep"}).status_code == 201, "the service to be back")
+        client.delete("filler")
+        # The worker has to be back as well.
+        last = until(lambda: submitted(api, {"tenant_id": "b", "pipeline": "sleep"}), "the service to be back")
+        stack.until_status(last, JobStatus.COMPLETED)
     for name, job_id in accepted.items():
         expected = "completed" if name == "running" else "queued"
         assert api.get(f"/pipeline/jobs/{job_id}").json()["status"] == expected, name

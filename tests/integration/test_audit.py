@@ -6,6 +6,7 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,7 @@ def test_a_tenant_that_fills_the_log_pushes_out_its_own_rows_of_that_class_only(
     firsts = [(row.action, row.target.removeprefix("first of ")) for row in reversed(rows) if row.target.startswith("first")]
     expected = [(each, tenant_id) for tenant_id in ("greedy", "victim", audit.INSTALLATION) for each in CLASSES]
     assert firsts == [one for one in expected if one != (action, "greedy")]
+    assert jobs.store.sizes([("audit_order",)]) == [len(rows)]
 
 
 def test_a_tenants_admin_cannot_push_out_what_was_done_to_the_tenant(jobs: Cell) -> None:
@@ -101,6 +103,8 @@ def test_a_row_goes_when_its_time_has_come_whosever_it_is(jobs: Cell) -> None:
         assert all(store.client.xlen(store.keys(*index)) == 2 for index in names)
         assert not store.client.exists(store.keys(*gone))
         assert len(store.members("audit_streams")) == len(names)
+        # One row went with its stream, which nothing here does; it is passed over.
+        assert store.sizes([("audit_order",)]) == [2 * len(names) + 1]
     # Nothing is left that the next look would have to see.
     assert not any(store.run("audit_sweep", kept=600.0, limit=1) for _ in range(2))
 
@@ -117,6 +121,92 @@ def test_the_rows_of_the_version_before_stay_and_its_processes_write_on(jobs: Ce
     audit.record(jobs.store, "test", "webhook_endpoint.created", "x", tenant_id="acme")
     actions = [row.action for row in everything(jobs, 1)]
     assert actions == ["webhook_endpoint.created", "old 2", "schedule.run", "old 1", "old 0"]
+
+
+def commands(jobs: Cell) -> int:
+    """That the server was given until now, also by scripts."""
+    return sum(int(one["calls"]) for one in jobs.store.client.info("commandstats").values())
+
+
+def test_a_page_costs_as_many_commands_as_it_has_rows_however_many_tenants_there_are(jobs: Cell) -> None:
+    tenants = 500
+    for kind, action in (("security", "webhook_endpoint.created"), ("work", "schedule.run")):
+        row = {"kind": kind, "actor": "test", "action": action, "target": "x", "detail": "{}"}
+        jobs.store.run_each("audit", [{**row, "tenant": f"t{number}"} for number in range(tenants)])
+    cursor, begun, pages = None, commands(jobs), 0
+    while pages == 0 or cursor is not None:
+        before = commands(jobs)
+        page = audit.page(jobs.store, cursor, 25)
+        assert commands(jobs) - before <= 25 + 12, pages
+        cursor, pages = page.next_cursor, pages + 1
+    assert (pages, len(page.items)) == (2 * tenants / 25, 25)
+    assert commands(jobs) - begun < 2 * pages * 25
+
+
+def old_version_writes(jobs: Cell, tenant_id: str, action: str, target: str) -> None:
+    """What the script of the version before does, which knows no order."""
+    store = jobs.store
+    ms, _, number = (store.text("audit_last") or "0-0").partition("-")
+    row_id = f"{max(int(ms), store.now())}-{int(number) + 1}"
+    fields = {"actor": "old", "action": action, "target": target, "detail": "{}"}
+    kind = "work" if action.startswith(audit.WORK) else "security"
+    names = {"security": ["audit"], "work": ["audit_work"]}[kind] if tenant_id == audit.INSTALLATION else ["tenant_audit", kind, tenant_id]
+    store.client.set(store.keys("audit_last"), row_id)
+    store.client.xadd(store.keys(*names), fields, id=row_id)
+    store.client.zadd(store.keys("audit_streams"), {f"{kind}:{tenant_id}": row_id.partition("-")[0]}, nx=True)
+
+
+def is_ordered(jobs: Cell) -> bool:
+    return bool(jobs.store.run("audit_order", named="", ended=False))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_version_before_writes_beside_is_read_in_its_place_and_put_in_order(jobs: Cell, seed: int) -> None:
+    draw = random.Random(seed)
+    written: list[tuple[str, str]] = []
+
+    def some(*writers: str, count: int) -> None:
+        for _ in range(count):
+            action, tenant, number = draw.choice((*SECURITY[2:], *DAILY)), draw.choice((audit.INSTALLATION, "a", "b")), str(len(written))
+            if draw.choice(writers) == "old":
+                old_version_writes(jobs, tenant, action, number)
+            else:
+                audit.record(jobs.store, "test", action, number, tenant_id=tenant)
+            written.append((action, number))
+            assert [row.target for row in audit.page(jobs.store, limit=3).items] == [target for _, target in written[:-4:-1]]
+
+    some("old", count=10)
+    for writers in (("new",), ("old", "new"), ("old",), ("new",)):
+        some(*writers, count=15)
+        assert not is_ordered(jobs)
+        assert [(row.action, row.target) for row in reversed(everything(jobs, 7))] == written
+    jobs.cell.duties["purge"]()
+    assert is_ordered(jobs)
+    some("new", count=5)
+    assert is_ordered(jobs)
+    assert [(row.action, row.target) for row in reversed(everything(jobs, 7))] == written
+
+
+def test_rows_are_not_in_order_if_the_version_before_wrote_while_they_were_put_there(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    old_version_writes(jobs, "a", "schedule.run", "0")
+    run, store = jobs.store.run, jobs.store
+
+    def meanwhile(script: str, /, **arguments: Any) -> Any:
+        reply = run(script, **arguments)
+        if script == "audit_order_rows" and arguments["tenant"] == "a":
+            for _ in range(2):
+                old_version_writes(jobs, "a", "schedule.run", "1")
+                run("audit", kind="work", tenant="b", actor="test", action="schedule.run", target="2", detail="{}")
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "run", meanwhile)
+        audit.order(store)
+    assert not is_ordered(jobs)
+    assert [row.target for row in everything(jobs, 2)] == ["2", "1", "2", "1", "0"]
+    audit.order(store)
+    assert is_ordered(jobs)
+    assert [row.target for row in everything(jobs, 2)] == ["2", "1", "2", "1", "0"]
 
 
 @pytest.mark.parametrize("tenants", [1, 60])

@@ -174,6 +174,8 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     audit.record(store, "test", "test", "x", {})
     store.client.xadd(store.keys("tenant_audit", "work", "old"), {"actor": "test"}, id="1-1")
     audit.record(store, "test", "schedule.run", "x", {}, tenant_id="old")
+    store.client.set(store.keys("audit_unordered"), "1")
+    audit.order(store)
     audit.sweep(store, 600)
     store.tick("maintenance", "{}", 5)
     store.beat("purge")

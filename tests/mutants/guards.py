@@ -87,6 +87,7 @@ OPERATION = "tests/integration/web/test_operation.py"
 OPERATOR = "tests/integration/test_cli_operator.py"
 BACKUP = "tests/integration/test_backup.py"
 FULL_DISK = "tests/integration/test_full_disk.py"
+FULL_SERVER = "tests/acceptance/test_full_server.py"
 SUPERVISOR = "tests/unit/up/test_supervisor.py"
 UP = "tests/unit/up/test_main.py"
 FAIR_MODEL = "tests/integration/test_fairness_model.py"
@@ -317,6 +318,19 @@ GUARDS = (
     _lua("lib/audit", "a class of a tenant has its own rows", "K.tenant_audit(class, tenant)", "K.tenant_audit('work', tenant)", AUDIT),
     _lua("lib/audit", "one order over all streams", "  redis.call('SET', K.audit_last(), id)\n", "", AUDIT),
     _lua("lib/audit", "the version before notes no id", "ipairs({K.audit(), K.audit_work()})", "ipairs({})", AUDIT),
+    _lua("lib/audit", "a row that no order has", "redis.call('SET', K.audit_unordered(), '1')", "local nobody = 1", AUDIT),
+    _lua("lib/audit", "the order has no row that went", "  redis.call('ZREM', K.audit_order(), unpack(places))\n", "", AUDIT),
+    _lua("audit_sweep", "the order has no old row", "if #places > 0 then", "if false then", AUDIT),
+    _lua("audit_order", "nobody wrote beside while rows were put in order", "found == named and ordered", "ordered", AUDIT),
+    _py(
+        "access/audit",
+        "a page reads the streams of its rows only",
+        'if store.run("audit_order", named="", ended=False):',
+        "if False:",
+        AUDIT,
+    ),
+    _py("access/audit", "rows that no order has are read", 'if store.run("audit_order", named="", ended=False):', "if True:", AUDIT),
+    _py("cell", "what the version before wrote is put in order", "            audit.order(store)\n", "", AUDIT),
     _lua("audit_sweep", "only what is old goes", "'MINID', oldest", "'MINID', int(NOW + 1)", AUDIT),
     _py("cell", "old rows of the audit log go", "            audit.sweep(store, settings.audit_retention_seconds)\n", "", AUDIT),
     _py("access/audit", "daily work is no security event", '"work" if action.startswith(WORK) else "security"', '"security"', AUDIT),
@@ -1273,6 +1287,7 @@ GUARDS = (
         "result_expires = 3600",
         INSTALLATIONS,
     ),
+    _py("worker/app", "a full server ends no worker", "channel_error_retry = True", "channel_error_retry = False", FULL_SERVER),
     _py("worker/app", "results have the prefix", "{prefixed.PREFIX_OPTION: prefix}", "{}", PREFIXES),
     _py("worker/app", "a broker without a prefix is refused", "    _check_prefix(settings)\n", "", PREFIXES),
     _py(
@@ -1786,6 +1801,45 @@ GUARDS = (
         "elif",
         CONNECTIONS,
     ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a small body is gathered without a thread",
+        "if size := conn.body(_settings.max_body_bytes):\n                    self._await_body",
+        "if size := 0:\n                    self._await_body",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a small body of a kept connection is gathered without a thread",
+        "            if is_sending:\n                return Head.PARTIAL\n",
+        "",
+        CONNECTIONS,
+    ),
+    _py("web/server/gunicorn_worker", "who waits for a word may send its body", "        conn.invite()\n", "", CONNECTIONS),
+    _py(
+        "web/server/client_connection",
+        "a client is asked for its body once",
+        "if self.is_invited and data == _CONTINUE:",
+        "if False:",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/client_connection",
+        "what is behind a small body is not of it",
+        "self.missing = data.find(_END, 1) + len(_END) + size - len(data)",
+        "self.missing = size",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/client_connection",
+        "a length that is none is not waited for",
+        "if len(lengths) != 1 or len(_BODY.findall(data[:end])) != 1 or",
+        "if not lengths or",
+        CONNECTIONS,
+    ),
+    _py("web/server/body_room", "the bodies of one are bounded", "self._taken[group] + size > self._most_of_one", "False", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "whoever has most makes room", "self._take_room_of(max(", "self._take_room_of(min(", CONNECTIONS),
+    _py("web/server/gunicorn_worker", "room is given back", "            self._room.give_back(conn.group, conn.room)\n", "", CONNECTIONS),
     _py("web/server/gunicorn_worker", "an answer is read to its end", "if graceful and conn.shut():", "if False:", CONNECTIONS),
     _py(
         "web/server/client_connection",
@@ -1804,6 +1858,15 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
     _py("web/server/client_connection", "turns by tenant", "return owners.of(self._credentials) or (", "return (", TURNS),
+    _py(
+        "web/server/client_connection",
+        "a cookie beside a key says nothing",
+        'return b"key " + b",".join(keys).strip()',
+        'return b"key " + b",".join(keys + _COOKIE.findall(head)).strip()',
+        TURNS,
+    ),
+    _py("files/paced", "who waits for a disk that hangs gives up", "mine.acquire(timeout=TURN_SECONDS)", "mine.acquire()", PACED),
+    _py("files/paced", "who gave up is given no turn", "self._waiting[tenant_id].remove(mine)", "pass", PACED),
     _py("web/server/gunicorn_worker", "the queue of a tenant", "if len(parked) >= self._most_parked:", "if False:", TURNS),
     _py(
         "web/server/gunicorn_worker",

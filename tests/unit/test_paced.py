@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_jobs.files import paced
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.paced import STEP_BYTES, Turns
 from tests.waiting import until
@@ -85,3 +86,24 @@ def test_those_that_wait_are_served_tenant_by_tenant() -> None:
     assert served == ["greedy", "other", "third", "greedy", "greedy"]
     with turns.turn("greedy"):
         assert turns.waiting == 0, "nobody has a turn that is over"
+
+
+def test_who_waits_for_one_that_hangs_gives_up_and_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = Turns()
+    gave_up: list[str] = []
+
+    def step(tenant_id: str) -> None:
+        try:
+            with turns.turn(tenant_id):
+                raise AssertionError("the other one has it")
+        except TimeoutError:
+            gave_up.append(tenant_id)
+
+    monkeypatch.setattr(paced, "TURN_SECONDS", 0.05)
+    with turns.turn("hangs"):
+        for tenant_id in ("a", "a", "hangs"):
+            threading.Thread(target=step, args=(tenant_id,), daemon=True).start()
+        until(lambda: len(gave_up) == 3, "all to give up", 20)
+        assert (sorted(gave_up), turns.waiting) == (["a", "a", "hangs"], 0)
+    with turns.turn("a"):
+        assert turns.waiting == 0

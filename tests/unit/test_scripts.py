@@ -59,6 +59,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "announce",
         "announce_process",
         "audit",
+        "audit_order",
         "audit_sweep",
         "beat",
         "cancel_job",

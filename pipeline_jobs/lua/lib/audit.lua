@@ -4,6 +4,8 @@
 
 -- The number of rows that each stream keeps, approximately: of the installation, and of a tenant.
 local AUDIT_ROWS, AUDIT_WORK_ROWS, AUDIT_TENANT_ROWS, AUDIT_TENANT_WORK_ROWS = 50000, 10000, 10000, 2000
+-- How many more it may have before they go, in one step.
+local AUDIT_BLOCK = 100
 
 -- The stream of a class (`security`, `work`), and how many rows it keeps. Those of the installation have the names that the versions before
 -- gave to all rows, so that their rows are read on.
@@ -13,19 +15,48 @@ local function audit_stream(class, tenant)
   return K.audit(), AUDIT_ROWS
 end
 
--- Returns an id that is later than any in any stream: all have one order, and one id serves as the cursor. A process of the version before
--- writes the installation's streams without noting the id.
-local function next_audit_id()
-  local ids, ms, n = {redis.call('GET', K.audit_last()) or nil}, NOW, 0
+-- The id of the newest row of all; `0-0`: there has been none. A process of the version before last writes the installation's streams
+-- without noting the id.
+local function last_audit_id()
+  local last, last_ms, last_n = '0-0', 0, 0
+  local ids = {redis.call('GET', K.audit_last()) or nil}
   for _, key in ipairs({K.audit(), K.audit_work()}) do
     for _, top in ipairs(redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)) do table.insert(ids, top[1]) end
   end
   for _, id in ipairs(ids) do
-    local top_ms, top_n = string.match(id, '(%d+)-(%d+)')
-    top_ms, top_n = tonumber(top_ms), tonumber(top_n)
-    if top_ms > ms or (top_ms == ms and top_n >= n) then ms, n = top_ms, top_n + 1 end
+    local ms, n = string.match(id, '(%d+)-(%d+)')
+    ms, n = tonumber(ms), tonumber(n)
+    if ms > last_ms or (ms == last_ms and n > last_n) then last, last_ms, last_n = id, ms, n end
   end
-  return int(ms) .. '-' .. int(n)
+  return last
+end
+
+-- Returns an id that is later than that one: all streams have one order, and one id serves as the cursor.
+local function next_audit_id(last)
+  local ms, n = string.match(last, '(%d+)-(%d+)')
+  ms, n = tonumber(ms), tonumber(n)
+  if ms < NOW then return int(NOW) .. '-0' end
+  return int(ms) .. '-' .. int(n + 1)
+end
+
+-- A row's member of `audit_order`, whose members sort as texts.
+local function audit_place(id, class, tenant)
+  local ms, n = string.match(id, '(%d+)-(%d+)')
+  return string.format('%015d-%015d:%s:%s', ms, n, class, tenant)
+end
+
+-- Removes the oldest rows of a stream that are more than it keeps. By their ids: as the server trims, nobody is told which they were.
+local function trim_audit(class, tenant)
+  local key, most = audit_stream(class, tenant)
+  local over = math.min(redis.call('XLEN', key) - most, 2 * AUDIT_BLOCK)
+  if over < AUDIT_BLOCK then return end
+  local ids, places = {}, {}
+  for _, row in ipairs(redis.call('XRANGE', key, '-', '+', 'COUNT', over)) do
+    table.insert(ids, row[1])
+    table.insert(places, audit_place(row[1], class, tenant))
+  end
+  redis.call('XDEL', key, unpack(ids))
+  redis.call('ZREM', K.audit_order(), unpack(places))
 end
 
 -- Notes in the index when the oldest row of a stream was written, by which `audit_sweep` finds it; a stream without rows leaves the index.
@@ -37,10 +68,16 @@ local function index_audit(class, tenant)
 end
 
 local function record_audit(class, tenant, actor, action, target, detail)
-  local key, most = audit_stream(class, tenant)
-  local id = next_audit_id()
+  local last = last_audit_id()
+  local id = next_audit_id(last)
+  -- A process of the version before wrote the last one, and not in `audit_order`.
+  if (redis.call('GET', K.audit_ordered()) or '0-0') ~= last then redis.call('SET', K.audit_unordered(), '1') end
   redis.call('SET', K.audit_last(), id)
-  redis.call('XADD', key, 'MAXLEN', '~', most, id, 'actor', actor, 'action', action, 'target', target, 'detail', detail)
+  redis.call('SET', K.audit_ordered(), id)
+  local key = audit_stream(class, tenant)
+  redis.call('XADD', key, id, 'actor', actor, 'action', action, 'target', target, 'detail', detail)
+  redis.call('ZADD', K.audit_order(), 0, audit_place(id, class, tenant))
+  trim_audit(class, tenant)
   index_audit(class, tenant)
   return id
 end

@@ -1,4 +1,4 @@
-"""A client's connection: its next request's head as it comes, and what is sent to it within a budget.
+"""A client's connection: its next request's head and small body as they come, and what is sent to it within a budget.
 
 Written against gunicorn 27, as `gunicorn_worker` is.
 """
@@ -19,8 +19,10 @@ from typing import Any
 
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn
+from werkzeug.http import parse_cookie
 
 from pipeline_jobs.settings import load_settings
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.server.accounts import HEAVY, Owners
 
@@ -29,6 +31,8 @@ MAX_HEAD = 32_768
 #: So many bytes that went out earn a second of waiting for room: who reads more slowly in the long run loses the connection.
 BYTES_PER_SECOND = 16_384
 
+#: Most bytes of a body that are read at once by the thread that reads of all clients.
+_BODY_PIECE = 65_536
 #: A longer body is expected to be heavy, as is one whose length is not said.
 LARGE_BODY = 16_384
 # gunicorn reads up to 1 MiB of a body ahead, and copies what is left of it, with the interpreter's lock held, for each piece that is taken:
@@ -39,7 +43,13 @@ _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
 _BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
-_CREDENTIALS = re.compile(rb"(?im)^(?:authorization|cookie):([^\r\n]*)")
+_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,12})[ \t]*\r$")
+# Bodies of files are read piece by piece, as they reach the disk.
+_UPLOAD = re.compile(rb"\s*[A-Z]+ [^ ?\r]*/uploads[/? ]")
+_EXPECTS = re.compile(rb"(?im)^expect:[ \t]*100-continue[ \t]*\r$")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BEARER = re.compile(rb"(?im)^authorization:[ \t]*bearer +([^\r\n]*)")
+_COOKIE = re.compile(rb"(?im)^cookie:([^\r\n]*)")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -59,7 +69,7 @@ class PacedSocket(socket.socket):
     gunicorn sends blockingly and without a limit: a client that reads nothing held its thread for ten minutes.
     """
 
-    __slots__ = ("_left", "cost", "owner", "rest", "waits")
+    __slots__ = ("_left", "cost", "is_invited", "owner", "rest", "waits")
     #: To be called as its thread begins to wait for a job, an event, or a long body: see `Worker._rest`. From any thread.
     rest: Callable[[], None]
     #: Whose the request is, as soon as that is known, and what it costs besides the time of its thread, in seconds.
@@ -67,6 +77,8 @@ class PacedSocket(socket.socket):
     cost: float
     #: Its thread waits for the client, to send or to read.
     waits: bool
+    #: The client was told to send its body: gunicorn would tell it again.
+    is_invited: bool
 
     def begin(self) -> None:
         """A response's budget."""
@@ -90,7 +102,10 @@ class PacedSocket(socket.socket):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """All of it: the WebSockets' library looks at no count."""
-        self.sendall(data, flags)
+        if self.is_invited and data == _CONTINUE:
+            self.is_invited = False
+        else:
+            self.sendall(data, flags)
         return len(data)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
@@ -150,7 +165,7 @@ class Connection(TConn):  # type: ignore[misc]
         paced = PacedSocket(sock.family, sock.type, sock.proto, sock.detach())
         paced.begin()
         paced.rest = lambda: rests(self, self.turn)
-        paced.owner, paced.cost, paced.waits = None, 0.0, False
+        paced.owner, paced.cost, paced.waits, paced.is_invited = None, 0.0, False, False
         super().__init__(cfg, paced, client, server)
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
@@ -167,6 +182,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.is_left = False
         #: Status and reason that it will be answered at `until`.
         self.refusal: tuple[int, str] | None = None
+        #: How many bytes of a small body have not come, and for how many there is room that others cannot have.
+        self.missing, self.room = 0, 0
         self._drained = 0
 
     @property
@@ -193,18 +210,56 @@ class Connection(TConn):  # type: ignore[misc]
         """The same after what has come meanwhile was read. Never waits."""
         if (head := self.head()) is Head.COMPLETE:
             return head
+        came = self._gather(MAX_HEAD)
+        return self.head() if came else Head.PARTIAL if came is None else Head.GONE
+
+    def _gather(self, most: int) -> int | None:
+        """:return: how many bytes came; 0: the client has closed its end; None: none yet."""
         try:
-            data = self.sock.recv(MAX_HEAD, socket.MSG_DONTWAIT)
+            data = self.sock.recv(most, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return Head.PARTIAL
+            return None
         except OSError:
-            return Head.GONE
-        if not data:
-            return Head.GONE
+            return 0
         buffer = self.parser.unreader.buf
         buffer.seek(0, os.SEEK_END)
         buffer.write(data)
-        return self.head()
+        return len(data)
+
+    def body(self, most: int) -> int:
+        """Bytes of the next request's body, if it has one of at most so many whose length is plainly said, and it has not all come; else 0:
+        gunicorn can say at once what it is, or a thread has to read it."""
+        data = self.parser.unreader.buf.getvalue()
+        end = data.find(_END, 1) + len(_END)
+        lengths = _LENGTH.findall(data[:end])
+        # Of several, or beside a transfer coding, it is gunicorn that says what is wrong.
+        if len(lengths) != 1 or len(_BODY.findall(data[:end])) != 1 or _UPLOAD.match(data):
+            return 0
+        length = int(lengths[0])
+        return length if length <= most and end + length > len(data) else 0
+
+    def begin_body(self, size: int) -> bool:
+        """From now on `gather_body` reads it. :return: what `gather_body` does."""
+        data = self.parser.unreader.buf.getvalue()
+        self.missing = data.find(_END, 1) + len(_END) + size - len(data)
+        return self.gather_body()
+
+    def gather_body(self) -> bool:
+        """Read what has come of a small body. False: there is no need to wait for more, or no use."""
+        came = self._gather(min(self.missing, _BODY_PIECE))
+        self.missing = 0 if came == 0 else self.missing - (came or 0)
+        return self.missing > 0
+
+    def invite(self) -> None:
+        """Tell a client that asked for it that it may send its body (RFC 9110, section 10.1.1)."""
+        data = self.parser.unreader.buf.getvalue()
+        head = data[: data.find(_END, 1) + 2]
+        if _EXPECTS.search(head) and head.lstrip().partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
+            self.sock.is_invited = True
+            try:
+                self.sock.send_now(_CONTINUE)
+            except OSError:
+                pass  # the client has left: it is seen as the body is read
 
     def oversized(self) -> int | None:
         """The status of a head that is too large; None: it is not."""
@@ -218,7 +273,7 @@ class Connection(TConn):  # type: ignore[misc]
         data = self.parser.unreader.buf.getvalue()
         # A body that came with it says nothing.
         head = data[: data.find(_END, 1)]
-        shown = b"\n".join(_CREDENTIALS.findall(head))
+        shown = _shown(head)
         self._credentials = sha256(shown).digest() if shown else b""
         self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
         return owners.of(self._credentials) or (self._forwarded(head, proxies) if proxies else self.address)
@@ -265,3 +320,13 @@ class Connection(TConn):  # type: ignore[misc]
     def end(self) -> None:
         """Of one that was shut."""
         self.close()
+
+
+def _shown(head: bytes) -> bytes:
+    """The key of a request, or else its session. Nothing beside it: whoever varied that would be somebody else with each request, and push
+    others out of what is remembered. See `Access.caller`."""
+    if keys := _BEARER.findall(head):
+        return b"key " + b",".join(keys).strip()
+    cookies = b"; ".join(_COOKIE.findall(head))
+    session = parse_cookie(cookies.decode("latin-1")).get(COOKIE, "") if cookies else ""
+    return f"session {session}".encode() if session else b""

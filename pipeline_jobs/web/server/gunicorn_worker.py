@@ -1,6 +1,6 @@
 """gunicorn's threaded worker, whose threads wait a moment for the next request of a kept connection, and for no client: the main thread
-gathers the heads of requests (`web/server/client_connection.py`), and a tenant or an address never holds all threads, nor makes the others
-wait with heavy requests (`web/server/accounts.py`). The processes share connections (`web/server/balance.py`).
+gathers the heads of requests and small bodies (`web/server/client_connection.py`), and a tenant or an address never holds all threads, nor
+makes the others wait with heavy requests (`web/server/accounts.py`). The processes share connections (`web/server/balance.py`).
 
 The stock worker gives a connection back to its main thread after each answer: the poller is told, wakes up, and wakes a thread of the pool
 again. Measured, that was more than half of the process's time at full load (docs/benchmarks.md). Here a thread that nobody else waits for
@@ -27,6 +27,7 @@ from pipeline_jobs.web.access.throttle import Failures
 from pipeline_jobs.web.problems import bare_code, bare_problem
 from pipeline_jobs.web.server.accounts import Owners, Turns
 from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
+from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection, Head
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
@@ -82,6 +83,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         #: When each dispatched connection is looked at whether it counts as at work, in order.
         self._working: deque[tuple[float, Connection, int]] = deque()
         self._turns, self._owners, self._oversized = Turns(), Owners(), Failures()
+        # Of a tenant or an address: those whose small body comes, the oldest first, and those that wait for room for theirs.
+        self._sending: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
+        self._roomless: defaultdict[str, deque[tuple[Connection, int]]] = defaultdict(deque)
+        self._room = BodyRoom(_settings.max_body_bytes)
         self._next_look = 0.0
         self._refused: Refused = _untold
         # Connections come from the proxy, where there is one: it counts those of its clients.
@@ -117,6 +122,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def enqueue_req(self, conn: Connection) -> None:
         """A thread for a connection whose request has come, as far as whose it is may have one. Others wait without."""
+        if conn.missing:
+            self._go_on(conn, conn.gather_body())
+            return
         head = conn.gather() if conn.is_plain else Head.COMPLETE
         if head is Head.GONE:
             self._drop(conn)
@@ -128,7 +136,73 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn.until = 0.0
             if conn.is_plain:
                 conn.group = conn.identify(_settings.trusted_proxies, self._owners)
+                if size := conn.body(_settings.max_body_bytes):
+                    self._await_body(conn, size)
+                    return
             self._park(conn)
+
+    def _await_body(self, conn: Connection, size: int) -> None:
+        """Without a thread. There is room for all of it first: else it waits behind the others of whose it is."""
+        conn.until = time.monotonic() + _settings.request_seconds
+        if not self._roomless.get(conn.group) and not self._room.is_full_for(conn.group, size):
+            while self._room.is_full(size) and self._sending:
+                self._take_room_of(max(self._sending, key=self._room.taken))
+            if not self._room.is_full(size):
+                self._begin_body(conn, size)
+                return
+        # Nothing more is read of it, nor is it looked at before.
+        conn.refusal = 408, "Request Timeout"
+        self.pending_conns.append(conn)
+        self._roomless[conn.group].append((conn, size))
+
+    def _take_room_of(self, group: str) -> None:
+        """Whoever has most loses the body that has been coming for longest."""
+        conn = next(iter(self._sending[group]))
+        self.pending_conns.remove(conn)
+        self.poller.unregister(conn.sock)
+        self._refuse(conn, 429, "Too Many Requests")
+
+    def _give_room(self, group: str) -> None:
+        """To those of a tenant or an address that wait for it and have not given up."""
+        waiting = self._roomless[group]
+        while waiting:
+            conn, size = waiting[0]
+            if conn.refusal and (self._room.is_full_for(group, size) or self._room.is_full(size)):
+                return
+            waiting.popleft()
+            if conn.refusal:
+                conn.refusal = None
+                self.pending_conns.remove(conn)
+                self._begin_body(conn, size)
+        del self._roomless[group]
+
+    def _begin_body(self, conn: Connection, size: int) -> None:
+        conn.room = size
+        self._room.take(conn.group, size)
+        self._sending[conn.group][conn] = None
+        conn.invite()
+        self._go_on(conn, conn.begin_body(size))
+
+    def _go_on(self, conn: Connection, is_sending: bool) -> None:
+        if is_sending:
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+            return
+        conn.until = 0.0
+        self._sends_no_more(conn)
+        self._park(conn)
+
+    def _sends_no_more(self, conn: Connection) -> None:
+        self._sending[conn.group].pop(conn, None)
+        if not self._sending[conn.group]:
+            del self._sending[conn.group]
+
+    def _leave_room(self, conn: Connection) -> None:
+        """Its body is in a thread's hands, or nobody's."""
+        if conn.room:
+            self._room.give_back(conn.group, conn.room)
+            conn.room = 0
+            self._sends_no_more(conn)
 
     def _park(self, conn: Connection) -> None:
         parked = self._parked[conn.group]
@@ -144,7 +218,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         while parked and self._served[group] < self._most_served:
             if self._at_work[group] >= self._turns.most(group, now, large=parked[0].is_large):
                 break
+            # Its client may have left. That cannot be told from one that has only sent all that it wanted to, and the turn is its own.
             conn = parked.popleft()
+            self._leave_room(conn)
             self._served[group] += 1
             self._at_work[group] += 1
             conn.turn += 1
@@ -196,7 +272,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Each turn of the main thread, once a second at least."""
-        if self._parked:
+        if self._parked or self._roomless:
             timeout = LOOK_FOR_TURN_SECONDS
         elif self.pending_conns:
             timeout = min(timeout, LOOK_FOR_LATE_SECONDS)
@@ -211,6 +287,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for group in list(self._parked):
             # It may have paid meanwhile.
             self._serve(group)
+        for group in list(self._roomless):
+            self._give_room(group)
         _SHARES.tell(self.age, self.nr_conns)
 
     def handle(self, conn: Connection) -> Any:
@@ -238,17 +316,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _another(self, conn: Connection) -> Head:
         """The connection's next request is there, or a thread that stays with it would be missed."""
-        if (head := conn.head()) is Head.COMPLETE:
-            return head
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
+        if conn.head() is Head.COMPLETE:
+            return self._with_body(conn, poll)
         for _ in range(round(STAY_SECONDS / LOOK_SECONDS)):
             # A connection without a thread goes first.
             if not self.alive or self.tpool._work_queue.qsize() or self._parked.get(conn.group):
                 return Head.PARTIAL
             if poll.poll(LOOK_SECONDS * 1000):
-                return conn.gather()
+                head = conn.gather()
+                return self._with_body(conn, poll) if head is Head.COMPLETE else head
         return Head.PARTIAL
+
+    def _with_body(self, conn: Connection, poll: select.poll) -> Head:
+        """Many clients send a small body in a piece of its own, right behind the head. For another one the main thread waits."""
+        if not conn.oversized() and (size := conn.body(_settings.max_body_bytes)):
+            poll.poll(LOOK_SECONDS * 1000)
+            is_sending, conn.missing = conn.begin_body(size), 0
+            if is_sending:
+                return Head.PARTIAL
+        return Head.COMPLETE
 
     def _await_head(self, conn: Connection) -> None:
         conn.until = conn.until or time.monotonic() + _settings.request_seconds
@@ -282,6 +370,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _closing(self, conn: Connection, graceful: bool) -> bool:
         """A client is given time to read its answer to the end and to close (RFC 9112, section 9.6), without the main thread's waiting."""
+        self._leave_room(conn)
         if graceful and conn.shut():
             conn.until = time.monotonic() + LINGER_SECONDS
             self.pending_conns.append(conn)

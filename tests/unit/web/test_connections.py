@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from gunicorn.http.parser import RequestParser
 
 from pipeline_jobs.files.upload import PIECE_BYTES
 from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
+from pipeline_jobs.web.server.body_room import MOST_BYTES, MOST_OF_ONE
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS
 from tests.stack import free_port
 from tests.waiting import until
@@ -37,7 +39,8 @@ AT_WORK, TURN = threading.Lock(), threading.Event()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Gives back the path; a large answer for `/large`, the same as a file for `/file`; reads the body for `/body`."""
+    """Gives back the path; a large answer for `/large`, the same as a file for `/file`; reads the body for `/body`,
+    and gives it back for `/echo`."""
     path = environ["PATH_INFO"]
     if path == "/file":
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
@@ -58,6 +61,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
         BODIES.append(1)
         environ["wsgi.input"].read()
         BODIES.pop()
+    if path == "/echo":
+        body = environ["wsgi.input"].read()
     if path == "/bodies":
         body = b"%d" % len(BODIES)
     start_response("200 OK", [("Content-Length", str(len(body)))])
@@ -162,6 +167,129 @@ def test_nor_does_one_of_a_kept_connection_or_behind_another_request(port: int) 
             assert ends_with(connection, b"/second")
 
 
+ECHO = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+#: What comes before a body of ten bytes, of which the first ones may be there; what its client is told meanwhile.
+BEFORE_BODY = {
+    "alone": (ECHO + b"Content-Length: 10\r\n\r\n", b""),
+    "begun": (ECHO + b"content-length:10 \r\n\r\n012", b""),
+    "behind an empty line": (b"\r\n" + ECHO + b"Content-Length: 10\r\n\r\n", b""),
+    "behind another request": (b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" + ECHO + b"Content-Length: 10\r\n\r\n0", b"/first"),
+    "to be asked for": (ECHO + b"Expect: 100-Continue\r\nContent-Length: 10\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "to be asked for behind another request": (
+        b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n" + ECHO + b"Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+        b"/firstHTTP/1.1 100 Continue\r\n\r\n",
+    ),
+    "not to be asked for in HTTP/1.0": (
+        b"POST /echo HTTP/1.0\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", b""
+    ),
+}  # fmt: skip
+
+
+def until_ends(connection: socket.socket, ending: bytes) -> bytes:
+    """What comes up to that, which may be in pieces."""
+    data = b""
+    while not data.endswith(ending):
+        piece = connection.recv(65_536)
+        assert piece, data
+        data += piece
+    return data
+
+
+def test_a_small_body_that_does_not_end_holds_no_thread(port: int) -> None:
+    senders = {name: connect(port) for name in BEFORE_BODY}
+    for name, (begun, told) in BEFORE_BODY.items():
+        senders[name].sendall(begun)
+        until_ends(senders[name], told)
+    assert answered(port)
+    for name, (begun, _) in BEFORE_BODY.items():
+        rest = b"0123456789"[len(begun.rpartition(b"\r\n\r\n")[2]) :]
+        for byte in rest:
+            senders[name].sendall(bytes([byte]))
+        # What is behind it belongs to the next request.
+        senders[name].sendall(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = until_ends(senders[name], b"0123456789" if "1.0" in name else b"/second")
+        assert answer.count(b"0123456789") == 1, name
+        assert b"100 Continue" not in answer, name
+        senders[name].close()
+
+
+def test_a_small_body_whose_client_closes_its_end_is_the_applications(port: int) -> None:
+    with connect(port) as sender:
+        sender.sendall(ECHO + b"Content-Length: 10\r\n\r\n01")
+        assert answered(port)
+        sender.shutdown(socket.SHUT_WR)
+        until_ends(sender, b"\r\n\r\n01")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bodies_in_any_pieces_and_behind_each_other_are_read_as_they_were_sent(port: int, seed: int) -> None:
+    draw = random.Random(seed)
+    bodies = [bytes(draw.choices(b"\r\n ab:", k=draw.choice((0, 1, 10, 40_000)))) + b"%d." % number for number in range(12)]
+    sent = b"".join(ECHO + b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies)
+    with connect(port) as sender:
+
+        def send() -> None:
+            at = 0
+            while at < len(sent):
+                size = draw.choice((1, 3, 50, 5_000, 30_000))
+                sender.sendall(sent[at : at + size])
+                at += size
+
+        sends = threading.Thread(target=send)
+        sends.start()
+        came = until_ends(sender, b"11.")
+        sends.join()
+    for body in bodies:
+        head, _, came = came.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert came.startswith(body)
+        came = came[len(body) :]
+    assert came == b""
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_REQUEST_SECONDS": "0.5"}])
+def test_a_small_body_that_does_not_end_in_time_is_answered_408(port: int) -> None:
+    with connect(port) as sender:
+        sender.sendall(ECHO + b"Content-Length: 10\r\n\r\n01")
+        assert status(sender) == b"408"
+
+
+def test_a_length_that_is_none_is_refused_without_a_wait(port: int) -> None:
+    for lines in (b"Content-Length: 2x", b"Content-Length: -1", b"Content-Length: 2\r\nContent-Length: 3", b"Content-Length: 2, 3"):
+        with connect(port) as sender:
+            sender.sendall(ECHO + lines + b"\r\n\r\n")
+            assert status(sender) == b"400", lines
+
+
+@pytest.mark.parametrize("settings", [{"PIPELINE_REQUEST_SECONDS": "1000", "PIPELINE_MAX_BODY_BYTES": str(MOST_OF_ONE)}])
+def test_small_bodies_are_held_in_bounded_memory_and_whoever_has_most_makes_room(port: int) -> None:
+    large, small = ECHO + b"Content-Length: %d\r\n\r\n" % MOST_OF_ONE, ECHO + b"Content-Length: 2\r\n\r\n0"
+    greedy = [connect(port, f"127.0.0.{number}") for number in range(11, 11 + MOST_BYTES // MOST_OF_ONE)]
+    for sender in greedy:
+        sender.sendall(large)
+        # It has been read before the next one.
+        assert answered(port)
+    with connect(port, "127.0.0.11") as own:
+        own.sendall(small)
+        assert answered(port)
+        own.sendall(b"1")
+        # It waits behind its own large one. Nobody else does.
+        own.setblocking(False)
+        assert answered(port)
+        with pytest.raises(BlockingIOError):
+            own.recv(1)
+        own.settimeout(PATIENCE)
+        with connect(port, OTHER) as other:
+            other.sendall(small)
+            # The first of those that have most.
+            assert status(greedy[0]) == b"429"
+            other.sendall(b"1")
+            until_ends(other, b"\r\n\r\n01")
+        until_ends(own, b"\r\n\r\n01")
+    for sender in greedy:
+        sender.close()
+
+
 @pytest.mark.parametrize("settings", [{"PIPELINE_REQUEST_SECONDS": "0.5"}])
 def test_a_head_that_does_not_end_in_time_is_answered_408(port: int) -> None:
     with connect(port) as sender, connect(port) as silent:
@@ -231,7 +359,7 @@ def test_who_still_sends_when_it_is_refused_reads_its_answer_to_the_end(port: in
 def test_an_address_never_holds_all_threads(port: int) -> None:
     senders = [connect(port) for _ in range(20)]
     for sender in senders:
-        sender.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1")
+        sender.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\na\r\n1")
     until(lambda: got(port, OTHER, "/bodies") == b"7", "as many threads as an address may hold")
     # Longer than the next one of the senders would need to take the thread of this one, were it let.
     for _ in range(3):
@@ -239,7 +367,7 @@ def test_an_address_never_holds_all_threads(port: int) -> None:
     assert got(port, OTHER, "/bodies") == b"7"
     # Those that waited for a thread get one as others end.
     for sender in senders:
-        sender.sendall(b"234567890")
+        sender.sendall(b"234567890\r\n0\r\n\r\n")
     for sender in senders:
         assert status(sender) == b"200"
         sender.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import select
 import socket
 import subprocess
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server import accounts, gunicorn_worker
+from pipeline_jobs.web.server import accounts, client_connection, gunicorn_worker
 from pipeline_jobs.web.server.accounts import (
     HEAVY,
     MOST_ALONE,
@@ -35,6 +37,7 @@ from tests.waiting import until
 
 #: In the server: requests for `/heavy` that are at work, by owner.
 COUNT: Counter[str] = Counter()
+NUMBERS = itertools.count()
 AT_WORK, TURN = threading.Lock(), threading.Event()
 
 
@@ -49,7 +52,7 @@ class Patient(Worker):
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Lets in whose key has no `wrong` in it. Gives back the path; reads the body for `/body`."""
-    path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "")
+    path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     if key and "wrong" not in key:
         belongs_to(environ, f"tenant {key}")
     body = path.encode()
@@ -97,8 +100,8 @@ def _is_up(port: int) -> bool:
 
 
 def request(path: str, key: str, *more: str) -> bytes:
-    """Its head."""
-    shown = (f"Authorization: {key}",) if key else ()
+    """Its head, with cookies that are nobody's: each time another one."""
+    shown = (f"Cookie: n={next(NUMBERS)}", *((f"Authorization: Bearer {key}",) if key else ()))
     return "\r\n".join((f"GET {path} HTTP/1.1", "Host: x", *shown, *more, "", "")).encode()
 
 
@@ -115,9 +118,9 @@ def served(client: socket.socket, key: str) -> bool:
 
 
 def hold(port: int, key: str, source: str = "127.0.0.1") -> socket.socket:
-    """A request that keeps its thread until its body comes."""
+    """A request that keeps its thread until its body comes: nobody but a thread reads chunks."""
     sender = connect(port, source)
-    sender.sendall(request("/body", key, "Content-Length: 10") + b"1")
+    sender.sendall(request("/body", key, "Transfer-Encoding: chunked") + b"a\r\n1")
     return sender
 
 
@@ -131,7 +134,7 @@ def test_who_shares_an_address_with_many_requests_is_served(port: int, keys: lis
         # Nor do those that nobody knows take all threads from another address.
         assert answered(port, "", OTHER)
     for sender in senders:
-        sender.sendall(b"234567890")
+        sender.sendall(b"234567890\r\n0\r\n\r\n")
     for sender in senders:
         assert status(sender) == b"200"
         sender.close()
@@ -255,3 +258,27 @@ def test_names_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch)
     for name in "abc":
         debts.charge(name, 1.0, 0.0)
     assert [debts.is_heavy(name, 0.0) for name in "abc"] == [False, True, True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_credentials_are_the_same_whatever_stands_beside_them(seed: int) -> None:
+    """A key counts before a session, as where it is decided who may; another key or session is another's."""
+    draw = random.Random(seed)
+
+    def shown(credentials: list[str]) -> bytes:
+        beside = [f"X-{draw.random()}: Authorization: Bearer {draw.random()}" for _ in range(draw.randrange(3))]
+        lines = [*credentials, *beside]
+        draw.shuffle(lines)
+        return client_connection._shown("\r\n".join(["GET / HTTP/1.1", *lines, ""]).encode())
+
+    def cookies(session: str) -> str:
+        others = [f"n{number}={draw.random()}" for number in range(draw.randrange(3))]
+        return "; ".join([*others, f"pipeline_jobs={draw.choice((session, chr(34) + session + chr(34)))}", *others[:1]])
+
+    for _ in range(50):
+        bearer = draw.choice(("Bearer", "bearer", "BEARER")) + " " * draw.randrange(1, 4)
+        name = draw.choice(("Authorization", "authorization"))
+        assert shown([f"{name}: {bearer}k1", f"Cookie: {cookies('s2')}"]) == b"key k1"
+        assert shown([f"{name}:{bearer}k2 "]) == b"key k2"
+        assert shown([f"Cookie: {cookies('s1')}", f"{name}: Basic {draw.random()}"]) == b"session s1"
+        assert shown([f"Cookie: n={draw.random()}"]) == b""
