@@ -85,3 +85,19 @@ def test_those_that_wait_are_served_tenant_by_tenant() -> None:
     assert served == ["greedy", "other", "third", "greedy", "greedy"]
     with turns.turn("greedy"):
         assert turns.waiting == 0, "nobody has a turn that is over"
+
+
+def test_a_step_that_fails_ends_its_turn() -> None:
+    """A full disk must not hold up every later upload."""
+    turns = Turns()
+    for _ in range(2):
+        with pytest.raises(OSError, match="full"), turns.turn("greedy"):
+            raise OSError("full")
+
+        def take() -> None:
+            with turns.turn("other"):
+                pass
+
+        later = threading.Thread(target=take, daemon=True)
+        later.start()
+        until(lambda later=later: not later.is_alive(), "the next step")

@@ -15,18 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.web.server import accounts, gunicorn_worker
-from pipeline_jobs.web.server.accounts import (
-    HEAVY,
-    MOST_ALONE,
-    MOST_AT_WORK,
-    MOST_OWED,
-    OTHERS_SECONDS,
-    REMEMBERED,
-    SHARE,
-    Debts,
-    Owners,
-    Turns,
-)
+from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
 from tests.stack import free_port
@@ -211,47 +200,3 @@ def test_whoever_sends_large_heads_all_the_time_waits_for_the_answer(port: int) 
         assert status(other) == b"431"
         assert answered(port, "")
         assert select.select([late], [], [], 0)[0] == []
-
-
-def test_what_is_heavy_is_paid_for() -> None:
-    turns = Turns()
-    turns.latest.note("a", 0.0)
-    turns.debts.charge("a", 0.1, 0.0)
-    # Alone nobody waits for it.
-    assert turns.most("a", 0.0) == turns.most("a", 0.0, large=True) == MOST_ALONE
-    turns.latest.note("b", 0.0)
-    paid = 0.1 / SHARE
-    assert [turns.most("a", now) for now in (0.0, 0.9 * paid, 1.1 * paid, paid + 0.9 * REMEMBERED)] == [0, 0, 1, 1]
-    assert turns.most("a", paid + 1.1 * REMEMBERED) == turns.most("b", 0.0) == MOST_AT_WORK
-    turns.debts.charge("a", 0.1, 0.0)
-    turns.debts.charge("a", 0.1, 0.0)
-    assert turns.debts.left("a", 0.0) == pytest.approx(3 * paid)
-    for _ in range(10):
-        turns.debts.charge("a", 10.0, 0.0)
-    assert turns.debts.left("a", 0.0) == MOST_OWED
-
-
-def test_an_address_and_the_tenant_that_comes_from_it_are_not_two() -> None:
-    latest = Turns().latest
-    latest.note("127.0.0.1", 0.0)
-    latest.rename("127.0.0.1", "tenant a")
-    latest.note("tenant a", 1.0)
-    assert not latest.has_others("tenant a", 1.0)
-    # With a second key.
-    latest.note("127.0.0.1", 2.0)
-    latest.rename("127.0.0.1", "tenant a")
-    assert not latest.has_others("tenant a", 2.0)
-    assert latest.has_others("tenant b", 2.0)
-    assert not latest.has_others("tenant b", 2.0 + OTHERS_SECONDS)
-
-
-def test_names_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "MAX_NAMES", 2)
-    owners, debts = Owners(), Debts()
-    assert [owners.note(b"1", "a"), owners.note(b"1", "a"), owners.note(b"1", "b")] == [True, False, True]
-    for number in (b"2", b"3"):
-        owners.note(number, "c")
-    assert [owners.of(number) for number in (b"1", b"2", b"3")] == [None, "c", "c"]
-    for name in "abc":
-        debts.charge(name, 1.0, 0.0)
-    assert [debts.is_heavy(name, 0.0) for name in "abc"] == [False, True, True]
