@@ -25,6 +25,8 @@ from tests.waiting import until
 #: In the server: requests for `/heavy` that are at work, by owner.
 COUNT: Counter[str] = Counter()
 AT_WORK, TURN = threading.Lock(), threading.Event()
+#: One more than take turns.
+MEETING = threading.Barrier(MOST_AT_WORK + 1)
 
 
 class Patient(Worker):
@@ -44,6 +46,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     body = path.encode()
     if path == "/body":
         environ["wsgi.input"].read()
+    if path == "/meet":
+        MEETING.wait()
     if path in ("/heavy", "/long", "/counted"):
         costs(environ, 2 * HEAVY if path == "/heavy" else 0.0)
         with AT_WORK:
@@ -63,7 +67,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def port(settings: dict[str, str]) -> Iterator[int]:
-    """A server with eight threads, up."""
+    """A server with eight threads, up. Whoever has the key `a` was there first."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", "8", "--keep-alive", "60",
@@ -80,7 +84,7 @@ def port(settings: dict[str, str]) -> Iterator[int]:
 
 def _is_up(port: int) -> bool:
     try:
-        return answered(port, "", "127.0.0.9")
+        return answered(port, "a")
     except OSError:
         return False
 
@@ -164,9 +168,15 @@ def test_heavy_requests_are_at_work_one_at_a_time_beside_others(port: int) -> No
 
 
 def test_long_requests_stay_at_work_unless_they_wait_for_their_client(port: int) -> None:
-    """Where everything takes long, more at once would make it worse."""
-    for key in ("a", "b"):
-        assert answered(port, key)
+    """Where everything takes long, more at once would make it worse. Alone one may have more of them: not even the address that it comes
+    from counts as another."""
+    alone = [connect(port) for _ in range(MOST_AT_WORK + 1)]
+    for sender in alone:
+        sender.sendall(request("/meet", "a"))
+    assert all(ends_with(sender, b"/meet") for sender in alone)
+    for sender in alone:
+        sender.close()
+    assert answered(port, "b")
     senders = [connect(port) for _ in range(7)]
     for sender in senders:
         sender.sendall(request("/long", "a"))
