@@ -226,6 +226,9 @@ class TestCeiling:
         created = scrape(jobs)["pipeline_jobs_created_total"]
         assert len(created) <= 500 // SERIES_OF_A_WORKSPACE + 1
         assert sum(created.values()) == 20
+        # In the store too: what is counted there is kept for good, and read at each scrape.
+        named = jobs.store.client.smembers(jobs.store.keys("named"))
+        assert sum("|" in name for name in named) == 500 // SERIES_OF_A_WORKSPACE
 
     def test_what_a_workspace_has_and_what_there_is_besides_is_counted_right(self, jobs: Cell) -> None:
         few = count(StoreMetrics(jobs.store, jobs.settings).text())

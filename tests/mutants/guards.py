@@ -74,6 +74,7 @@ STREAMS = "tests/integration/web/test_events.py"
 CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
+ACCOUNTS = "tests/unit/web/test_accounts.py"
 SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
@@ -1512,6 +1513,16 @@ GUARDS = (
         "self._waiting = {tenant_id: queue, **self._waiting}\n",
         PACED,
     ),
+    _py("files/paced", "a step is on the disk", "            os.fsync(file.fileno())\n", "            pass\n", PACED),
+    _py("files/paced", "all of a step is", "        file.flush()\n", "", PACED),
+    _py(
+        "files/paced",
+        "a step that fails ends its turn",
+        "        try:\n            yield\n        finally:\n            self._hand_on()",
+        "        yield\n        self._hand_on()",
+        PACED,
+    ),
+    _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > STEP_BYTES", "True", PACED, LARGE_UPLOADS),
     _py("files/upload", "uploads take turns", ", partial(TURNS.turn, self._upload.tenant_id))", ")", LARGE_UPLOADS),
@@ -1877,14 +1888,55 @@ GUARDS = (
     ),
     _py("web/server/gunicorn_worker", "a long request is at work", "conn.is_at_work and not conn.waits and", "False and", TURNS),
     _py("web/server/gunicorn_worker", "large heads again and again", "if not self._oversized.wait(conn.address):", "if True:", TURNS),
-    _py("web/server/accounts", "what is large is heavy", "if not large and not self", "if not self", TURNS),
-    _py("web/server/accounts", "what is heavy is paid for", "return int(self.debts.left(group, now) <= 0)", "return 1", TURNS),
+    _py(
+        "web/server/gunicorn_worker",
+        "whom an address turned out to be of",
+        "            self._turns.latest.rename(conn.group, conn.learnt)\n",
+        "            pass\n",
+        TURNS,
+    ),
+    _py(
+        "web/server/accounts",
+        "who is alone need not take turns",
+        "            return MOST_ALONE\n",
+        "            return MOST_AT_WORK\n",
+        ACCOUNTS,
+    ),
+    _py("web/server/accounts", "another was served lately", "< OTHERS_SECONDS", "< 1e9", ACCOUNTS),
+    _py("web/server/accounts", "what is large is heavy", "if not large and not self", "if not self", ACCOUNTS),
+    _py("web/server/accounts", "what is heavy is paid for", "return int(self.debts.left(group, now) <= 0)", "return 1", ACCOUNTS),
+    _py(
+        "web/server/accounts",
+        "who has paid is heavy for a while",
+        "self.left(group, now) > -REMEMBERED",
+        "self.left(group, now) > 0",
+        ACCOUNTS,
+    ),
+    _py("web/server/accounts", "and no longer", "self.left(group, now) > -REMEMBERED", "True", ACCOUNTS),
+    _py("web/server/accounts", "a debt has a most", "min(paid, now + MOST_OWED)", "paid", ACCOUNTS),
+    _py(
+        "web/server/accounts",
+        "no heavy request saves up nothing",
+        "max(self._by_name.get(group, now), now)",
+        "self._by_name.get(group, now)",
+        ACCOUNTS,
+    ),
+    _py("web/server/accounts", "names are bounded", "if len(self._by_name) >= MAX_NAMES:", "if False:", ACCOUNTS),
+    _py("web/server/accounts", "a known name takes nobody's room", "            self._by_name.pop(name, None)\n", "", ACCOUNTS),
+    _py(
+        "web/server/accounts",
+        "an address has its tenant's name",
+        "(owner, at) if name == address else",
+        "(name, at) if name == address else",
+        ACCOUNTS,
+    ),
+    _py("web/server/accounts", "others keep their names", "(owner, at) if name == address else (name, at)", "(owner, at)", ACCOUNTS),
     _py(
         "web/server/accounts",
         "an address and its tenant are one",
         '            self._other = "", -OTHERS_SECONDS',
         "            pass",
-        TURNS,
+        ACCOUNTS,
     ),
     _py(
         "web/access/auth",
@@ -1894,6 +1946,13 @@ GUARDS = (
         COSTS,
     ),
     _py("web/api/batches", "what a batch costs", "    if not made.replayed:\n        _cost", "    if False:\n        _cost", COSTS),
+    _py("web/api/batches", "a batch is charged once", "    if not made.replayed:\n        _cost", "    if True:\n        _cost", COSTS),
+    _py("web/api/batches", "what its bytes cost", " + (request.content_length or 0) * BYTE_SECONDS", "", COSTS),
+    _py("web/api/batches", "a part of the store's time", "seconds * SHARE / STORE_SHARE", "seconds", COSTS),
+    _py("web/api/batches", "over all processes", " * web().processes.count", "", COSTS),
+    _py(
+        "web/api/batches", "what a cancel by filter costs", "    if not body.dry_run:\n        _cost", "    if False:\n        _cost", COSTS
+    ),
     _py(
         "web/api/batches",
         "what a batch's cancel costs",

@@ -37,7 +37,9 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("pieces", [[b"x" * 65_536] * 56, [b"x" * (7 * STEP_BYTES // 2)], [b"x" * 700_000] * 3], ids=len)
+@pytest.mark.parametrize(
+    "pieces", [[b"x" * 65_536] * 56, [b"x" * (7 * STEP_BYTES // 2)], [b"x" * 700_000] * 3, [b"x" * 1000] * 1100], ids=len
+)
 def test_no_more_than_a_step_is_written_before_a_sync(store: ArtifactStore, synced: list[int], pieces: list[bytes]) -> None:
     store.write(pieces, PATH)
     assert store.read(PATH) == b"".join(pieces)
@@ -63,6 +65,22 @@ def test_only_the_steps_of_a_large_file_take_turns(store: ArtifactStore) -> None
     assert taken == []
     store.write(b"x" * (2 * STEP_BYTES + 1), PATH, turn)
     assert len(taken) == 3
+
+
+def test_a_step_that_fails_ends_its_turn() -> None:
+    """A full disk must not hold up every later upload."""
+    turns = Turns()
+    for _ in range(2):
+        with pytest.raises(OSError, match="full"), turns.turn("greedy"):
+            raise OSError("full")
+
+        def take() -> None:
+            with turns.turn("other"):
+                pass
+
+        later = threading.Thread(target=take, daemon=True)
+        later.start()
+        until(lambda later=later: not later.is_alive(), "the next step")
 
 
 def test_those_that_wait_are_served_tenant_by_tenant() -> None:

@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 Name = TypeVar("Name", str, bytes)
 Value = TypeVar("Value", str, float)
 
-#: A request that takes more than this of the processor (or of the store, see `slow.costs`) is heavy, in seconds. It is charged whole, but
-#: for no more than `MOST_CHARGED`: a stream that was open for hours ends at some time.
-HEAVY, MOST_CHARGED = 0.01, 0.5
-#: The part of the time that heavy requests of one may take while others are served, and the most that one may owe, in seconds.
+#: A request that takes more than this of the processor (or of the store, see `slow.costs`) is heavy, in seconds. It is charged whole.
+HEAVY = 0.01
+#: The part of the time that heavy requests of one may take while others are served, and the most that one may owe, in seconds: a stream
+#: that was open for hours ends at some time.
 SHARE, MOST_OWED = 0.5, 1.0
 #: How long after its debt is paid one still counts as heavy, in seconds: its requests are at work one at a time.
 REMEMBERED = 1.0
@@ -60,7 +60,7 @@ class Debts(_Remembered[str, float]):
     """Until when each pays for its heavy requests."""
 
     def charge(self, group: str, seconds: float, now: float) -> None:
-        paid = max(self._by_name.get(group, now), now) + min(seconds, MOST_CHARGED) / SHARE
+        paid = max(self._by_name.get(group, now), now) + seconds / SHARE
         self._put(group, min(paid, now + MOST_OWED))
 
     def left(self, group: str, now: float) -> float:

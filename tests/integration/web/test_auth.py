@@ -356,7 +356,7 @@ class TestTenants:
         problem_of(Caller(client, of_workspace)("GET", "/pipeline/jobs?workspace_id=main"), 403, "foreign_workspace", "workspace_id")
 
     @pytest.mark.parametrize("owner", [("other", "main"), ("acme", "main")])
-    @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/cancel")])
+    @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/cancel")])
     @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED])
     def test_anothers_job_is_an_unknown_one_byte_for_byte(
         self, client: FlaskClient, world: World, owner: tuple[str, str], method: str, tail: str, status: JobStatus
@@ -367,7 +367,8 @@ class TestTenants:
         headers = {"X-Request-Id": "same", "Prefer": "wait=60"}
 
         def ask() -> TestResponse:
-            return Caller(client, text)(method, f"/pipeline/jobs/{before.job_id}{tail}", headers=headers)
+            change = {"json": {"priority": 9}} if method == "PATCH" else {}
+            return Caller(client, text)(method, f"/pipeline/jobs/{before.job_id}{tail}", headers=headers, **change)
 
         foreign = ask()
         problem_of(foreign, 404, "unknown_job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 
@@ -9,8 +10,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
-from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS
+from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_SECONDS, STORE_SHARE
+from pipeline_jobs.web.server.accounts import SHARE
 from pipeline_jobs.web.server.client_connection import PacedSocket
+from pipeline_jobs.web.state import EXTENSION
 
 from .test_auth import AWAY, WRONG
 from .world import World
@@ -57,3 +60,12 @@ def test_batches_and_their_cancels_are_charged_once(client: FlaskClient, sock: P
     for dry_run in (True, False):
         client.post("/pipeline/jobs/cancel", json={"status": ["queued"], "dry_run": dry_run}, environ_overrides=environ)
         assert (sock.cost > before) is not dry_run
+
+
+def test_a_batch_is_charged_its_jobs_and_bytes_at_a_quarter_of_the_stores_time_over_all_processes(
+    client: FlaskClient, sock: PacedSocket
+) -> None:
+    client.application.extensions[EXTENSION].processes.count = 3
+    body = json.dumps(JOBS)
+    client.post("/pipeline/batches", data=body, content_type="application/json", environ_overrides={"gunicorn.socket": sock})
+    assert sock.cost == pytest.approx((20 * MADE_SECONDS + len(body) * BYTE_SECONDS) * SHARE / STORE_SHARE * 3)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,25 @@ def knocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
     """What became of each attempt, with a server, a service's socket, a secret and a victim outside the walls."""
     folder = tmp_path_factory.mktemp("outside")
     work = tmp_path_factory.mktemp("work")
-    (folder / "secret").write_text("tell nobody")
-    canary = FakeSite()
-    victim = subprocess.Popen([sys.executable, "-I", "-c", "input()"], stdin=subprocess.PIPE)
-    with socket.socket(socket.AF_UNIX) as service:
+    secret = folder / "secret"
+    secret.write_text("tell nobody")
+    waits = [sys.executable, "-I", "-c", "input()"]
+    with (
+        closing(FakeSite()) as canary,
+        subprocess.Popen(waits, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as victim,
+        socket.socket(socket.AF_UNIX) as service,
+    ):
         service.bind(str(folder / "socket"))
         service.listen()
         port = canary.url("").rsplit(":", 1)[1]
-        command = [sys.executable, "-m", "tests.unit.media.knock", str(work), str(folder / "secret"), port, str(victim.pid)]
+        command = [sys.executable, "-m", "tests.unit.media.knock", str(work), str(secret), port, str(victim.pid)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    found |= {"canary": canary.requests, "victim": victim.poll(), "nice": psutil.Process(victim.pid).nice()}
-    found |= {"secret": (folder / "secret").read_text(), "outside": sorted(os.listdir(folder)), "own": os.getpriority(os.PRIO_PROCESS, 0)}
-    yield found
-    victim.communicate(b"\n")
-    canary.close()
+        found = json.loads(done.stdout)
+        # Without walls there is neither a victim nor a secret any more.
+        found |= {"canary": canary.requests, "victim": victim.poll(), "own": os.getpriority(os.PRIO_PROCESS, 0)}
+        found["nice"] = psutil.Process(victim.pid).nice() if found["victim"] is None else None
+        found |= {"secret": secret.read_text() if secret.exists() else None, "outside": sorted(os.listdir(folder))}
+        yield found
 
 
 def test_this_kernel_has_the_walls(knocked: dict[str, Any]) -> None:

@@ -17,18 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.web.server import accounts, client_connection, gunicorn_worker
-from pipeline_jobs.web.server.accounts import (
-    HEAVY,
-    MOST_ALONE,
-    MOST_AT_WORK,
-    MOST_OWED,
-    OTHERS_SECONDS,
-    REMEMBERED,
-    SHARE,
-    Debts,
-    Owners,
-    Turns,
-)
+from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
 from tests.stack import free_port
@@ -39,6 +28,8 @@ from tests.waiting import until
 COUNT: Counter[str] = Counter()
 NUMBERS = itertools.count()
 AT_WORK, TURN = threading.Lock(), threading.Event()
+#: One more than take turns.
+MEETING = threading.Barrier(MOST_AT_WORK + 1)
 
 
 class Patient(Worker):
@@ -58,6 +49,8 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     body = path.encode()
     if path == "/body":
         environ["wsgi.input"].read()
+    if path == "/meet":
+        MEETING.wait()
     if path in ("/heavy", "/long", "/counted"):
         costs(environ, 2 * HEAVY if path == "/heavy" else 0.0)
         with AT_WORK:
@@ -77,7 +70,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture
 def port(settings: dict[str, str]) -> Iterator[int]:
-    """A server with eight threads, up."""
+    """A server with eight threads, up. Whoever has the key `a` was there first."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", "8", "--keep-alive", "60",
@@ -94,7 +87,7 @@ def port(settings: dict[str, str]) -> Iterator[int]:
 
 def _is_up(port: int) -> bool:
     try:
-        return answered(port, "", "127.0.0.9")
+        return answered(port, "a")
     except OSError:
         return False
 
@@ -178,9 +171,15 @@ def test_heavy_requests_are_at_work_one_at_a_time_beside_others(port: int) -> No
 
 
 def test_long_requests_stay_at_work_unless_they_wait_for_their_client(port: int) -> None:
-    """Where everything takes long, more at once would make it worse."""
-    for key in ("a", "b"):
-        assert answered(port, key)
+    """Where everything takes long, more at once would make it worse. Alone one may have more of them: not even the address that it comes
+    from counts as another."""
+    alone = [connect(port) for _ in range(MOST_AT_WORK + 1)]
+    for sender in alone:
+        sender.sendall(request("/meet", "a"))
+    assert all(ends_with(sender, b"/meet") for sender in alone)
+    for sender in alone:
+        sender.close()
+    assert answered(port, "b")
     senders = [connect(port) for _ in range(7)]
     for sender in senders:
         sender.sendall(request("/long", "a"))
@@ -214,71 +213,3 @@ def test_whoever_sends_large_heads_all_the_time_waits_for_the_answer(port: int) 
         assert status(other) == b"431"
         assert answered(port, "")
         assert select.select([late], [], [], 0)[0] == []
-
-
-def test_what_is_heavy_is_paid_for() -> None:
-    turns = Turns()
-    turns.latest.note("a", 0.0)
-    turns.debts.charge("a", 0.1, 0.0)
-    # Alone nobody waits for it.
-    assert turns.most("a", 0.0) == turns.most("a", 0.0, large=True) == MOST_ALONE
-    turns.latest.note("b", 0.0)
-    paid = 0.1 / SHARE
-    assert [turns.most("a", now) for now in (0.0, 0.9 * paid, 1.1 * paid, paid + 0.9 * REMEMBERED)] == [0, 0, 1, 1]
-    assert turns.most("a", paid + 1.1 * REMEMBERED) == turns.most("b", 0.0) == MOST_AT_WORK
-    turns.debts.charge("a", 0.1, 0.0)
-    turns.debts.charge("a", 0.1, 0.0)
-    assert turns.debts.left("a", 0.0) == pytest.approx(3 * paid)
-    for _ in range(10):
-        turns.debts.charge("a", 10.0, 0.0)
-    assert turns.debts.left("a", 0.0) == MOST_OWED
-
-
-def test_an_address_and_the_tenant_that_comes_from_it_are_not_two() -> None:
-    latest = Turns().latest
-    latest.note("127.0.0.1", 0.0)
-    latest.rename("127.0.0.1", "tenant a")
-    latest.note("tenant a", 1.0)
-    assert not latest.has_others("tenant a", 1.0)
-    # With a second key.
-    latest.note("127.0.0.1", 2.0)
-    latest.rename("127.0.0.1", "tenant a")
-    assert not latest.has_others("tenant a", 2.0)
-    assert latest.has_others("tenant b", 2.0)
-    assert not latest.has_others("tenant b", 2.0 + OTHERS_SECONDS)
-
-
-def test_names_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "MAX_NAMES", 2)
-    owners, debts = Owners(), Debts()
-    assert [owners.note(b"1", "a"), owners.note(b"1", "a"), owners.note(b"1", "b")] == [True, False, True]
-    for number in (b"2", b"3"):
-        owners.note(number, "c")
-    assert [owners.of(number) for number in (b"1", b"2", b"3")] == [None, "c", "c"]
-    for name in "abc":
-        debts.charge(name, 1.0, 0.0)
-    assert [debts.is_heavy(name, 0.0) for name in "abc"] == [False, True, True]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_credentials_are_the_same_whatever_stands_beside_them(seed: int) -> None:
-    """A key counts before a session, as where it is decided who may; another key or session is another's."""
-    draw = random.Random(seed)
-
-    def shown(credentials: list[str]) -> bytes:
-        beside = [f"X-{draw.random()}: Authorization: Bearer {draw.random()}" for _ in range(draw.randrange(3))]
-        lines = [*credentials, *beside]
-        draw.shuffle(lines)
-        return client_connection._shown("\r\n".join(["GET / HTTP/1.1", *lines, ""]).encode())
-
-    def cookies(session: str) -> str:
-        others = [f"n{number}={draw.random()}" for number in range(draw.randrange(3))]
-        return "; ".join([*others, f"pipeline_jobs={draw.choice((session, chr(34) + session + chr(34)))}", *others[:1]])
-
-    for _ in range(50):
-        bearer = draw.choice(("Bearer", "bearer", "BEARER")) + " " * draw.randrange(1, 4)
-        name = draw.choice(("Authorization", "authorization"))
-        assert shown([f"{name}: {bearer}k1", f"Cookie: {cookies('s2')}"]) == b"key k1"
-        assert shown([f"{name}:{bearer}k2 "]) == b"key k2"
-        assert shown([f"Cookie: {cookies('s1')}", f"{name}: Basic {draw.random()}"]) == b"session s1"
-        assert shown([f"Cookie: n={draw.random()}"]) == b""
