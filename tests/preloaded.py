@@ -119,25 +119,27 @@ def serve(connection: socket.socket) -> list[str] | None:
             return None
         reading, writing = os.pipe()
         if (between := os.fork()) == 0:
-            # Its parent ends at once, so whoever asked becomes the parent.
+            # It ends at once, so whoever asked becomes its child's parent.
             parent = os.getpid()
-            if child := os.fork():
-                os.write(writing, str(child).encode())
+            if os.fork():
                 os._exit(0)
-            for number in (reading, writing):
-                os.close(number)
             connection.close()
-            while os.getppid() == parent:
-                os.sched_yield()
-            return _become(json.loads(asked), files)
+            os.close(reading)
+            return _become(parent, json.loads(asked), files, writing)
+        os.close(writing)
         os.waitpid(between, 0)
         connection.send(os.read(reading, 100))
-        for number in (reading, writing, *files):
+        for number in (reading, *files):
             os.close(number)
 
 
-def _become(asked: dict[str, object], files: list[int]) -> list[str]:
+def _become(parent: int, asked: dict[str, object], files: list[int], ready: int) -> list[str]:
     os.setsid()
+    while os.getppid() == parent:
+        os.sched_yield()
+    # Only now does anybody know of it: its session may be killed.
+    os.write(ready, str(os.getpid()).encode())
+    os.close(ready)
     for number, standard in zip(files, (1, 2), strict=True):
         os.dup2(number, standard)
         os.close(number)
