@@ -16,6 +16,7 @@ import requests
 
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
 from tests import bodies, preloaded
@@ -177,6 +178,12 @@ class Stack:
             return job if job.status in statuses else None
 
         return until(reached, f"{job_id} to be {statuses}", seconds)
+
+    def cancel_all(self) -> None:
+        """Cancel what a test that shares this stack has left, and wait until none of it runs."""
+        for job in self.client.list(JobQuery(statuses=(JobStatus.QUEUED, JobStatus.RUNNING), limit=100)).items:
+            self.client.cancel(job.job_id)
+        until(lambda: not self.running(), "no job to run")
 
     def running(self) -> int:
         return int(self.client.store.client.zcard(self.client.store.keys("leases")))
