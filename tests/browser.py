@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 #: What Playwright waits for its conditions, in ms: five seconds of its own are too few on a busy machine.
 PATIENCE_MS = 60_000
@@ -35,9 +35,26 @@ class Visit:
         assert (self.wrong, self.strayed) == ([], [])
 
 
+#: The one that `one_browser` has started.
+_kept: list[Browser] = []
+
+
 @contextmanager
-def visit(base: str, **options: Any) -> Iterator[Visit]:
-    """A fresh browser on an API. :param options: of Playwright's `new_context` (viewport, color_scheme, ...)."""
+def one_browser() -> Iterator[None]:
+    """Meanwhile all visits are of one browser, each with nothing of the others' (no cookie, no cache): a start takes seconds.
+
+    Until it ends, this thread cannot run another loop of asyncio.
+    """
+    with _started() as browser:
+        _kept.append(browser)
+        try:
+            yield
+        finally:
+            _kept.remove(browser)
+
+
+@contextmanager
+def _started() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         if os.environ.get("CI"):
@@ -47,13 +64,19 @@ def visit(base: str, **options: Any) -> Iterator[Visit]:
         # Root, in a container: there is no user namespace for its sandbox.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         try:
-            context = browser.new_context(**options)
-            context.set_default_timeout(PATIENCE_MS)
-            found = Visit(context.new_page(), base)
-            _watch(context, found)
-            yield found
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def visit(base: str, **options: Any) -> Iterator[Visit]:
+    """A fresh visit of an API. :param options: of Playwright's `new_context` (viewport, color_scheme, ...)."""
+    with nullcontext(_kept[0]) if _kept else _started() as browser, browser.new_context(**options) as context:
+        context.set_default_timeout(PATIENCE_MS)
+        found = Visit(context.new_page(), base)
+        _watch(context, found)
+        yield found
 
 
 def _watch(context: BrowserContext, visit: Visit) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,19 +40,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 MEMORY, FREE = Path("/dev/shm"), 2**30
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server for the whole session; each test clears it through `cell`.
+@contextmanager
+def running_server(otherwise: Path) -> Iterator[Server]:
+    """A real server. Its file lies in memory, where there is room: it outlives a killed server there as well, and no write waits for a
+    disk.
 
-    Its file lies in memory, where there is room: it outlives a killed server there as well, and no write waits for a disk.
+    :param otherwise: the folder of its file where there is none.
     """
     with ExitStack() as stack:
+        folder = otherwise
         if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > FREE:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pipeline-jobs-test-", dir=MEMORY)))
-        else:
-            folder = tmp_path_factory.mktemp("server")
         server = Server(folder).start()
         stack.callback(server.stop)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server for the whole session; each test clears it through `cell`."""
+    with running_server(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -61,10 +68,15 @@ def cell(server: Server, tmp_path: Path) -> Settings:
     """Settings for an empty cell of its own on the server."""
     with server.client() as client:
         client.flushall()
+    return settings_on(server, tmp_path)
+
+
+def settings_on(server: Server, folder: Path) -> Settings:
+    """Settings for a cell on this server, with its data in this folder."""
     return load_settings(
         {
             "PIPELINE_REDIS_URL": server.url,
-            "PIPELINE_DATA_DIR": str(tmp_path / "data"),
+            "PIPELINE_DATA_DIR": str(folder / "data"),
             "ENABLE_PIPELINE_JOB_QUEUE": "1",
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_ALLOW_PRIVATE_URLS": "1",

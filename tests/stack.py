@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +18,11 @@ import requests
 
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.up.stack import WORKER
-from tests import bodies
+from tests import bodies, preloaded
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +37,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     given = {name: (field, getattr(settings, field)) for name, field in ours.items()}
     values = {name: _text(value) for name, (field, value) in given.items() if value not in ("", None, defaults[field])}
     rest = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**rest, **values, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **more}
+    return {**rest, **values, **preloaded.PYTHON, **more}
 
 
 def _text(value: object) -> str:
@@ -66,9 +68,7 @@ class Stack:
 
     def run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment(self.settings, **env), stdout=log, stderr=log, start_new_session=True
-            )
+            process = preloaded.start(command, env=environment(self.settings, **env), stdout=log.fileno(), stderr=log.fileno())
         self._processes.append(process)
         return process
 
@@ -135,10 +135,14 @@ class Stack:
 
     def celery(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `celery -A celery_app ...` command."""
-        return subprocess.run(
-            [sys.executable, "-m", "celery", "-A", "celery_app", *arguments],
-            cwd=ROOT, env=environment(self.settings), capture_output=True, text=True, timeout=180, check=False,
-        )  # fmt: skip
+        command = (sys.executable, "-m", "celery", "-A", "celery_app", *arguments)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+            process = preloaded.start(command, env=environment(self.settings), stdout=out.fileno(), stderr=error.fileno())
+            self._processes.append(process)
+            code = process.wait(180)
+            out.seek(0)
+            error.seek(0)
+            return subprocess.CompletedProcess(command, code, out.read(), error.read())
 
     def inspect(self, what: str, worker: str = "jobs") -> Any:
         """What this worker answers to `celery inspect WHAT`."""
@@ -179,6 +183,12 @@ class Stack:
             return job if job.status in statuses else None
 
         return until(reached, f"{job_id} to be {statuses}", seconds)
+
+    def cancel_all(self) -> None:
+        """Cancel what a test that shares this stack has left, and wait until none of it runs."""
+        for job in self.client.list(JobQuery(statuses=(JobStatus.QUEUED, JobStatus.RUNNING), limit=100)).items:
+            self.client.cancel(job.job_id)
+        until(lambda: not self.running(), "no job to run")
 
     def running(self) -> int:
         return int(self.client.store.client.zcard(self.client.store.keys("leases")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.isolation import World, open_world
 from tests.bodies import MODULE
 from tests.chaos.small_disk import SmallDisk
+from tests.conftest import running_server, settings_on
 from tests.servers import Server
 from tests.stack import Stack
 
@@ -23,9 +25,12 @@ QUICK: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """`make_stack(max_concurrent_jobs=4)`: a stack with these settings; all its processes end with the test."""
+MakeStack = Callable[..., Stack]
+
+
+@contextmanager
+def stacks_on(cell: Settings, folder: Path) -> Iterator[MakeStack]:
+    """Makes stacks, and ends all their processes."""
     stacks: list[Stack] = []
 
     def make(**changes: Any) -> Stack:
@@ -33,7 +38,7 @@ def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]
         assert changes.keys() <= Settings.model_fields.keys(), changes.keys() - Settings.model_fields.keys()
         settings = cell.model_copy(update={**QUICK, **changes})
         app = create_celery(settings)
-        stack = Stack(app.cell.client, settings, tmp_path / f"stack{len(stacks)}")
+        stack = Stack(app.cell.client, settings, folder / f"stack{len(stacks)}")
         stack.app = app
         stacks.append(stack)
         return stack
@@ -42,6 +47,21 @@ def make_stack(cell: Settings, tmp_path: Path) -> Iterator[Callable[..., Stack]]
     for stack in stacks:
         stack.stop()
         stack.app.close()
+
+
+@pytest.fixture
+def make_stack(cell: Settings, tmp_path: Path) -> Iterator[MakeStack]:
+    """`make_stack(max_concurrent_jobs=4)`: a stack with these settings; all its processes end with the test."""
+    with stacks_on(cell, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStack]:
+    """Likewise, for tests of a module that share a stack: on a server that nobody empties. Each such test has its own tenants and jobs."""
+    folder = tmp_path_factory.mktemp("shared")
+    with running_server(folder / "server") as server, stacks_on(settings_on(server, folder), folder) as make:
+        yield make
 
 
 @pytest.fixture(scope="module")

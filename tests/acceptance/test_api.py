@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +18,33 @@ from tests.waiting import until
 MakeStack = Callable[..., Stack]
 
 
+@pytest.fixture(scope="module")
+def all_parts(make_shared_stack: MakeStack) -> tuple[Stack, Api, Api]:
+    """The API, Flower and a worker, for the tests that end none of them."""
+    stack = make_shared_stack()
+    api, flower = stack.api(), stack.flower()
+    # An event that is sent before Flower listens is an event that it never saw.
+    until(lambda: stack.client.store.client.pubsub_numpat(), "Flower to listen")
+    stack.worker("jobs", "-E", "--autoscale=2,2")
+    return stack, api, flower
+
+
+@pytest.fixture
+def stack(all_parts: tuple[Stack, Api, Api]) -> Iterator[Stack]:
+    yield all_parts[0]
+    all_parts[0].cancel_all()
+
+
+@pytest.fixture
+def api(all_parts: tuple[Stack, Api, Api]) -> Api:
+    return all_parts[1]
+
+
+@pytest.fixture
+def flower(all_parts: tuple[Stack, Api, Api]) -> Api:
+    return all_parts[2]
+
+
 def create(api: Api, **fields: object) -> dict[str, object]:
     answer = api.post("/pipeline/jobs", {"pipeline": "sleep", **fields})
     assert answer.status_code == 201, answer.text
@@ -25,11 +52,8 @@ def create(api: Api, **fields: object) -> dict[str, object]:
     return body
 
 
-def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
-    job = create(api, pipeline="hold", params={"words": 4, "echo": "é"}, tenant_id="acme", tags=["x"])
+def test_a_job_from_post_to_deleted(stack: Stack, api: Api) -> None:
+    job = create(api, pipeline="hold", params={"words": 4, "echo": "é"}, tenant_id="of-one-job", tags=["x"])
     path = f"/pipeline/jobs/{job['job_id']}"
     assert re.fullmatch(r"job_\d+_[0-9a-f]{8}", str(job["job_id"]))
     assert (job["status"], job["progress"], job["result"]) == ("queued", 0.0, None)
@@ -50,15 +74,12 @@ def test_a_job_from_post_to_deleted(make_stack: MakeStack) -> None:
     assert body["result"] == {"success": True, "data": {**body["result"]["data"], "echo": "é"}}
     assert body["created_at"] < body["started_at"] < body["completed_at"] < body["expires_at"]
     assert stack.app.AsyncResult(str(job["job_id"])).result == body["result"]
-    assert [one["job_id"] for one in api.get("/pipeline/jobs?tenant_id=acme&status=completed").json()["jobs"]] == [job["job_id"]]
+    assert [one["job_id"] for one in api.get("/pipeline/jobs?tenant_id=of-one-job&status=completed").json()["jobs"]] == [job["job_id"]]
     assert api.delete(path).json() == {"job_id": job["job_id"], "status": "deleted"}
     assert (api.get(path).status_code, api.delete(path).status_code) == (404, 404)
 
 
-def test_run_waits_for_the_result_or_hands_over_the_job(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
+def test_run_waits_for_the_result_or_hands_over_the_job(stack: Stack, api: Api) -> None:
     done = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"echo": 7}, "timeout": 30})
     assert (done.status_code, done.json()["success"], done.json()["data"]["echo"]) == (200, True, 7)
     failed = api.post("/pipeline/run", {"pipeline": "sleep", "params": {"fail": "no luck"}, "timeout": 30})
@@ -148,10 +169,7 @@ def test_metrics_count_what_happened_over_processes_and_restarts(make_stack: Mak
         assert values[("pipeline_jobs_running",)] == 0
 
 
-def test_flower_shows_whose_job_it_is_and_its_revoke_cancels(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    flower = stack.flower()
-    stack.worker("jobs", "-E", "--autoscale=2,1")
+def test_flower_shows_whose_job_it_is_and_its_revoke_cancels(stack: Stack, flower: Api) -> None:
     job = stack.submit(params={"seconds": 600, "steps": 6000}, tenant_id="acme", workspace_id="blog")
     stack.until_status(job.job_id, JobStatus.RUNNING)
     task = until(
@@ -165,10 +183,7 @@ def test_flower_shows_whose_job_it_is_and_its_revoke_cancels(make_stack: MakeSta
     stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
 
 
-def test_flowers_async_apply_makes_a_proper_job(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    flower = stack.flower()
-    stack.worker("jobs", "-E", "--autoscale=2,1")
+def test_flowers_async_apply_makes_a_proper_job(stack: Stack, flower: Api) -> None:
     body = {"kwargs": {"pipeline": "sleep", "params": {"echo": 3}, "tenant_id": "acme"}}
     answer = flower.post("/api/task/async-apply/pipeline_jobs.run_job", body)
     assert answer.ok, answer.text
@@ -187,22 +202,20 @@ def test_flowers_async_apply_makes_a_proper_job(make_stack: MakeStack) -> None:
     ("end", "word"),
     [("fail", "FAILURE"), ("retry", "SUCCESS"), ("cancel queued", "REVOKED"), ("crash", "FAILURE")],
 )
-def test_flower_tells_the_truth_about_each_end(make_stack: MakeStack, end: str, word: str) -> None:
-    stack = make_stack()
-    flower = stack.flower()
+def test_flower_tells_the_truth_about_each_end(stack: Stack, flower: Api, end: str, word: str) -> None:
     params = {
         "fail": {"fail": "x"},
         "retry": {"fail": "x", "fail_times": 1, "retryable": True},
         "cancel queued": {},
         "crash": {"crash": True},
     }[end]
+    if end == "cancel queued":
+        # One for each slot.
+        for held in [stack.hold().job_id for _ in range(2)]:
+            stack.until_status(held, JobStatus.RUNNING)
     job = stack.submit(params=params, max_attempts=2)
-    # An event that is sent before Flower listens is an event that it never saw.
-    until(lambda: stack.client.store.client.pubsub_numpat(), "Flower to listen")
     if end == "cancel queued":
         stack.app.AsyncResult(job.job_id).revoke()
-    else:
-        stack.worker("jobs", "-E", "--autoscale=2,1")
     stack.until_status(job.job_id, *(status for status in JobStatus if status not in (JobStatus.QUEUED, JobStatus.RUNNING)))
 
     def said() -> bool:

@@ -18,12 +18,15 @@ MakeStack = Callable[..., Stack]
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 
 
-def test_a_client_makes_follows_waits_for_retries_and_cancels(make_stack: MakeStack) -> None:
-    stack = make_stack()
+@pytest.fixture(scope="module")
+def client(make_shared_stack: MakeStack) -> Client:
+    stack = make_shared_stack()
     api = stack.api()
     stack.worker("jobs", "--autoscale=2,1")
-    client = Client(api.url)
+    return Client(api.url)
 
+
+def test_a_client_makes_follows_waits_for_retries_and_cancels(client: Client) -> None:
     job = client.create(pipeline="sleep", params={"seconds": 0.5, "fail": "no luck"}, tenant_id="acme")
     events = list(client.follow(job["job_id"]))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
@@ -45,19 +48,16 @@ def test_a_client_makes_follows_waits_for_retries_and_cancels(make_stack: MakeSt
     assert [client.wait(one["job_id"])["status"] for one in (slow, last)] == ["cancelled", "cancelled"]
 
 
-def test_a_client_makes_a_batch_and_lists_and_cancels_it(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    client = Client(stack.api().url)
-    stack.worker("jobs", "--autoscale=2,1")
-    quick = client.create_batch([{"pipeline": "sleep", "params": {"echo": n}} for n in range(5)], tenant_id="acme")
+def test_a_client_makes_a_batch_and_lists_and_cancels_it(client: Client) -> None:
+    quick = client.create_batch([{"pipeline": "sleep", "params": {"echo": n}} for n in range(5)], tenant_id="of-batches")
     until(lambda: client.batch(quick["batch_id"])["completed_at"], "the batch to end")
     assert client.batch(quick["batch_id"])["counts"]["completed"] == 5
     assert [job["result"]["data"]["echo"] for job in client.list(batch_id=quick["batch_id"], limit=2, include="result")] == [4, 3, 2, 1, 0]
 
-    slow = client.create_batch([{"pipeline": "sleep", "params": {"seconds": 600}}] * 30, tenant_id="acme")
+    slow = client.create_batch([{"pipeline": "sleep", "params": {"seconds": 600}}] * 30, tenant_id="of-batches")
     assert client.cancel_batch(slow["batch_id"])["matched"] == 30
     until(lambda: client.batch(slow["batch_id"])["status"] == "cancelled", "the batch to be cancelled")
-    assert {job["status"] for job in client.list(tenant_id="acme", status="cancelled")} == {"cancelled"}
+    assert {job["status"] for job in client.list(tenant_id="of-batches", status="cancelled")} == {"cancelled"}
     with pytest.raises(Refused) as refused:
         client.create_batch([{"pipeline": "sleep"}, {"pipeline": "nope"}])
     assert [error["field"] for error in refused.value.problem["errors"]] == ["jobs.1.pipeline"]

@@ -105,15 +105,20 @@ def test_a_job_has_its_tenant_and_stage_in_the_table_in_searches_in_the_api_and_
     assert set(modes) == {0}
 
 
+@pytest.fixture(scope="module")
+def shared(make_shared_stack: MakeStack) -> tuple[Stack, Raw]:
+    stack = make_shared_stack()
+    return stack, Raw(stack.flower())
+
+
 @pytest.fixture
-def stack(make_stack: MakeStack) -> Iterator[Stack]:
-    stack = make_stack()
-    yield stack
+def raw(shared: tuple[Stack, Raw]) -> Iterator[Raw]:
+    stack, raw = shared
+    yield raw
     assert not stack.client.list(JobQuery()).items, "a refused request made a job"
 
 
-def test_flower_wants_a_login_and_has_one(stack: Stack) -> None:
-    raw = Raw(stack.flower())
+def test_flower_wants_a_login_and_has_one(raw: Raw) -> None:
     wrong = "Authorization: Basic " + base64.b64encode(b"flower:wrong").decode()
     for login in ("", wrong, "Authorization: Bearer x"):
         for path in ("/", "/tasks", "/api/tasks", "/api/workers"):
@@ -124,8 +129,7 @@ def test_flower_wants_a_login_and_has_one(stack: Stack) -> None:
     assert raw.status("GET", "/healthcheck", login="") == 200
 
 
-def test_no_page_of_another_origin_gets_at_flower(stack: Stack) -> None:
-    raw = Raw(stack.flower())
+def test_no_page_of_another_origin_gets_at_flower(raw: Raw) -> None:
     let_in = [
         (method, path, "by a foreign host")
         for path in ways()
@@ -139,8 +143,7 @@ def test_no_page_of_another_origin_gets_at_flower(stack: Stack) -> None:
     assert let_in == []
 
 
-def test_forged_hosts_and_origins_are_told_from_ours(stack: Stack) -> None:
-    raw = Raw(stack.flower())
+def test_forged_hosts_and_origins_are_told_from_ours(raw: Raw) -> None:
     path = "/api/task/async-apply/pipeline_jobs.run_job"
     hosts = {host: [raw.status(method, path, host=host) for method in ("GET", "POST")] for host in FOREIGN_HOSTS}
     # 400: tornado takes it for no host at all.
@@ -152,17 +155,22 @@ def test_forged_hosts_and_origins_are_told_from_ours(stack: Stack) -> None:
     assert "PIPELINE_FLOWER_HOSTS" in raw.lines("GET", "/", host="evil.example")
 
 
-def test_a_websocket_is_no_harmless_get(stack: Stack) -> None:
-    raw = Raw(stack.flower())
+def test_a_websocket_is_no_harmless_get(raw: Raw) -> None:
     upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
     for path in ways():
         assert raw.status("GET", path, upgrade, "Origin: http://evil.example") == 403, path
 
 
+@pytest.fixture(scope="module")
+def named(make_shared_stack: MakeStack) -> Raw:
+    """A Flower that is told its names."""
+    names = "flower, Flower.example.org"
+    return Raw(make_shared_stack(flower_hosts=names).flower())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:{}", "localhost:{}", "LocalHost", "[::1]:{}", "127.0.0.2", "flower.example.org"])
-def test_ones_own_page_and_programs_are_served(make_stack: MakeStack, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPELINE_FLOWER_HOSTS", "flower, Flower.example.org")
-    raw = Raw(make_stack(flower_hosts="flower, Flower.example.org").flower())
+def test_ones_own_page_and_programs_are_served(named: Raw, host: str) -> None:
+    raw = named
     assert raw.status("GET", "/tasks", host=host) == 200
     assert raw.status("GET", "/tasks", "Sec-Fetch-Site: cross-site", host=host) == 200, "a link from elsewhere"
     for page in ("", "Sec-Fetch-Site: same-origin", f"Origin: http://{host}", f"Sec-Fetch-Site: same-origin\r\nOrigin: https://{host}"):

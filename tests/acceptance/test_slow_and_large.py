@@ -8,12 +8,23 @@ import time
 from collections.abc import Callable
 
 import psutil
+import pytest
 
 from tests.stack import Api, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 POST = b"POST /pipeline/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    return make_shared_stack()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Api:
+    return stack.api()
 
 
 def connect(api: Api) -> socket.socket:
@@ -42,9 +53,7 @@ def until_closed(connection: socket.socket) -> bytes:
             return data
 
 
-def test_a_chunked_body_of_10_gb_is_cut_off(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
+def test_a_chunked_body_of_10_gb_is_cut_off(stack: Stack, api: Api) -> None:
     assert stack.api_process is not None
     (worker,) = psutil.Process(stack.api_process.pid).children()
     before = worker.memory_info().rss
@@ -66,8 +75,7 @@ def test_a_chunked_body_of_10_gb_is_cut_off(make_stack: MakeStack) -> None:
     assert api.alive()
 
 
-def test_what_is_too_large_or_too_deep_is_refused_and_the_process_lives(make_stack: MakeStack) -> None:
-    api = make_stack().api()
+def test_what_is_too_large_or_too_deep_is_refused_and_the_process_lives(api: Api) -> None:
     # Before a byte of the body comes.
     assert answer_to(api, POST + b"Content-Length: 10737418240\r\n\r\n").startswith(b"HTTP/1.1 413")
 
@@ -99,8 +107,7 @@ MALFORMED: tuple[tuple[bytes, bytes], ...] = (
 )
 
 
-def test_what_is_no_request_is_a_problem_that_quotes_nothing(make_stack: MakeStack) -> None:
-    api = make_stack().api()
+def test_what_is_no_request_is_a_problem_that_quotes_nothing(api: Api) -> None:
     for request, status in MALFORMED:
         answer = answer_to(api, request)
         head, _, body = answer.partition(b"\r\n\r\n")

@@ -35,6 +35,17 @@ def own(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    """Of the tests that end no process and make no key."""
+    return make_shared_stack(announce_seconds=1000.0)
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Api:
+    return stack.api()
+
+
 def address(api: Api) -> tuple[str, int]:
     host, _, port = api.url.removeprefix("http://").partition(":")
     return host, int(port)
@@ -89,9 +100,7 @@ def first_message(url: str) -> Any:
         return None
 
 
-def test_a_websocket_tells_the_same_and_is_closed_after_the_end(make_stack: MakeStack) -> None:
-    stack = make_stack(announce_seconds=1000.0)
-    api = stack.api()
+def test_a_websocket_tells_the_same_and_is_closed_after_the_end(stack: Stack, api: Api) -> None:
     url = api.url.replace("http", "ws", 1)
     job_id, fence = running(stack)
     socket = Socket.connect(f"{url}/pipeline/jobs/{job_id}/ws", headers={"Origin": "http://127.0.0.1"})
@@ -183,10 +192,8 @@ def test_a_key_that_is_revoked_ends_its_streams(make_stack: MakeStack) -> None:
     assert token not in stack.log("api")
 
 
-def test_a_purged_job_ends_its_streams_cleanly(make_stack: MakeStack) -> None:
-    stack = make_stack(announce_seconds=1000.0)
-    api = stack.api()
-    job_id, fence = running(stack)
+def test_a_purged_job_ends_its_streams_cleanly(stack: Stack, api: Api) -> None:
+    job_id, fence = running(stack, 1)
     seen: list[bytes] = []
 
     def read() -> None:

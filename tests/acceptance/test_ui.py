@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
-from tests.browser import Visit, visit
+from tests.browser import Visit, one_browser, visit
 from tests.stack import ROOT, Stack
 from tests.waiting import until
 
@@ -24,6 +24,13 @@ UI = "/pipeline/ui"
 #: How long a page may take to show what happened, in ms: machines are shared.
 PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _browser() -> Iterator[None]:
+    with one_browser():
+        yield
+
 
 MARK = "window.pwned=1"
 PAYLOADS = (

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import requests
 
 from pipeline_jobs.states import JobStatus
@@ -53,15 +54,24 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def stored(stack: Stack, folder: Path | None = None) -> bytes:
-    """All bytes of the one upload, in the order of its parts."""
-    root = folder or Path(stack.settings.artifacts_root.removeprefix("file://"))
-    return b"".join(path.read_bytes() for path in sorted(root.rglob("upload-*/*-*-*")))
+def stored(stack: Stack, path: str) -> bytes:
+    """All bytes of an upload, in the order of its parts."""
+    root = Path(stack.settings.artifacts_root.removeprefix("file://"))
+    return b"".join(part.read_bytes() for part in sorted(root.rglob(f"upload-{path.rpartition('/')[2]}/*-*-*")))
 
 
-def test_an_upload_that_breaks_off_again_and_again_is_whole_in_the_end(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    """Of the tests that end no process."""
+    return make_shared_stack()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Api:
+    return stack.api()
+
+
+def test_an_upload_that_breaks_off_again_and_again_is_whole_in_the_end(stack: Stack, api: Api) -> None:
     chance = random.Random(7)
     data = chance.randbytes(9_000_000)
     path = begin(api, len(data))
@@ -76,16 +86,14 @@ def test_an_upload_that_breaks_off_again_and_again_is_whole_in_the_end(make_stac
             answer = append(api, path, offset, data[offset : offset + 2_000_000])
             # 423: the server has not yet seen that the last one broke off. 409: it counted more of it since we asked.
             assert answer.status_code in (204, 409, 423), answer.text
-    assert hashlib.sha256(stored(stack)).digest() == hashlib.sha256(data).digest()
+    assert hashlib.sha256(stored(stack, path)).digest() == hashlib.sha256(data).digest()
 
 
 def _record(stack: Stack, path: str) -> str:
     return stack.client.store.keys("upload", path.rpartition("/")[2])
 
 
-def test_a_second_writer_is_locked_out_while_the_first_sends(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
+def test_a_second_writer_is_locked_out_while_the_first_sends(stack: Stack, api: Api) -> None:
     path = begin(api, 10)
     first = half_a_request(api, path, 0, b"hello", 10)
     until(lambda: stack.client.store.client.hget(_record(stack, path), "token"), "the first writer")
@@ -94,7 +102,7 @@ def test_a_second_writer_is_locked_out_while_the_first_sends(make_stack: MakeSta
     first.sendall(b"world")
     assert b" 204 " in first.recv(1000)
     first.close()
-    assert stored(stack) == b"helloworld"
+    assert stored(stack, path) == b"helloworld"
 
 
 def test_an_api_that_is_killed_while_it_receives_loses_nothing_that_it_answered(make_stack: MakeStack) -> None:
@@ -143,18 +151,17 @@ def test_a_job_takes_an_upload_and_the_upload_outlives_its_ttl_while_the_job_liv
     ended = stack.until_status(job.json()["job_id"], JobStatus.COMPLETED, JobStatus.FAILED, seconds=120)
     assert ended.status is JobStatus.COMPLETED, ended.error
     assert "harbor" in ended.result["data"]["transcript"].lower()
+    assert stored(stack, sent["upload_id"]) == CLIP
     stack.client.store.client.zadd(stack.client.store.keys("uploads"), {sent["upload_id"]: 1})
     until(lambda: requests.head(f"{api.url}/pipeline/uploads/{sent['upload_id']}", timeout=30).status_code == 404, "the sweep")
-    until(lambda: stored(stack) == b"", "its files to go")
+    until(lambda: stored(stack, sent["upload_id"]) == b"", "its files to go")
 
 
 def sent_expiry(stack: Stack, sent: dict[str, object]) -> int:
     return int(stack.client.store.client.hget(stack.client.store.keys("upload", str(sent["upload_id"])), "expires_at"))
 
 
-def test_what_was_uploaded_and_is_no_media_fails_with_its_own_code(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    api = stack.api()
+def test_what_was_uploaded_and_is_no_media_fails_with_its_own_code(stack: Stack, api: Api) -> None:
     stack.worker("jobs", "--autoscale=2,1")
     expected = {b"#EXTM3U\nhttp://127.0.0.1/x\n": "not_media", b"hello": "not_media", CLIP[:60_000]: "media_damaged", b"": "source_empty"}
     for data, code in expected.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -22,9 +22,21 @@ from tests.waiting import until
 MakeStack = Callable[..., Stack]
 
 
-def test_a_job_runs_and_its_result_progress_and_tenant_are_told_alike(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.worker("jobs", "--autoscale=2,1")
+@pytest.fixture(scope="module")
+def one(make_shared_stack: MakeStack) -> Stack:
+    """A worker with one slot, for the tests that end no process of it. Each leaves nothing behind that runs."""
+    stack = make_shared_stack()
+    stack.worker("jobs", "--autoscale=1,1")
+    return stack
+
+
+@pytest.fixture
+def stack(one: Stack) -> Iterator[Stack]:
+    yield one
+    one.cancel_all()
+
+
+def test_a_job_runs_and_its_result_progress_and_tenant_are_told_alike(stack: Stack) -> None:
     job = stack.submit(params={"seconds": 0.5, "steps": 5, "echo": {"deep": [1, {}]}}, tenant_id="acme", workspace_id="blog")
     result = stack.app.AsyncResult(job.job_id)
     assert result.get(timeout=60)["data"]["echo"] == {"deep": [1, {}]}
@@ -34,14 +46,13 @@ def test_a_job_runs_and_its_result_progress_and_tenant_are_told_alike(make_stack
     assert differences(stack.client.store) == []
 
 
-def test_asyncresult_agrees_with_the_record_in_every_state(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    waiting = stack.hold()
+def test_asyncresult_agrees_with_the_record_in_every_state(stack: Stack) -> None:
+    before, waiting = stack.hold(), stack.hold()
     result = stack.app.AsyncResult(waiting.job_id)
     assert (result.state, result.ready(), result.info["status"]) == ("PENDING", False, "queued")
     with pytest.raises(CeleryTimeoutError):
         result.get(timeout=0.1)
-    stack.worker("jobs", "--autoscale=1,1")
+    stack.tell(before.job_id)
     stack.until_status(waiting.job_id, JobStatus.RUNNING)
     until(lambda: result.state == "PROGRESS" and result.info["progress"] > 0, "progress")
     assert result.info["stage"] == "hold"
@@ -102,9 +113,7 @@ def test_a_worker_started_without_flags_takes_its_slots_from_the_setting_and_con
 
 
 @pytest.mark.parametrize("how", ["client", "celery revoke", "celery terminate", "celery terminate SIGKILL"])
-def test_a_cancel_stops_a_running_job_and_the_next_one_runs(make_stack: MakeStack, how: str) -> None:
-    stack = make_stack()
-    stack.worker("jobs", "--autoscale=1,1")
+def test_a_cancel_stops_a_running_job_and_the_next_one_runs(stack: Stack, how: str) -> None:
     job = stack.submit(params={"seconds": 600, "steps": 6000}, tenant_id="acme")
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
     assert job.job_id in {task["id"] for task in stack.inspect("active")}
@@ -123,9 +132,7 @@ def test_a_cancel_stops_a_running_job_and_the_next_one_runs(make_stack: MakeStac
     assert differences(stack.client.store) == []
 
 
-def test_a_stage_that_ignores_a_cancel_is_interrupted(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.worker("jobs", "--autoscale=1,1")
+def test_a_stage_that_ignores_a_cancel_is_interrupted(stack: Stack) -> None:
     job = stack.submit(params={"seconds": 600, "ignore_cancel": True})
     stack.until_status(job.job_id, JobStatus.RUNNING)
     stack.client.cancel(job.job_id)
@@ -198,18 +205,15 @@ def test_a_job_that_kills_its_process_fails_after_the_third_time_and_the_worker_
     stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)
 
 
-def test_a_retryable_failure_is_tried_again_up_to_max_attempts(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.worker("jobs", "--autoscale=1,1")
+def test_a_retryable_failure_is_tried_again_up_to_max_attempts(stack: Stack) -> None:
     job = stack.submit(params={"fail": "once", "fail_times": 1, "retryable": True}, max_attempts=2)
     ended = stack.until_status(job.job_id, JobStatus.COMPLETED)
     assert (ended.attempt, ended.crashes) == (2, 0)
 
 
-def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(make_stack: MakeStack) -> None:
-    # A run that its worker's main process knew by another fence would be killed after this grace.
-    stack = make_stack(cancel_grace_seconds=1)
-    stack.worker("jobs", "--autoscale=1,1")
+def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(stack: Stack) -> None:
+    # A run that its worker's main process knew by another fence would be killed after the grace, which is half as long.
+    assert stack.settings.cancel_grace_seconds <= 2
     result = stack.app.send_task("pipeline_jobs.run_job", kwargs={"pipeline": "sleep", "params": {"echo": 1, "seconds": 4}}, queue="jobs")
     ended = stack.app.AsyncResult(result.id).until_ended(60) if until(lambda: known(stack, result.id), "the record") else None
     assert ended is not None
@@ -219,9 +223,7 @@ def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(make_stack: Ma
     assert "adopted" in stack.log("jobs")
 
 
-def test_calling_the_task_submits_a_job(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    stack.worker("jobs", "--autoscale=1,1")
+def test_calling_the_task_submits_a_job(stack: Stack) -> None:
     result = stack.app.tasks["pipeline_jobs.run_job"].delay(pipeline="sleep", params={"echo": "hi"}, tenant_id="acme")
     assert result.record().tenant_id == "acme"
     assert result.get(timeout=60)["data"]["echo"] == "hi"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from pipeline_jobs.web.server import accounts
+from pipeline_jobs.web.server import accounts, client_connection
 from pipeline_jobs.web.server.accounts import (
     MOST_ALONE,
     MOST_AT_WORK,
@@ -79,3 +81,27 @@ def test_names_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch)
     assert debts.is_heavy("a", 0.0), "one that was known took nobody's room"
     debts.charge("c", 1.0, 0.0)
     assert [debts.is_heavy(name, 0.0) for name in "abc"] == [False, True, True]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_credentials_are_the_same_whatever_stands_beside_them(seed: int) -> None:
+    """A key counts before a session, as where it is decided who may; another key or session is another's."""
+    draw = random.Random(seed)
+
+    def shown(credentials: list[str]) -> bytes:
+        beside = [f"X-{draw.random()}: Authorization: Bearer {draw.random()}" for _ in range(draw.randrange(3))]
+        lines = [*credentials, *beside]
+        draw.shuffle(lines)
+        return client_connection._shown("\r\n".join(["GET / HTTP/1.1", *lines, ""]).encode())
+
+    def cookies(session: str) -> str:
+        others = [f"n{number}={draw.random()}" for number in range(draw.randrange(3))]
+        return "; ".join([*others, f"pipeline_jobs={draw.choice((session, chr(34) + session + chr(34)))}", *others[:1]])
+
+    for _ in range(50):
+        bearer = draw.choice(("Bearer", "bearer", "BEARER")) + " " * draw.randrange(1, 4)
+        name = draw.choice(("Authorization", "authorization"))
+        assert shown([f"{name}: {bearer}k1", f"Cookie: {cookies('s2')}"]) == b"key k1"
+        assert shown([f"{name}:{bearer}k2 "]) == b"key k2"
+        assert shown([f"Cookie: {cookies('s1')}", f"{name}: Basic {draw.random()}"]) == b"session s1"
+        assert shown([f"Cookie: n={draw.random()}"]) == b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import select
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_jobs.web.server import accounts, client_connection, gunicorn_worker
+from pipeline_jobs.web.server import accounts, gunicorn_worker
 from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs

@@ -1,0 +1,170 @@
+"""Real processes that start in a third of the time: forked from one that has imported what is not ours.
+
+Of the 1.1 s of a processor that a worker or the API takes to start, 0.9 s are imports of Celery, Flask and others, and a run of the tests
+starts hundreds. What is ours is imported by each process for itself, with its own environment. One that has something else in its
+environment than this process, besides our settings (`LD_PRELOAD`, `OTEL_...`), is started as usual: what is not ours may read it as it is
+imported. So is everything where the kernel is not Linux's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+#: What is not ours and imported by a worker, beat, the API, Flower or the `celery` command. Not `celery.bin.celery`: it loads our commands.
+MODULES = (
+    "celery.app.amqp", "celery.app.control", "celery.app.events", "celery.apps.beat", "celery.apps.worker", "celery.backends.redis",
+    "celery.bin.amqp", "celery.bin.base", "celery.bin.beat", "celery.bin.control", "celery.bin.worker", "celery.concurrency.prefork",
+    "celery.contrib.migrate", "celery.events.state", "celery.worker.components", "celery.worker.consumer", "click", "click_didyoumean",
+    "click_repl", "cronsim", "flask_openapi", "flower.command", "fsspec.implementations.local", "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread", "itsdangerous", "kombu.transport.memory", "kombu.transport.redis", "opentelemetry.trace",
+    "prometheus_client.core", "psutil", "pydantic.type_adapter", "requests", "rich.progress", "simple_websocket", "ssrfguard.requests",
+    "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server", "wsproto",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[1]
+#: Names of variables that nobody reads but our own modules, and pytest.
+OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_")
+#: Of our own that every process of the tests has.
+PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+#: prctl(2): orphans below a process become its children.
+PR_SET_CHILD_SUBREAPER = 36
+LARGEST = 2**20
+
+
+def others(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that what is not ours may read."""
+    return {name: value for name, value in environment.items() if not name.startswith(OURS)}
+
+
+#: Of this process, before a test changed any.
+USUAL = {**others(os.environ), **PYTHON}
+
+
+def start(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+    """Start a command in this tree and in a session of its own, as `subprocess.Popen` does.
+
+    :param command: is forked if it is `sys.executable -m MODULE ...`. :param stdout: a file's number, as is `stderr`.
+    """
+    if sys.platform == "linux" and tuple(command[:2]) == (sys.executable, "-m") and others(env) == USUAL:
+        return _ready().fork(command, env, stdout, stderr)
+    return subprocess.Popen(command, cwd=ROOT, env=dict(env), stdout=stdout, stderr=stderr, start_new_session=True)
+
+
+class Forked(subprocess.Popen[bytes]):
+    """A child of this process that was forked by another."""
+
+    def __init__(self, command: Sequence[str], pid: int) -> None:  # a process is there: nothing is started
+        vars(self).update(
+            args=command, pid=pid, returncode=None, stdin=None, stdout=None, stderr=None, _child_created=True, _sigint_wait_secs=0.25,
+            _waitpid_lock=threading.Lock(), _communication_started=False, _input=None, text_mode=None,
+        )  # fmt: skip
+
+
+class Ready:
+    """The process that has imported what is not ours, and forks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = theirs.fileno()
+        command = (sys.executable, "-m", "tests.preloaded", str(number))
+        self._process = subprocess.Popen(command, cwd=ROOT, env=USUAL, pass_fds=(number,), start_new_session=True)
+        theirs.close()
+        atexit.register(self.close)
+
+    def fork(self, command: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int) -> Forked:
+        asked = json.dumps({"arguments": command[2:], "env": dict(env)}).encode()
+        with self._lock:
+            _adopt_orphans(True)
+            try:
+                socket.send_fds(self._connection, [asked], [stdout, stderr])
+                pid = int(self._connection.recv(100))
+            finally:
+                _adopt_orphans(False)
+        return Forked(command, pid)
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.wait()
+
+
+def _adopt_orphans(wanted: bool) -> None:
+    """Whether an orphan becomes a child of this process, or of init as usual: else whoever waits for a killed worker's child waits on."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@cache
+def _ready() -> Ready:
+    return Ready()
+
+
+def serve(connection: socket.socket) -> list[str] | None:
+    """Fork for each request. :return: in each child its arguments, in the server None, when nobody can ask any more."""
+    while True:
+        asked, files, _, _ = socket.recv_fds(connection, LARGEST, 2)
+        if not asked:
+            return None
+        reading, writing = os.pipe()
+        if (between := os.fork()) == 0:
+            # It ends at once, so whoever asked becomes its child's parent.
+            parent = os.getpid()
+            if os.fork():
+                os._exit(0)
+            connection.close()
+            os.close(reading)
+            return _become(parent, json.loads(asked), files, writing)
+        os.close(writing)
+        os.waitpid(between, 0)
+        connection.send(os.read(reading, 100))
+        for number in (reading, *files):
+            os.close(number)
+
+
+def _become(parent: int, asked: dict[str, object], files: list[int], ready: int) -> list[str]:
+    os.setsid()
+    while os.getppid() == parent:
+        os.sched_yield()
+    # Only now does anybody know of it: its session may be killed.
+    os.write(ready, str(os.getpid()).encode())
+    os.close(ready)
+    for number, standard in zip(files, (1, 2), strict=True):
+        os.dup2(number, standard)
+        os.close(number)
+    environment, arguments = asked["env"], asked["arguments"]
+    assert isinstance(environment, dict)
+    assert isinstance(arguments, list)
+    os.environ.clear()
+    os.environ.update(environment)
+    return arguments
+
+
+def main() -> None:
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    for name in MODULES:
+        importlib.import_module(name)
+    ours = sorted(name for name in sys.modules if name.startswith("pipeline_jobs"))
+    assert not ours, f"each process imports what is ours for itself, with its environment: {ours}"
+    assert threading.active_count() == 1, "a thread is not forked"
+    gc.collect()
+    gc.freeze()
+    if arguments := serve(connection):
+        # As `python -m` does it.
+        module, *sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Processes of the tests that are forked are as those that are started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import preloaded
+
+#: `timeit` is a module that runs what it is told.
+TELL = (
+    "import json, os, sys; "
+    "print(json.dumps([os.getppid(), os.getsid(0) == os.getpid(), os.getcwd(), sys.path[0], dict(os.environ), 'kombu' in sys.modules,"
+    " [name for name in sys.modules if name.startswith('pipeline_jobs')], sorted(map(int, os.listdir('/proc/self/fd')))[:-1]]))"
+)
+
+
+def started(folder: Path, statement: str, **env: str) -> subprocess.Popen[bytes]:
+    command = (sys.executable, "-m", "timeit", "-n1", "-r1", statement)
+    with (folder / "out").open("wb") as out, (folder / "error").open("wb") as error:
+        return preloaded.start(command, env={**preloaded.USUAL, **env}, stdout=out.fileno(), stderr=error.fileno())
+
+
+def told(folder: Path, **env: str) -> tuple[bool, Sequence[Any]]:
+    """Whether it was forked, and what it says."""
+    process = started(folder, TELL, **env)
+    assert process.wait(60) == 0, (folder / "error").read_text()
+    return isinstance(process, preloaded.Forked), json.loads((folder / "out").read_text().splitlines()[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux only")
+def test_a_forked_process_is_as_one_that_is_started(tmp_path: Path) -> None:
+    forked, said = told(tmp_path, PIPELINE_REDIS_URL="redis://127.0.0.1:1/0")
+    by_itself, other = told(tmp_path, PIPELINE_REDIS_URL="redis://127.0.0.1:1/0", ANOTHER="1")
+    assert (forked, by_itself) == (True, False)
+    *said, was_there, ours, files = said
+    *other, was_there_too, _, files_too = other
+    assert said[0] == os.getpid()
+    assert said[4].pop("PWD", "") == other[4].pop("PWD", "")
+    assert other[4].pop("ANOTHER") == "1"
+    assert said == other
+    assert (was_there, was_there_too, ours, files) == (True, False, [], files_too)
+
+
+def test_its_end_is_told(tmp_path: Path) -> None:
+    assert started(tmp_path, "import os; os._exit(7)").wait(60) == 7
+    assert started(tmp_path, "raise LookupError('broken')").wait(60) == 1
+    assert "LookupError: broken" in (tmp_path / "error").read_text()
+    waits = started(tmp_path, "import signal; signal.pause()")
+    assert waits.poll() is None
+    os.killpg(waits.pid, signal.SIGKILL)
+    assert waits.wait(60) == -signal.SIGKILL
