@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
+from time import monotonic, sleep
 from typing import BinaryIO
 
 #: Most bytes that are written before a sync. A file with no more takes no turn.
 STEP_BYTES = 1 << 20
 #: How long a step waits for its turn, in seconds. Longer than any disk takes for those before it: then one of them hangs.
 TURN_SECONDS = 20.0
+#: The longest rest of the disk between two steps, in seconds.
+MAX_REST_SECONDS = 0.1
 
 Pieces = Sequence[bytes | bytearray]
 #: Entered around each step of a large file.
@@ -25,6 +28,8 @@ Turn = Callable[[], AbstractContextManager[None]]
 
 class Turns:
     """One step at a time; those that wait are served tenant by tenant, so that nobody waits for many steps of another tenant's.
+
+    Where others wait, the disk rests after a step for as long as the step took: the store's syncs, which are small, come between.
 
     One that hangs in the disk keeps its turn, for another sync of that disk would hang too; but who waits for it gives up.
 
@@ -41,9 +46,12 @@ class Turns:
     def turn(self, tenant_id: str) -> Iterator[None]:
         """The block is a step of this tenant. :raises TimeoutError: its turn has not come, for one before it hangs."""
         self._wait(tenant_id)
+        begun = monotonic()
         try:
             yield
         finally:
+            if self.waiting:
+                sleep(min(monotonic() - begun, MAX_REST_SECONDS))
             self._hand_on()
 
     @property

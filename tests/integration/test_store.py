@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 
 import pytest
@@ -303,6 +304,28 @@ def test_a_full_server_refuses_new_jobs_but_lets_running_ones_end(jobs: Cell) ->
         assert jobs.store.announce("w1", 1, [(second.job_id, second.fence)]) == ["cancel"]
     finally:
         jobs.store.client.config_set("maxmemory", "0")
+
+
+def test_what_answers_in_the_stores_place_and_is_none_is_a_store_that_is_away(jobs: Cell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+
+        def answer() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+                with client:
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    client.recv(1000)
+
+        threading.Thread(target=answer, daemon=True).start()
+        elsewhere = jobs.with_settings(redis_url=f"redis://127.0.0.1:{port}/0")
+        with pytest.raises(StoreUnavailable):
+            elsewhere.client.get("job_1_00000000")
+        elsewhere.cell.close()
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_text_that_is_not_unicode_is_the_callers_mistake(jobs: Cell) -> None:

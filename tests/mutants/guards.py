@@ -1522,6 +1522,8 @@ GUARDS = (
         "        yield\n        self._hand_on()",
         PACED,
     ),
+    _py("files/paced", "the disk rests", "            if self.waiting:\n", "            if False:\n", PACED),
+    _py("files/paced", "it rests for others", "            if self.waiting:\n", "            if True:\n", PACED),
     _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
     _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > STEP_BYTES", "True", PACED, LARGE_UPLOADS),

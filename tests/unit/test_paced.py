@@ -125,3 +125,23 @@ def test_who_waits_for_one_that_hangs_gives_up_and_is_forgotten(monkeypatch: pyt
         assert (sorted(gave_up), turns.waiting) == (["a", "a", "hangs"], 0)
     with turns.turn("a"):
         assert turns.waiting == 0
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["alone", "beside another"])
+def test_the_disk_rests_between_two_steps_where_others_wait(monkeypatch: pytest.MonkeyPatch, waits: bool) -> None:
+    turns, rests = Turns(), list[float]()
+    monkeypatch.setattr(paced, "sleep", rests.append)
+    monkeypatch.setattr(paced, "monotonic", iter([0.0, 0.03, 1.0, 3.0, 4.0]).__next__)
+
+    def step() -> None:
+        with turns.turn("other"):
+            pass
+
+    with turns.turn("greedy"):
+        other = threading.Thread(target=step, daemon=True)
+        if waits:
+            other.start()
+            until(lambda: turns.waiting, "the other to wait")
+    if waits:
+        other.join()
+    assert rests == ([0.03] if waits else [])
