@@ -29,7 +29,7 @@ class _StoreErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         match error:
             # Who gives no valid answer is no server of ours: something else listens there.
-            case redis.ConnectionError() | redis.TimeoutError() | redis.InvalidResponse():
+            case redis.ConnectionError() | redis.TimeoutError() | redis.exceptions.InvalidResponse():
                 raise StoreUnavailable("the store cannot be reached") from error
             case redis.exceptions.OutOfMemoryError() | redis.exceptions.ReadOnlyError():
                 raise StoreUnavailable("the store cannot write now") from error
