@@ -95,6 +95,7 @@ def test_a_row_goes_when_its_time_has_come_whosever_it_is(jobs: Cell) -> None:
     for kind, action in (("security", "webhook_endpoint.created"), ("work", "schedule.run")):
         for whose in (audit.INSTALLATION, *(f"t{n}" for n in range(25))):
             audit.record(store, kind, action, "new", tenant_id=whose)
+    audit.order(store)
     store.client.delete(store.keys(*gone))
     store.client.zadd(store.keys("audit_streams"), {"work:gone": 1})
     for _ in range(2):
