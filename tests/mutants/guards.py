@@ -1865,8 +1865,8 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "a thread that is free again",
-        "        self._serve(conn.group)\n        super().finish",
-        "        super().finish",
+        "        for group in list(self._parked):\n",
+        "        for group in ():\n",
         CONNECTIONS,
     ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),

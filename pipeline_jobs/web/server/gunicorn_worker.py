@@ -236,10 +236,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.is_at_work and conn.turn == turn:
             conn.is_at_work = False
             _less(self._at_work, conn.group)
-            self._serve(conn.group)
 
     def finish_request(self, conn: Connection, fs: Any) -> None:
-        """A thread is free again: for another request of the same, if one waits."""
+        """A thread is free again: `wait_for_and_dispatch_events` gives it to another request."""
         if conn.cost:
             self._turns.debts.charge(conn.group, conn.cost, time.monotonic())
         if conn.learnt:
@@ -247,8 +246,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.cost, conn.learnt = 0.0, ""
         _less(self._served, conn.group)
         self._rest(conn, conn.turn)
-        # If it counted as at work no more, the thread is what the next one waited for.
-        self._serve(conn.group)
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
@@ -285,7 +282,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             else:
                 self._rest(conn, turn)
         for group in list(self._parked):
-            # It may have paid meanwhile.
+            # One of it may have ended or rest now, and it may have paid.
             self._serve(group)
         for group in list(self._roomless):
             self._give_room(group)
