@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -136,7 +137,7 @@ def serve(connection: socket.socket) -> list[str] | None:
 def _become(parent: int, asked: dict[str, object], files: list[int], ready: int) -> list[str]:
     os.setsid()
     while os.getppid() == parent:
-        os.sched_yield()
+        time.sleep(0.001)
     # Only now does anybody know of it: its session may be killed.
     os.write(ready, str(os.getpid()).encode())
     os.close(ready)
