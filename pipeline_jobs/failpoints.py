@@ -20,9 +20,13 @@ LAST_WORD = "failpoint: killed at "
 NAMES = {
     "submit.before_publish": "whoever submits, after the record, before the hint (a broker that is not the store)",
     "worker.after_pop": "a worker's main process, with a hint in its hand",
+    "claim.asked": "a pool child, with the nonce of its claim noted and nothing sent",
+    "claim.answered": "a pool child, with a lease of which it has noted the nonce only",
     "run.after_claim": "a pool child, with the lease and nothing done",
     "run.in_stage": "a pool child, as a stage begins",
     "run.after_artifact": "a pool child, after all stages, before the finish",
+    "finish.asked": "a pool child, with the nonce of its next run noted and nothing sent",
+    "finish.answered": "a pool child, after the finish, before it has noted what that has handed over",
     "run.after_finish": "a pool child, after the finish, before Celery hears of it",
     "rescue.midway": "a maintenance child, between two rescue scripts",
     "fire.midway": "a maintenance child, after a schedule's slots were planned, before their jobs are made",

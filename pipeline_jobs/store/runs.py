@@ -80,7 +80,7 @@ class Runs(Duties):
             taker.job = Job.from_mapping(mapping(reply.record))
         return ended(reply.status)
 
-    def _taking(self, taker: Taker | None) -> dict[str, str]:
+    def _taking(self, taker: Taker | None) -> dict[str, Any]:
         if taker is None:
             return {}
         known = "".join(f";{name}:{self._run_ms if longest is None else ms(longest)}" for name, longest in taker.pipelines.items())

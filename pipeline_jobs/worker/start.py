@@ -26,6 +26,7 @@ from pipeline_jobs.files.artifacts import check_root
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.tracing import spans
+from pipeline_jobs.worker import job_loop
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.own_metrics import count_stages
 from pipeline_jobs.worker.prefork import TaskPool
@@ -102,7 +103,7 @@ def _refuse_wrong_artifacts(cell: Cell) -> None:
         raise SystemExit(f"this worker does not start: {error}") from None
 
 
-def child_started(**_: Any) -> None:
+def child_started(sender: Any = None, **_: Any) -> None:
     """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
     _be_nice()
@@ -112,6 +113,7 @@ def child_started(**_: Any) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
     count_stages(current_app)
+    job_loop.install(current_app, getattr(current_app, "seats", None), sender)
     cell = getattr(current_app, "cell", None)
     if cell is not None and cell.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
         # In the place of one that died: the next tick of beat may be seconds away.

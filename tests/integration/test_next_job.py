@@ -71,7 +71,8 @@ def test_a_finish_that_is_sent_again_hands_over_the_same_job(one: Cell) -> None:
     waiting = [one.submit().job_id for _ in range(3)]
     job, again = finish(one, first), finish(one, first)
     assert job == again
-    assert job is not None and job.job_id == waiting[0]
+    assert job is not None
+    assert job.job_id == waiting[0]
     assert one.store.client.zcard(one.store.keys("leases")) == 1
     # Another nonce is another call: it is told of its end, and has nothing.
     assert finish(one, first, run="r3") is None
@@ -137,9 +138,11 @@ def test_a_job_for_another_class_goes_to_its_queue(one: Cell) -> None:
     waiting = [one.submit(pipeline="nap"), one.submit()]
     # Each is handed what is of its class, whoever is first in the line.
     job = finish(one, first, pipelines={"sleep": None, "nap": None})
-    assert job is not None and job.job_id == waiting[1].job_id
+    assert job is not None
+    assert job.job_id == waiting[1].job_id
     job = finish(one, held, run="r4", worker="w2", pipelines={"nap": None})
-    assert job is not None and job.job_id == waiting[0].job_id
+    assert job is not None
+    assert job.job_id == waiting[0].job_id
 
 
 def test_limits_hold_for_what_is_handed_over(one: Cell) -> None:
@@ -148,7 +151,8 @@ def test_limits_hold_for_what_is_handed_over(one: Cell) -> None:
     run = one.start(one.submit(tenant_id="acme").job_id)
     waiting = [one.submit(tenant_id="acme").job_id for _ in range(2)]
     job = finish(one, run, pipelines={"sleep": 3.0})
-    assert job is not None and job.job_id == waiting[0]
+    assert job is not None
+    assert job.job_id == waiting[0]
     until, began = int(field(one, job.job_id, "run_until") or 0), int(field(one, job.job_id, "started_at") or 0)
     assert until - began == 3000
     assert one.client.get(waiting[1]).status is JobStatus.QUEUED
