@@ -115,11 +115,11 @@ class Executor:
         claimed = seat.handed(job_id) or self._claim(job_id, fence, worker, seat)
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
-        failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
         # They stay until the next job: Celery's line about this one's end comes after it.
         clear_contextvars()
         bind_contextvars(**log_fields(claimed))
+        failpoints.reach("run.after_claim")
         with with_tenant(tenant), traced_run(claimed) as span:
             outcome = self._attempt(claimed, worker, progress, seat)
             span.set(job__outcome=outcome.ending.value)

@@ -93,10 +93,11 @@ class Seats:
         pid: int = _PID.unpack_from(self.memory, at + _HALVES + _HALF * (self.memory[at + _TURN] & 1))[0]
         return pid
 
-    def died(self, pid: int) -> None:
+    def died(self, pid: int) -> Held | None:
         """Before another child may sit down there: keep what this one had."""
         if held := self.of(pid):
             self._dead[pid] = held
+        return held
 
     def forget(self, pid: int | None) -> None:
         self._dead.pop(pid or 0, None)

@@ -83,12 +83,13 @@ class Bench:
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="")
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="", seats=None)
         self.keeper = self.app.keeper = LeaseKeeper(SimpleNamespace(app=self.app, autoscaler=SimpleNamespace(max_concurrency=4), pool=None))
 
     def run(self, job_id: str, pid: int) -> Running:
         """A child accepts a job."""
         request = Running(job_id, pid)
+        request._app = self.app
         self._running.append(request)
         state.active_requests.add(request)
         return request
@@ -177,7 +178,7 @@ def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(be
 def lose(bench: Bench, request: Any) -> None:
     """Celery's main process finds that the child has died."""
     request._app, request._hostname = bench.app, "w@host"
-    request._ended_as = lambda event, **fields: state.active_requests.discard(request)
+    request._over, request._say = lambda: state.active_requests.discard(request), lambda event, job_id, **fields: None
     request._worker_lost(WorkerLostError("signal 9"))
 
 
@@ -208,7 +209,7 @@ def test_a_run_that_gave_up_because_the_store_was_away_is_handed_back_uncounted_
     request: Any = bench.run("a", 11)
     bench.store.away = True
     request._app, said = bench.app, []
-    request._ended_as = lambda event, **fields: said.append(event)
+    request._over, request._say = lambda: None, lambda event, job_id, **fields: said.append(event)
     request.on_failure(SimpleNamespace(exception=JobGivenUpSignal("the store cannot be reached")))
     bench.beat(1.0)
     assert (said, bench.store.whys) == (["task-retried"], [])

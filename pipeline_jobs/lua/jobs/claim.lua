@@ -11,9 +11,12 @@
 -- the same run, the answer is the same.
 local job = fields_of(K.job(id))
 local function answer()
-  local list = flat_of(job)
-  table.insert(list, 1, 'ok')
-  return list
+  local flat = {'ok'}
+  for name, value in pairs(job) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  return flat
 end
 if not job.status then return {'no', 'unknown', {}} end
 if job.status == 'running' and job.fence == fence and job.run == run then return answer() end

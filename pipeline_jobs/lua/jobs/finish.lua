@@ -16,7 +16,7 @@
 local function handed_over()
   for _, other in ipairs(next_run ~= '' and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
     local known = redis.call('HMGET', K.job(other), 'worker', 'run')
-    if known[1] == worker and known[2] == next_run then return flat_of(fields_of(K.job(other))) end
+    if known[1] == worker and known[2] == next_run then return redis.call('HGETALL', K.job(other)) end
   end
   return {}
 end
@@ -31,9 +31,8 @@ local function take(other, pipeline, class, known)
   if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return false end
   local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
   if tonumber(running or '0') >= tonumber(slots or '0') then return false end
-  local job = fields_of(K.job(other))
-  start_run(other, job, worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)))
-  record = flat_of(job)
+  start_run(other, fields_of(K.job(other)), worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)))
+  record = redis.call('HGETALL', K.job(other))
   return true
 end
 

@@ -33,13 +33,3 @@ local function start_run(id, job, worker, run, longest)
   redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
   event(id, job, 'started')
 end
-
--- A table of fields as a flat list.
-local function flat_of(fields)
-  local list = {}
-  for name, value in pairs(fields) do
-    list[#list + 1] = name
-    list[#list + 1] = value
-  end
-  return list
-end
