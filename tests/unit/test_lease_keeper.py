@@ -12,11 +12,15 @@ from celery.exceptions import WorkerLostError
 from celery.worker import state
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import NO_CLASS
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import lease
 from pipeline_jobs.worker.lease import LeaseKeeper
 from pipeline_jobs.worker.request import JobGivenUpSignal, JobRequest
+from pipeline_jobs.worker.seats import ChildSeat, Seats
+
+JOB = Job(job_id="now", status=JobStatus.RUNNING, pipeline="p", tenant_id="acme", workspace_id="main", created_at=1, fence=3)
 
 
 class Running(JobRequest):
@@ -140,6 +144,30 @@ def test_a_process_whose_job_ended_while_the_beat_was_on_its_way_is_not_killed(b
     bench.beat(60.0)
     assert bench.store.announced[-1][1] == ["a"]
     assert bench.killed == []
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_child_that_has_gone_on_to_another_job_is_not_killed_for_the_one_before(bench: Bench, asks: bool) -> None:
+    seats = bench.app.seats = Seats()
+    seat = ChildSeat(seats, 0, lambda: True)
+    seat.asks()
+    seat.has(JOB)
+    request = bench.run("a", seat.held.pid)
+    bench.store.answer = "cancel"
+    bench.beat()
+    assert bench.store.announced[-1][1] == [JOB.job_id]
+    if asks:
+        # It is about to end: the answer may bring it another job.
+        seat.asks_for_next()
+    else:
+        bench.store.meanwhile = lambda: (seat.asks_for_next(), seat.has(JOB.evolve(job_id="b")))
+    bench.beat(15.0)
+    assert bench.killed == []
+    bench.store.meanwhile = lambda: None
+    seat.has(JOB.evolve(job_id="c"))
+    bench.beat(0.0)
+    bench.beat(15.0)
+    assert bench.killed == [(request.worker_pid, signal.SIGKILL)]
 
 
 def test_the_grace_of_a_job_begins_anew_with_its_next_run(bench: Bench) -> None:
