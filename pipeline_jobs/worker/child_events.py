@@ -11,6 +11,7 @@ import structlog
 from celery import Celery
 
 from pipeline_jobs.worker.event_flush import FLUSH_SECONDS
+from pipeline_jobs.worker.seats import Seats
 
 logger = structlog.get_logger(__name__)
 
@@ -27,8 +28,8 @@ class ChildEvents:
     The record is the truth. What cannot be sent is dropped: a watcher that missed an event is put right by the next one.
     """
 
-    def __init__(self, app: Celery, hostname: str) -> None:
-        self._app, self._hostname = app, hostname
+    def __init__(self, app: Celery, hostname: str, seats: Seats) -> None:
+        self._app, self._hostname, self._seats = app, hostname, seats
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._gathering, self._sending = threading.Lock(), threading.Lock()
         self._due = threading.Event()
@@ -76,6 +77,9 @@ class ChildEvents:
             # As the worker's own events have it.
             self._dispatcher.pid = os.getppid()
         self._dispatcher.buffer_limit = len(events) + 1
+        clock = self._app.clock
+        clock.adjust(self._seats.clock(clock.value))
         for event, fields in events:
             self._dispatcher.send(event, **fields)
+        self._seats.clock(clock.value)
         self._dispatcher.flush()

@@ -51,7 +51,7 @@ class JobLoop:
     def __init__(self, app: Celery, seats: Seats, number: int | None, hostname: str) -> None:
         self._app = app
         self.seat = ChildSeat(seats, number, self._may_go_on)
-        self.events = ChildEvents(app, hostname)
+        self.events = ChildEvents(app, hostname, seats)
         self._requests = RequestTemplate(app, hostname)
         #: What billiard limits a child by, counted in messages there: jobs, and KiB of memory (None: it does not).
         self.most_jobs: int | None = None
@@ -83,9 +83,10 @@ class JobLoop:
 
     def _one(self, trace: Trace, job_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> trace_ok_t:
         self._jobs, self._left = self._jobs + 1, self._left - 1
+        retries = given if type(given := request.get("retries")) is int else 0
         self.events.send(
             "task-received", job_id, name=JOB_TASK, args=request.get("argsrepr"), kwargs=request.get("kwargsrepr"),
-            root_id=request.get("root_id"), parent_id=request.get("parent_id"), retries=request.get("retries") or 0, eta=None, expires=None,
+            root_id=request.get("root_id"), parent_id=request.get("parent_id"), retries=retries, eta=None, expires=None,
         )  # fmt: skip
         self.events.send("task-started", job_id)
         fence = int(request.get(DRAWN_HEADER) or request.get(FENCE_HEADER) or 0)

@@ -77,8 +77,11 @@ class LeaseKeeper:
         self._wake.set()
 
     def _let_children_know(self) -> None:
-        if self._worker.app.seats is not None:
-            self._worker.app.seats.stop_all(self.slots() == 0)
+        app = self._worker.app
+        if app.seats is not None:
+            app.seats.stop_all(self.slots() == 0)
+            # Others hear of it by this worker's heartbeats.
+            app.clock.adjust(app.seats.clock(app.clock.value))
 
     def hurry(self, job_id: str, seconds: float) -> None:
         """Kill this job's process unless it stops within so many seconds."""

@@ -63,16 +63,6 @@ class JobPool(AsynPool):
     ResultHandler = JobResults
     Worker = JobChild
 
-    def on_job_process_lost(self, job: Any, pid: int, exitcode: int) -> None:
-        """A child died with a message. The next one takes over its number, and its seat.
-
-        Celery waits for a dead child's last words, which may be that the task has ended. Here the store knows what has ended.
-        """
-        super().on_job_process_lost(job, pid, exitcode)
-        held = seats.died(pid) if (seats := _seats()) is not None else None
-        if held is not None and held.runs:
-            self.mark_as_worker_lost(job, exitcode)
-
     # -- Celery's own time limits: of each job, not of all that one message brought
 
     def _create_timelimit_handlers(self, hub: Any) -> None:

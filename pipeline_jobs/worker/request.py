@@ -118,6 +118,7 @@ class JobRequest(Request):
             raise InvalidTaskError("the message has no id that a job can have")
         if fence is not None and (type(fence) is not int or not 0 < fence < MAX_FENCE):
             raise InvalidTaskError("the message has no fence that a dispatch can have")
+        self.request_dict.pop(DRAWN_HEADER, None)
         if fence is None:
             # Drawn here, because this process renews the lease of what its child adopts; it travels to the child with the message.
             self.request_dict[DRAWN_HEADER] = draw_fence()
@@ -190,8 +191,6 @@ class JobRequest(Request):
             logger.warning("a job lost its process while the store is unavailable: it will be requeued later", **self.log_fields)
             if app.keeper:
                 app.keeper.owe(lost)
-        if seats is not None:
-            seats.forget(self.worker_pid)
         self._over()
         for one in moved:
             if one.became == JobStatus.CANCELLED:

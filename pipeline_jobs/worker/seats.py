@@ -65,10 +65,8 @@ class Seats:
     """Made before the children are forked."""
 
     def __init__(self) -> None:
-        # The first place is no child's: it says whether all are to ask for no next job.
+        # The first place is no child's: it says whether all are to ask for no next job, and the clock of their events.
         self.memory = mmap.mmap(-1, SIZE * (SEATS + 1))
-        #: By pid, of children that died and whose end is not dealt with yet: the next child of their number has their seat by then.
-        self._dead: dict[int, Held] = {}
 
     def read(self, number: int) -> Held:
         """A child may die or write in the middle of this: one half is always whole."""
@@ -81,9 +79,12 @@ class Seats:
                 return Held.unpack(half)
 
     def of(self, pid: int | None) -> Held | None:
-        """What this child has; of one that died, what it had. None: it has no seat."""
+        """What this child has, or had when it died: `AsynPool` deals with that before another child has its number.
+
+        :return: None: it has no seat.
+        """
         number = self._number(pid)
-        return self._dead.get(pid or 0) or (None if number is None else self.read(number))
+        return None if number is None else self.read(number)
 
     def _number(self, pid: int | None) -> int | None:
         return next((number for number in range(SEATS) if pid and self._pid(number) == pid), None)
@@ -92,15 +93,6 @@ class Seats:
         at = SIZE * (number + 1)
         pid: int = _PID.unpack_from(self.memory, at + _HALVES + _HALF * (self.memory[at + _TURN] & 1))[0]
         return pid
-
-    def died(self, pid: int) -> Held | None:
-        """Before another child may sit down there: keep what this one had."""
-        if held := self.of(pid):
-            self._dead[pid] = held
-        return held
-
-    def forget(self, pid: int | None) -> None:
-        self._dead.pop(pid or 0, None)
 
     def clear(self, pid: int) -> None:
         """No child of this pid sits anywhere: one that ended long ago may have had the same."""
@@ -119,6 +111,12 @@ class Seats:
     def stop_all(self, stop: bool) -> None:
         """No child is to ask for a next job (any more)."""
         self.memory[_STOP] = stop
+
+    def clock(self, mine: int) -> int:
+        """The logical clock of this worker's events, for all of its processes: the highest that one of them has said, or this one says."""
+        now: int = max(mine, _NUMBER.unpack_from(self.memory, _COUNT)[0])
+        _NUMBER.pack_into(self.memory, _COUNT, now)
+        return now
 
     def handed_over(self) -> int:
         """How many jobs the children had that no message brought."""

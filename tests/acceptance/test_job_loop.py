@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import pytest
 from celery.events import EventReceiver
 
@@ -45,7 +46,7 @@ def stack(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @contextmanager
 def worker(stack: Stack, name: str, *options: str, **env: str) -> Iterator[int]:
     """A worker for a test. It ends as it should."""
-    process = stack.worker(name, *options, **env)
+    process = stack.worker(name, *options, slots=None, **env)
     yield process.pid
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0, stack.log(name)[-3000:]
@@ -109,6 +110,15 @@ def test_whoever_looks_sees_the_job_that_the_child_went_on_to(stack: Stack) -> N
         assert stack.until_status(third.job_id, JobStatus.RUNNING).crashes == 0
         stack.tell(third.job_id)
         stack.until_status(third.job_id, JobStatus.COMPLETED)
+
+
+def test_children_are_replaced_by_the_number_of_their_jobs(stack: Stack) -> None:
+    with worker(stack, "worn", "-c", "1", "--max-tasks-per-child=5") as main:
+        before = {child.pid for child in psutil.Process(main).children()}
+        jobs = [stack.submit(params={"seconds": 0}) for _ in range(12)]
+        for job in jobs:
+            assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
+        assert before.isdisjoint({child.pid for child in psutil.Process(main).children()})
 
 
 def test_children_that_are_killed_at_each_line_lose_nothing_and_each_crash_is_its_own_jobs(stack: Stack) -> None:

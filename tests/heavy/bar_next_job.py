@@ -25,7 +25,7 @@ def test_two_thousand_kills_of_children(make_stack: Callable[..., Stack]) -> Non
     for number in range(ROUNDS):
         name = f"mortal-{number}"
         deaths = Deaths(stack, name)
-        worker = stack.worker(name, "-c", "4", **environment(per_cent=4))
+        worker = stack.worker(name, "-c", "4", slots=None, **environment(per_cent=4))
         jobs: list[str] = []
         while deaths.count < kills / ROUNDS:
             # Always some in the line: then each finish has one to hand over.
@@ -36,7 +36,7 @@ def test_two_thousand_kills_of_children(make_stack: Callable[..., Stack]) -> Non
                 pause = 100 if deaths.at_random % 2 else 0
                 deaths.kill_one(worker.pid, pause_ms=pause)
                 held += bool(pause)
-            until(lambda deaths=deaths, before=before: deaths.count > before, "a death")  # type: ignore[misc]
+            until(lambda deaths=deaths, before=before: deaths.count > before, "a death")
         check(stack, deaths, jobs)
         places.update(place for place, _ in deaths.named())
         total, at_random = total + deaths.count, at_random + deaths.at_random

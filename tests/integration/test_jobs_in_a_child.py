@@ -16,7 +16,6 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import executor
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store import runs
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker import job_loop
 from pipeline_jobs.worker.app import create_celery
@@ -189,14 +188,13 @@ def test_a_store_that_is_away_at_the_finish_is_told_to_the_worker_with_all_that_
 
 def test_what_a_finish_handed_over_and_nobody_could_read_is_given_back_at_once(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = [child.submit() for _ in range(2)]
-    read = runs.mapping
 
     def unreadable(flat: Any) -> Any:
         raise ValueError("poison")
 
-    monkeypatch.setattr(runs, "mapping", unreadable)
-    child.message(jobs[0])
-    monkeypatch.setattr(runs, "mapping", read)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline_jobs.store.runs.mapping", unreadable)
+        child.message(jobs[0])
     assert child.statuses(*jobs) == ["completed", "queued"]
     assert child.store.client.hget(child.store.keys("job", jobs[1]), "faults") == "1"
 

@@ -97,6 +97,7 @@ PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 NEXT, SEATS = "tests/integration/test_next_job.py", "tests/unit/test_seats.py"
+PREFORK = "tests/unit/test_prefork.py"
 LOOP = "tests/integration/test_jobs_in_a_child.py"
 PREFIXES = "tests/integration/test_prefixes.py"
 INSTALLATIONS = "tests/acceptance/test_two_installations.py"
@@ -648,7 +649,6 @@ GUARDS = (
     _py(
         "worker/seats", "a child that is stopped asks for nothing", "        if self._stopped(self.number):\n", "        if False:\n", SEATS
     ),
-    _py("worker/seats", "what a dead child had", "            self._dead[pid] = held\n", "            pass\n", SEATS),
     _py("worker/seats", "a pid that was used before", "        self.seats.clear(os.getpid())\n", "", SEATS),
     _py("worker/job_loop", "a child gives way", "self._left > 0 and time.monotonic() < self._until and", "", LOOP),
     _py("worker/job_loop", "a child that is worn", " and not self.worn()", "", LOOP),
@@ -666,6 +666,15 @@ GUARDS = (
         "        if not running.stays(",
         "        if False and running.stays(",
         KEEPER,
+    ),
+    _py("worker/prefork", "a time limit is of the job that the child has now", "    if left > 0:\n", "    if False:\n", PREFORK),
+    _py("worker/prefork", "a child about to end its job is not killed for it", "is not None and held.asking:", "is None:", PREFORK),
+    _py(
+        "worker/request",
+        "nobody else draws the fence of a bare message",
+        "        self.request_dict.pop(DRAWN_HEADER, None)\n",
+        "",
+        FAILURE_WRITES,
     ),
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),

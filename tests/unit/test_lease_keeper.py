@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from celery.exceptions import WorkerLostError
 from celery.worker import state
+from kombu.clocks import LamportClock
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
@@ -149,6 +150,7 @@ def test_a_process_whose_job_ended_while_the_beat_was_on_its_way_is_not_killed(b
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_child_that_has_gone_on_to_another_job_is_not_killed_for_the_one_before(bench: Bench, asks: bool) -> None:
     seats = bench.app.seats = Seats()
+    bench.app.clock = LamportClock()
     seat = ChildSeat(seats, 0, lambda: True)
     seat.asks()
     seat.has(JOB)

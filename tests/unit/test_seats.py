@@ -102,19 +102,12 @@ def test_a_child_that_may_not_go_on_or_has_no_seat_asks_for_no_next_job(seats: S
         assert seat.asks_for_next() == ""
 
 
-def test_what_a_dead_child_had_is_known_after_the_next_one_took_its_seat(seats: Seats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.os, "getpid", lambda: 11)
-    dead = sit(seats)
-    run = dead.asks()
-    seats.died(11)
-    monkeypatch.setattr(module.os, "getpid", lambda: 12)
+def test_a_child_is_not_taken_for_one_that_had_its_pid_before(seats: Seats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 12)
     sit(seats).asks()
-    held = seats.of(11)
+    run = sit(seats, 9).asks()
+    assert [seats.read(number).pid for number in (3, 9)] == [0, 12]
+    held = seats.of(12)
     assert held is not None
     assert held.runs == (run,)
-    seats.forget(11)
-    assert seats.of(11) is None
-    assert seats.of(None) is None
-    # One with a pid that was used before is not taken for the other.
-    sit(seats, 9)
-    assert [seats.read(number).pid for number in (3, 9)] == [0, 12]
+    assert (seats.of(11), seats.of(None)) == (None, None)
