@@ -22,8 +22,8 @@ CONNECT_SECONDS = 2.0
 
 
 class ChildEvents:
-    """Gathers events and sends them together: at the latest `FLUSH_SECONDS` later, in a thread of its own, so that a long job is seen
-    while it runs; and when the child goes back to its pool.
+    """Gathers events and sends them together, `FLUSH_SECONDS` later, in a thread of its own: a long job is seen while it runs, and many
+    short ones cost one message.
 
     The record is the truth. What cannot be sent is dropped: a watcher that missed an event is put right by the next one.
     """

@@ -73,13 +73,10 @@ class JobLoop:
         self.seat.sit_down()
         self._left, self._until = MOST_JOBS, time.monotonic() + MOST_SECONDS
         self.events.enabled = request.get(EVENTS_HEADER) is True
-        try:
-            ended = self._one(trace, job_id, args, kwargs, request)
-            while ended.info is None and (job := self.seat.begin()):
-                ended = self._one(trace, job.job_id, [], {}, self._requests.of(job))
-            return ended
-        finally:
-            self.events.flush()
+        ended = self._one(trace, job_id, args, kwargs, request)
+        while ended.info is None and (job := self.seat.begin()):
+            ended = self._one(trace, job.job_id, [], {}, self._requests.of(job))
+        return ended
 
     def _one(self, trace: Trace, job_id: str, args: Any, kwargs: Any, request: dict[str, Any]) -> trace_ok_t:
         self._jobs, self._left = self._jobs + 1, self._left - 1

@@ -132,6 +132,8 @@ def child_stops(**_: Any) -> None:
     cell = getattr(current_app, "cell", None)
     if cell is not None:
         cell.webhooks.sender.stop(cell.settings.shutdown_grace_seconds)
+    if (loop := getattr(current_app, "job_loop", None)) is not None:
+        loop.events.flush()
     # The child ends without Python's own end.
     spans.stop(SPANS_SECONDS)
 
