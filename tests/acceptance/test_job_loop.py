@@ -35,7 +35,7 @@ def stack(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("loop")
     base: Settings = load_settings({"PIPELINE_REDIS_URL": server.url, "PIPELINE_DATA_DIR": str(folder / "data"), "PIPELINE_SELF_TEST": "0"})
     modules = f"{QUICK['modules']},tests.patient_loop"
-    settings = base.model_copy(update={**QUICK, **PATIENT, "max_concurrent_jobs": 100, "modules": modules})
+    settings = base.model_copy(update={**QUICK, **PATIENT, "max_concurrent_jobs": 100, "modules": modules, "finish_claims": True})
     app = create_celery(settings)
     made = Stack(app.cell.client, settings, folder)
     made.app = app

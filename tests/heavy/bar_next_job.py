@@ -19,7 +19,7 @@ ROUNDS = 10
 
 def test_two_thousand_kills_of_children(make_stack: Callable[..., Stack]) -> None:
     kills = int(os.environ.get("KILLS", "2000"))
-    stack = make_stack(max_concurrent_jobs=100, announce_seconds=0.25, **PATIENT)
+    stack = make_stack(max_concurrent_jobs=100, announce_seconds=0.25, finish_claims=True, **PATIENT)
     places: Counter[str] = Counter()
     total = at_random = held = 0
     for number in range(ROUNDS):

@@ -22,7 +22,6 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell, make_cell, tired_scripts
@@ -49,13 +48,9 @@ class History(Model, RuleBasedStateMachine):
     #: Scripts stop early: what they leave is done by the duties and by beats, which come before the promises are looked at.
     tired = False
     pages = 0
-    #: Jobs that were handed over by a finish.
-    handed = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.nonces: dict[str, str] = {}
-        self.drawn = 0
         with make_cell(self.base).store.client as client:
             client.flushall()
         self.cell: Cell = make_cell(self.base)
@@ -261,8 +256,7 @@ class History(Model, RuleBasedStateMachine):
                 return
             fence = self.cell.client.get(job_id).fence
             del self.hinted[job_id]
-            run = self.draws(job_id)
-            claimed = self.cell.store.claim(job_id, fence, worker=name, run=run, pipelines=dict.fromkeys(KNOWS[name]))
+            claimed = self.cell.store.claim(job_id, fence, worker=name, run="r", pipelines=dict.fromkeys(KNOWS[name]))
             if self.places[job_id].pipeline in KNOWS[name]:
                 assert isinstance(claimed, Job), claimed
                 self.running[job_id] = claimed
@@ -274,28 +268,15 @@ class History(Model, RuleBasedStateMachine):
         for live in sorted(self.slots)[:1]:
             self.beat(live)
 
-    def draws(self, job_id: str) -> str:
-        """A nonce for a run of it."""
-        self.nonces[job_id] = f"run {len(self.nonces)} {self.drawn}"
-        self.drawn += 1
-        return self.nonces[job_id]
-
-    @rule(
-        pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "handback", "retry", "fault"]), goes_on=st.booleans()
-    )
-    def run_ends(self, pick: int, how: str, goes_on: bool) -> None:
-        """:param goes_on: its process would have the next job; or it dies, and its worker gives back what it had."""
+    @rule(pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "handback", "retry", "fault"]))
+    def run_ends(self, pick: int, how: str) -> None:
         job_id = self.chosen(self.running, pick)
         if job_id is None:
             return
         run = self.running.pop(job_id)
         self.refunded.discard(run.tenant_id)
-        taker = Taker(run.worker or "", self.draws(""), dict.fromkeys(KNOWS[run.worker or ""])) if goes_on else None
         if how in ("completed", "failed"):
-            became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x", taker=taker)
-        elif how in ("crash", "handback") and goes_on:
-            [moved] = self.cell.store.process_lost(run.worker or "", job_id, run.fence, [self.nonces[job_id], "another"], how)
-            became = JobStatus(moved.became)
+            became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
         else:
             became = self.cell.store.requeue(job_id, run.fence, how)
         expected = "cancelled" if job_id in self.stopping else how if how in ("completed", "failed") else "queued"
@@ -304,26 +285,7 @@ class History(Model, RuleBasedStateMachine):
             (self.delayed if how == "fault" else self.queued).add(job_id)
         else:
             self.end(job_id, expected)
-        if taker and taker.job:
-            self.went_on(taker, taker.job)
-        else:
-            self.look()
-
-    def went_on(self, taker: Taker, job: Job) -> None:
-        """A process was handed a job: one that might have had a hint for its worker, which has a slot for it."""
-        place, was_lost, own = self.places[job.job_id], job.job_id in self.lost, KNOWS[taker.worker]
-        type(self).handed += 1
-        assert job.job_id in self.queued | self.delayed
-        assert not self.held_back(place)
-        assert place.pipeline in own
-        for those in (self.queued, self.delayed, self.lost):
-            those.discard(job.job_id)
-        self.running[job.job_id], self.nonces[job.job_id] = job, taker.run
-        assert sum(run.worker == taker.worker for run in self.running.values()) <= self.slots.get(taker.worker, 0)
         self.look()
-        if not was_lost:
-            self.count_who_was_passed(place.tenant, own)
-        self.served.add(place.tenant)
 
     @rule()
     def time_passes(self) -> None:
@@ -436,4 +398,3 @@ def check_everything(cell: Settings, tired_: bool, histories: int) -> None:
         ),
     )  # fmt: skip
     assert (Bound.pages > 0) is tired_
-    assert Bound.handed > 0
