@@ -205,6 +205,7 @@ class Settings(BaseModel):
     # Leases and duties
     lease_seconds: float = _setting(60, "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0)
     announce_seconds: float = _setting(1, "How often a worker announces its slots and renews its leases, in seconds.", gt=0)
+    finish_claims: bool = _setting(False, "Whether the process that ends a job takes its worker's next one itself, without a message.")
     hint_seconds: float = _setting(15, "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0)
     rescue_seconds: float = _setting(5, "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
     cleanup_seconds: float = _setting(60, "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,13 +35,14 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.results import Result
 from pipeline_jobs.jobs.run import Progress, Run
+from pipeline_jobs.jobs.seat import Seat
 from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
-from pipeline_jobs.jobs.workdir import RunContext, Workdir
+from pipeline_jobs.jobs.workdir import Workdir, context_of
 from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import ClaimRefused, Store, Told
+from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
 from pipeline_jobs.tracing import spans
 
@@ -95,14 +95,15 @@ class Executor:
         #: Is told how long each stage took: pipeline, stage, `ok` or `error`, seconds.
         self.stage_took: StageTook = untold
 
-    def run(self, job_id: str, fence: int, worker: str, progress: Progress | None = None) -> Outcome:
+    def run(self, job_id: str, fence: int, worker: str, progress: Progress | None = None, seat: Seat | None = None) -> Outcome:
         """Run the attempt that a hint with this fence asked for.
 
         :param worker: whose lease it will be; `worker.lease` renews it.
         :param progress: where the run writes its progress; None: to the store.
+        :param seat: is told which job this process has.
         """
         try:
-            return self._run(job_id, fence, worker, progress or self._store.progress)
+            return self._run(job_id, fence, worker, progress or self._store.progress, seat or Seat())
         except StoreUnavailable as error:
             return Outcome(Ending.GAVE_UP, error=error.message)
         except Exception as error:
@@ -110,30 +111,40 @@ class Executor:
             logger.exception("a run failed outside its stages", job_id=job_id)
             return _hand_back(self._store, job_id, fence, f"outside its stages: {type(error).__name__}: {error}"[:MAX_ERROR])
 
-    def _run(self, job_id: str, fence: int, worker: str, progress: Progress) -> Outcome:
-        run, pipelines = secrets.token_hex(8), self._registry.longest_runs()
-        # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
-        claimed = patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
+    def _run(self, job_id: str, fence: int, worker: str, progress: Progress, seat: Seat) -> Outcome:
+        claimed = seat.handed(job_id) or self._claim(job_id, fence, worker, seat)
         if isinstance(claimed, ClaimRefused):
             return Outcome(Ending.REFUSED, error=claimed.why)
-        failpoints.reach("run.after_claim")
         tenant = TenantContext(claimed.tenant_id, claimed.workspace_id)
         # They stay until the next job: Celery's line about this one's end comes after it.
         clear_contextvars()
         bind_contextvars(**log_fields(claimed))
+        failpoints.reach("run.after_claim")
         with with_tenant(tenant), traced_run(claimed) as span:
-            outcome = self._attempt(claimed, progress)
+            outcome = self._attempt(claimed, worker, progress, seat)
             span.set(job__outcome=outcome.ending.value)
             if outcome.ending is Ending.FAILED:
                 span.fail("job_failed")
             return outcome
 
-    def _attempt(self, job: Job, progress: Progress) -> Outcome:
+    def _claim(self, job_id: str, fence: int, worker: str, seat: Seat) -> Job | ClaimRefused:
+        run, pipelines = seat.asks(), self._registry.longest_runs()
+        failpoints.reach("claim.asked")
+        # The first sending may have been a claim whose answer was lost: the same run is given the same answer.
+        claimed = patiently(lambda: self._store.claim(job_id, fence, worker=worker, run=run, pipelines=pipelines))
+        failpoints.reach("claim.answered")
+        if isinstance(claimed, ClaimRefused):
+            seat.has_none()
+        else:
+            seat.has(claimed)
+        return claimed
+
+    def _attempt(self, job: Job, worker: str, progress: Progress, seat: Seat) -> Outcome:
         try:
             self._artifacts.make_ready()
         except Exception as error:  # each fsspec back end has errors of its own
             return _hand_back(self._store, job.job_id, job.fence, f"the artifact store cannot be opened ({type(error).__name__}: {error})")
-        return _Attempt(job, self, progress).run()
+        return _Attempt(job, self, worker, progress, seat).run()
 
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
@@ -150,7 +161,7 @@ class Executor:
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
         files = RunArtifacts(store, _folder(job))
         with with_tenant(TenantContext(job.tenant_id, job.workspace_id)), Workdir(_workdir(self._settings, job)) as workdir:
-            context = _context(job, workdir, self._settings, _NoReporter(), files.publish)
+            context = context_of(job, workdir, self._settings, _NoReporter(), files.publish)
             try:
                 with context.closing:
                     data = run_stages(pipeline, context)
@@ -162,8 +173,8 @@ class Executor:
 class _Attempt:
     """One claimed run."""
 
-    def __init__(self, job: Job, executor: Executor, progress: Progress) -> None:
-        self._job, self._progress = job, progress
+    def __init__(self, job: Job, executor: Executor, worker: str, progress: Progress, seat: Seat) -> None:
+        self._job, self._worker, self._progress, self._seat = job, worker, progress, seat
         self._store, self._registry, self._settings, self._artifacts = executor.parts
         self._took = executor.stage_took
         self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
@@ -178,7 +189,7 @@ class _Attempt:
             workdir = _workdir(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
             with Workdir(workdir), Run(self._progress, job.job_id, job.fence, judge.look) as run:
-                context = _context(job, workdir, self._settings, run, self._files.publish)
+                context = context_of(job, workdir, self._settings, run, self._files.publish)
                 context.open_upload = self._open_upload
                 if len(pipeline.stages) > 1:
                     self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
@@ -247,6 +258,9 @@ class _Attempt:
         job = self._job
         if outcome is not JobStatus.COMPLETED:
             self._discard()
+        run = self._seat.asks_for_next()
+        taker = Taker(self._worker, run, self._registry.longest_runs()) if run else None
+        failpoints.reach("finish.asked")
         ended = patiently(
             lambda: self._store.finish(
                 job.job_id,
@@ -259,8 +273,14 @@ class _Attempt:
                 artifact_bytes=self._files.bytes,
                 outputs=self._keeper.written if self._keeper else ("", ""),
                 last=last,
+                taker=taker,
             )
         )
+        failpoints.reach("finish.answered")
+        if taker and taker.job:
+            self._seat.has(taker.job)
+        else:
+            self._seat.has_none()
         failpoints.reach("run.after_finish")
         if ended is None:
             self._discard()
@@ -369,21 +389,6 @@ def _workdir(settings: Settings, job: Job) -> Path:
 
 def _folder(job: Job) -> str:
     return f"{job.tenant_id}/{job.workspace_id}/{job.job_id}/{job.fence}"
-
-
-def _context(job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str]) -> JobContext:
-    return RunContext(
-        job_id=job.job_id,
-        tenant_id=job.tenant_id,
-        workspace_id=job.workspace_id,
-        url=job.url,
-        quality=job.quality,
-        params=job.params,
-        workdir=workdir,
-        settings=settings,
-        reporter=reporter,
-        publish=publish,
-    )
 
 
 __all__ = ["Ending", "Executor", "Outcome", "run_stages"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-from pipeline_jobs.context import JobContext
+from pipeline_jobs.context import JobContext, Reporter
+from pipeline_jobs.job import Job
+from pipeline_jobs.settings import Settings
 
 
 class RunContext(JobContext):
@@ -38,3 +41,19 @@ class Workdir:
     def __exit__(self, *_: object) -> None:
         if self._path.exists():
             shutil.rmtree(self._path, ignore_errors=True)
+
+
+def context_of(job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str]) -> JobContext:
+    """What the stages of a run of this job are given."""
+    return RunContext(
+        job_id=job.job_id,
+        tenant_id=job.tenant_id,
+        workspace_id=job.workspace_id,
+        url=job.url,
+        quality=job.quality,
+        params=job.params,
+        workdir=workdir,
+        settings=settings,
+        reporter=reporter,
+        publish=publish,
+    )

@@ -32,7 +32,7 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
     "base", "memory", "uploads", "folders", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes",
-    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "usage", "ending", "cancel", "requeueing",
+    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "starting", "usage", "ending", "cancel", "requeueing",
     "worker_lost", "dispatch", "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from pipeline_jobs.exceptions import JobGone, UnknownJob
-from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
+from pipeline_jobs.job import SCHEMA, Job, dumps
 from pipeline_jobs.pipelines import ANY, NO_CLASS, WorkerClass
 from pipeline_jobs.rates import Rate, Sender
 from pipeline_jobs.settings import Settings
@@ -24,23 +24,18 @@ from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.store.connection import connect as connect  # whoever has a store asks it for these three
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.store.contract import ms
-from pipeline_jobs.store.duties import Duties
 from pipeline_jobs.store.idempotency import Accepted, Idempotency
 from pipeline_jobs.store.readable import known
 from pipeline_jobs.store.reader import mapping
 from pipeline_jobs.store.refusals import refusal
 from pipeline_jobs.store.runner import Hint as Hint
+from pipeline_jobs.store.runs import WORKER_LOST, Rescued, Runs, ended, told_of, worker_lost_detail
+from pipeline_jobs.store.runs import Taker as Taker
+from pipeline_jobs.store.runs import Told as Told
 from pipeline_jobs.store.scripts import HintTemplate as HintTemplate
 from pipeline_jobs.tenants import ANYBODYS, Whose
 
-#: Longest message of a stage that is kept, in characters.
-MAX_MESSAGE = 500
-WORKER_LOST = "the worker process died while it was running the job"
 EXPIRED = "the job did not start within its start_within_seconds"
-
-
-#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
-Told = tuple[float | None, str, str | None, Sequence[tuple[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +45,7 @@ class ClaimRefused:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """What became of a job: queued, failed, cancelled, hint (an unclaimed one was taken back), or stopping (its deadline passed)."""
-
-    job_id: str
-    became: str
-
-
-class Store(Duties):
+class Store(Runs):
     """The records of all jobs of a cell."""
 
     def __init__(
@@ -182,37 +169,7 @@ class Store(Duties):
         :param passed: stages that began and ended since the last call, and the percentage at which each began.
         :return: `ok`, `cancel` or `fenced`.
         """
-        return str(self.run("progress", id=job_id, fence=fence, **_told(percent, stage, message, passed)))
-
-    def finish(
-        self,
-        job_id: str,
-        fence: int,
-        outcome: JobStatus,
-        *,
-        result: Any = None,
-        error: str = "",
-        error_detail: Mapping[str, Any] | None = None,
-        artifacts: str = "",
-        artifact_bytes: int = 0,
-        outputs: tuple[str, str] = ("", ""),
-        last: Told | None = None,
-    ) -> JobStatus | None:
-        """End a job.
-
-        :param outputs: of its stages (`outputs.written`).
-        :param last: what the run has not told yet, written first.
-        :return: the status it ended in (a requested cancel wins), or None: this run has no say.
-        """
-        encoded = dumps(result)
-        meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
-        detail = dumps(error_detail) if error_detail else "{}"
-        told = _told(*last) if last else _told(None)
-        reply = self.run(
-            "finish", id=job_id, fence=fence, outcome=outcome.value, result=encoded, error=error, detail=detail, folder=artifacts,
-            bytes=artifact_bytes, meta=meta, outputs=outputs[0], blobs=outputs[1], **told,
-        )  # fmt: skip
-        return _ended(reply.status)
+        return str(self.run("progress", id=job_id, fence=fence, **told_of(percent, stage, message, passed)))
 
     def requeue(
         self,
@@ -229,11 +186,11 @@ class Store(Duties):
         :param why: `crash`, `retry`, `handback`, or `fault`: this machine cannot run it; it waits 1 s, then twice as long each time.
         :return: its status now, or None: this run has no say.
         """
-        detail = error_detail or _worker_lost_detail(error)
+        detail = error_detail or worker_lost_detail(error)
         reply = self.run(
             "requeue", id=job_id, fence=fence, why=why, delay=delay_seconds, error=error, detail=dumps(detail),
         )  # fmt: skip
-        return _ended(reply.status)
+        return ended(reply.status)
 
     def keep_outputs(self, job_id: str, fence: int, outputs: str, blobs: str) -> bool:
         """Note what a run's stages have given so far. :return: False: this run has no say."""
@@ -380,16 +337,3 @@ class Store(Duties):
     def tenant_bytes(self, tenant_id: str) -> int:
         """Bytes that a tenant keeps: artifacts, outputs of stages, and its uploads."""
         return sum(int(value or 0) for value in self.fields(["artifact_bytes", "output_bytes", "upload_bytes"], "usage", tenant_id))
-
-
-def _told(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
-    """What a run tells, as progress and finish take it."""
-    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
-
-
-def _ended(status: str) -> JobStatus | None:
-    return None if status == "fenced" else JobStatus(status)
-
-
-def _worker_lost_detail(error: str) -> dict[str, Any]:
-    return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}

@@ -20,9 +20,11 @@ from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, 
 from pipeline_jobs.worker.event_flush import EventFlushStep
 from pipeline_jobs.worker.fitness import Fitness, FitnessStep
 from pipeline_jobs.worker.hints import JOBS_QUEUE, publisher, template
+from pipeline_jobs.worker.job_loop import JobLoop
 from pipeline_jobs.worker.lease import LeaseKeeper, LeaseKeeperStep
 from pipeline_jobs.worker.own_metrics import OwnMetrics, OwnMetricsStep
 from pipeline_jobs.worker.rescuer import RescuerStep
+from pipeline_jobs.worker.seats import Seats
 from pipeline_jobs.worker.task_events import TaskEvents
 from pipeline_jobs.worker.watching import WatchStep
 
@@ -44,7 +46,11 @@ class JobsCelery(Celery):
     warning = ""
     #: In a worker's main process: who renews the leases.
     keeper: LeaseKeeper | None = None
-    #: Likewise, who knows whether its machine can run jobs.
+    #: In a worker whose children take their next jobs themselves: what each of them has, for the main process and for them.
+    seats: Seats | None = None
+    #: In such a child: who runs its jobs.
+    job_loop: JobLoop | None = None
+    #: In a worker's main process, who knows whether its machine can run jobs.
     fitness: Fitness | None = None
     #: Likewise, what it shows to Prometheus; its children count there.
     own_metrics: OwnMetrics | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from celery.app.control import Control
 from celery.utils.functional import maybe_list
 from celery.worker import control as celery_control
+from celery.worker import state as celery_state
 from celery.worker.control import Panel, control_command
 
 from pipeline_jobs.access import audit
@@ -26,6 +27,7 @@ from pipeline_jobs.states import LIVE
 from pipeline_jobs.store.cancelled import Cancelled
 from pipeline_jobs.tenants import ANYBODYS, TenantLimits
 from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE, job_queues
+from pipeline_jobs.worker.request import JobRequest
 
 #: How long a job may take to stop when an operator asked to terminate it, in seconds; then its process is killed.
 TERMINATE_SECONDS = 3.0
@@ -145,6 +147,33 @@ def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any
     return celery_control.autoscale(state, max, min)
 
 
+def query_task(state: Any, ids: Any, **kwargs: Any) -> dict[str, Any]:
+    """Query for task information by id."""
+    # Celery's by the messages: a child may have gone on from the job of its message to others.
+    found: dict[str, Any] = celery_control.query_task(state, ids, **kwargs)
+    wanted = set(maybe_list(ids) or ())
+    for request in _job_requests(celery_state.active_requests):
+        info = request.info()
+        if info["id"] != request.id:
+            found.pop(request.id, None)
+        if info["id"] in wanted:
+            found[info["id"]] = ["active", info]
+    return found
+
+
+def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
+    """Request worker statistics/information."""
+    found: dict[str, Any] = celery_control.stats(state, **kwargs)
+    if state.app.seats is not None:
+        total = found["total"] = dict(found["total"])
+        total[JOB_TASK] = total.get(JOB_TASK, 0) + state.app.seats.handed_over()
+    return found
+
+
+def _job_requests(requests: Iterable[Any]) -> list[JobRequest]:
+    return [request for request in tuple(requests) if isinstance(request, JobRequest)]
+
+
 def cancel_consumer(state: Any, queue: str, **options: Any) -> Any:
     """Stop consuming a queue; with `jobs` that of the worker's class, too."""
     return _with_class(celery_control.cancel_consumer, state, queue, options)
@@ -158,10 +187,13 @@ def add_consumer(state: Any, queue: str, **options: Any) -> Any:
 def _with_class(command: Callable[..., Any], state: Any, queue: str, options: Mapping[str, Any]) -> Any:
     for of_class in job_queues(state.app)[1:] if queue == JOBS_QUEUE else ():
         command(state, of_class)
-    return command(state, queue, **options)
+    done = command(state, queue, **options)
+    if state.app.keeper:
+        state.app.keeper.look()
+    return done
 
 
 def install() -> None:
     """Put our commands in the place of Celery's, keeping what the CLI knows about their arguments."""
-    for command in (revoke, terminate, rate_limit, autoscale, cancel_consumer, add_consumer):
+    for command in (revoke, terminate, rate_limit, autoscale, cancel_consumer, add_consumer, query_task, stats):
         Panel.data[command.__name__] = command

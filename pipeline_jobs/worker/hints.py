@@ -16,6 +16,7 @@ from celery.utils.functional import maybe_list
 from kombu import Connection, Exchange, Queue
 from kombu.utils.json import dumps, loads
 
+from pipeline_jobs.job import Job
 from pipeline_jobs.store.store import Hint, HintTemplate
 from pipeline_jobs.worker.prefixed import PREFIX_OPTION
 
@@ -63,6 +64,25 @@ def message(app: Celery, *, link: Any = None, link_error: Any = None, **canvas: 
     # kombu takes the tag from here: one constant tag would make messages overwrite each other.
     body["properties"]["delivery_tag"] = "@TAG@"
     return str(dumps(body)).replace('"@FENCE@"', "@FENCE@")
+
+
+class RequestTemplate:
+    """What a worker would make of the hints of jobs (`celery.app.task.Context`), without the messages."""
+
+    def __init__(self, app: Celery, hostname: str) -> None:
+        whole = loads(message(app).replace("@FENCE@", "0"))
+        args, kwargs, embedded = loads(base64.b64decode(whole["body"]))
+        properties = whole["properties"]
+        self._common: dict[str, Any] = {
+            **whole["headers"], **embedded, "args": args, "kwargs": kwargs, "hostname": hostname, "is_eager": False,
+            "properties": properties, "reply_to": properties.get("reply_to"), "correlation_id": "@ID@",
+            "delivery_info": {"exchange": "", "routing_key": JOBS_QUEUE, "priority": properties.get("priority"), "redelivered": False},
+        }  # fmt: skip
+        self._marked = [name for name, value in self._common.items() if isinstance(value, str) and "@" in value]
+
+    def of(self, job: Job) -> dict[str, Any]:
+        hint = Hint(job.job_id, job.fence, job.tenant_id, job.workspace_id, job.pipeline)
+        return {**self._common, **{name: _marked(self._common[name], hint) for name in self._marked}, FENCE_HEADER: job.fence}
 
 
 def tick(app: Celery, name: str, expires: float | None) -> str:
@@ -134,10 +154,15 @@ def publisher(app: Celery) -> Callable[[Sequence[Hint]], None]:
 
 
 def _fill(text: str, hint: Hint) -> Mapping[str, Any]:
+    filled: Mapping[str, Any] = loads(_marked(text, hint))
+    return filled
+
+
+def _marked(text: str, hint: Hint) -> str:
+    """With the names filled in."""
     for mark, value in (
         ("@ID@", hint.job_id), ("@FENCE@", str(hint.fence)), ("@TAG@", f"{hint.job_id}.{hint.fence}"),
         ("@TENANT@", hint.tenant_id), ("@WORKSPACE@", hint.workspace_id), ("@PIPELINE@", hint.pipeline),
     ):  # fmt: skip
         text = text.replace(mark, value)
-    filled: Mapping[str, Any] = loads(text)
-    return filled
+    return text

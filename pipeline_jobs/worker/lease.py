@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -18,8 +19,10 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.jobs.moved import Moved
 from pipeline_jobs.jobs.pipeline_limits import declare_max_concurrent_jobs
-from pipeline_jobs.worker.hints import JOBS_QUEUE
+from pipeline_jobs.worker.hints import JOB_TASK, JOBS_QUEUE
+from pipeline_jobs.worker.prefork import TaskPool
 from pipeline_jobs.worker.request import JobRequest, LostRun
+from pipeline_jobs.worker.seats import Seats
 from pipeline_jobs.worker.watching import WatchStep
 
 logger = structlog.get_logger(__name__)
@@ -66,14 +69,25 @@ class LeaseKeeper:
     def leave(self) -> None:
         """No new jobs for this worker, from now on; those that run keep their leases."""
         self._leaving = True
+        self.look()
+
+    def look(self) -> None:
+        """Whether this worker takes jobs may have changed: let its children know, and then the store."""
+        self._let_children_know()
         self._wake.set()
+
+    def _let_children_know(self) -> None:
+        app = self._worker.app
+        if app.seats is not None:
+            app.seats.stop_all(self.slots() == 0)
+            # Others hear of it by this worker's heartbeats.
+            app.clock.adjust(app.seats.clock(app.clock.value))
 
     def hurry(self, job_id: str, seconds: float) -> None:
         """Kill this job's process unless it stops within so many seconds."""
-        for request in _running():
-            if request.id == job_id:
-                due = time.monotonic() + seconds
-                key = (request.id, request.fence)
+        for running in _running():
+            if running.job_id == job_id:
+                due, key = time.monotonic() + seconds, running.key
                 self._deadlines[key] = min(due, self._deadlines.get(key, due))
         self._wake.set()
 
@@ -128,8 +142,9 @@ class LeaseKeeper:
             if self.slots():
                 declare_max_concurrent_jobs(self._cell.store, self._cell.settings)
             self._declared = True
-        app, requests = self._worker.app, _running()
-        keys = [(request.id, request.fence) for request in requests]
+        self._let_children_know()
+        app, all_running = self._worker.app, _running()
+        keys = [running.key for running in all_running]
         # Before Celery comes to stop this step: live without slots, it would be told of as drained.
         leaving = self._leaving or _stopping()
         replies = self._cell.store.announce(
@@ -139,17 +154,17 @@ class LeaseKeeper:
         self._asked = None
         self._say_what_is_owed()
         if _stopping():
-            self._hand_back(now, [request for request, reply in zip(requests, replies, strict=True) if reply == "ok"])
+            self._hand_back(now, [running for running, reply in zip(all_running, replies, strict=True) if reply == "ok"])
         deadlines: dict[tuple[str, int], float] = {}
-        for request, key, reply in zip(requests, keys, replies, strict=True):
+        for running, key, reply in zip(all_running, keys, replies, strict=True):
             if reply == "ok":
                 continue
             due = deadlines[key] = self._deadlines.get(key, now + self._grace)
             if now >= due:
-                self._kill(request, reply)
+                self._kill(running, reply)
         self._deadlines = deadlines
 
-    def _hand_back(self, now: float, requests: list[JobRequest]) -> None:
+    def _hand_back(self, now: float, those: list[Running]) -> None:
         """The worker was told to stop: what still runs after the grace goes back to the queue, and no crash is counted.
 
         The run then finds that it has no say any more and stops itself; if it does not, it is killed like a cancelled one.
@@ -157,11 +172,11 @@ class LeaseKeeper:
         self._told_to_stop = self._told_to_stop or now
         if now - self._told_to_stop < self._shutdown_grace:
             return
-        for request in requests:
-            became = self._cell.store.requeue(request.id, request.fence, "handback")
-            logger.info("job handed back", **request.log_fields, became=became)
+        for running in those:
+            became = self._cell.store.requeue(*running.key, "handback")
+            logger.info("job handed back", **running.request.log_fields, became=became)
             if became is not None:
-                self._cell.say(Moved(request.id, became.value, ran=True))
+                self._cell.say(Moved(running.job_id, became.value, ran=True))
 
     def _guard(self) -> None:
         """In a thread of its own: a beat whose store is stalled comes back after half a minute."""
@@ -190,22 +205,26 @@ class LeaseKeeper:
     def _give_up_what_is_lost(self) -> None:
         """No renewal for a whole lease: others may have these jobs by now. Their writes would be refused; save the work."""
         if time.monotonic() - self._renewed >= self._lease:
-            for request in _running():
-                self._gave_up.add((request.id, request.fence))
-                self._kill(request, "lease ended")
+            for running in _running():
+                self._gave_up.add(running.key)
+                self._kill(running, "lease ended")
 
     def _say_what_is_owed(self) -> None:
         while self._owed:
-            lost = self._owed[0]
-            became = self._cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
+            moved = self._owed[0].give_back(self._worker.app)
             self._owed.popleft()
-            if became is not None:
-                self._cell.say(Moved(lost.job_id, became.value, ran=True))
+            for one in moved:
+                if one.became != "hint":
+                    self._cell.say(Moved(one.job_id, one.became, ran=True))
         if not _running():
             self._gave_up.clear()
 
-    def _kill(self, request: JobRequest, reply: str) -> None:
+    def _kill(self, running: Running, reply: str) -> None:
         """The stage did not stop by itself. Looked up again right before: the child may have gone on to another job."""
+        request = running.request
+        if not running.stays(self._worker.app.seats):
+            # It is ending its job by itself, or has ended it.
+            return
         # A pool without processes runs in this one (Celery's test workers).
         if request in state.active_requests and request.worker_pid and request.worker_pid != os.getpid():
             # Nothing between the look and the kill: while a line is logged, the event loop could give the child its next job.
@@ -221,14 +240,39 @@ def _stopping() -> bool:
     return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
 
 
-def _running() -> list[JobRequest]:
-    """The jobs that this worker's children have accepted."""
+def _running() -> list[Running]:
+    """The jobs that this worker's children have accepted, and those that they went on to."""
     while True:
         try:
-            return [request for request in tuple(state.active_requests) if isinstance(request, JobRequest)]
+            return [Running.of(request) for request in tuple(state.active_requests) if isinstance(request, JobRequest)]
         except RuntimeError:
             # The event loop's thread changed the set meanwhile.
             continue
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that a child of this worker runs, and the request by which the child came to it or to one before it."""
+
+    request: JobRequest
+    job_id: str
+    fence: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.job_id, self.fence
+
+    @classmethod
+    def of(cls, request: JobRequest) -> Running:
+        held = request.held()
+        return cls(request, held.job_id, held.fence) if held else cls(request, request.id, request.fence)
+
+    def stays(self, seats: Seats | None) -> bool:
+        """From now on its child takes no other job before this one has ended. False: it has another one, or asks for one."""
+        if seats is None or not self.request.worker_pid:
+            return True
+        held = seats.stop(self.request.worker_pid)
+        return held is None or ((held.job_id, held.fence) == self.key and not held.asking)
 
 
 class LeaseKeeperStep(bootsteps.StartStopStep):
@@ -240,6 +284,10 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
         return JOBS_QUEUE in worker.app.amqp.queues.consume_from
 
     def create(self, worker: Any) -> LeaseKeeper:
+        if worker.app.cell.settings.finish_claims and worker.use_eventloop and issubclass(worker.pool_cls, TaskPool):
+            worker.app.seats = Seats()
+            # Its children send them: each job's own, whether or not a message brought it.
+            worker.app.tasks[JOB_TASK].send_events = False
         worker.app.keeper = keeper = LeaseKeeper(worker)
         return keeper
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,18 @@ from pipeline_jobs import failpoints
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runs import Rescued
+from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TENANT_HEADER
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOBS_QUEUE, MAINTENANCE_QUEUE
 from pipeline_jobs.worker.result import JobFailed
+from pipeline_jobs.worker.seats import Held, Seats
 
 logger = structlog.get_logger(__name__)
 
-#: Header of a bare message, put there by the worker that takes it.
+#: Headers put there by the worker that takes the message: the fence of a bare one; whether the child is to send events of tasks.
 DRAWN_HEADER = "drawn_fence"
+EVENTS_HEADER = "sends_task_events"
 #: Fences are microseconds that a script's numbers hold exactly.
 MAX_FENCE = 2**53
 
@@ -43,6 +48,14 @@ class JobRequeuedSignal(Ignore):
 class JobGivenUpSignal(Ignore):
     """The store was away for so long that the run gave up; the record does not say so yet."""
 
+    def __init__(self, text: str = "", job_id: str = "", fence: int = 0, runs: Sequence[str] = ()) -> None:
+        """:param runs: the nonces of what the child may have; a child without a seat says neither them nor the job."""
+        super().__init__(text, job_id, fence, runs)
+        self.text, self.job_id, self.fence, self.runs = text, job_id, fence, runs
+
+    def __str__(self) -> str:
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class LostRun:
@@ -54,6 +67,17 @@ class LostRun:
     why: str
     error: str
     detail: dict[str, Any]
+    #: The nonces of what its process can have had, and the job is that of the hint which brought it; None: the job is all.
+    runs: tuple[str, ...] | None = None
+
+    def give_back(self, app: Any) -> list[Rescued]:
+        """:return: the jobs that were moved. :raises StoreUnavailable:"""
+        store: Store = app.cell.store
+        told: dict[str, Any] = {"error": self.error, "error_detail": self.detail}
+        if self.runs is not None:
+            return store.process_lost(app.worker_id, self.job_id, self.fence, self.runs, self.why, **told)
+        became = store.requeue(self.job_id, self.fence, self.why, **told)
+        return [] if became is None else [Rescued(self.job_id, became.value)]
 
 
 class TickRequest(Request):
@@ -75,6 +99,8 @@ class JobRequest(Request):
         """Never by this worker's memory: the claim asks the record, which no restart forgets."""
         # Celery makes a subclass with an `execute_using_pool` of its own; this is what it calls with the hint in hand.
         failpoints.reach("worker.after_pop")
+        eventer = self._eventer
+        self.request_dict[EVENTS_HEADER] = bool(eventer and eventer.enabled and (not eventer.groups or "task" in eventer.groups))
         return False
 
     def acknowledge(self) -> None:
@@ -92,6 +118,7 @@ class JobRequest(Request):
             raise InvalidTaskError("the message has no id that a job can have")
         if fence is not None and (type(fence) is not int or not 0 < fence < MAX_FENCE):
             raise InvalidTaskError("the message has no fence that a dispatch can have")
+        self.request_dict.pop(DRAWN_HEADER, None)
         if fence is None:
             # Drawn here, because this process renews the lease of what its child adopts; it travels to the child with the message.
             self.request_dict[DRAWN_HEADER] = draw_fence()
@@ -102,9 +129,26 @@ class JobRequest(Request):
         fence: int = self.request_dict.get(DRAWN_HEADER) or self.request_dict[FENCE_HEADER]
         return fence
 
+    def held(self) -> Held | None:
+        """What the child of this request has; None: it has noted nothing, and runs what the message says if anything."""
+        seats: Seats | None = self.app.seats
+        held = seats.of(self.worker_pid) if seats is not None and self.worker_pid else None
+        return held if held is not None and held.job_id else None
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """As `inspect active` shows it."""
+        found: dict[str, Any] = super().info(safe=safe)
+        if (held := self.held()) is None or held.job_id == self.id:
+            return found
+        kwargs = {"tenant": held.tenant_id, "workspace": held.workspace_id, "pipeline": held.pipeline}
+        began = time.time() - (time.monotonic() - held.since)
+        return {**found, "id": held.job_id, "args": "()" if safe else [], "kwargs": repr(kwargs) if safe else {}, "time_start": began}
+
     @property
     def log_fields(self) -> dict[str, Any]:
         """Whose job a line of this process is about, as far as a message says it."""
+        if held := self.held():
+            return {"job_id": held.job_id, "tenant": held.tenant_id}
         tenant = self.request_dict.get(TENANT_HEADER)
         return {"job_id": self.id, **({"tenant": tenant} if isinstance(tenant, str) else {})}
 
@@ -122,34 +166,63 @@ class JobRequest(Request):
             return self._given_up(error)
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """One of Celery's own time limits. The hard one kills the child, and its end tells the rest."""
+        if self.app.seats is None or soft:
+            super().on_timeout(soft, timeout)
+        else:
+            logger.error("hard time limit exceeded", seconds=timeout, **self.log_fields)
+
     def _worker_lost(self, error: BaseException) -> None:
         """The pool child died with the job. What the record becomes is the script's decision; the event tells it."""
-        app, fence = self.app, self.fence
+        app, seats = self.app, self.app.seats
+        held = seats.of(self.worker_pid) if seats is not None else None
+        job_id, fence = (held.job_id, held.fence) if held and held.job_id else (self.id, self.fence)
         message = f"the worker process died: {error}"[:300]
         detail = {"code": "worker_lost", "message": message, "stage": None, "retryable": True, "host": self.hostname}
-        why = "handback" if app.keeper and app.keeper.gave_up(self.id, fence) else "crash"
-        lost = LostRun(self.id, fence, why, message, detail)
-        became = None
+        why = "handback" if app.keeper and app.keeper.gave_up(job_id, fence) else "crash"
+        runs = None if seats is None else held.runs if held else ()
+        lost, moved = LostRun(self.id, self.fence, why, message, detail, runs), [Rescued(job_id, "")]
         try:
-            became = app.cell.store.requeue(lost.job_id, lost.fence, lost.why, error=lost.error, error_detail=lost.detail)
+            found = lost.give_back(app)
+            # A child that had ended its job has said so, or its worker's watchers are put right by the record.
+            moved = found if seats is not None else found or moved
         except StoreUnavailable:
             logger.warning("a job lost its process while the store is unavailable: it will be requeued later", **self.log_fields)
             if app.keeper:
                 app.keeper.owe(lost)
-        if became is JobStatus.CANCELLED:
-            self._ended_as("task-revoked", terminated=True, signum=None, expired=False)
-        elif became is JobStatus.FAILED:
-            self._ended_as("task-failed", exception=repr(error), traceback="")
-        else:
-            self._ended_as("task-retried", exception=repr(error), traceback="")
+        self._over()
+        for one in moved:
+            if one.became == JobStatus.CANCELLED:
+                self._say("task-revoked", one.job_id, terminated=True, signum=None, expired=False)
+            elif one.became == JobStatus.FAILED:
+                self._say("task-failed", one.job_id, exception=repr(error), traceback="")
+            else:
+                self._say("task-retried", one.job_id, exception=repr(error), traceback="")
 
     def _given_up(self, error: BaseException) -> None:
         """Not the job's fault: it is handed back as soon as the store is there, before its lease ends and a crash is counted."""
+        seats = self.app.seats
+        if isinstance(error, JobGivenUpSignal) and error.job_id:
+            # The child has told its events itself.
+            lost = LostRun(error.job_id, error.fence, "fault", "", {}, tuple(error.runs))
+        else:
+            held = seats.of(self.worker_pid) if seats is not None else None
+            lost = LostRun(self.id, self.fence, "fault", "", {}, None if seats is None else held.runs if held else ())
+            self._say("task-retried", self.id, exception=str(error), traceback="")
         if self.app.keeper:
-            self.app.keeper.owe(LostRun(self.id, self.fence, "fault", "", {}))
-        self._ended_as("task-retried", exception=str(error), traceback="")
+            self.app.keeper.owe(lost)
+        self._over()
 
     def _ended_as(self, event: str, **fields: Any) -> None:
+        self._over()
+        self._say(event, self.id, **fields)
+
+    def _over(self) -> None:
         task_ready(self)
         self.acknowledge()
-        self.send_event(event, **fields)
+
+    def _say(self, event: str, job_id: str, **fields: Any) -> None:
+        """An event of a job, also where the task sends none because its children do (`LeaseKeeperStep`)."""
+        if self._eventer and self._eventer.enabled:
+            self._eventer.send(event, uuid=job_id, **fields)

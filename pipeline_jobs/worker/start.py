@@ -27,6 +27,7 @@ from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.tracing import spans
+from pipeline_jobs.worker import job_loop
 from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE, class_queue
 from pipeline_jobs.worker.own_metrics import count_stages
 from pipeline_jobs.worker.prefork import TaskPool
@@ -112,7 +113,7 @@ def _refuse_other_queues(cell: Cell) -> None:
         raise SystemExit(f"this worker does not start: {error}") from None
 
 
-def child_started(**_: Any) -> None:
+def child_started(sender: Any = None, **_: Any) -> None:
     """`worker_process_init`: no child outlives its worker or takes all memory, a cancel can reach a stage, webhooks are sent."""
     set_pdeathsig(signal.SIGKILL)
     _be_nice()
@@ -122,6 +123,7 @@ def child_started(**_: Any) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     install_interrupt()
     count_stages(current_app)
+    job_loop.install(current_app, getattr(current_app, "seats", None), sender)
     cell = getattr(current_app, "cell", None)
     if cell is not None and cell.settings.webhook_seconds and MAINTENANCE_QUEUE in current_app.amqp.queues.consume_from:
         # In the place of one that died: the next tick of beat may be seconds away.
@@ -140,6 +142,8 @@ def child_stops(**_: Any) -> None:
     cell = getattr(current_app, "cell", None)
     if cell is not None:
         cell.webhooks.sender.stop(cell.settings.shutdown_grace_seconds)
+    if (loop := getattr(current_app, "job_loop", None)) is not None:
+        loop.events.flush()
     # The child ends without Python's own end.
     spans.stop(SPANS_SECONDS)
 

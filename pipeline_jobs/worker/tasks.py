@@ -137,7 +137,9 @@ class JobTask(Task):
         fence = getattr(request, FENCE_HEADER, None)
         if fence is None:
             fence = self._adopt(cell.client)
-        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store).progress)
+        loop = self.app.job_loop
+        seat = loop.seat if loop else None
+        outcome = cell.executor.run(request.id, int(fence), self.app.worker_id, TaskProgress(self, cell.store).progress, seat)
         if outcome.ending is Ending.COMPLETED:
             setattr(request, COMPLETED, True)
             return dict(outcome.result or {})

@@ -94,6 +94,12 @@ def test_what_would_go_into_scripts_is_as_it_must_be(app: JobsCelery, job: Job, 
         _request(app, job, **headers)
 
 
+def test_the_fence_of_a_message_is_the_one_that_it_has_whatever_else_it_says(app: JobsCelery, job: Job) -> None:
+    """The other header is put there by the worker itself."""
+    assert _request(app, job, drawn_fence="x").fence == job.fence
+    assert _request(app, job, drawn_fence="x", fence=None).fence > 10**15
+
+
 def _request(app: JobsCelery, job: Job, **headers: Any) -> Any:
     message = SimpleNamespace(
         headers={"id": job.job_id, "task": JOB_TASK, "fence": job.fence, **headers}, properties={}, delivery_info={}, payload=((), {}, {}),

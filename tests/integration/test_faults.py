@@ -159,7 +159,7 @@ def test_a_claim_that_failed_before_it_was_one_leaves_the_job_to_its_next_hint(b
         (Workdir, "__enter__"),
         (Workdir, "__exit__"),
         (executor, "Judge"),
-        (executor, "_context"),
+        (executor, "context_of"),
     ],
 )
 def test_an_error_around_the_stages_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> None:

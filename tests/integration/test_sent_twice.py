@@ -27,6 +27,7 @@ from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import presence, scripts
+from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.wire import Stored, Wire
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.ledger import Ledger
@@ -212,6 +213,17 @@ def _runs(cell: Cell) -> None:
         cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)
+    # One process after the other runs what the one before was given, or handed over.
+    run, _ = cell.running(tenant_id="acme"), cell.slots(1)
+    waiting = [cell.submit(tenant_id="acme") for _ in range(2)]
+    taker = Taker("w1", "run 2", {"sleep": None})
+    store.finish(run.job_id, run.fence, JobStatus.COMPLETED, taker=taker)
+    assert taker.job is not None
+    assert taker.job.job_id == waiting[0].job_id
+    assert [one.job_id for one in store.process_lost("w1", waiting[1].job_id, 1, ["run", "run 2"], "crash")] == [taker.job.job_id]
+    for job in waiting:
+        cell.client.cancel(job.job_id)
+    cell.slots(5)
 
 
 def _keeps(cell: Cell) -> None:

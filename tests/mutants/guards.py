@@ -99,6 +99,9 @@ SITE = "tests/unit/media/test_site.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
+NEXT, SEATS = "tests/integration/test_next_job.py", "tests/unit/test_seats.py"
+PREFORK = "tests/unit/test_prefork.py"
+LOOP = "tests/integration/test_jobs_in_a_child.py"
 PREFIXES = "tests/integration/test_prefixes.py"
 INSTALLATIONS = "tests/acceptance/test_two_installations.py"
 FLOWER_CONFIG = "tests/unit/test_flowerconfig.py"
@@ -153,8 +156,8 @@ GUARDS = (
     _lua("claim", "the same answer for the same run only", "and job.run == run then", "then"),
     _lua("claim", "the record's schema", "> schema then", "> 1e9 then"),
     _lua("claim", "a newer record holds no slot", "  unhint(id, job)\n  wait_apart(id)\n", "  wait_apart(id)\n"),
-    _lua("claim", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
-    _lua("claim", "a rescue is no new attempt", "if job.new_attempt then", "do"),
+    _lua("lib/starting", "a worker that is gone fills no slot", "then redis.call('INCR', K.stranded()) end", "then end"),
+    _lua("lib/starting", "a rescue is no new attempt", "if job.new_attempt then", "do"),
     _lua("submit", "a repetition waits for the disk", "  redis.call('HSET', K.job(id), 'nonce', nonce)\n", "", GUARDED),
     _lua("submit_batch", "a repetition waits for the disk", "  redis.call('HSET', K.batch(id), 'nonce', nonce)\n", "", GUARDED),
     _lua("schedule_fire", "a repetition waits for the disk", "  redis.call('HSET', K.job(job_id), 'nonce', nonce)\n", "", GUARDED),
@@ -442,7 +445,7 @@ GUARDS = (
     _py("pipelines", "the schema is of the class", "(schema, *sorted(names))", "(1, *sorted(names))", CLASSES),
     _py("pipelines", "the pool is of the class", 'f"{pool};{text}"', "text", CLASSES),
     # -- one end
-    _lua("finish", "the same answer when it is repeated", "if job.ended_fence == fence and", "if false and"),
+    _lua("finish", "the same answer when it is repeated", "local ended = job and job.ended_fence == fence and", "local ended = false and"),
     _lua("finish", "a requested cancel wins", "if stopped(id, job) then", "if false then"),
     _lua(
         "finish",
@@ -644,10 +647,58 @@ GUARDS = (
     _lua(
         "lib/worker_lost",
         "a dead worker's cancelled job ends",
-        "  local ended = stopped(id, job)\n  if ended then return ended end\n",
-        "",
+        "  local ended = stopped(id, job)\n  if ended then return ended end\n  local crashes",
+        "  local crashes",
     ),
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES then", "if false then"),
+    # -- the next job of a child
+    _lua(
+        "finish", "a worker with more runs than slots", "if tonumber(running or '0') >= tonumber(slots or '0') then", "if false then", NEXT
+    ),
+    _lua("finish", "a hint of a job's own", "known[3] or tonumber", "tonumber", NEXT),
+    _lua("finish", "who came by a message of its own takes no other", "and not job.celery and", "and", NEXT),
+    _lua("finish", "a newer record is for newer workers", "tonumber(known[6] or '1') > schema", "false", NEXT),
+    _lua("finish", "what the worker does not know", "if record or not at or", "if record or", NEXT),
+    _lua("finish", "what is of another class", "if class ~= '' and class ~=", "if false and class ~=", NEXT),
+    _lua("finish", "one job for one process", "if record or not at or", "if not at or", NEXT),
+    _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
+    _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
+    _lua("process_lost", "the hint is taken back", "  unhint(id, job)\n", "", NEXT),
+    _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
+    _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
+    _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
+    _py("worker/seats", "noted before it is asked for", "        self._write(replace(held, asking=run))\n", "", SEATS),
+    _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
+    _py(
+        "worker/seats", "a child that is stopped asks for nothing", "        if self._stopped(self.number):\n", "        if False:\n", SEATS
+    ),
+    _py("worker/seats", "a pid that was used before", "        self.seats.clear(os.getpid())\n", "", SEATS),
+    _py("worker/job_loop", "a child gives way", "self._left > 0 and time.monotonic() < self._until and", "", LOOP),
+    _py("worker/job_loop", "a child that is worn", " and not self.worn()", "", LOOP),
+    _py("worker/job_loop", "an answer that nobody read", "if self.seat.held.asking and", "if False and", LOOP),
+    _py(
+        "worker/job_loop",
+        "what the child may have is said",
+        "job_id, fence, self.seat.held.runs)\n        return",
+        "job_id, fence)\n        return",
+        LOOP,
+    ),
+    _py(
+        "worker/lease",
+        "a child that went on keeps its process",
+        "        if not running.stays(",
+        "        if False and running.stays(",
+        KEEPER,
+    ),
+    _py("worker/prefork", "a time limit is of the job that the child has now", "    if left > 0:\n", "    if False:\n", PREFORK),
+    _py("worker/prefork", "a child about to end its job is not killed for it", "is not None and held.asking:", "is None:", PREFORK),
+    _py(
+        "worker/request",
+        "nobody else draws the fence of a bare message",
+        "        self.request_dict.pop(DRAWN_HEADER, None)\n",
+        "",
+        FAILURE_WRITES,
+    ),
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
@@ -903,7 +954,7 @@ GUARDS = (
     _py("store/idempotency", "a key is its sender's own", "sender.scope if sender else", "'' if sender else", TENANTS),
     _lua("lib/idempotency", "either form of a fingerprint is taken", "' ' .. of .. ' ', 1, true)", "' ' .. of, 1, true) == 1", IDEMPOTENCY),
     _lua("lib/idempotency", "the form of the release before is remembered", "(fingerprint, '^%S*')", "(fingerprint, '%S*$')", IDEMPOTENCY),
-    _lua("claim", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
+    _lua("lib/starting", "the first start stays", "job.first_started_at or job.started_at or int(NOW)", "int(NOW)", STORE),
     _lua("lib/fair", "a paused tenant starts nothing", "if limits.paused and limits.paused ~= 0 then", "if false then", FAIR),
     _lua("lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", NEW),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
@@ -996,9 +1047,9 @@ GUARDS = (
     ),
     _lua("rescue", "the time that a dead worker's job lay dead is not its own", "job.ran_until = ", "local _ = ", FAIR),
     _lua(
-        "requeue",
+        "lib/worker_lost",
         "a run that gives its job up has its folder thrown away",
-        "  -- The run removes its folder itself, if it lives that long.\n  discard(id, job, fence)",
+        "  -- The run removes its folder itself, if it lives that long.\n  discard(id, job, job.fence)",
         "",
         STORE,
     ),
@@ -1189,11 +1240,11 @@ GUARDS = (
     _py("jobs/faults", "a run may not fill the disk", "            return WorkTooLarge\n", "            return None\n", FAULTS),
     _lua("lib/clock", "a lease that progress renewed tells nothing", " or started > NOW or started < NOW - GAP_MS\n", "\n", CLOCK),
     _lua("lib/clock", "a start is of the present clock", "    if older and known[4] then", "    if false then", CLOCK),
-    _lua("claim", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
+    _lua("lib/starting", "every run has a limit", "redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)", "", GUARDED),
     _lua("lib/requeueing", "time of earlier runs counts", "int(used_ms(job)))", "0)", GUARDED),
     _lua("lib/requeueing", "hand-backs are counted", "  count('handbacks', why)\n", "", EVENTS),
     _lua("lib/requeueing", "a warning from the tenth hand-back on", "if n >= 10 then", "if n == 10 then", EVENTS),
-    _lua("requeue", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
+    _lua("lib/worker_lost", "a fault waits longer each time", "1000 * 2 ^ (faults - 1)", "1000", FAULTS),
     _py(
         "jobs/outputs",
         "small outputs are noted as their stage ends",
@@ -1332,7 +1383,7 @@ GUARDS = (
     _py("worker/options", "an option that is none for jobs", "for name in sorted(given.keys() - ignored):", "for name in ():", OPTIONS),
     _py("worker/options", "an option of a canvas", "_NOTHING.union(CANVAS_OPTIONS, ", "_NOTHING.union((), ", OPTIONS),
     _py("worker/options", "stamps are a canvas's", 'given.get("stamped_headers") or ()', "()", OPTIONS),
-    _lua("claim", "a job's own time limit", ", 1000 * (tonumber(job.max_run_seconds) or math.huge))", ")", OPTIONS),
+    _lua("lib/starting", "a job's own time limit", ", 1000 * (tonumber(job.max_run_seconds) or math.huge))", ")", OPTIONS),
     _py("worker/control", "a rate limit starves jobs", "if task_name == JOB_TASK:", "if False:", OPTIONS),
     _py("worker/control", "an unknown job is no success", "    if unknown:", "    if False:", OPTIONS),
     _py("worker/start", "no other pool runs jobs", "    _refuse_other_pools(sender)\n", "", COMMANDS),

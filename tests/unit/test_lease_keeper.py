@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 from celery.exceptions import WorkerLostError
 from celery.worker import state
+from kombu.clocks import LamportClock
 
 from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import NO_CLASS
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import lease
 from pipeline_jobs.worker.lease import LeaseKeeper
 from pipeline_jobs.worker.request import JobGivenUpSignal, JobRequest
+from pipeline_jobs.worker.seats import ChildSeat, Seats
+
+JOB = Job(job_id="now", status=JobStatus.RUNNING, pipeline="p", tenant_id="acme", workspace_id="main", created_at=1, fence=3)
 
 
 class Running(JobRequest):
@@ -83,7 +88,7 @@ class Bench:
         )
         cell = SimpleNamespace(settings=settings, store=self.store, say=lambda moved: None, declare_pipelines=lambda: None)
         amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"jobs": None}))
-        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="")
+        self.app = SimpleNamespace(cell=cell, amqp=amqp, worker_id="w", worker_class=NO_CLASS, fitness=None, warning="", seats=None)
         #: How many beats there had been each time that it waited for the process's own announcement.
         self.waited: list[int] = []
         self.app.watch = SimpleNamespace(until_announced=lambda: self.waited.append(len(self.store.announced)))
@@ -92,6 +97,7 @@ class Bench:
     def run(self, job_id: str, pid: int) -> Running:
         """A child accepts a job."""
         request = Running(job_id, pid)
+        request._app = self.app
         self._running.append(request)
         state.active_requests.add(request)
         return request
@@ -146,6 +152,31 @@ def test_a_process_whose_job_ended_while_the_beat_was_on_its_way_is_not_killed(b
     assert bench.killed == []
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_child_that_has_gone_on_to_another_job_is_not_killed_for_the_one_before(bench: Bench, asks: bool) -> None:
+    seats = bench.app.seats = Seats()
+    bench.app.clock = LamportClock()
+    seat = ChildSeat(seats, 0, lambda: True)
+    seat.asks()
+    seat.has(JOB)
+    request = bench.run("a", seat.held.pid)
+    bench.store.answer = "cancel"
+    bench.beat()
+    assert bench.store.announced[-1][1] == [JOB.job_id]
+    if asks:
+        # It is about to end: the answer may bring it another job.
+        seat.asks_for_next()
+    else:
+        bench.store.meanwhile = lambda: (seat.asks_for_next(), seat.has(JOB.evolve(job_id="b")))
+    bench.beat(15.0)
+    assert bench.killed == []
+    bench.store.meanwhile = lambda: None
+    seat.has(JOB.evolve(job_id="c"))
+    bench.beat(0.0)
+    bench.beat(15.0)
+    assert bench.killed == [(request.worker_pid, signal.SIGKILL)]
+
+
 def test_the_grace_of_a_job_begins_anew_with_its_next_run(bench: Bench) -> None:
     request = bench.run("a", 11)
     bench.store.answer = "cancel"
@@ -182,7 +213,7 @@ def test_when_no_renewal_came_through_for_a_whole_lease_the_jobs_are_given_up(be
 def lose(bench: Bench, request: Any) -> None:
     """Celery's main process finds that the child has died."""
     request._app, request._hostname = bench.app, "w@host"
-    request._ended_as = lambda event, **fields: state.active_requests.discard(request)
+    request._over, request._say = lambda: state.active_requests.discard(request), lambda event, job_id, **fields: None
     request._worker_lost(WorkerLostError("signal 9"))
 
 
@@ -213,7 +244,7 @@ def test_a_run_that_gave_up_because_the_store_was_away_is_handed_back_uncounted_
     request: Any = bench.run("a", 11)
     bench.store.away = True
     request._app, said = bench.app, []
-    request._ended_as = lambda event, **fields: said.append(event)
+    request._over, request._say = lambda: None, lambda event, job_id, **fields: said.append(event)
     request.on_failure(SimpleNamespace(exception=JobGivenUpSignal("the store cannot be reached")))
     bench.beat(1.0)
     assert (said, bench.store.whys) == (["task-retried"], [])

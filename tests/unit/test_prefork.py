@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from kombu.asynchronous import Hub, set_event_loop
 
+from pipeline_jobs.job import Job
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker import prefork
 from pipeline_jobs.worker.prefork import JobPool
+from pipeline_jobs.worker.seats import ChildSeat, Seats
+
+JOB = Job(job_id="now", status=JobStatus.RUNNING, pipeline="p", tenant_id="acme", workspace_id="main", created_at=1, fence=3)
 
 
 @pytest.fixture
@@ -51,6 +59,42 @@ def test_the_numbers_of_closed_pipes_are_forgotten(pool: JobPool, hub: Hub) -> N
     hub.reset()
     pool.register_with_event_loop(hub)
     assert proc.outqR_fd not in hub.readers
+
+
+def timed(seats: Seats, *, since: float, asks: bool = False) -> ChildSeat:
+    """A child that began its job so many seconds ago."""
+    seat = ChildSeat(seats, 0, lambda: True)
+    seat.asks()
+    seat.has(JOB)
+    seat._write(replace(seat.held, since=time.monotonic() - since))
+    if asks:
+        seat.asks_for_next()
+    return seat
+
+
+@pytest.mark.parametrize(
+    ("since", "asks", "over"),
+    [(9.0, False, False), (11.0, False, True), (11.0, True, False)],
+    ids=["next", "own", "ends"],
+)
+def test_a_time_limit_of_celerys_is_that_of_the_job_that_the_child_has_now(
+    pool: JobPool, hub: Hub, monkeypatch: pytest.MonkeyPatch, since: float, asks: bool, over: bool
+) -> None:
+    seats, told = Seats(), list[Any]()
+    monkeypatch.setattr(prefork, "_seats", lambda: seats)
+    seat = timed(seats, since=since, asks=asks)
+    result = SimpleNamespace(worker_pids=lambda: [seat.held.pid], _timeout=10.0, ready=lambda: False)
+    monkeypatch.setitem(pool._cache, 1, result)
+    pool.on_hard_timeout = told.append
+    pool.on_soft_timeout = told.append
+    pool._on_hard_timeout(1)
+    assert told == ([result] if over else [])
+    assert (1 in pool._tref_for_id) is not over
+    pool._on_soft_timeout(1, 10.0, None, hub)
+    assert len(told) == 2 * over
+    # Looked at with the child stopped: it keeps the job for which it is killed.
+    assert (seat.asks_for_next() == "") is (since > 10.0)
+    del pool._cache[1]
 
 
 def test_the_numbers_that_a_new_child_has_by_now_stay(pool: JobPool) -> None:

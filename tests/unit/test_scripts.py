@@ -72,6 +72,7 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "keep_outputs",
         "key_erase",
         "key_revoke",
+        "process_lost",
         "progress",
         "purge",
         "purge_kept",

@@ -39,34 +39,5 @@ if not known then
   make_ready(id, job)
   return {'no', 'pipeline', admit()}
 end
-
-if not job.started_at then
-  local waited = NOW - tonumber(job.created_at)
-  observe('wait', job, waited)
-  -- Buckets grow by a quarter: a quantile read from them is off by an eighth at most.
-  local step = waited < 1 and 0 or math.ceil(math.log(waited) / math.log(1.25))
-  local day = K.usage_day(job.tenant_id, int(math.floor(NOW / 86400000)))
-  if redis.call('HINCRBY', day, 'wait:' .. step, 1) == 1 then redis.call('EXPIRE', day, 34560000) end
-end
--- The first start has a field of its own: workers of the release before write every start into started_at.
-job.first_started_at = job.first_started_at or job.started_at or int(NOW)
-if job.new_attempt then
-  job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
-end
-redis.call('ZREM', K.hints(), id)
-redis.call('ZREM', K.waits(), id)
-redis.call('ZREM', K.ready_since(), id)
-redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
-redis.call('HINCRBY', K.running(), worker, 1)
-if not redis.call('ZSCORE', K.workers(), worker) then redis.call('INCR', K.stranded()) end
--- Time of earlier runs counts, time in a queue does not. At the maximum the job is ended like one whose deadline has passed.
-longest = math.min(longest, 1000 * (limits_of(job.tenant_id).max_run_seconds or math.huge), 1000 * (tonumber(job.max_run_seconds) or math.huge))
-job.run_until = int(NOW + math.max(0, longest - tonumber(job.ran_ms or '0')))
-redis.call('ZADD', K.deadlines(), 'LT', job.run_until, id)
-move(id, job, 'running')
-job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
-redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
-  'progress', job.progress or '0', 'run_until', job.run_until)
-redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
-event(id, job, 'started')
+start_run(id, job, worker, run, longest)
 return answer()

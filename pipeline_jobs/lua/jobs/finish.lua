@@ -1,21 +1,48 @@
 #!lua flags=allow-oom
 -- A run ends its job. Compare-and-set on (id, fence); sent again, the answer is the same.
 -- outcome: completed | failed | cancelled. result, detail, meta (the result's) and outputs (of the stages, as in the record) are JSON.
--- folder, bytes: of the artifacts. blobs: of the outputs. From `percent` on: the run's last progress, as for progress.
+-- folder, bytes: of the artifacts. blobs: of the outputs. worker, next_run: the process would run the next job itself, with this nonce
+-- (''; it would not), if it is of these pipelines (`;name:ms;name:ms;`, each with the maximum time of a run) and of no higher schema.
+-- From `percent` on: the run's last progress, as for progress.
 --@args id fence:digits outcome result error detail folder? bytes:int meta outputs? blobs?
+--@args worker? next_run? schema:int pipelines?
 --@args percent:decimal? stage message passed:pairs
---@settings events admits names kept files
---@reply status hints
+--@settings events admits names kept files leases
+--@reply status hints record*
 -- status: the job's status afterwards, or 'fenced' (the run has lost the job). If a cancel was requested or the deadline has passed
--- before, the job ends so: either the cancel wins or the finish, never both.
+-- before, the job ends so: either the cancel wins or the finish, never both. record: of the next job, or nothing.
+
+-- Sent again, the finish hands over the same job. One that is sent the first time finds none: its nonce is new. No index is kept for it.
+local function handed_over()
+  for _, other in ipairs(next_run ~= '' and redis.call('ZRANGE', K.leases(), 0, -1) or {}) do
+    local known = redis.call('HMGET', K.job(other), 'worker', 'run')
+    if known[1] == worker and known[2] == next_run then return redis.call('HGETALL', K.job(other)) end
+  end
+  return {}
+end
+
+-- The next job starts in the process that ends this one. It stays with its hint if it has a message of its own (callbacks and chords need
+-- Celery's), if it is another class's or this worker does not know it, or if the worker has more runs than slots: it shrinks, is paused,
+-- or leaves.
+local record
+local function take(other, pipeline, class, known)
+  local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
+  if record or not at or known[3] or tonumber(known[6] or '1') > schema then return false end
+  if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return false end
+  local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
+  if tonumber(running or '0') >= tonumber(slots or '0') then return false end
+  start_run(other, fields_of(K.job(other)), worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)))
+  record = redis.call('HGETALL', K.job(other))
+  return true
+end
+
 local job = load(id)
 if not job or job.status ~= 'running' or job.fence ~= fence then
   -- The job was taken from this run or has ended, so nothing points at what the run published, unless it is the run that completed the
   -- job and asks again.
   if folder ~= '' and not (job and job.artifacts == folder) then redis.call('RPUSH', K.trash(), folder) end
-  if not job then return {'fenced', {}} end
-  if job.ended_fence == fence and job.status ~= 'queued' then return {job.status, {}} end
-  return {'fenced', {}}
+  local ended = job and job.ended_fence == fence and job.status ~= 'queued'
+  return {ended and job.status or 'fenced', {}, unpack(handed_over())}
 end
 job.told_by_run = true
 if percent ~= '' then tell(id, job, percent, stage, message, passed) end
@@ -39,4 +66,6 @@ end
 if outputs ~= '' then set_outputs(id, job, outputs, blobs) end
 -- Only a completed job points at its artifacts; those of any other run are deleted.
 if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
-return {job.status, settle_and_admit()}
+-- A run that came by a message of its own goes back to Celery, which has to tell of its end.
+local hints = settle_and_admit(next_run ~= '' and not job.celery and take or nil)
+return {job.status, hints, unpack(record or {})}

@@ -17,23 +17,5 @@ if job.status ~= 'running' or job.fence ~= fence then
 end
 -- In these two cases the run itself sends this script, and learns what became of its job.
 job.told_by_run = why == 'retry' or why == 'fault'
-local became = 'queued'
-if why == 'crash' then
-  became = crashed(id, job, error, detail)
-else
-  -- The run removes its folder itself, if it lives that long.
-  discard(id, job, fence)
-  local ended = stopped(id, job)
-  if ended then return {ended, settle_and_admit()} end
-end
-if why == 'retry' then
-  redis.call('HSET', K.job(id), 'new_attempt', '1')
-  redis.call('HDEL', K.job(id), 'faults')
-  back_to_queue(id, job, 'retry', delay, why)
-elseif why == 'handback' then
-  back_to_queue(id, job, 'fair_share', 0, why, handed_back(id, why, redis.call('HINCRBY', K.job(id), 'handbacks', 1)))
-elseif why == 'fault' then
-  local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
-  back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why, handed_back(id, why, faults))
-end
+local became = give_up(id, job, why, error, detail, delay)
 return {became, settle_and_admit()}

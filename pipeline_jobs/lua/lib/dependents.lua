@@ -43,10 +43,10 @@ local function settle()
   end
 end
 
--- Scripts that can end jobs end with this.
-local function settle_and_admit()
+-- Scripts that can end jobs end with this. take: as for admit.
+local function settle_and_admit(take)
   settle()
-  return admit()
+  return admit(take)
 end
 
 -- The same for maintenance duties, which also continue with what was left.

@@ -40,10 +40,10 @@ end
 -- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a
 -- job ends with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant,
 -- workspace, pipeline, message, class. One script dispatches at most this many jobs; the next script, at the latest a worker's beat,
--- continues.
+-- continues. take(id, pipeline, class, known): is asked before a hint is sent, and returns whether the job has started instead.
 local DISPATCHES_MOST = 200
 local FENCES = {}
-local function admit()
+local function admit(take)
   local hints = {}
   local free, lost = math.min(free_slots(), DISPATCHES_MOST), true
   -- Half of a script's work is left to the admission, whatever came before. Otherwise no slot would be given as long as there is more to do
@@ -68,7 +68,9 @@ local function admit()
       -- fences.
       local fence = int((known[2] or known[4]) + 1)
       dispatched(id, job, fence, unpack(changed))
-      if TEMPLATE ~= '' then
+      if take and take(id, job.pipeline, class, known) then
+        -- The process that asked for it has it.
+      elseif TEMPLATE ~= '' then
         redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
       else
         hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}

@@ -17,3 +17,26 @@ local function crashed(id, job, error, detail)
   if job.ran_until then redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline) end
   return 'queued'
 end
+
+-- A run gives its job up without an end. why: crash (counted; the last one allowed ends the job), retry (a new attempt, after delay ms),
+-- handback (counted without a limit) or fault (the worker's machine is at fault: nothing is counted, and the job waits 1 s, twice as long
+-- each further time, at most 5 min). If a cancel was requested or the deadline has passed, the job ends instead. Returns the job's status
+-- afterwards.
+local function give_up(id, job, why, error, detail, delay)
+  if why == 'crash' then return crashed(id, job, error, detail) end
+  -- The run removes its folder itself, if it lives that long.
+  discard(id, job, job.fence)
+  local ended = stopped(id, job)
+  if ended then return ended end
+  if why == 'retry' then
+    redis.call('HSET', K.job(id), 'new_attempt', '1')
+    redis.call('HDEL', K.job(id), 'faults')
+    back_to_queue(id, job, 'retry', delay, why)
+  elseif why == 'handback' then
+    back_to_queue(id, job, 'fair_share', 0, why, handed_back(id, why, redis.call('HINCRBY', K.job(id), 'handbacks', 1)))
+  else
+    local faults = redis.call('HINCRBY', K.job(id), 'faults', 1)
+    back_to_queue(id, job, 'retry', math.min(1000 * 2 ^ (faults - 1), 300000), why, handed_back(id, why, faults))
+  end
+  return 'queued'
+end

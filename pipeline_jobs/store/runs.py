@@ -1,0 +1,121 @@
+"""How a run ends its job, and what becomes of the jobs of a process that died: `store.Store` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.contract import ms
+from pipeline_jobs.store.duties import Duties
+from pipeline_jobs.store.reader import mapping
+
+#: Longest message of a stage that is kept, in characters.
+MAX_MESSAGE = 500
+WORKER_LOST = "the worker process died while it was running the job"
+
+#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
+Told = tuple[float | None, str, str | None, Sequence[tuple[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What became of a job: queued, failed, cancelled, hint (an unclaimed one was taken back), or stopping (its deadline passed)."""
+
+    job_id: str
+    became: str
+
+
+@dataclass(slots=True)
+class Taker:
+    """A process that runs the next job itself: to it `finish` hands over what it would send a hint for."""
+
+    worker: str
+    #: The nonce of that run, noted where whoever sees the process die finds it.
+    run: str
+    #: Those that it knows, and how long a run of each may take, in seconds (None: `max_run_seconds`).
+    pipelines: Mapping[str, float | None]
+    #: What it was handed; None: nothing.
+    job: Job | None = None
+
+
+class Runs(Duties):
+    """Ends of runs. Its settings are the store's."""
+
+    _run_ms: int
+
+    def finish(
+        self,
+        job_id: str,
+        fence: int,
+        outcome: JobStatus,
+        *,
+        result: Any = None,
+        error: str = "",
+        error_detail: Mapping[str, Any] | None = None,
+        artifacts: str = "",
+        artifact_bytes: int = 0,
+        outputs: tuple[str, str] = ("", ""),
+        last: Told | None = None,
+        taker: Taker | None = None,
+    ) -> JobStatus | None:
+        """End a job.
+
+        :param outputs: of its stages (`outputs.written`).
+        :param last: what the run has not told yet, written first.
+        :param taker: is handed the next job, if one is due that it may run. Sent again with the same nonce: the same one.
+        :return: the status it ended in (a requested cancel wins), or None: this run has no say.
+        """
+        encoded = dumps(result)
+        meta = f'{{"task_id":{dumps(job_id)},"status":"SUCCESS","traceback":null,"children":[],"result":{encoded}}}'
+        detail = dumps(error_detail) if error_detail else "{}"
+        reply = self.run(
+            "finish", id=job_id, fence=fence, outcome=outcome.value, result=encoded, error=error, detail=detail, folder=artifacts,
+            bytes=artifact_bytes, meta=meta, outputs=outputs[0], blobs=outputs[1], schema=SCHEMA, **self._taking(taker),
+            **told_of(*last or (None,)),
+        )  # fmt: skip
+        if taker is not None and reply.record:
+            taker.job = Job.from_mapping(mapping(reply.record))
+        return ended(reply.status)
+
+    def _taking(self, taker: Taker | None) -> dict[str, Any]:
+        if taker is None:
+            return {}
+        known = "".join(f";{name}:{self._run_ms if longest is None else ms(longest)}" for name, longest in taker.pipelines.items())
+        return {"worker": taker.worker, "next_run": taker.run, "pipelines": f"{known};"}
+
+    def process_lost(
+        self,
+        worker: str,
+        job_id: str,
+        fence: int,
+        runs: Sequence[str],
+        why: str,
+        *,
+        error: str = WORKER_LOST,
+        error_detail: Mapping[str, Any] | None = None,
+    ) -> list[Rescued]:
+        """A process of this worker died: give back what it held, whatever it has sent that is not here yet.
+
+        :param job_id: of the hint that it was given, if nobody claimed it; `fence` likewise.
+        :param runs: the nonces of its runs.
+        :param why: as for `requeue`.
+        """
+        detail = error_detail or worker_lost_detail(error)
+        reply = self.run("process_lost", id=job_id, fence=fence, worker=worker, why=why, error=error, detail=dumps(detail), runs=runs)
+        return [Rescued(moved, became) for moved, became in reply.moved]
+
+
+def told_of(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
+    """What a run tells, as progress and finish take it."""
+    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
+
+
+def ended(status: str) -> JobStatus | None:
+    return None if status == "fenced" else JobStatus(status)
+
+
+def worker_lost_detail(error: str) -> dict[str, Any]:
+    return {"code": "worker_lost", "message": error, "stage": None, "retryable": True}
