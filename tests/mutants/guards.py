@@ -1569,8 +1569,8 @@ GUARDS = (
     _py(
         "files/paced",
         "a step that fails ends its turn",
-        "        try:\n            yield\n        finally:\n            self._hand_on()",
-        "        yield\n        self._hand_on()",
+        "        finally:\n            if self.waiting:",
+        "        except ZeroDivisionError:\n            raise\n        else:\n            if self.waiting:",
         PACED,
     ),
     _py("files/paced", "the disk rests", "            if self.waiting:\n", "            if False:\n", PACED),
