@@ -256,8 +256,11 @@ class Fleet(RuleBasedStateMachine):
 def test_random_histories_of_a_mixed_fleet_keep_the_promises(cell: Settings, reserved: int | None) -> None:
     class Bound(Fleet):
         base = cell.model_copy(
-            update={"max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "max_crashes": 1000, "reserved_slots": reserved}
-        )
+            update={
+                "max_concurrent_jobs": CAP, "announce_seconds": 1000.0, "lease_seconds": 10_000.0, "hint_seconds": 5000.0,
+                "max_crashes": 1000, "reserved_slots": reserved,
+            }
+        )  # fmt: skip
 
     run_state_machine_as_test(
         Bound,

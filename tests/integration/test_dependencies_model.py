@@ -155,7 +155,7 @@ def histories(cell: Settings, tired: bool) -> None:
     run_state_machine_as_test(
         Bound,
         settings=settings(
-            max_examples=15, stateful_step_count=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
         ),
     )
     assert (sum(pages) > 0) is tired

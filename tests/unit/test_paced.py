@@ -121,7 +121,7 @@ def test_who_waits_for_one_that_hangs_gives_up_and_is_forgotten(monkeypatch: pyt
     with turns.turn("hangs"):
         for tenant_id in ("a", "a", "hangs"):
             threading.Thread(target=step, args=(tenant_id,), daemon=True).start()
-        until(lambda: len(gave_up) == 3, "all to give up", 20)
+        until(lambda: len(gave_up) == 3, "all to give up")
         assert (sorted(gave_up), turns.waiting) == (["a", "a", "hangs"], 0)
     with turns.turn("a"):
         assert turns.waiting == 0

@@ -7,7 +7,6 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yt_dlp
 
@@ -15,6 +14,7 @@ from pipeline_jobs.exceptions import JobCancelled, NotMedia, SourceError, Source
 from pipeline_jobs.media import fetch
 from pipeline_jobs.media.join import join
 from pipeline_jobs.media.site_child import Guard, Refused, options, refusal
+from tests.living import children
 from tests.tricks.files import FTYP
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeReporter, FakeSite, make_film, reply
@@ -74,7 +74,7 @@ def test_a_cancel_ends_the_child(site: FakeSite, make_context: MakeContext, repo
     site.answer("/film.mp4", stall)
     with pytest.raises(JobCancelled):
         fetch.run(make_context(page(site, "/film.mp4")))
-    assert not [child for child in psutil.Process().children() if "site.order.json" in " ".join(child.cmdline())]
+    assert not [child for child in children() if "site.order.json" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%eth0", "a-name.example"])

@@ -28,6 +28,7 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.media import publish, stages
 from pipeline_jobs.media.stages import Child, InChild
+from tests.living import children
 from tests.tricks.files import FTYP
 from tests.unit.media import taken_over
 from tests.unit.media.conftest import MakeContext
@@ -39,7 +40,7 @@ FILM = FTYP + bytes(300_000)
 
 
 def the_child() -> psutil.Process:
-    (child,) = [one for one in psutil.Process().children() if "pipeline_jobs.media.stage_child" in one.cmdline()]
+    (child,) = [one for one in children() if "pipeline_jobs.media.stage_child" in one.cmdline()]
     return child
 
 
@@ -237,7 +238,7 @@ def test_an_upload_is_not_asked_of_the_child(make_context: MakeContext) -> None:
     context = make_context("upload://abc")
     context.open_upload = lambda upload_id: (len(FILM), iter([FILM]))
     assert stages.fetch(context) == {"source": "source", "title": None}
-    assert not [one for one in psutil.Process().children() if "stage_child" in " ".join(one.cmdline())]
+    assert not [one for one in children() if "stage_child" in " ".join(one.cmdline())]
 
 
 def test_a_page_is_fetched_behind_the_walls_and_its_program_goes_with_the_child(
@@ -247,11 +248,11 @@ def test_a_page_is_fetched_behind_the_walls_and_its_program_goes_with_the_child(
     context = make_context(site.file("/page.html", html, "text/html"))
     begun = threading.Event()
     stalling(site, begun)
-    before, seen = psutil.Process().children(recursive=True), list[psutil.Process]()
+    before, seen = children(recursive=True), list[psutil.Process]()
 
     def cancel(percent: float, message: str | None) -> bool:
         if percent > 0:
-            seen.extend(one for one in psutil.Process().children(recursive=True) if one not in (*before, *seen))
+            seen.extend(one for one in children(recursive=True) if one not in (*before, *seen))
         return percent > 0
 
     reporter.cancel_if = cancel
