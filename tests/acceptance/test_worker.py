@@ -223,7 +223,10 @@ def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(stack: Stack) 
     assert "adopted" in stack.log("jobs")
 
 
-def test_calling_the_task_submits_a_job(stack: Stack) -> None:
+def test_calling_the_task_submits_a_job(make_stack: MakeStack) -> None:
+    # Not the shared one: Celery binds a task's class to the newest app of a process.
+    stack = make_stack()
+    stack.worker()
     result = stack.app.tasks["pipeline_jobs.run_job"].delay(pipeline="sleep", params={"echo": "hi"}, tenant_id="acme")
     assert result.record().tenant_id == "acme"
     assert result.get(timeout=60)["data"]["echo"] == "hi"
