@@ -40,7 +40,8 @@ class FleetFigures:
 
 def run_fleet(stack: Stack, rare_jobs: int, load: int, load_seconds: float, slots: int) -> FleetFigures:
     """All at once, by two tenants, while all slots of the live workers are held by the load: `slots` in all."""
-    held = [stack.hold(tenant_id="load").job_id for _ in range(slots)]
+    # The last slot is for others: the load alone would never have it.
+    held = [stack.hold(tenant_id="load" if number else "rare").job_id for number in range(slots)]
     until(lambda: stack.running() == slots, "all slots to be busy")
     loads = [stack.submit(tenant_id="load", params={"seconds": load_seconds, "steps": 1}).job_id for _ in range(load)]
     rares = [stack.submit(tenant_id="rare", pipeline="rare", params={"seconds": 0.02, "steps": 1}).job_id for _ in range(rare_jobs)]
