@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
 from billiard import get_context
 
 from pipeline_jobs.settings import load_settings
@@ -25,19 +27,29 @@ def start(folder: Path, queues: str) -> None:
     os._exit(sum(asked))
 
 
-@pytest.mark.parametrize(
-    ("queues", "daemon", "nicer"),
-    [
-        ("jobs", True, True),
-        ("jobs,stages", True, True),
-        ("maintenance", True, False),
-        ("jobs,maintenance", True, False),
-        ("stages", True, False),
-        ("jobs", False, False),
-    ],
-)
-def test_only_processes_of_a_pool_that_runs_jobs_are_nicer(tmp_path: Path, queues: str, daemon: bool, nicer: bool) -> None:
-    process = get_context("fork").Process(target=start, args=(tmp_path, queues), daemon=daemon)
-    process.start()
-    process.join()
-    assert process.exitcode == (JOB_NICENESS if nicer else 0)
+#: Queues of a worker, whether its pool has children, and whether those are nicer.
+CASES = [
+    ("jobs", True, True),
+    ("jobs,stages", True, True),
+    ("maintenance", True, False),
+    ("jobs,maintenance", True, False),
+    ("stages", True, False),
+    ("jobs", False, False),
+]
+
+
+def exit_codes(folder: Path) -> None:
+    """Print those of a process for each case. By a process without the threads that other tests have left: a fork may find their locks."""
+    codes = []
+    for queues, daemon, _ in CASES:
+        process = get_context("fork").Process(target=start, args=(folder, queues), daemon=daemon)
+        process.start()
+        process.join()
+        codes.append(process.exitcode)
+    print(json.dumps(codes))
+
+
+def test_only_processes_of_a_pool_that_runs_jobs_are_nicer(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from tests.unit.test_niceness import exit_codes; exit_codes(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout) == [JOB_NICENESS if nicer else 0 for _, _, nicer in CASES]
