@@ -16,7 +16,7 @@ from tests.bodies import MODULE
 from tests.chaos.small_disk import SmallDisk
 from tests.conftest import running_server, settings_on
 from tests.servers import Server
-from tests.stack import Stack
+from tests.stack import Api, Stack
 
 #: Short times, so that a test of a lease does not wait a minute for it.
 QUICK: dict[str, Any] = {
@@ -62,6 +62,18 @@ def make_shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make
     folder = tmp_path_factory.mktemp("shared")
     with running_server(folder / "server") as server, stacks_on(settings_on(server, folder), folder) as make:
         yield make
+
+
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    """The shared stack of a module's tests that end no process."""
+    return make_shared_stack()
+
+
+@pytest.fixture(scope="module")
+def api(stack: Stack) -> Api:
+    """Its API."""
+    return stack.api()
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,12 @@ import time
 from collections.abc import Callable
 
 import psutil
-import pytest
 
 from tests.stack import Api, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 POST = b"POST /pipeline/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-
-
-@pytest.fixture(scope="module")
-def stack(make_shared_stack: MakeStack) -> Stack:
-    return make_shared_stack()
-
-
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Api:
-    return stack.api()
 
 
 def connect(api: Api) -> socket.socket:

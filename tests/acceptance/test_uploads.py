@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import requests
 
 from pipeline_jobs.states import JobStatus
@@ -58,17 +57,6 @@ def stored(stack: Stack, path: str) -> bytes:
     """All bytes of an upload, in the order of its parts."""
     root = Path(stack.settings.artifacts_root.removeprefix("file://"))
     return b"".join(part.read_bytes() for part in sorted(root.rglob(f"upload-{path.rpartition('/')[2]}/*-*-*")))
-
-
-@pytest.fixture(scope="module")
-def stack(make_shared_stack: MakeStack) -> Stack:
-    """Of the tests that end no process."""
-    return make_shared_stack()
-
-
-@pytest.fixture(scope="module")
-def api(stack: Stack) -> Api:
-    return stack.api()
 
 
 def test_an_upload_that_breaks_off_again_and_again_is_whole_in_the_end(stack: Stack, api: Api) -> None:
