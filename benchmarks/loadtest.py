@@ -31,6 +31,7 @@ from benchmarks.kit.report import number
 from benchmarks.kit.runner import machine
 from benchmarks.peers.talk import FIELDS
 from pipeline_jobs.access.api_keys import KeyStore, Role
+from tests.living import running
 
 PAGE = ROOT / "docs" / "capacity.md"
 BEGIN, END = "<!-- loadtest: written by `make loadtest` -->", "<!-- end of loadtest -->"
@@ -135,14 +136,12 @@ def target(folder: Path, slots: int) -> Iterator[Target]:
     try:
         # The worker first: it empties the contender's database.
         with noop.ours(bench, ALWAYS, slots=slots) as worker, bench.our_web(ALWAYS, PIPELINE_MAX_CONCURRENT_JOBS=str(slots)) as url:
-            started = {process.pid: process for process in psutil.Process().children()}
             store_pid = int(bench.jobs(ALWAYS).client.store.client.info("server")["process_id"])
-            by_command = {" ".join(process.cmdline()): process for process in started.values()}
             processes = {
                 "store": psutil.Process(store_pid),
-                "api": next(found for command, found in by_command.items() if "gunicorn" in command),
+                "api": running("gunicorn")[0],
                 "worker": psutil.Process(worker.worker.pid),
-                "flower": next(found for command, found in by_command.items() if " flower " in command),
+                "flower": running(" flower ")[0],
             }
             path = f"{url}/pipeline/jobs"
             yield Target(bench, path, [_post(bench, path, f"tenant-{one}") for one in range(TENANTS)], processes)

@@ -31,6 +31,8 @@ class Contender:
     ended: Callable[[], int]
     submit: Callable[[int], object]
     jobs: int
+    #: Seconds between two looks whether they have ended.
+    look: float = 0.01
 
     def drain(self) -> float:
         """Jobs a second: the worker stands still while they are submitted, then it is let go."""
@@ -55,7 +57,7 @@ class Contender:
         while self.ended() < target:
             if time.perf_counter() - start > PATIENCE:
                 raise RuntimeError(f"{self.ended()} of {target} jobs ended")
-            time.sleep(0.01)
+            time.sleep(self.look)
         return self.jobs / (time.perf_counter() - start)
 
 
@@ -66,7 +68,8 @@ def run(bench: Bench) -> Outcome:
             "ours the same "
             "with its record, leases and fair dispatch, watched by ours (the cap of jobs over all workers is 4, so that a child finds "
             "its next "
-            "job waiting). `ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. "
+            "job waiting and takes it without a message: decision 0012). "
+            "`ended` rows: the worker is stopped (SIGSTOP) while the jobs are submitted, and timed from SIGCONT. "
             "`submit + ended` "
             "rows: from the first submit to the last end.",
             "dramatiq, huey and taskiq with stored results, rq with its worker pool of 2 (a fork for each job); procrastinate on "

@@ -18,4 +18,5 @@ esac
 if [ "$limit" -gt "$machine" ]; then limit=$machine; fi
 # Nobody else may read what the server writes.
 umask 077
-exec "$@" --maxmemory $((limit / 2)) --requirepass "${STORE_PASSWORD:?is the password of the store}"
+if [ -z "${STORE_PASSWORD:-}" ]; then STORE_PASSWORD=$(cat /run/secrets/store-password); fi
+exec "$@" --maxmemory $((limit / 2)) --requirepass "$STORE_PASSWORD"

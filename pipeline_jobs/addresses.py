@@ -58,6 +58,11 @@ def webhook_policy(allow_private: bool) -> Policy:
     return Policy(denied_networks=TABLE, allowed_ports=PUBLIC_PORTS - {80}, allowed_schemes=frozenset({"https"}), max_redirects=0)
 
 
+def operator_policy() -> Policy:
+    """What an operator may name in a setting (Google's API, a language model): any address but those that `PRIVATE` leaves closed."""
+    return webhook_policy(True)
+
+
 def check_source(url: str | None) -> None:
     """:raises InvalidInput: no http(s) URL with a host. Whether it may be fetched is found when it is connected to."""
     text = _text(url, "url")

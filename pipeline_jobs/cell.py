@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import KeyStore
 from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.events.tokens import StreamTokens
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.copies import Copier
+from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.files.kept import KeptFolders
 from pipeline_jobs.files.uploads import Uploads
+from pipeline_jobs.history.mover import Mover
+from pipeline_jobs.history.opened import opened
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.batches import Batch, Batches
@@ -20,6 +25,8 @@ from pipeline_jobs.jobs.client import Client
 from pipeline_jobs.jobs.executor import Executor
 from pipeline_jobs.jobs.handle import JobHandle, Submit, submitter
 from pipeline_jobs.jobs.moved import Say, quiet
+from pipeline_jobs.jobs.signals import SignalLinks
+from pipeline_jobs.jobs.workflows import Workflows
 from pipeline_jobs.operation.canary import Canary
 from pipeline_jobs.operation.maintenance import LOOKED_AT_A_SECOND, Purge, Reconcile, Rescue, sweep_workdirs
 from pipeline_jobs.pipelines import Registry, registry
@@ -32,6 +39,9 @@ from pipeline_jobs.webhooks.ledger import Ledger
 from pipeline_jobs.webhooks.payload import SHAPES
 from pipeline_jobs.webhooks.sender import Sender
 from pipeline_jobs.webhooks.signing import Signer
+
+if TYPE_CHECKING:
+    from pipeline_jobs.history.history import History
 
 #: A duty of maintenance: does what is to be done now, and says how much that was.
 Duty = Callable[[], dict[str, int]]
@@ -47,7 +57,9 @@ class Webhooks:
     sender: Sender
 
     @classmethod
-    def of(cls, store: Store, settings: Settings, secret: Callable[[], str], link: Callable[[str], str] = str) -> Webhooks:
+    def of(
+        cls, store: Store, settings: Settings, secret: Callable[[], str], link: Callable[[str], str] = str, copier: Copier | None = None
+    ) -> Webhooks:
         """:param secret: gives the key of the installation, from which secrets are derived. :param link: makes the address of a file."""
         signer = Signer(secret)
         endpoints, ledger = Endpoints(store, settings, signer), Ledger(store, settings)
@@ -56,7 +68,7 @@ class Webhooks:
             "job": lambda flat, url: Job.from_mapping(flat).to_body(url, link),
             "batch": lambda flat, url: Batch.from_mapping(flat).to_body(url),
         }
-        return cls(signer, endpoints, ledger, Sender(ledger, endpoints, signer, settings, shapes))
+        return cls(signer, endpoints, ledger, Sender(ledger, endpoints, signer, settings, shapes, copier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class Cell:
     store: Store
     client: Client
     batches: Batches
+    workflows: Workflows
     schedules: Scheduler
     uploads: Uploads
     artifacts: ArtifactStore
@@ -75,6 +88,7 @@ class Cell:
     webhooks: Webhooks
     events: Hub
     stream_tokens: StreamTokens
+    signal_links: SignalLinks
     executor: Executor
     rescue: Rescue
     #: By their names, as beat ticks them.
@@ -87,6 +101,8 @@ class Cell:
     submit: Submit
     #: The handle of a job, by its id.
     results: Callable[[str], JobHandle]
+    #: Where jobs are when their records are gone; None: there is no history.
+    history: History | None = None
     #: Why the broker cannot be reached, or None.
     broker: Callable[[], str | None] = lambda: None
 
@@ -113,9 +129,14 @@ class Cell:
             return settings.secret_key or store.secret()
 
         client = Client(store, pipelines, settings)
+        batches = Batches(client, say)
         artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, secret, settings.disk_reserve)
         uploads, scheduler, rescue = Uploads(store, settings, artifacts, client.guard.look), Scheduler(client), Rescue(store, settings, say)
-        webhooks, purge = Webhooks.of(store, settings, secret, artifacts.link), Purge(store, artifacts, settings)
+        drive, purge, history = Drive.of(settings), Purge(store, artifacts, settings), opened(store, settings, pipelines)
+        if history is not None:
+            client.before_delete = history.before_delete
+        links = SignalLinks(settings.base_url, secret)
+        webhooks = Webhooks.of(store, settings, secret, artifacts.link, Copier(store, artifacts, drive))
 
         def tidy() -> dict[str, int]:
             # First the uploads past their time: the purge deletes their files with the other trash.
@@ -129,7 +150,8 @@ class Cell:
             settings=settings,
             store=store,
             client=client,
-            batches=Batches(client, say),
+            batches=batches,
+            workflows=Workflows(client, batches),
             schedules=scheduler,
             uploads=uploads,
             artifacts=artifacts,
@@ -138,7 +160,8 @@ class Cell:
             webhooks=webhooks,
             events=Hub(store),
             stream_tokens=StreamTokens(secret),
-            executor=Executor(store, pipelines, settings, artifacts),
+            executor=Executor(store, pipelines, settings, artifacts, drive, links),
+            signal_links=links,
             rescue=rescue,
             duties={
                 "purge": tidy,
@@ -147,7 +170,9 @@ class Cell:
                 "canary": Canary(client, settings.canary_seconds).run_once,
                 "fire": Fire(scheduler).run_once,
                 "webhooks": webhooks.sender.run_once,
+                "history": dict if history is None else Mover(history).run_once,
             },
+            history=history,
             secret=secret,
             say=say,
             submit=submitter(client, say),
@@ -174,3 +199,5 @@ class Cell:
     def close(self) -> None:
         """Give the connections back; used again it connects anew."""
         self.store.client.close()
+        if self.history is not None:
+            self.history.database.close()

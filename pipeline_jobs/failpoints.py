@@ -38,6 +38,7 @@ NAMES = {
     "fire.midway": "a maintenance child, after a schedule's slots were planned, before their jobs are made",
     "webhook.after_take": "a sender of webhooks, with a delivery taken and nothing sent",
     "webhook.after_post": "a sender of webhooks, after the receiver's answer, before it is written",
+    "history.before_mark": "a maintenance child, after jobs were written into the history, before the store is told",
     "purge.midway": "a maintenance child, after records went, before their artifacts did",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
@@ -22,8 +23,9 @@ from pipeline_jobs.states import TERMINAL, JobStatus
 from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
 
 #: Version of the record's layout. A worker refuses a record with a higher one. The scripts give 2 to a job that a worker which does not say
-#: what it knows may not know (`lua/lib/classes.lua`): such workers have 1. A record that says none may be of either.
-SCHEMA = 2
+#: what it knows may not know (`lua/lib/classes.lua`): such workers have 1; and 3 to one that was parked, which workers of 2 would not park
+#: again. A record that says none may be of either.
+SCHEMA = 3
 
 #: `job_{unix seconds}_{8 hex}`; it is the Celery task id too.
 JOB_ID = re.compile(r"job_[0-9]{1,12}_[0-9a-f]{8}")
@@ -54,12 +56,16 @@ class StepResult:
     success: bool
     data: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
+    #: Some of its stages did not run: other jobs had given their output.
+    cached: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """`{"success": true, "data": {...}}`, or `{"success": false, "data": {...}, "error": "..."}`."""
         body: dict[str, Any] = {"success": self.success, "data": dict(self.data)}
         if self.error is not None:
             body["error"] = self.error
+        if self.cached:
+            body["cached"] = True
         return body
 
 
@@ -87,6 +93,12 @@ def reference_of(job_id: str, result: Any) -> str | None:
     """
     path = result.get("result_ref") if isinstance(result, Mapping) else None
     return path if isinstance(path, str) and path.split("/")[2:3] == [job_id] else None
+
+
+def read_signal(text: str) -> dict[str, Any]:
+    """The first word on a signal, as `Job.signals` has it, from what the store has (`lua/lib/signals.lua`)."""
+    found: dict[str, Any] = json.loads(text)
+    return {**found, "at": rfc3339(found["at"])}
 
 
 #: Names of fields that clients may still use: what each is called now. What is kept has the former name for one release more.
@@ -128,6 +140,8 @@ class Asked:
     on_dependency_failure: str = field(default="fail", metadata=_STARTS)
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Its stages may be given what other jobs were given by them, and give it to others (docs/reuse.md).
+    reuse: bool = True
     #: `{"url": ..., "events": [...]}`: who is to be told of its end; no event for all.
     webhook: Mapping[str, Any] | None = None
 
@@ -171,6 +185,7 @@ STARTS = frozenset(f.name for f in fields(NewJob) if f.metadata.get("starts"))
 _GIVEN: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("str", "str | None"), ((str,), "a string")),
     **dict.fromkeys(("int", "int | None", "Moment | None"), ((int,), "an integer")),
+    "bool": ((bool,), "a boolean"),
     "float | None": ((int, float), "a number"),
     "tuple[str, ...]": ((list, tuple), "a list of strings"),
     **dict.fromkeys(("Mapping[str, Any]", "Mapping[str, Any] | None"), ((dict, Mapping), "an object")),
@@ -188,7 +203,7 @@ def _taken(name: str, value: Any) -> Any:
     types, words = _TAKEN[name]
     items: Any = value if isinstance(value, list | tuple) else ()
     # True is an integer to Python, and to nobody else.
-    if not isinstance(value, types) or isinstance(value, bool) or not all(isinstance(item, str) for item in items):
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types) or not all(isinstance(item, str) for item in items):
         raise InvalidInput(f"{name} must be {words}", field=name)
     return tuple(value) if isinstance(value, list) else value
 
@@ -229,6 +244,13 @@ class Job(Asked):
     expires_at: Moment | None = None
     #: When it is failed if it has not ended.
     deadline_at: Moment | None = None
+    #: The signal that it waits for, since when, and until when (None: for any time).
+    awaits: str | None = None
+    awaits_since: Moment | None = None
+    awaits_until: Moment | None = None
+    #: The first word on each signal by its name, `{"payload": ..., "by": who, "at": RFC 3339}`; `by` is `timeout` where none came in time.
+    #: The store has them one by one (`lua/lib/signals.lua`).
+    signals: Mapping[str, Any] = field(default_factory=dict)
     #: While it waits, as the API shows it: `{position, reason, limit, current, eta_seconds}`. Not stored: `client.describe` asks for it.
     queue: Mapping[str, Any] | None = field(default=None, metadata=NOT_STORED)
     #: `StepResult.to_dict()` of a completed job, or the reference to it (`jobs/results.py`).
@@ -241,6 +263,10 @@ class Job(Asked):
     request_id: str | None = None
     traceparent: str | None = field(default=None, metadata=HIDDEN)
     batch_id: str | None = None
+    #: What it is called in its workflow.
+    name: str | None = None
+    #: Of the retry of a job that depended on others: those, whose results it may read, too.
+    parents: tuple[str, ...] = field(default=(), metadata=HIDDEN)
     #: Node name of the worker that holds or held it.
     worker: str | None = field(default=None, metadata=HIDDEN)
     #: Where its artifacts are, relative to the artifact store; None until `finish` stored it.
@@ -248,9 +274,16 @@ class Job(Asked):
     artifact_bytes: int = field(default=0, metadata=HIDDEN)
     #: When they may be removed; the record may go before.
     artifacts_expire_at: Moment | None = None
+    #: Where the copy of its film is in Google Drive, from the moment that it is there.
+    drive_url: str | None = None
     #: What its stages gave, for a retry, and what of it lies in the store of artifacts (`outputs.written`).
     outputs: str | None = field(default=None, metadata=HIDDEN)
     blobs: str | None = field(default=None, metadata=HIDDEN)
+    #: The stages that did not run because another job had given their output, comma separated; and from which stage on none may be.
+    cached: str | None = field(default=None, metadata=HIDDEN)
+    fresh_from: str | None = field(default=None, metadata=HIDDEN)
+    #: Number of the last line of its log that was written.
+    log_lines: int = field(default=0, metadata=HIDDEN)
     #: Strictly increasing over all jobs of a store (microseconds, made unique): list order and cursor.
     order: int = field(default=0, metadata=HIDDEN)
     schema: int = field(default=SCHEMA, metadata=HIDDEN)
@@ -299,6 +332,8 @@ class Job(Asked):
         # Started by a worker of the release before, which kept the last start only.
         if "attempt_started_at" in values and "started_at" not in values:
             values["started_at"] = values["attempt_started_at"]
+        if "signalled" in flat:
+            values["signals"] = {name: read_signal(flat[f"signal:{name}"]) for name in flat["signalled"].split(",")}
         return cls.of(values)
 
     def asked_again(self) -> NewJob:

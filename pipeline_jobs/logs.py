@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, TextIO, cast
@@ -24,6 +25,12 @@ OURS = logging.getLogger("pipeline_jobs")
 
 #: What ends a line, or moves the cursor, with what stands for it. A new line has its margin.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(10), *range(11, 32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+#: The same for a text that may have tabs: they move nothing but the cursor forward. And what turns the direction of the text around it.
+_HARMFUL = {code: said for code, said in _CONTROLS.items() if code != 9} | {
+    code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+#: How often a line is written that says that something failed and is tried again, in seconds, and how many of their causes are known.
+SELDOM_SECONDS, MAX_CAUSES = 60.0, 1000
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -40,6 +47,7 @@ def configure(form: str = "console") -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _Seldom(),
             *_SHARED,
             structlog.processors.StackInfoRenderer(),
             ProcessorFormatter.wrap_for_formatter,
@@ -67,6 +75,7 @@ def take_over(level: int = logging.INFO, handler: logging.Handler | None = None)
         # What a program may put into the place of `sys.stderr` may itself write log lines.
         _handler.own = sys.__stderr__
     handler.setFormatter(_handler.formatter)
+    handler.addFilter(within_limits)
     root.handlers = [handler]
     root.setLevel(level)
     return handler
@@ -75,6 +84,16 @@ def take_over(level: int = logging.INFO, handler: logging.Handler | None = None)
 def formatter(form: str) -> logging.Formatter:
     """:param form: `console` or `json`."""
     return ProcessorFormatter(foreign_pre_chain=_SHARED, processors=[_about, ProcessorFormatter.remove_processors_meta, *_FORMS[form]])
+
+
+def harmless(text: str) -> str:
+    """A text of anybody's that a terminal may show: what would move its cursor or hide something is written out. It may have new lines."""
+    return text if text.isprintable() else text.translate(_HARMFUL).encode("utf-8", "backslashreplace").decode()
+
+
+def within_limits(record: logging.LogRecord) -> bool:
+    """Not what a job has said beyond what the worker's own log has of it (`runlog.capture`)."""
+    return not getattr(record, "beyond_limits", False)
 
 
 def quiet(logger: str, repeats: Callable[[logging.LogRecord], bool]) -> None:
@@ -94,6 +113,27 @@ def format_exception(out: TextIO, info: ExcInfo) -> None:
     out.write("".join(f"\n{MARGIN}{line}" for line in text.splitlines()))
 
 
+class _Seldom:
+    """A line with `seldom=True` is written once a minute of each cause: what is tried again each second would fill the disk meanwhile, the
+    more so a full one. `repeats` says how many were left out since the last one."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def __call__(self, logger: Any, _name: str, event: EventDict) -> EventDict:
+        if not event.pop("seldom", False):
+            return event
+        cause = tuple(map(str, (getattr(logger, "name", ""), event["event"], event.get("error", event.get("reason")))))
+        now, (last, left_out) = time.monotonic(), self._said.get(cause, (float("-inf"), 0))
+        if now - last < SELDOM_SECONDS:
+            self._said[cause] = last, left_out + 1
+            raise structlog.DropEvent
+        if len(self._said) >= MAX_CAUSES:
+            self._said.clear()
+        self._said[cause] = now, 0
+        return {**event, "repeats": left_out} if left_out else event
+
+
 class _ToStderr(logging.Handler):
     """To what is standard error at the time of the line, or to what `own` says."""
 
@@ -102,13 +142,16 @@ class _ToStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             # One call, so that lines of several processes do not mix.
-            (self.own or sys.stderr).write(self.format(record) + "\n")
-            (self.own or sys.stderr).flush()
+            # Not into the log of the job that runs, which takes what is printed (`runlog.capture`).
+            out: Any = self.own or getattr(sys.stderr, "behind", sys.stderr)
+            out.write(self.format(record) + "\n")
+            out.flush()
         except Exception:
             self.handleError(record)
 
 
 _handler = _ToStderr()
+_handler.addFilter(within_limits)
 
 
 class _NoTraceOfJobs(logging.Filter):

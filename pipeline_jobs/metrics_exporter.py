@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -20,6 +21,7 @@ from pipeline_jobs.operation.metrics import Gauge, StoreMetrics, exposition
 from pipeline_jobs.operation.metrics_server import metrics_server
 from pipeline_jobs.operation.process_metrics import artifact_disk, build_info, store_disk
 from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.store.guard import data_folder
 from pipeline_jobs.store.store import Store, connect
 
 logger = structlog.get_logger(__name__)
@@ -34,22 +36,28 @@ class Exporter:
         self._settings, self._store = settings, Store(connect(settings.redis_url), settings)
         self._artifacts = ArtifactStore(settings.artifacts_root, settings.base_url, lambda: settings.secret_key, settings.disk_reserve)
         self._metrics = StoreMetrics(self._store, settings, self._own)
+        #: Where the server writes, as it said last: it may be away because that disk is full.
+        self._folder: Path | None = None
 
     def text(self) -> bytes:
         """While the store is away, no more than that: what was known before may be wrong by now, and zero is wrong as well."""
         try:
             return self._metrics.text() + self._conditions()
         except StoreUnavailable:
-            known = exposition((), [("pipeline_store_up", _DOWN, {}, 0), build_info(), *artifact_disk(self._artifacts)])
+            known = exposition((), [("pipeline_store_up", _DOWN, {}, 0), *self._here()])
             return known + self._conditions()
 
     def _conditions(self) -> bytes:
         return conditions.exposition(conditions.look(self._store, self._settings, {})).encode()
 
     def _own(self) -> Iterator[Gauge]:
+        self._folder = data_folder(self._store, self._settings.redis_url) or self._folder
+        yield from self._here()
+
+    def _here(self) -> Iterator[Gauge]:
         yield build_info()
         yield from artifact_disk(self._artifacts)
-        yield from store_disk(self._store, self._settings)
+        yield from store_disk(self._folder, self._settings)
 
 
 def main() -> int:

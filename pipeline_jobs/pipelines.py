@@ -17,52 +17,29 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
+from pipeline_jobs.stage import WARNINGS as WARNINGS
+from pipeline_jobs.stage import OnError as OnError
+from pipeline_jobs.stage import RetryPolicy as RetryPolicy
+from pipeline_jobs.stage import SignalTimeout as SignalTimeout
+from pipeline_jobs.stage import Stage as Stage
+from pipeline_jobs.stage import StageFunction as StageFunction
+from pipeline_jobs.stage import TryAgain as TryAgain
+from pipeline_jobs.stage import Wait as Wait
+from pipeline_jobs.stage import check_wait
 
 if TYPE_CHECKING:
-    from pipeline_jobs.context import JobContext
     from pipeline_jobs.settings import Settings
-
-#: A stage: takes the context, gives a mapping of JSON values that is merged into `context.data` (or None).
-StageFunction = Callable[["JobContext"], Mapping[str, Any] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One function of a pipeline."""
-
-    name: str
-    run: StageFunction
-    #: Its part of the whole's progress, relative to the other stages' weights. About its share of the run time.
-    weight: float = 1.0
-    #: A retry may use what it gave (its data, its files in the working folder) instead of running it again.
-    reusable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """What happens after a stage's error. Deaths of the worker are counted apart (`settings.max_crashes`)."""
-
-    #: How often a job may be tried, unless it says so itself. 1: never again.
-    max_attempts: int = 1
-    #: Wait before the second attempt, in seconds; it doubles with each further one, up to `max_backoff_seconds`.
-    backoff_seconds: float = 1.0
-    max_backoff_seconds: float = 60.0
-    #: Codes of errors that are final here although they are retryable in general.
-    permanent: frozenset[str] = frozenset()
-
-    def delay(self, attempt: int) -> float:
-        """Seconds to wait after this attempt (1, 2, ...) failed."""
-        return min(self.backoff_seconds * 2.0 ** (attempt - 1), self.max_backoff_seconds)
 
 
 class NoParams(BaseModel):
@@ -86,7 +63,7 @@ class Pipeline:
     description: str = ""
     #: Picks the `data` of the result from what all stages gave. Default: all of it.
     result: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     #: Most of its jobs that run at once, over all workers (one GPU, say); None: any number. Workers make it known as they start; an
     #: admin may set another (`PUT /pipeline/pipelines/{name}/limits`).
     max_concurrent: int | None = None
@@ -104,8 +81,19 @@ class Pipeline:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) != len(names):
             raise ConfigurationError(f"pipeline {self.name!r}: stages must be named, each once")
+        if any(not callable(stage.on_error) and stage.on_error not in get_args(OnError) for stage in self.stages):
+            raise ConfigurationError(f"pipeline {self.name!r}: a stage's on_error must be one of: {', '.join(get_args(OnError))}")
         if any(stage.weight <= 0 for stage in self.stages):
             raise ConfigurationError(f"pipeline {self.name!r}: a stage's weight must be above 0")
+        for stage in self.stages:
+            if stage.timeout is not None and not stage.timeout > 0:
+                raise ConfigurationError(f"pipeline {self.name!r}: the timeout of stage {stage.name!r} must be above 0")
+            if isinstance(stage, Wait):
+                check_wait(self.name, stage)
+            if stage.version and not stage.reusable:
+                raise ConfigurationError(f"pipeline {self.name!r}: stage {stage.name!r} has a version and is not reusable")
+            if unknown := set(stage.params or ()) - self.params.model_fields.keys():
+                raise ConfigurationError(f"pipeline {self.name!r}: stage {stage.name!r} names unknown params: {', '.join(sorted(unknown))}")
         if self.max_concurrent is not None and self.max_concurrent < 1:
             raise ConfigurationError(f"pipeline {self.name!r}: max_concurrent must be at least 1")
         if self.max_run_seconds is not None and not self.max_run_seconds > 0:
@@ -123,7 +111,17 @@ class Pipeline:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(["params", *map(str, first["loc"])])
-            raise InvalidInput(f"{path}: {first['msg']}", field=path) from None
+            raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
+
+    def secrets(self, params: Mapping[str, Any]) -> list[str]:
+        """The values of a job's parameters that are secret: of fields with `json_schema_extra={"format": "password"}`, as OpenAPI has it,
+        also of models in the model. They are masked in its log."""
+        return [] if self.params is NoParams else list(_secrets(self.params, params))
+
+    @property
+    def waits(self) -> dict[str, Wait]:
+        """The stages that wait for a signal, by its name."""
+        return {stage.name: stage for stage in self.stages if isinstance(stage, Wait)}
 
     def spans(self) -> dict[str, tuple[float, float]]:
         """For each stage the percentages of the whole at which it begins and ends: `{"fetch": (0.0, 15.0), ...}`."""
@@ -134,6 +132,15 @@ class Pipeline:
             spans[stage.name] = (start, end)
             start = end
         return spans
+
+
+def _secrets(model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        value, extra = values.get(info.alias or name), info.json_schema_extra
+        if isinstance(extra, dict) and extra.get("format") == "password":
+            yield from [value] if isinstance(value, str) else []
+        elif isinstance(value, Mapping) and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _secrets(info.annotation, value)
 
 
 def _is_installed(module: str) -> bool:
@@ -217,6 +224,10 @@ class Registry:
             lacks = f"; not registered: {self.missing[name]}" if name in self.missing else ""
             raise UnknownPipeline(f"no pipeline is named {name!r}; known: {known}{lacks}", field="pipeline") from None
 
+    def limit_runs(self, name: str, seconds: float) -> None:
+        """From now on jobs of this pipeline may run for so long at most: known only after it was registered."""
+        self._pipelines[name] = replace(self._pipelines[name], max_run_seconds=seconds)
+
     def longest_runs(self) -> dict[str, float | None]:
         """How long jobs of each pipeline may run, in seconds; None: as the settings say."""
         return {pipeline.name: pipeline.max_run_seconds for pipeline in self._pipelines.values()}
@@ -276,6 +287,6 @@ def load(modules: Iterable[str]) -> None:
 
 
 __all__ = [
-    "ANY", "NO_CLASS", "InvalidInput", "NoParams", "Pipeline", "Registry", "RetryPolicy", "Stage", "StageFunction", "WorkerClass", "load",
-    "register", "registry",
+    "ANY", "DEGRADED", "NO_CLASS", "WARNINGS", "InvalidInput", "NoParams", "OnError", "Pipeline", "Registry", "RetryPolicy",
+    "SignalTimeout", "Stage", "StageFunction", "TryAgain", "Wait", "WorkerClass", "load", "register", "registry",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -84,9 +85,14 @@ def default_of(one: Field[Any]) -> Any:
     return one.default if one.default_factory is MISSING else one.default_factory()
 
 
+@cache
+def _defaults(cls: type[Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((f.name, default_of(f)) for f in fields(cls))
+
+
 def differing(one: Any) -> dict[str, Any]:
     """Of a dataclass's instance the fields that are not their default."""
-    return {f.name: value for f in fields(one) if (value := getattr(one, f.name)) != default_of(f)}
+    return {name: value for name, default in _defaults(one.__class__) if (value := getattr(one, name)) != default}
 
 
 def _tuple(text: str) -> tuple[Any, ...]:

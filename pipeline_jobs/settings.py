@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, ValidationError
 
 from pipeline_jobs import disk
 from pipeline_jobs.exceptions import ConfigurationError
-from pipeline_jobs.starting import is_of_service, server_url
+from pipeline_jobs.starting import HistorySettings, OutsideSettings, Url, environment, is_of_service, server_url
+from pipeline_jobs.starting import setting as _setting
 
 _PREFIXES = ("PIPELINE_", "ENABLE_PIPELINE_")
 #: Read elsewhere: no setting of an installation.
@@ -22,15 +22,8 @@ _ELSEWHERE = frozenset({"PIPELINE_FAILPOINTS"})
 #: The prefix of an installation that has its server for itself: Celery's names have none.
 DEFAULT_PREFIX = "pj:"
 
-_Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
-
-def _setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any) -> Any:
-    """:param env: its environment variable, where that is not `PIPELINE_` and its name (`env_names`)."""
-    return Field(default, validation_alias=env, description=purpose, **limits)
-
-
-class Settings(BaseModel):
+class Settings(HistorySettings, OutsideSettings):
     """Read once at start. A field is read from `PIPELINE_` and its name; its description says its purpose, unit and special values."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
@@ -75,7 +68,7 @@ class Settings(BaseModel):
         pattern=r"^[A-Za-z0-9:_.-]{1,32}$",
     )
     cell: int = _setting(0, "Number of this installation among several: the first hex digit of the eight that end a new id.", ge=0, le=15)
-    artifacts_url: _Url = _setting(
+    artifacts_url: Url = _setting(
         "", "Where artifacts are stored, as an fsspec URL (file:///..., s3://...). Empty: `artifacts` in the data folder."
     )
     data_dir: Annotated[Path, AfterValidator(Path.resolve)] = _setting(
@@ -84,7 +77,7 @@ class Settings(BaseModel):
     work_dir_setting: str = _setting(
         "", "Folder for the working files of running jobs. Empty: `work` in the data folder.", env="PIPELINE_WORK_DIR"
     )
-    public_url: _Url = _setting("", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API.")
+    public_url: Url = _setting("", "URL of the API for clients, used in links. Empty: http://{host}:{port} of the API.")
     secret_key: str = _setting(
         "",
         "Signs links to artifacts. Empty: a random key is kept in the store; with the queue off, in the data folder (`signing-key`).",
@@ -205,7 +198,7 @@ class Settings(BaseModel):
     # Leases and duties
     lease_seconds: float = _setting(60, "How long a job's lease lasts without a heartbeat, in seconds; then the job is rescued.", gt=0)
     announce_seconds: float = _setting(1, "How often a worker announces its slots and renews its leases, in seconds.", gt=0)
-    finish_claims: bool = _setting(False, "Whether the process that ends a job takes its worker's next one itself, without a message.")
+    finish_claims: bool = _setting(True, "Whether the process that ends a job takes its worker's next one itself, without a message.")
     hint_seconds: float = _setting(15, "How long a dispatched job may stay unclaimed before it is dispatched again, in seconds.", gt=0)
     rescue_seconds: float = _setting(5, "How often beat looks for the jobs of dead workers, in seconds.", gt=0)
     cleanup_seconds: float = _setting(60, "How often beat deletes jobs with an expired TTL, in seconds.", gt=0)
@@ -226,6 +219,7 @@ class Settings(BaseModel):
     )
     max_schedules_per_tenant: int = _setting(100, "Maximum number of schedules of a tenant; above it: 422.", ge=0)
     max_queued: int = _setting(1_000_000, "Maximum number of queued jobs in the installation; above it, new jobs get 503.", ge=1)
+    max_parked_per_tenant: int = _setting(10_000, "Maximum number of jobs of a tenant that wait for signals; the next one fails.", ge=0)
     max_queued_per_tenant: int = _setting(100_000, "Maximum number of queued jobs of a tenant; above it, new jobs get 429.", ge=1)
     max_ended_per_tenant: int = _setting(
         200_000,
@@ -239,6 +233,9 @@ class Settings(BaseModel):
         "above it, new jobs and uploads get 429. 0: no limit.",
         ge=0,
         le=10**15,
+    )
+    max_reuse_bytes_per_tenant: int = _setting(
+        1024**3, "Maximum size of a tenant's outputs of stages that are kept for its other jobs, in bytes. 0: none are.", ge=0, le=10**15
     )
     submit_rate_per_key: float = _setting(
         0,
@@ -294,6 +291,12 @@ class Settings(BaseModel):
     media_max_bytes: int = _setting(2 * 1024**3, "Maximum size of a media file, in bytes.", ge=1)
     media_max_seconds: float = _setting(4 * 3600, "Maximum duration of media, in seconds.", gt=0)
     media_max_pixels: int = _setting(7680 * 4320, "Maximum picture size, in pixels (width x height).", ge=1)
+
+    whisper_model: str = _setting(
+        "",
+        "Folder of a Whisper model in CTranslate2's format, for the extra `whisper`. Empty: the official base model, fetched at its first "
+        "use and compared with its SHA-256.",
+    )
 
     # Webhooks
     webhook_allow_private: bool = _setting(
@@ -367,16 +370,17 @@ class Settings(BaseModel):
 
 def env_names() -> dict[str, str]:
     """Each environment variable and the field it sets: `{"PIPELINE_HTTP_PORT": "http_port", ...}`."""
-    return {str(info.validation_alias or f"PIPELINE_{name}".upper()): name for name, info in Settings.model_fields.items()}
+    last = sorted(Settings.model_fields.items(), key=lambda field: field[0] in OutsideSettings.model_fields)
+    return {str(info.validation_alias or f"PIPELINE_{name}".upper()): name for name, info in last}
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings from the environment.
+    """The settings from the environment and the file `.env`, or from these variables.
 
     :raises ConfigurationError: a value is wrong, or a name that looks like ours is unknown ("did you mean ...?"). What Kubernetes says
         of its services is passed over.
     """
-    given = os.environ if environ is None else environ
+    given = environment() if environ is None else environ
     environ = {name: value for name, value in given.items() if not is_of_service(name, value)}
     names = env_names()
     for name in environ:

@@ -1,12 +1,20 @@
-"""What a process begins with: its environment, and how it says that it cannot start."""
+"""What a process begins with: its environment, settings of what it may use beside, how it says that it cannot start, and that it ends with
+its parent."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from dotenv import load_dotenv
+from pydantic import AfterValidator, BaseModel, Field
 
 from pipeline_jobs.exceptions import ConfigurationError
 
@@ -14,6 +22,18 @@ from pipeline_jobs.exceptions import ConfigurationError
 _OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 #: Of those `..._PORT` may be the name of a setting, or nearly: its value tells.
 _PORT_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://[0-9A-Za-z.:\[\]-]+:[0-9]{1,5}")
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: in a child between fork and exec nothing should be imported.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def die_with(parent: int) -> None:
+    """In a child: be killed when this parent dies (Linux; elsewhere nothing), at once if it is dead already."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 @contextmanager
@@ -24,6 +44,19 @@ def one_line_errors(code: int = 2) -> Iterator[None]:
     except ConfigurationError as error:
         sys.stderr.write(f"Error: {error.message}\n")
         raise SystemExit(code) from None
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, into which a file `.env` of the working directory was taken: processes that are started get it too. What the
+    environment says already stays. With `PYTHON_DOTENV_DISABLED=1` no file is read.
+
+    :raises ConfigurationError: it cannot be read.
+    """
+    try:
+        load_dotenv(".env")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f".env cannot be read: {error}") from None
+    return os.environ
 
 
 def is_of_service(name: str, value: str) -> bool:
@@ -44,3 +77,70 @@ def server_url(text: str) -> str:
     if url.scheme != "unix" and (port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
         raise ValueError("the port or the number of the database is wrong")
     return text
+
+
+Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
+
+
+def setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any) -> Any:
+    """:param env: its environment variable, where that is not `PIPELINE_` and its name (`settings.env_names`)."""
+    return Field(default, validation_alias=env, description=purpose, **limits)
+
+
+class OutsideSettings(BaseModel):
+    """Services of others that the installation uses: fields of `settings.Settings`."""
+
+    gdrive_credentials: str = setting(
+        "", "File with the key of a Google service account. With it, results of `media` are copied to Google Drive. Extra `[gdrive]`."
+    )
+    gdrive_folder: str = setting(
+        "",
+        "Id of the folder of Google Drive, or of the shared drive, in which each tenant gets a folder for its copies.",
+        pattern=r"^[A-Za-z0-9_-]{0,128}$",
+    )
+    gdrive_url: Url = setting("https://www.googleapis.com", "Address of Google's API.", pattern=r"^https?://[^/?#@]+/?$")
+    llm_url: Url = setting(
+        "",
+        "Address of a server of OpenAI's chat API (http://HOST:PORT/v1), which summarises transcripts of jobs that ask for it "
+        "(`summary_by`). Empty: there is none.",
+        pattern=r"^(https?://[^?#@\s]+)?$",
+    )
+    llm_key_file: str = setting("", "File with the key of that server. Empty: it needs none.")
+    llm_model: str = setting("default", "Name of the model that it is asked for.", pattern=r"^[!-~]{1,200}$")
+    llm_characters: int = setting(
+        48_000, "Maximum number of characters of a transcript that it is given; of a longer one, the beginning and the end.", ge=100
+    )
+    llm_tokens_per_tenant: int = setting(
+        200_000,
+        "Maximum number of tokens that a tenant's jobs may use of it per day (UTC), unless its limits set another value. 0: only those "
+        "tenants may use it whose limits say so.",
+        ge=0,
+        le=10**12,
+    )
+    max_drive_bytes_per_tenant: int = setting(
+        50 * 1024**3,
+        "Maximum size of a tenant's copies in Google Drive in total, in bytes, unless its limits set another value; what is larger is not "
+        "copied. 0: only those tenants have copies whose limits say so.",
+        ge=0,
+        le=10**15,
+    )
+
+
+class HistorySettings(BaseModel):
+    """A part of `Settings`: where ended jobs are kept for long, and for how long."""
+
+    history_url: str = setting(
+        "",
+        "Database to which ended jobs are moved before their records are deleted: `sqlite:///PATH` or `postgresql://...`. Needs the extra "
+        "`history`. Empty: there is no history.",
+        pattern=r"^($|sqlite:///.|postgresql(\+psycopg)?://.)",
+        repr=False,
+    )
+    history_seconds: float = setting(5, "How often beat looks for ended jobs that are to be moved into the history, in seconds.", gt=0)
+    history_retention_days: float = setting(400, "How long a job is kept in the history after its end, in days. 0: for ever.", ge=0)
+    history_max_waiting: int = setting(
+        100_000,
+        "Maximum number of ended jobs past their time that are kept while the history's database is away. Of more, those of the tenants "
+        "with the most are deleted without having been moved.",
+        ge=0,
+    )

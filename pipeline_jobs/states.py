@@ -49,6 +49,8 @@ class Reason(StrEnum):
     PIPELINE_CONCURRENCY = "pipeline_concurrency"
     #: A job that it depends on has not ended.
     DEPENDENCY = "dependency"
+    #: It is parked until a signal comes (`pipelines.Wait`).
+    SIGNAL = "signal"
     #: A hint is on the broker; a worker will claim it within moments.
     DISPATCHED = "dispatched"
     #: Waits for its backoff to pass before it is tried again.

@@ -94,6 +94,8 @@ class TenantLimits:
     max_concurrent: int | None = None
     #: Most jobs that wait.
     max_queued: int | None = None
+    #: Most jobs that wait for a signal; of one more the run fails. Default: `PIPELINE_MAX_PARKED_PER_TENANT`.
+    max_parked: int | None = None
     #: Jobs submitted a second, with a second's worth (at least one) in reserve.
     submit_rate: float | None = None
     #: Jobs started a second, likewise.
@@ -104,13 +106,27 @@ class TenantLimits:
     max_storage_bytes: int | None = None
     #: Most ended jobs that are kept; of more, those that ended first are removed. Default: `PIPELINE_MAX_ENDED_PER_TENANT`.
     max_ended: int | None = None
+    #: Most bytes of copies in Google Drive; 0: it has none. Default: `PIPELINE_MAX_DRIVE_BYTES_PER_TENANT`.
+    max_drive_bytes: int | None = None
+    #: Most tokens of the operator's language model that its jobs may use in a day; 0: none. Default: `PIPELINE_LLM_TOKENS_PER_TENANT`.
+    daily_llm_tokens: int | None = None
     #: Longest that a job may run, in seconds, where that of its pipeline is longer.
     max_run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.weight is not None and not 0.001 <= self.weight <= 1000:
             raise InvalidInput("weight must be 0.001..1000", field="weight")
-        for name in ("max_concurrent", "max_queued", "submit_rate", "start_rate", "max_storage_bytes", "max_ended"):
+        for name in (
+            "max_concurrent",
+            "max_queued",
+            "max_parked",
+            "submit_rate",
+            "start_rate",
+            "max_storage_bytes",
+            "max_ended",
+            "max_drive_bytes",
+            "daily_llm_tokens",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e15:
                 raise InvalidInput(f"{name} must not be negative", field=name)

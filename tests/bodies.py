@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipeline_jobs.context import JobContext
+from pipeline_jobs.exceptions import StageError
 from pipeline_jobs.pipelines import Pipeline, Stage, register
 
 MODULE = "tests.bodies"
@@ -70,7 +71,29 @@ HOLD = register(
 
 def break_down(context: JobContext) -> None:
     """An error that no pipeline means to raise."""
+    print("about to break")
+    context.log.debug("and how")
     raise LookupError("broken")
 
 
 BROKEN = register(Pipeline("broken", (Stage("break", break_down),), needs_url=False, description="Has a bug."))
+
+
+class AddsParams(BaseModel):
+    """The parameters of `adds`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fails: bool = Field(False, description="Fail instead.")
+
+
+def add(context: JobContext) -> Mapping[str, Any]:
+    """One more than all of its parents together, of which those that did not complete count for nothing."""
+    if AddsParams.model_validate(context.params).fails:
+        raise StageError("it was told to")
+    return {"n": 1 + sum(parent.result["n"] for parent in context.parents.values() if parent.result is not None)}
+
+
+ADDS = register(
+    Pipeline("adds", (Stage("add", add),), params=AddsParams, needs_url=False, description="Counts what is before it in its workflow.")
+)

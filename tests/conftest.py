@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -11,29 +12,65 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+#: Tests, and the processes that they start, read no file `.env` of the developer's.
+os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+
 import pytest
 from structlog.contextvars import clear_contextvars
 
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
+from tests.commands import empty
 from tests.servers import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-#: What takes a process longest comes first, so that no process works alone at the end.
-LONGEST_FIRST = ("tests/chaos/", "tests/acceptance/", "tests/unit/test_lint.py", "tests/integration/", "tests/unit/")
+#: Tests that mostly wait: for processes of a real stack.
+WAITING = ("tests/chaos/", "tests/acceptance/")
+#: Files that take longest come first, so that no process works alone at the end. Of those that wait, then of those that work.
+LONGEST = (
+    "tests/chaos/", "tests/acceptance/test_pages.py", "tests/acceptance/test_worker.py", "tests/acceptance/test_benchmarks.py",
+    "tests/acceptance/test_webhooks.py", "tests/acceptance/test_media.py", "tests/acceptance/test_ui.py", "tests/acceptance/test_api.py",
+    "tests/acceptance/test_rabbitmq.py", "tests/acceptance/test_lost_broker.py", "tests/acceptance/test_two_installations.py",
+    "tests/unit/test_lint.py", "tests/mutants/", "tests/unit/media/test_transcribe.py", "tests/unit/media/test_pipeline.py",
+    "tests/integration/test_everything_model.py", "tests/integration/test_fairness_model.py", "tests/unit/web/",
+    "tests/unit/up/test_main.py", "tests/siege/", "tests/integration/",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in the order in which the processes of `make test` are to take them."""
+    """Files in the order in which the processes of `make test` are to take them.
 
-    def rank(item: pytest.Item) -> int:
-        name = item.nodeid
-        return next((place for place, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+    While one waits the others work: files of both kinds take turns, so that both kinds come to their ends together.
+    """
 
-    items.sort(key=rank)
+    def rank(file: str) -> int:
+        return next((place for place, start in enumerate(LONGEST) if file.startswith(start)), len(LONGEST))
+
+    def file_of(item: pytest.Item) -> str:
+        return item.nodeid.partition("::")[0]
+
+    files = sorted(dict.fromkeys(map(file_of, items)), key=rank)
+    turns: dict[str, float] = {}
+    for waits in (True, False):
+        kind = [file for file in files if file.startswith(WAITING) is waits]
+        turns |= {file: number / len(kind) for number, file in enumerate(kind)}
+    items.sort(key=lambda item: turns[file_of(item)])
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """A third of the time of collecting many thousand tests was looks for garbage among them."""
+    gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Nor is there any look at them in the tests: each took half a second, some tests ask for one."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 #: A file system in memory, and what must be free there, in bytes.
@@ -66,8 +103,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def cell(server: Server, tmp_path: Path) -> Settings:
     """Settings for an empty cell of its own on the server."""
-    with server.client() as client:
-        client.flushall()
+    empty(server)
     return settings_on(server, tmp_path)
 
 

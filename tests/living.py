@@ -1,17 +1,37 @@
-"""The children of a test's own process."""
+"""Processes that a test's own process, or another one, has started.
+
+A child that has ended stands in the list of processes until its parent has asked for it, which may be the next test, and it may end between
+the look at the list and the question: then psutil has no command line for it and raises. So nobody else asks (`test_living.py`).
+"""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import psutil
 
 
-def children(*, recursive: bool = False) -> list[psutil.Process]:
-    """Those that live: what a killed process of another test has left may be there as well, dead, and has no command line."""
-    return [child for child in psutil.Process().children(recursive=recursive) if _lives(child)]
+def children(of: int | None = None, *, recursive: bool = False) -> list[psutil.Process]:
+    """Those that live. :param of: a process; without it this one."""
+    with suppress(psutil.NoSuchProcess):
+        return [child for child in psutil.Process(of).children(recursive=recursive) if lives(child)]
+    return []
 
 
-def _lives(child: psutil.Process) -> bool:
-    try:
-        return bool(child.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+def running(part: str, of: int | None = None, *, recursive: bool = False) -> list[psutil.Process]:
+    """The living children with that text in their command line, whose words are parted by a space."""
+    return [child for child in children(of, recursive=recursive) if part in command(child)]
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; that of a process that has ended is empty."""
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def lives(process: psutil.Process) -> bool:
+    """False also for one that has ended and that nobody has asked for."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False

@@ -19,6 +19,7 @@ from pytest_celery import CeleryTestBackend, CeleryTestBroker, CeleryTestContain
 
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.up.stack import WORKER
+from tests.living import children
 from tests.servers import Server
 from tests.stack import ROOT, environment
 from tests.waiting import until
@@ -166,7 +167,7 @@ class JobWorker(CeleryTestWorker):
         :param columns: as of psutil; `filters`: values that a process must have.
         """
         pid = self.container.pid
-        processes = [] if pid is None else [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        processes = [] if pid is None else [psutil.Process(pid), *children(pid, recursive=True)]
         found = [process.as_dict(columns) for process in processes]
         return [one for one in found if all(one.get(name) == value for name, value in (filters or {}).items())]
 

@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -35,12 +36,14 @@ MODULES = (
     "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server", "wsproto",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
+#: How a variable begins by which tests find their processes: it must be seen in /proc.
+SHOWN = "CHAOS_"
 #: Names of variables that nobody reads but our own modules, and pytest.
-OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_")
+OURS = ("PIPELINE_", "ENABLE_PIPELINE_", "PYTEST_", SHOWN)
 #: Of our own that every process of the tests has.
 PYTHON = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-#: prctl(2): orphans below a process become its children.
-PR_SET_CHILD_SUBREAPER = 36
+#: prctl(2): a signal when the parent ends; orphans below a process become its children.
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LARGEST = 2**20
 
 
@@ -53,14 +56,23 @@ def others(environment: Mapping[str, str]) -> dict[str, str]:
 USUAL = {**others(os.environ), **PYTHON}
 
 
+def can_fork(command: Sequence[str], env: Mapping[str, str]) -> bool:
+    return sys.platform == "linux" and tuple(command[:2]) == (sys.executable, "-m") and others(env) == USUAL
+
+
 def start(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int) -> subprocess.Popen[bytes]:
     """Start a command in this tree and in a session of its own, as `subprocess.Popen` does.
 
     :param command: is forked if it is `sys.executable -m MODULE ...`. :param stdout: a file's number, as is `stderr`.
     """
-    if sys.platform == "linux" and tuple(command[:2]) == (sys.executable, "-m") and others(env) == USUAL:
-        return _ready().fork(command, env, stdout, stderr)
+    if can_fork(command, env):
+        return fork(command, env=env, stdout=stdout, stderr=stderr)
     return subprocess.Popen(command, cwd=ROOT, env=dict(env), stdout=stdout, stderr=stderr, start_new_session=True)
+
+
+def fork(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int, dies_with_us: bool = False) -> Forked:
+    """Likewise, of what `can_fork`. :param dies_with_us: the kernel kills it when this process ends."""
+    return _ready().fork(command, env, stdout, stderr, dies_with_us)
 
 
 class Forked(subprocess.Popen[bytes]):
@@ -85,8 +97,8 @@ class Ready:
         theirs.close()
         atexit.register(self.close)
 
-    def fork(self, command: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int) -> Forked:
-        asked = json.dumps({"arguments": command[2:], "env": dict(env)}).encode()
+    def fork(self, command: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int, dies_with_us: bool) -> Forked:
+        asked = json.dumps({"arguments": command[2:], "env": dict(env), "dies_with": os.getpid() if dies_with_us else 0}).encode()
         with self._lock:
             _adopt_orphans(True)
             try:
@@ -103,13 +115,26 @@ class Ready:
 
 def _adopt_orphans(wanted: bool) -> None:
     """Whether an orphan becomes a child of this process, or of init as usual: else whoever waits for a killed worker's child waits on."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0):
+    _prctl(PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def _prctl(what: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(what, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 @cache
-def _ready() -> Ready:
+def _only() -> Ready:
     return Ready()
+
+
+#: `cache` calls for each of several threads that are the first together.
+_asking = threading.Lock()
+
+
+def _ready() -> Ready:
+    with _asking:
+        return _only()
 
 
 def serve(connection: socket.socket) -> list[str] | None:
@@ -138,6 +163,10 @@ def _become(parent: int, asked: dict[str, object], files: list[int], ready: int)
     os.setsid()
     while os.getppid() == parent:
         time.sleep(0.001)
+    if asked["dies_with"]:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != asked["dies_with"]:
+            os._exit(1)
     # Only now does anybody know of it: its session may be killed.
     os.write(ready, str(os.getpid()).encode())
     os.close(ready)
@@ -149,7 +178,17 @@ def _become(parent: int, asked: dict[str, object], files: list[int], ready: int)
     assert isinstance(arguments, list)
     os.environ.clear()
     os.environ.update(environment)
+    _show({name: value for name, value in environment.items() if name.startswith(SHOWN)})
     return arguments
+
+
+def _show(variables: Mapping[str, str]) -> None:
+    """Write these over what /proc/PID/environ shows: the memory in which the first environment lay, and nobody reads any more."""
+    text = b"".join(f"{name}={value}\0".encode() for name, value in variables.items())
+    start, end = map(int, Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()[47:49])
+    if text:
+        assert len(text) <= end - start
+        ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
 def main() -> None:

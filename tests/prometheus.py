@@ -20,7 +20,7 @@ PROGRAM = shutil.which("prometheus")
 class Prometheus:
     """One, with a folder of its own."""
 
-    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Path) -> None:
+    def __init__(self, folder: Path, jobs: Mapping[str, Sequence[str]], rules: Sequence[Path]) -> None:
         """:param jobs: addresses by the name of their scrape job, which may have parameters: `api?scope=process`."""
         assert PROGRAM, "Debian: apt install prometheus"
         folder.mkdir(parents=True)
@@ -29,7 +29,7 @@ class Prometheus:
         # JSON is YAML.
         config.write_text(json.dumps({
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": [str(rules)],
+            "rule_files": list(map(str, rules)),
             "scrape_configs": [_job(name, addresses) for name, addresses in jobs.items()],
         }))  # fmt: skip
         self._log = folder / "prometheus.log"
@@ -59,9 +59,13 @@ class Prometheus:
         return next(iter(found.values()), None)
 
     def rules(self) -> list[dict[str, Any]]:
-        """Each alert with its health, as Prometheus has evaluated it."""
+        """Each rule with its health, as Prometheus has evaluated it."""
         groups = requests.get(f"{self.url}/api/v1/rules", timeout=60).json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
+
+    def firing(self) -> set[str]:
+        """The names of the alerts that fire."""
+        return {rule["name"] for rule in self.rules() if rule.get("state") == "firing"}
 
     def stop(self) -> None:
         self._process.terminate()

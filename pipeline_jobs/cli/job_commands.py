@@ -1,4 +1,4 @@
-"""`jobs show`, `list`, `cancel` and `retry`; `jobs pipeline`."""
+"""`jobs show`, `list`, `cancel`, `submit` and `signal`; `jobs pipeline`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, user, with_cell
 from pipeline_jobs.job import Job, NewJob
-from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.jobs import pipeline_limits, signals
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.pages import Page
 
 
 @click.command()
@@ -28,13 +29,23 @@ def show(cell: Cell, job_id: str) -> None:
     print_json(job.to_dict(cell.artifacts.link))
 
 
-def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+#: Filters of a list, and their options.
+_BY = {
+    "tenant_id": "--tenant", "workspace_id": "--workspace", "pipeline": "--pipeline", "tag": "--tag", "batch_id": "--batch",
+    "error_code": "--error", "q": "--find",
+}  # fmt: skip
+
+
+def filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The filters of a list, as options; the command gets a `JobQuery`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def filtered(*, statuses: Sequence[str], **values: Any) -> Any:
-            given = {name: values.pop(name) for name in ("tenant_id", "workspace_id", "pipeline", "tag", "batch_id")}
+            given = {name: values.pop(name) for name in _BY}
+            if empty := [option for name, option in _BY.items() if given[name] == ""]:
+                # As a script gives it whose variable is not set: without that filter it would be about all jobs.
+                raise click.UsageError(f"{empty[0]} must not be empty")
             return command(query=JobQuery(**given, statuses=tuple(map(JobStatus, statuses))), **values)
 
         options = (
@@ -50,6 +61,8 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
             click.option("--pipeline", metavar="PIPELINE", help="Jobs of this pipeline."),
             click.option("--tag", metavar="TAG", help="Jobs with this tag."),
             click.option("--batch", "batch_id", metavar="BATCH_ID", help="Jobs of this batch."),
+            click.option("--error", "error_code", metavar="CODE", help="Jobs whose error has this code."),
+            click.option("--find", "q", metavar="TEXT", help="Jobs with this text in their id, address, tags, metadata, error or title."),
         )
         for option in reversed(options):
             filtered = option(filtered)
@@ -58,42 +71,51 @@ def _filters(statuses: Iterable[JobStatus]) -> Callable[[Callable[..., Any]], Ca
     return decorate
 
 
-_TITLES = ("JOB", "STATUS", "REASON/STAGE", "DONE", "TENANT", "WORKSPACE", "PIPELINE")
+def check_one_or_many(job_id: str | None, query: JobQuery) -> None:
+    """:raises click.UsageError: a job and filters are given, or neither."""
+    if (job_id is None) is (query == JobQuery()):
+        raise click.UsageError("give either a JOB_ID or filters")
 
 
-def _row(job: Job) -> tuple[str | None, ...]:
+TITLES = ("JOB", "STATUS", "REASON/STAGE", "DONE", "TENANT", "WORKSPACE", "PIPELINE")
+
+
+def row(job: Job) -> tuple[str | None, ...]:
     return (
         job.job_id, job.status.value, job.reason or job.stage, f"{job.progress:.0f}%", job.tenant_id, job.workspace_id, job.pipeline,
     )  # fmt: skip
 
 
 @click.command("list")
-@_filters(JobStatus)
+@filters(JobStatus)
 @limit_option()
 @json_option("Print whole records as JSON.")
 @with_cell
 def list_jobs(cell: Cell, query: JobQuery, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
+    print_list(first_of(cell.client.list, query, limit), as_json, TITLES, row)
+
+
+def first_of(ask: Callable[[JobQuery], Page[Job]], query: JobQuery, limit: int) -> list[Job]:
+    """So many jobs of a list that is asked for page by page."""
     found: list[Job] = []
     while True:
-        page = cell.client.list(replace(query, limit=limit - len(found)))
+        page = ask(replace(query, limit=limit - len(found)))
         found += page.items
         # Where filters are mixed a page may be short and still not the last.
         if page.next_cursor is None or len(found) == limit:
-            break
+            return found
         query = replace(query, cursor=page.next_cursor)
-    print_list(found, as_json, _TITLES, _row)
 
 
 @click.command("cancel")
 @click.argument("job_id", required=False)
-@_filters((JobStatus.QUEUED, JobStatus.RUNNING))
+@filters((JobStatus.QUEUED, JobStatus.RUNNING))
 @click.option("--dry-run", is_flag=True, help="Only count the jobs.")
 @with_cell
 def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
     """Cancel a job, or all queued and running jobs that match the filters."""
-    if (job_id is None) is (query == JobQuery()):
-        raise click.UsageError("give either a JOB_ID or filters")
+    check_one_or_many(job_id, query)
     if job_id is not None:
         _cancel_one(cell, job_id, dry_run)
     else:
@@ -135,16 +157,20 @@ def submit_job(cell: Cell, fields: str) -> None:
     click.echo(cell.client.submit(NewJob.of(values)).job_id)
 
 
-@click.command("retry")
+@click.command("signal")
 @click.argument("job_id")
-@click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
+@click.argument("name")
+@click.argument("payload", metavar="JSON", default="null")
 @with_cell
-def retry_job(cell: Cell, job_id: str, from_stage: str | None) -> None:
-    """Retry a job that has ended; prints the id of the new job."""
-    made = cell.client.retry(job_id, from_stage=from_stage).job
-    # First the id: without it, whoever cannot write the row would retry once more.
-    click.echo(made.job_id)
-    note(cell, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
+def signal_job(cell: Cell, job_id: str, name: str, payload: str) -> None:
+    """Send a job the signal NAME that it waits for, or will. JSON is its payload."""
+    try:
+        value = json.loads(payload)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+    first = signals.send(cell.client, job_id, name, value, user())
+    note(cell, "job.signalled", job_id, tenant_id=cell.client.get(job_id).tenant_id, signal=name)
+    print_json({"job_id": job_id, "signal": name, **first})
 
 
 @click.command()

@@ -85,6 +85,7 @@ _WHY = {
     "tenant_paused": "Its tenant may run no jobs (max_concurrent is 0).",
     "pipeline_concurrency": "As many jobs of its pipeline run as may. jobs pipeline NAME --max-concurrent changes that.",
     "dependency": "A job that it depends on has not ended.",
+    "signal": "It is parked until a signal comes (jobs signal JOB NAME JSON).",
     "dispatched": "It was given a slot a moment ago; a worker is about to start it.",
     "retry": "It has run before and waits for its next try, or for a slot.",
 }
@@ -122,6 +123,7 @@ def _place(job: Job) -> str:
         f"The limit is {queue['limit']}." if queue.get("limit") is not None else "",
         f"It may start in about {queue['eta_seconds']:.0f} s." if queue.get("eta_seconds") is not None else "",
         f"It waits for {', '.join(job.depends_on)}." if job.reason == "dependency" else "",
+        f"It waits for {job.awaits}: {job.message}" if job.awaits else "",
         f"From {rfc3339(job.run_at)} on." if job.reason in ("scheduled", "retry") and job.run_at else "",
         f"The last try: {job.error}" if job.error else "",
     )

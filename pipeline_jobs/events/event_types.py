@@ -16,6 +16,12 @@ class EventType(StrEnum):
     STAGE = "job.stage"
     #: Its stage said how far it is; at most twice a second, the last one is never left out.
     PROGRESS = "job.progress"
+    #: A stage did less than was asked, and the job goes on: `message` says what. In the log it is a progress, with the word `warning`.
+    WARNING = "job.warning"
+    #: It is parked until a signal comes: `message` is what is asked. In the log it is a requeue, with the word `signal`.
+    WAITING = "job.waiting"
+    #: A signal came for it, or the wait for one is over. In the log it is a progress, with the word `signal:` and its status.
+    SIGNALLED = "job.signalled"
     #: It went back to the queue: `reason` is retry (a stage failed), crash (its worker died), handback (its worker stops)
     #: or fault (its worker's machine cannot run jobs now).
     REQUEUED = "job.requeued"
@@ -44,6 +50,9 @@ STATUS_OF: dict[EventType, str] = {
     EventType.STARTED: "running",
     EventType.STAGE: "running",
     EventType.PROGRESS: "running",
+    EventType.WARNING: "running",
+    EventType.WAITING: "queued",
+    EventType.SIGNALLED: "queued",
     EventType.REQUEUED: "queued",
     EventType.UPDATED: "queued",
     EventType.CANCEL_REQUESTED: "running",

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from queue import Empty, SimpleQueue
+from typing import Any
 
 import structlog
 
+from pipeline_jobs.events import job_log
 from pipeline_jobs.events import log as events
-from pipeline_jobs.events.log import Event, Place
+from pipeline_jobs.events.log import Place
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.store.channel import Channel
 from pipeline_jobs.store.store import Store
@@ -38,6 +40,11 @@ MAX_WAITING = 50
 RETRY_SECONDS = 0.5
 #: Stands for every job of a tenant, as the id in a piece of news.
 EVERYTHING = ""
+#: Before the id, where the news is of the job's log and not of an event.
+LOG_NEWS = "log:"
+
+#: What a stream sends: an `Event`, or a `Line` of a log. Both have a place, a number and their JSON.
+Told = Any
 
 
 class End(StrEnum):
@@ -56,7 +63,7 @@ class Page:
     """Events after a place, and the place that is reached with them."""
 
     after: Place
-    events: Sequence[Event]
+    events: Sequence[Told]
     reached: Place
     more: bool = False
     end: End | None = None
@@ -64,19 +71,28 @@ class Page:
 
 @dataclass(eq=False, slots=True)
 class Topic:
-    """A log that is followed: a job's, or with `job_id` None a tenant's feed (of one workspace, if one is named)."""
+    """What is followed: a job's events, or with `job_id` None a tenant's feed (of a workspace or batch, if one is given); a job's log."""
 
     tenant_id: str
     job_id: str | None
     workspace_id: str = ""
+    of_log: bool = False
+    batch_id: str = ""
     followers: set[Follower] = field(default_factory=set)
     #: What was read so far; None before the first look.
     place: Place | None = None
     looked_at: float = 0.0
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.tenant_id, self.job_id or "", self.workspace_id
+    def key(self) -> tuple[str, str, str, bool, str]:
+        return self.tenant_id, self.job_id or "", self.workspace_id, self.of_log, self.batch_id
+
+    def heard_of(self, news: set[str]) -> bool:
+        """Whether there is something to look at. :param news: what was said on the tenant's channel."""
+        if EVERYTHING in news or self.job_id is None:
+            return EVERYTHING in news or any(not one.startswith(LOG_NEWS) for one in news)
+        # A job that ends has no more lines: that is news for its log, too.
+        return self.job_id in news or (self.of_log and f"{LOG_NEWS}{self.job_id}" in news)
 
 
 class Follower:
@@ -85,7 +101,9 @@ class Follower:
     `next` gives every event after the place it was made with, once and in order, until `end` says why nothing will follow.
     """
 
-    def __init__(self, hub: Hub, topic: Topic, after: Place, is_gone: Callable[[], bool]) -> None:
+    def __init__(self, hub: Hub, topic: Topic, after: Place, is_gone: Callable[[], bool], wanted: Callable[[Told], bool]) -> None:
+        """:param wanted: whether a follower is to be told of it."""
+        self._wanted = wanted
         self.end: End | None = None
         self.place = after
         self.is_gone = is_gone
@@ -106,7 +124,7 @@ class Follower:
         """Nothing more is wanted. Safe to repeat."""
         self._hub.leave(self._topic, self)
 
-    def next(self, timeout: float) -> Sequence[Event]:
+    def next(self, timeout: float) -> Sequence[Told]:
         """The next events; none after `timeout` seconds, or at the `end`. A store that is away is waited for."""
         deadline = time.monotonic() + timeout
         while self.end is None:
@@ -139,7 +157,7 @@ class Follower:
 
     # -- inside
 
-    def _take(self, page: Page | None) -> Sequence[Event]:
+    def _take(self, page: Page | None) -> Sequence[Told]:
         if page is None:
             # Stopped, or too slow: what was not put into the queue is in the log.
             self._overrun, self._behind = False, True
@@ -149,7 +167,7 @@ class Follower:
             return ()
         return self._advance(page)
 
-    def _read(self) -> Sequence[Event]:
+    def _read(self) -> Sequence[Told]:
         try:
             page = self._hub.look(self._topic, self.place)
         except StoreUnavailable:
@@ -158,8 +176,8 @@ class Follower:
         self._behind = page.more
         return self._advance(page)
 
-    def _advance(self, page: Page) -> Sequence[Event]:
-        fresh = [event for event in page.events if event.place > self.place]
+    def _advance(self, page: Page) -> Sequence[Told]:
+        fresh = [event for event in page.events if event.place > self.place and self._wanted(event)]
         self.place = max(self.place, page.reached)
         if not page.more:
             self.end = page.end
@@ -171,7 +189,7 @@ class Hub:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._topics: dict[tuple[str, str, str], Topic] = {}
+        self._topics: dict[tuple[str, str, str, bool, str], Topic] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_stopping: Callable[[], bool] = lambda: False
@@ -193,6 +211,17 @@ class Hub:
         """Follow a tenant's feed, from what comes after that place on."""
         return self._join(Topic(tenant_id, None, workspace_id or ""), events.place_of(after), is_gone)
 
+    def follow_batch(self, batch_id: str, tenant_id: str, after: str, is_gone: Callable[[], bool] = lambda: False) -> Follower:
+        """Follow the jobs of a batch of this tenant, from what comes after that place of the tenant's feed on, until it has ended."""
+        return self._join(Topic(tenant_id, None, batch_id=batch_id), events.place_of(after), is_gone)
+
+    def follow_log(
+        self, job_id: str, tenant_id: str, after: int = 0, is_gone: Callable[[], bool] = lambda: False,
+        wanted: Callable[[Told], bool] = lambda _: True,
+    ) -> Follower:  # fmt: skip
+        """Follow the log of a job of this tenant, from the line after that number on, as far as the store has it."""
+        return self._join(Topic(tenant_id, job_id, of_log=True), (0, after), is_gone, wanted)
+
     def look(self, topic: Topic, after: Place) -> Page:
         """What the log of a topic has after a place. :raises StoreUnavailable:"""
         return self._look_at([(topic, after)])[0]
@@ -203,10 +232,10 @@ class Hub:
             if not topic.followers and self._topics.get(topic.key) is topic:
                 del self._topics[topic.key]
 
-    def _join(self, topic: Topic, after: Place, is_gone: Callable[[], bool]) -> Follower:
+    def _join(self, topic: Topic, after: Place, is_gone: Callable[[], bool], wanted: Callable[[Told], bool] = lambda _: True) -> Follower:
         with self._lock:
             topic = self._topics.setdefault(topic.key, topic)
-            follower = Follower(self, topic, after, is_gone)
+            follower = Follower(self, topic, after, is_gone, wanted)
             topic.followers.add(follower)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="event-hub", daemon=True)
@@ -221,7 +250,7 @@ class Hub:
                 self._listen()
                 return
             except StoreUnavailable as error:
-                logger.warning("events are not received, will try again", error=str(error))
+                logger.warning("events are not received, will try again", seldom=True, error=str(error))
                 threading.Event().wait(RETRY_SECONDS)
             except Exception:
                 # Without this thread every stream of the process would fall silent.
@@ -268,7 +297,9 @@ class Hub:
 
     def _due(self, topics: Iterable[Topic], heard: set[str], news: set[tuple[str, str]]) -> list[Topic]:
         """What to look at: what there is news of, what is new, and a few of those of which nothing was heard for long."""
-        stirred = {name for name, _ in news}
+        told: dict[str, set[str]] = {}
+        for channel, text in news:
+            told.setdefault(channel, set()).add(text)
         late = time.monotonic() - POLL_SECONDS
         due, polls = [], 0
         for topic in topics:
@@ -276,8 +307,7 @@ class Hub:
             if name not in heard:
                 # The first look comes when the server says that it will tell of everything after it.
                 continue
-            told = (name, EVERYTHING) in news or (name in stirred if topic.job_id is None else (name, topic.job_id) in news)
-            if topic.place is None or told:
+            if topic.place is None or (name in told and topic.heard_of(told[name])):
                 due.append(topic)
             elif topic.looked_at < late and polls < POLLS_A_TICK:
                 polls += 1
@@ -298,13 +328,22 @@ class Hub:
             due = [topic for topic, page in zip(due, pages, strict=True) if page.more]
 
     def _look_at(self, places: Sequence[tuple[Topic, Place]]) -> list[Page]:
-        """One round trip for the jobs among them, one for the feeds."""
-        jobs = events.read_many(self._store, [(topic.job_id, after[1]) for topic, after in places if topic.job_id], BATCH)
+        """One round trip for the jobs among them, one for the feeds, one for the logs."""
+        jobs = events.read_many(
+            self._store, [(topic.job_id, after[1]) for topic, after in places if topic.job_id and not topic.of_log], BATCH
+        )
+        followed = [(topic.job_id, after[1]) for topic, after in places if topic.job_id and topic.of_log]
+        said = iter(job_log.read_many(self._store, followed))
         feeds = events.feed_many(
-            self._store, [(topic.tenant_id, topic.workspace_id, after) for topic, after in places if not topic.job_id], BATCH
+            self._store,
+            [(topic.tenant_id, topic.workspace_id, topic.batch_id, after) for topic, after in places if not topic.job_id],
+            BATCH,
         )
         logs, tails = iter(jobs), iter(feeds)
-        return [_of_log(next(logs), after) if topic.job_id else _of_feed(next(tails), after) for topic, after in places]
+        return [
+            _of_lines(next(said), after) if topic.of_log else _of_log(next(logs), after) if topic.job_id else _of_feed(next(tails), after)
+            for topic, after in places
+        ]
 
     def _stop(self, topics: Iterable[Topic], *, only_gone: bool = False) -> None:
         with self._lock:
@@ -324,6 +363,14 @@ def _of_log(page: events.LogPage | None, after: Place) -> Page:
     return Page(after, page.events, reached, reached < (0, page.last), End.COMPLETE if page.complete else None)
 
 
+def _of_lines(found: job_log.JobLog | None, after: Place) -> Page:
+    if found is None:
+        return Page(after, (), after, end=End.GONE)
+    reached = (0, found.last) if after == events.FAR else max(after, (0, found.last))
+    return Page(reached if after == events.FAR else after, found.shown(), reached, end=End.COMPLETE if found.ended else None)
+
+
 def _of_feed(page: events.FeedPage, after: Place) -> Page:
     reached = events.place_of(page.after)
-    return Page(reached if after == events.FAR else after, page.events, reached, page.more)
+    end = End.GONE if page.gone else End.COMPLETE if page.ended else None
+    return Page(reached if after == events.FAR else after, page.events, reached, page.more, end)

@@ -103,6 +103,9 @@ class FeedPage:
     after: str
     #: There is more now.
     more: bool
+    #: Of the events of one batch: it has ended; there is none (any more).
+    ended: bool = False
+    gone: bool = False
 
 
 def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage:
@@ -119,21 +122,24 @@ def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -
     return [_log_page(job_id, reply, after) for (job_id, after), reply in zip(jobs, replies, strict=True)]
 
 
-def feed(store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100, workspace_id: str | None = None) -> FeedPage:
+def feed(
+    store: Store, tenant_id: str, after: str = FEED_START, limit: int = 100, workspace_id: str | None = None, batch_id: str = ""
+) -> FeedPage:
     """The events of a tenant after a place of its feed. A page may have fewer than `limit` events and still more behind it.
 
-    :param workspace_id: only those of this workspace.
+    :param workspace_id: only those of this workspace. :param batch_id: only those of this batch and its jobs.
     """
-    return feed_many(store, [(tenant_id, workspace_id or "", place_of(after))], limit)[0]
+    return feed_many(store, [(tenant_id, workspace_id or "", batch_id, place_of(after))], limit)[0]
 
 
-def feed_many(store: Store, feeds: Sequence[tuple[str, str, Place]], limit: int = 100) -> list[FeedPage]:
-    """The same for several (tenant, workspace or "", place) in one round trip."""
+def feed_many(store: Store, feeds: Sequence[tuple[str, str, str, Place]], limit: int = 100) -> list[FeedPage]:
+    """The same for several (tenant, workspace or "", batch or "", place) in one round trip."""
     asked = [
-        {"tenant": tenant, "workspace": workspace, "after": f"{after[0]}-{after[1]}", "most": limit} for tenant, workspace, after in feeds
+        {"tenant": tenant, "workspace": workspace, "batch": batch, "after": f"{after[0]}-{after[1]}", "most": limit}
+        for tenant, workspace, batch, after in feeds
     ]
     replies = store.run_each("feed", asked)
-    return [_feed_page(tenant, reply, after, limit) for (tenant, _, after), reply in zip(feeds, replies, strict=True)]
+    return [_feed_page(tenant, reply, after, limit) for (tenant, *_, after), reply in zip(feeds, replies, strict=True)]
 
 
 def feed_end(store: Store, tenant_id: str) -> str:
@@ -167,10 +173,11 @@ def _log_page(job_id: str, found: Any, after: int) -> LogPage | None:
 
 def _feed_page(tenant_id: str, found: Any, after: Place, limit: int) -> FeedPage:
     events = tuple(_of_feed(tenant_id, found.entries))
+    state = {"ended": found.ended == "1", "gone": found.ended == "gone"}
     if found.entries:
         end = found.entries[-1][0]
-        return FeedPage(events, end, more=found.looked_at >= limit and end != found.newest)
-    return FeedPage((), found.newest if after == FAR else f"{after[0]}-{after[1]}", more=False)
+        return FeedPage(events, end, found.looked_at >= limit and end != found.newest, **state)
+    return FeedPage((), found.newest if after == FAR else f"{after[0]}-{after[1]}", False, **state)
 
 
 def _of_feed(tenant_id: str, entries: Iterable[Sequence[str]]) -> Iterable[Event]:
@@ -184,8 +191,9 @@ def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_i
     if fields[0] == "batch":
         return _of_batch(job_id, seq, tenant, workspace, fields, feed_id)
     word, created_at, attempt, progress, stage, text, why = [*fields, *_ABSENT[len(fields) - 2 :]]
-    kind = EventType(f"job.{word}")
-    data: dict[str, Any] = {"status": STATUS_OF[kind], "attempt": attempt, "stage": stage or None, "progress": progress}
+    about, _, status = why.partition(":")
+    kind = _KINDS.get((word, about)) or EventType(f"job.{word}")
+    data: dict[str, Any] = {"status": status or STATUS_OF[kind], "attempt": attempt, "stage": stage or None, "progress": progress}
     match kind:
         case EventType.FAILED:
             data |= {"error": text, "error_code": why or None}
@@ -196,6 +204,8 @@ def _event(job_id: str, seq: int, tenant: str, workspace: str, line: str, feed_i
             data |= {"message": text or None, "reason": why}
         case _:
             data["message"] = text or None
+            if why == "cached":
+                data["cached"] = True
     return Event(job_id, seq, kind, tenant, workspace, created_at, data, feed_id)
 
 
@@ -205,5 +215,11 @@ def _of_batch(batch_id: str, seq: int, tenant: str, workspace: str, fields: Sequ
     return Event(batch_id, seq, EventType.BATCH_COMPLETED, tenant, workspace, created_at, data, feed_id)
 
 
+#: Events that processes of the release before show as what they are in the log: its word, and the first part of why.
+_KINDS = {
+    ("progress", "warning"): EventType.WARNING,
+    ("progress", "signal"): EventType.SIGNALLED,
+    ("requeued", "signal"): EventType.WAITING,
+}
 #: What an event has that a line leaves out at its end.
 _ABSENT: list[Any] = [0, 0, "", "", ""]

@@ -12,9 +12,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -37,6 +37,9 @@ PROBE_FOLDER = "_probe"
 PROBE_BYTES = 1 << 16
 
 _SALT = "pipeline-jobs.artifact"
+#: AWS no longer takes the older signature that s3fs may fall back to. Other servers do not know the newer checksums, or give that of the
+#: whole file with a part of it.
+_S3 = dict.fromkeys(("request_checksum_calculation", "response_checksum_validation"), "when_required") | {"signature_version": "s3v4"}
 #: Tries to write into a folder that a deletion may be removing at the same moment.
 _TRIES = 20
 
@@ -109,7 +112,7 @@ class ArtifactStore:
             return None
 
     def put(self, local: Path, path: str) -> int:
-        """Store a copy of `local`. A reader sees the whole file or none.
+        """Store a copy of `local`. A reader sees the whole file or none; on a local disk it is there for good when this returns.
 
         :return: its size in bytes.
         :raises InvalidInput: `path` is not one of ours (see `check_path`).
@@ -125,10 +128,10 @@ class ArtifactStore:
                 self._fs.put_file(str(local), target)
             return local.stat().st_size
 
-    def write(self, data: bytes | Pieces, path: str, turn: Turn = nullcontext) -> None:
+    def write(self, data: bytes | Pieces, path: str, turn: Turn | None = None) -> None:
         """Store bytes under `path`; on a local disk they are there for good when this returns.
 
-        :param turn: entered around each step of a large file on a local disk.
+        :param turn: entered around each step of a large file on a local disk; by default that of jobs' files.
         :raises InvalidInput: `path` is not one of ours.
         :raises PublishError: it could not be stored; `DiskFull`: there is no room for it.
         """
@@ -240,7 +243,8 @@ class ArtifactStore:
     def _put_local(self, local: Path, target: str) -> None:
         def copy(hidden: str) -> None:
             try:
-                self._fs.put_file(str(local), hidden)
+                with local.open("rb") as source, open(hidden, "wb") as file:
+                    paced.copy(source, file, self._root)
             except FileNotFoundError:
                 if not local.exists():
                     raise PublishError(f"{local.name} is not there") from None
@@ -248,20 +252,15 @@ class ArtifactStore:
 
         self._place(copy, target)
 
-    def _write_local(self, pieces: Pieces, target: str, turn: Turn) -> None:
+    def _write_local(self, pieces: Pieces, target: str, turn: Turn | None) -> None:
         def fill(hidden: str) -> None:
             with open(hidden, "wb") as file:
-                paced.write(file, pieces, turn)
+                paced.write(file, pieces, turn or partial(paced.disk_turn, self._root))
 
         self._place(fill, target)
-        folder = os.open(os.path.dirname(target), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _place(self, fill: Callable[[str], None], target: str) -> None:
-        """Write under another name in the same folder, then rename: one step for whoever looks."""
+        """Write under another name in the same folder, then rename: one step for whoever looks. The name is on the disk, too."""
         folder, name = os.path.split(target)
         hidden = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
         for left in reversed(range(_TRIES)):
@@ -269,6 +268,7 @@ class ArtifactStore:
                 self._fs.makedirs(folder, exist_ok=True)
                 fill(hidden)
                 os.replace(hidden, target)
+                _sync_folder(folder)
                 return
             except FileNotFoundError:
                 # Another job of the same tenant was just deleted, and our folder, still empty, with it.
@@ -288,6 +288,14 @@ class ArtifactStore:
             except OSError:
                 return
             folder = os.path.dirname(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 class RunArtifacts:
@@ -362,8 +370,7 @@ def check_root(root_url: str) -> None:
 
 def _open_root(root_url: str) -> tuple[Any, str]:
     """The file system, and the folder on it."""
-    # AWS no longer takes the older signature that s3fs may fall back to.
-    options: dict[str, Any] = {"config_kwargs": {"signature_version": "s3v4"}} if root_url.startswith("s3://") else {}
+    options: dict[str, Any] = {"config_kwargs": _S3} if root_url.startswith("s3://") else {}
     if root_url.startswith("file:"):
         # fsspec takes the %20 of a file URL for the name itself.
         root_url = url2pathname(urlsplit(root_url).path)

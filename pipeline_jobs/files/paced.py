@@ -6,6 +6,7 @@ synced as a whole, each answer of the store waited for up to 64 MB of them.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,14 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import BinaryIO
 
-#: Most bytes that are written before a sync. A file with no more takes no turn.
-STEP_BYTES = 1 << 20
+#: Most bytes that are written before a sync; a file with no more than the second takes no turn.
+STEP_BYTES, SMALL_BYTES = 1 << 20, 1 << 16
 #: How long a step waits for its turn, in seconds. Longer than any disk takes for those before it: then one of them hangs.
 TURN_SECONDS = 20.0
 #: The longest rest of the disk between two steps, in seconds.
 MAX_REST_SECONDS = 0.1
+#: How long a step of a job's file waits at most for those of other processes, and how often it looks, in seconds.
+COURTESY_SECONDS, LOOK_SECONDS = 0.25, 0.002
 
 Pieces = Sequence[bytes | bytearray]
 #: Entered around each step of a large file.
@@ -93,12 +96,66 @@ class Turns:
 
 def write(file: BinaryIO, pieces: Pieces, turn: Turn = nullcontext) -> None:
     """Write them in steps; all are on the disk when this returns. :raises OSError:"""
-    is_large = sum(map(len, pieces)) > STEP_BYTES
+    is_large = sum(map(len, pieces)) > SMALL_BYTES
     for step in _steps(pieces):
         file.writelines(step)
         file.flush()
         with turn() if is_large else nullcontext():
             os.fsync(file.fileno())
+
+
+def copy(source: BinaryIO, file: BinaryIO, folder: str) -> None:
+    """Copy a file likewise, with turns of the disk that this folder is on.
+
+    Unsynced, what a job publishes piles up in memory until the kernel writes all of it at once, and makes everybody wait who writes.
+    """
+    piece = source.read(STEP_BYTES)
+    while True:
+        with disk_turn(folder if len(piece) > SMALL_BYTES else None):
+            write(file, [piece])
+        if not (piece := source.read(STEP_BYTES)):
+            return
+
+
+@contextmanager
+def disk_turn(folder: str | None) -> Iterator[None]:
+    """The block is the only step of a job's file that a process of this machine writes into this folder. The disk rests after it for as
+    long as it took: the store's syncs come between.
+
+    It is a courtesy to the store: behind one that hangs it goes ahead all the same, and where the folder cannot be locked (a disk of
+    another machine), or is None, there is only the rest.
+    """
+    lock = None if folder is None else _locked(folder)
+    try:
+        begun = monotonic()
+        yield
+        sleep(min(monotonic() - begun, MAX_REST_SECONDS))
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: str) -> int | None:
+    """A descriptor that has, or has waited long enough for, the lock of the folder. Whoever dies gives it back."""
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    until = monotonic() + COURTESY_SECONDS
+    while not _takes(number) and monotonic() < until:
+        sleep(LOOK_SECONDS)
+    return number
+
+
+def _takes(number: int) -> bool:
+    """There is nothing to wait for."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _steps(pieces: Pieces) -> Iterator[list[memoryview]]:

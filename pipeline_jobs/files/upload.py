@@ -121,12 +121,14 @@ class UploadWriter:
         #: Parts that are stored and do not count yet.
         self._waiting: list[str] = []
         self._interrupted: Interrupted | None = None
+        #: All has come: the last part counts as the lock is given back.
+        self._ended = False
         self._renewed = time.monotonic()
 
     def write(self, read: Callable[[int], bytes], checksum: Checksum | None) -> None:
-        self._lock()
+        parts = self._lock()
         try:
-            if self._count_parts() >= MAX_PARTS:
+            if parts >= MAX_PARTS:
                 raise InvalidInput(f"the upload has {MAX_PARTS} parts: start a new one and send larger parts", field="body")
             digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
             for pieces in self._parts(read):
@@ -134,7 +136,7 @@ class UploadWriter:
                     for piece in pieces:
                         digest.update(piece)
                 self._keep(pieces)
-                if digest is None:
+                if digest is None and (self._interrupted is not None or not self._ended):
                     self._advance()
             if self._interrupted is not None:
                 raise self._interrupted
@@ -167,6 +169,7 @@ class UploadWriter:
                 pieces.append(bytearray(piece))
             size += len(piece)
             if not piece or size >= PART_BYTES:
+                self._ended = not piece
                 yield pieces
                 if not piece:
                     return
@@ -188,7 +191,8 @@ class UploadWriter:
         self._stored += size
         self._waiting.append(name)
 
-    def _lock(self) -> None:
+    def _lock(self) -> int:
+        """:return: how many parts there are."""
         lock_ms = int(LOCK_SECONDS * 1000)
         reply = self._store.run(
             "upload_lock_at_offset",
@@ -206,6 +210,7 @@ class UploadWriter:
             raise MemoryFull(retry_after=int(LOCK_SECONDS))
         if reply.became == "offset":
             raise UploadConflict(int(reply.offset))
+        return int(reply.parts)
 
     def _advance(self, *, release: bool = False) -> None:
         self._say(self._waiting, self._stored, 0 if release else LOCK_SECONDS)
@@ -221,9 +226,6 @@ class UploadWriter:
             raise UnknownUpload
         if reply.became == "lost":
             raise UploadLocked
-
-    def _count_parts(self) -> int:
-        return self._store.length("upload_parts", self._upload.upload_id)
 
     def _give_up(self) -> None:
         """Give the lock back and remove what does not count. If that fails too, the lock ends by itself, the files go with the upload."""

@@ -16,6 +16,7 @@ from pipeline_jobs.exceptions import InvalidInput, InvalidItems, UnknownBatch
 from pipeline_jobs.job import BATCH_ID, Asked, NewJob, default_of, dumps, new_batch_id, stored_field
 from pipeline_jobs.jobs.bulk import Cancelled, at_work, cancel_matching
 from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.graph import Links
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.moved import Say, quiet
 from pipeline_jobs.rates import Rate, Sender
@@ -71,6 +72,10 @@ class Batch:
     #: When the last job ended.
     completed_at: Moment | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Its jobs have names and may depend on each other (`workflows.py`).
+    workflow: bool = False
+    #: The workflow that it is a retry of.
+    retry_of: str | None = None
     order: int = field(default=0, metadata=HIDDEN)
 
     @property
@@ -144,13 +149,22 @@ class Batches:
         """:param say: as for `bulk.cancel_matching`."""
         self._client, self._store, self._say = client, client.store, say
 
-    def create(self, new: NewBatch, *, partial: bool = False, idempotency_key: str | None = None, sender: Sender | None = None) -> Made:
+    def create(
+        self,
+        new: NewBatch,
+        *,
+        partial: bool = False,
+        idempotency_key: str | None = None,
+        sender: Sender | None = None,
+        links: Links | None = None,
+    ) -> Made:
         """Accept a batch. When this returns, its jobs are in the store: all of them, by one script.
 
         :param partial: leave out the jobs that are not as they must be, instead of refusing the batch. It is refused all the same if none
             is left, and when the tenant may not have so many more jobs now: limits count each job, and hold for the batch as a whole.
         :param idempotency_key: as for a single job.
         :param sender: likewise.
+        :param links: makes it a workflow.
         :raises InvalidItems: names each wrong job.
         :raises InvalidInput: it has no jobs, or more than 1,000, or more than 2,000 dependencies.
         :raises TryLater, StoreUnavailable, KeyReused: as `Client.submit`.
@@ -165,7 +179,9 @@ class Batches:
         once = None
         if idempotency_key is not None:
             forms = forms_of_batch(new.tenant_id, new.workspace_id, new.metadata, list(new.jobs))
-            once = idempotency(idempotency_key, sender, *forms, what="batch")
+            if links:
+                forms = None, f"{links.form}\n{forms[1]}"
+            once = idempotency(idempotency_key, sender, *forms, what="workflow" if links else "batch")
         depends = any(isinstance(job, NewJob) and job.depends_on for job in new.jobs)
         with spans.root("submit"):
             of_request = chain.from_iterable(correlation.current().given().items())
@@ -174,7 +190,8 @@ class Batches:
             errors = [error for number in sorted(wrong) for error in wrong[number]]
             if not packed.numbers or (errors and not partial):
                 raise InvalidItems(errors)
-            batch_id, ids = new_batch_id(), _draw_ids(self._client.settings.cell, len(packed.items))
+            batch_id, ids = new_batch_id(), list(_draw_ids(self._client.settings.cell, len(packed.items)))
+            items = [[*item, *links.own(n, ids)] for n, item in enumerate(packed.items)] if links else packed.items
             reply = self._store.run(
                 "submit_batch",
                 id=batch_id,
@@ -185,7 +202,10 @@ class Batches:
                 errors=dumps(errors) if errors else None,
                 common=dumps([*common, "batch_id", batch_id]),
                 size=len(ids),
-                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, packed.items, strict=True)]),
+                jobs=dumps([[job_id, *item] for job_id, item in zip(ids, items, strict=True)]),
+                workflow=links is not None,
+                retry_of=links.retry_of if links else None,
+                needed=links.needed if links else (),
                 durably=durably,
             )
             match reply.became:
@@ -198,7 +218,10 @@ class Batches:
                     created_at, order = int(reply.created_at), int(reply.order)
                     if reply.untagged:
                         self._settle()
-                    batch = Batch(batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, None, new.metadata, order)
+                    batch = Batch(
+                        batch_id, new.tenant_id, new.workspace_id, created_at, len(ids), counts, metadata=new.metadata,
+                        workflow=links is not None, retry_of=links.retry_of if links else None, order=order,
+                    )  # fmt: skip
                     placed: dict[int, str | None] = dict.fromkeys(range(len(new.jobs)))
                     placed.update(zip(packed.numbers, ids, strict=True))
                     return Made(batch, tuple(placed.values()), tuple(errors), Rate.read(reply.rates))

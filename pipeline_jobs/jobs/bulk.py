@@ -11,8 +11,9 @@ from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.store.cursors import write_cursor
 from pipeline_jobs.store.store import Store
 
-#: Jobs that one script looks at, at most: where their ends are much work (webhooks), it looks at fewer.
-PAGE = 100
+#: Jobs that one script looks at, at most: it holds up the server for some 4 ms, and a request of another tenant waits for several of them,
+#: one for each question that it asks the store. Where their ends are much work (webhooks), it looks at fewer.
+PAGE = 25
 #: Jobs that one call looks at; what is left is reached with its cursor.
 MOST = 10_000
 AT_WORK = "Another cancellation of many jobs of this tenant is at work: try again later."

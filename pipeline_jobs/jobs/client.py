@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ from pipeline_jobs.webhooks.targets import check_own
 
 MAX_ATTEMPTS = 10
 MAX_TAGS, MAX_TAG = 20, 64
-MAX_DEPENDENCIES = 20
+MAX_DEPENDENCIES = 100
 ON_DEPENDENCY_FAILURE = ("fail", "cancel", "run")
 #: 30 days.
 MAX_SECONDS = 2_592_000
@@ -51,6 +52,10 @@ class Again:
     from_stage: str | None
     outputs: str
     blobs: str
+    #: From this stage on other jobs' outputs are not used either; None: they are.
+    fresh_from: str | None
+    #: Whose results it may read, as that one did: it waits for none of them.
+    parents: tuple[str, ...] = ()
 
 
 class Client:
@@ -61,6 +66,8 @@ class Client:
         self.registry = registry
         self.settings = settings
         self.guard = StoreGuard(store, settings)
+        #: Called with the id of a job before its record is deleted; may raise what `delete` does. The history sets it.
+        self.before_delete: Callable[[str], None] = lambda job_id: None
         self._waiting = Lately(WAITING_MOST)
 
     def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
@@ -145,7 +152,10 @@ class Client:
             job = self.prepare(new, job_id)
         once = None
         if again is not None:
-            job = job.evolve(retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None)
+            job = job.evolve(
+                retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None, fresh_from=again.fresh_from,
+                parents=again.parents,
+            )  # fmt: skip
             once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
             once = idempotency(idempotency_key, sender, *forms_of_job(new))
@@ -176,11 +186,20 @@ class Client:
             old = self.store.get(old)
         if not old.ended:
             raise JobNotEnded
+        again = self.again(old, from_stage)
+        return self.accept(old.asked_again(), again=again, idempotency_key=idempotency_key, sender=sender)
+
+    def again(self, old: Job, from_stage: str | None = None) -> Again:
+        """What a retry of an ended job begins with.
+
+        :raises InvalidInput: the pipeline has no such stage (any more).
+        """
         stages = [stage.name for stage in self.registry.get(old.pipeline).stages]
         if from_stage is not None and from_stage not in stages:
             raise InvalidInput(f"from_stage must be one of: {', '.join(stages)}", field="from_stage")
-        again = Again(old.job_id, from_stage, *written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])])))
-        return self.accept(old.asked_again(), again=again, idempotency_key=idempotency_key, sender=sender)
+        outputs = written(of_stages(old.outputs, stages[: stages.index(from_stage or stages[-1])]))
+        fresh_from = from_stage or (stages[-1] if old.status is JobStatus.COMPLETED else None)
+        return Again(old.job_id, from_stage, *outputs, fresh_from, old.parents or old.depends_on)
 
     def get(self, job_id: str) -> Job:
         """:raises UnknownJob:"""
@@ -262,6 +281,7 @@ class Client:
         :raises UnknownJob:
         :raises JobNotEnded: cancel it first.
         """
+        self.before_delete(job_id)
         if not self.store.delete(job_id):
             raise JobNotEnded
 

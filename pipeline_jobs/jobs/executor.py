@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from structlog.contextvars import bind_contextvars, clear_contextvars, unbind_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from pipeline_jobs import disk, failpoints
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.exceptions import (
     DiskFull,
-    InternalError,
+    InvalidInput,
     JobCancelled,
     LeaseLost,
     MachineFault,
-    OutOfMemory,
     PipelineJobsError,
     PublishError,
     StoreUnavailable,
@@ -29,22 +27,34 @@ from pipeline_jobs.exceptions import (
     WorkTooLarge,
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
+from pipeline_jobs.files.copies import RunCopies
+from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.files.uploads import Uploads
-from pipeline_jobs.job import ErrorDetail, Job, StepResult
+from pipeline_jobs.job import ErrorDetail, Job, StepResult, unicode
 from pipeline_jobs.jobs.faults import Judge
+from pipeline_jobs.jobs.log_keeper import kept_log
+from pipeline_jobs.jobs.model_tokens import spender
+from pipeline_jobs.jobs.outcome import Ending as Ending
+from pipeline_jobs.jobs.outcome import Outcome as Outcome
 from pipeline_jobs.jobs.outputs import Keeper
-from pipeline_jobs.jobs.results import Result
+from pipeline_jobs.jobs.parents import Parents
+from pipeline_jobs.jobs.results import Result, picked
+from pipeline_jobs.jobs.reuse import Reuse
 from pipeline_jobs.jobs.run import Progress, Run
 from pipeline_jobs.jobs.seat import Seat
-from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
+from pipeline_jobs.jobs.signals import SignalLinks
+from pipeline_jobs.jobs.stage_runs import MAX_ERROR, named, run_stages
+from pipeline_jobs.jobs.stage_times import StageTook, untold
 from pipeline_jobs.jobs.traced_run import log_fields, traced_run
 from pipeline_jobs.jobs.workdir import Workdir, context_of
-from pipeline_jobs.pipelines import Pipeline, Registry, RetryPolicy
+from pipeline_jobs.pipelines import Pipeline, Registry
+from pipeline_jobs.runlog import capture
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.stage import Parked, TooManyParked
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runs import FULL
 from pipeline_jobs.store.store import ClaimRefused, Store, Taker, Told
 from pipeline_jobs.tenants import TenantContext, with_tenant
-from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
 
@@ -53,45 +63,25 @@ T = TypeVar("T")
 #: How long a claim or a finish is repeated while the store is away, in seconds, and the writing of a result while the artifact store is.
 #: After that the worker hands the job back.
 FINISH_PATIENCE = 120.0
-MAX_ERROR = 500
 #: The fence of a run that has no record.
 IN_PROCESS_FENCE = 0
-
-
-class Ending(StrEnum):
-    """How a run ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    #: Went back to the queue for another attempt.
-    REQUEUED = "requeued"
-    #: The hint was stale, doubled or forged: nothing ran.
-    REFUSED = "refused"
-    #: Another run has the say: whatever this run did counts for nothing.
-    FENCED = "fenced"
-    #: The store was away too long: whoever watches over this process hands the job back when the store is there again.
-    GAVE_UP = "gave_up"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a run."""
-
-    ending: Ending
-    #: `StepResult.to_dict()` when completed, or of a large one the reference to it: what Celery hands on.
-    result: Mapping[str, Any] | None = None
-    #: What to tell: the job's error, or why nothing ran.
-    error: str | None = None
 
 
 class Executor:
     """Runs attempts in this process."""
 
-    def __init__(self, store: Store, registry: Registry, settings: Settings, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: Settings,
+        artifacts: ArtifactStore,
+        drive: Drive | None = None,
+        links: SignalLinks | None = None,
+    ) -> None:
         self.parts = store, registry, settings, artifacts
         self._store, self._registry, self._settings, self._artifacts = self.parts
-        self.uploads = Uploads(store, settings, artifacts)
+        self.uploads, self.drive, self.links = Uploads(store, settings, artifacts), drive, links
         #: Is told how long each stage took: pipeline, stage, `ok` or `error`, seconds.
         self.stage_took: StageTook = untold
 
@@ -149,6 +139,7 @@ class Executor:
     def run_in_process(self, job: Job) -> StepResult:
         """Run the stages here and now, with no record and no cancel (`POST /pipeline/run` with the queue switched off).
 
+        :raises InvalidInput: the pipeline waits for a signal, which needs a job.
         :raises StageError: as a job would have failed; `DiskFull`: nothing ran, or an artifact found no room.
         :raises StoreUnavailable: a job would have gone back to the queue.
         """
@@ -156,6 +147,8 @@ class Executor:
         if disk.free(folder) < self._settings.disk_reserve(folder):
             raise DiskFull
         pipeline = self._registry.get(job.pipeline)
+        if pipeline.waits:
+            raise InvalidInput(f"pipeline {pipeline.name!r} waits for a signal: it can only be run as a job", field="pipeline")
         store = self._artifacts
         # No record will ever end these: the next run in process removes them when a job's would have gone.
         store.delete_older(f"*/*/*/{IN_PROCESS_FENCE}", max(self._settings.job_ttl_seconds, self._settings.artifact_ttl_seconds))
@@ -167,7 +160,7 @@ class Executor:
                     data = run_stages(pipeline, context)
             except MachineFault as fault:
                 raise StoreUnavailable(str(fault)) from fault
-        return StepResult(True, pipeline.result(data))
+        return StepResult(True, picked(pipeline, data))
 
 
 class _Attempt:
@@ -179,6 +172,9 @@ class _Attempt:
         self._took = executor.stage_took
         self._open_upload = partial(executor.uploads.open, job.tenant_id, job.workspace_id)
         self._files = RunArtifacts(self._artifacts, _folder(job))
+        self._parents = Parents(self._store, self._artifacts, job)
+        self._links = executor.links
+        self._copies = RunCopies(self._store, executor.drive, self._settings, job)
         self._keeper: Keeper | None = None
 
     def run(self) -> Outcome:
@@ -188,14 +184,22 @@ class _Attempt:
             pipeline = self._registry.get(job.pipeline)
             workdir = _workdir(self._settings, job)
             judge = Judge(workdir, self._settings.work_bytes, self._artifacts, self._settings.disk_reserve)
-            with Workdir(workdir), Run(self._progress, job.job_id, job.fence, judge.look) as run:
-                context = context_of(job, workdir, self._settings, run, self._files.publish)
-                context.open_upload = self._open_upload
-                if len(pipeline.stages) > 1:
-                    self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes)
+            with (
+                Workdir(workdir), kept_log(self._store, self._artifacts, job, pipeline.secrets(job.params)) as kept,
+                Run(self._progress, job.job_id, job.fence, kept.looking(judge.look)) as run,
+            ):  # fmt: skip
+                context = context_of(job, workdir, self._settings, run, self._files.publish, kept.log)
+                run.limit = context.limit
+                context.open_upload, context.copy_out, context.parents = self._open_upload, self._copies.copy, self._parents
+                if self._links:
+                    context.signal_url = self._links.of(job)
+                context.spend = spender(self._store, self._settings, job)
+                if len(pipeline.stages) > 1 or pipeline.stages[0].version:
+                    reuse = Reuse(job, pipeline, self._settings, self._parents)
+                    self._keeper = Keeper(self._store, self._artifacts, job, workdir, self._settings.keep_stage_bytes, pipeline, reuse)
                 with context.closing:
                     result = self._result(pipeline, context, judge)
-                kept = self._kept(result)
+                stored = self._kept(result)
                 last = run.hand_over()
             failpoints.reach("run.after_artifact")
         except JobCancelled:
@@ -209,12 +213,14 @@ class _Attempt:
         except WorkTooLarge as stop:
             error = f"the working folder of the run grew beyond {self._settings.work_bytes} bytes (PIPELINE_WORK_BYTES)"
             return self._end(JobStatus.FAILED, error=ErrorDetail(stop.code, error, context.stage if context else None))
+        except Parked as parked:
+            return self._park(pipeline, parked.context)
         except UnknownPipeline as error:
             return self._fail(error, context)
         except _Raised as raised:
             return self._fail(raised.error, context)
-        ended = self._end(JobStatus.COMPLETED, result=kept, last=last)
-        return replace(ended, result=result.handed_on(kept)) if ended.ending is Ending.COMPLETED else ended
+        ended = self._end(JobStatus.COMPLETED, result=stored, last=last)
+        return replace(ended, result=result.handed_on(stored)) if ended.ending is Ending.COMPLETED else ended
 
     def _kept(self, result: Result) -> Mapping[str, Any]:
         """Put the result where it belongs. The run is over and good: that it cannot be written is no fault of the job's.
@@ -232,25 +238,45 @@ class _Attempt:
         :raises _Raised: an error of the pipeline's own; any other is the harness's.
         """
         try:
-            return Result.of(pipeline, run_stages(pipeline, context, self._keeper, self._took))
+            data = run_stages(pipeline, context, self._keeper, self._took, judge, self._runs_again)
+            return Result.of(pipeline, data, cached=bool(self._keeper and self._keeper.cached))
         except Exception as error:
             judge.judge(error)
             if not isinstance(error, (PipelineJobsError, MemoryError)):
                 logger.exception("stage failed", stage=context.stage)
-            raise _Raised(_named(error)) from error
+                capture.add_traceback(context.run_log)
+            raise _Raised(named(error)) from error
 
     def _fail(self, error: PipelineJobsError, context: JobContext | None) -> Outcome:
         job = self._job
         detail = ErrorDetail.of(error, context.stage if context else None)
-        retry = self._registry.get(job.pipeline).retry if detail.retryable else RetryPolicy()
-        if detail.retryable and detail.code not in retry.permanent and job.attempt < job.max_attempts:
-            delay = retry.delay(job.attempt)
+        if self._runs_again(error):
+            delay = self._registry.get(job.pipeline).retry.delay(job.attempt, error)
             if self._keeper:
                 self._keeper.note()
             status = patiently(lambda: self._store.requeue(job.job_id, job.fence, "retry", delay_seconds=delay))
             self._discard()
             return _gone_back(status, detail.message)
         return self._end(JobStatus.FAILED, error=detail)
+
+    def _park(self, pipeline: Pipeline, context: JobContext) -> Outcome:
+        """The job waits for a signal, without this process."""
+        job, wait = self._job, pipeline.waits[context.stage]
+        asks = unicode(wait.asks(context.data)[:MAX_ERROR])
+        if self._keeper:
+            self._keeper.note()
+        became = patiently(lambda: self._store.park(job.job_id, job.fence, wait.name, wait.timeout, wait.on_timeout, asks))
+        if became == FULL:
+            return self._fail(TooManyParked(), context)
+        self._discard()
+        return _gone_back(became, asks)
+
+    def _runs_again(self, error: PipelineJobsError) -> bool:
+        """The job will be tried again later."""
+        detail = ErrorDetail.of(error, None)
+        if not detail.retryable or self._job.attempt >= self._job.max_attempts:
+            return False
+        return detail.code not in self._registry.get(self._job.pipeline).retry.permanent
 
     def _end(
         self, outcome: JobStatus, *, result: Mapping[str, Any] | None = None, error: ErrorDetail | None = None, last: Told | None = None
@@ -272,6 +298,7 @@ class _Attempt:
                 artifacts=_folder(job) if self._files.any else "",
                 artifact_bytes=self._files.bytes,
                 outputs=self._keeper.written if self._keeper else ("", ""),
+                copied=self._copies.done,
                 last=last,
                 taker=taker,
             )
@@ -304,42 +331,6 @@ class _Raised(Exception):
         self.error = error
 
 
-def _named(error: Exception) -> PipelineJobsError:
-    """The error as a job's record has it."""
-    match error:
-        case PipelineJobsError():
-            return error
-        case MemoryError():
-            return OutOfMemory()
-    return InternalError(f"{type(error).__name__}: {error}"[:MAX_ERROR])
-
-
-def run_stages(pipeline: Pipeline, context: JobContext, keeper: Keeper | None = None, took: StageTook = untold) -> Mapping[str, Any]:
-    """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
-
-    :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
-    """
-    last = pipeline.stages[-1]
-    for stage in pipeline.stages:
-        context.stage, context.span = stage.name, pipeline.spans()[stage.name]
-        context.reporter.report(stage.name, round(context.span[0], 1), None)
-        # Not only within the block: the line of an error is written behind it. The next run begins without any.
-        bind_contextvars(stage=stage.name)
-        with spans.span(f"stage {stage.name}", "internal", job__stage=stage.name) as span:
-            kept = keeper.restore(stage.name) if keeper and stage is not last else None
-            span.set(job__stage__kept=kept is not None)
-            if kept is None:
-                failpoints.reach("run.in_stage")
-                with timed(took, pipeline.name, stage.name):
-                    data = stage.run(context) or {}
-                if keeper and stage is not last:
-                    keeper.keep(stage, data)
-            context.data.update(data if kept is None else kept)
-            context.progress(1.0)
-    unbind_contextvars("stage")
-    return context.data
-
-
 def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -> T:
     """Repeat a call while the store (or the artifact store) is away: what was done would have to be done again.
 
@@ -353,7 +344,7 @@ def patiently(call: Callable[[], T], away: type[Exception] = StoreUnavailable) -
         except away as error:
             if time.monotonic() >= deadline:
                 raise
-            logger.warning("the store is unavailable, will try again", pause_seconds=pause, error=str(error))
+            logger.warning("the store is unavailable, will try again", seldom=True, pause_seconds=pause, error=str(error))
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
 

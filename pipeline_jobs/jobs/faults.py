@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pipeline_jobs import disk
+from pipeline_jobs.context import StageTimeout
 from pipeline_jobs.exceptions import (
     BadParameters,
     MachineFault,
@@ -65,10 +66,15 @@ class Judge:
         if self._most and size(self._workdir) > self._most:
             raise WorkTooLarge from error
         reason = self._machine()
-        if reason is None and isinstance(error, PublishError):
-            reason = self._artifacts.fault()
+        # A stage that is late may have waited for the artifact store.
+        if reason is None and isinstance(error, PublishError | StageTimeout):
+            reason = self.artifacts_fault()
         if reason is not None:
             raise MachineFault(reason) from error
+
+    def artifacts_fault(self) -> str | None:
+        """Why nothing can be put into the artifact store now, or None."""
+        return self._artifacts.fault()
 
     def look(self) -> type[StopRun] | None:
         """Why the run must stop now, if it must. One whose folder grows while little is free must: the store may be on the same disk."""

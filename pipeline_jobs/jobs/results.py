@@ -17,7 +17,7 @@ from typing import Any
 from pipeline_jobs.exceptions import InvalidInput, ResultGone, ResultTooLarge
 from pipeline_jobs.files.artifacts import ArtifactStore, RunArtifacts
 from pipeline_jobs.job import StepResult, dumps, reference_of
-from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline
 
 #: Largest result that lies in the record, in bytes of JSON: the record is in the store's memory, and each webhook copies it.
 MAX_IN_RECORD = 16 * 1024
@@ -40,13 +40,13 @@ class Result:
     text: bytes
 
     @classmethod
-    def of(cls, pipeline: Pipeline, data: Mapping[str, Any]) -> Result:
-        """:param data: of all stages.
+    def of(cls, pipeline: Pipeline, data: Mapping[str, Any], *, cached: bool = False) -> Result:
+        """:param data: of all stages. :param cached: some of them did not run, since other jobs had given their output.
 
         :raises InvalidInput: it is no JSON, or no Unicode.
         :raises ResultTooLarge: it has more than `MAX_RESULT` bytes of it.
         """
-        whole = StepResult(True, pipeline.result(data)).to_dict()
+        whole = StepResult(True, picked(pipeline, data), cached=cached).to_dict()
         try:
             text = dumps(whole).encode()
         except UnicodeEncodeError:
@@ -71,6 +71,13 @@ class Result:
     def handed_on(self, kept: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a link, a chain or a chord is given."""
         return self.whole if len(self.text) <= MAX_BY_VALUE else kept
+
+
+def picked(pipeline: Pipeline, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a pipeline picks of its stages' data, with their warnings and the names of those that failed, picked or not."""
+    chosen = pipeline.result(data)
+    said = {name: data[name] for name in (WARNINGS, DEGRADED) if isinstance(data.get(name), list) and data[name]}
+    return {**chosen, **{name: value for name, value in said.items() if name not in chosen}} if said else chosen
 
 
 def fetch(artifacts: ArtifactStore, job_id: str, result: Any, most: int = MAX_RESULT) -> Any:

@@ -12,7 +12,9 @@ from types import FrameType, TracebackType
 
 import structlog
 
+from pipeline_jobs.context import StageLimit
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost, StopRun, StoreUnavailable
+from pipeline_jobs.store.runs import CACHED, WARNING
 from pipeline_jobs.store.store import Told
 
 logger = structlog.get_logger(__name__)
@@ -23,6 +25,8 @@ FLUSH_SECONDS = 0.5
 ASK_SECONDS = 1.0
 #: How long a stage may take to come to its next `progress()` or `check_cancelled()` before it is interrupted, in seconds.
 INTERRUPT_SECONDS = 1.0
+#: What is said of a stage that did not run.
+WAS_CACHED = "not run: another job had given its output"
 #: The watching thread ends when there was no run for so long, in seconds.
 IDLE_SECONDS = 10.0
 #: Sent by a run to its own main thread only; a stray one does nothing.
@@ -30,7 +34,7 @@ INTERRUPT = signal.SIGUSR2
 
 
 #: Writes a run's progress: `Store.progress`, or what stands for it. Job, fence, and what `Told` has.
-Progress = Callable[[str, int, float | None, str, str | None, Sequence[tuple[str, float]]], str]
+Progress = Callable[[str, int, float | None, str, str | None, Sequence[tuple[str, float | str]]], str]
 
 #: With no percentage the store is only asked whether the run must stop.
 _ASK: Told = (None, "", None, ())
@@ -48,13 +52,16 @@ class Run:
         """:param look: asked every `FLUSH_SECONDS`, in another thread, why the run must stop whatever the store says; None: it need not."""
         self._look = look
         self._progress, self._job_id, self._fence = progress, job_id, fence
-        #: Stage, percentage, message, and how many stages had begun by then.
+        #: Stage, percentage, message, and how much had come by then.
         self._pending: tuple[str, float, str | None, int] | None = None
-        #: Each stage with the percentage at which it began, and how many of them the store was told of.
-        self._begun: list[tuple[str, float]] = []
+        self._stage: str | None = None
+        #: Each stage with the percentage at which it began, and each warning, in order; and of how many of them the store was told.
+        self._came: list[tuple[str, float | str]] = []
         self._told = 0
         self._stop: type[StopRun] | None = None
         self._raised = False
+        #: Of the stage that runs: of the context, once there is one.
+        self.limit = StageLimit()
         self._over = threading.Event()
         #: Held while the store is asked: no write of a run is on its way when the run has ended.
         self._asking = threading.Lock()
@@ -85,15 +92,24 @@ class Run:
             pending, self._pending = self._pending, None
             return None if pending is None or self._stop is not None else self._untold(*pending)
 
-    def _untold(self, stage: str, percent: float, message: str | None, begun: int) -> Told:
-        """What the store is to be told: with it the stages that came and went since the last write."""
-        return percent, stage, message, self._begun[self._told : begun - 1]
+    def _untold(self, stage: str, percent: float, message: str | None, came: int) -> Told:
+        """What the store is to be told: with it the stages that came and went since the last write, and the warnings."""
+        passed = self._came[self._told : came]
+        # The beginning of the stage that is still on is told by the call itself.
+        return percent, stage, message, passed[:-1] if passed and passed[-1][1] not in (WARNING, CACHED) else passed
 
     def report(self, stage: str, percent: float, message: str | None) -> None:
-        if not self._begun or self._begun[-1][0] != stage:
-            self._begun.append((stage, percent))
-        self._pending = (stage, percent, message, len(self._begun))
+        if stage != self._stage:
+            self._stage = stage
+            self._came.append((stage, percent))
+        self._pending = (stage, percent, message, len(self._came))
         self.check()
+
+    def warn(self, stage: str, text: str) -> None:
+        self._came.append((text, WARNING))
+
+    def cached(self, stage: str) -> None:
+        self._came.append((WAS_CACHED, CACHED))
 
     def check(self) -> None:
         if self._stop is not None:
@@ -102,8 +118,14 @@ class Run:
 
     def interrupt(self) -> None:
         """From the signal handler, in the main thread: stop if this run must stop."""
-        if not self._raised:
+        if not self._settled:
             self.check()
+            self.limit.check()
+
+    @property
+    def _settled(self) -> bool:
+        """The stage knows that it must stop, or need not."""
+        return self._raised if self._stop is not None else not self.limit.due
 
     def look(self) -> None:
         """From the watching thread, every `FLUSH_SECONDS`: look after the run; write what is pending; ask now and then."""
@@ -121,11 +143,17 @@ class Run:
             if self._over.is_set() or self._stop is not None:
                 return
             self._stop = stop
+            if self.limit.due and not self.limit.told:
+                self.limit.told = True
+                self._interrupt_soon()
             if stop is None and self._pending is None and now - self._asked < ASK_SECONDS:
                 return
             self._asked = now
             if stop is not None or self._ask():
-                threading.Thread(target=self._interrupt_later, name=f"stop-{self._job_id}", daemon=True).start()
+                self._interrupt_soon()
+
+    def _interrupt_soon(self) -> None:
+        threading.Thread(target=self._interrupt_later, name=f"stop-{self._job_id}", daemon=True).start()
 
     def _ask(self) -> bool:
         """Write what is pending, or only ask. :return: this run must stop."""
@@ -145,11 +173,11 @@ class Run:
 
     def _interrupt_later(self) -> None:
         deadline = time.monotonic() + INTERRUPT_SECONDS
-        while not self._raised and time.monotonic() < deadline:
+        while not self._settled and time.monotonic() < deadline:
             if self._over.wait(0.05):
                 return
         # One that comes too late finds no run, or one that need not stop.
-        if not self._raised and self._owner is threading.main_thread() and self._owner.ident:
+        if not self._settled and self._owner is threading.main_thread() and self._owner.ident:
             signal.pthread_kill(self._owner.ident, INTERRUPT)
 
 

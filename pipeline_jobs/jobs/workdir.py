@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline_jobs.context import JobContext, Reporter
 from pipeline_jobs.job import Job
+from pipeline_jobs.runlog.run_log import RunLog
 from pipeline_jobs.settings import Settings
 
 
@@ -43,7 +44,9 @@ class Workdir:
             shutil.rmtree(self._path, ignore_errors=True)
 
 
-def context_of(job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str]) -> JobContext:
+def context_of(
+    job: Job, workdir: Path, settings: Settings, reporter: Reporter, publish: Callable[[Path, str], str], run_log: RunLog | None = None
+) -> JobContext:
     """What the stages of a run of this job are given."""
     return RunContext(
         job_id=job.job_id,
@@ -56,4 +59,7 @@ def context_of(job: Job, workdir: Path, settings: Settings, reporter: Reporter, 
         settings=settings,
         reporter=reporter,
         publish=publish,
+        attempt=job.attempt,
+        signals={name: one["payload"] for name, one in job.signals.items()},
+        run_log=run_log or RunLog(),
     )

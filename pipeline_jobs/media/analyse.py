@@ -8,15 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
-from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
-from sumy.summarizers.lex_rank import LexRankSummarizer
 from sumy.utils import get_stop_words
 
 from pipeline_jobs.context import JobContext
 from pipeline_jobs.media.keywords import rank
+from pipeline_jobs.media.languages import LanguageUnsupported
 from pipeline_jobs.media.sentences import sentences, words
+from pipeline_jobs.media.spoken_numbers import is_number
+from pipeline_jobs.media.summary import central
 
-#: LexRank compares each sentence with each: longer texts are summarised in parts, then the parts' summaries.
+#: Each sentence is compared with each: longer texts are summarised in parts, then the parts' summaries.
 PART = 150
 #: Fewer words than this, or a guess less sure: no language is named.
 ENOUGH_WORDS, ENOUGH_PROBABILITY = 4, 0.5
@@ -36,12 +37,15 @@ def run(context: JobContext) -> dict[str, Any]:
     :return: `{"language": "en" | None, "summary": str, "keywords": [str], "warnings": [str]}`. The language is that of
         the transcript, ISO 639-1. An empty transcript has none, "" and []; one whose language is uncertain as well, and a
         warning that begins with `language_uncertain: `.
+    :raises LanguageUnsupported: the same, where the job must not go on then (`on_language`).
     """
     transcript = context.data["transcript"]
     if is_uncertain(context):
+        if context.params.get("on_language") == "fail":
+            raise LanguageUnsupported(UNCERTAIN.partition(": ")[2])
         context.progress(1.0, "analysed")
         return {"language": None, "summary": "", "keywords": [], "warnings": [UNCERTAIN]}
-    language = find_language(transcript)
+    language = context.data.get("spoken_language") or find_language(transcript)
     context.progress(0.3, "language found")
     summary = summarise(context, transcript, language, context.params.get("summary_sentences", 3))
     context.progress(0.7, "summarised")
@@ -61,7 +65,7 @@ def is_uncertain(context: JobContext) -> bool:
 
     Set on 20 clips in other languages (18 found) and 24 in English (none found): a sign, no proof. German is found seldom.
     """
-    if not _knows_english_only(context) or context.params.get("language", "auto") != "auto":
+    if not _knows_english_only(context) or context.params.get("language", "auto") != "auto" or context.data.get("spoken_language"):
         return False
     return repetition(context.data.get("segments", ())) >= REPEATED
 
@@ -88,39 +92,20 @@ def find_language(text: str) -> str | None:
 
 
 def summarise(context: JobContext, text: str, language: str | None, count: int) -> str:
-    """The `count` most central sentences by LexRank, in the order of the text."""
-    chosen = sentences(text)
+    """The `count` most central sentences, in the order of the text; fewer, where others say what one of them says."""
+    chosen, stop_words = sentences(text), _stop_words(language)
     while len(chosen) > PART:
         parts = [chosen[begin : begin + PART] for begin in range(0, len(chosen), PART)]
         chosen = []
         for part in parts:
             context.check_cancelled()
-            chosen += _central(part, language, max(count, PART // 5) if len(parts) > 1 else count)
-    return " ".join(_central(chosen, language, count))
+            chosen += central(part, stop_words, max(count, PART // 5))
+    return " ".join(central(chosen, stop_words, count))
 
 
 def find_keywords(text: str, language: str | None, count: int) -> list[str]:
     """Up to `count` words that stand out, by TextRank, the best first."""
-    return rank(words(text), _stop_words(language), count)
-
-
-def _central(chosen: Sequence[str], language: str | None, count: int) -> list[str]:
-    if len(chosen) <= count:
-        return list(chosen)
-    document = ObjectDocumentModel([Paragraph([Sentence(text, _Tokenizer()) for text in chosen])])
-    summarizer = LexRankSummarizer()
-    summarizer.stop_words = _stop_words(language)
-    return [str(sentence) for sentence in summarizer(document, count)]
-
-
-class _Tokenizer:
-    """What sumy wants of a tokenizer; its own needs a download for nltk."""
-
-    def to_words(self, text: str) -> tuple[str, ...]:
-        return tuple(words(text))
-
-    def to_sentences(self, text: str) -> tuple[str, ...]:
-        return tuple(sentences(text))
+    return rank([word for word in words(text) if not is_number(word, language)], _stop_words(language), count)
 
 
 def _stop_words(language: str | None) -> frozenset[str]:

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge, NoAudio, NotMedia, OutOfMemory, SourceEmpty
+from pipeline_jobs.exceptions import MediaDamaged, MediaTooLarge, NotMedia, OutOfMemory, SourceEmpty
 from pipeline_jobs.media import sniff
 from pipeline_jobs.media.sniff import Kind
 
@@ -95,14 +95,11 @@ def picture_of(container: InputContainer) -> VideoStream | None:
     return None
 
 
-def sound_of(container: InputContainer) -> AudioStream:
-    """The sound that a player would choose.
-
-    :raises NoAudio: there is none.
-    """
+def sound_of(container: InputContainer) -> AudioStream | None:
+    """The sound that a player would choose, or None: there is none."""
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
-        raise NoAudio
+        return None
     # Plain WAVs say only how many channels they have; the resampler must know which is which.
     if stream.layout.name.endswith(" channels") and stream.channels in _LAYOUTS:
         stream.codec_context.layout = _LAYOUTS[stream.channels]

@@ -49,6 +49,11 @@ _HEADERS = {"User-Agent": "pipeline-jobs (media fetch)", "Accept": "*/*", "Accep
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
+#: Content types of pages, and of HLS lists (RFC 8216, and what servers say as well).
+_HTML = ("text/html", "application/xhtml+xml")
+_HLS = ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl")
+
+
 class PageInstead(Exception):
     """The address gives a web page, not a file: something for a site extractor."""
 
@@ -76,7 +81,7 @@ def download(context: JobContext, url: str, path: Path) -> int:
     """Fetch `url` into `path`, telling the progress of the stage; resumes by Range and If-Range when the line breaks.
 
     :return: bytes stored.
-    :raises PageInstead: the body is HTML (nothing is stored).
+    :raises PageInstead: the body is HTML, or an HLS list that is named as one (nothing is stored).
     :raises SourceError: one of its classes; `NotMedia` for what is neither a page nor media.
     """
     settings = context.settings
@@ -222,7 +227,7 @@ class _Try:
 
     def _store(self, response: requests.Response, resumed: bool) -> None:
         part = self.part
-        is_html = response.headers.get("Content-Type", "").split(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+        shown = _Shown.of(response)
         with part.path.open("ab" if resumed else "wb") as file:
             file.truncate(part.received)
             head = None if resumed else b""
@@ -233,11 +238,11 @@ class _Try:
                     head += chunk
                     if len(head) < sniff.HEAD:
                         continue
-                    _check_kind(head, is_html)
+                    _check_kind(head, shown)
                     chunk, head = head, None
                 self._take(file.write(chunk))
             if head:
-                _check_kind(head, is_html)
+                _check_kind(head, shown)
                 self._take(file.write(head))
         if part.total is not None and part.received != part.total:
             raise SourceUnavailable(f"{self.host}: the connection broke off after {part.received} of {part.total} bytes")
@@ -251,12 +256,25 @@ class _Try:
             raise SourceTooLarge(f"the source has more than the {self.part.max_bytes} bytes that this server accepts")
 
 
-def _check_kind(head: bytes, is_html: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a server, or the address, says that the body is. Believed only of what the site's extractor is given, behind its own guards."""
+
+    html: bool
+    hls: bool
+
+    @classmethod
+    def of(cls, response: requests.Response) -> _Shown:
+        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        return cls(kind in _HTML, kind in _HLS or urlsplit(response.url).path.lower().endswith(".m3u8"))
+
+
+def _check_kind(head: bytes, shown: _Shown) -> None:
     """:raises PageInstead, NotMedia: by the first bytes of the body."""
     kind = sniff.kind(head)
-    if kind is Kind.PLAYLIST:
+    if kind is Kind.PLAYLIST and not (shown.hls and sniff.is_hls(head)):
         raise NotMedia("the source is a playlist, not a media file")
-    if kind is Kind.PAGE or (is_html and kind is not Kind.MEDIA):
+    if kind in (Kind.PAGE, Kind.PLAYLIST) or (shown.html and kind is not Kind.MEDIA):
         raise PageInstead
     if kind is Kind.UNKNOWN:
         raise NotMedia("the source is not an audio or video file of a known kind")

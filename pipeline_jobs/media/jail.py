@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline_jobs.media import site_runtime
+
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -184,7 +186,8 @@ def _paths(workdir: Path, readable: Iterable[str]) -> Iterator[tuple[str, int]]:
     for path in (*_SYSTEM, *_NETWORK, *python, *here, *libraries, *readable):
         # The loader of programs lies among the libraries.
         yield path, _READ | _LIST | (_EXECUTE if "/lib" in path else 0)
-    yield os.path.realpath(sys.executable), _READ | _EXECUTE
+    for program in filter(None, (os.path.realpath(sys.executable), site_runtime.program())):
+        yield program, _READ | _EXECUTE
     yield "/dev/null", _READ | _WRITE
     yield str(workdir), _WORK
 

@@ -18,10 +18,10 @@ from pipeline_jobs.media.container import damaged_by_ffmpeg, open_media
 _Timed = tuple[float, int, "Packet[Any]"]
 
 
-def joined(context: JobContext, found: dict[str, Any]) -> dict[str, Any]:
-    """What stage `fetch` gives, of what `fetch.run` found in `parts`."""
-    parts = [context.workdir / name for name in found.pop("parts")]
-    join(context, parts, context.workdir / found["source"])
+def joined(context: JobContext) -> dict[str, Any]:
+    """The end of stage `fetch`: what it gives, of what `fetch.run` found (`context.data`), whose `parts` are to be one file."""
+    found = dict(context.data)
+    join(context, [context.workdir / name for name in found.pop("parts")], context.workdir / found["source"])
     return found
 
 

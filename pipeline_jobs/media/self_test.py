@@ -51,7 +51,8 @@ def self_test(settings: Settings) -> str:
 
 
 def _context(folder: Path, settings: Settings, outside: str) -> JobContext:
+    params = {"outside": outside, "preset": "film"}
     return JobContext(
-        job_id="self-test", tenant_id="", workspace_id="", url=None, quality="144p", params={"outside": outside}, workdir=folder,
+        job_id="self-test", tenant_id="", workspace_id="", url=None, quality="144p", params=params, workdir=folder,
         settings=settings, reporter=_Patience(), publish=lambda path, name: name, stage="self_test",
     )  # fmt: skip

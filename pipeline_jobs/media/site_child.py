@@ -24,6 +24,7 @@ from typing import Any, TextIO
 from ssrfguard import BlockedAddressError
 
 from pipeline_jobs.addresses import source_policy
+from pipeline_jobs.media import site_runtime
 
 # yt-dlp takes it where it is installed, and it connects from C, where no audit hook sees it.
 sys.modules["curl_cffi"] = None  # type: ignore[assignment]
@@ -53,9 +54,11 @@ class Refused(Exception):
 class Guard:
     """The audit hook. `blocked` says that it has refused an address, however yt-dlp words what came of it."""
 
-    def __init__(self, allow_private: bool) -> None:
+    def __init__(self, allow_private: bool, program: str | None = None) -> None:
+        """:param program: the only one that may be started. Its own sockets are beyond the hook: it is started without any permission."""
         self.policy = source_policy(allow_private)
         self.blocked = False
+        self._program = program
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
@@ -63,7 +66,7 @@ class Guard:
         elif event == "ftplib.connect":
             self.blocked = True
             raise PermissionError("only HTTP is spoken here")
-        elif event in _PROGRAMS:
+        elif event in _PROGRAMS and not (event == "subprocess.Popen" and self._program is not None and args[0] == self._program):
             raise PermissionError("no other programs here")
 
     def _check(self, sock: socket.socket, address: Any) -> None:
@@ -106,7 +109,7 @@ def options(order: dict[str, Any], say: Say) -> dict[str, Any]:
         "external_downloader": {"default": "native"},
         "hls_prefer_native": True,
         "ffmpeg_location": "/nonexistent",
-        "js_runtimes": {},
+        "js_runtimes": site_runtime.runtimes(),
         "allow_unplayable_formats": False,
         "cachedir": False,
         "usenetrc": False,
@@ -114,6 +117,8 @@ def options(order: dict[str, Any], say: Say) -> dict[str, Any]:
         "socket_timeout": 20,
         "retries": 2,
         "fragment_retries": 2,
+        # A film with a hole is none.
+        "skip_unavailable_fragments": False,
         "fixup": "never",
         "quiet": True,
         "no_warnings": True,
@@ -143,7 +148,7 @@ def fetch(order: dict[str, Any], say: Say) -> dict[str, Any]:
     return {"files": files, "title": info.get("title")}
 
 
-def refusal(error: Exception, guard: Guard) -> Refused:
+def refusal(error: Exception, guard: Guard, url: str = "") -> Refused:
     """What yt-dlp raised, as one of our codes. It tells kinds of failures apart by text only."""
     if guard.blocked:
         return Refused("source_forbidden", "the site led to an address that may not be fetched")
@@ -159,13 +164,22 @@ def refusal(error: Exception, guard: Guard) -> Refused:
         return Refused("not_media", "the address gives a web page without a video or sound that could be found")
     if "HTTP Error 404" in text or "HTTP Error 410" in text:
         return Refused("source_not_found", "the site answered that there is no such media")
+    if "Requested format is not available" in text:
+        return Refused("not_media", f"no media could be had from this page{wants(url)}")
     if any(word in text for word in ("Video unavailable", "Private video", "removed", "not available", "does not exist")):
         return Refused("source_not_found", "the site says that the media is private, removed or not available here")
     if isinstance(error, OSError) and "File too large" in text:
         return Refused("source_too_large", "the source is larger than this server accepts")
     if any(word in text for word in ("HTTP Error 5", "HTTP Error 429", "timed out", "Connection refused", "resolve", "Unable to connect")):
         return Refused("source_unavailable", "the site cannot be reached now")
-    return Refused("not_media", "no media could be had from this page")
+    return Refused("not_media", f"no media could be had from this page{wants(url)}")
+
+
+def wants(url: str) -> str:
+    """What is missing here for this site, in words; empty: nothing that is known of."""
+    if site_runtime.program() is None and yt_dlp.extractor.get_info_extractor("Youtube").suitable(url):
+        return f": this site needs JavaScript, which this server cannot run (pip install '{site_runtime.EXTRA}')"
+    return ""
 
 
 def main(order_file: str, out: TextIO) -> None:
@@ -177,14 +191,16 @@ def main(order_file: str, out: TextIO) -> None:
         out.flush()
 
     # A page has no cap of yt-dlp's: one without end would fill the memory.
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    program = site_runtime.program()
+    memory = site_runtime.MEMORY_BYTES if program else MEMORY_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (order["max_bytes"] + 1, order["max_bytes"] + 1))
-    guard = Guard(order["allow_private"])
+    guard = Guard(order["allow_private"], program)
     sys.addaudithook(guard)
     try:
         say(fetch(order, say))
     except Exception as error:
-        refused = refusal(error, guard)
+        refused = refusal(error, guard, order["url"])
         say({"error": refused.code, "message": str(refused)})
 
 

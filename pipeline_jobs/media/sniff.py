@@ -52,6 +52,11 @@ def kind(head: bytes) -> Kind:
     return Kind.UNKNOWN
 
 
+def is_hls(head: bytes) -> bool:
+    """The playlist is one of HLS (RFC 8216)."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:7].upper() == b"#EXTM3U"
+
+
 def is_mp4(head: bytes) -> bool:
     """The file is of the MP4 family, a sequence of boxes."""
     return _MAGIC[0].match(head) is not None

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline_jobs.exceptions import BadParameters
-from pipeline_jobs.media import voice
+from pipeline_jobs.media import languages, voice
+from pipeline_jobs.media.languages import Heard
 
 # Both are optional: moonshine has no wheel for every platform (macOS on ARM), Whisper is the extra `[whisper]`.
 try:
     import moonshine_voice
-    from moonshine_voice.transcriber import Transcriber
+    from moonshine_voice.errors import check_error
+    from moonshine_voice.transcriber import Transcriber, TranscriptC
 except ImportError:
     moonshine_voice = None
 try:
@@ -28,8 +30,7 @@ except ImportError:
 
 #: Samples a second that `transcribe` takes.
 RATE = 16_000
-#: Whisper's model: a size that the hub knows (HF_HOME says in which folder it lies).
-WHISPER_MODEL = "base"
+_SIZES = ("tiny", "base", "small", "medium", "turbo", "large-v3", "large")
 
 #: A longer word is none (the longest of English dictionaries has 45 letters): the model got stuck in it,
 LONGEST_WORD = 45
@@ -39,6 +40,15 @@ SHORTEST_HALVED = 4.0
 Samples = npt.NDArray[np.float32]
 
 
+class Word(NamedTuple):
+    """One word, when it was said, and how sure the model is of it (0.0-1.0)."""
+
+    start: float
+    end: float
+    text: str
+    confidence: float
+
+
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """What was said, and when: seconds from the start of the samples."""
@@ -46,13 +56,14 @@ class Phrase:
     start: float
     end: float
     text: str
+    #: Of a model that tells them: all words of the text, in order.
+    words: tuple[Word, ...] = ()
 
 
 class Engine(Protocol):
-    #: For the result: model and size.
-    name: ClassVar[str]
-    #: ISO 639-1 codes that it knows; None: (nearly) all.
-    languages: ClassVar[frozenset[str] | None]
+    @property
+    def name(self) -> str:
+        """For the result: model and size; one that knows English only ends with `-en`."""
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
         """Up to 30 s of sound (-1.0 to 1.0, mono, 16 kHz) as phrases in order; language None: find out.
@@ -64,8 +75,7 @@ class Engine(Protocol):
 class Moonshine:
     """Moonshine tiny, whose English model comes inside the wheel: 0.05-0.3 of real time on a CPU, about 250 MB."""
 
-    name: ClassVar[str] = "moonshine-tiny-en"
-    languages: ClassVar[frozenset[str] | None] = frozenset({"en"})
+    name = "moonshine-tiny-en"
 
     def __init__(self) -> None:
         # 0 turns its own voice detector off. That one is never reset: what it heard before (of another tenant, too) decides where
@@ -74,11 +84,19 @@ class Moonshine:
         self._model = Transcriber(moonshine_voice.get_model_path("tiny-en"), moonshine_voice.ModelArch.TINY, options=options)
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
-        lines = self._model.transcribe_without_streaming(samples.tolist(), RATE).lines
-        text = " ".join(word for line in lines for word in line.text.split())
+        text = " ".join(word for line in self._lines(samples) for word in line.text.split())
         if is_stuck(text):
             return self._in_halves(samples, language)
         return [Phrase(0.0, len(samples) / RATE, text)] if text else []
+
+    def _lines(self, samples: Samples) -> Sequence[Any]:
+        """As the library's `transcribe_without_streaming`, which takes a list: 32 bytes a sample, and as many once more."""
+        model, found = self._model, ctypes.POINTER(TranscriptC)()
+        sound = np.ascontiguousarray(samples, dtype=np.float32)
+        start = sound.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        check_error(model._lib.moonshine_transcribe_without_streaming(model._handle, start, len(sound), RATE, 0, ctypes.byref(found)))
+        lines: Sequence[Any] = model._parse_transcript(found).lines
+        return lines
 
     def _in_halves(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
         """A piece that the model got stuck in, cut in two: mostly it hears both. Of the shortest nothing is kept."""
@@ -90,17 +108,38 @@ class Moonshine:
 
 
 class Whisper:
-    """faster-whisper: better and for many languages, slower; `stages.transcribe` has the model downloaded at first use."""
+    """faster-whisper: for many languages, and with the times of words; 0.2-0.7 of real time on a CPU, 350-500 MB."""
 
-    name: ClassVar[str] = f"whisper-{WHISPER_MODEL}"
-    languages: ClassVar[frozenset[str] | None] = None
-
-    def __init__(self) -> None:
-        self._model = faster_whisper.WhisperModel(WHISPER_MODEL, device="auto", compute_type="default")
+    def __init__(self, model: Path) -> None:
+        self.name = _whispers_name(model)
+        self._model = faster_whisper.WhisperModel(str(model), device="auto", compute_type="int8", local_files_only=True)
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
-        found, _ = self._model.transcribe(samples, language=language, condition_on_previous_text=False)
-        return [Phrase(float(part.start), float(part.end), text) for part in found if (text := " ".join(part.text.split()))]
+        found, _ = self._model.transcribe(samples, language=language, condition_on_previous_text=False, word_timestamps=True)
+        return [_phrase(part) for part in found if part.text.strip()]
+
+    def language(self, samples: Samples) -> Heard:
+        """Of up to 30 s of speech."""
+        language, probability, _ = self._model.detect_language(samples)
+        return Heard(str(language), float(probability))
+
+
+def _whispers_name(model: Path) -> str:
+    """`whisper-base` of a folder of any of the usual names."""
+    return next((f"whisper-{word}" for word in _SIZES if word in model.name), "whisper")
+
+
+def _phrase(part: Any) -> Phrase:
+    words: list[Word] = []
+    for word in part.words or ():
+        if words and not word.word.startswith(" "):
+            # A part of the word before: "l" and "'eau".
+            last = words.pop()
+            words.append(Word(last.start, float(word.end), last.text + word.word.strip(), min(last.confidence, float(word.probability))))
+        else:
+            words.append(Word(float(word.start), float(word.end), word.word.strip(), float(word.probability)))
+    text = " ".join(word.text for word in words) if words else " ".join(part.text.split())
+    return Phrase(float(part.start), float(part.end), text, tuple(words))
 
 
 def is_stuck(text: str) -> bool:
@@ -108,27 +147,14 @@ def is_stuck(text: str) -> bool:
     return any(len(word) > LONGEST_WORD for word in text.split())
 
 
-def choose(wanted: str) -> str:
-    """Which engine to load: `wanted` ("moonshine", "whisper"), or for "auto" Moonshine if it is here, else Whisper.
+@lru_cache(maxsize=2)
+def load(name: str, model: Path | None = None) -> Engine:
+    """The engine `name` of `languages.choose`. It is kept; a worker's parent must not call this, or every child would hold a copy.
 
-    :raises BadParameters: it is not installed.
+    :param model: the folder of Whisper's.
     """
-    here: dict[str, Any] = {"moonshine": moonshine_voice, "whisper": faster_whisper}
-    if wanted == "auto":
-        wanted = next((name for name, module in here.items() if module is not None), "whisper")
-    if here[wanted] is None:
-        raise BadParameters(f"the speech model {wanted!r} is not installed on this server")
-    return wanted
-
-
-def download(done: Path) -> None:
-    """Bring Whisper's model to this machine, and make the file `done` if its folder can be written."""
-    faster_whisper.download_model(WHISPER_MODEL)
-    with suppress(OSError):
-        done.touch()
-
-
-@lru_cache(maxsize=1)
-def load(name: str) -> Engine:
-    """The engine `name` of `choose`. One is kept; a worker's parent must not call this, or every child would hold a copy."""
-    return Moonshine() if name == "moonshine" else Whisper()
+    if name == "moonshine":
+        return Moonshine()
+    if model is None:
+        raise BadParameters(languages.not_installed(name))
+    return Whisper(model)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import resource
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +27,8 @@ from pipeline_jobs.media import jail
 from pipeline_jobs.settings import Settings
 
 Say = Callable[[Mapping[str, Any]], None]
+#: Longest line that is logged, in characters.
+MAX_LOGGED = 6000
 
 
 class _Progress(Reporter):
@@ -42,6 +46,17 @@ class _Progress(Reporter):
 
     def check(self) -> None:
         """Nothing stops a stage but the end of its process."""
+
+
+class _ToParent(logging.Handler):
+    """What is logged by `logging` is in the log of the job, and only there."""
+
+    def __init__(self, say: Say) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say({"log": [record.levelname.lower(), self.format(record)[:MAX_LOGGED], {"logger": record.name}]})
 
 
 class _Logger:
@@ -77,11 +92,7 @@ class _Stages:
         context = self._context(stage, data)
         if stage != "fetch":
             self._go_offline()
-            return _function(stage)(context)
-        found = _function("fetch")(context)
-        self._go_offline()
-        # To join is to read what came with FFmpeg.
-        return _function("join:joined")(context, found) if "parts" in found else found
+        return _function(stage)(context)
 
     def _go_offline(self) -> None:
         if not self._offline:
@@ -119,12 +130,16 @@ def _answer(stages: _Stages, order: dict[str, Any]) -> dict[str, Any]:
 def serve(orders: BinaryIO) -> None:
     """Until the parent closes its end."""
 
+    one_at_a_time = threading.Lock()
+
     def say(report: Mapping[str, Any]) -> None:
         # By `write`: offline, `send` is refused.
         left = memoryview(json.dumps(report).encode() + b"\n")
-        while left:
-            left = left[os.write(orders.fileno(), left) :]
+        with one_at_a_time:
+            while left:
+                left = left[os.write(orders.fileno(), left) :]
 
+    logging.basicConfig(level=logging.INFO, handlers=[_ToParent(say)])
     stages = _Stages(json.loads(orders.readline()), say)
     say({"lacks": stages.lacks})
     for line in orders:

@@ -6,8 +6,9 @@ said by a hostile file that has taken it over, so all of it is checked here.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
+import logging
 import math
 import os
 import selectors
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,12 +32,13 @@ from pipeline_jobs.exceptions import (
     InternalError,
     MachineFault,
     MediaError,
+    MediaTooLarge,
     OutOfMemory,
     SourceError,
     StageError,
     WorkerLost,
 )
-from pipeline_jobs.media import uploaded
+from pipeline_jobs.media import languages, uploaded, whisper_model
 
 #: Seconds between two looks for a cancel.
 POLL = 0.1
@@ -48,12 +51,16 @@ MAX_TEXT = 500
 COMMAND = (sys.executable, "-P", "-m", "pipeline_jobs.media.stage_child")
 #: Last words of Python, C++ and ggml when `PIPELINE_JOB_MEMORY_BYTES` is reached: some libraries abort then.
 NO_MEMORY = ("MemoryError", "bad_alloc", "insufficient memory")
-#: Log lines of a run.
+#: How long a model that could not be downloaded is not asked for by jobs that can do without it, in seconds.
+TRY_AGAIN = 600.0
+_not_before: dict[Path, float] = {}
+#: Lines of a run that go to the worker's own log, and the levels that a child may name.
 MAX_LOGS = 200
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "critical": logging.CRITICAL}
 
 #: What the child gets of the settings, and of this process's environment: where libraries lie, how many threads they take, where
 #: certificates and models are.
-SETTINGS = {"media_max_bytes", "media_max_seconds", "media_max_pixels", "allow_private_urls", "job_memory_bytes"}
+SETTINGS = {"media_max_bytes", "media_max_seconds", "media_max_pixels", "allow_private_urls", "job_memory_bytes", "whisper_model"}
 ENVIRONMENT = ("LD_LIBRARY_PATH", "OMP_NUM_THREADS", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ")
 
 
@@ -81,15 +88,30 @@ def fetch(context: JobContext) -> Mapping[str, Any]:
     """Stage `fetch`. An upload is copied by this process, which has the keys of the artifact store; it is not opened."""
     if (context.url or "").startswith(uploaded.SCHEME):
         return uploaded.bring(context)
-    return InChild("fetch")(context)
+    found = InChild("fetch")(context)
+    if "parts" not in found:
+        return found
+    # To join is to read what came with FFmpeg, and what comes of it is hashed next (`jobs/reuse.py`): a process that this has taken over
+    # does not go on from here, to change the file or to decode it.
+    child = context.opened(Child)
+    try:
+        return child.run("join:joined", found)
+    finally:
+        child.close()
+        context.forget(Child)
 
 
 def transcribe(context: JobContext) -> Mapping[str, Any]:
     """Stage `transcribe`. The child is offline: a model that must be downloaded first is downloaded by a process without media."""
-    wanted = context.params.get("speech_model", "auto")
-    if wanted == "whisper" or (wanted == "auto" and importlib.util.find_spec("moonshine_voice") is None):
+    if context.data.get("speech") is not None:
         _bring_whisper(context)
     return InChild("transcribe")(context)
+
+
+def summarise(context: JobContext) -> Mapping[str, Any]:
+    """Stage `summarise`, whose libraries are loaded with the first job."""
+    gives: Mapping[str, Any] = importlib.import_module("pipeline_jobs.media.summarise").run(context)
+    return gives
 
 
 class Child:
@@ -100,6 +122,7 @@ class Child:
         self._oom_kills = _oom_kills()
         self._logs = 0
         self._stderr = b""
+        self._printed, self._decode = context.printed("stderr"), getincrementaldecoder("utf-8")("replace").decode
         ours, its = socket.socketpair()
         ours.settimeout(ORDER_SECONDS)
         self._socket, self._pending = ours, bytearray()
@@ -116,8 +139,9 @@ class Child:
         context = self._context
         settings = context.settings.model_dump(mode="json", include=SETTINGS)
         fields = {name: getattr(context, name) for name in ("job_id", "url", "quality", "params")}
+        readable = [str(whisper_model.models()), str(whisper_model.folder(context.settings.whisper_model))]
         try:
-            self.lacks = self._ask({**fields, "settings": settings, "readable": [str(_models())]})["lacks"]
+            self.lacks = self._ask({**fields, "settings": settings, "readable": readable})["lacks"]
         except BaseException:
             self._end()
             raise
@@ -130,9 +154,15 @@ class Child:
             # Once more, should a cancel have come between.
             self._end()
 
-    def run(self, stage: str) -> Mapping[str, Any]:
-        """:raises StageError: as the stage raised it, or of how the child ended."""
-        answer = self._ask({"stage": stage, "data": self._context.data})
+    def run(self, stage: str, data: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """:param data: None: what the stages before gave. :raises StageError: as the stage raised it, or of how the child ended."""
+        try:
+            answer = self._ask({"stage": stage, "data": self._context.data if data is None else dict(data)})
+        except BaseException:
+            # It may still be at work, and what it says of this stage would be taken for its answer to the next.
+            self._end()
+            self._context.forget(type(self))
+            raise
         if "error" in answer:
             self._raise(answer)
         found: Mapping[str, Any] = answer["data"]
@@ -168,10 +198,18 @@ class Child:
         return False
 
     def _log(self, level: str, event: str, values: Mapping[str, Any]) -> None:
+        """A line of `context.logger` is in the worker's log as well, unless there are too many; one of `logging` is in the job's only."""
+        if level not in LEVELS:
+            return
+        if "logger" in values:
+            self._context.run_log.add(LEVELS[level], str(values["logger"]), str(event))
+            return
         self._logs += 1
-        if self._logs <= MAX_LOGS and level in ("debug", "info", "warning", "error"):
-            said = str({str(name): str(value) for name, value in values.items()})[:STDERR_BYTES] if values else None
+        said = str({str(name): str(value) for name, value in values.items()})[:STDERR_BYTES] if values else None
+        if self._logs <= MAX_LOGS:
             getattr(self._context.logger, level)(str(event)[:MAX_TEXT], stage=self._context.stage, said=said)
+        else:
+            self._context.run_log.add(LEVELS[level], "media", f"{event} {said or ''}".rstrip())
 
     def _raise(self, answer: Mapping[str, Any]) -> None:
         """:raises StageError:"""
@@ -209,8 +247,9 @@ class Child:
         return lines
 
     def _read_errors(self) -> bool:
-        """Keep the last of its standard error. :return: False: nobody has it open any more."""
+        """Keep the last of its standard error; all of it is in the job's log. :return: False: nobody has it open any more."""
         piece = os.read(self._errors.fileno(), 1 << 16)
+        self._printed.write(self._decode(piece))
         self._stderr = (self._stderr + piece)[-STDERR_BYTES:]
         return bool(piece)
 
@@ -223,11 +262,17 @@ class Child:
         self._context.logger.error("the media child ended", stage=self._context.stage, exit=code, stderr=said)
         if any(word in said for word in NO_MEMORY) or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills):
             return OutOfMemory()
+        if code == -signal.SIGXCPU:
+            return MediaTooLarge("the stage took more of the processor's time than it may for media of this length")
         if code == -signal.SIGKILL:
             return WorkerLost("the process that handled the media was killed")
         if code < 0:
             return DecoderCrashed(f"the program that decodes the media crashed at this file ({signal.Signals(-code).name})")
         return InternalError(f"the process that handles the media ended with {code} and without an answer")
+
+    def close(self) -> None:
+        """It is not needed any more."""
+        self._end()
 
     def _end(self) -> None:
         """Have it gone. Its children die with it; when none has its standard error open any more, nobody writes to the folder."""
@@ -240,6 +285,7 @@ class Child:
             selector.register(self._errors, selectors.EVENT_READ)
             while (left := deadline - time.monotonic()) > 0 and (not selector.select(left) or self._read_errors()):
                 pass
+        self._printed.flush()
         self._errors.close()
 
 
@@ -254,7 +300,7 @@ def _environment(workdir: Path) -> dict[str, str]:
         "TMPDIR": str(workdir),
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
-        "HF_HOME": str(_models()),
+        "HF_HOME": str(whisper_model.models()),
         "HF_HUB_OFFLINE": "1",
     }
 
@@ -264,26 +310,39 @@ def _import_path() -> str:
     return os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])])
 
 
-def _models() -> Path:
-    """The folder of Hugging Face's hub, where Whisper's model lies."""
-    return Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser().resolve()
-
-
 def _bring_whisper(context: JobContext) -> None:
-    """Download Whisper's model at its first use on this machine. What is not installed is said by the stage.
+    """Have Whisper's model on this machine, at its first use. What is not installed is said by the stage.
 
-    :raises MachineFault: it cannot be downloaded now.
+    :raises MachineFault: the job needs it, and it cannot be had now. One that only listens for the language goes on without.
     """
-    done = _models() / "pipeline-jobs-whisper"
-    if done.exists() or importlib.util.find_spec("faster_whisper") is None:
+    model, needed = whisper_model.folder(context.settings.whisper_model), _needs_whisper(context.params)
+    if whisper_model.is_here(model) or "whisper" not in languages.installed():
         return
-    code = "import pathlib, sys; from pipeline_jobs.media import speech; speech.download(pathlib.Path(sys.argv[1]))"
-    environment = {**os.environ, "HF_HOME": str(_models()), "PYTHONPATH": _import_path()}
-    context.progress(0.0, "downloading the speech model")
-    command = [sys.executable, "-P", "-c", code, str(done)]
-    if status := context.wait_process(context.popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)):
+    if not needed and (context.params.get("language", "auto") != "auto" or time.monotonic() < _not_before.get(model, 0.0)):
+        return
+    if not (reason := _fetched(context, model)):
+        return
+    context.logger.warning("the speech model cannot be had", model=str(model), reason=reason)
+    _not_before[model] = time.monotonic() + TRY_AGAIN
+    if needed:
         # Of the line or of the hub, and nothing that the job has done: it waits until this machine, or another, can.
-        raise MachineFault(f"the speech model cannot be downloaded now (the download ended with {status})")
+        raise MachineFault(f"the speech model cannot be had now ({reason})")
+
+
+def _needs_whisper(params: Mapping[str, Any]) -> bool:
+    wanted, language = params.get("speech_model", "auto"), params.get("language", "auto")
+    return wanted == "whisper" or (wanted == "auto" and ("moonshine" not in languages.installed() or language not in ("auto", "en")))
+
+
+def _fetched(context: JobContext, model: Path) -> str:
+    """Fetch the official one. :return: why it is not there; empty: it is."""
+    if context.settings.whisper_model:
+        return "PIPELINE_WHISPER_MODEL names a folder without a model.bin"
+    context.progress(0.0, "downloading the speech model")
+    environment = {**os.environ, "HF_HOME": str(whisper_model.models()), "PYTHONPATH": _import_path()}
+    command = [sys.executable, "-P", "-m", "pipeline_jobs.media.whisper_fetch", str(model)]
+    status = context.wait_process(context.popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    return f"the download ended with {status}" if status else ""
 
 
 def _oom_kills() -> int:

@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline_jobs.context import JobContext
@@ -30,6 +30,9 @@ RATE = 48_000
 #: H.264 at a quality that the eye accepts, fast rather than small.
 VIDEO_OPTIONS = {"preset": "veryfast", "crf": "23"}
 
+#: Seconds from one forced key frame to the next: where a player can begin, and where the outputs may cut without encoding again.
+KEY_SECONDS = 4
+
 #: How much of the play time that the file promises may be missing: seconds, and as a fraction.
 MISSING = (1.5, 0.05)
 #: Of all packets, the part that may be undecodable in a file that is still called sound.
@@ -40,10 +43,10 @@ def run(context: JobContext) -> dict[str, Any]:
     """Needs `source`, `media`, `context.quality`; gives `output`, `output_media`, `speech`, `speech_start`.
 
     The picture becomes H.264 of at most the quality's size (its smaller side, so upright films too) and never larger
-    than the source; the sound AAC. Without a picture only the sound is written.
+    than the source; the sound AAC. Without a picture only the sound is written, without a sound only the picture.
 
     :return: `{"output": "video.mp4" | "audio.m4a", "output_media": {"width", "height", "duration", "bytes"},
-        "speech": "speech.wav", "speech_start": seconds}`: `speech_start` is when the sound begins in the film.
+        "speech": "speech.wav" | None, "speech_start": seconds}`: `speech_start` is when the sound begins in the film.
     :raises MediaDamaged: cut off, or too much of it cannot be decoded.
     :raises MediaTooLarge: it plays longer than its header said and the settings allow.
     """
@@ -57,30 +60,29 @@ def run(context: JobContext) -> dict[str, Any]:
         name = "audio.m4a" if video is None else "video.mp4"
         output = stack.enter_context(av.open(str(context.workdir / name), "w", format="mp4", options={"movflags": "+faststart"}))
         origin = Fraction(source.start_time or 0, av.time_base)
-        speech = _Speech(stack.enter_context(wave.open(str(context.workdir / SPEECH), "wb")), origin)
-        sound = _Sound(output, audio, origin)
+        speech = None if audio is None else _Speech(stack.enter_context(wave.open(str(context.workdir / SPEECH), "wb")), origin)
+        sound = None if audio is None else _Sound(output, audio, origin)
         picture = None if video is None else _Picture(output, video, lines, origin, _rotation(path, max_pixels))
         job = _Pass(context, source, media["duration"], media["bytes"])
         for packet in job.packets(audio, video):
             for frame in job.decode(packet):
-                if isinstance(frame, AudioFrame):
+                if isinstance(frame, AudioFrame) and speech is not None and sound is not None:
                     speech.take(frame)
                     sound.take(frame)
                 elif isinstance(frame, VideoFrame) and picture is not None:
                     picture.take(frame)
                 job.reached(frame, origin)
-        speech.finish()
-        sound.finish()
-        if picture is not None:
-            picture.finish()
-    job.check_whole(heard=speech.samples > 0)
+        for part in (speech, sound, picture):
+            if part is not None:
+                part.finish()
+    job.check_whole(heard=speech is None or speech.samples > 0)
     facts = {
         "width": None if picture is None else picture.width,
         "height": None if picture is None else picture.height,
         "duration": round(job.end, 3),
         "bytes": (context.workdir / name).stat().st_size,
     }
-    return {"output": name, "output_media": facts, "speech": SPEECH, "speech_start": round(speech.start, 3)}
+    return {"output": name, "output_media": facts, "speech": speech and SPEECH, "speech_start": round(speech.start, 3) if speech else 0.0}
 
 
 class _Pass:
@@ -95,9 +97,9 @@ class _Pass:
         self.good = self.bad = 0
         self._told = 0.0
 
-    def packets(self, audio: AudioStream, video: VideoStream | None) -> Iterator[Packet[Any]]:
+    def packets(self, *chosen: AudioStream | VideoStream | None) -> Iterator[Packet[Any]]:
         """The packets in file order, at the end of each stream an empty one that flushes its decoder."""
-        streams = [audio] if video is None else [audio, video]
+        streams = [stream for stream in chosen if stream is not None]
         for stream in streams:
             stream.codec_context.thread_count = THREADS
             stream.codec_context.thread_type = "AUTO"
@@ -207,25 +209,46 @@ class _Sound:
         self._output.mux(self._stream.encode(None))
 
 
+class KeyFrames:
+    """Every `KEY_SECONDS` a key frame: the first picture at or after each."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def due(self, seconds: float) -> bool:
+        """The picture of this time is one. Ask once for each picture, in order."""
+        if seconds < self._next:
+            return False
+        self._next = (seconds // KEY_SECONDS + 1) * KEY_SECONDS
+        return True
+
+
+def add_picture(output: OutputContainer, source: VideoStream, size: tuple[int, int], rotation: int, options: dict[str, str]) -> VideoStream:
+    """A stream of H.264 for pictures of `source`. The muxer opens all encoders at the first packet of any, so all is set here."""
+    stream = output.add_stream("libx264", rate=source.average_rate or 25, options=options)
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = THREADS
+    if source.time_base is not None:
+        stream.codec_context.time_base = source.time_base
+    if source.sample_aspect_ratio:
+        stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
+    if rotation:
+        stream.set_display_rotation(rotation)
+    return stream
+
+
 class _Picture:
     """The published picture: scaled down if the source is larger; a turned film stays turned by its header, as players expect."""
 
     def __init__(self, output: OutputContainer, source: VideoStream, lines: int, origin: Fraction, rotation: int) -> None:
         scale = min(1.0, lines / min(source.width, source.height))
-        self.width, self.height = _even(source.width * scale), _even(source.height * scale)
+        self.width, self.height = even(source.width * scale), even(source.height * scale)
         self._output = output
         self._origin = origin
         self._last: int | None = None
-        # The muxer opens all encoders at the first packet of any, so all is set here.
-        self._stream = output.add_stream("libx264", rate=source.average_rate or 25, options=VIDEO_OPTIONS)
-        self._stream.width, self._stream.height, self._stream.pix_fmt = self.width, self.height, "yuv420p"
-        self._stream.codec_context.thread_count = THREADS
-        if source.time_base is not None:
-            self._stream.codec_context.time_base = source.time_base
-        if source.sample_aspect_ratio:
-            self._stream.codec_context.sample_aspect_ratio = source.sample_aspect_ratio
-        if rotation:
-            self._stream.set_display_rotation(rotation)
+        self._keys = KeyFrames()
+        self._stream = add_picture(output, source, (self.width, self.height), rotation, VIDEO_OPTIONS)
 
     def take(self, frame: VideoFrame) -> None:
         if frame.pts is None or frame.time_base is None:
@@ -237,6 +260,8 @@ class _Picture:
         self._last = pts
         image = frame.reformat(self.width, self.height, format="yuv420p")
         image.pts, image.time_base = pts, frame.time_base
+        # Also where it is none: the source's own kind of picture would be forced on ours.
+        image.pict_type = PictureType.I if self._keys.due(float(pts * frame.time_base)) else PictureType.NONE
         self._output.mux(self._stream.encode(image))
 
     def finish(self) -> None:
@@ -252,6 +277,6 @@ def _rotation(path: Path, max_pixels: int) -> int:
     return 0
 
 
-def _even(length: float) -> int:
+def even(length: float) -> int:
     """H.264 in 4:2:0 needs even sides."""
     return max(2, int(length / 2) * 2)

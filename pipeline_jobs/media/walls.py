@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.media import analyse, probe, speech, transcode, transcribe
+from pipeline_jobs.media import analyse, probe, render, speech, transcode, transcribe
 
 _RATE, _PICTURES = 16_000, 10
 
@@ -27,7 +27,7 @@ def knock(context: JobContext) -> dict[str, Any]:
     _film(context.workdir / "source")
     context.data["source"] = "source"
     speaks = importlib.util.find_spec("moonshine_voice") is not None
-    for stage in (probe, transcode, transcribe, analyse) if speaks else (probe, transcode):
+    for stage in (probe, transcode, transcribe, analyse, render) if speaks else (probe, transcode, render):
         context.data.update(stage.run(context))
     if speaks:
         # There was nothing to hear for it.

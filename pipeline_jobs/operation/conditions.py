@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline_jobs.exceptions import StoreUnavailable
-from pipeline_jobs.operation.health import LATE
+from pipeline_jobs.operation.health import BEHIND_SECONDS, LATE
 from pipeline_jobs.operation.watch import OF_THE_API
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.store import presence
-from pipeline_jobs.store.figures import Load, load
+from pipeline_jobs.store.figures import Load, history, load
 from pipeline_jobs.store.guard import share_of_memory, unbounded, unsafe, used_share
 from pipeline_jobs.store.presence import Process
 from pipeline_jobs.store.store import Store
@@ -112,6 +112,14 @@ CONDITIONS: Mapping[str, Condition] = {
         "workers", WARNING, "A worker does not run every pipeline as it should.",
         "Mend what its self-test names, and restart it.",
     ),
+    "history_behind": Condition(
+        "history", WARNING, "Ended jobs are not moved into the history.",
+        "Start its database, or correct PIPELINE_HISTORY_URL; the log of the maintenance worker says why.",
+    ),
+    "history_full": Condition(
+        "history", ERROR, "More ended jobs wait for the history than are kept: those past their time are deleted without it.",
+        "Start its database, or correct PIPELINE_HISTORY_URL; until then raise PIPELINE_HISTORY_MAX_WAITING if the server has the memory.",
+    ),
     "process_lost": Condition(
         "processes", ERROR, "A process has ended without a word, or stands still.",
         "If it is there (ps), look at its log and kill it; then start it again. Its jobs go on elsewhere.",
@@ -184,7 +192,7 @@ def look(store: Store, settings: Settings, local: Mapping[str, str]) -> Seen:
         seen = presence.census(store)
         now, known = seen.now, seen.processes
         found = [*_store(store, settings), *_load(load(store)), *_duties(store, settings, known, now), *_processes(known, now)]
-        found += _versions(known, seen.earlier, now)
+        found += [*_versions(known, seen.earlier, now), *_history(store, settings)]
     except StoreUnavailable as error:
         return Seen((Found("store_away", error.message), *own))
     told = {one.name for one in own}
@@ -238,6 +246,17 @@ def _late(store: Store, duty: str, most: float, now: int) -> str | None:
         return "never"
     seconds = (now - int(last)) / 1000
     return f"{seconds:.0f} s ago" if seconds > most else None
+
+
+def _history(store: Store, settings: Settings) -> Iterator[Found]:
+    if not settings.history_url:
+        return
+    waiting = history(store)
+    detail = f"{waiting.jobs} wait, the first for {waiting.seconds:.0f} s"
+    if waiting.seconds > max(LATE * settings.history_seconds, BEHIND_SECONDS):
+        yield Found("history_behind", detail)
+    if waiting.jobs > settings.history_max_waiting:
+        yield Found("history_full", detail)
 
 
 def _processes(known: Sequence[Process], now: int) -> Iterator[Found]:

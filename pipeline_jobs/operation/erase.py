@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.exceptions import JobNotEnded, UnknownJob
-from pipeline_jobs.files import kept
+from pipeline_jobs.files import copies, kept
 from pipeline_jobs.files.artifacts import ArtifactStore
+from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.webhooks import ledger
+
+if TYPE_CHECKING:
+    from pipeline_jobs.history.history import History
+
+#: Jobs that are taken out of the history in one transaction.
+TOGETHER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,49 +38,70 @@ class Erased:
         return asdict(self)
 
 
-def erase_tenant(store: Store, artifacts: ArtifactStore, tenant_id: str, *, dry_run: bool, actor: str | None = None) -> Erased:
+def erase_tenant(
+    store: Store,
+    artifacts: ArtifactStore,
+    tenant_id: str,
+    *,
+    dry_run: bool,
+    actor: str | None = None,
+    drive: Drive | None = None,
+    history: History | None = None,
+) -> Erased:
     """Cancel what lives, delete what has ended, and when nothing is left, the tenant's folders, figures and limits.
 
     API keys are revoked by the caller first, so that nothing new comes meanwhile.
 
     :param dry_run: only count.
     :param actor: for the audit log.
+    :param drive: where copies of its results are.
+    :param history: of the cell, if it has one.
+    :raises StoreUnavailable: the store, Drive or the database of the history cannot be asked now: erase again.
     """
-    erased = _erase(store, artifacts, tenant_id, dry_run)
+    erased = _erase(store, artifacts, tenant_id, dry_run, drive, history)
     if not dry_run:
         audit.record(store, actor, "tenant.erased", tenant_id, erased.to_dict())
     return erased
 
 
-def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool) -> Erased:
+def _erase(store: Store, artifacts: ArtifactStore, tenant_id: str, dry_run: bool, drive: Drive | None, history: History | None) -> Erased:
     sizes = dict(zip(JobStatus, store.sizes([("tenant_status", tenant_id, status) for status in JobStatus]), strict=True))
     size = store.tenant_bytes(tenant_id)
     if dry_run:
         return Erased(sum(sizes.values()), sum(sizes[status] for status in LIVE), size, done=False)
     # First: nothing must make new jobs meanwhile.
     ScheduleStore(store).erase(tenant_id)
-    erased, still_live = _erase_jobs(store, tenant_id)
+    erased, still_live = _erase_jobs(store, tenant_id, history)
     if not still_live:
+        if history is not None:
+            history.erase(tenant_id)
         for upload_id in store.members("tenant_uploads", tenant_id):
             store.run("upload_remove", id=upload_id)
         kept.erase(store, tenant_id)
+        while store.run("drop_reused", tenant=tenant_id):
+            pass
         artifacts.delete_prefix(tenant_id)
         ledger.erase(store, tenant_id)
+        # After the deliveries: none of them copies anything any more.
+        copies.erase(drive, tenant_id)
         store.forget_tenant(tenant_id)
     return Erased(erased, still_live, size, done=not still_live)
 
 
-def _erase_jobs(store: Store, tenant_id: str) -> tuple[int, int]:
+def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[int, int]:
     """:return: how many were removed, and how many live still."""
     erased = still_live = 0
     for status in JobStatus:
-        for job_id in store.walk("tenant_status", tenant_id, status):
-            try:
-                store.cancel(job_id)
-                if store.delete(job_id):
-                    erased += 1
-                else:
-                    still_live += 1
-            except (UnknownJob, JobNotEnded):
-                continue
+        walked = store.walk("tenant_status", tenant_id, status)
+        while some := list(islice(walked, TOGETHER)):
+            for job_id in some:
+                with suppress(UnknownJob):
+                    store.cancel(job_id)
+            if history is not None:
+                orders = store.fields_of_each(("order",), "job", some)
+                history.bury([(job_id, int(order)) for job_id, (order,) in zip(some, orders, strict=True) if order])
+            for job_id in some:
+                with suppress(UnknownJob, JobNotEnded):
+                    gone = store.delete(job_id)
+                    erased, still_live = erased + gone, still_live + (not gone)
     return erased, still_live

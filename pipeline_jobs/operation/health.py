@@ -11,12 +11,14 @@ from pipeline_jobs.exceptions import StoreFull, StoreUnavailable
 from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.figures import Load, load
+from pipeline_jobs.store.figures import Load, history, load
 from pipeline_jobs.store.guard import StoreGuard, data_folder, share_of_memory, unbounded, unsafe, used_share
 from pipeline_jobs.store.store import Store
 
 #: A duty counts as late after so many of its intervals.
 LATE = 4
+#: An ended job that is not in the history after so many seconds waits for its database.
+BEHIND_SECONDS = 60.0
 #: How long a look at whether jobs can be accepted is good, and after how long one that has no answer yet says that they cannot, in seconds.
 ACCEPT_SECONDS, ACCEPT_HANGS_SECONDS = 1.0, 2.0
 
@@ -51,7 +53,8 @@ class Acceptance:
     def _look(self) -> bool:
         try:
             self._guard.check()
-            return self._store.sizes([("status", JobStatus.QUEUED)])[0] < self._settings.max_queued
+            queued, parked = self._store.sizes([("status", JobStatus.QUEUED), ("awaiting",)])
+            return queued - parked < self._settings.max_queued
         except (StoreUnavailable, StoreFull):
             return False
 
@@ -67,7 +70,11 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     try:
         memory = store.info("memory")
         now = load(store)
-        warnings = {"store": unbounded(memory) or _nearly_full(settings, memory), "workers": _warnings(now)}
+        warnings = {
+            "store": unbounded(memory) or _nearly_full(settings, memory),
+            "workers": _warnings(now),
+            "history": _behind(store, settings),
+        }
         reasons = {
             "store": _store(store, settings, memory),
             "broker": broker(),
@@ -77,6 +84,9 @@ def check(store: Store, settings: Settings, broker: Callable[[], str | None]) ->
     except StoreUnavailable:
         down = "the store cannot be reached"
         reasons = {"store": down, "broker": down if settings.broker_is_store else broker(), "workers": down, "beat": down}
+    if settings.history_url:
+        # Jobs run without it.
+        reasons["history"] = None
     parts: dict[str, dict[str, object]] = {part: {"ok": reason is None, "reason": reason} for part, reason in reasons.items()}
     for part, warning in warnings.items():
         if warning:
@@ -105,6 +115,14 @@ def _store_disk(store: Store, settings: Settings, artifacts: ArtifactStore) -> s
     if any(disks.device(folder) == disks.device(other) for other in others):
         return "the store's data is on a disk that artifacts or working folders can fill: give it a disk of its own"
     return None
+
+
+def _behind(store: Store, settings: Settings) -> str | None:
+    """What an operator should know of the history."""
+    waiting = history(store) if settings.history_url else None
+    if waiting is None or waiting.seconds <= max(LATE * settings.history_seconds, BEHIND_SECONDS):
+        return None
+    return f"{waiting.jobs} ended jobs are not moved into the history, the first for {waiting.seconds:.0f} s: is its database there?"
 
 
 def _store(store: Store, settings: Settings, memory: Mapping[str, object]) -> str | None:

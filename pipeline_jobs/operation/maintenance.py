@@ -19,6 +19,7 @@ from pipeline_jobs.jobs.executor import IN_PROCESS_FENCE
 from pipeline_jobs.jobs.moved import Moved, Say, quiet
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import figures
 from pipeline_jobs.store.guard import share_of_memory
 from pipeline_jobs.store.store import Store
 
@@ -51,13 +52,15 @@ class Purge:
 
     def run_once(self) -> dict[str, int]:
         """:return: `{"purged": jobs, "folders": artifact folders}`"""
-        purged = 0
+        memory = self.store.info("memory")
+        share = share_of_memory(memory, self.settings.memory_watermark)
+        purged, keep = 0, self._keep(share)
         while True:
-            count = self.store.purge(BATCH)
-            purged += count
-            if count < BATCH:
+            page = self.store.run("purge", limit=BATCH, keep=keep)
+            purged += int(page.removed)
+            if int(page.looked_at) < BATCH:
                 break
-        purged += self._trim()
+        purged += self._trim(share, keep)
         KeptFolders(self.store).purge()
         failpoints.reach("purge.midway")
         if (now := time.monotonic()) - self._cleared_at >= CLEAR_SECONDS:
@@ -66,16 +69,34 @@ class Purge:
         self.store.beat("purge")
         return {"purged": purged, "folders": self._empty_trash()}
 
-    def _trim(self) -> int:
-        memory, tenants = self.store.info("memory"), self.store.members("tenants")
-        share = share_of_memory(memory, self.settings.memory_watermark)
-        trimmed = 0
+    def _keep(self, share: int | None) -> int:
+        """Of each tenant so many jobs past their time stay that are not in the history yet; -1: all. A history that is away must not fill
+        the server: where its memory is nearly full none stay, and of too many only a tenant's part.
+
+        :param share: of memory, as `share_of_memory` gives it.
+        """
+        if not self.settings.history_url or share is not None:
+            return 0
+        waiting, most = figures.history(self.store), self.settings.history_max_waiting
+        return -1 if waiting.jobs <= most else most // waiting.tenants
+
+    def _trim(self, share: int | None, keep: int) -> int:
+        tenants = self.store.members("tenants")
+        trimmed, unused = 0, self._unused_seconds()
         for start in range(0, len(tenants), TENANTS):
             some, count = tenants[start : start + TENANTS], BATCH
             while count == BATCH:
-                count = self.store.trim(some, self.settings.max_ended_per_tenant, -1 if share is None else max(share, LITTLE), BATCH)
+                most_held = -1 if share is None else max(share, LITTLE)
+                count = self.store.trim(some, self.settings.max_ended_per_tenant, most_held, BATCH, keep, unused)
                 trimmed += count
         return trimmed
+
+    def _unused_seconds(self) -> float:
+        """For how long an output that is shared between jobs may lie unused: as long as artifacts. On a disk without room none is kept."""
+        try:
+            return 0.0 if self.artifacts.lacks_room() else self.settings.artifact_ttl_seconds
+        except OSError:
+            return self.settings.artifact_ttl_seconds
 
     def _empty_trash(self) -> int:
         emptied = 0
@@ -86,7 +107,7 @@ class Purge:
                     self.artifacts.delete_prefix(folder)
                     gone.append(folder)
                 except PublishError as error:
-                    logger.warning("artifacts cannot be deleted now", folder=folder, error=str(error))
+                    logger.warning("artifacts cannot be deleted now", seldom=True, folder=folder, error=str(error))
             self.store.drop_trash(gone)
             emptied += len(gone)
             if len(gone) < len(folders):

@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from pipeline_jobs.operation.canary import TENANT as CANARY
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import TERMINAL, JobStatus, Reason
-from pipeline_jobs.store.figures import Scrape, Server, scrape
+from pipeline_jobs.store.figures import Scrape, Server, Unmoved, history, scrape
 from pipeline_jobs.store.store import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,6 +38,7 @@ _COUNTERS = {
         "Jobs that a worker gave back: handback (it stops), fault (its machine is at fault).",
         ("reason",),
     ),
+    "signals": ("pipeline_signals", "Waits for a signal that ended, and signals kept for one: signal, timeout.", ("outcome",)),
     "schedule_slots": (
         "pipeline_schedule_slots",
         "Slots of schedules by outcome: fired, manual, or the reason why they were skipped.",
@@ -48,6 +49,12 @@ _COUNTERS = {
         "pipeline_webhook_deliveries",
         "Webhook attempts by outcome: delivered, retried, dead (it was the last), gone (410), sender_lost (it is sent again).",
         ("outcome",),
+    ),
+    "history_moved": ("pipeline_history_moved", "Ended jobs that were moved into the history.", ()),
+    "history_lost": (
+        "pipeline_history_lost",
+        "Ended jobs that were deleted without having been moved: the database was away for too long, or refuses them.",
+        (),
     ),
     "canary_created": ("pipeline_canary_jobs_created", "Canary jobs sent. They are not counted for a tenant.", ()),
     "canary_completed": ("pipeline_canary_jobs_completed", "Canary jobs that ended, by status.", ("status",)),
@@ -61,6 +68,7 @@ _HISTOGRAMS = {
 _ENDS = tuple(status.value for status in JobStatus if status in TERMINAL)
 WEBHOOK_OUTCOMES = ("delivered", "retried", "dead", "gone", "sender_lost")
 HANDBACKS = ("handback", "fault")
+SIGNALS = ("signal", "timeout")
 #: docs/schedules.md says when.
 SLOT_OUTCOMES = (
     "fired", "manual", "missed", "overlap", "superseded", "overlap_queue_full", "rate_limited", "queue_full", "storage_full",
@@ -73,7 +81,7 @@ HELD = (Reason.TENANT_CONCURRENCY, Reason.TENANT_RATE, Reason.TENANT_PAUSED, Rea
 #: The setting that says how often a duty is ticked.
 _INTERVALS = {
     "rescue": "rescue_seconds", "continue": "rescue_seconds", "purge": "cleanup_seconds", "reconcile": "cleanup_seconds",
-    "fire": "fire_seconds", "webhooks": "webhook_seconds",
+    "fire": "fire_seconds", "webhooks": "webhook_seconds", "history": "history_seconds",
 }  # fmt: skip
 _FOLDED = "Tenants that have names and are added up as `_other` all the same, because of PIPELINE_METRICS_SERIES."
 #: Series that do not depend on tenants, at most, about: they come first.
@@ -108,7 +116,8 @@ class StoreMetrics:
         counts = bounded(now.counters, now.names)
         _add_zeros(counts, _full_tenants(now.names, settings.metrics_workspaces))
         folded = fold(counts, settings.metrics_series, self._rank)
-        gauges = [*_gauges(now, settings), *self._disks(), ("pipeline_tenants_folded", _FOLDED, {}, folded)]
+        unmoved = _unmoved(history(self._store)) if settings.history_url else ()
+        gauges = [*_gauges(now, settings), *unmoved, *self._disks(), ("pipeline_tenants_folded", _FOLDED, {}, folded)]
         return exposition(_counters(counts), gauges) + "".join(_histograms(counts)).encode()
 
     def _rank(self, tenants: Sequence[str]) -> Sequence[str]:
@@ -149,10 +158,15 @@ def _gauges(now: Scrape, settings: Settings) -> Iterator[Gauge]:
     yield from server_gauges(now.server)
 
 
+def _unmoved(now: Unmoved) -> Iterator[Gauge]:
+    yield "pipeline_history_waiting", "Ended jobs that are still to be moved into the history.", {}, now.jobs
+    yield "pipeline_history_oldest_waiting_seconds", "How long ago the one of them ended that has waited longest.", {}, now.seconds
+
+
 def _jobs(now: Scrape) -> Iterator[Gauge]:
     reasons = dict.fromkeys(map(str, _REASONS), 0) | now.reasons
     held = sum(reasons[reason] for reason in HELD)
-    free = sum(n for reason, n in reasons.items() if reason not in {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY})
+    free = sum(n for reason, n in reasons.items() if reason not in {*HELD, Reason.SCHEDULED, Reason.DEPENDENCY, Reason.SIGNAL})
     yield "pipeline_jobs_queued", "Jobs that could start and wait for a slot. Others that wait are counted separately.", {}, free
     yield "pipeline_jobs_held", "Jobs that a limit of their tenant or pipeline holds back.", {}, held
     yield "pipeline_jobs_scheduled", "Jobs that wait for a point in time: their `run_at`, or the next attempt.", {}, reasons["scheduled"]
@@ -230,9 +244,10 @@ def _add_zeros(counts: Counts, full: Iterable[str]) -> None:
     slots = {labels[:2] for labels in counts["schedule_slots"]}
     for kind, places, lasts in (
         ("created", jobs, None), ("completed", jobs, _ENDS), ("schedule_slots", slots, SLOT_OUTCOMES),
-        ("crashes", {()}, None), ("handbacks", {()}, HANDBACKS), ("leases_expired", {()}, None),
+        ("crashes", {()}, None), ("handbacks", {()}, HANDBACKS), ("signals", {()}, SIGNALS), ("leases_expired", {()}, None),
         ("webhook_deliveries", {()}, WEBHOOK_OUTCOMES),
         ("canary_created", {()}, None), ("canary_completed", {()}, _ENDS),
+        ("history_moved", {()}, None), ("history_lost", {()}, None),
         ("duration_sum", jobs, None), ("wait_sum", jobs, None), ("schedule_lag_sum", slots, None),
     ):  # fmt: skip
         for place in places:

@@ -12,7 +12,6 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.job import SCHEMA
 from pipeline_jobs.operation.metrics import Gauge
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.store.guard import data_folder
 from pipeline_jobs.store.store import Store
 
 _FREE = "Free space on a disk, as this process sees it: `artifacts` (and uploads), `work` (running jobs), `store` (the server's log)."
@@ -36,9 +35,9 @@ def work_disk(settings: Settings) -> Iterator[Gauge]:
     yield from _folder("work", settings.work_dir, settings.disk_reserve)
 
 
-def store_disk(store: Store, settings: Settings) -> Iterator[Gauge]:
-    """Nothing, where the server is not on this machine, or does not tell. :raises StoreUnavailable:"""
-    if (folder := data_folder(store, settings.redis_url)) is not None:
+def store_disk(folder: Path | None, settings: Settings) -> Iterator[Gauge]:
+    """:param folder: where the server writes its log; None: it is not on this machine, or does not tell."""
+    if folder is not None:
         yield from _folder("store", folder, settings.disk_reserve)
 
 

@@ -150,7 +150,7 @@ class Watch:
             try:
                 self.announce()
             except StoreUnavailable as error:
-                logger.info("this process is not announced", error=error.message)
+                logger.info("this process is not announced", seldom=True, error=error.message)
             except Exception:
                 logger.exception("this process is not announced, will try again")
             # Others wait for the first one.

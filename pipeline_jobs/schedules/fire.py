@@ -58,7 +58,7 @@ class Fire:
                         return counts
             self.scheduler.client.store.beat("fire")
         except (TryLater, StoreUnavailable) as error:
-            logger.warning("schedules cannot be fired now", error=error.message)
+            logger.warning("schedules cannot be fired now", seldom=True, error=error.message)
         return counts
 
     def _look_at(self, schedule_id: str, counts: dict[str, int]) -> None:

@@ -50,8 +50,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "storage": ("STORAGE_MOST",),
     # The maximum number of queued jobs, of a tenant without a limit of its own and of all; how many a second a sender may send (0: any).
     "queue": ("QUEUE_MOST", "QUEUE_MOST_OF_ALL", "SENDER_RATE"),
-    # How long the record of a job that has ended is kept.
-    "kept": ("TTL_MS",),
+    # The maximum number of parked jobs of a tenant without a limit of its own.
+    "parks": ("PARKS_MOST",),
+    # How long the record of a job that has ended is kept, and whether (1) it goes into the history before.
+    "kept": ("TTL_MS", "HISTORY"),
     # How long the artifacts of a job that says nothing of it are kept.
     "files": ("FILES_TTL_MS",),
     # How long a lease is good.

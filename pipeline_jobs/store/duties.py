@@ -32,14 +32,16 @@ class Duties(Runner):
         reply = self.run("reconcile", limit=limit)
         return Reconciled(int(reply.looked_at), int(reply.jobs), int(reply.counters), bool(reply.more))
 
-    def trim(self, tenants: Sequence[str], most: int, share: int, limit: int) -> int:
+    def trim(self, tenants: Sequence[str], most: int, share: int, limit: int, keep: int = -1, unused: float = 1e9) -> int:
         """Remove ended jobs of tenants that keep too many.
 
         :param most: number of ended jobs that one without a limit of its own may keep.
         :param share: bytes of memory that one may hold now (-1: any): of one that holds more, jobs that were cancelled unstarted go.
+        :param keep: as `Store.purge`.
+        :param unused: outputs of stages that no other job has used for so many seconds go.
         :return: how many were removed; fewer than `limit`: nothing is left to be.
         """
-        return int(self.run("trim", tenants=tenants, most=most, share=share, limit=limit))
+        return int(self.run("trim", tenants=tenants, most=most, share=share, limit=limit, keep=keep, unused=unused))
 
     def settle(self) -> tuple[bool, bool]:
         """Serve jobs whose dependencies have ended, and write tags of jobs of large batches: a page of them.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from pipeline_jobs.tenants import CANARY_TENANT
 #: Maximum number of canaries that may wait at once.
 MOST_CANARIES = 5
 #: Those of maintenance, as beat ticks them, that note when they last ran.
-DUTIES = ("rescue", "continue", "purge", "reconcile", "fire", "webhooks")
+DUTIES = ("rescue", "continue", "purge", "reconcile", "fire", "webhooks", "history")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,22 @@ def load(store: Reader, tenant_id: str | None = None) -> Load:
         warnings=warnings,
         slots={worker: int(slots.get(worker, 0)) for worker in workers},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Unmoved:
+    """What waits to be moved into the history."""
+
+    jobs: int
+    tenants: int
+    #: How long ago the one ended that has waited longest, in seconds; 0: nothing waits.
+    seconds: float
+
+
+def history(store: Runner) -> Unmoved:
+    """:raises StoreUnavailable:"""
+    found = store.run("history_waiting")
+    return Unmoved(int(found.waiting), int(found.tenants), _age(store.now(), found.since))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +200,7 @@ def scrape(store: Runner) -> Scrape:
     return Scrape(
         counters=counters,
         names=names,
-        reasons={reason: int(n) for reason, n in zip(waiting.reasons[::2], waiting.reasons[1::2], strict=True)},
+        reasons=_by_reason(waiting.reasons),
         leases=leases,
         capacity=int(capacity or 0),
         max_concurrent_jobs=int(cap) if cap else None,
@@ -198,6 +214,38 @@ def scrape(store: Runner) -> Scrape:
         canary_seconds=canary,
         duty_seconds={duty: age for duty, age in zip(DUTIES, ages, strict=True) if age is not None},
         server=server(store),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What waits, and the live job workers: for whatever starts and ends workers."""
+
+    #: As in `Scrape`.
+    reasons: dict[str, int]
+    ready_seconds: float
+    max_concurrent_jobs: int | None
+    #: Slots of each live worker (name and incarnation), and jobs that each runs.
+    slots: dict[str, int]
+    running: dict[str, int]
+
+
+def workers(store: Runner) -> Workers:
+    """Two round trips. :raises StoreUnavailable:"""
+    keys, waiting = store.keys, store.run("waiting")
+    now = int(waiting.now)
+    with store_errors(), store.client.pipeline() as pipe:
+        pipe.get(keys("max_concurrent_jobs"))
+        pipe.zrangebyscore(keys("workers"), now, "+inf")
+        pipe.hgetall(keys("slots"))
+        pipe.hgetall(keys("running"))
+        cap, live, slots, running = pipe.execute()
+    return Workers(
+        reasons=_by_reason(waiting.reasons),
+        ready_seconds=_age(now, waiting.since),
+        max_concurrent_jobs=int(cap) if cap else None,
+        slots={worker: int(slots.get(worker, 0)) for worker in live},
+        running={worker: int(running.get(worker, 0)) for worker in live},
     )
 
 
@@ -244,6 +292,10 @@ def _pipelines(table: Mapping[str, str]) -> dict[str, PipelineFigures]:
     names = sorted({field.partition(":")[2] for field in table})
     caps = {name: table.get(f"cap:{name}", table.get(f"own:{name}")) for name in names}
     return {name: PipelineFigures(int(float(table.get(f"n:{name}", 0))), int(float(cap)) if cap else None) for name, cap in caps.items()}
+
+
+def _by_reason(pairs: Sequence[Any]) -> dict[str, int]:
+    return {reason: int(n) for reason, n in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
 def _age(now: float, since: Any) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline_jobs.job import Job, NewJob, by_former_names, differing, dumps
+from pipeline_jobs.job import FORMER, Job, NewJob, by_former_names, differing, dumps
 from pipeline_jobs.rates import Rate, Sender
 
 #: A key as the store keeps it, and the forms of its request's fingerprint, separated by a space.
@@ -54,13 +54,14 @@ def idempotency(key: str | None, sender: Sender | None, *forms: str | None, what
 
 def forms_of_job(new: NewJob) -> tuple[str | None, str]:
     """How the request for a job is known again."""
-    before = _before(new)
-    return None if before is None else repr(tuple(before.values())), dumps(_differing(new))
+    own = _differing(new)
+    before = _before(new, own)
+    return None if before is None else repr(tuple(before.values())), dumps(own)
 
 
 def forms_of_batch(tenant_id: str, workspace_id: str, metadata: Mapping[str, Any], jobs: list[Any]) -> tuple[str | None, str]:
     """The same for a batch. :param jobs: the new jobs, and what stands for those that could not be read."""
-    before = [_before(job) if isinstance(job, NewJob) else asdict(job) for job in jobs]
+    before = [_before(job, _differing(job)) if isinstance(job, NewJob) else asdict(job) for job in jobs]
     whose = [tenant_id, workspace_id, dict(metadata)]
     return None if None in before else dumps([*whose, before]), dumps(
         [*whose, [_differing(job) if isinstance(job, NewJob) else differing(job) for job in jobs]]
@@ -69,14 +70,13 @@ def forms_of_batch(tenant_id: str, workspace_id: str, metadata: Mapping[str, Any
 
 def forms_of_schedule(new: Any) -> tuple[str | None, str]:
     """The same for a schedule (`NewSchedule`)."""
-    job = _before(new.job)
+    job = _before(new.job, _differing(new.job))
     return None if job is None else dumps({**asdict(new), "job": job}), dumps({**differing(new), "job": _differing(new.job)})
 
 
-def _before(new: NewJob) -> dict[str, Any] | None:
-    """All fields of a new job, as the release before knew them; None: it knew not all that this one uses."""
-    own = by_former_names(vars(new))
-    return {name: own[name] for name in _BEFORE} if _differing(new).keys() <= set(_BEFORE) else None
+def _before(new: NewJob, own: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All fields of a new job, as the release before knew them; None: it knew not all that this one uses (`own`)."""
+    return {name: getattr(new, FORMER.get(name, name)) for name in _BEFORE} if own.keys() <= set(_BEFORE) else None
 
 
 def _differing(new: NewJob) -> dict[str, Any]:

@@ -29,6 +29,7 @@ KEYS: dict[str, Key] = {
     "batch_jobs": Key("batch:{}:jobs", "zset order->id", "Jobs of a batch."),
     "batch": Key("batch:{}", "hash", "The record of a batch, with a count for each status. Goes with its last job's record."),
     "batches": Key("batches:{}:{}", "zset order->batch", "Batches of a tenant's workspace; `*` stands for all."),
+    "workflows": Key("workflows:{}:{}", "zset order->batch", "Those of them that are workflows."),
     "needs": Key("needs:{}", "set of ids", "Jobs that a waiting job depends on and that have not ended. Goes as they end."),
     "dependents": Key("dependents:{}", "set of ids", "Waiting jobs that depend on a job. Goes with its end."),
     "continuation": Key(
@@ -88,6 +89,10 @@ KEYS: dict[str, Key] = {
     "schedule_jobs": Key("schedule_jobs:{}", "set of job ids", "Jobs of a schedule that may not have ended, to see an overlap."),
     "schedule_log": Key("schedule_log:{}", "list", "What became of the last slots: outcome, ms, first, last, n, job, between bars."),
     "delayed": Key("delayed", "zset ms->id", "Queued jobs that may not be dispatched before then."),
+    "awaiting": Key(
+        "awaiting", "zset ms->id", "Parked jobs, and since when each waits for its signal. Left by signal, its timeout, the end."
+    ),
+    "tenant_awaiting": Key("awaiting:{}", "zset ms->id", "Those of a tenant."),
     "ready_since": Key(
         "ready_since", "zset ms->id", "Queued jobs that could start, dispatched or not, and since when. Left by claim, delay, end."
     ),
@@ -100,10 +105,14 @@ KEYS: dict[str, Key] = {
     "deadlines": Key("deadlines", "zset ms->id", "Live jobs with a deadline. Left by whatever ends them."),
     "waits": Key("waits", "zset ms->id", "Jobs that must have started by then. Left by claim."),
     "events": Key("events:{}", "list", "A job's event log, oldest first (`lua/lib/events.lua`). Goes with its record."),
+    "logs": Key("logs:{}", "list", "The newest pieces of a job's log (`lua/lib/logs.lua`). Goes with its record."),
     "feed": Key("feed:{}", "stream, 7 days after a job's end", "Of a tenant: which events of which job, `id:number`. The newest so many."),
     "news": Key("news:{}", "channel", "Tells who listens that a job of the tenant has a new event: its id. A hint; the log is the truth."),
     "pace": Key("pace", "hash rate, rate_at", "How fast jobs end. Written by whatever ends one."),
     "ended": Key("ended", "zset ms->id", "Ended jobs and when they expire. Read by purge."),
+    "unmoved": Key("unmoved:{}", "zset ms->id", "Ended jobs of a tenant that are not in the history yet. Left by history_moved, purge."),
+    "unmoved_tenants": Key("unmoved_tenants", "zset ms->tenant", "Tenants that have some, by their last turn."),
+    "history_turn": Key("history_turn:{}", "string token, some seconds", "The evaluation of the history that a tenant has going."),
     "warnings": Key("warnings@", "hash worker->text", "What an operator should know of live workers. Written by announce."),
     "paused": Key("paused@", "hash worker->text", "Live workers that take no jobs, and why. Written by announce."),
     "workers": Key("workers@", "zset ms->worker", "Live job workers and when their announcement ends."),
@@ -134,10 +143,16 @@ KEYS: dict[str, Key] = {
     "usage": Key(
         "usage:{}",
         "hash",
-        "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths); `store_bytes` (the "
-        "memory of its records: `lua/lib/memory.lua`).",
+        "Figures of a tenant: `artifact_bytes`, `output_bytes` (of kept stage outputs), `upload_bytes` (whole lengths); `reuse_bytes` "
+        "(of outputs for other jobs; in `output_bytes`, too); `store_bytes` (the memory of its records: `lua/lib/memory.lua`).",
     ),
     "outputs": Key("outputs:{}", "hash blob->int", "A tenant's kept stage outputs, and how many records name each."),
+    "reuse": Key(
+        "reuse:{}",
+        "hash workspace:key->row",
+        "A tenant's outputs of stages that other jobs use again (`lua/lib/reuse.lua`). Left by delete, trim, eviction, drop_reused.",
+    ),
+    "reuse_used": Key("reuse_used:{}", "zset ms->workspace:key", "Those, by their last use."),
     "upload": Key("upload:{}", "hash", "The record of an upload. Written by upload_*; goes by upload_remove, upload_sweep."),
     "upload_parts": Key("upload:{}:parts", "list", "Names of an upload's parts, in order. Written by upload_advance; goes with it."),
     "upload_jobs": Key("upload:{}:jobs", "set of ids", "Live jobs that need an upload. Written by submit, left by whatever ends a job."),

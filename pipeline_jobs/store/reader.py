@@ -29,6 +29,10 @@ class Reader:
     def exists(self, key: str, *parts: str) -> bool:
         return bool(self._call("EXISTS", self.keys(key, *parts)))
 
+    def any_exists(self, *keys: str) -> bool:
+        """Whether one of these is there: keys that have no parts."""
+        return bool(self._call("EXISTS", *map(self.keys, keys)))
+
     def text(self, key: str, *parts: str) -> str | None:
         """A string; None: it is not set."""
         found = self._call("GET", self.keys(key, *parts))
@@ -65,10 +69,6 @@ class Reader:
     def lists(self, key: str, ids: Iterable[str]) -> list[list[str]]:
         """Several, in one round trip."""
         return self._together([("LRANGE", self.keys(key, one), 0, -1) for one in ids])
-
-    def length(self, key: str, *parts: str) -> int:
-        """Of a list."""
-        return int(self._call("LLEN", self.keys(key, *parts)))
 
     def members(self, key: str, *parts: str) -> list[str]:
         """A sorted set, the lowest score first."""
@@ -127,6 +127,15 @@ class Reader:
         """What the server says of itself."""
         with store_errors():
             return dict(self.client.info(section))
+
+    def setting(self, name: str) -> str | None:
+        """A setting of the server; None: it does not tell, as a hosted one."""
+        with store_errors():
+            try:
+                value = dict(self.client.config_get(name)).get(name)
+            except redis.ResponseError:
+                return None
+        return value if value is None else str(value)
 
     def _call(self, *command: Any) -> Any:
         with store_errors():

@@ -77,7 +77,8 @@ class Runner(Reader):
             "names": (settings.metrics_tenants, settings.metrics_workspaces, settings.metrics_series // SERIES_OF_A_WORKSPACE),
             "storage": (settings.max_storage_bytes_per_tenant,),
             "queue": (settings.max_queued_per_tenant, settings.max_queued, settings.submit_rate_per_key),
-            "kept": (ms(settings.job_ttl_seconds),),
+            "parks": (settings.max_parked_per_tenant,),
+            "kept": (ms(settings.job_ttl_seconds), int(bool(settings.history_url))),
             "files": (ms(settings.artifact_ttl_seconds),),
             "leases": (lease_ms,),
             # Three beats may be missed before a worker's slots are taken for gone. Where beats are rare, rescues are the looks; a shorter

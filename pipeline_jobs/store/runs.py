@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 from pipeline_jobs.job import SCHEMA, Job, dumps, unicode
 from pipeline_jobs.states import JobStatus
@@ -16,8 +16,12 @@ from pipeline_jobs.store.reader import mapping
 MAX_MESSAGE = 500
 WORKER_LOST = "the worker process died while it was running the job"
 
-#: Percentage, stage, message, and the stages that began and ended before, each with its percentage: the arguments of `Store.progress`.
-Told = tuple[float | None, str, str | None, Sequence[tuple[str, float]]]
+#: Percentage, stage, message, and what came before: stages that began and ended, each with its percentage, and texts, each with a word: of
+#: warnings, and of stages that did not run. The arguments of `Store.progress`.
+Told = tuple[float | None, str, str | None, Sequence[tuple[str, float | str]]]
+WARNING, CACHED = "warning", "cached"
+#: What `park` says where a tenant has as many parked jobs as it may.
+FULL: Final = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +62,14 @@ class Runs(Duties):
         artifacts: str = "",
         artifact_bytes: int = 0,
         outputs: tuple[str, str] = ("", ""),
+        copied: tuple[bool, str] = (False, ""),
         last: Told | None = None,
         taker: Taker | None = None,
     ) -> JobStatus | None:
         """End a job.
 
         :param outputs: of its stages (`outputs.written`).
+        :param copied: whether some files are still to be copied elsewhere; where the copy of its film is.
         :param last: what the run has not told yet, written first.
         :param taker: is handed the next job, if one is due that it may run. Sent again with the same nonce: the same one.
         :return: the status it ended in (a requested cancel wins), or None: this run has no say.
@@ -73,12 +79,25 @@ class Runs(Duties):
         detail = dumps(error_detail) if error_detail else "{}"
         reply = self.run(
             "finish", id=job_id, fence=fence, outcome=outcome.value, result=encoded, error=error, detail=detail, folder=artifacts,
-            bytes=artifact_bytes, meta=meta, outputs=outputs[0], blobs=outputs[1], schema=SCHEMA, **self._taking(taker),
+            bytes=artifact_bytes, meta=meta, outputs=outputs[0], blobs=outputs[1], copy=copied[0],
+            drive_url=copied[1], schema=SCHEMA, **self._taking(taker),
             **told_of(*last or (None,)),
         )  # fmt: skip
         if taker is not None and reply.record:
             taker.job = Job.from_mapping(mapping(reply.record))
         return ended(reply.status)
+
+    def park(
+        self, job_id: str, fence: int, name: str, timeout: float | None, otherwise: str, message: str
+    ) -> JobStatus | Literal["full"] | None:
+        """Let a running job wait for a signal, without a slot.
+
+        :param timeout: how long, in seconds; None: for any time. :param otherwise: what the end of that time does: `fail`, `go_on`.
+        :param message: what is told to whoever looks at the job.
+        :return: its status now; None: this run has no say; `FULL`: its tenant has as many such jobs as it may, and nothing has changed.
+        """
+        reply = self.run("park", id=job_id, fence=fence, name=name, timeout=timeout, otherwise=otherwise, message=message)
+        return FULL if reply.status == FULL else ended(reply.status)
 
     def _taking(self, taker: Taker | None) -> dict[str, Any]:
         if taker is None:
@@ -108,9 +127,12 @@ class Runs(Duties):
         return [Rescued(moved, became) for moved, became in reply.moved]
 
 
-def told_of(percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float]] = ()) -> dict[str, Any]:
+def told_of(
+    percent: float | None, stage: str = "", message: str | None = None, passed: Sequence[tuple[str, float | str]] = ()
+) -> dict[str, Any]:
     """What a run tells, as progress and finish take it."""
-    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": passed}
+    came = [(unicode(text[:MAX_MESSAGE]), at) if at in (WARNING, CACHED) else (text, at) for text, at in passed]
+    return {"percent": percent, "stage": stage, "message": unicode((message or "")[:MAX_MESSAGE]), "passed": came}
 
 
 def ended(status: str) -> JobStatus | None:

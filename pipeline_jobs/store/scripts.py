@@ -31,9 +31,10 @@ _TEMPLATE = "local QUEUE, TEMPLATE = '@QUEUE@', '@TEMPLATE@'\n"
 
 #: The shared functions, each file leaning on those before it.
 LIBRARY = (
-    "base", "memory", "uploads", "folders", "outbox", "events", "telling", "outputs", "pages", "batches", "indexes", "known", "classes",
-    "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "queue", "starting", "usage", "ending", "cancel", "requeueing",
-    "worker_lost", "dispatch", "dependents", "submit_limits", "idempotency", "accept", "schedules", "audit", "once", "clock",
+    "base", "memory", "outputs", "reuse", "uploads", "folders", "outbox", "events", "telling", "logs", "pages", "batches", "indexes",
+    "known", "classes", "reserve", "fair", "reasons", "rates", "pace", "dependencies", "hints", "signals", "queue", "starting", "usage",
+    "ending", "cancel", "requeueing", "history", "worker_lost", "waking", "dispatch", "dependents", "submit_limits", "idempotency",
+    "accept", "schedules", "audit", "once", "clock",
 )  # fmt: skip
 
 _DEFINES = re.compile(r"local (?:function )?([\w, ]+)")

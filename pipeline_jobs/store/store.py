@@ -162,11 +162,11 @@ class Store(Runs):
         percent: float | None,
         stage: str = "",
         message: str | None = None,
-        passed: Sequence[tuple[str, float]] = (),
+        passed: Sequence[tuple[str, float | str]] = (),
     ) -> str:
         """Write a run's progress (0-100), or with None only ask; while the answer is `ok`, its lease is renewed.
 
-        :param passed: stages that began and ended since the last call, and the percentage at which each began.
+        :param passed: what came since the last call (`Told`): stages that began and ended, and warnings.
         :return: `ok`, `cancel` or `fenced`.
         """
         return str(self.run("progress", id=job_id, fence=fence, **told_of(percent, stage, message, passed)))
@@ -195,6 +195,26 @@ class Store(Runs):
     def keep_outputs(self, job_id: str, fence: int, outputs: str, blobs: str) -> bool:
         """Note what a run's stages have given so far. :return: False: this run has no say."""
         return bool(self.run("keep_outputs", id=job_id, fence=fence, outputs=outputs, blobs=blobs))
+
+    def output_stored(self, job_id: str, fence: int, tenant_id: str, blobs: Iterable[str], key: str, output: str, most: int) -> bool:
+        """The files of an output are there. :param key: for which other jobs may use it; empty: they may not. :param most: bytes of a
+        tenant's outputs that others may. :return: False: this run has no say, and what of them nobody names will be removed."""
+        return bool(
+            self.run("output_stored", id=job_id, fence=fence, tenant=tenant_id, blobs=",".join(blobs), key=key, output=output, most=most)
+        )
+
+    def take_output(self, job_id: str, fence: int, stage: str, key: str, outputs: str, blobs: str) -> str:
+        """Put an output of another job behind those of a run. :return: it, as the record has it; empty: there is none for this key."""
+        return str(self.run("take_output", id=job_id, fence=fence, stage=stage, key=key, outputs=outputs, blobs=blobs))
+
+    def append_log(self, job_id: str, fence: int, last: int, pieces: Sequence[str], file: str = "") -> bool:
+        """Add lines to a job's log.
+
+        :param last: number of the last line that they speak for.
+        :param file: that has the run's whole log, `{first}:{last}:{sha256}-{bytes}`.
+        :return: False: this run has no say.
+        """
+        return bool(self.run("append_log", id=job_id, fence=fence, last=last, file=file, pieces=pieces))
 
     # -- from outside
 
@@ -281,9 +301,13 @@ class Store(Runs):
         )  # fmt: skip
         return [Rescued(job_id, became) for job_id, became in reply.done]
 
-    def purge(self, limit: int = 500) -> int:
-        """Remove ended jobs past their TTL, at most `limit`. :return: how many."""
-        return int(self.run("purge", limit=limit))
+    def purge(self, limit: int = 500, keep: int = -1) -> int:
+        """Remove ended jobs past their TTL: a page of at most `limit`.
+
+        :param keep: of each tenant so many stay that are not in the history yet; -1: all.
+        :return: how many were removed.
+        """
+        return int(self.run("purge", limit=limit, keep=keep).removed)
 
     def tick(self, queue: str, message: str, most: int) -> bool:
         """Push a message of the maintenance queue, full server or not. :return: False: so many wait already."""

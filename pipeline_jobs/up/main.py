@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import os
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from rich.console import Console
 from pipeline_jobs.access.secret_files import FLOWER_PASSWORD, FLOWER_USER, kept_secret
 from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError
 from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.starting import environment
 from pipeline_jobs.up import access, readiness, sample, stack
 from pipeline_jobs.up.display import JobView, say, show_result
 from pipeline_jobs.up.ports import choose_ports
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     once = parser.parse_args(arguments).once
     console = Console()
     try:
-        return run(os.environ, console, once=once)
+        return run(environment(), console, once=once)
     except (Interrupted, KeyboardInterrupt):
         say(console, "Interrupted.")
         return 130

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Any
 
 from pipeline_jobs.exceptions import ConfigurationError
 
+#: Where a port is drawn for 0, and how often: below those that kernels give to connections that leave (Linux: from 32768 on, others: from
+#: 49152). Such a connection might have the port before its server binds it, and whenever the server is started again.
+FIRST, MANY, TRIES = 20_000, 12_000, 100
+
 
 def choose_ports(wishes: Mapping[str, tuple[str, int]]) -> dict[str, int]:
-    """A free port for each setting: `{"PIPELINE_HTTP_PORT": ("127.0.0.1", 0)}` gives `{"PIPELINE_HTTP_PORT": 40123}`.
+    """A free port for each setting: `{"PIPELINE_HTTP_PORT": ("127.0.0.1", 0)}` gives `{"PIPELINE_HTTP_PORT": 20123}`.
 
     All are held while the others are chosen, so that they differ. They are let go before the servers bind them: another
     program may be faster, and then the server says so in its log and the start fails.
@@ -27,7 +33,7 @@ def _hold(held: ExitStack, setting: str, host: str, port: int) -> int:
         listener = held.enter_context(socket.socket(family, kind, protocol))
         # As the servers do: a port whose last connections are still closing is free for them.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        _bind(listener, address, port)
         # Without it two of our own wishes for one port would both be granted.
         listener.listen(1)
     except OSError as error:
@@ -35,3 +41,11 @@ def _hold(held: ExitStack, setting: str, host: str, port: int) -> int:
             f"cannot listen on {host}:{port} ({error.strerror or error}): set {setting} to another port, or to 0 for any free one"
         ) from None
     return int(listener.getsockname()[1])
+
+
+def _bind(listener: socket.socket, address: tuple[Any, ...], port: int) -> None:
+    for drawn in () if port else (FIRST + secrets.randbelow(MANY) for _ in range(TRIES)):
+        with suppress(OSError):
+            listener.bind((address[0], drawn, *address[2:]))
+            return
+    listener.bind(address)

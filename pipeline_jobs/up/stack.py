@@ -61,8 +61,9 @@ def wishes(settings: Settings, *, embedded: bool) -> dict[str, tuple[str, int]]:
 def environment(environ: Mapping[str, str], settings: Settings, ports: Mapping[str, int]) -> dict[str, str]:
     """The environment of every process: ours, with what was decided here."""
     return {
-        # There is one API, which people ask for everything. Prometheus says itself what it wants of it (docker/prometheus.yml).
+        # There is one API, which people ask for everything. Prometheus says itself what it wants of it (docker/prometheus/prometheus.yml).
         "PIPELINE_API_METRICS": "all",
+        "PIPELINE_HISTORY_URL": f"sqlite:///{settings.data_dir / 'history.db'}",
         **environ,
         **FLAGS,
         **{setting: str(port) for setting, port in ports.items()},

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_jobs.exceptions import PipelineJobsError
-from pipeline_jobs.lifeline import die_with
+from pipeline_jobs.starting import die_with
 
 POLL_SECONDS = 0.05
 #: Before a process is started again, in seconds: at first, doubled at each further end in a row, at most; and how long it must have run

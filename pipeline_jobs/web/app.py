@@ -8,6 +8,8 @@ from typing import Any
 
 from flask import Flask, request
 from flask_openapi.models.info import Info
+from flask_openapi.models.license import License
+from flask_openapi.models.server import Server
 from flask_openapi.openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -22,11 +24,14 @@ from pipeline_jobs.web.api import (
     artifacts,
     audit,
     batches,
+    bulk,
     cancel,
     deliveries,
     docs,
     events,
     health,
+    history,
+    job_logs,
     jobs,
     keys,
     metrics,
@@ -34,12 +39,16 @@ from pipeline_jobs.web.api import (
     pipelines,
     retry,
     run,
+    scaling,
     schedules,
+    signals,
     sockets,
     tenants,
+    transcripts,
     uploads,
     webhook_secrets,
     webhooks,
+    workflows,
 )
 from pipeline_jobs.web.http import openapi
 from pipeline_jobs.web.http.places import Places
@@ -71,7 +80,9 @@ def create_app(cell: Cell) -> Flask:
     settings = cell.settings
     app = Api(
         __name__,
-        info=Info(title="pipeline-jobs", version=__version__, description=_DESCRIPTION),
+        info=Info(title="pipeline-jobs", version=__version__, description=_DESCRIPTION, license=License(name="Apache-2.0")),
+        # Where the document was read, unless the operator says where clients find it.
+        servers=[Server(url=settings.public_url or "/")],
         validation_error_model=Problem,
         # Each operation documents its 500 itself, so that flask-openapi adds no answer of its own shape.
         validation_error_status=500,
@@ -109,13 +120,13 @@ def create_app(cell: Cell) -> Flask:
     ids.install(app)
     problems.install(app)
     modules = (
-        jobs, events, sockets, cancel, retry, batches, run, pipelines, pipeline_limits, artifacts, uploads, keys, tenants, webhooks,
-        webhook_secrets, deliveries, schedules, audit, metrics, health,
+        jobs, job_logs, events, sockets, cancel, retry, signals, bulk, batches, workflows, run, pipelines, pipeline_limits, artifacts,
+        uploads, keys, tenants, webhooks, webhook_secrets, deliveries, schedules, audit, metrics, scaling, health, history, transcripts,
     )  # fmt: skip
     for module in modules:
         app.register_api(module.routes.blueprint)
     ui.install(app)
-    docs.install(app, lambda: openapi.complete(app))
+    docs.install(app, lambda: openapi.complete(app, cell.pipelines))
     if (proxies := settings.trusted_proxies) > 0:
         # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]

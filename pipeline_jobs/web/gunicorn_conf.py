@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Any
 
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
-from pipeline_jobs.lifeline import die_with
 from pipeline_jobs.operation.shared_counts import SharedCounts
 from pipeline_jobs.settings import load_settings
-from pipeline_jobs.starting import one_line_errors
+from pipeline_jobs.starting import die_with, one_line_errors
 from pipeline_jobs.store.presence import refuse_other_queues
 from pipeline_jobs.store.store import Store, connect
 from pipeline_jobs.tracing import spans
@@ -39,6 +39,9 @@ limit_request_line = 8190
 # A stop lets waiting requests end by themselves.
 graceful_timeout = int(_settings.run_timeout_seconds) + 5
 keepalive = 15
+_MEMORY = "/dev/shm"  # noqa: S108 - of a file without a name  # nosec B108
+#: The main thread says at each of its turns that it lives, by a file's times. On a disk that waits for what others sync there.
+worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
 # By default any peer on loopback, such as a proxy that passes headers on, is believed which part of the path is the app's own.
 forwarder_headers = ""
 # One fixed path per user for all gunicorns of a machine: two installations would fight for it.

@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from pipeline_jobs import exceptions
+from pipeline_jobs.jobs.signals import AlreadySignalled, BadLink, SignalTooLate
 from pipeline_jobs.rates import Rate
 from pipeline_jobs.web.http.rate_headers import rate_headers
 from pipeline_jobs.web.http.request_counts import PROBLEM
@@ -49,6 +50,9 @@ _STATUS: Mapping[type[exceptions.PipelineJobsError], int] = {
     exceptions.JobGone: 409,
     exceptions.ScheduleGone: 409,
     exceptions.JobNotWaiting: 409,
+    AlreadySignalled: 409,
+    SignalTooLate: 409,
+    BadLink: 404,
     exceptions.UnknownEndpoint: 404,
     exceptions.UnknownDelivery: 404,
     exceptions.EndpointDisabled: 409,

@@ -43,5 +43,5 @@ class Processes:
                     # It has left meanwhile.
                     presence.leave(self._store, self._name)
             except (StoreUnavailable, StoreFull) as error:
-                logger.info("api_not_announced", error=str(error))
+                logger.info("api_not_announced", seldom=True, error=str(error))
             time.sleep(ANNOUNCE_SECONDS)

@@ -93,6 +93,10 @@ class Ledger:
 
     # -- a sender's
 
+    def waits(self) -> bool:
+        """Whether there is a delivery that waits, for its turn or its time, or is being sent: one command, for an idle sender."""
+        return self._store.any_exists("webhook_ring", "webhook_wake", "webhook_leases")
+
     def take(self, quick: int, slow: int, renew: Sequence[str]) -> list[Taken]:
         """Take at most so many for quick hosts, and so many for slow ones, and renew these leases."""
         rows = self._store.run(

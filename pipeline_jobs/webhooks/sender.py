@@ -22,6 +22,8 @@ from structlog.contextvars import bind_contextvars
 from pipeline_jobs import __version__, failpoints
 from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import KeyChanged, StoreUnavailable
+from pipeline_jobs.files.copies import SCHEME, Copier
+from pipeline_jobs.files.drive import DriveError
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.tracing import correlation, spans
 from pipeline_jobs.tracing.correlation import Correlation
@@ -65,10 +67,17 @@ class Sender:
     """The sender of this process. One that was made before a fork starts anew in the child."""
 
     def __init__(
-        self, ledger: Ledger, endpoints: Endpoints, signer: Signer, settings: Settings, shapes: Mapping[str, Shape] = SHAPES
+        self,
+        ledger: Ledger,
+        endpoints: Endpoints,
+        signer: Signer,
+        settings: Settings,
+        shapes: Mapping[str, Shape] = SHAPES,
+        copier: Copier | None = None,
     ) -> None:
+        """:param copier: takes the deliveries that are no messages (`files/copies.py`)."""
         self._ledger, self._endpoints, self._signer, self._settings = ledger, endpoints, signer, settings
-        self._shapes = shapes
+        self._shapes, self._copier = shapes, copier
         self._pid = -1
 
     def run_once(self) -> dict[str, int]:
@@ -114,6 +123,8 @@ class Sender:
     def _look(self) -> None:
         """Take as many as may begin, and renew the leases of the others."""
         flying = dict(self._flights)
+        if not flying and not self._ledger.waits():
+            return
         quick = sum(flight.quick for flight in flying.values())
         threads = self._settings.webhook_threads
         room_for_slow = max(0, SLOW_THREADS * threads - (len(flying) - quick))
@@ -131,7 +142,9 @@ class Sender:
             failpoints.reach("webhook.after_post")
             self._settle(taken, answer)
         except StoreUnavailable:
-            logger.warning("the outcome of a webhook cannot be stored, so it will be sent again", delivery_id=taken.delivery_id)
+            logger.warning(
+                "the outcome of a webhook cannot be stored, so it will be sent again", seldom=True, delivery_id=taken.delivery_id
+            )
         except Exception:
             logger.exception("a webhook failed, and will be sent again", delivery_id=taken.delivery_id)
         finally:
@@ -165,6 +178,8 @@ class Sender:
             return Answer(None, PAYLOAD_LOST)
         # For the lines of this thread, which is this delivery's.
         bind_contextvars(tenant=taken.tenant_id, **{name: snapshot[name] for name in ("job_id", "request_id") if name in snapshot})
+        if taken.url.startswith(SCHEME):
+            return self._copy(taken.event_id, snapshot)
         text = self._body(snapshot)
         if isinstance(text, Answer):
             return text
@@ -174,6 +189,16 @@ class Sender:
             if answer.error:
                 span.fail(answer.error)
             return answer
+
+    def _copy(self, event_id: str, snapshot: Mapping[str, str]) -> Answer:
+        started = time.monotonic()
+        try:
+            if self._copier is None:
+                raise DriveError("drive_not_configured")
+            self._copier.deliver(event_id, snapshot)
+        except DriveError as error:
+            return Answer(None, error.word, seconds=time.monotonic() - started)
+        return Answer(200, "", seconds=time.monotonic() - started)
 
     def _post(self, taken: Taken, text: str) -> Answer:
         current = taken.current or self._endpoints.tenant_secret(taken.tenant_id).current

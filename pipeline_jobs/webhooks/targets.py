@@ -10,7 +10,7 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.states import TERMINAL
 
 #: The types of events there are. Whoever adds one: a call of `outbox` in a script, and the shape of its `data` (`payload`).
-JOB_EVENTS = tuple(sorted(f"job.{status.value}" for status in TERMINAL))
+JOB_EVENTS = (*sorted(f"job.{status.value}" for status in TERMINAL), "job.waiting")
 EVENTS = ("batch.completed", *JOB_EVENTS)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+import structlog
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
@@ -67,19 +68,9 @@ def create_celery(settings: Settings) -> JobsCelery:
     """
     logs.configure(settings.log_format)
     spans.check()
-    _check_prefix(settings)
-    _check_broker(settings.broker_url)
+    _check(settings)
     pipelines.load((BUILT_IN, *settings.module_list))
-    prefixed.install()
-    app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=True)
-    _configure(app, settings)
-    own = settings.broker_is_store
-    cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
-    duties: dict[str, Duty] = {**cell.duties, "continue": partial(continuations.run_once, app)}
-    app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app), duties=duties)
-    # The template was written by it; what a team sets on the app from here on must hold for the messages of its own tasks.
-    app.__dict__.pop("amqp", None)
-    app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
+    app = _with_cell(settings, set_as_current=True)
     app.steps["worker"].add(WatchStep)
     app.steps["worker"].add(LeaseKeeperStep)
     app.steps["worker"].add(RescuerStep)
@@ -91,6 +82,39 @@ def create_celery(settings: Settings) -> JobsCelery:
     start.install()
     tenancy.install()
     watching.install()
+    return app
+
+
+def create_sender(settings: Settings) -> JobsCelery:
+    """An app that sends jobs and finds their results, for a process that has an app of its own (`from_celery`): it is not the current one,
+    and Celery's signals, its logging and its commands are as they were. Our own lines go where that process has structlog's go, else to
+    standard error.
+
+    :raises ConfigurationError: there is no such broker, or it cannot have the prefix.
+    """
+    if not structlog.is_configured():
+        logs.configure(settings.log_format)
+    _check(settings)
+    return _with_cell(settings, set_as_current=False)
+
+
+def _check(settings: Settings) -> None:
+    """:raises ConfigurationError:"""
+    _check_prefix(settings)
+    _check_broker(settings.broker_url)
+
+
+def _with_cell(settings: Settings, set_as_current: bool) -> JobsCelery:
+    prefixed.install()
+    app = JobsCelery("pipeline_jobs", control=control.JobControl, set_as_current=set_as_current)
+    _configure(app, settings)
+    own = settings.broker_is_store
+    cell = Cell.of(settings, template=template(app) if own else None, publish=None if own else publisher(app), say=TaskEvents(app))
+    duties: dict[str, Duty] = {**cell.duties, "continue": partial(continuations.run_once, app)}
+    app.cell = replace(cell, results=app.AsyncResult, broker=partial(_broker, app), duties=duties)
+    # The template was written by it; what a team sets on the app from here on must hold for the messages of its own tasks.
+    app.__dict__.pop("amqp", None)
+    app.cell = replace(app.cell, submit=tasks.register(app).apply_async)
     return app
 
 
@@ -137,6 +161,8 @@ def _configure(app: Celery, settings: Settings) -> None:
         worker_send_task_events=True,
         task_track_started=True,
         broker_connection_retry_on_startup=True,
+        # However long the broker is away, it is no fault of the worker's, which would end after 100 tries.
+        broker_connection_max_retries=None,
         # Forked children load the speech model: give them time to come up on a busy machine.
         worker_proc_alive_timeout=30,
         # How long a dead child's last words are waited for; the default of 10 s would be added to every crash.

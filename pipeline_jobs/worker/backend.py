@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 from celery import states
-from celery.backends.redis import RedisBackend
 from celery.exceptions import TimeLimitExceeded
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
@@ -23,6 +22,7 @@ from pipeline_jobs.jobs.results import MAX_BY_VALUE, MAX_RESULT, fetch
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.connection import store_errors
 from pipeline_jobs.tenants import ANYBODYS, Whose
+from pipeline_jobs.worker.chord_join import ChordJoin
 from pipeline_jobs.worker.hints import FENCE_HEADER, JOB_TASK
 from pipeline_jobs.worker.progress import progress_of
 from pipeline_jobs.worker.result import JobFailed
@@ -43,7 +43,7 @@ _STATES: dict[JobStatus, str] = {
 UNKNOWN = {"status": states.PENDING, "result": None, "record": None}
 
 
-class JobBackend(RedisBackend):
+class JobBackend(ChordJoin):
     """`result_backend = "pipeline_jobs.worker.backend:JobBackend+redis://..."`; needs an app made by `create_celery`."""
 
     ResultConsumer = JobResultConsumer
@@ -186,9 +186,11 @@ class JobBackend(RedisBackend):
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """The last one of a group of groups or chains joins their results here: its body is given what any other chord's is."""
+        # A job has a row that says what follows it; of other tasks nobody would tell their chord again.
+        join = self.join_chord_of_job if FENCE_HEADER in vars(request) else super().on_chord_part_return
         self._most = MAX_BY_VALUE
         try:
-            super().on_chord_part_return(request, state, result, **options)
+            join(request, state, result, **options)
         finally:
             self._most = MAX_RESULT
 

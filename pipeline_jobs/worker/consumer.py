@@ -1,5 +1,5 @@
-"""Celery's consumer with three fixes: a message that outlived its connection is not acknowledged, none ends the worker, and a poll that
-is not answered does not keep the worker from its end.
+"""Celery's consumer with five fixes: a message that outlived its connection is not acknowledged, none ends the worker, a poll that is not
+answered does not keep the worker from its end, a broker that was away is found again soon, and job workers do not wait for each other.
 
 Written against Celery 5.7.0 and kombu 5.7.0: look again at every bump (docs/decisions/0008-an-acknowledgement-after-the-end.md).
 """
@@ -21,8 +21,12 @@ from kombu.transport import redis as redis_transport
 from kombu.transport import virtual
 from kombu.transport.redis import Channel as RedisChannel
 
+from pipeline_jobs.worker.hints import JOBS_QUEUE
+
 logger = get_logger(__name__)
 
+#: How long a worker waits before it looks for its broker again, in seconds.
+RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5.0}
 #: Most characters of a message that is dropped in the log: it may be hostile, and it may have secrets.
 LOGGED = 200
 
@@ -31,6 +35,10 @@ class JobConsumer(Consumer):
     """`worker_consumer`, for workers of every queue."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Mingle asks the other workers for a second what they revoked, at the start and each time the broker is back: a second in which no
+        # message is taken. A cancel of a job is in the store.
+        if JOBS_QUEUE in kwargs["app"].amqp.queues.consume_from:
+            kwargs["without_mingle"] = True
         super().__init__(*args, **kwargs)
         if hasattr(self.controller, "_process_task"):
             self.controller._process_task = partial(_process, self.controller, self.controller._process_task)
@@ -42,6 +50,12 @@ class JobConsumer(Consumer):
         if isinstance(transport, virtual.Transport) and issubclass(transport.Channel, RedisChannel):
             transport.Channel = _careful(transport.Channel)
         return self.ensure_connected(connection)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Wait for the broker. One that comes back finds its workers within a second or two, and within five after a long time: kombu alone
+        waits 2 s longer each time, up to 30, in which jobs wait beside free slots."""
+        conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
+        return super().ensure_connected(conn)
 
     def shutdown(self) -> None:
         """Close the channels. Each reads the answer of its BRPOP, which comes within a second; but if the server's clock was set back

@@ -17,9 +17,8 @@ from celery import Celery
 from celery.app.task import Context
 from celery.canvas import maybe_signature
 from celery.exceptions import TaskRevokedError
-from kombu.exceptions import OperationalError
 
-from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
+from pipeline_jobs.exceptions import IdTaken
 from pipeline_jobs.jobs.results import MAX_BY_VALUE, fetch
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.tenants import TenantContext, with_tenant
@@ -57,8 +56,8 @@ def tell(app: Celery, job_id: str) -> bool:
         # Looked at on both sides: the claim may end while Celery is told, or be made by another member's process.
         if claimed or _chord_claimed(app, request):
             return False
-    except (OperationalError, OSError, StoreUnavailable, TryLater, *app.backend.connection_errors) as error:
-        logger.warning("the end of a job cannot be reported to Celery now, will try again", job_id=job_id, error=str(error))
+    except app.backend.temporary_errors() as error:
+        logger.warning("the end of a job cannot be reported to Celery now, will try again", seldom=True, job_id=job_id, error=str(error))
         return False
     except Exception as error:
         # It would be so every time: as Celery does, the rest of its chain and its errbacks hear of it, and nobody is told again.

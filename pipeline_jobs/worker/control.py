@@ -163,10 +163,9 @@ def query_task(state: Any, ids: Any, **kwargs: Any) -> dict[str, Any]:
 
 def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
     """Request worker statistics/information."""
+    if state.app.keeper:
+        state.app.keeper.count()
     found: dict[str, Any] = celery_control.stats(state, **kwargs)
-    if state.app.seats is not None:
-        total = found["total"] = dict(found["total"])
-        total[JOB_TASK] = total.get(JOB_TASK, 0) + state.app.seats.handed_over()
     return found
 
 

@@ -36,6 +36,9 @@ ORIGIN = "pipeline_jobs"
 KWARGS_REPR = "{'tenant': '@TENANT@', 'workspace': '@WORKSPACE@', 'pipeline': '@PIPELINE@'}"
 _HEADERS = {"tenant": "@TENANT@", "workspace": "@WORKSPACE@", "pipeline": "@PIPELINE@", FENCE_HEADER: "@FENCE@"}
 
+#: Marks of a hint, and the fields of the job whose values take their place.
+_WHOLE = {"@ID@": "job_id", "@TENANT@": "tenant_id", "@WORKSPACE@": "workspace_id", "@PIPELINE@": "pipeline"}
+
 #: Options of `apply_async` that say where a message belongs in a canvas; a job that has one gets a message of its own.
 CANVAS_OPTIONS = ("group_id", "group_index", "chord", "root_id", "parent_id", "chain", "reply_to", "headers", "replaced_task_nesting")
 
@@ -78,11 +81,19 @@ class RequestTemplate:
             "properties": properties, "reply_to": properties.get("reply_to"), "correlation_id": "@ID@",
             "delivery_info": {"exchange": "", "routing_key": JOBS_QUEUE, "priority": properties.get("priority"), "redelivered": False},
         }  # fmt: skip
-        self._marked = [name for name, value in self._common.items() if isinstance(value, str) and "@" in value]
+        marked = {name: value for name, value in self._common.items() if isinstance(value, str) and "@" in value}
+        #: Most are nothing but a mark.
+        self._whole = [(name, _WHOLE[value]) for name, value in marked.items() if value in _WHOLE]
+        self._others = [(name, value) for name, value in marked.items() if value not in _WHOLE]
 
     def of(self, job: Job) -> dict[str, Any]:
+        made = {**self._common, FENCE_HEADER: job.fence}
+        for name, field in self._whole:
+            made[name] = getattr(job, field)
         hint = Hint(job.job_id, job.fence, job.tenant_id, job.workspace_id, job.pipeline)
-        return {**self._common, **{name: _marked(self._common[name], hint) for name in self._marked}, FENCE_HEADER: job.fence}
+        for name, text in self._others:
+            made[name] = _marked(text, hint)
+        return made
 
 
 def tick(app: Celery, name: str, expires: float | None) -> str:

@@ -53,6 +53,7 @@ class LeaseKeeper:
         self._leaving = False
         self._declared = False
         self._wake = threading.Event()
+        self._counted = 0
         #: When a job that must stop is killed: (id, fence) -> monotonic seconds.
         self._deadlines: dict[tuple[str, int], float] = {}
         #: Runs that were ended because the store was away; and what is to be said of lost runs when it is back.
@@ -82,6 +83,14 @@ class LeaseKeeper:
             app.seats.stop_all(self.slots() == 0)
             # Others hear of it by this worker's heartbeats.
             app.clock.adjust(app.seats.clock(app.clock.value))
+
+    def count(self) -> None:
+        """Let Celery count, as if they had had messages, the jobs that children were handed since the last call. In the event loop."""
+        seats = self._worker.app.seats
+        if seats is not None and (new := seats.handed_over() - self._counted):
+            self._counted += new
+            state.total_count[JOB_TASK] += new
+            state.all_total_count[0] += new
 
     def hurry(self, job_id: str, seconds: float) -> None:
         """Kill this job's process unless it stops within so many seconds."""
@@ -125,7 +134,7 @@ class LeaseKeeper:
             try:
                 self._beat()
             except StoreUnavailable as error:
-                logger.warning("the store is unavailable: leases are not renewed", error=str(error))
+                logger.warning("the store is unavailable: leases are not renewed", seldom=True, error=str(error))
                 self._give_up_what_is_lost()
             except Exception:
                 # Without a beat every job of this worker would be taken away: log and go on.
@@ -299,3 +308,5 @@ class LeaseKeeperStep(bootsteps.StartStopStep):
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         # Celery looks for dead children every 5 s; a job whose process died should not wait that long.
         hub.call_repeatedly(1.0, worker.pool.maintain_pool)
+        # Heartbeats tell how many jobs there were.
+        hub.call_repeatedly(1.0, self.obj.count)

@@ -92,6 +92,21 @@ class JobPool(AsynPool):
             self._tref_for_id[job] = self._hub.call_later(left, again, *args)
         return left > 0
 
+    def on_partial_read(self, job: Any, proc: Any) -> None:
+        """A child died with a message that it had not said to have taken.
+
+        Celery gives that to another child, whose claim is refused if the dead one had made it: the lease would stay until its end. What
+        the seat says was written before the child asked for anything.
+        """
+        seats = _seats()
+        held = seats.of(proc.pid) if seats is not None and not job._accepted else None
+        began = held is not None and bool(held.runs)
+        if began:
+            job._ack(None, time.time(), proc.pid, None)
+        super().on_partial_read(job, proc)
+        if began:
+            self.on_job_process_lost(job, proc.pid, proc.exitcode)
+
     def destroy_queues(self, queues: Any, proc: Any) -> Any:
         """Close a dead child's pipes, and forget their numbers.
 

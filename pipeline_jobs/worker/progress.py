@@ -19,7 +19,7 @@ class TaskProgress:
         self._task, self._store, self._request = task, store, task.request
 
     def progress(
-        self, job_id: str, fence: int, percent: float | None, stage: str, message: str | None, passed: Sequence[tuple[str, float]]
+        self, job_id: str, fence: int, percent: float | None, stage: str, message: str | None, passed: Sequence[tuple[str, float | str]]
     ) -> str:
         """As `Store.progress`. With nothing to write the store is asked directly: that is no state of a task."""
         if percent is None:

@@ -42,7 +42,7 @@ class Rescuer:
             try:
                 self._cell.rescue.look()
             except StoreUnavailable as error:
-                logger.warning("the store is unavailable: no rescue", error=str(error))
+                logger.warning("the store is unavailable: no rescue", seldom=True, error=str(error))
             except Exception:
                 logger.exception("the rescuer failed, will try again")
 

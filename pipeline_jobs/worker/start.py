@@ -23,6 +23,7 @@ from pipeline_jobs import logs
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.exceptions import ConfigurationError, StoreUnavailable
 from pipeline_jobs.files.artifacts import check_root
+from pipeline_jobs.files.drive import check as check_drive
 from pipeline_jobs.jobs.run import install_interrupt
 from pipeline_jobs.store.guard import unsafe
 from pipeline_jobs.store.presence import refuse_other_queues
@@ -101,6 +102,7 @@ def _refuse_wrong_artifacts(cell: Cell) -> None:
     """:raises SystemExit: no artifact could ever be stored: each job would fail or wait, and nobody would know why."""
     try:
         check_root(cell.settings.artifacts_root)
+        check_drive(cell.settings)
     except ConfigurationError as error:
         raise SystemExit(f"this worker does not start: {error}") from None
 

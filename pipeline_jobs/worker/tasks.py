@@ -260,6 +260,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "canary": settings.canary_seconds,
         "fire": settings.fire_seconds,
         "webhooks": settings.webhook_seconds,
+        "history": settings.history_seconds if settings.history_url else 0,
     }
     return {
         name: {

@@ -19,6 +19,7 @@ from pipeline_jobs.files.artifacts import ArtifactStore
 from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob, new_batch_id, new_job_id
 from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings, load_settings
@@ -58,7 +59,8 @@ class Route:
     bound: tuple[int, int, int, int]
     #: Callers of all tenants.
     everywhere: tuple[int, int, int, int]
-    #: `path` with `{job}`, `{ended}`, `{batch}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the target's.
+    #: `path` with `{job}`, `{ended}`, `{batch}`, `{workflow}`, `{schedule}`, `{tenant}`, `{key}`, `{file}`, `{link}`, `{upload}` for the
+    #: target's.
     path: str
     body: dict[str, Any] = field(default_factory=dict)
     #: What those are answered who have no good key: the page sends them to its sign-in.
@@ -76,6 +78,8 @@ _JOB, _TENANT = "/pipeline/jobs/{job}", "/pipeline/tenants/{tenant}"
 _SCHEDULE, _HOURLY = "/pipeline/schedules/{schedule}", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}, "tenant_id": "{tenant}"}
 _NEW = {"pipeline": "sleep", "tenant_id": "{tenant}"}
 _MANY = {"jobs": [{"pipeline": "sleep"}], "tenant_id": "{tenant}"}
+_FLOWS, _FLOW = "/pipeline/workflows", "/pipeline/workflows/{workflow}"
+_GRAPH = {"jobs": [{"pipeline": "sleep", "name": "a"}], "tenant_id": "{tenant}"}
 _HOOKS, _HOOK, _URL = "/pipeline/webhook-endpoints", "/pipeline/webhook-endpoints/{hook}", "https://hooks.example/x"
 #: A thing by its id: own, foreign, unknown, malformed.
 _OWN, _ANY = (200, 404, 404, 404), (200, 200, 404, 404)
@@ -85,12 +89,26 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/jobs"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/jobs", _NEW),
     ("GET", "/pipeline/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs?tenant_id={tenant}"),
     ("GET", "/pipeline/jobs/<job_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
+    ("GET", "/pipeline/jobs/<job_id>/transcript/search"): Route(
+        "read", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/jobs/{ended}/transcript/search?q=x"
+    ),
     ("DELETE", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB),
     ("PATCH", "/pipeline/jobs/<job_id>"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB, {"priority": 5}),
     ("POST", "/pipeline/jobs/<job_id>/cancel"): Route("submit", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/cancel"),
     ("POST", "/pipeline/jobs/<job_id>/retry"): Route("submit", (201, 404, 404, 404), (201, 201, 404, 404), "/pipeline/jobs/{ended}/retry"),
+    # Its pipeline waits for no such signal: that is told to those whose it is.
+    ("POST", "/pipeline/jobs/<job_id>/signals/<signal>"): Route(
+        "submit", (422, 404, 404, 404), (422, 422, 404, 404), _JOB + "/signals/go", {"payload": 1}
+    ),
     ("POST", "/pipeline/jobs/cancel"): Route(
         "submit", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/jobs/cancel", {"tenant_id": "{tenant}", "tag": "x"}
+    ),
+    ("POST", "/pipeline/jobs/bulk"): Route(
+        "submit",
+        (200, 403, 403, 422),
+        (200, 200, 200, 422),
+        "/pipeline/jobs/bulk",
+        {"action": "delete", "filter": {"tenant_id": "{tenant}", "tag": "x"}},
     ),
     ("POST", "/pipeline/batches"): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), "/pipeline/batches", _MANY),
     ("GET", "/pipeline/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/batches?tenant_id={tenant}"),
@@ -98,7 +116,18 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/pipeline/batches/<batch_id>/cancel"): Route(
         "submit", (200, 404, 404, 404), (200, 200, 404, 404), "/pipeline/batches/{batch}/cancel"
     ),
+    ("POST", _FLOWS): Route("submit", (201, 403, 403, 422), (201, 201, 201, 422), _FLOWS, _GRAPH),
+    ("GET", _FLOWS): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), _FLOWS + "?tenant_id={tenant}"),
+    ("GET", _FLOWS + "/<workflow_id>"): Route("read", _OWN, _ANY, _FLOW),
+    ("GET", _FLOWS + "/<workflow_id>.mmd"): Route("read", _OWN, _ANY, _FLOW + ".mmd"),
+    ("GET", _FLOWS + "/<workflow_id>.svg"): Route("read", _OWN, _ANY, _FLOW + ".svg"),
+    ("GET", _FLOWS + "/<workflow_id>/events"): Route("read", _OWN, _ANY, _FLOW + "/events"),
+    ("POST", _FLOWS + "/<workflow_id>/cancel"): Route("submit", _OWN, _ANY, _FLOW + "/cancel"),
+    # It has not ended: that is told to those whose it is.
+    ("POST", _FLOWS + "/<workflow_id>/retry"): Route("submit", (409, 404, 404, 404), (409, 409, 404, 404), _FLOW + "/retry"),
+    ("DELETE", _FLOWS + "/<workflow_id>"): Route("submit", _OWN, _ANY, _FLOW),
     ("GET", "/pipeline/jobs/<job_id>/events"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/events"),
+    ("GET", "/pipeline/jobs/<job_id>/logs"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), _JOB + "/logs"),
     # Whoever may is told that it is a WebSocket.
     ("GET", "/pipeline/jobs/<job_id>/ws"): Route("read", (426, 404, 404, 404), (426, 426, 404, 404), _JOB + "/ws"),
     ("GET", "/pipeline/events"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/events?tenant_id={tenant}"),
@@ -168,6 +197,10 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("PUT", "/pipeline/pipelines/<pipeline>/limits"): Route(
         "root", same(403), (200, 404, 404, 422), "/pipeline/pipelines/{pipeline}/limits", {"max_concurrent": 7}
     ),
+    ("GET", "/pipeline/analytics"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/analytics?tenant_id={tenant}"),
+    ("GET", "/pipeline/analytics/export"): Route(
+        "read", (200, 403, 403, 422), (200, 200, 200, 422), "/pipeline/analytics/export?tenant_id={tenant}"
+    ),
     ("GET", "/pipeline/audit"): Route("root", same(403), (200, 400, 400, 400), "/pipeline/audit{odd}"),
     ("GET", UI): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "?tenant_id={tenant}", nobody=303),
     ("GET", UI + "/jobs"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/jobs?tenant_id={tenant}", nobody=303),
@@ -178,9 +211,22 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/jobs/<job_id>/retry"): Route(
         "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{ended}/retry", nobody=303
     ),
+    ("POST", UI + "/jobs/<job_id>/signals/<signal>"): Route(
+        "submit", (422, 404, 404, 404), (422, 422, 404, 404), UI + "/jobs/{job}/signals/go", {"approved": "yes"}, nobody=303
+    ),
+    # What is proved by a signature: this one is none.
+    ("GET", UI + "/signal"): Route("public", same(404), same(404), UI + "/signal?link=x", nobody=404),
+    ("POST", UI + "/signal"): Route("public", same(404), same(404), UI + "/signal?link=x", nobody=404),
     # It has not ended: that is told to those whose it is.
     ("POST", UI + "/jobs/<job_id>/delete"): Route(
         "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/delete", nobody=303
+    ),
+    ("GET", UI + "/workflows/<workflow_id>"): Route("read", _OWN, _ANY, UI + "/workflows/{workflow}", nobody=303),
+    ("POST", UI + "/workflows/<workflow_id>/cancel"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/workflows/{workflow}/cancel", nobody=303
+    ),
+    ("POST", UI + "/workflows/<workflow_id>/retry"): Route(
+        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/workflows/{workflow}/retry", nobody=303
     ),
     ("GET", UI + "/submit"): Route("submit", same(200), same(200), UI + "/submit?pipeline=sleep", nobody=303),
     ("POST", UI + "/submit"): Route("submit", (303, 403, 403, 422), (303, 303, 303, 422), UI + "/submit", _NEW, nobody=303),
@@ -188,11 +234,105 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/tenants/<tenant_id>/limits"): Route(
         "root", same(403), (303, 303, 303, 422), UI + "/tenants/{tenant}/limits", {"weight": "1"}, nobody=303
     ),
+    ("GET", UI + "/bulk"): Route(
+        "submit", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/bulk?action=delete&tag=x&tenant_id={tenant}", nobody=303
+    ),
+    ("POST", UI + "/bulk"): Route(
+        "submit", (303, 403, 403, 422), (303, 303, 303, 422), UI + "/bulk?action=delete&tag=x&tenant_id={tenant}", nobody=303
+    ),
+    ("POST", UI + "/deliveries/<delivery_id>/redeliver"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/deliveries/{delivery}/redeliver", nobody=303
+    ),
+    ("GET", UI + "/tenants/<tenant_id>/keys"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/keys", nobody=303
+    ),
+    ("POST", UI + "/tenants/<tenant_id>/keys"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/keys", {"role": "read"}, nobody=303
+    ),
+    ("POST", UI + "/tenants/<tenant_id>/keys/<key_id>/revoke"): Route(
+        "admin", (303, 403, 403, 403), (303, 303, 404, 422), UI + "/tenants/{tenant}/keys/{key}/revoke", nobody=303
+    ),
+    ("GET", UI + "/batches"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/batches?tenant_id={tenant}", nobody=303),
+    ("GET", UI + "/batches/<batch_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/batches/{batch}", nobody=303),
+    ("GET", UI + "/schedules"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/schedules?tenant_id={tenant}", nobody=303),
+    ("GET", UI + "/schedules/new"): Route("submit", same(200), same(200), UI + "/schedules/new", nobody=303),
+    ("POST", UI + "/schedules/new"): Route(
+        "submit",
+        (303, 403, 403, 422),
+        (303, 303, 303, 422),
+        UI + "/schedules/new",
+        {"cron": "0 * * * *", "job": '{"pipeline": "sleep"}', "tenant_id": "{tenant}"},
+        nobody=303,
+    ),
+    ("GET", UI + "/schedules/<schedule_id>"): Route(
+        "read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/schedules/{schedule}", nobody=303
+    ),
+    ("POST", UI + "/schedules/<schedule_id>"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/schedules/{schedule}", {"act": "pause"}, nobody=303
+    ),
+    ("GET", UI + "/tenants/<tenant_id>/webhooks"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/webhooks", nobody=303
+    ),
+    ("POST", UI + "/tenants/<tenant_id>/webhooks"): Route(
+        "admin", (200, 403, 403, 403), (200, 200, 200, 422), UI + "/tenants/{tenant}/webhooks", {"url": _URL}, nobody=303
+    ),
+    ("GET", UI + "/webhooks/<endpoint_id>"): Route(
+        "admin", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/webhooks/{hook}", nobody=303
+    ),
+    ("POST", UI + "/webhooks/<endpoint_id>"): Route(
+        "admin", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/webhooks/{hook}", {"act": "disable"}, nobody=303
+    ),
+    ("GET", UI + "/deliveries/<delivery_id>"): Route(
+        "read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/deliveries/{delivery}", nobody=303
+    ),
+    ("GET", UI + "/audit"): Route("root", same(403), same(200), UI + "/audit", nobody=303),
+    ("GET", UI + "/submit/many"): Route("submit", same(200), same(200), UI + "/submit/many", nobody=303),
+    ("POST", UI + "/submit/many"): Route(
+        "submit",
+        (303, 403, 403, 422),
+        (303, 303, 303, 422),
+        UI + "/submit/many",
+        {"urls": "https://media.example/1.mp4", "tenant_id": "{tenant}"},
+        nobody=303,
+    ),
+    ("GET", UI + "/uploads"): Route("read", (200, 403, 403, 422), (200, 200, 200, 422), UI + "/uploads?tenant_id={tenant}", nobody=303),
+    ("POST", UI + "/uploads"): Route(
+        "submit", (201, 403, 403, 422), (201, 201, 201, 422), UI + "/uploads?tenant_id={tenant}", headers={"Upload-Length": "3"}, nobody=303
+    ),
+    ("GET", UI + "/uploads/<upload_id>"): Route("read", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/uploads/{upload}", nobody=303),
+    ("PATCH", UI + "/uploads/<upload_id>"): Route(
+        "submit",
+        (204, 404, 404, 404),
+        (204, 204, 404, 404),
+        UI + "/uploads/{upload}",
+        headers={"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+        nobody=303,
+    ),
+    ("POST", UI + "/uploads/<upload_id>/delete"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/uploads/{upload}/delete", nobody=303
+    ),
+    ("GET", UI + "/jobs/<job_id>/change"): Route(
+        "submit", (200, 404, 404, 404), (200, 200, 404, 404), UI + "/jobs/{job}/change", nobody=303
+    ),
+    ("POST", UI + "/jobs/<job_id>/change"): Route(
+        "submit", (303, 404, 404, 404), (303, 303, 404, 404), UI + "/jobs/{job}/change", {"priority": "5"}, nobody=303
+    ),
+    ("POST", UI + "/jobs/<job_id>/share"): Route(
+        "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/share", {"ends": "1 day"}, nobody=303
+    ),
+    ("GET", UI + "/shared"): Route("public", same(404), same(404), UI + "/shared?token=x"),
+    ("GET", UI + "/shared/<path:filename>"): Route("public", same(404), same(404), UI + "/shared/video.mp4?token=x"),
+    ("GET", UI + "/fairness"): Route("operator", same(403), same(200), UI + "/fairness", nobody=303),
+    ("GET", UI + "/oncall"): Route("operator", same(403), same(200), UI + "/oncall", nobody=303),
+    ("POST", UI + "/oncall/pipelines/<pipeline>"): Route(
+        "root", same(403), (303, 404, 404, 422), UI + "/oncall/pipelines/{pipeline}", {"max_concurrent": "5"}, nobody=303
+    ),
     ("GET", UI + "/sign-in"): Route("public", same(200), same(200), UI + "/sign-in"),
     ("POST", UI + "/sign-in"): Route("public", same(401), same(401), UI + "/sign-in", {"key": "pjk_x"}),
     ("POST", UI + "/sign-out"): Route("public", same(303), same(303), UI + "/sign-out"),
     ("GET", UI + "/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), UI + "/static/{asset}"),
     ("GET", "/metrics"): Route("operator", same(200), same(200), "/metrics?scope=all"),
+    ("GET", "/pipeline/scaling"): Route("operator", same(200), same(200), "/pipeline/scaling?pool=default"),
     # Its workers are missing: whoever may know is told so.
     ("GET", "/health/ready"): Route("operator", same(503), same(503), "/health/ready?tenant_id={tenant}"),
     ("GET", "/health/installation"): Route("operator", same(200), same(200), "/health/installation?tenant_id={tenant}"),
@@ -215,7 +355,7 @@ class World:
         self.client = app.test_client(use_cookies=False)
         self.declared = Declared(app)
         cell = create_celery(settings).cell
-        self.jobs, self.batches, self.endpoints = cell.client, cell.batches, cell.webhooks.endpoints
+        self.jobs, self.batches, self.workflows, self.endpoints = cell.client, cell.batches, cell.workflows, cell.webhooks.endpoints
         self.store = self.jobs.store
         self.keys = KeyStore(self.store)
         self.artifacts = ArtifactStore(settings.artifacts_root, "", lambda: settings.secret_key)
@@ -283,6 +423,12 @@ class World:
             return self.batches.create(NewBatch([NewJob(pipeline="sleep")], TENANTS[target], WORKSPACES[target])).batch.batch_id
         return new_batch_id() if target == "unknown" else "-bad%20id%00"
 
+    def workflow(self, target: str) -> str:
+        if target in WORKSPACES:
+            new = NewWorkflow([NewNode("a", NewJob(pipeline="sleep"))], TENANTS[target], WORKSPACES[target])
+            return self.workflows.create(new).batch.batch_id
+        return new_batch_id() if target == "unknown" else "-bad%20id%00"
+
     def schedule(self, target: str) -> str:
         if target in WORKSPACES:
             return Scheduler(self.jobs).create(NewSchedule("0 * * * *", self.new(target))).schedule.schedule_id
@@ -326,6 +472,7 @@ class World:
             "{job}": lambda: self.job(target),
             "{ended}": lambda: self.job(target, ended=True),
             "{batch}": lambda: self.batch(target),
+            "{workflow}": lambda: self.workflow(target),
             "{schedule}": lambda: self.schedule(target),
             "{key}": lambda: self.key(target),
             "{hook}": lambda: self.hook(target),
@@ -355,10 +502,16 @@ class World:
     def cell(self, method: str, rule: str, target: str, caller: str) -> TestResponse:
         route = ROUTES[method, rule]
         path = self.filled(route.path, target)
-        body = {name: TENANTS[target] if value == "{tenant}" else value for name, value in route.body.items()}
+        body = _filled(route.body, TENANTS[target])
         response = self.ask(method, path, caller, body, **route.headers)
         assert self.declared.problem_with(method, path, response) is None
         return response
+
+
+def _filled(body: dict[str, Any], tenant: str) -> dict[str, Any]:
+    """With the tenant in the place of its word, also in an object of it."""
+    words = {name: _filled(value, tenant) if isinstance(value, dict) else value for name, value in body.items()}
+    return {name: tenant if value == "{tenant}" else value for name, value in words.items()}
 
 
 def open_world(url: str, folder: Path) -> World:
@@ -372,6 +525,7 @@ def open_world(url: str, folder: Path) -> World:
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
             "PIPELINE_MAX_SCHEDULES_PER_TENANT": "1000",
+            "PIPELINE_HISTORY_URL": f"sqlite:///{folder / 'history.db'}",
         }
     )
     return World(create_api(settings), settings)

@@ -96,7 +96,7 @@ def test_a_job_has_its_tenant_and_stage_in_the_table_in_searches_in_the_api_and_
     until(lambda: flower.get(f"/api/task/info/{job_id}").json()["state"] == "SUCCESS", "the end")
     assert stack.flower_process
     stack.flower_process.terminate()
-    stack.flower_process.wait(30)
+    stack.flower_process.wait(60)
     kept = {**said, "state": "SUCCESS"}
     again = stack.flower()
     assert {name: row_of(again, job_id, "kwargs:stage=hold")[name] for name in kept} == kept

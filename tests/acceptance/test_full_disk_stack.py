@@ -57,7 +57,7 @@ class Local:
     def ask(self, method: str, path: str, **request: object) -> requests.Response | None:
         self.goes_on()
         try:
-            answer = requests.request(method, self.url + path, timeout=30, **request)  # type: ignore[arg-type]
+            answer = requests.request(method, self.url + path, timeout=60, **request)  # type: ignore[arg-type]
         except requests.RequestException:
             self.answers[0] += 1
             return None

@@ -19,22 +19,26 @@ import pytest
 from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.acceptance.isolation import ROUTES, TENANTS, Route, World
 
 #: What names a thing of somebody, by the names that parameters and fields have. A kit has a value for each.
 NAMES = frozenset(
     ("tenant_id", "workspace_id", "job_id", "batch_id", "schedule_id", "upload_id", "endpoint_id", "delivery_id", "key_id", "tag", "tags",
-     "url", "depends_on", "cursor", "after", "path", "Idempotency-Key", "If-None-Match", "Last-Event-ID")
+     "url", "depends_on", "cursor", "after", "workflow_id", "path", "Idempotency-Key", "If-None-Match", "Last-Event-ID")
 )  # fmt: skip
 #: What names nothing of anybody: values of the caller's own, and what is proved by a signature (a link, a stream's token).
 HARMLESS = frozenset(
     ("limit", "pipeline", "created_after", "created_before", "status", "Prefer", "deadline_seconds", "max_attempts", "metadata",
      "on_dependency_failure", "params", "priority", "quality", "run_at", "ttl_seconds", "start_within_seconds", "retain_seconds",
-     "webhook", "events", "include", "from_stage", "partial", "timeout", "dry_run", "max_concurrent", "max_queued",
-     "max_run_seconds", "max_storage_bytes", "max_ended", "paused", "format", "start_rate", "submit_rate", "weight", "Range", "signature",
+     "webhook", "events", "include", "from_stage", "partial", "timeout", "dry_run", "action", "filter", "reuse",
+     "max_concurrent", "max_queued", "max_parked", "payload", "signal",
+     "max_run_seconds", "max_storage_bytes", "max_ended", "max_drive_bytes", "daily_llm_tokens", "paused", "format",
+     "q", "error_code", "start_rate", "submit_rate", "weight", "Range", "signature",
      "token", "Tus-Resumable", "Upload-Checksum", "Upload-Length", "Upload-Metadata", "Upload-Offset", "expires_at", "name", "role",
-     "days", "description", "enabled", "catch_up", "cron", "overlap", "timezone", "upcoming", "jobs", "job", "scope")
+     "days", "attempt", "level", "description", "enabled", "catch_up", "cron", "overlap", "timezone", "upcoming", "jobs", "job", "scope",
+     "ended_after", "ended_before", "pool")
 )  # fmt: skip
 #: Headers that some server, proxy or framework takes for a tenant, a user or another address.
 SPOOFED = ("X-Tenant-Id", "X-Workspace-Id", "X-Api-Key", "X-Forwarded-User", "X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override")
@@ -47,7 +51,8 @@ PAIRS = (
 PLACES = {"foreign": ("rival", "hoard"), "neighbour": ("acme", "vault"), "blog": ("acme", "blog")}
 #: By the variable of a route's path, the mark in the table's path.
 MARKS = {
-    "job_id": ("{job}", "{ended}"), "batch_id": ("{batch}",), "schedule_id": ("{schedule}",), "upload_id": ("{upload}",),
+    "job_id": ("{job}", "{ended}"), "batch_id": ("{batch}",), "workflow_id": ("{workflow}",),
+    "schedule_id": ("{schedule}",), "upload_id": ("{upload}",),
     "endpoint_id": ("{hook}",), "delivery_id": ("{delivery}",), "key_id": ("{key}",), "tenant_id": ("{tenant}",),
 }  # fmt: skip
 CELLS = [(*route, way, *pair) for route, way, pair in product(ROUTES, WAYS, PAIRS) if way != "path" or "_id>" in route[1]]
@@ -70,6 +75,7 @@ class Kit:
 UNKNOWN = Kit(
     {
         "tenant_id": "ghost", "workspace_id": "nowhere", "job_id": "job_1_00000000", "batch_id": "batch_1_00000000",
+        "workflow_id": "batch_1_00000001",
         "schedule_id": "sch_1_00000000", "upload_id": "0" * 24, "endpoint_id": f"whep_{'f' * 16}", "delivery_id": f"msg_{'f' * 32}",
         "key_id": "f" * 16, "tag": "no-such-tag", "cursor": "A" * 11, "after": "1-0", "Idempotency-Key": "never sent",
         "If-None-Match": '"000000000000000000000000"', "Last-Event-ID": "1-0", "api key": f"pjk_{'0' * 16}_{'x' * 43}",
@@ -88,6 +94,8 @@ def kit_of(world: World, target: str) -> Kit:
     ended = world.jobs.cancel(world.jobs.submit(new).job_id).job_id
     inside = replace(new, tenant_id="default", workspace_id="main")
     batches = [world.batches.create(NewBatch([inside], tenant_id, workspace_id)).batch.batch_id for _ in range(2)]
+    node = NewNode("a", inside)
+    flows = [world.workflows.create(NewWorkflow([node], tenant_id, workspace_id, {"note": secret})).batch.batch_id for _ in range(2)]
     timed = [Scheduler(world.jobs).create(NewSchedule("0 * * * *", new, name=secret)).schedule.schedule_id for _ in range(2)]
     uploads = [world.uploads.create(tenant_id, workspace_id, 3).upload_id for _ in range(2)]
     endpoint = world.endpoints.create(tenant_id, f"https://{secret}.example/x", description=secret)[0].endpoint_id
@@ -97,11 +105,12 @@ def kit_of(world: World, target: str) -> Kit:
     sent = world.ask("POST", "/pipeline/jobs", secret, {"pipeline": "sleep", "tags": [secret]}, **{"Idempotency-Key": f"{secret} 1"})
     cursors = {
         path: world.ask("GET", f"{path}?limit=1", secret).get_json()["next_cursor"]
-        for path in ("/pipeline/jobs", "/pipeline/batches", "/pipeline/schedules", "/pipeline/uploads")
+        for path in ("/pipeline/jobs", "/pipeline/batches", "/pipeline/workflows", "/pipeline/schedules", "/pipeline/uploads")
     }
     feed = world.ask("GET", "/pipeline/events?limit=500", secret).get_json()["reached"]
     values = {
-        "workspace_id": workspace_id, "job_id": jobs[0], "batch_id": batches[0], "schedule_id": timed[0], "upload_id": uploads[0],
+        "workspace_id": workspace_id, "job_id": jobs[0], "batch_id": batches[0], "workflow_id": flows[0],
+        "schedule_id": timed[0], "upload_id": uploads[0],
         "delivery_id": world.endpoints.test(endpoint), "endpoint_id": endpoint, "key_id": key.key_id, "tag": secret, "after": feed,
         "cursor": cursors["/pipeline/jobs"], "Idempotency-Key": f"{secret} 1", "Last-Event-ID": feed,
         "If-None-Match": sent.headers["ETag"], "api key": str(text), "path": f"{tenant_id}/{workspace_id}/{jobs[0]}/1/a.txt",
@@ -164,7 +173,7 @@ def test_every_name_of_the_document_is_known_to_name_a_thing_or_none(world: Worl
     assert found - NAMES - HARMLESS == set(), "a new parameter or field: what of others could it name?"
     assert (NAMES | HARMLESS) - found == set(), "these are gone"
     variables = {name for _, rule in ROUTES for name in re.findall(r"<(?:\w+:)?(\w+)>", rule)}
-    assert variables - set(MARKS) == {"path", "filename", "pipeline"}
+    assert variables - set(MARKS) == {"path", "filename", "pipeline", "signal"}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.conftest import QUICK
+from tests.graphs import Graph
+from tests.graphs import check as check_graph
 from tests.integration.recount import differences
 from tests.kills import PATIENT, Deaths, check, environment
 from tests.servers import Server
@@ -35,7 +37,7 @@ def stack(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("loop")
     base: Settings = load_settings({"PIPELINE_REDIS_URL": server.url, "PIPELINE_DATA_DIR": str(folder / "data"), "PIPELINE_SELF_TEST": "0"})
     modules = f"{QUICK['modules']},tests.patient_loop"
-    settings = base.model_copy(update={**QUICK, **PATIENT, "max_concurrent_jobs": 100, "modules": modules, "finish_claims": True})
+    settings = base.model_copy(update={**QUICK, **PATIENT, "max_concurrent_jobs": 100, "modules": modules})
     app = create_celery(settings)
     made = Stack(app.cell.client, settings, folder)
     made.app = app
@@ -89,6 +91,7 @@ def test_each_job_has_its_events_once_and_in_order(stack: Stack) -> None:
         stack.until_status(failing.job_id, JobStatus.FAILED)
         until(lambda: all(len(by_job(seen)[job.job_id]) == 3 for job in [*held, *jobs, failing]), "the events")
         found, total = by_job(seen), stack.inspect("stats")["total"]
+        until(lambda: [event for event in seen if event.get("processed") == 43], "a heartbeat that counts them all")
     assert [found[job.job_id] for job in [*held, *jobs]] == [["received", "started", "succeeded"]] * 42
     assert found[failing.job_id] == ["received", "started", "failed"]
     assert total == {"pipeline_jobs.run_job": 43}
@@ -126,6 +129,29 @@ def test_children_are_replaced_by_the_number_of_their_jobs(stack: Stack) -> None
         for job in jobs:
             assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
         assert before.isdisjoint({child.pid for child in psutil.Process(main).children()})
+
+
+def test_a_worker_that_is_told_to_hand_nothing_over_gets_a_message_for_each_job(stack: Stack) -> None:
+    with worker(stack, "by-messages", "-c", "1", PIPELINE_FINISH_CLAIMS="0"), watched(stack) as seen:
+        jobs = [stack.submit(params={"seconds": 0}) for _ in range(5)]
+        for job in jobs:
+            stack.until_status(job.job_id, JobStatus.COMPLETED)
+        until(lambda: all(len(by_job(seen)[job.job_id]) == 3 for job in jobs), "the events")
+        assert [by_job(seen)[job.job_id] for job in jobs] == [["received", "started", "succeeded"]] * 5
+        assert received(stack, "by-messages") == 5
+
+
+def test_a_graph_keeps_its_order_while_children_are_killed(stack: Stack) -> None:
+    graph = Graph.random(60, 6, seed=17)
+    made = stack.app.cell.workflows.create(graph.new("graphs"))
+    batches, workflow_id = stack.app.cell.batches, made.batch.batch_id
+    deaths = Deaths(stack, "of-a-graph")
+    with worker(stack, "of-a-graph", "-c", "2", **environment(per_cent=3)):
+        until(lambda: batches.get(workflow_id).completed_at, "the end of the workflow", 120)
+    assert deaths.count > 0
+    ids = {node.name: str(job_id) for node, job_id in zip(graph.nodes, made.job_ids, strict=True)}
+    check_graph(stack.client.store, graph, "graphs", workflow_id, ids)
+    assert differences(stack.client.store) == []
 
 
 def test_children_that_are_killed_at_each_line_lose_nothing_and_each_crash_is_its_own_jobs(stack: Stack) -> None:

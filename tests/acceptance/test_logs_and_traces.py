@@ -66,9 +66,12 @@ def test_one_request_id_is_in_the_access_line_the_record_the_workers_lines_the_w
         assert access["bytes"] == len(answer.content)
         # The worker's lines: those of its child say all, that of its main process what a message has.
         said = [line for line in lines(stack, "jobs") if line.get("job_id") == job.job_id]
-        assert [line["logger"] for line in said] == ["celery.worker.strategy", "pipeline_jobs.jobs.executor", "celery.app.trace"]
+        assert [line["logger"] for line in said] == [
+            "celery.worker.strategy", "celery.redirected", "pipeline_jobs.jobs.executor", "celery.app.trace",
+        ]  # fmt: skip
         assert {line["tenant"] for line in said} == {"acme"}
-        failed, ended = of_request(stack, "jobs", "order-4711")
+        printed, failed, ended = of_request(stack, "jobs", "order-4711")
+        assert printed["event"] == "about to break"
         assert "LookupError: broken" in failed["exception"]
         assert (failed["event"], "raised unexpected: JobFailed" in ended["event"]) == ("stage failed", True)
         assert {(line["stage"], line["attempt"], line["job_id"]) for line in (failed, ended)} == {("break", 1, job.job_id)}
@@ -118,6 +121,10 @@ def test_a_level_hides_what_is_below_it_and_no_error_of_ours(make_stack: MakeSta
         r"\[error +\] stage failed .* attempt=1 job_id=\S+ request_id=\w+ stage=break tenant=default workspace=main\n  \| ", text
     ), text
     assert not re.search(r"\[(info|warning|debug) ", text), text
+    # The log of the job has all of it, whatever the worker's own log shows.
+    said = [(line["level"], line["logger"], line["message"]) for line in api.get(f"/pipeline/jobs/{job['job_id']}/logs").json()["lines"]]
+    assert said[:2] == [("INFO", "stdout", "about to break"), ("DEBUG", "stage", "and how")]
+    assert (said[2][0], said[2][2].splitlines()[-1]) == ("ERROR", "LookupError: broken")
     # A header that is no trace is as if absent.
     assert stack.client.get(job["job_id"]).traceparent is None
     # Neither a probe's request nor a scrape's is worth a line.

@@ -91,7 +91,7 @@ def front(make_stack: MakeStack, tmp_path: Path) -> Iterator[Front]:
 
 def _answers(front: Front) -> bool:
     try:
-        return requests.get(f"{front.url}/health/live", headers=front.headers, timeout=5).ok
+        return requests.get(f"{front.url}/health/live", headers=front.headers, timeout=60).ok
     except requests.RequestException:
         return False
 

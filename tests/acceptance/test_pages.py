@@ -13,7 +13,9 @@ import http.server
 import json
 import queue
 import re
+import shlex
 import shutil
+import string
 import subprocess
 import sys
 import threading
@@ -27,6 +29,7 @@ from flask import Flask, request
 from standardwebhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
+from tests.bodies import MODULE
 from tests.stack import ROOT, Stack, environment
 from tests.waiting import until
 
@@ -36,13 +39,10 @@ ACTIVATE = ". .venv/bin/activate"
 TAKEN = re.compile(r"(?P<name>[A-Z]+)=\S+\s+# the `(?P<field>\w+)` in the answer")
 ASSIGNED = re.compile(r"(?P<name>[A-Z]+)=.*")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-#: The status of an answer is on a line of its own after it. Celery by its module: a console script may belong to another folder. With a
-#: destination `inspect` and `control` return as soon as the worker has answered; otherwise they give a busy one a second.
-SHELL = f"""curl() {{ command curl --silent --show-error --max-time 120 --write-out '\\n%{{http_code}}' "$@"; }}
-celery() {{
-  case "$3" in inspect|control) set -- "$@" --timeout 60 --destination jobs@test ;; esac
-  '{sys.executable}' -m celery "$@"
-}}
+#: A command of Celery's, whose answer a variable may be given. It needs no shell but for its quotes and variables.
+CELERY = re.compile(r"(?:(?P<name>[A-Z]+)=\$\()?celery -A celery_app (?P<words>.*?)(?(name)\))", re.DOTALL)
+#: The status of an answer is on a line of its own after it.
+SHELL = """curl() { command curl --silent --show-error --max-time 120 --write-out '\\n%{http_code}' "$@"; }
 """
 
 
@@ -55,7 +55,7 @@ class Reader:
         #: The ids in the page's samples, with the real ones.
         self.ids: dict[str, str] = {}
         self.head, self.answer = "", ""
-        self.curls = 0
+        self.curls = self.celerys = 0
 
     def read(self, page: str) -> None:
         text = (ROOT / page).read_text("utf-8")
@@ -81,6 +81,8 @@ class Reader:
         if taken := TAKEN.fullmatch(command):
             header = re.search(rf"^{taken['field']}: (\S+)", self.head, re.MULTILINE)
             self.variables[taken["name"]] = header[1] if header else json.loads(self.answer)[taken["field"]]
+        elif celery := CELERY.fullmatch(command):
+            self.celery(celery["words"], celery["name"])
         elif assigned := ASSIGNED.match(command):
             if assigned["name"] not in self.given:
                 self.variables[assigned["name"]] = self.shell(f'{command}\nprintf %s "${assigned["name"]}"')
@@ -96,6 +98,17 @@ class Reader:
         self.head, self.answer = said.split("\n\n", 1) if command.startswith("curl -i ") else ("", said)
         assert int(status) == wanted if wanted else int(status) < 400, (command, self.answer)
         self.curls += 1
+
+    def celery(self, text: str, name: str | None) -> None:
+        words = shlex.split(string.Template(text).safe_substitute(self.variables), comments=True)
+        if words[0] in ("inspect", "control"):
+            # So they return as soon as the worker has answered; otherwise they give a busy one a second.
+            words += ("--timeout", "60", "--destination", "jobs@test")
+        done = self.stack.celery(*words)
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        if name and name not in self.given:
+            self.variables[name] = done.stdout.strip()
+        self.celerys += 1
 
     def shell(self, text: str) -> str:
         return self.run("bash", "-ec", SHELL + text)
@@ -155,7 +168,7 @@ def test_what_the_readme_shows_works(make_stack: MakeStack, samples: str, folder
     until(lambda: api.alive("/health/ready"), "beat's first duty")
     reader = Reader(stack, api.url, samples, folder, API=api.url, URL=f"{samples}/welcome.mp4")
     reader.read("README.md")
-    assert reader.curls > 25
+    assert (reader.curls > 25, reader.celerys > 4) == (True, True)
     # The first command's job has a result, and the API asks for the key that was made.
     assert stack.client.get(reader.variables["JOB"]).result is not None
     assert api.get("/pipeline/jobs").status_code == 401
@@ -163,19 +176,23 @@ def test_what_the_readme_shows_works(make_stack: MakeStack, samples: str, folder
 
 @pytest.mark.parametrize(("page", "curls"), [("api.md", 14), ("schedules.md", 6), ("webhooks.md", 2), ("security.md", 1)])
 def test_what_the_pages_about_the_api_show_works(make_stack: MakeStack, folder: Path, page: str, curls: int) -> None:
-    stack = make_stack(run_timeout_seconds=1.0)
-    reader = Reader(stack, stack.api().url, "http://nowhere.example", folder)
+    stack = make_stack(run_timeout_seconds=1.0, modules=f"examples.demo_pipelines,examples.nightly_report,{MODULE}")
+    api = stack.api()
+    # One that waits for a signal.
+    job = api.post("/pipeline/jobs", {"pipeline": "nightly-report", "params": {"rows": []}}).json()
+    reader = Reader(stack, api.url, "http://nowhere.example", folder, JOB=job["job_id"])
     reader.read(f"docs/{page}")
     assert reader.curls >= curls
 
 
 def test_what_the_pages_about_a_running_installation_show_works(make_stack: MakeStack, samples: str, folder: Path) -> None:
-    stack = make_stack()
+    stack = make_stack(history_url=f"sqlite:///{folder / 'history.db'}")
     api = stack.api()
     stack.worker("jobs", "--autoscale=2,1")
     stack.maintenance()
     until(lambda: api.alive("/health/ready"), "beat's first duty")
-    for page, cancels in (("celery.md", True), ("operations.md", True), ("events.md", False), ("fairness.md", False)):
+    pages = ("celery.md", True), ("operations.md", True), ("events.md", False), ("fairness.md", False), ("history.md", False)
+    for page, cancels in pages:
         job = stack.hold()
         Reader(stack, api.url, samples, folder, JOB=job.job_id).read(f"docs/{page}")
         if cancels:

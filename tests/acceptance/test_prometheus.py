@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.states import JobStatus
+from tests import alert_rules
 from tests.prometheus import Prometheus
 from tests.stack import Api, Stack, free_port
 from tests.waiting import until
@@ -25,7 +27,7 @@ class Watched:
     """A stack with two APIs and two workers, and a Prometheus that scrapes all of it."""
 
     def __init__(self, make_stack: MakeStack, folder: Path) -> None:
-        self.stack = stack = make_stack(max_concurrent_jobs=3, canary_seconds=1.0)
+        self.stack = stack = make_stack(max_concurrent_jobs=3, canary_seconds=1.0, history_url=f"sqlite:///{folder}.db")
         stack.client.store.set_pipeline_cap("sleep", 3)
         self.ports = [str(free_port()) for _ in range(2)]
         workers = [partial(stack.worker, f"jobs{n}", "-c", "2", PIPELINE_WORKER_METRICS_PORT=port) for n, port in enumerate(self.ports)]
@@ -37,7 +39,7 @@ class Watched:
                 "pipeline-api?scope=process": [api.url for api in self.apis],
                 "pipeline-worker": [f"http://127.0.0.1:{port}" for port in self.ports],
             },
-            ROOT / "docker/alerts.yml",
+            alert_rules.FILES,
         )
 
     def _start_apis(self) -> None:
@@ -107,22 +109,26 @@ def test_its_numbers_are_the_apis_and_each_documented_query_runs(watched: Watche
     watched.until('sum(pipeline_stage_duration_seconds_count{stage="answer"})', jobs)
     watched.until('sum(pipeline_stage_duration_seconds_count{stage="answer",outcome="error"})', jobs / 3)
     until(lambda: prometheus.query("pipeline_canary_age_seconds"), "a canary")
-    _each_query_runs(prometheus)
+    _each_query_runs(watched)
     _a_process_ends_and_no_count_falls(watched)
 
 
-def _each_query_runs(prometheus: Prometheus) -> None:
+def _each_query_runs(watched: Watched) -> None:
+    prometheus = watched.prometheus
     page = (ROOT / "docs/metrics.md").read_text("utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
     queries = [
         line for text in (page, readme) for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
     ]
     assert len(queries) > 15
+    panels = json.loads((ROOT / "docker/grafana/pipeline-jobs.json").read_text("utf-8"))["panels"]
+    assert len(panels) > 20
+    queries += [target["expr"] for panel in panels for target in panel["targets"]]
     for query in queries:
         prometheus.query(query)
     rules = prometheus.rules()
     assert len(rules) > 20
-    until(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "each alert to be evaluated")
+    until(lambda: all(rule["health"] != "unknown" for rule in prometheus.rules()), "each rule to be evaluated")
     assert [rule["name"] for rule in prometheus.rules() if rule["health"] != "ok"] == []
     # A name that nobody shows would make a query that finds nothing for ever.
     shown = {dict(labels)["__name__"] for labels in prometheus.query('group by (__name__) ({__name__=~"pipeline_.+"})')}
@@ -131,6 +137,13 @@ def _each_query_runs(prometheus: Prometheus) -> None:
     assert described == bare
     used = {name for text in (*queries, *(rule["query"] for rule in rules)) for name in re.findall(r"\bpipeline_\w+", text)}
     assert used <= shown
+    # What is asked for and not shown by us is recorded by a rule, and has a value.
+    recorded = {name for text in (*queries, *(rule["query"] for rule in rules)) for name in re.findall(r"\b\w+:\w+:\w+", text)}
+    assert recorded <= {rule["name"] for rule in rules}
+    # Those that ended before the first scrape are no increase.
+    watched.stack.until_status(watched.stack.submit(tenant_id="acme").job_id, JobStatus.COMPLETED)
+    for name in recorded:
+        until(partial(prometheus.query, name), f"{name} to have a value")
 
 
 def _a_process_ends_and_no_count_falls(watched: Watched) -> None:

@@ -65,7 +65,7 @@ def test_canaries_in_every_field_are_found_nowhere(make_stack: MakeStack, site: 
 
     told = {"metadata": {"x": canary("metadata")}, "tags": [canary("tag")]}
     upload = requests.post(
-        f"{api.url}/pipeline/uploads", data=canary("upload").encode(), timeout=30,
+        f"{api.url}/pipeline/uploads", data=canary("upload").encode(), timeout=60,
         headers={
             **headers, "Content-Type": "application/offset+octet-stream",
             "Upload-Metadata": f"filename {base64.b64encode(canary('filename').encode()).decode()}",
@@ -87,7 +87,7 @@ def test_canaries_in_every_field_are_found_nowhere(make_stack: MakeStack, site: 
         ends(stack, job_id)
     # What is refused is not said again in a log either.
     for text in (f"Bearer pjk_0123456789abcdef_{canary('wrongkey'):x<43}", f"Bearer {canary('nokey')}"):
-        requests.get(f"{api.url}/pipeline/jobs", headers={"Authorization": text}, timeout=30)
+        requests.get(f"{api.url}/pipeline/jobs", headers={"Authorization": text}, timeout=60)
     api.post("/pipeline/jobs", {"url": f"http://user:{canary('password')}@x/"}, headers=headers)
     api.post("/pipeline/jobs", {"pipeline": "sleep", canary("field"): 1}, headers=headers)
     api.get(f"/pipeline/jobs?{canary('query')}=1", headers=headers)

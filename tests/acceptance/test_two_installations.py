@@ -23,7 +23,8 @@ from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 PREFIXES = ("pj:", "east:")
-RECEIVED = re.compile(r"Task pipeline_jobs\.run_job\[([^]]+)\] received")
+#: Of a worker's log, about a job: that its message has come, how it ended.
+ABOUT = re.compile(r"Task pipeline_jobs\.run_job\[([^]]+)\]")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def do_not_meet(stacks: list[Stack]) -> None:
             until(lambda seen=seen, ids=ids, one=one: {e["uuid"] for e in seen if e["type"] in ended} >= {*ids, one}, "its own events")
     for ids, one, seen, stack in zip(jobs, held, (of_first, of_second), stacks, strict=True):
         assert {event["uuid"] for event in seen if event["type"].startswith("task-")} == {*ids, one}
-        assert set(RECEIVED.findall(stack.log("jobs"))) == {*ids, one}
+        assert set(ABOUT.findall(stack.log("jobs"))) == {*ids, one}
         assert {stack.client.get(job_id).handbacks for job_id in ids} == {0}
         assert differences(stack.client.store) == []
     # The second has no maintenance worker: its ticks are its own, and wait.

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from tests.browser import Visit, one_browser, visit
@@ -179,8 +182,77 @@ def test_polls_pause_while_nobody_looks_and_a_revoked_key_ends_the_visit(make_st
         expect(page.get_by_label("API key")).to_be_visible()
 
 
+def uploaded(browser: Visit, film: Path) -> None:
+    """A file is sent in parts: a part that is lost is sent again, and after a reload the same file goes on where it was."""
+    page, sent = browser.page, list[int]()
+
+    def part(route: Route) -> None:
+        if route.request.method != "PATCH":
+            route.fallback()
+            return
+        sent.append(int(route.request.headers["upload-offset"]))
+        if len(sent) == 2:
+            route.abort("connectionreset")
+        elif len(sent) != 3:
+            # The third is never answered: the reader reloads the page meanwhile.
+            route.continue_()
+
+    browser.go(f"{UI}/submit?pipeline=media")
+    page.route(re.compile(rf"{UI}/uploads/[0-9a-f]+$"), part)
+    page.locator("input[type=file]").set_input_files(film)
+    # A wait of Playwright's own, which serves the routes meanwhile.
+    until(lambda: page.evaluate("1") and len(sent) >= 3, "the second part to be sent again")
+    page.reload()
+    expect(page.locator("[data-drop]")).to_be_visible()
+    expect(page.get_by_label("Media address")).to_have_value("")
+    page.locator("input[type=file]").set_input_files(film)
+    expect(page.get_by_label("Media address")).to_have_value(re.compile("^upload://"))
+    assert sent == [0, PART, PART, PART], "what was stored is not sent again"
+    page.unroute_all()
+
+
+#: Bytes of a part of an upload (`upload.js`).
+PART = 4 * 1024 * 1024
+
+
+def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stack: MakeStack, tmp_path: Path) -> None:
+    stack = make_stack()
+    _, text = KeyStore(stack.client.store).create("acme", Role.SUBMIT, actor="test")
+    api = stack.api()
+    film = tmp_path / "talk.mp4"
+    film.write_bytes(bytes(PART + 1000))
+    with visit(api.url) as browser:
+        page = browser.page
+        sign_in(browser, text)
+        uploaded(browser, film)
+        browser.wrong.clear()
+        address = page.get_by_label("Media address").input_value()
+        page.get_by_text("Priority and tags").click()
+        page.get_by_label("Tags").fill("weekly")
+        page.context.clear_cookies()
+        page.get_by_role("button", name="Submit").click()
+        expect(page.get_by_text("Your session had ended, so nothing was sent.")).to_be_visible()
+        assert stack.client.list(JobQuery()).items == ()
+        page.get_by_label("API key").fill(text)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("This is what you had typed before")).to_be_visible()
+        expect(page.get_by_label("Media address")).to_have_value(address)
+        expect(page.get_by_label("Tags")).to_have_value("weekly")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url(re.compile(r"/jobs/job_"))
+        job = stack.client.get(page.url.rpartition("/")[2])
+        assert (job.url, job.tags) == (address, ("weekly",))
+        # It was sent: the next one is empty.
+        browser.go(f"{UI}/submit?pipeline=media")
+        expect(page.get_by_label("Media address")).to_have_value("")
+        expect(page.get_by_text("This is what you had typed before")).to_have_count(0)
+        browser.quiet()
+
+
 #: Phones to wide desks, and both sides of each width at which the styles change.
 WIDTHS = (320, 390, 575, 576, 640, 641, 700, 767, 768, 900, 1023, 1024, 1060, 1090, 1279, 1280, 1536)
+#: Those that tell most: for pages that are made of the parts of the others.
+FEW = (320, 641, 1280)
 #: Least room at both sides of what is read, in px.
 GUTTER = 12
 #: What of the page can be seen nearer to an edge than so: texts, pictures, fields, cards, cut to the boxes that scroll or hide them.
@@ -213,11 +285,11 @@ SETTLED = """(width) => innerWidth === width
   && [...document.querySelectorAll('[data-chart]')].every((place) => place.querySelector('.u-wrap')?.offsetWidth === place.clientWidth)"""
 
 
-def fits(browser: Visit, path: str) -> list[tuple[int, Any]]:
+def fits(browser: Visit, path: str, widths: tuple[int, ...] = WIDTHS) -> list[tuple[int, Any]]:
     """What is wrong with a page, by width: it is scrolled sideways, or something is too near to an edge."""
     browser.go(path)
     wrong: list[tuple[int, Any]] = []
-    for width in WIDTHS:
+    for width in widths:
         browser.page.set_viewport_size({"width": width, "height": 800})
         until(lambda at=width: browser.page.evaluate(SETTLED, at), f"{path} to take {width} px")
         wide = browser.page.evaluate("document.documentElement.scrollWidth")
@@ -249,17 +321,57 @@ def test_every_page_fits_every_width_with_room_at_both_sides(make_stack: MakeSta
     with visit(api.url, color_scheme=scheme) as browser:
         wrong = {"sign-in": fits(browser, UI)}
         sign_in(browser, text)
+        cell = stack.app.cell
+        batch = cell.batches.create(NewBatch([NewJob(url=url)] * 2, tenant, metadata={"title": word})).batch.batch_id
+        timed = cell.schedules.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep", tenant_id=tenant), name="n" * 64)).schedule
+        hook = cell.webhooks.endpoints.create(tenant, url, description="d" * 200)[0].endpoint_id
+        sent = cell.webhooks.endpoints.test(hook)
+        cell.uploads.create(tenant, "main", 3, {"filename": word})
+        others = (
+            f"{UI}/jobs?q={word[:60]}&tag={'x' * 60}&group=error_code", f"{UI}/batches", f"{UI}/batches/{batch}", f"{UI}/schedules",
+            f"{UI}/schedules/{timed.schedule_id}", f"{UI}/schedules/new", f"{UI}/tenants/{tenant}/webhooks", f"{UI}/webhooks/{hook}",
+            f"{UI}/deliveries/{sent}", f"{UI}/uploads?tenant_id={tenant}", f"{UI}/submit/many", f"{UI}/audit", f"{UI}/fairness",
+            f"{UI}/oncall", f"{UI}/jobs/{jobs[2]}/change",
+        )  # fmt: skip
         paths = (
+            f"{UI}/bulk?action=delete&tenant_id={tenant}", f"{UI}/tenants/{tenant}/keys",
             UI, f"{UI}?tenant_id={tenant}", f"{UI}/jobs", f"{UI}/jobs?tenant_id=none", *(f"{UI}/jobs/{job_id}" for job_id in jobs),
             f"{UI}/submit", f"{UI}/submit?pipeline=sleep", f"{UI}/tenants/{tenant}", f"{UI}/tenants/*",
         )  # fmt: skip
         wrong |= {path: fits(browser, path) for path in paths}
+        wrong |= {path: fits(browser, path, FEW) for path in others}
         browser.quiet()
         wrong["problem"] = fits(browser, f"{UI}/jobs/job_1_a")
         assert {path: found for path, found in wrong.items() if found} == {}
         ground = browser.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         red = int(re.findall(r"\d+", ground)[0])
         assert (red < 60) is (scheme == "dark")
+
+
+def follows_and_finds(browser: Visit) -> None:
+    """A click on a line goes there, the list follows the film until somebody scrolls, and a search marks what it finds."""
+    page = browser.page
+    video, lines = page.locator("video"), page.locator(".transcript li")
+    top = "() => document.querySelector('.transcript').scrollTop"
+    lines.nth(3).get_by_role("link").click()
+    until(lambda: video.evaluate("video => video.currentTime") > 1.4, "the film to go there")
+    expect(page.locator(".transcript li[aria-current]")).to_have_count(1)
+    assert "?t=1" in page.url
+    video.evaluate("video => { video.pause(); video.currentTime = 12; }")
+    expect(lines.nth(24)).to_have_attribute("aria-current", "true")
+    followed = until(lambda: page.evaluate(top), "the list to follow")
+    page.locator(".transcript").dispatch_event("wheel")
+    video.evaluate("video => { video.currentTime = 0; }")
+    expect(lines.nth(0)).to_have_attribute("aria-current", "true")
+    assert page.evaluate(top) == followed
+    page.get_by_role("button", name="Follow").click()
+    assert page.evaluate(top) == 0
+    page.get_by_label("Find in the transcript").fill("line 1")
+    expect(page.locator("[data-found]")).to_have_text("11 found")
+    assert page.locator(".transcript mark").all_text_contents() == ["Line 1"] * 11
+    page.get_by_label("Find in the transcript").fill("")
+    expect(page.locator(".transcript mark")).to_have_count(0)
+    assert lines.nth(1).locator("[data-text]").inner_text() == "Line 1 of the harbor & <b>more</b>."
 
 
 def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, tmp_path: Path) -> None:
@@ -277,15 +389,17 @@ def test_a_film_of_a_result_is_played_and_its_files_open(make_stack: MakeStack, 
         "media": run.publish(ROOT / "samples" / "harbor.mp4", "video.mp4"),
         "transcript": run.publish(tmp_path / "transcript.txt", "transcript.txt"),
     }
-    data = {"transcript": "A harbor in the morning.", "artifacts": links, "drive_url": links["media"]}
+    lines = [{"start": n * 0.5, "end": n * 0.5 + 0.5, "text": f"Line {n} of the harbor & <b>more</b>."} for n in range(40)]
+    data = {"transcript": "A harbor in the morning.", "artifacts": links, "drive_url": links["media"], "segments": lines}
     store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": data}, artifacts=run.prefix)
     with visit(api.url) as browser:
         browser.go(f"{UI}/jobs/{job.job_id}")
         video = browser.page.locator("video")
         until(lambda: video.evaluate("video => video.readyState >= 1"), "the film's metadata")
         assert video.evaluate("video => video.videoWidth") > 0
+        follows_and_finds(browser)
         browser.quiet()
-        browser.page.get_by_role("link", name="transcript").click()
+        browser.page.get_by_role("link", name="transcript", exact=True).click()
         expect(browser.page.locator("body")).to_contain_text("A harbor in the morning.")
 
 
@@ -304,14 +418,20 @@ def test_a_job_s_page_follows_its_stream(make_stack: MakeStack) -> None:
         sign_in(browser, text)
         browser.go(f"{UI}/jobs/{job.job_id}")
         expect(page.locator("#live[data-following]")).to_be_attached()
-        # No poll comes through: what is shown now comes by the stream. First this, then quiet: a poll that began between the two would
-        # bring back what was shown before.
+        # No poll comes through: what is shown now comes by the stream. The one that was sent before it is answered after it.
+        asked: list[tuple[Route, APIResponse]] = []
         polls = re.compile(rf"{UI}/jobs/{job.job_id}$")
-        page.route(polls, lambda route: route.abort())
+        page.route(polls, lambda route: asked.append((route, route.fetch())))
+        until(lambda: page.evaluate("htmx.trigger('#live', 'refresh'), null") or asked, "a poll that is sent")
         browser.quiet()
         store.progress(job.job_id, claimed.fence, 42, "sleep", "step <b>2</b>")
         expect(page.locator(".meter strong")).to_have_text("42 %")
         expect(page.locator("[data-message]")).to_have_text("Step <b>2</b>")
+        page.evaluate("window.swapped = new Promise(done => document.addEventListener('htmx:after:swap', done, {once: true})), null")
+        (route, answer), *_ = asked
+        route.fulfill(response=answer)
+        page.evaluate("window.swapped.then(() => null)")
+        expect(page.locator(".meter strong")).to_have_text("42 %")
         assert page.locator(".meter progress").evaluate("bar => bar.value") == 42
         page.unroute(polls)
         store.finish(job.job_id, claimed.fence, JobStatus.COMPLETED, result={"success": True, "data": {}})

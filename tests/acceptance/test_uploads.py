@@ -23,13 +23,13 @@ CLIP = (ROOT / "samples" / "harbor.mp4").read_bytes()
 
 
 def begin(api: Api, length: int, **scope: str) -> str:
-    made = requests.post(f"{api.url}/pipeline/uploads", params=scope, headers={"Upload-Length": str(length)}, timeout=30)
+    made = requests.post(f"{api.url}/pipeline/uploads", params=scope, headers={"Upload-Length": str(length)}, timeout=60)
     assert made.status_code == 201, made.text
     return made.headers["Location"]
 
 
 def offset_of(api: Api, path: str) -> int:
-    return int(requests.head(api.url + path, timeout=30).headers["Upload-Offset"])
+    return int(requests.head(api.url + path, timeout=60).headers["Upload-Offset"])
 
 
 def append(api: Api, path: str, offset: int, data: bytes) -> requests.Response:
@@ -40,7 +40,7 @@ def append(api: Api, path: str, offset: int, data: bytes) -> requests.Response:
 def half_a_request(api: Api, path: str, offset: int, data: bytes, announced: int) -> socket.socket:
     """A PATCH that has sent only this much of what it announced; the connection is open."""
     host, port = api.url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection = socket.create_connection((host, int(port)), timeout=60)
     head = (
         f"PATCH {path} HTTP/1.1\r\nHost: {host}\r\nUpload-Offset: {offset}\r\nContent-Type: {TYPE}\r\nContent-Length: {announced}\r\n\r\n"
     )
@@ -141,7 +141,7 @@ def test_a_job_takes_an_upload_and_the_upload_outlives_its_ttl_while_the_job_liv
     assert "harbor" in ended.result["data"]["transcript"].lower()
     assert stored(stack, sent["upload_id"]) == CLIP
     stack.client.store.client.zadd(stack.client.store.keys("uploads"), {sent["upload_id"]: 1})
-    until(lambda: requests.head(f"{api.url}/pipeline/uploads/{sent['upload_id']}", timeout=30).status_code == 404, "the sweep")
+    until(lambda: requests.head(f"{api.url}/pipeline/uploads/{sent['upload_id']}", timeout=60).status_code == 404, "the sweep")
     until(lambda: stored(stack, sent["upload_id"]) == b"", "its files to go")
 
 

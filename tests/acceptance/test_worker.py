@@ -219,7 +219,7 @@ def test_a_bare_message_is_adopted_as_a_job_of_the_default_tenant(stack: Stack) 
     assert ended is not None
     assert (ended.status, ended.tenant_id, ended.result["data"]["echo"]) == (JobStatus.COMPLETED, "default", 1)
     assert (ended.crashes, ended.fence > 1) == (0, True)
-    assert result.get(timeout=30)["data"]["echo"] == 1
+    assert result.get(timeout=60)["data"]["echo"] == 1
     assert "adopted" in stack.log("jobs")
 
 

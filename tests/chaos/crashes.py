@@ -55,7 +55,8 @@ class Cause:
     found_until: float = float("inf")
     #: Until when a run may have been claimed that had not begun: what a process asked before its end is heard when the server is back.
     claimed_until: float = 0.0
-    #: Whether it can have met a run that had not begun: killed processes only.
+    #: The processes were killed: it can have met any run that had not begun. One that was stopped, only a run whose claim came at that very
+    #: moment: its first line is written when the process goes on, and then too late.
     kill: bool = True
 
     def explains(self, crash: Crash) -> bool:
@@ -64,7 +65,7 @@ class Cause:
         if not (self.begin <= crash.at + TOLERANCE and crash.at <= self.found_until and crash.claimed <= claimed_until + TOLERANCE):
             return False
         if body is None:
-            return self.kill
+            return self.kill or abs(crash.claimed - self.begin) <= TOLERANCE
         return self.mark == body.mark and self.pid in (None, body.pid) and body.started <= self.end + TOLERANCE
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from pipeline_jobs.store.store import Store
 from tests.chaos.crashes import Cause, Crash
 from tests.chaos.journal import Body
@@ -115,6 +117,20 @@ def read_artifacts(root: Path) -> dict[str, str]:
 def read_kept(store: Store) -> set[str]:
     """Folders of artifacts whose job's record is gone, and whose own time has not come."""
     return {store.client.hget(key, "path") for key in store.client.scan_iter(store.keys("kept", "*"), count=1000, _type="hash")}
+
+
+def at_work(store: Store) -> set[str]:
+    """Jobs that have not ended, and those of whose end Celery has not been told: the next one of their chain may not be there yet.
+
+    While the server cannot be asked: one that nobody knows.
+    """
+    try:
+        with store.client.pipeline() as at_once:
+            for index in (store.keys("status", "queued"), store.keys("status", "running"), store.keys("continuations")):
+                at_once.zrange(index, 0, -1)
+            return {job_id for ids in at_once.execute() for job_id in ids}
+    except redis.RedisError:
+        return {"?"}
 
 
 def disagreements(

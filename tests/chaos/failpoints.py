@@ -34,8 +34,16 @@ ANYBODY = "rescue.midway=kill@1"
 #: What `failpoints.reach` says last.
 DIED = re.compile(rf"{LAST_WORD}(\S+)")
 #: A job of the chaos run has no webhook: senders die in tests/acceptance/test_webhooks.py. Around claim and finish children die in
-#: tests/acceptance/test_job_loop.py.
-ELSEWHERE = {"webhook.after_take", "webhook.after_post", "claim.asked", "claim.answered", "finish.asked", "finish.answered"}
+#: tests/acceptance/test_job_loop.py, and movers into the history in tests/heavy/bar_history.py.
+ELSEWHERE = {
+    "webhook.after_take",
+    "webhook.after_post",
+    "claim.asked",
+    "claim.answered",
+    "finish.asked",
+    "finish.answered",
+    "history.before_mark",
+}
 #: Only where the broker is not the store is there anything between a submit's record and its hint.
 AT_SUBMIT = {"api": "submit.before_publish=kill@3"}
 
@@ -44,7 +52,7 @@ def run_failpoints(folder: Path, seed: int, *, other_broker: bool) -> Outcome:
     """All of the places; `submit.before_publish` with `other_broker` only. A worker is killed besides: something to rescue."""
     plan = make_plan(seed, JOBS, SECONDS, {"kill_worker": 2}, lease_seconds=TIMES["lease_seconds"])
     places = {role: f"{place},{ANYBODY}" for role, place in PLACES.items()} | (AT_SUBMIT if other_broker else {})
-    system = System(workers=6, maintenance=2, other_broker=other_broker, failpoints=places)
+    system = System(workers=6, maintenance=2, other_broker=other_broker, failpoints=places, forked=True)
     return run(plan, folder, system, purge_some=True)
 
 

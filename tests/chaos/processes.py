@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import preloaded
 from tests.chaos.journal import MARK
 
 #: Between a death and the next start, in seconds: what a service manager takes.
@@ -94,7 +95,11 @@ class Seen:
 class Processes:
     """One process for each role, again and again."""
 
-    def __init__(self, roles: Sequence[Role], token: str, folder: Path, environment: Mapping[str, str], cwd: Path) -> None:
+    def __init__(
+        self, roles: Sequence[Role], token: str, folder: Path, environment: Mapping[str, str], cwd: Path, *, forked: bool = False
+    ) -> None:
+        """:param forked: of those that can, by `tests.preloaded`: in a third of the time."""
+        self.forked = forked
         self.roles = {role.name: role for role in roles}
         self.token = token
         self._folder, self._environment, self._cwd = folder, environment, cwd
@@ -149,14 +154,18 @@ class Processes:
         own = role.env if number == 1 else {}
         log = self._folder / f"{name}.{number}.log"
         with log.open("wb") as output:
-            popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *role.command],
-                cwd=self._cwd, env={**self._environment, **role.always, **own, MARK: mark}, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+            popen = self._popen(role.command, {**self._environment, **role.always, **own, MARK: mark}, output.fileno())
         one = Incarnation(role, mark, popen, log, time.time())
         self.current[name] = one
         self.history.append(one)
+
+    def _popen(self, command: Sequence[str], env: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+        if self.forked and preloaded.can_fork(command, env):
+            return preloaded.fork(command, env=env, stdout=output, stderr=output, dies_with_us=True)
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
+            cwd=self._cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
 
     # -- for faults
 

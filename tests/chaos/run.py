@@ -12,15 +12,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 from tests.chaos.canvases import CanvasLoad, states
 from tests.chaos.clock import Clock
 from tests.chaos.crashes import causes, crashes, read_histories
-from tests.chaos.evidence import Evidence, Verdict, disagreements, read_artifacts, read_kept, read_records
+from tests.chaos.evidence import Evidence, Verdict, at_work, disagreements, read_artifacts, read_kept, read_records
 from tests.chaos.faults import Around, Done, Faults, out_of_reach
 from tests.chaos.figures import Executions, Rescues, executions, rescues
 from tests.chaos.journal import BODIES, ClientJournal, read_bodies
@@ -103,7 +101,7 @@ def run(plan: Plan, folder: Path, system: System, *, purge_some: bool = False, s
         ends.callback(disk.remove)
         around = Around(clock, proxies, disk, ON_SMALL_DISK[0])
         roles = surrounded(make_roles(settings, folder, system), system, settings, proxies, disk)
-        processes = Processes(roles, secrets.token_hex(6), folder / "logs", environment(settings), ROOT)
+        processes = Processes(roles, secrets.token_hex(6), folder / "logs", environment(settings), ROOT, forked=system.forked)
         app = create_celery(settings)
         ends.callback(app.close)
         ends.callback(app.backend.client.connection_pool.disconnect)
@@ -157,9 +155,9 @@ class _Run:
         self.say("no more faults; waiting for the jobs to end")
         # Jobs must come to their ends whatever the clock shows; a schedule's slot may rightly wait for its hour.
         self._until_still()
-        rest_seconds, stuck = time.time() - faulty_until, self._live()
+        rest_seconds, stuck = time.time() - faulty_until, at_work(self.store)
         self.around.clock.step_past_all()
-        self._tick_until(lambda: self.slots.settled() and not self._live(), REST_SECONDS)
+        self._tick_until(lambda: self.slots.settled() and not at_work(self.store), REST_SECONDS)
         purged = self._purge() if self.purge_some else set()
         self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS)
         evidence = self._gather(load, canvases, faults, purged, stuck)
@@ -210,25 +208,14 @@ class _Run:
             time.sleep(TICK_SECONDS)
 
     def _until_still(self) -> None:
-        """Until all jobs have ended, or none has for a while: what still waits then waits for something that does not come."""
-        live, moved = self._live(), time.monotonic()
+        """Until all jobs have ended, and Celery knows it; or none has for a while: what still waits then waits for what does not come."""
+        live, moved = at_work(self.store), time.monotonic()
         while live and time.monotonic() - moved < STILL_SECONDS:
             self.processes.tick()
             time.sleep(TICK_SECONDS)
-            if (now := self._live()) != live:
+            if (now := at_work(self.store)) != live:
                 live, moved = now, time.monotonic()
         self._tick_until(self.processes.all_up, STILL_SECONDS)
-
-    def _live(self) -> set[str]:
-        """Jobs that have not ended; while the server cannot be asked, one that nobody knows."""
-        keys, client = self.store.keys, self.store.client
-        try:
-            with client.pipeline() as at_once:
-                for status in ("queued", "running"):
-                    at_once.zrange(keys("status", status), 0, -1)
-                return {job_id for ids in at_once.execute() for job_id in ids}
-        except redis.RedisError:
-            return {"?"}
 
     def _tidy(self) -> bool:
         """Maintenance has swept what killed runs left."""

@@ -52,6 +52,8 @@ class System:
     around: bool = False
     #: Failpoints of the first process in a role: `{"w1": "run.after_claim=kill@2"}`.
     failpoints: Mapping[str, str] = field(default_factory=dict)
+    #: Processes are forked from one that has imported what is not ours: for the short forms.
+    forked: bool = False
 
     @property
     def older(self) -> str | None:

@@ -1,4 +1,4 @@
-"""What is about the processes of a run: the server's clock, their network, a small disk. And the times that are measured."""
+"""What is about the processes of a run: the server's clock, their network, a small disk. The times that are measured; when it is over."""
 
 from __future__ import annotations
 
@@ -17,15 +17,23 @@ from pathlib import Path
 
 import pytest
 import redis
+from celery import chain
 
+from pipeline_jobs.job import Job
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.worker import continuations
+from pipeline_jobs.worker.hints import JOB_TASK
+from tests.celery_apps import celery_app
 from tests.chaos import clock as clocks
 from tests.chaos.crashes import Cause, Crash
+from tests.chaos.evidence import at_work
 from tests.chaos.full import FLAG
 from tests.chaos.journal import Body
 from tests.chaos.plan import CAPPED
 from tests.chaos.proxy import Link, Proxies
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
-from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, Slots, _handed_over, until_requeued, until_started
+from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, TURN_SECONDS, Slots, _handed_over, until_requeued, until_started
 from tests.servers import Server
 from tests.stack import ROOT
 from tests.waiting import until
@@ -257,12 +265,16 @@ def test_a_slot_that_is_given_to_the_next_job_at_once_is_not_free() -> None:
     ]  # fmt: skip
 
 
+def test_a_slot_that_stays_empty_for_long_is_free_for_everybody() -> None:
+    assert sorted(_handed_over([(0.0, 1.0), (3.5, 4.0), (8.0, 9.0)], TURN_SECONDS)) == [(0.0, 3.5), (3.5, 4.0), (8.0, 9.0)]
+
+
 def test_the_time_to_the_start_counts_while_a_slot_is_free_for_the_job() -> None:
     bodies = [Body("ja", 1, 10, "x:w1:1", 1.1), Body("ja", 2, 11, "x:w2:1", 20.0, "end", 21.0)]
     up = {"x:w2:1": [(0.0, 100.0)]}
 
     def free(busy: list[tuple[float, float]], pipeline: str = "chaos", **more: object) -> float:
-        slots = Slots(up, {"x:w2:1": busy}, **more)  # type: ignore[arg-type]
+        slots = Slots(up, {"x:w2:1": busy}, {"x:w2:1": busy}, **more)  # type: ignore[arg-type]
         (seconds,) = until_started([CRASH], bodies, slots, {"ja": pipeline}).times
         return seconds
 
@@ -272,5 +284,29 @@ def test_the_time_to_the_start_counts_while_a_slot_is_free_for_the_job() -> None
     assert free([], held=[(0.0, 19.0), (0.0, 30.0)]) == 10.0
     assert free([], CAPPED, held=[(0.0, 19.0), (0.0, 30.0)]) == 1.0
     assert free([], unknown={"chaos": ["w2"]}) == 0.0
+    # Both slots are given to others, which begin a second later: it goes before them if its worker died, and else it is their turn.
+    slots = Slots(up, {"x:w2:1": [(0.0, 30.0), (5.0, 12.0), (13.0, 30.0)]}, given={"x:w2:1": [(0.0, 30.0), (5.0, 13.0), (13.0, 30.0)]})
+    assert until_started([CRASH], bodies, slots, {}, [KILL]).times == [1.0]
+    assert until_started([CRASH], bodies, slots, {}, [Cause("kill_child", "x:w1:1", 10, 2.5, 2.5)]).times == [0.0]
+    assert until_started([CRASH], bodies, slots, {}).times == [0.0]
     last = Crash("ja", 1.0, 10.0, requeued=False, body=CRASH.body)
     assert until_started([last], bodies, Slots(up, {}), {}).times == []
+
+
+# -- when a run is over
+
+
+def test_a_chain_is_at_work_between_two_of_its_jobs(cell: Settings) -> None:
+    with celery_app(cell) as app:
+        store, job = app.cell.store, app.tasks[JOB_TASK]
+        last = chain(job.si(pipeline="sleep"), job.si(pipeline="sleep")).apply_async()
+        first = last.parent.id
+        store.announce("w1", 1, [])
+        claimed = store.claim(first, app.cell.client.get(first).fence, worker="w1", run="run")
+        assert isinstance(claimed, Job)
+        store.finish(first, claimed.fence, JobStatus.COMPLETED, result={"success": True})
+        assert at_work(store) == {first}
+        assert continuations.tell(app, first)
+        assert at_work(store) == {last.id}
+        app.cell.client.cancel(last.id)
+        assert at_work(store) == set()

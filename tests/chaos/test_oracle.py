@@ -260,6 +260,15 @@ def test_a_folder_that_is_kept_after_its_record_is_pointed_to() -> None:
     assert judge(replace(more, kept=frozenset({"acme/main/jc/1"}))).violations["artifact nobody points to"] == []
 
 
+def test_a_process_that_was_stopped_right_after_its_claim_explains_a_run_that_had_not_begun() -> None:
+    unborn = replace(CRASH, claimed=4.0, at=10.2, body=None)
+    stopped = [Done(4.1, "stop_tree", "x:w1:1", 10, 6.5)]
+    assert crashed(unborn, done=stopped) == []
+    # One that was claimed in the middle of it was another worker's, and one before it has begun.
+    for claimed in (2.0, 6.0):
+        assert len(crashed(replace(unborn, claimed=claimed), done=stopped)) == 1
+
+
 def test_the_death_of_a_child_explains_one_crash() -> None:
     unborn = replace(CRASH, job_id="jb", body=None)
     assert crashed(unborn, done=[Done(4.0, "kill_child", "x:w1:1", 10)]) == []

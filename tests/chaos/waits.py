@@ -25,6 +25,9 @@ AFTER = {
 }  # fmt: skip
 #: From the end of a run until the next one begins in its slot, in seconds: the slot is no longer free, as it is given to a job already.
 HANDOVER_SECONDS = 0.5
+#: The same for a job whose process died. It keeps what that run was charged and waits for its turn, so a slot that another job is given is
+#: that one's, from the end of the run before. One that stays empty for longer is free for everybody.
+TURN_SECONDS = 3.0
 #: What a worker's end or pause is called among the causes.
 OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end"), ("kill_child",)
 
@@ -56,16 +59,22 @@ class Slots:
     up: Mapping[str, Sequence[Interval]]
     #: Whose runs were at work when: until they were over, taken away, or their process ended.
     busy: Mapping[str, Sequence[Interval]]
+    #: The same, with the times in which a slot waited for another job that was given it.
+    given: Mapping[str, Sequence[Interval]] = field(default_factory=dict)
     #: When a place of the pipeline with a cap was taken.
     held: Sequence[Interval] = ()
     #: Roles of workers that do not know a pipeline.
     unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def free(self, begin: float, end: float, pipeline: str) -> float:
-        """Seconds of this time in which there was a free slot for a job of the pipeline."""
+    def free(self, begin: float, end: float, pipeline: str, *, in_turn: bool = False) -> float:
+        """Seconds of this time in which there was a free slot for a job of the pipeline.
+
+        :param in_turn: for one that does not go before all others.
+        """
+        busy = self.given if in_turn else self.busy
         marks = [mark for mark in self.up if mark.split(":")[1] not in self.unknown.get(pipeline, ())]
         ups = {mark: _within(self.up[mark], begin, end) for mark in marks}
-        used = {mark: _within(self.busy.get(mark, ()), begin, end) for mark in marks if ups[mark]}
+        used = {mark: _within(busy.get(mark, ()), begin, end) for mark in marks if ups[mark]}
         of_pipeline = _within(self.held if pipeline == CAPPED.name else (), begin, end)
         changes = [interval for found in (*ups.values(), *used.values(), of_pipeline) for interval in found]
         edges = sorted({begin, end, *chain.from_iterable(changes)})
@@ -78,8 +87,14 @@ class Slots:
         return total
 
 
-def until_started(crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str]) -> Rescues:
-    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it."""
+def until_started(
+    crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str], causes: Sequence[Cause] = ()
+) -> Rescues:
+    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it. It goes before all others if
+    its worker died, and waits for its turn if it was its process alone.
+
+    :param causes: of all crashes, those that are known.
+    """
     starts: dict[str, list[float]] = defaultdict(list)
     for body in bodies:
         starts[body.job_id].append(body.started)
@@ -88,7 +103,8 @@ def until_started(crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots
         following = min((start for start in starts[crash.job_id] if start > crash.at - TOLERANCE and start > crash.claimed), default=None)
         # A body that is older than the crash is the crashed run's own.
         if crash.requeued and following is not None and not (crash.body and following <= crash.body.started):
-            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""))
+            goes_first = any(one.what in OF_WORKERS for one in causes if crash.body and one.explains(crash))
+            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""), in_turn=not goes_first)
             times.append((free, crash.job_id, f"requeued at {crash.at:.3f}, started at {following:.3f}"))
     return _rescues(times)
 
@@ -101,11 +117,12 @@ def slot_times(
     ends = {one.mark: _first(one.killed, one.ended) for one in history}
     slots = Slots(
         up=_up(history, _unable(done), away),
-        busy=_busy(seen.bodies, seen.crashes, ends),
+        busy=_busy(seen.bodies, seen.crashes, ends, HANDOVER_SECONDS),
+        given=_busy(seen.bodies, seen.crashes, ends, TURN_SECONDS),
         held=_held(seen.bodies, seen.crashes, pipelines),
         unknown={NEWER: [older] if older else []},
     )
-    return until_started(seen.crashes, seen.bodies, slots, pipelines)
+    return until_started(seen.crashes, seen.bodies, slots, pipelines, seen.causes)
 
 
 def _up(history: Iterable[Incarnation], unable: Mapping[str, Sequence[Interval]], away: Sequence[Interval]) -> dict[str, list[Interval]]:
@@ -123,23 +140,24 @@ def _unable(done: Iterable[Done]) -> dict[str, list[Interval]]:
     return found
 
 
-def _busy(bodies: Iterable[Body], crashes: Iterable[Crash], ends: Mapping[str, float]) -> dict[str, list[Interval]]:
-    """Whose runs were at work when: until they were over, taken away, or their process ended."""
+def _busy(bodies: Iterable[Body], crashes: Iterable[Crash], ends: Mapping[str, float], within: float) -> dict[str, list[Interval]]:
+    """Whose runs were at work when: until they were over, taken away, or their process ended; and until the next one that was given the
+    slot began, if that was within so many seconds."""
     taken = {(crash.job_id, crash.body.fence): crash.at for crash in crashes if crash.body}
     found: dict[str, list[Interval]] = defaultdict(list)
     for body in bodies:
         end = _first(body.over_at, taken.get((body.job_id, body.fence)), ends.get(body.mark))
         found[body.mark].append((body.started, max(body.started, end)))
-    return {mark: _handed_over(spans) for mark, spans in found.items()}
+    return {mark: _handed_over(spans, within) for mark, spans in found.items()}
 
 
-def _handed_over(spans: Sequence[Interval]) -> list[Interval]:
+def _handed_over(spans: Sequence[Interval], within: float = HANDOVER_SECONDS) -> list[Interval]:
     """Each run reaches to the begin of the one that was given its slot right after it."""
     starts = sorted(begin for begin, _ in spans)
     found = []
     for begin, end in sorted(spans, key=lambda span: span[1]):
         following = bisect_left(starts, end)
-        if following < len(starts) and starts[following] - end < HANDOVER_SECONDS:
+        if following < len(starts) and starts[following] - end < within:
             found.append((begin, starts.pop(following)))
         else:
             found.append((begin, end))

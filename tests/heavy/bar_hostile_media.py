@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from tests.stack import Stack
 from tests.tricks import answers
 from tests.tricks.generated import Opened, hostile
 from tests.tricks.table import TRICKS
-from tests.unit.media.fakes import FakeSite
+from tests.unit.media.fakes import FakeSite, frameless, make_film, slideshow
 from tests.waiting import until
 
 #: What a job's process may take here.
@@ -69,12 +70,13 @@ def site() -> Iterator[FakeSite]:
     site.close()
 
 
-def run_all(stack: Stack, jobs: Mapping[str, str], seconds: float) -> dict[str, Job]:
+def run_all(stack: Stack, jobs: Mapping[str, str], seconds: float, quality: str = "144p") -> dict[str, Job]:
     """The ended job of each of these URLs, by what they are called; and the worker is the one that it was."""
     worker = stack.worker("jobs", "--autoscale=4,4")
     memory = Memory(worker.pid)
     memory.start()
-    ids = {name: stack.submit(pipeline="media", url=url, quality="144p", max_attempts=1).job_id for name, url in jobs.items()}
+    asked: dict[str, Any] = {"pipeline": "media", "quality": quality, "max_attempts": 1, "params": {"preset": "film"}, "reuse": False}
+    ids = {name: stack.submit(url=url, **asked).job_id for name, url in jobs.items()}
     ended: dict[str, Job] = {}
 
     def all_ended() -> bool:
@@ -108,6 +110,22 @@ def test_every_trick_ends_with_its_own_code(make_stack: MakeStack, site: FakeSit
             assert job.error
             assert "Traceback" not in job.error
     assert wrong == {}
+
+
+def test_films_that_are_made_to_cost_keep_the_limits_of_their_outputs(make_stack: MakeStack, site: FakeSite, tmp_path: Path) -> None:
+    """Hours of black, pictures of 33 million pixels, and a picture that never comes, with every output that there is."""
+    stack = make_stack(job_memory_bytes=CAP)
+    films = {
+        "black": slideshow(tmp_path / "black.mp4"),
+        "large": make_film(tmp_path / "large.mp4", seconds=1, size=(7680, 4320)),
+        "frameless": frameless(tmp_path / "frameless.mp4"),
+    }
+    jobs = {name: site.file(f"/{name}{film.suffix}", film.read_bytes(), "video/mp4") for name, film in films.items()}
+    ended = run_all(stack, jobs, 1800, quality="2160p")
+    for name, job in ended.items():
+        assert (job.status is JobStatus.COMPLETED) or (job.error_detail or {})["code"] == "out_of_memory", (name, job.error)
+        assert job.artifact_bytes < 20_000_000
+        print(json.dumps({"film": name, "status": job.status.value, "bytes": job.artifact_bytes}))
 
 
 def test_no_address_inside_is_reached(make_stack: MakeStack, site: FakeSite) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.test_two_installations import RECEIVED, pair, watched
+from tests.acceptance.test_two_installations import ABOUT, pair, watched
 from tests.rabbit import PROGRAM, Rabbit
 from tests.stack import Stack
 from tests.waiting import until
@@ -59,10 +59,13 @@ def test_under_load_nothing_crosses(make_stack: Callable[..., Stack], tmp_path: 
             until(lambda stack=stack, ids=ids: all(stack.client.get(one).ended for one in ids), "all to end", seconds=600)
             assert {stack.client.get(one).status for one in ids} <= {JobStatus.COMPLETED, JobStatus.CANCELLED}
     ours = [{*ids, *stack.client.store.members("ended")} for stack, ids in zip(stacks, jobs, strict=True)]
-    received = [{one for name in ("one", "two") for one in RECEIVED.findall(stack.log(name))} for stack in stacks]
+    received = [{one for name in ("one", "two") for one in ABOUT.findall(stack.log(name))} for stack in stacks]
     told = [{event["uuid"] for event in events if event["type"].startswith("task-")} for events in seen]
     crossed = [len(received[0] & ours[1]) + len(received[1] & ours[0]), len(told[0] & ours[1]) + len(told[1] & ours[0])]
     wrong = [one for said in answers for one in said if one.count("one@test") > 1 or one.count("two@test") > 1 or len(one) > 3]
-    print(f"\n{2 * JOBS} jobs, {sum(map(len, received))} received, {sum(map(len, told))} told of; crossed: {crossed}, wrong pings: {wrong}")
+    print(
+        f"\n{2 * JOBS} jobs, {sum(map(len, received))} named in logs, {sum(map(len, told))} told of; "
+        f"crossed: {crossed}, wrong pings: {wrong}"
+    )
     assert (crossed, wrong) == ([0, 0], [])
     assert all(received)

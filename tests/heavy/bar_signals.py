@@ -22,7 +22,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.up import stack as local
 from pipeline_jobs.up.supervisor import Supervisor
 from tests.acceptance.conftest import QUICK
-from tests.acceptance.signals import doctor, shown, until_named, until_well
+from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.rabbit import PROGRAM, Rabbit
 from tests.servers import Server
@@ -53,15 +53,17 @@ def test_the_stores_disk_is_full_before_and_after_the_server_ends(
         until(lambda: api.alive("/health/accept"), "the API")
         # Once the store is away the API cannot tell who may see its metrics.
         exporter = stack.exporter()
-        until_well(api)
-        disk.fill()
-        until_named(stack, api, "store_disk_full")
-        server = next(child for child in supervisor.children if child.name == "server")
-        until(lambda: (_submitted(stack) or True) and not server.running, "the server to end")
-        until_named(stack, exporter, "store_away")
-        assert "store_disk_full" in doctor(stack), "and why"
-        disk.empty()
-        until(lambda: supervisor.revive() or not shown(exporter), "all to come back")
+        with alerting(tmp_path / "prometheus", exporter) as alerts:
+            until_well(api, alerts=alerts)
+            disk.fill()
+            until_named(stack, api, "store_disk_full", alerts)
+            server = next(child for child in supervisor.children if child.name == "server")
+            until(lambda: (_submitted(stack) or True) and not server.running, "the server to end")
+            until_named(stack, exporter, "store_away", alerts)
+            assert "store_disk_full" in doctor(stack), "and why"
+            disk.empty()
+            until(lambda: supervisor.revive() or not shown(exporter), "all to come back")
+            until_well(exporter, alerts=alerts)
     finally:
         supervisor.stop()
 
@@ -74,31 +76,32 @@ def _submitted(stack: Stack) -> bool:
     return True
 
 
-def test_the_stores_memory_is_full(make_stack: MakeStack, server: Server) -> None:
+def test_the_stores_memory_is_full(make_stack: MakeStack, server: Server, tmp_path: Path) -> None:
     stack = make_stack()
     stack.maintenance()
     stack.worker("jobs")
     api = stack.api()
     until_well(api)
-    with server.client() as client:
+    with server.client() as client, alerting(tmp_path / "prometheus", api) as alerts:
         client.config_set("maxmemory", "1mb")
-        until_named(stack, api, "store_memory_full")
+        until_named(stack, api, "store_memory_full", alerts)
         assert api.get("/health/accept").status_code == 503
         client.config_set("maxmemory", "0")
-    until_well(api)
+        until_well(api, alerts=alerts)
 
 
-def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk) -> None:
+def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk, tmp_path: Path) -> None:
     stack = make_stack(disk_reserve_bytes=RESERVE_BYTES)
     stack.maintenance()
     stack.worker("jobs")
     stack.worker("small", slots=None, **disk.environment)
     api = stack.api()
     until_well(api)
-    disk.fill()
-    assert "small@test: the working folder" in until_named(stack, api, "worker_paused")
-    disk.empty()
-    until_well(api)
+    with alerting(tmp_path / "prometheus", api) as alerts:
+        disk.fill()
+        assert "small@test: the working folder" in until_named(stack, api, "worker_paused", alerts)
+        disk.empty()
+        until_well(api, alerts=alerts)
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="RabbitMQ is not installed")
@@ -110,11 +113,12 @@ def test_rabbitmq_is_down(make_stack: MakeStack, tmp_path: Path) -> None:
         stack.worker("jobs")
         api = stack.api()
         until_well(api)
-        rabbit.kill()
-        until_named(stack, api, "broker_away")
-        assert api.get("/health/accept").status_code == 200, "jobs are accepted and wait"
-        rabbit.start()
-        until_well(api)
+        with alerting(tmp_path / "prometheus", api) as alerts:
+            rabbit.kill()
+            until_named(stack, api, "broker_away", alerts)
+            assert api.get("/health/accept").status_code == 200, "jobs are accepted and wait"
+            rabbit.start()
+            until_well(api, alerts=alerts)
     finally:
         rabbit.stop()
 

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.signals import doctor, shown, until_named, until_well
+from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
 from tests.stack import ROOT, Stack, environment
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 
 
-def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifact_store(make_stack: MakeStack) -> None:
+def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifact_store(make_stack: MakeStack, tmp_path: Path) -> None:
     stack = make_stack(announce_seconds=1.0, rescue_seconds=2.0)
     stack.maintenance()
     beat = stack._processes[-1]
@@ -38,28 +39,30 @@ def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifa
     until_well(api)
     assert "there is no live job worker" in stack.celery("jobs", "drain", "nobody@test").stderr
 
-    # One stands still, beat is killed, and no file can be stored.
-    os.kill(second.pid, signal.SIGSTOP)
-    beat.kill()
-    root = stack.settings.data_dir / "artifacts"
-    until(lambda: not any(root.iterdir()), "no try to be under way")
-    root.rmdir()
-    root.write_text("not a folder")
-    assert "second@test (jobs) has said nothing for" in until_named(stack, api, "process_lost")
-    assert until_named(stack, api, "beat_away").startswith("maintenance last ran")
-    assert "PIPELINE_ARTIFACTS_URL" in until_named(stack, api, "artifacts_unwritable")
+    with alerting(tmp_path / "prometheus", api) as alerts:
+        # One stands still, beat is killed, and no file can be stored.
+        os.kill(second.pid, signal.SIGSTOP)
+        beat.kill()
+        root = stack.settings.data_dir / "artifacts"
+        until(lambda: not any(root.iterdir()), "no try to be under way")
+        root.rmdir()
+        root.write_text("not a folder")
+        assert "second@test (jobs) has said nothing for" in until_named(stack, api, "process_lost", alerts)
+        assert until_named(stack, api, "beat_away", alerts).startswith("maintenance last ran")
+        assert "PIPELINE_ARTIFACTS_URL" in until_named(stack, api, "artifacts_unwritable", alerts)
 
-    # A worker with that store does not start, and says so where it is looked for.
-    refused = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "third@test"],
-        cwd=ROOT, env=environment(stack.settings), capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert refused.returncode == 1
-    assert "process_refused" in shown(api)
-    root.unlink()
-    os.kill(second.pid, signal.SIGCONT)
-    stack.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile=")
-    until_well(api, frozenset({"process_refused"}))
+        # A worker with that store does not start, and says so where it is looked for.
+        refused = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-n", "third@test"],
+            cwd=ROOT, env=environment(stack.settings), capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert refused.returncode == 1
+        assert "process_refused" in shown(api)
+        until(lambda: "ProcessRefused" in alerts.firing(), "ProcessRefused to fire")
+        root.unlink()
+        os.kill(second.pid, signal.SIGCONT)
+        stack.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile=")
+        until_well(api, frozenset({"process_refused"}), alerts)
 
     # What ends on purpose is missed by nobody.
     worker.terminate()

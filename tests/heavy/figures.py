@@ -25,18 +25,19 @@ def quantiles(values: Iterable[float]) -> dict[str, float]:
     }
 
 
+def live(stack: Stack) -> set[str]:
+    """The jobs that have not ended, in one moment."""
+    keys = stack.client.store.keys
+    with stack.client.store.client.pipeline() as at_once:
+        for status in ("queued", "running"):
+            at_once.zrange(keys("status", status), 0, -1)
+        return {job_id for ids in at_once.execute() for job_id in ids}
+
+
 def all_ended(stack: Stack, ids: Sequence[str], what: str, seconds: float) -> dict[str, Job]:
     """The records, when none of these jobs is live any more."""
-    keys, client = stack.client.store.keys, stack.client.store.client
     wanted = set(ids)
-
-    def live() -> int:
-        left: set[str] = set()
-        for status in ("queued", "running"):
-            left.update(client.zrange(keys("status", status), 0, -1))
-        return len(left & wanted)
-
-    until(lambda: live() == 0, f"{what} to end", seconds)
+    until(lambda: not live(stack) & wanted, f"{what} to end", seconds)
     return {job_id: stack.client.get(job_id) for job_id in ids}
 
 

@@ -18,6 +18,7 @@ from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.bulk import cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.operation.maintenance import Rescue
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import scripts
@@ -183,6 +184,17 @@ class Population:
         for tag in {one for job in new for one in (job.tags[:1] + job.tags[-1:])}:
             assert self.cell.store.client.zcard(self.cell.store.keys("tag", TENANT, tag)) == 1
 
+    def workflow(self, n: int, needs: int) -> None:
+        """Of so many jobs, which each need so many that come before."""
+        names = [f"step-{number}" for number in range(n)]
+        nodes = [
+            NewNode(name, NewJob(pipeline="sleep"), tuple(names[i - 17 * place] for place in range(1, needs + 1) if i >= 17 * place))
+            for i, name in enumerate(names)
+        ]
+        self.cell.store.client.delete(self.cell.store.keys("large_batch", TENANT))
+        with self.holds.of(f"a workflow of {n} that need {needs} each"):
+            self.cell.cell.workflows.create(NewWorkflow(nodes, TENANT))
+
     def leases_end(self, n: int) -> None:
         """Of workers that died too often with these jobs."""
         cell = self.cell.with_settings(max_crashes=1)
@@ -194,7 +206,7 @@ class Population:
 
     def slots_come(self, n: int) -> None:
         with self.holds.of(f"{n} free slots"):
-            for _ in range(3):
+            for _ in range(4):
                 self.cell.slots(n, "many")
         self.cell.slots(0, "many")
 
@@ -242,6 +254,7 @@ class Population:
         self.cancel(n)
         self.batch(200, 20)
         self.batch(1000, 20)
+        self.workflow(1000, 3)
         self.leases_end(n)
         self.slots_come(n)
         self.large_results(20, 1024**2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.store import scripts
 from pipeline_jobs.store.store import ClaimRefused, Hint, HintTemplate, Store
+from tests.waiting import until
 
 TEMPLATE = HintTemplate("jobs", '{"id":"@ID@","fence":@FENCE@,"tag":"@TAG@","tenant":"@TENANT@"}')
 
@@ -83,7 +85,7 @@ def tired_scripts(commands: int = 60) -> Iterator[None]:
 
     Of a call only the first job's tags are written with it.
     """
-    bounds = {"WORK_MOST = 1500": f"WORK_MOST = {commands}", "TAGS_AT_ONCE = 200": "TAGS_AT_ONCE = 1"}
+    bounds = {"WORK_MOST = 1200": f"WORK_MOST = {commands}", "TAGS_AT_ONCE = 200": "TAGS_AT_ONCE = 1"}
     texts = scripts._library()
     for bound, less in bounds.items():
         assert sum(text.count(bound) for text in texts) == 1
@@ -92,9 +94,23 @@ def tired_scripts(commands: int = 60) -> Iterator[None]:
         patch.setattr(scripts, "_library", lambda: texts)
         scripts.source.cache_clear()
         scripts.function.cache_clear()
-        yield
-    scripts.source.cache_clear()
-    scripts.function.cache_clear()
+        try:
+            yield
+        finally:
+            patch.undo()
+            scripts.source.cache_clear()
+            scripts.function.cache_clear()
+
+
+#: Threads of ours that ask the server again and again until they are told to end.
+ASKING = ("event-hub", "watch", "watch-try", "webhook-sender")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """It would ask the server in the middle of a later test."""
+    yield
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name in ASKING], f"the end of threads of {ASKING}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pipeline_jobs.operation.health import check
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store import guard
 from pipeline_jobs.store.guard import unsafe
+from tests.commands import commands
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.servers import Server
@@ -82,10 +83,10 @@ def test_a_server_that_could_lose_jobs_is_given_none_unless_that_is_overridden(u
 
 @pytest.mark.parametrize("unsafe_cell", [{"appendfsync": "everysec"}], indirect=True)
 def test_where_the_server_answers_before_it_writes_a_submit_waits_for_the_disk(unsafe_cell: Cell) -> None:
-    before = unsafe_cell.store.client.info("commandstats").get("cmdstat_waitaof", {"calls": 0})["calls"]
-    job = unsafe_cell.submit()
+    with commands(unsafe_cell.store.client) as given:
+        job = unsafe_cell.submit()
+        assert given.so_far()["waitaof"] == 1
     assert unsafe_cell.client.get(job.job_id) == job
-    assert unsafe_cell.store.client.info("commandstats")["cmdstat_waitaof"]["calls"] == before + 1
 
 
 def test_when_the_memory_is_full_new_jobs_wait_and_running_ones_end(jobs: Cell) -> None:

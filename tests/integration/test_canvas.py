@@ -34,7 +34,7 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
 @pytest.fixture
 def worker(app: JobsCelery) -> Iterator[Any]:
     with start_worker(
-        app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=30
+        app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=60
     ) as started:
         yield started
 

@@ -28,6 +28,7 @@ from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.result import JobResult
 from pipeline_jobs.worker.tasks import JobTask
 from tests.celery_apps import celery_app
+from tests.commands import commands_of
 from tests.waiting import until
 
 NEW = NewJob(pipeline="sleep", tenant_id="acme", workspace_id="blog", tags=("a",))
@@ -166,10 +167,8 @@ class TestGet:
         waiting = app.AsyncResult(app.cell.client.submit(NEW).job_id)
         waiting.record()
         for result, wanted in ((done, {"hgetall": 1}), (waiting, {"hgetall": 1, "fcall": 1})):
-            app.cell.store.client.config_resetstat()
-            result.record()
-            stats: Any = app.cell.store.client.info("commandstats")
-            assert {name: stats[f"cmdstat_{name}"]["calls"] for name in ("hgetall", "fcall", "get") if f"cmdstat_{name}" in stats} == wanted
+            of = commands_of(app.cell.store.client, result.record)
+            assert {name: of[name] for name in ("hgetall", "fcall", "get") if of[name]} == wanted
 
     @pytest.mark.parametrize("task_id", ["job_1_00000000", "nobody-knows-it"])
     def test_a_store_that_is_away_is_said_at_once(self, cell: Settings, task_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +256,7 @@ class TestUpdateState:
 
         monkeypatch.setattr(JobTask, "update_state", watched)
         fields = {"pipeline": "sleep", "params": {"seconds": 600, "steps": 6000}}
-        with start_worker(app, pool="threads", concurrency=1, queues=["jobs"], perform_ping_check=False, shutdown_timeout=30):
+        with start_worker(app, pool="threads", concurrency=1, queues=["jobs"], perform_ping_check=False, shutdown_timeout=60):
             # A bare message has no fence of its own: its run is told which it has.
             job: JobResult = app.send_task(JOB_TASK, kwargs=fields, queue="jobs") if bare else task.delay(**fields)
             until(lambda: written, "progress")

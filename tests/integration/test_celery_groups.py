@@ -31,7 +31,7 @@ def app(cell: Settings) -> Iterator[JobsCelery]:
         add_tasks(app)
         queues = ["jobs", "stages"]
         with start_worker(
-            app, pool="threads", concurrency=2, queues=queues, perform_ping_check=False, shutdown_timeout=30, hostname="w@test"
+            app, pool="threads", concurrency=2, queues=queues, perform_ping_check=False, shutdown_timeout=60, hostname="w@test"
         ):
             yield app
 
@@ -143,9 +143,9 @@ def test_a_bare_message_keeps_what_follows_it(app: JobsCelery, how: str) -> None
     if how == "cancelled":
         until(lambda: app.cell.client.is_job("bare") and app.cell.client.get("bare").status is JobStatus.RUNNING, "running")
         app.cell.client.cancel("bare")
-        assert app.AsyncResult("told").get(timeout=20) == "bare"
+        assert app.AsyncResult("told").get(timeout=60) == "bare"
     else:
-        assert app.AsyncResult(last.id).get(timeout=20) == 5
+        assert app.AsyncResult(last.id).get(timeout=60) == 5
     until(lambda: not app.cell.store.members("continuations"), "told")
 
 
@@ -161,5 +161,5 @@ def test_a_bare_message_is_adopted_when_the_store_is_there_again(app: JobsCelery
 
     monkeypatch.setattr(Store, "submit", away)
     app.send_task(JOB_TASK, task_id="bare", kwargs={"pipeline": "sleep", "params": {"echo": 5}}, queue="jobs")
-    assert app.AsyncResult("bare").get(timeout=20)["data"]["echo"] == 5
+    assert app.AsyncResult("bare").get(timeout=60)["data"]["echo"] == 5
     assert len(refused) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,8 @@ from pipeline_jobs.access import audit
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.pipelines import Pipeline, Wait
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import TEMPLATE, Cell
 
@@ -86,6 +89,69 @@ def test_retry_prints_the_new_job(jobs: Cell, run: Run) -> None:
     assert jobs.store.client.xlen(jobs.store.keys("tenant_audit", "work", job.tenant_id)) == 1
 
 
+def test_a_dry_run_of_one_job_changes_nothing(jobs: Cell, run: Run) -> None:
+    ended, waiting = jobs.client.cancel(jobs.submit().job_id), jobs.submit()
+    before = jobs.client.list(JobQuery()).items
+    for command, job_id in (("retry", ended.job_id), ("delete", ended.job_id), ("cancel", waiting.job_id)):
+        assert job_id in run(command, job_id, "--dry-run").stdout
+        assert jobs.client.list(JobQuery()).items == before
+    assert list(audit.page(jobs.store).items) == []
+
+
+def test_a_filter_without_a_value_is_refused(jobs: Cell, run: Run) -> None:
+    """As a script gives it whose variable is not set: it must not mean all jobs."""
+    jobs.client.cancel(jobs.submit().job_id)
+    jobs.submit()
+    before = jobs.client.list(JobQuery()).items
+    for command in (("retry", "--yes"), ("delete", "--yes"), ("cancel",), ("list",)):
+        for option in ("--tenant", "--workspace", "--pipeline", "--tag", "--batch"):
+            refused = run(*command, option, "")
+            assert (refused.exit_code, f"{option} must not be empty" in refused.output) == (2, True), (command, option)
+    assert jobs.client.list(JobQuery()).items == before
+
+
+def test_signal_wakes_a_job(jobs: Cell, run: Run) -> None:
+    jobs.client.registry.register(Pipeline("asks", (Wait("approval"),), needs_url=False))
+    job = jobs.running(pipeline="asks")
+    jobs.store.park(job.job_id, job.fence, "approval", None, "fail", "?")
+    assert "does not wait for a signal 'go'" in run("signal", job.job_id, "go").output
+    assert "not JSON" in run("signal", job.job_id, "approval", "{").output
+    shown = json.loads(run("signal", job.job_id, "approval", '{"approved": true}').stdout)
+    assert (shown["signal"], shown["payload"]) == ("approval", {"approved": True})
+    assert shown["by"].startswith("cli:")
+    assert jobs.client.get(job.job_id).signals["approval"]["by"] == shown["by"]
+    (row,) = audit.page(jobs.store).items
+    assert (row.action, row.target, row.detail) == ("job.signalled", job.job_id, {"tenant_id": job.tenant_id, "signal": "approval"})
+
+
+def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run) -> None:
+    failed = [jobs.running(tenant_id="acme") for _ in range(3)]
+    for one in failed:
+        jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
+    jobs.submit(tenant_id="acme")
+    assert run("retry", "--tenant", "acme", "--dry-run").stdout == "3 matched and would be retried.\n"
+    asked = run("retry", "--tenant", "acme")
+    assert (asked.exit_code, "3 jobs will be retried. Go on? [y/N]" in asked.output) == (1, True)
+    for _ in range(2):
+        assert run("retry", "--tenant", "acme", "--yes").stdout == "3 matched: 3 retried, 0 not.\n"
+        made = [job.retry_of for job in jobs.client.list(JobQuery(limit=100)).items if job.retry_of]
+        assert sorted(made) == sorted(one.job_id for one in failed)
+    assert "for one job" in run("retry", "--tenant", "acme", "--from-stage", "answer").output
+
+
+def test_delete_of_one_and_of_many(jobs: Cell, run: Run) -> None:
+    ids = [jobs.client.cancel(jobs.submit(tenant_id="acme").job_id).job_id for _ in range(3)]
+    kept = jobs.submit(tenant_id="acme").job_id
+    assert run("delete", ids[0], "--dry-run").stdout == f"{ids[0]} would be deleted.\n"
+    assert run("delete", ids[0]).stdout == f"{ids[0]} is deleted.\n"
+    assert "has not ended" in run("delete", kept).output
+    assert run("delete", "--tenant", "acme", "--yes").stdout == "2 matched: 2 deleted, 0 not.\n"
+    assert [job.job_id for job in jobs.client.list(JobQuery()).items] == [kept]
+    assert [(row.action, row.target) for row in audit.page(jobs.store).items] == [("jobs.deleted", "acme"), ("job.deleted", ids[0])]
+    for wrong in (("delete",), ("retry",), ("delete", kept, "--tenant", "x")):
+        assert "either a JOB_ID or filters" in run(*wrong).output
+
+
 def test_the_audit_log_as_json_lines_is_whole(jobs: Cell, run: Run) -> None:
     for number in range(60):
         audit.record(jobs.store, "cli:me@here", "schedule.run", str(number), {"cron": "é"}, tenant_id=f"t{number % 3}")
@@ -96,6 +162,35 @@ def test_the_audit_log_as_json_lines_is_whole(jobs: Cell, run: Run) -> None:
         26,
         2,
     )
+
+
+def test_workflows(jobs: Cell, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "graph.json"
+
+    def submit(body: object) -> Result:
+        file.write_text(json.dumps(body))
+        return run("workflow", "submit", str(file))
+
+    nodes = [{"name": "b", "pipeline": "sleep", "depends_on": ["a"]}, {"name": "a", "pipeline": "sleep"}]
+    workflow_id = submit({"tenant_id": "acme", "jobs": nodes}).stdout.strip()
+    listed = run("workflow", "list", "--tenant", "acme").output.splitlines()
+    assert listed[1].split() == [workflow_id, "queued", "acme", "main", "2", "2", "0", "0", "0", "0"]
+    assert json.loads(run("workflow", "list", "--json").output)[0]["workflow"] is True
+    shown = json.loads(run("workflow", "show", workflow_id).output)
+    assert [(job["name"], job["depends_on"]) for job in shown["jobs"]] == [("a", []), ("b", ["a"])]
+    assert "n0 --> n1" in run("workflow", "show", workflow_id, "--mermaid").output
+    assert run("workflow", "cancel", workflow_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    again = run("workflow", "retry", workflow_id).stdout.strip()
+    assert json.loads(run("workflow", "show", again).output)["retry_of"] == workflow_id
+    for wrong, said in (
+        ([], "a workflow is a JSON object"), ({"jobs": [1]}, "a workflow is a JSON object"), ({"jobs": nodes, "x": 1}, "unknown field 'x'"),
+        ({"jobs": nodes[:1]}, "jobs.0.depends_on.0: b: there is no job a in this workflow"), ({"jobs": [{"name": "a", "x": 1}]}, "'x'"),
+    ):  # fmt: skip
+        refused = submit(wrong)
+        assert refused.exit_code != 0
+        assert said in refused.output
+    file.write_text("{")
+    assert "this is not JSON" in run("workflow", "submit", str(file)).output
 
 
 def test_batches(jobs: Cell, run: Run) -> None:
@@ -124,3 +219,49 @@ def test_the_log_of_a_command_goes_to_standard_error_and_not_into_its_answer(
     structlog.get_logger("pipeline_jobs.a").warning("the store has no limit of memory")
     said = capsys.readouterr()
     assert ("no limit" in said.err, said.out) == (True, "")
+
+
+def test_the_history_is_shown_listed_and_moved(jobs: Cell, tmp_path: Path) -> None:
+    cell = jobs.with_settings(history_url=f"sqlite:///{tmp_path / 'history.db'}").cell
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.jobs, arguments, obj=SimpleNamespace(app=SimpleNamespace(cell=cell)))
+
+    job = cell.client.cancel(cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme")).job_id)
+    assert run("history", "status").output.splitlines()[1].split() == ["1", "0", "s", "0", "0"]
+    assert run("history", "move").output == "1 jobs were moved.\n"
+    assert run("history", "status").output.splitlines()[1].split() == ["0", "0", "s", "1", "0"]
+    cell.store.client.zadd(cell.store.keys("ended"), {job.job_id: 1})
+    assert cell.store.purge() == 1
+    assert json.loads(run("history", "show", job.job_id).output)["job_id"] == job.job_id
+    assert [one["job_id"] for one in json.loads(run("history", "list", "--tenant", "acme", "--json").output)] == [job.job_id]
+    assert run("history", "list", "--tenant", "other", "--json").output == "[]\n"
+    assert run("history", "show", "job_1_00000000").exit_code == 1
+    cell.close()
+
+
+def test_without_a_history_the_command_says_what_to_set(run: Run) -> None:
+    assert "PIPELINE_HISTORY_URL" in run("history", "status").output
+
+
+def test_the_events_of_a_job_are_printed_in_order(jobs: Cell, run: Run) -> None:
+    jobs.slots(1)
+    job = jobs.submit(tenant_id="acme")
+    started = jobs.start(job.job_id)
+    jobs.store.finish(job.job_id, started.fence, JobStatus.FAILED, error="no audio", error_detail={"code": "source_not_found"})
+    told = [one["type"] for one in json.loads(run("events", job.job_id, "--json").output)]
+    assert (told[0], told[-1]) == ("job.created", "job.failed")
+    lines = run("events", job.job_id).output.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == told
+    assert run("events", "job_1_00000000").exit_code == 1
+
+
+def test_a_list_is_narrowed_by_the_code_of_an_error_and_by_a_text(jobs: Cell, run: Run) -> None:
+    jobs.slots(1)
+    job = jobs.submit(tenant_id="acme", metadata={"title": "The Harbor"})
+    started = jobs.start(job.job_id)
+    jobs.store.finish(job.job_id, started.fence, JobStatus.FAILED, error="no audio", error_detail={"code": "source_not_found"})
+    jobs.submit(tenant_id="acme")
+    for options in (("--error", "source_not_found"), ("--find", "harbor"), ("--find", "NO AUDIO")):
+        assert [one["job_id"] for one in json.loads(run("list", *options, "--json").output)] == [job.job_id], options
+    assert json.loads(run("list", "--error", "no_such", "--json").output) == []

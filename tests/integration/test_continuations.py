@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery import Task, chain, chord
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
 from celery.worker import state
 from kombu.exceptions import OperationalError
 
-from pipeline_jobs.exceptions import QueueFull
+from pipeline_jobs.exceptions import QueueFull, StoreUnavailable
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -24,6 +25,7 @@ from pipeline_jobs.worker.backend import celery_state
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.result import JobFailed
 from tests.celery_apps import celery_app
+from tests.clock import set_clock
 from tests.waiting import until
 
 
@@ -260,6 +262,35 @@ def test_a_chord_is_not_lost_with_the_process_that_had_claimed_its_body(app: Job
     assert sent(app) == {"body": [[first.id, second.id]]}
 
 
+@pytest.mark.parametrize("step", ["_chord_claim_extend_script", "_chord_cleanup_script", "decode", "body", "connection"])
+def test_a_chord_outlives_a_store_that_goes_away_as_it_is_joined(app: JobsCelery, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def away(*_args: Any, **_options: Any) -> None:
+        raise (StoreUnavailable if step in ("decode", "body") else redis.ConnectionError)("the store cannot be reached")
+
+    body = job(app).set(task_id="the-body").on_error(failed(app, "bad"))
+    result = chord([job(app), job(app)], body)()
+    for member in result.parent.results:
+        app.cell.store.finish(member.id, claim(app, member).fence, JobStatus.COMPLETED, result=member.id)
+    time_passes(app)
+    [_, last] = rows(app)
+    with monkeypatch.context() as patched:
+        if step == "connection":
+            patched.setattr("redis.client.Pipeline.zrange", away)
+        elif step == "body":
+            patched.setattr(app.cell.client, "accept", away)
+        else:
+            patched.setattr(app.backend, step, away)
+        tell(app)
+    assert rows(app) == [last]
+    # The body was sent before the last step.
+    assert app.cell.client.is_job("the-body") is (step == "_chord_cleanup_script")
+    app.backend.client.pexpire(app.backend.get_key_for_group(result.parent.id, ".c"), 0)
+    time_passes(app)
+    assert tell(app) == 1
+    assert app.cell.client.get("the-body").status is JobStatus.QUEUED
+    assert (rows(app), sent(app)) == ([], {})
+
+
 def test_a_claim_that_ends_while_celery_is_told_loses_no_chord(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
     result = chord([job(app), job(app)], app.tasks["t.note"].s().set(task_id="body"))()
     first, second = result.parent.results
@@ -292,6 +323,13 @@ def test_what_one_maintenance_worker_has_taken_another_leaves_for_ten_seconds(ap
     assert (tell(app), sent(app)) == (0, {})
     time_passes(app)
     assert (tell(app), sent(app)) == (1, {"bad": [result.id]})
+
+
+def test_after_the_clock_was_set_back_no_row_waits_for_the_time_before(app: JobsCelery) -> None:
+    result = chain(job(app), app.tasks["t.note"].s().set(task_id="next")).apply_async()
+    app.cell.store.finish(result.parent.id, claim(app, result.parent).fence, JobStatus.COMPLETED, result=1)
+    set_clock(app.cell.store, -3_600_000)
+    assert (tell(app), sent(app), rows(app)) == (1, {"next": [1]}, [])
 
 
 def test_a_job_of_a_chain_is_made_once_that_is_told_twice(app: JobsCelery) -> None:
@@ -339,7 +377,7 @@ def test_a_job_of_a_chain_that_can_never_be_made_breaks_it_loudly(app: JobsCeler
 class TestWithAWorker:
     @pytest.fixture(autouse=True)
     def worker(self, app: JobsCelery) -> Iterator[Any]:
-        with start_worker(app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=30):
+        with start_worker(app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=60):
             yield
 
     @pytest.mark.parametrize("fields", [{}, {"params": {"fail": "no luck"}}], ids=["completed", "failed"])
@@ -368,6 +406,24 @@ class TestWithAWorker:
         time_passes(app)
         assert tell(app) == 1
         app.cell.client.set_limits("full", TenantLimits())
+        assert result.get(timeout=60)["success"]
+        assert app.AsyncResult("bad").state == "PENDING"
+
+    @pytest.mark.filterwarnings("ignore:Exception raised outside body:RuntimeWarning")
+    def test_a_limit_that_refuses_the_body_of_a_chord_for_now_is_no_failure(self, app: JobsCelery) -> None:
+        app.cell.client.set_limits("full", TenantLimits(max_queued=1, paused=True))
+        waits = app.cell.client.submit(NewJob(pipeline="sleep", tenant_id="full"))
+        result = chord([job(app), job(app)], job(app, tenant_id="full").on_error(failed(app, "bad")))()
+        members = result.parent.results
+        until(lambda: all(app.cell.client.get(one.id).ended for one in members) and not state.active_requests, "the members")
+        assert len(rows(app)) == 1
+        app.cell.client.cancel(waits.job_id)
+        app.backend.client.pexpire(app.backend.get_key_for_group(result.parent.id, ".c"), 0)
+        app.cell.client.set_limits("full", TenantLimits())
+        time_passes(app)
+        assert tell(app) == 1
+        # The body, which the worker runs at once, may have a row of its own for a moment.
+        assert not {one.id for one in members} & set(rows(app))
         assert result.get(timeout=60)["success"]
         assert app.AsyncResult("bad").state == "PENDING"
 

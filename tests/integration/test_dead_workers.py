@@ -11,6 +11,7 @@ import pytest
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -199,6 +200,38 @@ def test_a_lost_job_that_is_to_start_later_does(cell: Cell) -> None:
     assert cell.store.change(run.job_id, run_at=int(time.time() * 1000) + 3_600_000)
     cell.slots(1, NEW)
     assert hinted(cell) == []
+    assert differences(cell.store) == []
+
+
+def valid_for(cell: Cell, job_id: str) -> float:
+    """How long the hint of a job is waited for, in seconds."""
+    return float(cell.store.client.zscore(cell.store.keys("hints"), job_id) or 0) / 1000 - time.time()
+
+
+def test_a_crashed_job_does_not_wait_long_for_a_worker_that_stands_still(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    first = cell.submit()
+    assert valid_for(cell, first.job_id) > 5
+    run = cell.start(first.job_id, worker=OLD)
+    before = time.time()
+    assert cell.store.requeue(run.job_id, run.fence, "crash") is JobStatus.QUEUED
+    assert hinted(cell)[-1] == run.job_id
+    assert valid_for(cell, run.job_id) <= 1
+    assert valid_for(cell, run.job_id) + time.time() > before
+    for seconds in (2, 4):
+        cell.let_leases_end()
+        before = time.time()
+        assert [one.became for one in cell.store.rescue()] == ["hint"]
+        assert valid_for(cell, run.job_id) <= seconds
+        assert valid_for(cell, run.job_id) + time.time() - before > seconds / 2
+    # A claim that came too late for the first of them is refused.
+    assert cell.store.claim(run.job_id, run.fence + 1, worker=OLD, run="late") == ClaimRefused("stale")
+    again = cell.start(run.job_id, worker=NEW)
+    # What was dispatched again and again has started: its next hint is waited for as any.
+    before = time.time()
+    cell.store.requeue(run.job_id, again.fence, "retry")
+    assert valid_for(cell, run.job_id) + time.time() - before > 10
+    assert cell.start(run.job_id).fence == run.fence + 4
     assert differences(cell.store) == []
 
 

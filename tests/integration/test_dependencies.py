@@ -84,7 +84,7 @@ def test_dependencies_that_have_completed_hold_nobody_up(jobs: Cell) -> None:
 
 def test_a_failure_goes_down_a_chain_in_one_script(jobs: Cell) -> None:
     chain = [jobs.submit()]
-    for _ in range(20):
+    for _ in range(15):
         chain.append(jobs.submit(depends_on=(chain[-1].job_id,)))
     survivor = jobs.submit(depends_on=(chain[-1].job_id,), on_dependency_failure="run")
     end(jobs, chain[0], "failed")
@@ -169,7 +169,7 @@ def test_only_jobs_of_the_tenant_can_be_depended_on(jobs: Cell) -> None:
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"depends_on": tuple(f"job_1_{n:08x}" for n in range(21))}, "depends_on"),
+        ({"depends_on": tuple(f"job_1_{n:08x}" for n in range(101))}, "depends_on"),
         ({"depends_on": ("-",)}, "depends_on"),
         ({"on_dependency_failure": "ignore"}, "on_dependency_failure"),
     ],

@@ -6,12 +6,14 @@ import json
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.conftest import Cell, make_cell, tired_scripts
@@ -22,11 +24,13 @@ picks = st.lists(st.integers(0, 2**20), max_size=3)
 
 
 class History(RuleBasedStateMachine):
-    """Jobs come alone and in batches, depend on any that came before, run, are cancelled, are removed."""
+    """Jobs come alone, in batches and as workflows, depend on any that came before, run, are cancelled, retried, removed."""
 
     base: Settings
-    #: How often more than one script was needed.
+    #: How often one script was not enough.
     pages = 0
+    #: How many workflows were retried.
+    retries = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,8 +44,20 @@ class History(RuleBasedStateMachine):
         self.ended: dict[str, str] = {}
         self.removed: set[str] = set()
         self.running: dict[str, int] = {}
+        #: Those of them that were asked to stop.
+        self.stopping: set[str] = set()
+        #: Of each workflow its jobs by their names, and of each retry what it is a retry of.
+        self.workflows: dict[str, dict[str, str]] = {}
+        self.retry_of: dict[str, str] = {}
 
     # -- what happens
+
+    @initialize(width=st.sampled_from([0, 14]), policy=policies)
+    def one_has_many_dependents(self, width: int, policy: str) -> None:
+        """More than one script serves, where scripts stop early."""
+        self.submit([], "fail", 1, batch=False)
+        if width:
+            self.submit([0], policy, width, batch=True)
 
     @rule(picks=picks, policy=policies, n=st.integers(1, 3), batch=st.booleans())
     def submit(self, picks: list[int], policy: str, n: int, batch: bool) -> None:
@@ -55,6 +71,91 @@ class History(RuleBasedStateMachine):
         for job_id in ids:
             self.needs[job_id], self.policy[job_id] = list(needs), policy
         self.follow()
+
+    @rule(picks=st.lists(picks, min_size=2, max_size=5), policies=st.lists(policies, min_size=5, max_size=5), backwards=st.booleans())
+    def workflow(self, picks: list[list[int]], policies: list[str], backwards: bool) -> None:
+        nodes = [
+            NewNode(f"n{i}", NewJob(pipeline="sleep", on_dependency_failure=policies[i]), tuple(f"n{pick % i}" for pick in some if i))
+            for i, some in enumerate(picks)
+        ]
+        nodes = nodes[::-1] if backwards else nodes
+        made = self.cell.cell.workflows.create(NewWorkflow(nodes))
+        ids = {node.name: str(job_id) for node, job_id in zip(nodes, made.job_ids, strict=True)}
+        self.workflows[made.batch.batch_id] = ids
+        for node in nodes:
+            job_id = ids[node.name]
+            self.needs[job_id], self.policy[job_id] = [ids[name] for name in node.needs], node.job.on_dependency_failure
+        self.follow()
+
+    def chosen(self, pick: int, *, ended: bool) -> str | None:
+        """A workflow all of whose jobs have ended, or one of which some have not."""
+        found = [one for one, ids in self.workflows.items() if (self.ended.keys() >= set(ids.values())) is ended]
+        return found[pick % len(found)] if found else None
+
+    @rule(pick=st.integers(0, 2**20))
+    def workflow_is_cancelled(self, pick: int) -> None:
+        workflow_id = self.chosen(pick, ended=False)
+        if workflow_id is None:
+            return
+        live = [job_id for job_id in self.workflows[workflow_id].values() if job_id not in self.ended]
+        before = {job_id: self.cell.client.get(job_id).fence for job_id in live}
+        self.cell.cell.workflows.cancel(workflow_id)
+        self.stopping |= {job_id for job_id in live if job_id in self.running}
+        for job_id in live:
+            if job_id not in self.running:
+                self.ended[job_id] = "cancelled"
+                # Nothing of it was started on the way, whatever runs when others are cancelled.
+                assert self.cell.client.get(job_id).fence == before[job_id]
+        self.follow()
+
+    @rule(pick=st.integers(0, 2**20))
+    def workflow_is_retried(self, pick: int) -> None:
+        workflow_id = self.chosen(pick, ended=True)
+        if workflow_id is None or self.removed & set(self.of_graph(workflow_id)):
+            return
+        ids = self.workflows[workflow_id]
+        again = {name for name, job_id in ids.items() if self.ended[job_id] != "completed"}
+        name_of = {job_id: name for name, job_id in ids.items()}
+        while behind := {
+            name for name, job_id in ids.items() if name not in again and again & {name_of.get(n) for n in self.needs[job_id]}
+        }:
+            again |= behind
+        if not again:
+            with pytest.raises(InvalidInput):
+                self.cell.cell.workflows.retry(workflow_id)
+            return
+        made = self.cell.cell.workflows.retry(workflow_id)
+        type(self).retries += 1
+        new = {str(self.cell.client.get(str(job_id)).name): str(job_id) for job_id in made.job_ids}
+        assert new.keys() == again
+        self.workflows[made.batch.batch_id], self.retry_of[made.batch.batch_id] = new, workflow_id
+        for name, job_id in new.items():
+            self.needs[job_id] = [new.get(name_of.get(need, ""), need) for need in self.needs[ids[name]]]
+            self.policy[job_id] = self.policy[ids[name]]
+        self.follow()
+
+    def of_graph(self, workflow_id: str) -> list[str]:
+        """Its jobs, and those of the workflows before that it is a retry of."""
+        before = self.retry_of.get(workflow_id)
+        return [*self.workflows[workflow_id].values(), *(self.of_graph(before) if before else ())]
+
+    @rule()
+    def time_of_ended_jobs_is_over(self) -> None:
+        """Of those that no run may want to read any more."""
+        keys, client = self.cell.store.keys, self.cell.store.client
+        there = set(self.ended) - self.removed
+        client.zadd(keys("ended"), dict.fromkeys(there, 1)) if there else None
+        self.cell.store.purge()
+        live = {one for one, ids in self.workflows.items() if not self.ended.keys() >= set(ids.values())}
+        read = {need for one in live for job_id in self.workflows[one].values() for need in self.needs[job_id]}
+        gone = {job_id for job_id in there if not self.cell.store.exists("job", job_id)}
+        assert not gone & read
+        assert not gone & {job_id for one in live for job_id in self.workflows[one].values()}
+        of_workflows = {job_id for ids in self.workflows.values() for job_id in ids.values()}
+        assert gone >= there - of_workflows
+        if not live:
+            assert gone == there
+        self.removed |= gone
 
     @rule(slots=st.integers(0, 4))
     def workers_change(self, slots: int) -> None:
@@ -70,11 +171,14 @@ class History(RuleBasedStateMachine):
             return
         job_id = sorted(self.running)[pick % len(self.running)]
         fence = self.running.pop(job_id)
+        stops = job_id in self.stopping
         if how == "crash":
             self.cell.store.requeue(job_id, fence, how)
+            if stops:
+                self.end(job_id, "cancelled")
             return
         self.cell.store.finish(job_id, fence, JobStatus(how), result={}, error="x")
-        self.end(job_id, how)
+        self.end(job_id, "cancelled" if stops else how)
 
     @rule(pick=st.integers(0, 2**20))
     def cancel(self, pick: int) -> None:
@@ -100,9 +204,11 @@ class History(RuleBasedStateMachine):
 
     def follow(self) -> None:
         """Ends bring ends about, until nothing changes."""
-        while any(self.cell.store.settle()):
-            # What one script left for the duties.
-            self.pages += 1
+        # What one script left for the duties.
+        store = self.cell.store
+        self.pages += store.client.exists(store.keys("unsettled"))
+        while any(store.settle()):
+            pass
         while True:
             for job_id, needs in self.needs.items():
                 bad = any(self.ended.get(need) in ("failed", "cancelled") for need in needs)
@@ -155,7 +261,14 @@ def histories(cell: Settings, tired: bool) -> None:
     run_state_machine_as_test(
         Bound,
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            phases=(Phase.generate,),
+            max_examples=14,
+            stateful_step_count=36,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
     assert (sum(pages) > 0) is tired
+    assert Bound.retries > 0

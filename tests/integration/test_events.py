@@ -58,6 +58,35 @@ def test_an_event_is_one_envelope(jobs: Cell) -> None:
     assert "\n" not in event.json
 
 
+@pytest.mark.parametrize("of", ["this version", "the version before"])
+@pytest.mark.parametrize("limit", [1, 2, 500])
+def test_the_first_event_is_in_the_record(jobs: Cell, of: str, limit: int) -> None:
+    """The version before wrote it into the log as a line; its jobs live on."""
+    run = jobs.running(tenant_id="acme")
+    key, record = jobs.store.keys("events", run.job_id), jobs.store.keys("job", run.job_id)
+    assert jobs.store.client.llen(key) == 1, "not another copy of what the record has"
+    if of == "the version before":
+        jobs.store.client.lpush(key, f'["created",{jobs.store.client.hget(record, "created_at")}]')
+        jobs.store.client.hdel(record, "events_cut")
+    jobs.store.progress(run.job_id, run.fence, 12.5, "fetch", None)
+    whole = [("job.created", 1), ("job.started", 2), ("job.stage", 3)]
+    read = {after: events.read(jobs.store, run.job_id, after=after, limit=limit) for after in range(3)}
+    for after, page in read.items():
+        assert [(event.type.value, event.seq) for event in page.events] == whole[after : after + limit]
+        assert page.last == 3
+    assert read[0].events[0].created_at == jobs.client.get(run.job_id).created_at
+    feed = events.feed(jobs.store, "acme", limit=limit).events
+    assert [(event.type.value, event.seq) for event in feed] == whole[:limit]
+
+
+def test_the_jobs_of_a_batch_have_their_first_event(jobs: Cell) -> None:
+    made = jobs.cell.batches.create(NewBatch([NewJob(pipeline="sleep")] * 3, "acme"))
+    assert [words(jobs, str(job_id)) for job_id in made.job_ids] == [["created"]] * 3
+    jobs.slots(100)
+    jobs.start(str(made.job_ids[0]))
+    assert words(jobs, str(made.job_ids[0])) == ["created", "started"]
+
+
 def test_a_failure_tells_its_error_and_where_it_was(jobs: Cell) -> None:
     run = jobs.running()
     jobs.store.progress(run.job_id, run.fence, 40.5, "fetch", "half")
@@ -305,10 +334,10 @@ def test_a_place_that_no_feed_gave_is_refused(text: str) -> None:
 def test_who_listens_is_told_of_each_event(jobs: Cell) -> None:
     with jobs.store.client.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(jobs.store.keys("news", "acme"))
-        channel.get_message(timeout=5)
+        channel.get_message(timeout=60)
         run = jobs.running(tenant_id="acme")
         jobs.running(tenant_id="other")
         jobs.store.progress(run.job_id, run.fence, 1, "s")
-        heard = [channel.get_message(timeout=5) for _ in range(3)]
+        heard = [channel.get_message(timeout=60) for _ in range(3)]
         assert [message and message["data"] for message in heard] == [run.job_id] * 3
         assert channel.get_message(timeout=0.05) is None

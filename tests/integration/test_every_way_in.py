@@ -39,6 +39,7 @@ EVERY = Pipeline("every", (Stage("only", lambda context: {}),), Params, qualitie
 BY_TYPE: Mapping[str, Any] = {
     "str": "other",
     "str | None": "other",
+    "bool": False,
     "int": 7,
     "int | None": 7,
     "float | None": 3600.5,

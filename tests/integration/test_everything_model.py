@@ -8,6 +8,7 @@ every script.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,6 +23,7 @@ from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runs import Rescued, Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell, make_cell, tired_scripts
@@ -48,9 +50,16 @@ class History(Model, RuleBasedStateMachine):
     #: Scripts stop early: what they leave is done by the duties and by beats, which come before the promises are looked at.
     tired = False
     pages = 0
+    #: Jobs that were handed over by a finish.
+    handed = 0
 
     def __init__(self) -> None:
         super().__init__()
+        #: The nonce of each run, and how many there were.
+        self.nonces: dict[str, str] = {}
+        self.drawn = 0
+        #: Finishes, as they were sent, and what they are answered.
+        self.sent: list[tuple[Job, JobStatus, Taker, JobStatus | None]] = []
         with make_cell(self.base).store.client as client:
             client.flushall()
         self.cell: Cell = make_cell(self.base)
@@ -202,6 +211,7 @@ class History(Model, RuleBasedStateMachine):
             return
         self.cell.client.delete(job_id)
         self.removed.add(job_id)
+        self.sent = [(run, how, taker, None if run.job_id == job_id else became) for run, how, taker, became in self.sent]
         if again and not any(job_id in needs for needs in self.needs.values()):
             del self.ended[job_id]
             self.removed.discard(job_id)
@@ -256,7 +266,8 @@ class History(Model, RuleBasedStateMachine):
                 return
             fence = self.cell.client.get(job_id).fence
             del self.hinted[job_id]
-            claimed = self.cell.store.claim(job_id, fence, worker=name, run="r", pipelines=dict.fromkeys(KNOWS[name]))
+            run = self.draws(job_id)
+            claimed = self.cell.store.claim(job_id, fence, worker=name, run=run, pipelines=dict.fromkeys(KNOWS[name]))
             if self.places[job_id].pipeline in KNOWS[name]:
                 assert isinstance(claimed, Job), claimed
                 self.running[job_id] = claimed
@@ -268,15 +279,30 @@ class History(Model, RuleBasedStateMachine):
         for live in sorted(self.slots)[:1]:
             self.beat(live)
 
-    @rule(pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "handback", "retry", "fault"]))
-    def run_ends(self, pick: int, how: str) -> None:
+    def draws(self, job_id: str) -> str:
+        """A nonce for a run of it."""
+        self.drawn += 1
+        self.nonces[job_id] = f"run {self.drawn}"
+        return self.nonces[job_id]
+
+    @rule(
+        pick=picks, how=st.sampled_from(["completed", "completed", "failed", "crash", "handback", "retry", "fault"]), goes_on=st.booleans()
+    )
+    def run_ends(self, pick: int, how: str, goes_on: bool) -> None:
+        """:param goes_on: its process would have the next job; or it dies, and its worker gives back what it had."""
         job_id = self.chosen(self.running, pick)
         if job_id is None:
             return
         run = self.running.pop(job_id)
         self.refunded.discard(run.tenant_id)
+        taker = Taker(run.worker or "", self.draws(""), dict.fromkeys(KNOWS[run.worker or ""])) if goes_on else None
         if how in ("completed", "failed"):
-            became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
+            became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x", taker=taker)
+            if taker:
+                self.sent.append((run, JobStatus(how), taker, became))
+        elif how in ("crash", "handback") and goes_on:
+            [moved] = self.cell.store.process_lost(run.worker or "", job_id, run.fence, [self.nonces[job_id], "another"], how)
+            became = JobStatus(moved.became)
         else:
             became = self.cell.store.requeue(job_id, run.fence, how)
         expected = "cancelled" if job_id in self.stopping else how if how in ("completed", "failed") else "queued"
@@ -285,7 +311,64 @@ class History(Model, RuleBasedStateMachine):
             (self.delayed if how == "fault" else self.queued).add(job_id)
         else:
             self.end(job_id, expected)
+        if taker and taker.job:
+            self.went_on(taker, taker.job)
+        else:
+            self.look()
+
+    @rule(worker=workers, tenant=tenants, few=st.integers(1, 4))
+    def a_child_goes_on(self, worker: int, tenant: str, few: int) -> None:
+        """More jobs than slots: each run that ends may be followed by another one."""
+        self.worker_beats(worker, 1)
+        self.submit(tenant, "x", sorted(KNOWS[self.who(worker)])[:1] * 4, 0, [], "fail", False)
+        self.worker_takes_hints(0, worker, 4)
+        for _ in range(few):
+            self.run_ends(0, "completed", True)
+
+    def went_on(self, taker: Taker, job: Job) -> None:
+        """A process was handed a job: one that might have had a hint for its worker, which has a slot for it."""
+        place, was_lost, own = self.places[job.job_id], job.job_id in self.lost, KNOWS[taker.worker]
+        type(self).handed += 1
+        assert job.job_id in self.queued | self.delayed
+        assert not self.held_back(place)
+        assert place.pipeline in own
+        for those in (self.queued, self.delayed, self.lost):
+            those.discard(job.job_id)
+        self.running[job.job_id], self.nonces[job.job_id] = job, taker.run
+        assert sum(run.worker == taker.worker for run in self.running.values()) <= self.slots.get(taker.worker, 0)
+        # The same script may have sent hints besides.
         self.look()
+        if not was_lost:
+            self.count_who_was_passed(place.tenant, own)
+        self.served.add(place.tenant)
+
+    @rule(pick=picks)
+    def a_finish_comes_again(self, pick: int) -> None:
+        """However late, it is answered as before; and the job that it handed over is handed over again, if it has not ended since."""
+        if not self.sent:
+            return
+        run, how, taker, became = self.sent[pick % len(self.sent)]
+        again = replace(taker, job=None)
+        assert self.cell.store.finish(run.job_id, run.fence, how, result={}, error="x", taker=again) == became
+        handed = taker.job if taker.job and self.running.get(taker.job.job_id) == taker.job else None
+        assert (again.job and (again.job.job_id, again.job.fence)) == (handed and (handed.job_id, handed.fence))
+        self.look()
+
+    @rule(pick=picks, worker=workers, asked=st.booleans())
+    def a_child_dies_before_its_claim(self, pick: int, worker: int, asked: bool) -> None:
+        """Its worker gives the hint back; what the child had sent comes after that, and is refused."""
+        job_id = self.chosen(self.hinted, pick)
+        if job_id is None:
+            return
+        fence, name, nonces = self.cell.client.get(job_id).fence, self.who(worker), [self.draws("")] if asked else []
+        moved = self.cell.store.process_lost(name, job_id, fence, nonces, "crash")
+        assert moved == [Rescued(job_id, "hint")]
+        del self.hinted[job_id]
+        self.queued.add(job_id)
+        self.refunded.add(self.places[job_id].tenant)
+        self.look()
+        late = self.cell.store.claim(job_id, fence, worker=name, run="late", pipelines=dict.fromkeys(KNOWS[name]))
+        assert late == ClaimRefused("stale")
 
     @rule()
     def time_passes(self) -> None:
@@ -308,10 +391,9 @@ class History(Model, RuleBasedStateMachine):
 
     def look(self) -> None:
         """Read what was dispatched; it went to who can run it, and nobody was passed over."""
-        client = self.cell.store.client
         live = {KINDS[worker].name for worker in self.slots}
-        for queue in sorted(QUEUES):
-            for hint in map(json.loads, reversed(client.lrange(queue, 0, -1))):
+        for queue, hints in self.read_queues().items():
+            for hint in map(json.loads, reversed(hints)):
                 job_id = hint["id"]
                 place = self.places[job_id]
                 assert job_id in self.queued | self.delayed, f"{job_id} was started"
@@ -327,9 +409,22 @@ class History(Model, RuleBasedStateMachine):
                 self.lost.discard(job_id)
                 self.served.add(place.tenant)
                 self.hinted[job_id] = queue
-            client.delete(queue)
+        # The hint of a job that has just lost its run is valid for a second: on a busy machine that is over before the next rule. Here it
+        # is as any other.
+        until = time.time() * 1000 + self.cell.settings.hint_seconds * 1000
+        for job_id in self.hinted:
+            self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: until}, xx=True)
         # Who may not start now has no other claim than its place.
         self.lost = {i for i in self.lost if not self.held_back(self.places[i])}
+
+    def read_queues(self) -> dict[str, list[str]]:
+        """What is in each queue; it is not there any more."""
+        pipe = self.cell.store.client.pipeline(transaction=False)
+        names = sorted(QUEUES)
+        for queue in names:
+            pipe.lrange(queue, 0, -1)
+        pipe.delete(*names)
+        return dict(zip(names, pipe.execute()[:-1], strict=True))
 
     def count_who_was_passed(self, by: str, known: set[str]) -> None:
         ready = {i: place for i, place in self.ready().items() if place.pipeline in known}
@@ -398,3 +493,4 @@ def check_everything(cell: Settings, tired_: bool, histories: int) -> None:
         ),
     )  # fmt: skip
     assert (Bound.pages > 0) is tired_
+    assert Bound.handed > 0

@@ -37,14 +37,15 @@ class Bench:
         self.registry = Registry()
         self.executor = Executor(cell.store, self.registry, cell.settings, self.artifacts)
 
-    def dispatched(self, *stages: StageFunction, max_attempts: int = 1) -> Job:
-        pipeline = Pipeline("p", tuple(Stage(f"s{i}", stage) for i, stage in enumerate(stages)), NoParams, needs_url=False)
+    def dispatched(self, *stages: StageFunction | Stage, max_attempts: int = 1) -> Job:
+        named = (stage if isinstance(stage, Stage) else Stage(f"s{i}", stage) for i, stage in enumerate(stages))
+        pipeline = Pipeline("p", tuple(named), NoParams, needs_url=False)
         self.registry.register(pipeline)
         self.cell.client.registry.register(pipeline)
         self.cell.slots(5)
         return self.cell.client.submit(NewJob(pipeline="p", tenant_id="acme", max_attempts=max_attempts))
 
-    def run(self, *stages: StageFunction, **options: int) -> tuple[Job, Outcome]:
+    def run(self, *stages: StageFunction | Stage, **options: int) -> tuple[Job, Outcome]:
         job = self.dispatched(*stages, **options)
         outcome = self.executor.run(job.job_id, job.fence, "w1")
         return self.cell.client.get(job.job_id), outcome

@@ -27,7 +27,7 @@ from pipeline_jobs.exceptions import (
 )
 from pipeline_jobs.files.artifacts import ArtifactStore, check_root
 from pipeline_jobs.job import Job
-from pipeline_jobs.jobs import executor, faults
+from pipeline_jobs.jobs import executor, faults, stage_runs
 from pipeline_jobs.jobs.executor import Ending, Executor, Outcome
 from pipeline_jobs.jobs.run import Run
 from pipeline_jobs.jobs.workdir import Workdir
@@ -400,7 +400,8 @@ def test_an_artifact_store_that_cannot_be_opened_fails_no_job(bench: Bench) -> N
     assert again(bench, job).status is JobStatus.COMPLETED
 
 
-def test_an_artifact_store_that_is_away_fails_no_job(bench: Bench) -> None:
+def test_an_artifact_store_that_stays_away_fails_no_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_runs, "STORE_PATIENCE", 0.0)
     (bench.folder / "artifacts").write_text("a file where a folder should be")
     job, outcome = bench.run(publish)
     waits_uncounted(bench, job, outcome)

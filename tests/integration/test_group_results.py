@@ -48,10 +48,10 @@ def test_jobs_that_ended_before_anybody_asked_are_given(app: JobsCelery, ids: tu
     for number, job in enumerate(jobs):
         end(app, job, number)
     results = [app.AsyncResult(job.job_id) for job in jobs]
-    assert ResultSet(results, app=app).get(timeout=10) == [0, 1]
-    assert app.GroupResult("group", [app.AsyncResult(job.job_id) for job in jobs]).get(timeout=10) == [0, 1]
+    assert ResultSet(results, app=app).get(timeout=60) == [0, 1]
+    assert app.GroupResult("group", [app.AsyncResult(job.job_id) for job in jobs]).get(timeout=60) == [0, 1]
     nested = app.GroupResult("outer", [app.GroupResult("inner", [app.AsyncResult(job.job_id) for job in jobs])])
-    assert nested.get(timeout=10) == [[0, 1]]
+    assert nested.get(timeout=60) == [[0, 1]]
 
 
 def test_a_saved_group_is_restored_and_given(app: JobsCelery) -> None:
@@ -59,7 +59,7 @@ def test_a_saved_group_is_restored_and_given(app: JobsCelery) -> None:
     app.GroupResult("saved", [app.AsyncResult(job.job_id) for job in jobs]).save()
     for number, job in enumerate(jobs):
         end(app, job, number)
-    assert app.GroupResult.restore("saved").get(timeout=10) == [0, 1]
+    assert app.GroupResult.restore("saved").get(timeout=60) == [0, 1]
 
 
 @pytest.mark.parametrize(("outcome", "error"), [(JobStatus.FAILED, JobFailed), (JobStatus.CANCELLED, TaskRevokedError)])
@@ -68,7 +68,7 @@ def test_the_error_of_an_ended_member_is_raised(app: JobsCelery, outcome: JobSta
     end(app, good)
     end(app, bad, outcome=outcome)
     with pytest.raises(error):
-        ResultSet([app.AsyncResult(good.job_id), app.AsyncResult(bad.job_id)], app=app).get(timeout=10)
+        ResultSet([app.AsyncResult(good.job_id), app.AsyncResult(bad.job_id)], app=app).get(timeout=60)
 
 
 def test_one_that_ends_while_it_is_waited_for_is_given_even_if_nobody_hears_of_it(app: JobsCelery) -> None:
@@ -105,7 +105,7 @@ def test_a_group_in_which_a_plain_task_and_a_job_ended(app: JobsCelery) -> None:
     job = started(app)
     end(app, job, 7)
     app.backend.store_result("plain", 5, "SUCCESS")
-    assert ResultSet([app.AsyncResult("plain"), app.AsyncResult(job.job_id)], app=app).get(timeout=10) == [5, 7]
+    assert ResultSet([app.AsyncResult("plain"), app.AsyncResult(job.job_id)], app=app).get(timeout=60) == [5, 7]
 
 
 def test_a_waiter_whose_connection_breaks_is_given_what_ended_meanwhile(app: JobsCelery) -> None:
@@ -141,6 +141,6 @@ def test_a_result_that_is_collected_says_nothing_to_the_server(app: JobsCelery, 
     del other
     monkeypatch.undo()
     end(app, first)
-    assert ResultSet([result], app=app).get(timeout=10) == [0]
+    assert ResultSet([result], app=app).get(timeout=60) == [0]
     assert consumer.subscribed_to == set()
     until(lambda: listeners(app, f"celery-task-meta-{second.job_id}") == 0, "nobody to listen")

@@ -16,11 +16,12 @@ from pipeline_jobs.store.store import Store, connect
 #: Of each variable of a route what is answered to a value that it cannot have; None: it is no id.
 ANSWERS = {
     "job_id": 404, "batch_id": 404, "schedule_id": 404, "upload_id": 404, "endpoint_id": 404, "delivery_id": 404, "key_id": 404,
-    "tenant_id": 422, "pipeline": 422, "path": None, "filename": None,
+    "workflow_id": 404, "tenant_id": 422, "pipeline": 422, "signal": 422, "path": None, "filename": None,
 }  # fmt: skip
 GOOD = {
     "job_id": "job_1_00000000", "batch_id": "batch_1_00000000", "schedule_id": "sch_1_00000000", "upload_id": "0" * 24,
     "endpoint_id": "whep_" + "0" * 16, "delivery_id": "msg_" + "0" * 32, "key_id": "0" * 16, "tenant_id": "acme", "pipeline": "sleep",
+    "workflow_id": "batch_1_00000000", "signal": "approval",
 }  # fmt: skip
 #: What else a key of the store may go on with after an id.
 TAILS = sorted({tail for key in KEYS.values() for tail in key.pattern.split("{}")[1:] if tail.startswith(":")} - {":"})

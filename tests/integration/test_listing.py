@@ -11,9 +11,10 @@ import pytest
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
-from pipeline_jobs.jobs.listing import BUDGET, JobQuery
+from pipeline_jobs.jobs.listing import BUDGET, JobQuery, tally
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.cursors import write_cursor
+from tests.commands import commands, scripts
 from tests.integration.conftest import Cell
 
 Q, R, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED
@@ -124,6 +125,26 @@ def test_a_page_over_another_workspaces_jobs_is_short_and_goes_on(jobs: Cell) ->
     assert page.next_cursor is None
 
 
+def test_a_text_is_looked_for_in_so_many_bytes_a_page_and_then_goes_on(jobs: Cell) -> None:
+    made = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")] * 40, "acme")).job_ids
+    with jobs.store.client.pipeline() as pipe:
+        for job_id in made:
+            pipe.hset(jobs.store.keys("job", str(job_id)), "metadata", json.dumps({"note": "x" * 200_000, "end": "Needle"}))
+        pipe.execute()
+    page = jobs.client.list(JobQuery(tenant_id="acme", q="no such text"))
+    assert page.items == ()
+    assert page.next_cursor is not None
+    assert len(all_pages(jobs, tenant_id="acme", q="NEEDLE")) == 40
+    assert tally(jobs.store, JobQuery(tenant_id="acme", q="needle")).more
+
+
+def test_a_title_of_a_result_is_searched_and_nothing_else_of_it(jobs: Cell) -> None:
+    job = jobs.submit(tenant_id="acme")
+    result = json.dumps({"success": True, "data": {"summary": "ships", "title": "The Harbor"}}, separators=(",", ":"))
+    jobs.store.client.hset(jobs.store.keys("job", job.job_id), "result", result)
+    assert [len(listed(jobs, JobQuery(tenant_id="acme", q=text))) for text in ("harbor", "ships", "summary")] == [1, 0, 0]
+
+
 @pytest.mark.parametrize("cursor", ["x", "", "AAAA", write_cursor(1) + "AA", "ä", "____________"])
 def test_a_cursor_of_somebody_elses_is_refused(jobs: Cell, cursor: str) -> None:
     with pytest.raises(InvalidInput):
@@ -150,13 +171,11 @@ def test_a_page_by_one_filter_is_one_script_call_that_reads_its_records_and_no_o
     batch = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep", tags=("x",))] * 30, "acme")).batch
     query = replace(query, batch_id=query.batch_id and batch.batch_id)
     jobs.client.list(query)
-    jobs.store.client.config_resetstat()
-    assert len(jobs.client.list(query).items) == 25
-    stats = jobs.store.client.info("commandstats")
-    calls = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items() if name != "cmdstat_config|resetstat"}
-    # A script is called in either form.
-    assert calls.pop("evalsha", 0) + calls.pop("fcall", 0) == 1
-    assert calls.pop("hgetall") == 25
+    with commands(jobs.store.client) as given:
+        assert len(jobs.client.list(query).items) == 25
+        calls = given.so_far()
+    assert scripts(calls) == 1
+    assert calls["hgetall"] == 25
     # Why they wait: whether each is in its lane, and once for all of a tenant and a pipeline their limits; the workers.
-    assert [calls.pop(name) for name in ("zscore", "hmget", "mget", "zcount")] == [25, 2, 1, 1]
-    assert set(calls) == {"zrevrangebyscore", "time"}
+    assert [calls[name] for name in ("zscore", "hmget", "mget", "zcount")] == [25, 2, 1, 1]
+    assert set(calls) - {"evalsha", "fcall"} == {"hgetall", "zscore", "hmget", "mget", "zcount", "zrevrangebyscore", "time"}

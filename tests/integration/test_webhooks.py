@@ -32,6 +32,7 @@ from pipeline_jobs.operation.erase import erase_tenant
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.webhooks.payload import body
+from tests.commands import commands, scripts
 from tests.integration.conftest import Cell, make_cell
 from tests.integration.recount import differences
 from tests.receiver import Answer, Receiver
@@ -71,7 +72,7 @@ def hooks(jobs: Cell) -> Iterator[Hooks]:
     cell = jobs.with_settings(webhook_allow_private=True, webhook_retry_seconds="0.05,0.05,0.05")
     made = Hooks(cell)
     yield made
-    made.sender.stop(5)
+    made.sender.stop(60)
     cell.store.client.close()
 
 
@@ -227,7 +228,7 @@ def test_what_a_receiver_may_do_wrong_is_told_by_a_word_and_tried_again(hooks: H
         hooks.outcome(row.delivery_id, "delivered")
         errors = [attempt["error"] for attempt in hooks.ledger.get(row.delivery_id).attempts]
         assert (errors[0], errors[-1]) == (error, None)
-        impatient.sender.stop(5)
+        impatient.sender.stop(60)
         impatient.cell.store.client.close()
 
 
@@ -324,6 +325,25 @@ def test_what_a_killed_sender_had_taken_comes_again_and_its_own_word_counts_no_m
         assert hooks.ledger.settle(again.lease, "delivered", {}, error="", delay=0, slow=False) == "delivered"
     row = hooks.ledger.get(taken.delivery_id)
     assert (row.status, row.tries, len(row.attempts), hooks.counted("sender_lost"), hooks.counted("delivered")) == ("delivered", 1, 1, 1, 1)
+
+
+def test_a_sender_with_nothing_to_do_asks_one_thing_and_what_comes_is_seen(hooks: Hooks) -> None:
+    with commands(hooks.cell.store.client) as given:
+        hooks.sender.run_once()
+        until(lambda: given.so_far()["exists"] >= 2, "two looks")
+        assert scripts(given.so_far()) == 0
+    assert not hooks.ledger.waits()
+    hooks.sender.stop(60)
+    # Each place where a delivery can be: due, being sent, tried again later.
+    hooks.end(webhook={"url": "http://127.0.0.1:9/own"})
+    assert hooks.ledger.waits()
+    (taken,) = hooks.ledger.take(10, 10, [])
+    assert hooks.ledger.waits()
+    assert hooks.ledger.settle(taken.lease, "retry", {}, error="x", delay=0, slow=False) == "pending"
+    assert hooks.ledger.waits()
+    (taken,) = hooks.ledger.take(10, 10, [])
+    assert hooks.ledger.settle(taken.lease, "retry", {}, error="x", delay=3600, slow=False) == "pending"
+    assert hooks.ledger.waits()
 
 
 def test_a_lease_that_is_renewed_stays(hooks: Hooks) -> None:
@@ -442,7 +462,7 @@ def test_a_changed_key_of_the_installation_is_noticed_and_a_rotation_mends_it(ho
         other.ledger.redeliver(row.delivery_id)
         other.outcome(row.delivery_id, "delivered")
         Webhook(secret).verify(receiver.hits[0].body, dict(receiver.hits[0].headers))
-        other.sender.stop(5)
+        other.sender.stop(60)
 
 
 def test_endpoints_are_listed_in_pages_changed_and_checked(hooks: Hooks) -> None:
@@ -568,7 +588,7 @@ def test_two_senders_at_once_send_each_message_once(hooks: Hooks) -> None:
         second.sender.run_once()
         until(lambda: hooks.counted("delivered") == 60, "all of them")
         assert len(receiver.ids()) == len(set(receiver.ids())) == 60
-    second.sender.stop(5)
+    second.sender.stop(60)
     second.cell.store.client.close()
 
 

@@ -26,8 +26,20 @@ class Guard:
 
 
 STORE = "tests/integration/test_store.py"
+LIST, LINKS = "tests/integration/web/test_ui_list.py", "tests/integration/web/test_ui_shares.py"
+PAGES = "tests/integration/web/test_ui_pages.py"
+BULK, STORY = "tests/integration/web/test_bulk.py", "tests/integration/web/test_ui_story.py"
+CLI_JOBS = "tests/integration/test_cli_jobs.py"
+TENANT_JOBS = "tests/integration/test_tenant_jobs.py"
+BROKER_AWAY = "tests/unit/test_broker_away.py"
+S3 = "tests/integration/test_s3.py"
+SPEAKERS, CHAPTERS = "tests/unit/media/test_speakers.py", "tests/unit/media/test_chapters.py"
+TRANSCRIPTS = "tests/integration/web/test_transcripts.py"
+TOKENS, SUMMARISE = "tests/integration/test_tokens.py", "tests/unit/media/test_summarise.py"
+COPIES, DRIVE = "tests/integration/test_copies.py", "tests/unit/test_drive.py"
 GUARDED = "tests/integration/test_guards.py"
 AUDIT = "tests/integration/test_audit.py"
+WORKER = "tests/unit/web/test_gunicorn_worker.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
 CLOCK = "tests/integration/test_clock.py"
 TRIPS, OWN = "tests/integration/web/test_round_trips.py", "tests/integration/web/test_auth.py"
@@ -36,6 +48,10 @@ AGAIN = "tests/integration/test_ids_used_again.py"
 RECONCILE = "tests/integration/test_reconcile.py"
 BACKPRESSURE = "tests/integration/test_backpressure.py"
 MEMORY = "tests/integration/test_memory.py"
+HISTORY, HISTORY_API = "tests/integration/test_history.py", "tests/integration/web/test_history_api.py"
+REUSE = "tests/integration/test_reuse.py"
+PARKING, JOB_SIGNALS = "tests/integration/test_parking.py", "tests/integration/web/test_job_signals.py"
+TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 SIGNALS = "tests/acceptance/test_logs_and_traces.py"
@@ -55,6 +71,8 @@ HOLDS = "tests/integration/test_holds.py"
 BATCHES = "tests/integration/test_batches.py"
 IDEMPOTENCY = "tests/integration/test_idempotency.py"
 DEPENDENCIES = "tests/integration/test_dependencies.py"
+FLOWS, GRAPH = "tests/integration/test_workflows.py", "tests/unit/test_graph.py"
+FLOWS_API = "tests/integration/web/test_workflows_api.py"
 CAP = "tests/integration/test_max_concurrent_jobs.py"
 DEAD = "tests/integration/test_dead_workers.py"
 NEW = "tests/integration/test_newcomers.py"
@@ -67,10 +85,11 @@ RETRY = "tests/integration/test_retry.py"
 TENANTS = "tests/integration/test_tenants_life.py"
 SCHEDULES = "tests/integration/test_schedules.py"
 EVENTS = "tests/integration/test_events.py"
-MIXES = "tests/integration/test_mixes.py"
+MIXES, LISTING = "tests/integration/test_mixes.py", "tests/integration/test_listing.py"
 EVENTS_MODEL = "tests/integration/test_events_model.py"
 HUB = "tests/integration/test_hub.py"
 STREAMS = "tests/integration/web/test_events.py"
+RUN_LOG, LOGS, WEB_LOGS = "tests/unit/test_run_log.py", "tests/integration/test_job_logs.py", "tests/integration/web/test_job_logs.py"
 CONNECTIONS = "tests/unit/web/test_connections.py"
 COSTS = "tests/integration/web/test_costs.py"
 TURNS = "tests/unit/web/test_turns.py"
@@ -79,7 +98,7 @@ SHARES = "tests/unit/web/test_shares.py"
 AUTH = "tests/integration/web/test_auth.py"
 BOUNDS = "tests/integration/web/test_body_bounds.py"
 PAGE = "tests/integration/web/test_ui.py"
-SPEED = "tests/unit/media/test_speed.py"
+SPEED, WORD_TIMES = "tests/unit/media/test_speed.py", "tests/unit/media/test_word_times.py"
 LAST = "tests/integration/test_reserved_slots.py"
 DISK = "tests/unit/test_disk.py"
 DISKS = "tests/integration/test_disk_health.py"
@@ -89,19 +108,26 @@ OPERATOR = "tests/integration/test_cli_operator.py"
 BACKUP = "tests/integration/test_backup.py"
 FULL_DISK = "tests/integration/test_full_disk.py"
 FULL_SERVER = "tests/acceptance/test_full_server.py"
+PORTS = "tests/unit/up/test_ports.py"
 SUPERVISOR = "tests/unit/up/test_supervisor.py"
 UP = "tests/unit/up/test_main.py"
 FAIR_MODEL = "tests/integration/test_fairness_model.py"
 PAGE_TEXT = "tests/integration/web/test_ui_text.py"
 JAIL = "tests/unit/media/test_jail.py"
+TRICKS = "tests/unit/media/test_tricks.py"
+DEGRADES = "tests/integration/test_degraded.py"
+MEDIA_PIPELINE = "tests/unit/media/test_pipeline.py"
 STAGES = "tests/unit/media/test_stages.py"
 SITE = "tests/unit/media/test_site.py"
+RENDER, RENDERED = "tests/unit/media/test_render.py", "tests/unit/media/test_outputs.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
 KEEPER = "tests/unit/test_lease_keeper.py"
 NEXT, SEATS = "tests/integration/test_next_job.py", "tests/unit/test_seats.py"
+SAY, SAY_AT_END = "tests/unit/test_say.py", "tests/integration/test_task_events.py"
 PREFORK = "tests/unit/test_prefork.py"
 LOOP = "tests/integration/test_jobs_in_a_child.py"
+COMMANDS = "tests/integration/test_commands_of_a_job.py"
 PREFIXES = "tests/integration/test_prefixes.py"
 INSTALLATIONS = "tests/acceptance/test_two_installations.py"
 FLOWER_CONFIG = "tests/unit/test_flowerconfig.py"
@@ -117,6 +143,7 @@ MATRIX = "tests/acceptance/test_isolation_matrix.py"
 ISOLATION = "tests/acceptance/test_isolation.py"
 PROXY = "tests/acceptance/test_behind_a_proxy.py"
 METRICS = "tests/integration/test_metrics_exporter.py"
+ALERTS, SCALING = "tests/unit/test_alerts.py", "tests/integration/test_scaling.py"
 REQUESTS = "tests/integration/web/test_request_metrics.py"
 COUNTS = "tests/unit/test_shared_counts.py"
 OPERATION = "tests/integration/web/test_operation.py"
@@ -429,7 +456,7 @@ GUARDS = (
     _lua(
         "lib/fair", "no room without a class", "if room_of(pipeline) <= 0 then", "if pipeline_full(pipeline) then", CLASSES, CLASSES_MODEL
     ),
-    _lua("lib/fair", "a class that comes lets in who waited", "  ask_blocked()\nend", "end", CLASSES, CLASSES_MODEL),
+    _lua("lib/waking", "a class that comes lets in who waited", "  ask_blocked()\nend", "end", CLASSES, CLASSES_MODEL),
     _lua("lib/hints", "taken back where it was sent", "queue_of(job.class or ''), 1", "QUEUE, 1", CLASSES),
     _lua("lib/reasons", "nobody knows it", "slots_for(pipeline, 'slots') == 0", "false", CLASSES),
     _lua("lib/reasons", "not: their slots are busy", "slots_for(pipeline, 'slots') == 0", "slots_for(pipeline, 'free') == 0", CLASSES),
@@ -521,16 +548,14 @@ GUARDS = (
     ),
     _lua("lib/folders", "only at the quota", "while kept_bytes(tenant) > most do", "while kept_bytes(tenant) > 0 do", KEPT),
     _lua("upload_create", "none goes for what can never fit", "(length > bytes or keeps_more", "(keeps_more", KEPT),
-    _lua(
-        "drop_kept", "another tenant's stays", "if redis.call('HGET', K.kept(name), 'tenant_id') == tenant then return", "do return", KEPT
-    ),
+    _lua("drop_kept", "another tenant's stays", "if row[1] == tenant then", "if row[1] then", KEPT),
     _py("files/kept", "a row is asked for by its tenant", 'if flat and tenant_id in (None, flat["tenant_id"]):', "if flat:", KEPT),
     _py("operation/erase", "kept files are erased", "        kept.erase(store, tenant_id)\n", "", KEPT),
     _py(
         "web/api/jobs",
         "another's kept files are unknown",
-        "caller().own(cell.kept.get(path.job_id, caller().tenant(None)), UnknownJob)",
-        "cell.kept.get(path.job_id)",
+        "caller().own(cell.kept.get(job_id, caller().tenant(None)), UnknownJob)",
+        "cell.kept.get(job_id)",
         KEPT_FILES,
     ),
     _py(
@@ -650,6 +675,17 @@ GUARDS = (
         "  local ended = stopped(id, job)\n  if ended then return ended end\n  local crashes",
         "  local crashes",
     ),
+    _lua("lib/worker_lost", "its next hint is not waited for long", "  redis.call('HSET', K.job(id), 'hint_soon', '1')\n", "", DEAD),
+    _py(
+        "worker/consumer",
+        "job workers do not wait for each other",
+        '            kwargs["without_mingle"] = True\n',
+        "            pass\n",
+        BROKER_AWAY,
+    ),
+    _lua("lib/dispatch", "and each one after it for longer", "int(soon / 500)", "1", DEAD),
+    _lua("lib/starting", "until it starts", ", 'new_attempt', 'hint_soon')", ", 'new_attempt')", DEAD),
+    _lua("announce", "what waits for its claim is not stopped", "awaited and 'ok' or 'fenced'", "'fenced'", STORE),
     _lua("lib/worker_lost", "the third crash is the last", "if crashes >= MAX_CRASHES then", "if false then"),
     # -- the next job of a child
     _lua(
@@ -667,6 +703,14 @@ GUARDS = (
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
+    _lua("lib/fair", "a job that starts at once has no hint", "  if fence then\n", "  do\n    fence = fence or '0'\n", NEXT),
+    _lua("finish", "the record that is handed over has its fence", "record.fence, record.charged = next_fence, charged\n", "", NEXT),
+    _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
+    _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
+    _lua("lib/base", "names are looked up once a script", "    read_once.series[own] = found\n", "", COMMANDS),
+    _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS),
+    _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS),
+    _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS),
     _py("worker/seats", "noted before it is asked for", "        self._write(replace(held, asking=run))\n", "", SEATS),
     _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
     _py(
@@ -675,6 +719,9 @@ GUARDS = (
     _py("worker/seats", "a pid that was used before", "        self.seats.clear(os.getpid())\n", "", SEATS),
     _py("worker/job_loop", "a child gives way", "self._left > 0 and time.monotonic() < self._until and", "", LOOP),
     _py("worker/job_loop", "a child that is worn", " and not self.worn()", "", LOOP),
+    _py("worker/task_events", "the last events go at the end", "            atexit.register(self._events.flush)\n", "", SAY_AT_END),
+    _py("worker/gathered_events", "a connection that was closed is replaced", "            if anew:\n", "            if False:\n", SAY),
+    _py("worker/gathered_events", "a broker that is away is left alone", "time.monotonic() >= self._silent_until and", "", SAY),
     _py("worker/job_loop", "an answer that nobody read", "if self.seat.held.asking and", "if False and", LOOP),
     _py(
         "worker/job_loop",
@@ -690,7 +737,16 @@ GUARDS = (
         "        if False and running.stays(",
         KEEPER,
     ),
+    _py("worker/lease", "each job that was handed over counts once", "            self._counted += new\n", "", KEEPER),
     _py("worker/prefork", "a time limit is of the job that the child has now", "    if left > 0:\n", "    if False:\n", PREFORK),
+    _py(
+        "worker/prefork",
+        "what a dead child took is not another's",
+        "began = held is not None and bool(held.runs)",
+        "began = False",
+        PREFORK,
+    ),
+    _py("worker/prefork", "what it did not take is", "began = held is not None and bool(held.runs)", "began = held is not None", PREFORK),
     _py("worker/prefork", "a child about to end its job is not killed for it", "is not None and held.asking:", "is None:", PREFORK),
     _py(
         "worker/request",
@@ -702,11 +758,18 @@ GUARDS = (
     # -- in
     _lua("submit", "a repetition is the same job", "if known[1] ~= nonce then", "if true then"),
     _lua("submit", "a taken id is refused", "if known[1] ~= nonce then return {'taken'} end", ""),
-    _lua("lib/submit_limits", "the tenant's cap", "+ n > most then", "+ n > 1e9 then", BACKPRESSURE),
-    _lua("lib/submit_limits", "the cap of all", "+ n > QUEUE_MOST_OF_ALL then", "+ n > 1e9 then", BACKPRESSURE),
+    _lua("lib/submit_limits", "the tenant's cap", "- (limits.max_queued or QUEUE_MOST)", "- 1e9", BACKPRESSURE),
+    _lua("lib/submit_limits", "the cap of all", "+ n - QUEUE_MOST_OF_ALL", "+ n - 1e9", BACKPRESSURE),
     _py("store/guard", "refuses when the memory is full", "if self._full:", "if False:", BACKPRESSURE),
+    _py(
+        "store/reader",
+        "a server that does not answer what its settings are is away",
+        "            except redis.ResponseError:\n                return None",
+        "            except redis.RedisError:\n                return None",
+        "tests/unit/test_store_errors.py",
+    ),
     # -- whose the memory is
-    _lua("lib/submit_limits", "a tenant's share of the memory", "if share >= 0 and ", "if share >= 1e15 and ", MEMORY),
+    _lua("lib/submit_limits", "a tenant's share of the memory", "return share >= 0 and ", "return share >= 1e15 and ", MEMORY),
     _py(
         "store/guard",
         "below the watermark each may hold what it will",
@@ -732,7 +795,8 @@ GUARDS = (
     _lua("trim", "a kept folder is a record", ", K.tenant_kept(tenant), K.tenant_uploads", ", K.tenant_uploads", MEMORY),
     _lua("trim", "an upload is a record", "K.tenant_uploads(tenant), K.remembered", "K.remembered", MEMORY),
     _lua("trim", "what was not given back is put right", "if ended + live + others == 0 then", "if false then", MEMORY),
-    _lua("trim", "a remembered key is a record", ", K.remembered(tenant)}) do", "}) do", MEMORY),
+    _lua("trim", "a remembered key is a record", ", K.remembered(tenant), K.reuse_used", ", K.reuse_used", MEMORY),
+    _lua("trim", "an output for other jobs is a record", ", K.reuse_used(tenant)}) do", "}) do", REUSE),
     _lua("schedule_put", "cleanup knows whoever has a key", "    redis.call('ZINCRBY', K.tenants(), 0, tenant)\n", "", MEMORY),
     _lua("upload_create", "an upload is charged", "480 + bytes_of(#metadata)", "1", MEMORY),
     _lua("upload_advance", "a part is charged", "  if parts[1] then charge_upload(", "  if false then charge_upload(", MEMORY),
@@ -863,8 +927,242 @@ GUARDS = (
         DEPENDENCIES,
     ),
     _lua("lib/dependents", "all of them", "elseif redis.call('EXISTS', K.needs(id)) == 0 then", "else", DEPENDENCIES),
+    # -- waits for signals
+    _lua("park", "the fence", _SAME_FENCE, _RUNNING, PARKING),
+    _lua("park", "a cancel wins", "if job.cancel_requested or job.deadline_passed then", "if false then", PARKING),
+    _lua("park", "a tenant's most", ">= most and not", ">= 1e9 and not", PARKING),
+    _lua("park", "the wait of an earlier run is the same one", "if again then till = known[3] end", "", PARKING),
+    _lua("park", "who knows of no waits does not run it", "'schema', FOR_WAITS, ", "", PARKING),
+    _lua("park", "a signal that is there wakes it", "if there then", "if false then", PARKING),
+    _lua("signal", "another's job is unknown", "not job or not is_of(job, tenant, workspace) or", "not job or", PARKING),
+    _lua("signal", "an id used again is another job", " or (order ~= '' and order ~= job.order)", "", JOB_SIGNALS),
+    _lua("signal", "the first word counts", "if row then", "if false then", PARKING),
+    _lua("signal", "another payload is another signal", "== same and 'ok' or 'taken'", "== same and 'ok' or 'ok'", PARKING),
+    _lua("signal", "an ended job takes none", "if job.status ~= 'queued' and job.status ~= 'running' then", "if false then", PARKING),
+    _lua("signal", "only what it waits for wakes it", "'awaits') == name then", "'awaits') then", PARKING),
+    _lua("lib/waking", "the end of a wait is left to who tells of it", "      if done then", "      do", PARKING),
+    _lua("lib/waking", "what the end of a wait does", "if known[2] == 'go_on' then", "if false then", PARKING),
+    _lua("lib/dependencies", "who waits for no signal any more is forgotten", "if job.reason == 'signal' then", "if false then", PARKING),
+    _lua("lib/signals", "a start that was set meanwhile", "if start and tonumber(start) > NOW then", "if false then", PARKING),
+    _lua(
+        "lib/submit_limits", "parked jobs do not count as queued", "over > redis.call('ZCARD', K.tenant_awaiting(tenant))", "true", PARKING
+    ),
+    _lua("change", "a parked job stays parked", " or job.reason == 'signal' then", " then", PARKING),
+    _lua("recount", "what an older version woke is forgotten", "forget_started()\nforget_parked()\n", "forget_started()\n", PARKING),
+    _lua("waiting", "parked jobs are not scheduled", "scheduled = math.max(0, delayed - parked)", "scheduled = delayed", PARKING),
+    _py("jobs/outputs", "a stage that published runs again", " and stage.reusable and not published", " and stage.reusable", PARKING),
+    _py("jobs/signals", "a link's time is over", "if time.time() > until:", "if False:", PARKING),
+    _py("jobs/signals", "a link is for its job, not its id", "if job.order != link.order:", "if False:", JOB_SIGNALS),
+    _lua(
+        "lib/dependencies",
+        "only jobs of a workflow may need each other",
+        "for i = 1, workflow and #asked or 0 do",
+        "for i = 1, #asked do",
+        FLOWS,
+    ),
+    _lua("lib/batches", "a live workflow's jobs are needed", "if known[1] and not known[2] then return true end", "", FLOWS),
+    _lua("lib/batches", "a batch that is no workflow is not needed", "if known[1] and not known[2]", "if not known[2]", FLOWS),
+    _lua(
+        "lib/batches", "what the retry of a workflow reads is needed", "return retry and retry[1] and not retry[2]", "return false", FLOWS
+    ),
+    _lua(
+        "lib/batches",
+        "a workflow leaves its list",
+        "lists_of_batch(whose[1], whose[2], whose[4])",
+        "lists_of_batch(whose[1], whose[2])",
+        FLOWS,
+    ),
+    _lua("feed", "the feed of one workflow", "and (batch == '' or batch == job[5]) then", "then", FLOWS),
+    _lua("feed", "the end of one workflow", "if batch == '' or batch == id then whose", "if true then whose", FLOWS),
+    _lua("feed", "a stream of a workflow ends", "or followed[2] and '1') or ''", ") or ''", FLOWS_API),
+    _py("jobs/graph", "circles of a workflow", "    return found or _circle(first, names, needs)\n", "    return found\n", GRAPH),
+    _py("jobs/graph", "unknown names of a workflow", "            if name not in first:\n", "            if False:\n", GRAPH),
+    _py(
+        "jobs/graph",
+        "names of a workflow stand once",
+        "elif first.setdefault(name, number) != number:",
+        "elif first.setdefault(name, number) < 0:",
+        GRAPH,
+    ),
+    _py(
+        "jobs/graph", "parents of a workflow come first", "key=lambda number: (level[number], number))", "key=lambda number: number)", FLOWS
+    ),
+    _py("jobs/workflows", "edges of a workflow", "> graph.MAX_EDGES:", "> 10 * graph.MAX_EDGES:", FLOWS),
+    _py(
+        "jobs/workflows",
+        "parents of a job of a workflow",
+        "if len(names) > MAX_DEPENDENCIES\n",
+        "if len(names) > 10 * MAX_DEPENDENCIES\n",
+        FLOWS,
+    ),
+    _py("jobs/workflows", "a batch is no workflow", "        if not batch.workflow:\n", "        if False:\n", FLOWS),
+    _py("jobs/workflows", "a live workflow is not deleted", "    if batch.completed_at is None:\n", "    if False:\n", FLOWS),
+    _py("jobs/workflows", "a retry of a workflow runs what is behind", "again = graph.behind(needs, [", "again = set([", FLOWS),
+    _py(
+        "jobs/workflows",
+        "behind what is run again in a workflow no output is good",
+        "fresh=not again.isdisjoint(needs[n]))",
+        "fresh=False)",
+        FLOWS,
+    ),
+    _py("jobs/workflows", "a workflow's parent that is gone is said so", "            if gone := [", "            if False and [", FLOWS),
+    _py("jobs/batches", "a workflow is another request than its jobs", 'forms = None, f"{links.form}\\n{forms[1]}"', "pass", FLOWS),
+    _py(
+        "jobs/parents",
+        "a parent of the workflow's own tenant",
+        "if tenant_id != self._tenant_id or status is None:",
+        "if status is None:",
+        FLOWS,
+    ),
+    _py(
+        "jobs/parents",
+        "a workflow's store that is away is no fault of the job",
+        'raise MachineFault(f"the results of other jobs cannot be read: {error}") from error',
+        "raise",
+        FLOWS,
+    ),
+    _py("jobs/reuse", "parents in a workflow are given, too", "            parts.append(of_parents)\n", "            pass\n", FLOWS),
+    _py(
+        "web/api/workflows",
+        "a stream of a workflow that has ended is not opened again",
+        "        if not page.events:\n",
+        "        if False:\n",
+        FLOWS_API,
+    ),
     _lua("keep_outputs", "the fence", _SAME_FENCE.replace(" then", ""), _RUNNING.replace(" then", ""), RETRY),
     _lua("lib/outputs", "an output stays as long as a record names it", "    if named <= 0 then\n", "    if by < 0 then\n", RETRY),
+    # -- what other jobs use again
+    _lua("take_output", "the fence", _SAME_FENCE, _RUNNING, REUSE),
+    _lua(
+        "take_output",
+        "the workspace of the record",
+        "local member = job.workspace_id .. ':' .. key",
+        "local member = 'main:' .. key",
+        REUSE,
+    ),
+    _lua(
+        "take_output",
+        "the record holds what it reads",
+        "set_outputs(id, job, all, table.concat({blobs, held}, blobs ~= '' and held ~= '' and ',' or ''))\n",
+        "",
+        REUSE,
+    ),
+    _lua("take_output", "it is used now", "redis.call('ZADD', K.reuse_used(job.tenant_id), int(NOW), member)\n", "", REUSE),
+    _lua(
+        "output_stored",
+        "a run that lost its job leaves no file",
+        "if redis.call('HEXISTS', K.outputs(tenant), blob) == 0 then",
+        "if false then",
+        REUSE,
+    ),
+    _lua("lib/reuse", "the budget", "+ bytes > most or redis", "> 1e15 or redis", REUSE),
+    _lua("lib/reuse", "what has no room is not kept", "  if has_no_room() then", "  if false then", REUSE),
+    _lua("lib/reuse", "what has no room gives its files back", "    count_blobs(tenant, blobs, -1)\n    return\n", "    return\n", REUSE),
+    _lua("lib/reuse", "the number of entries", "or redis.call('ZCARD', K.reuse_used(tenant)) >= REUSED_MOST", "", REUSE),
+    _lua("lib/reuse", "no very long output", " or #output > OUTPUT_BYTES then", " then", REUSE),
+    _lua("lib/reuse", "an entry holds its files", "  count_blobs(tenant, blobs, 1)\n  drop", "  drop", REUSE),
+    _lua(
+        "lib/folders",
+        "it refuses no new job for its bytes",
+        "  drop_reused_while(tenant, function() return kept_bytes(tenant) > most end)\n",
+        "",
+        REUSE,
+    ),
+    _lua("lib/submit_limits", "it refuses no new job for its memory", "  drop_reused_while(tenant, holds_more)\n", "", REUSE),
+    _lua(
+        "delete",
+        "what was made of its source goes too",
+        "drop_reused_of(job.tenant_id, job.workspace_id, redis.call('HGET', K.job(id), 'reuse_keys'))\n",
+        "",
+        REUSE,
+    ),
+    _lua("drop_kept", "also with what is left of a job", "    drop_reused_of(tenant, row[2], row[3])\n", "", REUSE),
+    _lua(
+        "trim",
+        "what nobody used for long",
+        "K.reuse_used(tenant), '-inf', int(NOW - unused)) > 0",
+        "K.reuse_used(tenant), '-inf', int(NOW - unused)) > 1e9",
+        REUSE,
+    ),
+    _py(
+        "operation/erase",
+        "outputs for other jobs",
+        '        while store.run("drop_reused", tenant=tenant_id):\n            pass\n',
+        "",
+        REUSE,
+    ),
+    _py("operation/maintenance", "a disk without room keeps none", "return 0.0 if self.artifacts.lacks_room() else", "return", REUSE),
+    _py("jobs/reuse", "the version", "self._pipeline.name, stage.name, version,", "self._pipeline.name, stage.name,", REUSE),
+    _py("jobs/reuse", "the parameters", "_sorted(params), list(given)]", "list(given)]", REUSE),
+    _py("jobs/reuse", "the quality", "self._job.quality, ", "", REUSE),
+    _py("jobs/reuse", "all that was given before", "_sorted(params), list(given)]", "_sorted(params), list(given)[-1:]]", REUSE),
+    _py("jobs/reuse", "what is at a url", "if place == 0 and self._job.url is not None:", "if False:", REUSE),
+    _py("jobs/reuse", "the switch of a job", "stage.version and self._job.reuse and self.most", "stage.version and self.most", REUSE),
+    _py("jobs/reuse", "a retry from a stage on", "return self._places[stage.name] < since", "return True", REUSE),
+    _py("jobs/outputs", "a kept file is what it should be", 'if digest.hexdigest() != blob.partition("-")[0]:', "if False:", REUSE),
+    _py(
+        "jobs/outputs",
+        "the entry comes after the files",
+        "            for blob, source in sources.items():\n",
+        "            self._tell_stored(key)\n            for blob, source in sources.items():\n",
+        REUSE,
+    ),
+    _py(
+        "jobs/outputs",
+        "files of others save no time",
+        "                self._artifacts.put(source, self._path(blob))\n",
+        "                self._artifacts.exists(self._path(blob)) or self._artifacts.put(source, self._path(blob))\n",
+        REUSE,
+    ),
+    _py(
+        "jobs/outputs",
+        "a run that is stopped leaves no file",
+        "        finally:\n            # Also by",
+        "        except OSError:\n            # Also by",
+        REUSE,
+    ),
+    _py("jobs/stage_runs", "what is published is no output for others", "published=seal.published", "published=False", REUSE),
+    _py(
+        "jobs/stage_runs",
+        "what warned is no output for others",
+        "shared=not (data.get(WARNINGS) or data.get(DEGRADED))",
+        "shared=True",
+        REUSE,
+    ),
+    # -- a stage's tries and time
+    _py("jobs/stage_runs", "only what may pass is tried again", " or not error.retryable or", " or", TRIES),
+    _py("jobs/stage_runs", "what is final is not tried again", " or error.code in policy.permanent:", ":", TRIES),
+    _py(
+        "jobs/stage_runs",
+        "a try again asks the machine first",
+        "                judge.judge(error)\n            logger",
+        "                pass\n            logger",
+        TRIES,
+    ),
+    _py(
+        "jobs/stage_runs",
+        "a limit is over with its stage",
+        "            context.limit.begin(None)\n    except",
+        "            pass\n    except",
+        TRIES,
+    ),
+    _py("context", "a late stage can clean up", "            self.raised = True\n", "", TRIES),
+    _py("context", "nothing swallows it", "class StageLate(StopRun):", "class StageLate(Exception):", TRIES),
+    _py("jobs/faults", "a late stage may have waited for the artifact store", "PublishError | StageTimeout", "PublishError", TRIES),
+    _py(
+        "jobs/run",
+        "a late stage that looks at nothing",
+        "if self.limit.due and not self.limit.told:",
+        "if False:",
+        "tests/unit/test_run.py",
+    ),
+    _py(
+        "jobs/stage_runs",
+        "a stage that others get does not see the url",
+        "context.url, context.publish = None if self._hides else url, noted",
+        "context.publish = noted",
+        REUSE,
+    ),
     # -- no script does very much at once
     _lua(
         "lib/dependents",
@@ -895,6 +1193,7 @@ GUARDS = (
     _lua(
         "cancel_page", "the next page begins where this one stopped", "and found[looked_at][2] or ''", "and found[#found][2] or ''", HOLDS
     ),
+    _py("jobs/bulk", "a page is short", "PAGE = 25", "PAGE = 100", "tests/integration/test_bulk.py"),
     _py("jobs/bulk", "no more than were asked for", "min(PAGE, most - looked)", "PAGE", HOLDS, "tests/integration/test_bulk.py"),
     _lua(
         "rescue",
@@ -921,7 +1220,9 @@ GUARDS = (
     _lua("submit_batch", "small ones are not counted", "local wait = size > LARGE and", "local wait =", BATCHES),
     _lua("submit_batch", "small ones do not begin it", "if #asked > LARGE then redis.call('SET'", "if true then redis.call('SET'", BATCHES),
     _lua("lib/accept", "what all jobs of a batch have is written", "redis.call('COPY', key, asked[i].key)", "local _", BATCHES),
-    _lua("lib/accept", "a job of a batch says why it waits", "if job.reason ~= 'fair_share' then redis", "if false then redis", BATCHES),
+    _lua(
+        "lib/accept", "a job of a batch says why it waits", "      if job.reason ~= 'fair_share' then\n", "      if false then\n", BATCHES
+    ),
     _lua("submit_batch", "each job's fields are its own", "from_all), {}, 0", "from_all), flat, 0", CLASSES),
     _lua("lib/events", "a batch cuts the feed", "'MAXLEN', '~', FEED_MOST, '*', 'e', asked[", "'*', 'e', asked[", EVENTS),
     _lua("lib/accept", "very many tags are written later", "if job.tags and tagged >= TAGS_AT_ONCE then", "if false then", HOLDS),
@@ -940,7 +1241,7 @@ GUARDS = (
     _py("jobs/batches", "dependencies of a batch", "> MAX_DEPENDENCIES:", "> MAX_DEPENDENCIES * MAX_JOBS:", BATCHES),
     _lua("lib/dispatch", "dispatches of a script", "math.min(free_slots(), DISPATCHES_MOST)", "free_slots()", HOLDS),
     _lua("lib/fair", "workspaces that come back are many", "while room > 0 and not worked_enough() do", "while room > 0 do", HOLDS),
-    _lua("lib/fair", "those of a pipeline without a cap, too", "  -- came that knows them.\n  ask_blocked()\n", "", HOLDS),
+    _lua("lib/waking", "those of a pipeline without a cap, too", "  -- came that knows them.\n  ask_blocked()\n", "", HOLDS),
     _lua("set_limits", "tenants that wait are many", "if worked_enough() then", "if false then", HOLDS),
     _lua("set_limits", "each of them is let in", "add_all(K.parked(), later)", "", HOLDS),
     _lua("schedule_fire", "runs that it cancels are many", "if worked_enough() then break end", "", SCHEDULES),
@@ -1062,7 +1363,7 @@ GUARDS = (
     ),
     _lua("rescue", "a job that waited too long", "K.waits(), '-inf', int(NOW)", "K.waits(), '-inf', '-inf'"),
     _lua("lib/ending", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
-    _lua("lib/fair", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
+    _lua("lib/waking", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
     _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.status('queued'), '-inf', '+inf'"),
@@ -1130,6 +1431,83 @@ GUARDS = (
         "(by_tenant[tenant] or 0) < tenant_cap and serve_tenant(tenant)",
         "serve_tenant(tenant)",
         WEBHOOKS,
+    ),
+    _lua(
+        "copy_reserve", "only the run that has the job", "if not job or job.status ~= 'running' or job.fence ~= fence", "if not job", COPIES
+    ),
+    _lua("copy_reserve", "a tenant's own limit", "limits_of(job.tenant_id).max_drive_bytes or most", "most", COPIES),
+    _lua("copy_reserve", "charged once", "if redis.call('HEXISTS', K.job(id), 'copies') == 1 then return 'ok' end\n", "", COPIES),
+    _lua("copy_ids", "the first ids are the ids", "redis.call('HSETNX', key", "redis.call('HSET', key", COPIES),
+    _lua("copy_done", "an erased tenant's copy goes", "if not order then return 'gone' end\n", "", COPIES),
+    _lua("lib/outbox", "copies of a job that did not complete go", "    job.copy = true\n", "", COPIES),
+    _lua(
+        "lib/outbox",
+        "and their bytes are given back",
+        "    redis.call('HINCRBY', K.usage(job.tenant_id), 'drive_bytes', -tonumber(copied))\n",
+        "",
+        COPIES,
+    ),
+    _py("files/drive", "an upload goes on after a fault", "if faults >= PATIENCE or", "if True or", DRIVE),
+    _py(
+        "files/drive",
+        "no process imports what it does not use",
+        "import requests\nfrom ssrfguard import SSRFGuardError\n",
+        "import requests\nfrom ssrfguard import SSRFGuardError\nfrom pipeline_jobs.files import google_client\n",
+        DRIVE,
+    ),
+    _py("files/drive", "one that is there is left", "if error.status_code != 409:", "if True:", DRIVE),
+    _py(
+        "files/drive",
+        "a tenant's folder is found by every letter",
+        'if folder.get("appProperties", {}).get(TENANT) == tenant_id:',
+        "if True:",
+        DRIVE,
+    ),
+    _py("files/drive", "words of ours", "    except _google().ELSEWHERE as error:", "    except () as error:", DRIVE),
+    _py("files/copies", "an upload has an end", "if time.monotonic() - self.since > self.seconds:", "if False:", COPIES),
+    _py("files/copies", "what is left is the outbox's", '            self.done = (True, "")\n', "", COPIES),
+    _py("operation/erase", "copies go with the tenant", "        copies.erase(drive, tenant_id)\n", "", COPIES),
+    _lua(
+        "spend_tokens", "only the run that has the job", "if not job or job.status ~= 'running' or job.fence ~= fence", "if not job", TOKENS
+    ),
+    _lua("spend_tokens", "charged once", "if redis.call('HGET', K.job(id), 'tokens_fence') == fence then return 'ok' end\n", "", TOKENS),
+    _lua("spend_tokens", "a tenant's own limit", "limits_of(job.tenant_id).daily_llm_tokens or most", "most", TOKENS),
+    _py("media/summarise", "it is asked for", 'context.params.get("summary_by") != "language_model" or not text', "not text", SUMMARISE),
+    _py("media/summarise", "a tenant may", '!= "ok":', '== "never":', SUMMARISE),
+    _py("media/summarise", "an answer has an end", "        if len(read) > MOST_ANSWER:", "        if False:", SUMMARISE),
+    _py("media/summarise", "an answer takes its time", "if time.monotonic() > deadline:", "if False:", SUMMARISE),
+    _py("webhooks/sender", "an idle sender asks one thing", "if not flying and not self._ledger.waits():", "if False:", WEBHOOKS),
+    _py("webhooks/ledger", "a delivery that waits for its time is seen", '"webhook_ring", "webhook_wake",', '"webhook_ring",', WEBHOOKS),
+    _py("media/speakers", "a budget of its own", "resource.setrlimit(resource.RLIMIT_CPU, (most if", "len((most if", SPEAKERS),
+    _py(
+        "media/speakers",
+        "and it ends with the stage",
+        "        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))",
+        "        pass",
+        SPEAKERS,
+    ),
+    _py("media/speakers", "a cough is no turn", " if one.end - one.start >= SHORTEST)", ")", SPEAKERS),
+    _py("media/speakers", "nobody asked", 'if "speakers" not in [output.name for output in wanted(context.params)] or', "if", SPEAKERS),
+    _py("media/stages", "who took too long is said so", "if code == -signal.SIGXCPU:", "if False:", SPEAKERS),
+    _py("media/outputs/chapters", "one subject is one chapter", "max(FLAT, depths", "max(0, depths", CHAPTERS),
+    _py("media/outputs/chapters", "chapters are some sentences long", "if depths[n] > least and apart:", "if depths[n] > least:", CHAPTERS),
+    _py("media/outputs/chapters", "English only", 'not in (None, "en")', 'not in (None, "en", "de")', CHAPTERS),
+    _py("meaning/searching", "another index", 'if index["model"] != MODEL or raw.size', "if raw.size", TRANSCRIPTS),
+    _py(
+        "meaning/searching",
+        "what is not alike is no match",
+        "_ranked(scores.tolist(), sentences, ALIKE)",
+        "_ranked(scores.tolist(), sentences, -1)",
+        CHAPTERS,
+    ),
+    _py("web/api/transcripts", "the job's own result first", "    if not job.ended:\n        raise JobNotEnded\n", "", TRANSCRIPTS),
+    _py("web/api/transcripts", "no file fills an API", " or artifacts.stat(path).size > MOST_BYTES", "", TRANSCRIPTS),
+    _py(
+        "files/artifacts",
+        "servers of S3 that are not Amazon's",
+        '("request_checksum_calculation", "response_checksum_validation")',
+        '("request_checksum_calculation",)',
+        S3,
     ),
     _lua("webhooks_claim", "a cap for each host", "(by_lane[lane] or 0) < cap and left", "left", WEBHOOKS),
     _lua("webhooks_claim", "slow hosts have threads of their own", " and left[kind] > 0 then", " then", WEBHOOKS),
@@ -1248,7 +1626,7 @@ GUARDS = (
     _py(
         "jobs/outputs",
         "small outputs are noted as their stage ends",
-        "            self.note(sources)\n            return\n",
+        "            self.note(sources, key)\n            return\n",
         "            return\n",
         RETRY,
     ),
@@ -1265,7 +1643,120 @@ GUARDS = (
     _lua("lib/ending", "the child has its chance first", "job.told_by_run and NOW + TELL_MS or NOW", "NOW", CONTINUED),
     _lua("lib/ending", "who has no child waits for none", "job.told_by_run and NOW + TELL_MS or NOW", "NOW + TELL_MS", CONTINUED),
     _lua("continued", "only what was told as it is", "if outcome ~= '' and", "if false and", CONTINUED),
+    _lua("continue", "no row waits for the clock before", "'LIMIT', 0, limit - #ids)", "'LIMIT', 0, 0)", CONTINUED),
     _lua("continue", "a row that is taken is taken", "int(NOW + TELL_MS), id", "int(NOW), id", CONTINUED),
+    _py("jobs/bulk_ended", "a job is retried once", 'idempotency_key=f"bulk retry of {job.job_id}", ', "", BULK),
+    _py("jobs/bulk_ended", "a limit is told", "elif n == 0:", "elif False:", BULK),
+    _py("jobs/bulk_ended", "a tenant's limit is no other's", "query.tenant_id is None and _is_of_its_tenant(error)", "False", BULK),
+    _py("jobs/bulk_ended", "a tenant's limit is its own call's", "query.tenant_id is None and _is_of", "_is_of", BULK),
+    _py("jobs/bulk_ended", "what was done is said", "TryLater, StoreUnavailable) as error", "TryLater) as error", BULK),
+    _py("jobs/bulk_ended", "where to go on", "page.items[n - 1].order", "page.items[n].order", BULK),
+    _py("jobs/bulk_ended", "a count has an end", "or matched >= MOST_COUNTED", "", BULK),
+    _py("jobs/bulk_ended", "only what has ended", "if not set(statuses) <= set(STATUSES[BulkAction.DELETE]):", "if False:", BULK),
+    _py("web/schemas/bulk", "everything is never meant", "if not query.filters():", "if not self.filter.model_fields_set:", BULK),
+    _py("web/schemas/batches", "everything is never cancelled", "if not query.filters():", "if not self.model_fields_set:", BULK),
+    _py("cli/job_commands", "an empty filter is none", 'if given[name] == ""', "if False", CLI_JOBS),
+    _py("cli/bulk_commands", "a dry run of one", "    if dry_run:\n        click.echo(f", "    if False:\n        click.echo(f", CLI_JOBS),
+    _py("web/api/bulk", "what it costs", "        cost(done.matched", "        str(done.matched", COSTS),
+    _py("web/ui/jobs", "what a count costs", "    cost((counts.looked_at", "    str((counts.looked_at", COSTS),
+    _py("web/ui/listing", "an unknown filter is refused", "if name not in NAMES and name not in BESIDES:", "if False:", LIST),
+    _py("web/ui/listing", "an unknown word is refused", "        elif name not in WORDS:\n", "        elif False:\n", LIST),
+    _py("web/ui/listing", "a word is given once", "        if name in found:\n", "        if False:\n", LIST),
+    _py("web/access/share_links", "a link ends", "if time.time() < found.until else None", "", LINKS),
+    _py(
+        "web/ui/shares",
+        "a link is as good as its key",
+        "if found is None or not here.access.still_good(",
+        "if found is None or not bool(",
+        LINKS,
+    ),
+    _py("web/ui/shares", "another job of this id", "    if record.order != found.order:\n", "    if False:\n", LINKS),
+    _py(
+        "web/ui/shares",
+        "a file that a link does not show",
+        "if filename not in {_name(record, one) for one in shown if one and _within(record, one)} or not",
+        "if not",
+        LINKS,
+    ),
+    _py("web/ui/shares", "a signed address is not shown", "links=[], facts={}", "facts={}", LINKS),
+    _py("web/ui/blueprint", "a form leads back to ours only", "or is_ours(came_from, web().settings)", "or True", PAGES),
+    _py(
+        "web/api/batches",
+        "what a page's batch costs",
+        "    if not made.replayed:\n        cost(",
+        "    if made.replayed:\n        cost(",
+        PAGES,
+        COSTS,
+    ),
+    _py(
+        "operation/due_shares",
+        "what one cannot use is the others'",
+        "        if not full:\n",
+        "        if True:\n",
+        "tests/unit/test_due_shares.py",
+    ),
+    _py("jobs/listing", "the code of an error, and no text like it", "f'\"code\":{dumps(query.error_code)}'", "query.error_code", MIXES),
+    _lua("list", "a text is looked for in so many bytes", " or needs and needs.bytes >= BYTES_MOST", "", LISTING),
+    _lua("tally", "a tally looks at so many", "return looked_at < budget and", "return", MIXES),
+    _py("web/ui/bulk", "a click has an end", "for _ in range(MOST_CALLS):", "while True:", STORY),
+    _py("web/ui/story", "where webhooks go is not shown", 'STARTS | {"webhook"}', "STARTS", STORY),
+    _py("web/ui/keys", "the first key is made elsewhere", "        if who.key_id is None:\n", "        if False:\n", STORY),
+    _py(
+        "web/api/deliveries",
+        "another's delivery is unknown",
+        'caller().look(web().cell.store, "delivery", delivery_id, UnknownDelivery)\n'
+        "    return caller().own(web().cell.webhooks.ledger.get(delivery_id), UnknownDelivery)",
+        "return web().cell.webhooks.ledger.get(delivery_id)",
+        STORY,
+    ),
+    _py("from_celery/tenant_jobs", "a retry is no new job", 'given.get("task_id") == call.context.job_id', "False", TENANT_JOBS),
+    _py("from_celery/tenant_jobs", "the other tasks are Celery's", "if name not in self.names:", "if False:", TENANT_JOBS),
+    _py("from_celery/tenant_jobs", "a canvas is refused", "        check_call(name, given)\n", "", TENANT_JOBS),
+    _py(
+        "from_celery/tenant_jobs",
+        "a task is refused where it is declared",
+        "            check_options(name, options)\n",
+        "            pass\n",
+        TENANT_JOBS,
+    ),
+    _py("from_celery/task_call", "a task is refused at its call", "        check_task(app, task)\n", "", TENANT_JOBS),
+    _py("from_celery/task_call", "arguments that changed", "if list(args or ()) != self.args or", "if False and", TENANT_JOBS),
+    _py("from_celery/task_call", "a failure is one", "        if state == FAILURE:\n", "        if False:\n", TENANT_JOBS),
+    _py("from_celery/task_call", "a retry in the past is now", "self.retry_in = max(0.0, ", "self.retry_in = max(-1e9, ", TENANT_JOBS),
+    _py("from_celery/task_call", "a task's own app is the current one", "    app.set_current()\n", "", TENANT_JOBS),
+    _py("from_celery/task_call", "then the one before is", "        call.around.set_current()\n", "", TENANT_JOBS),
+    _py("from_celery/task_call", "a state that a task sets by itself", "        call.said = state, meta\n", "", TENANT_JOBS),
+    _py("from_celery/task_call", "no other task takes the job", "if calling() is not None:", "if False:", TENANT_JOBS),
+    _py("from_celery/task_call", "a task's time limit", "        if task.time_limit:\n", "        if False:\n", TENANT_JOBS),
+    _py("from_celery/tenant_jobs", "one app that sends is enough", "call.around if call else", "", TENANT_JOBS),
+    _py(
+        "worker/app",
+        "a team's app stays the current one",
+        "_with_cell(settings, set_as_current=False)",
+        "_with_cell(settings, set_as_current=True)",
+        TENANT_JOBS,
+    ),
+    _py("stage", "a wait is a number", "not 0 <= delay_seconds <= 1e10", "False", TRIES),
+    _py("stage", "the wait before a late attempt", "2.0 ** min(attempt - 1, 64)", "2.0 ** (attempt - 1)", TRIES),
+    _py("media/pipeline", "a film that is too large by now", "{settings.media_max_seconds:g} ", "", "tests/unit/media/test_pipeline.py"),
+    _py("stage", "a stage says when", "if isinstance(error, TryAgain) and error.delay_seconds is not None:", "if False:", TENANT_JOBS),
+    _py(
+        "worker/chord_join",
+        "a chord waits for what is away",
+        "if caught is not None and isinstance(caught, self._not_now):",
+        "if False:",
+        CONTINUED,
+    ),
+    _py(
+        "worker/chord_join", "what a chord needs once more stays", "_nothing if isinstance(sys.exc_info()[1], NotNow) else ", "", CONTINUED
+    ),
+    _py(
+        "worker/chord_join",
+        "a chord's body that was sent before",
+        "if self._not_now and isinstance(caught, IdTaken):",
+        "if False:",
+        CONTINUED,
+    ),
     _py("worker/tasks", "the run removes the row", "if getattr(self.request, CONTINUES_HEADER, False):", "if False:", CONTINUED),
     _py("worker/tasks", "a cancelled run tells", "if getattr(request, CONTINUES_HEADER, False):", "if False:", CONTINUED),
     _py("worker/backend", "a completed job's errbacks are not called", "if getattr(request, COMPLETED, False):", "if False:", CONTINUED),
@@ -1316,7 +1807,7 @@ GUARDS = (
         CONTINUED,
     ),
     _py("worker/continuations", "it is looked at before", "if claimed or _chord_claimed", "if _chord_claimed", CONTINUED),
-    _py("worker/continuations", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
+    _py("worker/chord_join", "a limit delays a chain", "StoreUnavailable, TryLater, *", "StoreUnavailable, *", CONTINUED),
     _py(
         "worker/continuations",
         "what can never be sent",
@@ -1427,6 +1918,10 @@ GUARDS = (
         "            except ZeroDivisionError as error:  # JSON has",
         HOSTILE,
     ),
+    _py(
+        "worker/consumer", "a broker is looked for often", "partial(conn.ensure_connection, **RETRY)", "conn.ensure_connection", BROKER_AWAY
+    ),
+    _py("worker/app", "a broker is looked for for ever", "        broker_connection_max_retries=None,\n", "", BROKER_AWAY),
     _py("worker/consumer", "a poll that is not answered", "        bound_open_broker_sockets(", "        (", LOST_BROKER),
     _py("worker/consumer", "no acknowledgement on a closed channel", "if message.channel.connection is None:", "if False:", LOST_BROKER),
     _py(
@@ -1539,7 +2034,7 @@ GUARDS = (
     ),
     _lua("lib/reserve", "slots that can run it are free", "free = free and math.min(free, slots_for(pipeline, 'free'))", "", LAST),
     _lua("lib/reserve", "runs count where they run", "slots[worker] and (class_of[worker] or '') or 'gone'", "''", LAST),
-    _lua("lib/dispatch", "what this script gave counts", "if held then held[class] = (held[class] or 0) + 1 end", "", CLASSES_MODEL, LAST),
+    _lua("lib/dispatch", "what this script gave counts", "if held then held[class] = (held[class] or 0) + 1 end", "", LAST, CLASSES_MODEL),
     _lua(
         "lib/fair", "who waits for a last slot goes on elsewhere", "        waiting = waiting + 1\n", "        passed = passed + 1\n", LAST
     ),
@@ -1565,6 +2060,25 @@ GUARDS = (
         PACED,
     ),
     _py("files/paced", "a step is on the disk", "            os.fsync(file.fileno())\n", "            pass\n", PACED),
+    _py(
+        "files/artifacts",
+        "what a run publishes is copied in steps",
+        "paced.copy(source, file, self._root)",
+        "file.write(source.read())",
+        PACED,
+    ),
+    _py("files/artifacts", "the name of a file is on the disk", "                _sync_folder(folder)\n", "", PACED),
+    _py(
+        "files/paced",
+        "the disk rests after each step of a copy",
+        "        yield\n        sleep(min(monotonic() - begun, MAX_REST_SECONDS))\n    finally:\n        if lock",
+        "        yield\n    finally:\n        if lock",
+        PACED,
+    ),
+    _py("files/paced", "files of jobs take turns over all processes", "fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", PACED),
+    _py("files/paced", "a turn over all processes is a courtesy", " and monotonic() < until:", ":", PACED),
+    _py("files/paced", "a small file waits for no process", "folder if len(piece) > SMALL_BYTES else None", "folder", PACED),
+    _py("files/artifacts", "results take turns", "turn or partial(paced.disk_turn, self._root)", "turn or paced.nullcontext", PACED),
     _py("files/paced", "all of a step is", "        file.flush()\n", "", PACED),
     _py(
         "files/paced",
@@ -1577,7 +2091,12 @@ GUARDS = (
     _py("files/paced", "it rests for others", "            if self.waiting:\n", "            if True:\n", PACED),
     _py("files/paced", "a turn ends", "                self._is_busy = False\n", "                pass\n", PACED),
     _py("files/paced", "one step at a time", "                self._is_busy = True\n", "                pass\n", PACED),
-    _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > STEP_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("files/paced", "a small file takes no turn", "sum(map(len, pieces)) > SMALL_BYTES", "True", PACED, LARGE_UPLOADS),
+    _py("files/upload", "the last part counts with the lock's end", "or not self._ended)", "or True)", TRIPS),
+    _py(
+        "files/upload", "what came before a break counts", "(self._interrupted is not None or not self._ended)", "not self._ended", UPLOADS
+    ),
+    _lua("upload_lock_at_offset", "an upload's parts are counted", "{'ok', redis.call('LLEN', K.upload_parts(id))}", "{'ok', 0}", UPLOADS),
     _py("files/upload", "uploads take turns", ", partial(TURNS.turn, self._upload.tenant_id))", ")", LARGE_UPLOADS),
     _py(
         "files/upload",
@@ -1600,6 +2119,7 @@ GUARDS = (
     ),
     _py("store/presence", "nobody is lost for ever", " and one.silent_seconds(now) <= KEEP_SECONDS]", "]", CONDITIONS),
     _py("store/presence", "queues without a prefix are not beside those with one", "    if earlier:\n", "    if False:\n", PREFIXES),
+    _py("web/gunicorn_conf", "a process lives without the disk", "= _MEMORY if", "= None if", WORKER),
     _py("web/gunicorn_conf", "no API with other queues", "if _settings.celery_prefix:", "if False:", PREFIXES),
     _py("worker/start", "no worker with other queues", "        _refuse_other_queues(cell)\n", "", PREFIXES),
     _py("operation/watch", "one process writes to try", 'or "" if writes or self._writes() else ""', 'or ""', CONDITIONS),
@@ -1717,6 +2237,51 @@ GUARDS = (
         START,
     ),
     _py("worker/own_metrics", "one without a server has none to start", "if self._server is not None:", "if True:", START),
+    Guard(
+        "prometheus: a queue behind busy slots is not stuck",
+        "docker/prometheus/alerts.yml",
+        " > 600 and on () pipeline_jobs_running < pipeline_slots",
+        " > 600",
+        (ALERTS,),
+    ),
+    Guard(
+        "prometheus: failures that are over wake nobody",
+        "docker/prometheus/alerts.yml",
+        "          and installation:job_failures:ratio_rate5m > 14.4 * installation:job_failure_budget:ratio\n",
+        "",
+        (ALERTS,),
+    ),
+    Guard(
+        "prometheus: an alert has a runbook",
+        "docker/prometheus/alerts.yml",
+        "runbook_url: docs/runbooks.md#brokerdown",
+        "runbook_url: docs/runbooks.md#broker",
+        (ALERTS,),
+    ),
+    _py("operation/scaling", "no busy worker is too many", "max(busy * max(of_one, 1), min(", "max(0, min(", SCALING),
+    _py("operation/scaling", "a queue at its limit gets no machines", "_NO_HELP = {*HELD, ", "_NO_HELP = {", SCALING),
+    _py(
+        "operation/scaling",
+        "no more slots than the cap",
+        "min(cap, ready + sum(now.running.values()))",
+        "ready + sum(now.running.values())",
+        SCALING,
+    ),
+    _py("operation/pod_costs", "no proxy gets the cluster's key", "        self._session.trust_env = False\n", "", SCALING),
+    _py(
+        "operation/pod_costs",
+        "what is right is not written again",
+        ' if (cost := str(jobs.get(pod, 0))) != (said or "0")}',
+        " if (cost := str(jobs.get(pod, 0)))}",
+        SCALING,
+    ),
+    _py(
+        "metrics_exporter",
+        "a full disk is told of when the store has gone",
+        "*self._here()])",
+        "build_info()])",
+        METRICS,
+    ),
     _py("metrics_exporter", "it logs as the setting says", "logs.configure(settings.log_format)", "logs.configure()", METRICS),
     _py("metrics_exporter", "libraries log as it does", "        logs.take_over()\n", "", METRICS),
     _py(
@@ -1766,24 +2331,49 @@ GUARDS = (
     _py("up/supervisor", "a pause before it is started again", "if now >= self._due[child.name]:", "if True:", SUPERVISOR),
     _py("up/supervisor", "what it has left goes first", "child.signal_group(signal.SIGKILL)\n        try:", "try:", SUPERVISOR),
     _py("up/supervisor", "its log goes on", '"ab" if again else "wb"', '"wb"', SUPERVISOR),
+    _py("up/ports", "a drawn port is no client's", "drawn in () if port else", "drawn in () if True else", PORTS),
     # -- media
     _py("media/speed", "a source is not below the floor", "if now - self._began > SLOW_SECONDS + self.came / FLOOR:", "if False:", SPEED),
     _py("media/speed", "a quick beginning buys no trickle", "if self.came - self._before < SLOW_BYTES:", "if False:", SPEED),
     # -- events
     _lua("lib/telling", "what changes nothing is no event", "or message ~= (job.message or '') then", "or true then", EVENTS, EVENTS_MODEL),
     _lua("lib/cancel", "a cancel is told once", "'running' and not job.cancel_requested then", "'running' then", EVENTS, EVENTS_MODEL),
-    _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id))", "redis.call('DEL', K.job(id))", EVENTS),
+    _lua("jobs/events", "a page of one line has no more beside the first event", "most > 1 and ", "", EVENTS),
+    _lua(
+        "jobs/events", "the first event of a job of the version before is in its log", "if cut == 1 and after < 1", "if after < 1", EVENTS
+    ),
+    _lua(
+        "lib/accept",
+        "the log of a job in a batch begins with the second",
+        "'new_attempt', '1', 'events_cut', '1', unpack(alike)",
+        "'new_attempt', '1', unpack(alike)",
+        EVENTS,
+    ),
+    _lua(
+        "lib/accept",
+        "a log begins with the second",
+        "'new_attempt', '1', 'events_cut', '1', 'store_bytes'",
+        "'new_attempt', '1', 'store_bytes'",
+        EVENTS,
+    ),
+    _lua("lib/ending", "a log goes with its job", "redis.call('DEL', K.job(id), K.events(id), ", "redis.call('DEL', K.job(id), ", EVENTS),
     _lua("lib/events", "numbers go on when the oldest go", "length + tonumber(job.events_cut or '0')", "length", EVENTS),
     _lua("feed", "the feed of a workspace", "(workspace == '' or workspace == whose)", "true", EVENTS),
     _py("events/hub", "a gap is read from the log", "if page.after > self.place:", "if False:", HUB),
-    _py("events/hub", "nothing is told twice", "if event.place > self.place]", "]", HUB),
+    _py("events/hub", "nothing is told twice", "if event.place > self.place and ", "if ", HUB),
     _py("events/hub", "a lost connection is made up for", "(name, EVERYTHING if text is None else text)", '(name, text or "")', HUB),
     _py("events/hub", "a lost hint is made up for", "elif topic.looked_at < late and", "elif False and", HUB),
     _py("web/http/streams", "whoever lost the right is told no more", "if not self._is_allowed():", "if False:", STREAMS),
     _py("web/access/caller", "what is named is the key's", "if own is None:", "if own is None or named:", MATRIX),
     _py("web/access/caller", "another workspace's is unknown", " and self.workspace_id in (None, workspace_id)", "", MATRIX),
     _py("web/access/caller", "a workspace's Idempotency-Keys", "f\"{route}\\n{self.workspace_id or ''}\"", "route", MATRIX),
-    _py("web/access/caller", "another's is unknown", "if not self.reaches(thing.tenant_id, thing.workspace_id):", "if False:", STREAMS),
+    _py(
+        "web/access/caller",
+        "another's is unknown",
+        "if not self.reaches(thing.tenant_id, thing.workspace_id):",
+        "if False:",
+        "tests/unit/web/test_caller.py",
+    ),
     _py(
         "web/api/events",
         "another's job is unknown",
@@ -1792,7 +2382,97 @@ GUARDS = (
         STREAMS,
     ),
     _py("web/api/events", "a token opens its own stream", "or not who.opens(job_scope(job_id)):", "or False:", STREAMS),
+    # -- the log of a job
+    _lua("lib/ending", "a job's lines go with it", ", K.events(id), K.logs(id))", ", K.events(id))", LOGS),
+    _lua(
+        "lib/indexes",
+        "files of a log go with their job",
+        "count_blobs(job.tenant_id, file, -1)",
+        "count_blobs(job.tenant_id, file, 0)",
+        LOGS,
+    ),
+    _lua("append_log", "a run that has lost the job", " or job.fence ~= fence then", " then", LOGS),
+    _lua("append_log", "one that does not run", "or job.status ~= 'running' or", "or", LOGS),
+    _lua("append_log", "lines that are sent again", "if last > tonumber(known or '0') then", "if true then", LOGS),
+    _lua("append_log", "what is left of another job", "if not known then", "if false then", LOGS),
+    _lua("append_log", "memory has an owner", "    owe(job.tenant_id, bytes, id)\n", "", LOGS),
+    _lua("lib/outbox", "a message is not charged for the log", "if bytes > 0 then bytes = bytes -", "if false then bytes = bytes -", LOGS),
+    _lua("lib/logs", "the store keeps the newest", "while redis.call('LLEN', K.logs(id)) > LOG_PIECES do", "while false do", LOGS),
+    _lua("lib/logs", "short pieces are put together", "if newest and #newest + #piece < PIECE_BYTES then", "if false then", LOGS),
+    _lua("lib/logs", "three files of a job", "if #files > LOG_FILES then", "if false then", LOGS),
+    _lua("log_page", "a page begins where the last one ended", "or following > after + 1 then", "or true then", LOGS),
+    _py("events/job_log", "missing lines at the end", "if line.number <= after), None)", "if False), None)", LOGS),
+    _py("runlog/run_log", "a rate that is kept", "if not self._limit.take(", "if False and self._limit.take(", RUN_LOG),
+    _py("runlog/run_log", "a rate that is sent", "if self._sends.take(row[2], now):", "if True:", RUN_LOG),
+    _py("runlog/run_log", "the newest lines stay", "while self.tail_bytes > TAIL_BYTES:", "while False:", RUN_LOG),
+    _py("runlog/run_log", "a store that is away costs no memory", "while self._pending_bytes > SENT_BURST:", "while False:", RUN_LOG),
+    _py("runlog/run_log", "the last lines are sent", "for row in reversed(rest):", "for row in ():", RUN_LOG),
+    _py("runlog/run_log", "secrets", "self._mask(message[: 2 * LINE_BYTES])", "message[: 2 * LINE_BYTES]", RUN_LOG),
+    _py("runlog/run_log", "secrets in the name of a logger", "harmless(self._mask(logger))", "harmless(logger)", RUN_LOG),
+    _py("runlog/run_log", "control characters", "        text = harmless(text)\n", "", RUN_LOG),
+    _py("runlog/run_log", "a line has an end", "{text.encode()[:LINE_BYTES].decode(errors='ignore')}", "{text}", RUN_LOG),
+    _py("runlog/run_log", "nothing after the end", "            if self.closed:\n                return True\n", "", RUN_LOG),
+    _py("runlog/run_log", "a gigabyte in one write", "if len(text) > KEPT_BURST and", "if False and", RUN_LOG),
+    _py("runlog/capture", "what an earlier job left", "if threading.current_thread() not in only.strangers", "if True", RUN_LOG),
+    _py("runlog/capture", "two runs of a process", "            (only,) = _active\n", "            only = next(iter(_active))\n", RUN_LOG),
+    _py("runlog/capture", "our own lines are the operator's", "and not record.name.startswith(STAGES)", "and False", RUN_LOG),
+    _py("runlog/capture", "each line once", 'hasattr(record, "of_run") or', "", RUN_LOG),
+    _py("runlog/capture", "the worker's log has a limit", "if not log.add(record.levelno,", "if log.add(record.levelno,", RUN_LOG),
+    _py(
+        "jobs/log_keeper",
+        "a job that says nothing costs nothing",
+        "if last is None and not self._unsent and not self.log.overflowed:",
+        "if False:",
+        LOGS,
+    ),
+    _py(
+        "jobs/log_keeper",
+        "a fenced run stores no file",
+        "                    self._unsent.clear()\n                    return\n",
+        "                    break\n",
+        LOGS,
+    ),
+    _py("jobs/executor", "a traceback for the author", "capture.add_traceback(context.run_log)", "pass", LOGS),
+    _py("events/hub", "news of a log is none of the feed", "any(not one.startswith(LOG_NEWS) for one in news)", "True", WEB_LOGS),
+    _py("web/api/job_logs", "whose it is, is asked first", '    who.look(store, "job", job_id, UnknownJob)\n', "", FOREIGN),
+    _py(
+        "web/api/job_logs",
+        "a token opens its own log",
+        "if not who.opens(job_scope(known_id(job_id))):",
+        "if not known_id(job_id):",
+        WEB_LOGS,
+    ),
     _py("web/api/sockets", "a page of another origin", "    refuse_other_origin(here.settings)\n", "", STREAMS),
+    # -- stages that may fail
+    _py("jobs/stage_runs", "a mistake of the request", "isinstance(what, _OF_THE_CLIENT) or ", "", DEGRADES),
+    _py("jobs/stage_runs", "what may pass is tried again first", " or runs_again(what):", ":", DEGRADES),
+    _py("jobs/stage_runs", "a fault of the machine", "    if judge is not None:\n        judge.judge(error)\n", "", DEGRADES),
+    _py("jobs/stage_runs", "only while the store is away", " or judge.artifacts_fault() is None:", ":", DEGRADES),
+    _py("jobs/stage_runs", "a wait has an end", "time.monotonic() >= deadline or ", "", FAULTS),
+    _py("jobs/stage_runs", "a warning has an end", "[text[:MAX_WARNING] for text in found[:MAX_WARNINGS]]", "found", DEGRADES),
+    _py("jobs/stage_runs", "warnings add up", "            whole[name] = [*said, *data[name]]\n", "            pass\n", DEGRADES),
+    _py("jobs/outputs", "one that failed runs again", " or stage in ((one.data or {}).get(DEGRADED) or ()):", ":", DEGRADES),
+    _py("jobs/results", "warnings are picked always", "for name in (WARNINGS, DEGRADED) if", "for name in () if", DEGRADES),
+    _lua("lib/telling", "a warning is told once", "or message ~= (job.message or '') then", "or passed[1] then", DEGRADES),
+    _py("media/stages", "a child of its own after one that died", "            self._context.forget(type(self))\n", "", MEDIA_PIPELINE),
+    _py(
+        "media/stages",
+        "a stage that breaks off takes its child with it",
+        "        except BaseException:\n            # It may",
+        "        except StageError:\n            # It may",
+        MEDIA_PIPELINE,
+    ),
+    _py(
+        "media/stages",
+        "and at once",
+        "            self._end()\n            self._context.forget",
+        "            self._context.forget",
+        MEDIA_PIPELINE,
+    ),
+    _py("media/whisper_fetch", "the model is compared", "        check(part)\n", "        pass\n", STAGES),
+    _py("media/stages", "a model is asked for once in a while", " or time.monotonic() < _not_before.get(model, 0.0)", "", STAGES),
+    _py("media/download", "only a list that is named as one", "not (shown.hls and sniff.is_hls(head))", "not sniff.is_hls(head)", TRICKS),
+    _py("media/site_child", "one program", "args[0] == self._program", "True", SITE),
     # -- walls around media
     _py("media/jail", "Landlock", "    _call(_LANDLOCK_RESTRICT, rules, 0)\n", "", JAIL),
     _py("media/jail", "no links in the folder", "_REMOVE | _MAKE | _REFER", "_REMOVE | _MAKE | 1 << 10 | 1 << 12 | _REFER", JAIL),
@@ -1835,11 +2515,41 @@ GUARDS = (
         "in _tree(StageError)",
         STAGES,
     ),
-    _py("media/stages", "log lines have an end", "self._logs <= MAX_LOGS and ", "", STAGES),
+    _py("media/stages", "log lines have an end", "if self._logs <= MAX_LOGS:", "if True:", STAGES),
     _py("media/stages", "an OOM kill", " or (code == -signal.SIGKILL and _oom_kills() > self._oom_kills)", "", STAGES),
-    _py("media/publish", "its own file only", "name not in OUTPUTS or ", "", STAGES),
+    _py("media/publish", "its own file only", "name not in tuple(names) or ", "", STAGES),
     _py("media/publish", "no link", " or path.is_symlink()", "", STAGES),
+    _py("media/made", "only what was asked for", "if found.keys() != said.keys():", "if False:", RENDER),
+    _py("media/made", "an output's own files only", "    if kind is None:\n", "    if False:\n", RENDER),
+    _py("media/made", "no link among them", "path.is_symlink() or not path.is_file()", "not path.is_file()", RENDER),
+    _py("media/made", "as large as it may be", "for path in paths) > output.limit(", "for path in paths) > 10**12 + output.limit(", RENDER),
+    _py("media/made", "a list names no address", '"//" in text or ".." in text or not set', "not set", RENDER),
+    _py("media/made", "a list names its own files", "not set(_FILE_NAME.findall(text)) <= links.keys()", "False", RENDER),
+    _py("media/outputs/making", "an output's time", "if time.process_time() - self._began > output", "if False and output", RENDER),
+    _py("media/outputs/making", "an output's bytes", "if self._bytes() > output", "if False and output", RENDER),
+    _py("media/render", "what it needs", "if not _has(making.context.data, need):", "if False:", RENDER),
+    _py("media/render", "no half of it stays", "            making.remove()\n", "", RENDER),
+    _py("media/transcode", "key frames where outputs cut", "PictureType.I if self._keys", "PictureType.NONE if self._keys", RENDERED),
+    _py("media/outputs/catalogue", "known outputs only", "    if name not in OUTPUTS:\n", "    if False:\n", RENDER),
+    _py("media/outputs/storyboard", "so many tiles", "            if at < due:\n", "            if False:\n", RENDERED),
     _py("media/site_child", "ports of the public", "if address[1] not in self.policy.allowed_ports:", "if False:", SITE),
+    _py(
+        "media/site_child",
+        "an address that is refused is said so, whatever comes of it",
+        "    if guard.blocked:\n        return Refused",
+        "    if False:\n        return Refused",
+        SITE,
+    ),
+    _py("media/site_child", "no film with a hole", '        "skip_unavailable_fragments": False,\n', "", SITE),
+    _py("media/site_child", "addresses of the public", "            self.policy.check_address(ip_address", "            (ip_address", SITE),
+    _py("media/word_times", "words have their times", "if len(texts) > 1 else []", "if False else []", WORD_TIMES),
+    _py(
+        "media/transcribe",
+        "whatever way numbers are written",
+        "        if words:\n",
+        "        if words and text == phrase.text:\n",
+        WORD_TIMES,
+    ),
     _py("media/site_child", "no ftp", 'event == "ftplib.connect"', 'event == ""', SITE),
     _py("pipelines", "a test that fails takes the pipeline out", "                del self._pipelines[pipeline.name]\n", "", PIPELINES),
     # -- lists and cancels by filter
@@ -1868,14 +2578,14 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "a small body is gathered without a thread",
-        "if size := conn.body(_settings.max_body_bytes):\n                    self._await_body",
-        "if size := 0:\n                    self._await_body",
+        "if size := conn.body(_settings.max_body_bytes):",
+        "if size := 0:",
         CONNECTIONS,
     ),
     _py(
         "web/server/gunicorn_worker",
         "a small body of a kept connection is gathered without a thread",
-        "            if is_sending:\n                return Head.PARTIAL\n",
+        "            if is_sending or conn.fault:\n                return Head.PARTIAL\n",
         "",
         CONNECTIONS,
     ),
@@ -1890,15 +2600,51 @@ GUARDS = (
     _py(
         "web/server/client_connection",
         "what is behind a small body is not of it",
-        "self.missing = data.find(_END, 1) + len(_END) + size - len(data)",
-        "self.missing = size",
+        "else data.find(_END, 1) + len(_END) + size - len(data)",
+        "else size",
         CONNECTIONS,
     ),
     _py(
         "web/server/client_connection",
         "a length that is none is not waited for",
-        "if len(lengths) != 1 or len(_BODY.findall(data[:end])) != 1 or",
-        "if not lengths or",
+        "if len(lengths) == 1 and len(_BODY.findall(head)) == 1:",
+        "if lengths:",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/client_connection", "chunks are gathered without a thread", "if not _CHUNKED.search(head) or", "if True or", CONNECTIONS
+    ),
+    _py("web/server/client_connection", "a list of codings has chunks", "[^\\r\\n]*chunked", "[ \\t]*chunked", CONNECTIONS),
+    _py(
+        "web/server/gunicorn_worker",
+        "chunks that are none are not waited for",
+        "        conn.until = 0.0\n        if conn.fault:",
+        "        conn.until = 0.0\n        if False:",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a wrong body takes no room",
+        "      if conn.fault:\n              ",
+        "      if False:\n              ",
+        CONNECTIONS,
+    ),
+    _py("web/server/chunked_body", "chunks are bounded", "after > self._end or", "False or", CONNECTIONS),
+    _py("web/server/chunked_body", "chunks are few", "self._count >= MAX_CHUNKS", "False", CONNECTIONS),
+    _py("web/server/chunked_body", "a line ends somewhere", "len(line) >= MAX_LINE or", "False or", CONNECTIONS),
+    _py("web/server/chunked_body", "a trailer ends somewhere", "is_wrong=len(rest) >= MAX_TRAILER", "is_wrong=False", CONNECTIONS),
+    _py(
+        "web/server/chunked_body",
+        "the last chunk is not the end",
+        "rest.startswith(_LINE_END) or 2 * _LINE_END in rest",
+        "rest or not rest",
+        CONNECTIONS,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "what nobody read is not waited for",
+        "keepalive and not conn.owes_body()",
+        "keepalive",
         CONNECTIONS,
     ),
     _py("web/server/body_room", "the bodies of one are bounded", "self._taken[group] + size > self._most_of_one", "False", CONNECTIONS),
@@ -1920,8 +2666,53 @@ GUARDS = (
         "        for group in ():\n",
         CONNECTIONS,
     ),
+    _py("web/server/gunicorn_worker", "no look at what was loaded", "gc.freeze()", "gc.unfreeze()", WORKER),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread stays while others are free",
+        "self._busy > self.cfg.threads",
+        "self.tpool._work_queue.qsize()",
+        WORKER,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread gives way",
+        "self._busy > self.cfg.threads or self._parked.get(conn.group)",
+        "False",
+        WORKER,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread that stays is at work",
+        "if conn.cost or not conn.is_at_work or",
+        "if conn.cost or",
+        WORKER,
+    ),
+    _py(
+        "web/server/gunicorn_worker",
+        "a thread stays for longer than a look",
+        "> MOST_AT_WORK_SECONDS / 2:",
+        "> AT_WORK_SECONDS / 2:",
+        WORKER,
+    ),
     _py("web/server/gunicorn_worker", "turns", "if self._at_work[group] >= self", "if 0 > self", CONNECTIONS),
-    _py("web/server/client_connection", "turns by tenant", "return owners.of(self._credentials) or (", "return (", TURNS),
+    _py("web/server/client_connection", "turns by tenant", "return owner or (", "return (", TURNS),
+    _py(
+        "web/server/accounts",
+        "whom another process serves is another",
+        " or self._served.has_others(group, now, OTHERS_SECONDS)):",
+        "):",
+        ACCOUNTS,
+        TURNS,
+    ),
+    _py(
+        "web/server/accounts",
+        "who is not known is nobody's neighbour elsewhere",
+        "        if is_known:\n            self._served",
+        "        if True:\n            self._served",
+        ACCOUNTS,
+    ),
+    _py("web/server/balance", "whom several processes serve is one", "cells[3 if cells[0] == hash(name) else 1]", "cells[1]", ACCOUNTS),
     _py(
         "web/server/client_connection",
         "a cookie beside a key says nothing",
@@ -1998,18 +2789,18 @@ GUARDS = (
         "        if False:\n            belongs_to",
         COSTS,
     ),
-    _py("web/api/batches", "what a batch costs", "    if not made.replayed:\n        _cost", "    if False:\n        _cost", COSTS),
-    _py("web/api/batches", "a batch is charged once", "    if not made.replayed:\n        _cost", "    if True:\n        _cost", COSTS),
+    _py("web/api/batches", "what a batch costs", "    if not made.replayed:\n        cost", "    if False:\n        _cost", COSTS),
+    _py("web/api/batches", "a batch is charged once", "    if not made.replayed:\n        cost", "    if True:\n        _cost", COSTS),
     _py("web/api/batches", "what its bytes cost", " + (request.content_length or 0) * BYTE_SECONDS", "", COSTS),
     _py("web/api/batches", "a part of the store's time", "seconds * SHARE / STORE_SHARE", "seconds", COSTS),
     _py("web/api/batches", "over all processes", " * web().processes.count", "", COSTS),
     _py(
-        "web/api/batches", "what a cancel by filter costs", "    if not body.dry_run:\n        _cost", "    if False:\n        _cost", COSTS
+        "web/api/batches", "what a cancel by filter costs", "    if not body.dry_run:\n        cost", "    if False:\n        _cost", COSTS
     ),
     _py(
         "web/api/batches",
         "what a batch's cancel costs",
-        "    _cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done), 202",
+        "    cost(done.matched * CANCELLED_SECONDS)\n    return reply(_done(done), 202",
         "    return reply(_done(done), 202",
         COSTS,
     ),
@@ -2083,6 +2874,12 @@ GUARDS = (
         '    rule, ids = environ.get("RAW_URI"), {}\n',
         SIGNALS,
     ),
+    _py("logs", "what is tried again is said once a minute", "if now - last < SELDOM_SECONDS:", "if False:", "tests/unit/test_logs.py"),
+    _py(
+        "logs", "what is said seldom says how often it was not", "if left_out else event", "if False else event", "tests/unit/test_logs.py"
+    ),
+    _py("logs", "causes are bounded", "if len(self._said) >= MAX_CAUSES:", "if False:", "tests/unit/test_logs.py"),
+    _py("worker/rescuer", "a rescue that fails is said seldom", ': no rescue", seldom=True', ': no rescue"', "tests/unit/test_logs.py"),
     _py(
         "logs",
         "no text begins a line of the log",
@@ -2102,6 +2899,60 @@ GUARDS = (
         TRACING,
     ),
     _py("jobs/batches", "a batch's jobs are of its request", "*packed.common, *of_request,", "*packed.common,", WAYS),
+    # -- history
+    _lua("lib/ending", "an ended job is noted", "    redis.call('ZADD', K.unmoved(job.tenant_id), int(NOW), id)\n", "", HISTORY),
+    _lua("purge", "what is not moved stays", "elseif must_stay(id, job, keep) then", "elseif false then", HISTORY),
+    _lua("trim", "what is not moved stays", "if not must_stay(id, job, keep) then", "do", HISTORY),
+    _lua(
+        "lib/history",
+        "too many do not fill the server",
+        "if keep < 0 or redis.call('ZCARD', K.unmoved(job.tenant_id)) <= keep then",
+        "do",
+        HISTORY,
+    ),
+    _lua("history_moved", "an id may be another job's by now", "if known[1] == orders[i + 1] then", "if known[1] then", HISTORY),
+    _lua("history_page", "tenants take turns", "  redis.call('ZADD', K.unmoved_tenants(), int(NOW), tenant)\n", "", HISTORY),
+    _lua("history_page", "a page is shared", "math.ceil(limit / #ring) - 1", "limit - 1", HISTORY),
+    _lua("history_turn", "one at a time", "elseif held and held ~= token then", "elseif false then", HISTORY),
+    _py("history/history", "a second writer changes nothing", "self._insert(JOBS).on_conflict_do_nothing()", "self._insert(JOBS)", HISTORY),
+    _py(
+        "history/history",
+        "it stops where the store has looked",
+        "(*self._jobs(query, lowest), *page.items)",
+        "(*self._jobs(query, None), *page.items)",
+        HISTORY,
+    ),
+    _py(
+        "history/history",
+        "a late mover finds the key taken",
+        "            self.bury([(job_id, int(order or 0))])",
+        "            pass",
+        HISTORY,
+    ),
+    _py("history/history", "what is erased leaves its key", "update(JOBS).where(keys).values(buried)", "delete(JOBS).where(keys)", HISTORY),
+    _py(
+        "operation/erase",
+        "erasure reaches the history",
+        "            history.erase(tenant_id)\n",
+        "            pass\n",
+        HISTORY,
+        HISTORY_API,
+    ),
+    _py(
+        "operation/maintenance", "a full server lets go", " or share is not None:\n            return 0", ":\n            return 0", HISTORY
+    ),
+    _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
+    _py("history/rows", "secret params stay", "if name not in secret}", "}", HISTORY),
+    _py("history/analytics", "no formula", 'return f"\'{value}" if isinstance(value, str) and', "return value if False and", HISTORY),
+    _py("history/mover", "marked after the commit only", 'if (flat["job_id"] in written) is not refused]', "if not refused]", HISTORY),
+    _py(
+        "web/api/history",
+        "a key sees its own",
+        "caller().narrowed(query.tenant_id, query.workspace_id)",
+        "(query.tenant_id, query.workspace_id)",
+        HISTORY_API,
+    ),
+    _py("web/api/jobs", "a job of the history is its owner's", "get(path.job_id, caller().whose))", "get(path.job_id))", HISTORY_API),
     # -- metrics
     _py("operation/metrics", "slots are within the cap", "min(now.capacity, cap)", "now.capacity", METRICS),
     _py("operation/metrics", "the largest are kept", "key=lambda name: (-size[name], name)", "key=lambda name: name", METRICS),

@@ -12,13 +12,16 @@ from tests.mutants.machine import Stale, Verdict, check_unchanged, try_guard
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exits with 0 (all caught), 1 (one was not) or 2 (the tests fail without any change)."""
+    """Exits with 0 (all caught), 1 (one was not) or 2 (the tests fail without any change, or there is no such guard)."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description="Remove one guard at a time; a test must notice.")
     parser.add_argument("-k", metavar="WORD", default="", help="only guards whose name has this in it")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (default 2)")
     parser.add_argument("--list", action="store_true", help="name the guards and end")
     options = parser.parse_args(arguments)
     guards = tuple(guard for guard in GUARDS if options.k in guard.name)
+    if not guards:
+        # With no tests named, pytest would run all that there are.
+        parser.error(f"no guard has {options.k!r} in its name")
     if options.list:
         print(*(guard.name for guard in guards), sep="\n")
         return

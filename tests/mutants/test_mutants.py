@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import machine
+from tests.mutants import main as mutants
 from tests.mutants.guards import GUARDS, Guard
 from tests.mutants.machine import Stale, check_unchanged, copy_of_tree, remove, try_guard
 
@@ -50,8 +51,8 @@ def guard(old: str, new: str, tests: str = "tests/unit/test_states.py::test_cele
 
 
 def test_an_edit_that_changes_nothing_survives_and_one_that_is_no_program_is_not_called_caught() -> None:
-    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend( RedisBackend):")).word == "survived"
-    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend RedisBackend:")).word == "broken"
+    assert try_guard(guard("class JobBackend(ChordJoin):", "class JobBackend( ChordJoin):")).word == "survived"
+    assert try_guard(guard("class JobBackend(ChordJoin):", "class JobBackend ChordJoin:")).word == "broken"
     assert try_guard(guard("return _STATES[job.status]", "return _STATEZ[job.status]")).word == "broken"
 
 
@@ -65,4 +66,15 @@ def test_a_guard_that_was_rewritten_is_said_not_skipped(tmp_path: Path) -> None:
 
 def test_a_mutant_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "LIMIT_SECONDS", 0.01)
-    assert try_guard(guard("class JobBackend(RedisBackend):", "class JobBackend( RedisBackend):")).word == "hung"
+    assert try_guard(guard("class JobBackend(ChordJoin):", "class JobBackend( ChordJoin):")).word == "hung"
+
+
+def test_a_word_that_no_guard_has_runs_no_tests(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_nothing(guards: tuple[Guard, ...]) -> machine.Verdict:
+        raise AssertionError("the tests were run")
+
+    monkeypatch.setattr(mutants, "check_unchanged", check_nothing)
+    with pytest.raises(SystemExit) as ended:
+        mutants.main(["-k", "no such guard"])
+    assert ended.value.code == 2
+    assert "no guard has 'no such guard' in its name" in capsys.readouterr().err

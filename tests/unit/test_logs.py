@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +85,61 @@ def test_a_level_holds_for_ours_as_for_theirs(process: Any, form: str) -> None:
     structlog.get_logger("pipeline_jobs.some").error("yes")
     logging.getLogger("celery").error("yes")
     assert [("yes" in line) for line in said()] == [True, True]
+
+
+def test_what_fails_again_and_again_is_said_once_a_minute_of_each_cause(process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, some, now = process("json"), structlog.get_logger("pipeline_jobs.some"), [0.0]
+    monkeypatch.setattr("pipeline_jobs.logs.time.monotonic", lambda: now[0])
+    for number in range(120):
+        now[0] = number
+        for error in ("full", "away"):
+            some.warning("tried again", seldom=True, error=error)
+        structlog.get_logger("pipeline_jobs.other").warning("tried again", seldom=True, error="full")
+        some.warning("often", error="full")
+    lines = list(map(json.loads, said()))
+    seldom = [(line["logger"].rpartition(".")[2], line["error"], line.get("repeats")) for line in lines if line["event"] == "tried again"]
+    whose = [("some", "full"), ("some", "away"), ("other", "full")]
+    assert seldom == [(*one, repeats) for repeats in (None, 59) for one in whose]
+    assert sum(line["event"] == "often" for line in lines) == 120
+    assert not any("seldom" in line for line in lines)
+
+
+def test_causes_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_CAUSES", 2)
+    seldom = logs._Seldom()
+    for number in range(10):
+        seldom(None, "warning", {"event": "tried again", "seldom": True, "error": str(number)})
+    assert len(seldom._said) <= 2
+
+
+#: What is not tried again: the end of a process, a file of a record that a client reads.
+SAID_ONCE = {
+    "the parts of an interrupted upload cannot be deleted",
+    "artifacts of a lost run stay until their folder is swept",
+    "the log of a run cannot be read",
+    "the end of this process was not announced",
+    "events not sent",
+    "a job lost its process while the store is unavailable: it will be requeued later",
+}
+
+
+def test_every_line_about_a_store_that_is_full_or_away_is_seldom_or_said_once() -> None:
+    """Each loop that tries again would say so each second, in each process."""
+    found: dict[ast.expr, ast.Call] = {}
+    for path in Path(logs.__file__).parent.rglob("*.py"):
+        for handler in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(handler, ast.ExceptHandler) and handler.type and _AWAY.search(ast.unparse(handler.type)):
+                found |= {call.args[0]: call for call in ast.walk(handler) if isinstance(call, ast.Call) and _logs(call)}
+    texts = {ast.literal_eval(text): {one.arg for one in call.keywords} for text, call in found.items()}
+    assert len(texts) > 20
+    assert {text for text, fields in texts.items() if "seldom" not in fields} == SAID_ONCE
+
+
+_AWAY = re.compile("StoreUnavailable|StoreFull|PublishError|TryLater|connection_errors|away|DBAPIError")
+
+
+def _logs(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "logger"
 
 
 def test_in_a_process_of_somebody_elses_our_lines_alone_are_ours_to_write(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,13 @@ def hasty(source: str) -> Iterator[str]:
                 waits = number(given.get("seconds") or (node.args[2] if name == "until" and len(node.args) > 2 else None))
                 if waits is not None and waits < PATIENCE:
                     yield f"line {node.lineno}: it waits only {waits:g} s"
+            timeout = given.get("timeout") or given.get("shutdown_timeout")
+            if timeout is None and name in ("join", "result", "stop", "wait") and node.args and isinstance(node.func, ast.Attribute):
+                timeout = node.args[-1]
+            if MOMENT < (limit := number(timeout) or 0) < PATIENCE:
+                yield f"line {node.lineno}: it waits only {limit:g} s"
+            if name == "config_resetstat" or (name == "info" and node.args and ast.unparse(node.args[0]) == "'commandstats'"):
+                yield f"line {node.lineno}: it counts what others do at the server: tests.commands"
             if name in ("submit", "create") and isinstance(params := given.get("params"), ast.Dict):
                 for key, value in zip(params.keys, params.values, strict=True):
                     seconds = number(value)
@@ -56,6 +63,11 @@ def test_no_test_races_with_the_clock(path: Path) -> None:
         "until(lambda: x, 'x', 5)",
         "stack.until_status(j, COMPLETED, seconds=20)",
         "stack.submit(params={'seconds': 6, 'steps': 60})",
+        "requests.get(url, timeout=30)",
+        "thread.join(10)",
+        "client.wait(job_id, 30)",
+        "client.info('commandstats')",
+        "client.config_resetstat()",
         "time.sleep(1)",
         "assert time.monotonic() - began < 5",
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from pipeline_jobs.media import sentences
+from pipeline_jobs.media.outputs import catalogue
 from tests.regex_steps import How, Steps, growth, hostile, worst
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,8 @@ OWN_TEXT = {
     "pipeline_jobs/web/http/openapi.py",
     "pipeline_jobs/store/keys.py",
 }
+#: Patterns that stand in a table, by the name with which they are applied.
+TABLES = {"file.pattern": [file.pattern for output in catalogue.OUTPUTS.values() for file in output.files]}
 #: A text of twice the length may cost this much more; 4 would be quadratic.
 LINEAR = 2.6
 
@@ -43,24 +47,35 @@ def flags_of(call: ast.Call) -> int:
     return int(sum(re.RegexFlag[name] for name in set(named)))
 
 
+#: How any module applies what stands under a name: `_NAME.match(` is under `_NAME`.
+VERBS: defaultdict[str, set[str]] = defaultdict(set)
+for _text in SOURCES.values():
+    for _name, _verb in re.findall(r"\b(\w+)\.(match|fullmatch|search|sub|split|findall|finditer)\(", _text):
+        VERBS[_name].add(_verb)
+
+
 def applied(name: str | None) -> How:
     """The weakest anchor with which any module applies the pattern of this name; one that is nowhere seen is searched for."""
-    if name is None:
-        return "search"
-    verbs = set(re.findall(rf"\b{re.escape(name)}\.(match|fullmatch|search|sub|split|findall|finditer)\(", "\n".join(SOURCES.values())))
+    verbs = VERBS[name] if name else set()
     return "fullmatch" if verbs == {"fullmatch"} else "match" if verbs and verbs <= {"match", "fullmatch"} else "search"
 
 
 def patterns() -> Iterator[Used]:
     for path, text in SOURCES.items():
-        tree = ast.parse(text)
-        assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+        # All processes of the tests collect this: trees are made of those only that can have a pattern.
+        nodes = list(ast.walk(ast.parse(text))) if "re." in text else []
+        assigned = [node for node in nodes if isinstance(node, ast.Assign)]
         names = {id(node.value): target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)}
-        for call in ast.walk(tree):
-            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "re"):
+        for call in nodes:
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)):
+                continue
+            if call.func.value.id != "re":
                 continue
             verb = call.func.attr
             if verb in {"escape"}:
+                continue
+            if ast.unparse(call.args[0]) in TABLES:
+                yield from (Used(f"{path}:{call.lineno}", pattern, 0, "fullmatch") for pattern in TABLES[ast.unparse(call.args[0])])
                 continue
             assert isinstance(call.args[0], ast.Constant), f"{path}:{call.lineno}: a pattern that is put together cannot be checked here"
             pattern = call.args[0].value

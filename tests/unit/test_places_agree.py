@@ -227,13 +227,14 @@ def test_every_metric_is_described() -> None:
     assert {f"{name}_total" for name in counters} <= set(described)
 
 
-def test_each_metric_of_an_alert_and_each_alert_is_described() -> None:
-    rules = (ROOT / "docker/alerts.yml").read_text("utf-8")
+def test_each_metric_of_a_rule_and_of_the_dashboard_is_described_and_no_recorded_series_is_for_nobody() -> None:
+    rules = text_of(ROOT / "docker/prometheus", "*.yml", "prometheus.yml")
+    dashboard = text_of(ROOT / "docker/grafana", "*.json")
     described = {*re.findall(r"^\| `(pipeline_\w+)", page("metrics.md"), re.MULTILINE)}
-    used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bpipeline_\w+", rules)}
+    used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bpipeline_\w+", rules + dashboard)}
     assert used <= described
-    explained = page("metrics.md").partition("## Alerts")[2].partition("## Queries")[0]
-    assert set(re.findall(r"alert: (\w+)", rules)) == set(re.findall(r"`([A-Z][A-Za-z]+)`", explained))
+    recorded = re.findall(r"record: (\S+)", rules)
+    assert {name for name in recorded if rules.count(name) + dashboard.count(name) < 2} == set()
 
 
 # -- pages

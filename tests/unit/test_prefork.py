@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from billiard.exceptions import WorkerLostError
+from billiard.pool import ApplyResult
 from kombu.asynchronous import Hub, set_event_loop
 
 from pipeline_jobs.job import Job
@@ -59,6 +61,28 @@ def test_the_numbers_of_closed_pipes_are_forgotten(pool: JobPool, hub: Hub) -> N
     hub.reset()
     pool.register_with_event_loop(hub)
     assert proc.outqR_fd not in hub.readers
+
+
+@pytest.mark.parametrize("seat", ["asks", "has", "empty"])
+def test_a_child_that_died_before_it_said_what_it_took_has_lost_it_if_its_seat_says_so(
+    pool: JobPool, monkeypatch: pytest.MonkeyPatch, seat: str
+) -> None:
+    seats = Seats()
+    monkeypatch.setattr(prefork, "_seats", lambda: seats)
+    child = ChildSeat(seats, 0, lambda: True)
+    if seat != "empty":
+        child.asks()
+    if seat == "has":
+        child.has(JOB)
+    accepted: list[int] = []
+    job = ApplyResult(pool._cache, None, accept_callback=lambda pid, when: accepted.append(pid))
+    pool.on_partial_read(job, SimpleNamespace(pid=os.getpid(), exitcode=-9, dead=True))
+    if seat == "empty":
+        # Another child has it: none has asked for it.
+        assert (list(pool.outbound_buffer), job.ready(), accepted) == ([job], False, [])
+    else:
+        assert (list(pool.outbound_buffer), job.ready(), accepted) == ([], True, [os.getpid()])
+        assert isinstance(job._value.exception.exc, WorkerLostError)
 
 
 def timed(seats: Seats, *, since: float, asks: bool = False) -> ChildSeat:

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +61,27 @@ def test_its_end_is_told(tmp_path: Path) -> None:
     assert waits.poll() is None
     os.killpg(waits.pid, signal.SIGKILL)
     assert waits.wait(60) == -signal.SIGKILL
+
+
+def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them would switch off each other's adoption of orphans: a process of one of them had an end that was not its own."""
+    made: list[object] = []
+    together, another = threading.Barrier(4), threading.Event()
+
+    def make() -> object:
+        made.append(mine := object())
+        if len(made) > 1:
+            another.set()
+        another.wait(0.1)
+        return mine
+
+    # What is there already is for later.
+    monkeypatch.setattr(preloaded, "_only", cache(make))
+
+    def ask() -> object:
+        together.wait()
+        return preloaded._ready()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {pool.submit(ask) for _ in range(4)}
+    assert len({id(one.result()) for one in found}) == len(made) == 1

@@ -15,10 +15,11 @@ RECIPES = {
     for part in (ROOT / "docs/recipes.md").read_text("utf-8").split("\n## ")[1:]
 }
 STEP = re.compile(r"\d+\. `([\w/.]+)`.*: .+\. Forgotten: `(tests/[\w/]+\.py)::(\w+)`")
-#: The twelve, and a route.
+#: The thirteen, and a route.
 WANTED = (
     "field of a job",
     "stage",
+    "media output",
     "quality",
     "limit",
     "webhook event",

@@ -4,7 +4,7 @@ the classes declare: a new one is tested here without a change."""
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.files.upload import Upload
 from pipeline_jobs.job import ACCEPTED, FORMER, STARTS, Job, NewJob, rfc3339
 from pipeline_jobs.jobs.batches import Batch, NewBatch
+from pipeline_jobs.jobs.workflows import NewWorkflow
 from pipeline_jobs.records import APART, Layout
 from pipeline_jobs.schedules.cron import Cron
 from pipeline_jobs.schedules.schedule import NOT_IN_TEMPLATE, CatchUp, Overlap, Schedule
@@ -30,6 +31,7 @@ from pipeline_jobs.web.schemas.schedules import Schedule as ScheduleAnswer
 from pipeline_jobs.web.schemas.uploads import Upload as UploadAnswer
 from pipeline_jobs.web.schemas.webhooks import Delivery as DeliveryAnswer
 from pipeline_jobs.web.schemas.webhooks import WebhookEndpoint as EndpointAnswer
+from pipeline_jobs.web.schemas.workflows import WorkflowItem, WorkflowRequest
 from pipeline_jobs.webhooks.endpoints import Endpoint
 from pipeline_jobs.webhooks.ledger import Delivery
 
@@ -49,7 +51,12 @@ RECORDS = [
 
 
 def full(cls: type[Any]) -> Any:
-    return cls(**{f.name: VALUES[str(f.type)] for f in fields(cls)})
+    return cls(**{f.name: value_of(f) for f in fields(cls)})
+
+
+def value_of(f: Field[Any]) -> Any:
+    """One that is not its default."""
+    return f.default is not True if f.type == "bool" else VALUES[str(f.type)]
 
 
 def layout(cls: type[Any]) -> Layout:
@@ -85,7 +92,7 @@ def test_a_job_survives_the_store_field_by_field() -> None:
     assert Job.from_mapping(job.to_mapping()).evolve(queue=job.queue) == job
     for f in fields(Job):
         if f.name != "queue":
-            assert getattr(Job.from_mapping(job.to_mapping()), f.name) == VALUES[str(f.type)], f.name
+            assert getattr(Job.from_mapping(job.to_mapping()), f.name) == value_of(f), f.name
 
 
 def test_a_job_of_the_release_before_has_its_last_start_for_the_first() -> None:
@@ -110,6 +117,10 @@ def test_the_api_takes_what_a_new_job_declares_with_the_same_defaults(model: typ
     }
 
 
+def test_a_job_of_a_workflow_takes_what_one_of_a_batch_does_and_a_name() -> None:
+    assert set(WorkflowItem.model_fields) == {*BatchItem.model_fields, "name"}
+
+
 def test_what_is_asked_for_is_kept_and_asked_again_but_for_when_to_start() -> None:
     job = full(Job)
     again = job.asked_again()
@@ -118,11 +129,12 @@ def test_what_is_asked_for_is_kept_and_asked_again_but_for_when_to_start() -> No
         assert getattr(again, name) == (getattr(default, name) if name in STARTS else getattr(job, name)), name
 
 
-@pytest.mark.parametrize(("new", "request_"), [(NewBatch, BatchRequest), (NewSchedule, ScheduleRequest)])
+@pytest.mark.parametrize(("new", "request_"), [(NewBatch, BatchRequest), (NewSchedule, ScheduleRequest), (NewWorkflow, WorkflowRequest)])
 def test_a_batch_and_a_schedule_take_what_they_declare(new: type[Any], request_: type[BaseModel]) -> None:
     ours = {"depends_within"}
     mine = {f.name for f in fields(new)} - ours
     # Whose they are a schedule's job says; `partial` is how to answer.
+    mine = {"jobs" if name == "nodes" else name for name in mine}
     assert set(request_.model_fields) - {"partial", "tenant_id", "workspace_id"} == mine - {"tenant_id", "workspace_id"}
 
 
@@ -133,7 +145,7 @@ def test_a_type_that_nobody_described_stops_the_program_as_it_starts() -> None:
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
 def test_a_value_of_another_type_is_refused_by_the_name_of_its_field(name: str) -> None:
-    odd = [object(), True, [1]] + ([] if ACCEPTED[name].startswith("str") else ["text"])
+    odd = [object(), [1]] + ([] if ACCEPTED[name].startswith("str") else ["text"]) + ([] if ACCEPTED[name] == "bool" else [True])
     for value in odd:
         with pytest.raises(InvalidInput, match=f"{name} must be an? ") as refused:
             NewJob.of({name: value})

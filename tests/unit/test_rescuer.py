@@ -31,5 +31,5 @@ def test_it_looks_again_and_again_whatever_happens_until_it_is_stopped() -> None
     rescuer.start()
     until(lambda: rescue.looks > 3, "more looks")
     rescuer.stop()
-    rescuer._thread.join(10)
+    rescuer._thread.join(60)
     assert not rescuer._thread.is_alive()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_jobs.context import StageLate
 from pipeline_jobs.exceptions import JobCancelled, LeaseLost
 from pipeline_jobs.jobs import run as run_module
 from pipeline_jobs.jobs.run import Run, install_interrupt
@@ -20,7 +21,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.answer: str | Exception = "ok"
         self.written: list[tuple[float | None, str, str | None]] = []
-        self.passed: list[tuple[str, float]] = []
+        self.passed: list[tuple[str, float | str]] = []
 
     def progress(
         self, job_id: str, fence: int, percent: float | None, stage: str = "", message: str | None = None, passed: Any = ()
@@ -87,6 +88,23 @@ def test_every_stage_is_told_however_quick_it_was(store: FakeStore) -> None:
     assert len(store.passed) == len(set(store.passed))
 
 
+def test_each_warning_is_told_once_and_after_the_stage_that_gave_it_began(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module._watch, "add", lambda run: None)
+    with Run(store.progress, "j", 1) as run:
+        run.report("fetch", 0.0, None)
+        run.warn("fetch", "odd: x")
+        run.report("fetch", 10.0, "odd: x")
+        run.look()
+        run.report("fetch", 20.0, None)
+        run.look()
+        run.warn("fetch", "odd: y")
+        run.report("fetch", 30.0, "odd: y")
+        run.report("publish", 90.0, None)
+        last = run.hand_over()
+    assert store.passed == [("fetch", 0.0), ("odd: x", "warning")]
+    assert last == (90.0, "publish", None, [("odd: y", "warning")])
+
+
 @pytest.mark.parametrize(("answer", "error"), [("cancel", JobCancelled), ("fenced", LeaseLost)])
 def test_a_stop_is_raised_at_the_next_report_or_check(store: FakeStore, answer: str, error: type[BaseException]) -> None:
     store.answer = answer
@@ -117,6 +135,31 @@ def test_a_stage_that_never_looks_is_interrupted(store: FakeStore) -> None:
     store.answer = "cancel"
     with pytest.raises(JobCancelled), Run(store.progress, "j", 1):
         threading.Event().wait(600)
+
+
+def late(run: Run) -> None:
+    run.limit.begin(0.001)
+    threading.Event().wait(600)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_stage_that_is_late_and_never_looks_is_interrupted(store: FakeStore) -> None:
+    with Run(store.progress, "j", 1) as run:
+        # Each of its tries, and the next stage.
+        for _ in range(2):
+            with pytest.raises(StageLate):
+                late(run)
+            run.limit.begin(None)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_stage_that_knows_that_it_is_late_can_be_cancelled_still(store: FakeStore) -> None:
+    with Run(store.progress, "j", 1) as run:
+        with pytest.raises(StageLate):
+            late(run)
+        store.answer = "cancel"
+        with pytest.raises(JobCancelled):
+            threading.Event().wait(600)
 
 
 @pytest.mark.usefixtures("interruptible")

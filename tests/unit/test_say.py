@@ -1,46 +1,90 @@
-"""An event that could not be sent breaks nothing: the record says it already."""
+"""Events of moved jobs go together, and one that could not be sent breaks nothing: the record says it already."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery import Celery
+from kombu.clocks import LamportClock
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError, ResponseError
 
 from pipeline_jobs.jobs.moved import Moved
+from pipeline_jobs.worker import gathered_events
+from pipeline_jobs.worker.gathered_events import PAUSE_SECONDS
 from pipeline_jobs.worker.task_events import TaskEvents
 
-
-class Breaks:
-    """A dispatcher whose connection breaks in the middle of a send."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    @contextmanager
-    def default_dispatcher(self) -> Iterator[Breaks]:
-        yield self
-
-    def send(self, *args: Any, **fields: Any) -> None:
-        raise self.error
+ERRORS = [ConnectionError("reset"), ResponseError("OOM"), OperationalError("away"), OSError("gone")]
 
 
-def events_that_meet(error: Exception) -> TaskEvents:
-    broker = Celery(broker="redis://127.0.0.1:1/0", set_as_current=False)
-    app = SimpleNamespace(events=Breaks(error), connection_for_write=broker.connection_for_write)
-    return TaskEvents(app)
+class Broker:
+    """An app whose events are gathered here: a message is what one flush sends. The next flushes may meet errors."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.messages: list[list[tuple[str, str]]] = []
+        self.errors: list[Exception] = []
+        self.connections = 0
+        self.now = 1000.0
+        monkeypatch.setattr(gathered_events, "time", SimpleNamespace(time=lambda: 1.0, monotonic=lambda: self.now, sleep=lambda _: None))
+        # Sent when the test says so.
+        monkeypatch.setattr(gathered_events.GatheredEvents, "_loop", lambda events: None)
+        self.events = SimpleNamespace(Dispatcher=self.connect)
+        self.clock = LamportClock()
+        self.say = TaskEvents(self)
+
+    def connection_for_write(self, **options: Any) -> None:
+        self.connections += 1
+
+    def connect(self, *args: Any, **options: Any) -> Any:
+        written: list[tuple[str, str]] = []
+
+        def flush() -> None:
+            if self.errors:
+                raise self.errors.pop(0)
+            self.messages.append(list(written))
+            written.clear()
+
+        return SimpleNamespace(pid=1, send=lambda event, uuid, **fields: written.append((event, uuid)), flush=flush)
+
+    def told(self, *job_ids: str) -> None:
+        for job_id in job_ids:
+            self.say(Moved(job_id, "queued", ran=True))
+        self.say._gathered().flush()
 
 
-@pytest.mark.parametrize("error", [ConnectionError("reset"), ResponseError("OOM"), OperationalError("away"), OSError("gone")])
-def test_a_broker_that_breaks_off_is_only_logged(error: Exception) -> None:
-    events_that_meet(error)(Moved("job_1_00000000", "queued", ran=True))
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    return Broker(monkeypatch)
 
 
-def test_a_mistake_of_ours_is_not_hidden() -> None:
-    with pytest.raises(TypeError):
-        events_that_meet(TypeError("uuid"))(Moved("job_1_00000000", "queued", ran=True))
+def retried(*job_ids: str) -> list[tuple[str, str]]:
+    return [("task-retried", job_id) for job_id in job_ids]
+
+
+def test_many_go_in_one_message(broker: Broker) -> None:
+    for became in ("cancelled", "failed", "queued", "hint"):
+        broker.say(Moved(became, became))
+    broker.told("last")
+    assert broker.messages == [[("task-revoked", "cancelled"), ("task-failed", "failed"), *retried("queued", "last")]]
+    broker.told()
+    assert len(broker.messages) == 1
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_connection_that_was_closed_while_it_stood_idle_is_replaced(broker: Broker, error: Exception) -> None:
+    broker.told("a")
+    broker.errors = [error]
+    broker.told("b", "c")
+    assert (broker.messages, broker.connections) == ([retried("a"), retried("b", "c")], 2)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_broker_that_is_away_is_left_alone_for_a_while(broker: Broker, error: Exception) -> None:
+    broker.errors = [error]
+    broker.told("dropped")
+    broker.told("dropped too")
+    assert (broker.messages, broker.connections) == ([], 1)
+    broker.now += PAUSE_SECONDS
+    broker.told("a")
+    assert (broker.messages, broker.connections) == ([retried("a")], 2)

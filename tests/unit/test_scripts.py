@@ -66,12 +66,17 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "cancel_page",
         "continue",
         "continued",
+        "copy_done",
         "delete",
         "drop_kept",
+        "drop_reused",
         "finish",
+        "history_moved",
+        "history_page",
         "keep_outputs",
         "key_erase",
         "key_revoke",
+        "park",
         "process_lost",
         "progress",
         "purge",
@@ -86,8 +91,8 @@ def test_only_what_must_go_on_in_a_full_server_may_write_there() -> None:
         "session_end",
         "settle",
         "tick",
-        "try_artifacts",
         "trim",
+        "try_artifacts",
         "upload_remove",
         "upload_sweep",
         "webhooks_claim",
@@ -107,7 +112,7 @@ def test_no_script_types_a_key_itself() -> None:
 def test_a_script_lies_in_the_folder_of_its_domain_and_its_name_stands_once() -> None:
     found = [path for path in FOLDER.glob("*/*") if path.parent.name != "lib"]
     assert sorted(path.stem for path in found) == NAMES
-    assert {path.parent.name for path in found} == {"jobs", "batches", "uploads", "schedules", "webhooks", "keys", "cell"}
+    assert {path.parent.name for path in found} == {"jobs", "batches", "uploads", "schedules", "webhooks", "keys", "cell", "history"}
     assert sorted(FOLDER.rglob("*.lua")) == sorted(FOLDER.glob("*/*"))
     assert {path.stem for path in (FOLDER / "lib").glob("*.lua")} == set(scripts.LIBRARY)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +18,8 @@ from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker import own_metrics
 from pipeline_jobs.worker.app import _check_broker
 from pipeline_jobs.worker.own_metrics import OwnMetrics
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("url", ["redis://default:can/ary@host:6379/0", "redis://:canary℀w@host:6379/0"])
@@ -47,6 +51,35 @@ def test_nor_in_that_of_a_broker(url: str) -> None:
 def test_no_password_is_shown(text: str) -> None:
     assert "canary" not in masked(text)
     assert masked(text).startswith(text[:7])
+
+
+def started_in(folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A process that says what two of its settings are."""
+    code = (
+        "from pipeline_jobs.settings import load_settings\nfrom pipeline_jobs.starting import one_line_errors\n"
+        "with one_line_errors():\n    print(load_settings().http_port, load_settings().redis_port)"
+    )
+    rest = {name: value for name, value in os.environ.items() if name != "PYTHON_DOTENV_DISABLED"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env={**rest, "PYTHONPATH": str(ROOT), **env}, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_file_of_variables_gives_what_the_environment_does_not(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# ports\nPIPELINE_HTTP_PORT=8123\nexport PIPELINE_REDIS_PORT='6123'\n")
+    assert started_in(tmp_path, PIPELINE_REDIS_PORT="6124").stdout == "8123 6124\n"
+    assert started_in(tmp_path, PYTHON_DOTENV_DISABLED="1").stdout == "8000 6399\n"
+
+
+def test_a_file_of_variables_that_is_wrong_ends_the_process_with_one_line(tmp_path: Path) -> None:
+    for text, said in (
+        (b"PIPELINE_HTTP_PROT=1\n", "unknown setting PIPELINE_HTTP_PROT: did you mean"),
+        (b"\xff\xfe=1\n", ".env cannot be read"),
+    ):
+        (tmp_path / ".env").write_bytes(text)
+        done = started_in(tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert said in done.stderr
 
 
 def test_what_has_no_password_is_shown_as_it_is() -> None:

@@ -1,9 +1,11 @@
 #!lua
 -- Accept a batch: all of its jobs, or none. errors: of the jobs that were left out. metadata, errors are JSON; common: fields that all
 -- jobs have (JSON: [field, value, ...]); size: the number of jobs; jobs (JSON: [[id, deadline ms from now or -1, longest wait for a start
--- ms or -1, field, value, ...], ...]). The other arguments are those of submit.
+-- ms or -1, field, value, ...], ...]). workflow: its jobs may depend on others of it, and the batch is in the list of workflows. retry_of:
+-- the workflow that it is a retry of; needed: the batches of the jobs outside of it that its jobs depend on. The other arguments are those
+-- of submit.
 --@args id nonce idempotency? fingerprint? depends_within? metadata? errors? common size:int jobs
---@args sender? share:int
+--@args sender? share:int workflow:flag retry_of? needed:list
 --@settings events admits names storage queue kept
 --@reply 'ok' created_at order rates untagged hints
 --@reply 'taken'
@@ -51,7 +53,7 @@ for i = 1, #items do
   }
 end
 if redis.call('EXISTS', unpack(keys)) > 0 then return {'taken'} end
-refused = bad_dependency(asked, depends_within) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
+refused = bad_dependency(asked, depends_within, workflow) or bad_upload(asked) or no_room(tenant, #asked, sender, share)
 if refused then return refused end
 local rates = take_tokens(#asked)
 if idempotency ~= '' then remember_key(tenant, idempotency, fingerprint, id) end
@@ -66,5 +68,9 @@ if metadata ~= '' then redis.call('HSET', K.batch(id), 'metadata', metadata) end
 if errors ~= '' then redis.call('HSET', K.batch(id), 'errors', errors) end
 -- The jobs are written and the counts are not yet: no other script runs in between.
 redis.call('HINCRBY', K.batch(id), 'queued', #asked)
-for _, key in ipairs(lists_of_batch(tenant, workspace)) do redis.call('ZADD', key, order, id) end
+for _, key in ipairs(lists_of_batch(tenant, workspace, workflow)) do redis.call('ZADD', key, order, id) end
+if workflow then redis.call('HSET', K.batch(id), 'workflow', '1', 'retry_of', retry_of) end
+for _, other in ipairs(needed) do
+  if redis.call('EXISTS', K.batch(other)) == 1 then redis.call('HSET', K.batch(other), 'needed_by', id) end
+end
 return {'ok', now, order, rates, redis.call('EXISTS', K.untagged()), ENTERED and admit() or {}}

@@ -5,7 +5,7 @@
 --@args worker slots:int leaving:flag paused kind? text? warning? jobs:pairs
 --@settings events admits names kept leases looks
 --@reply replies hints
--- replies: for each job 'ok' | 'cancel' | 'fenced'.
+-- replies: for each job 'ok' (its run goes on, or its hint is not claimed yet) | 'cancel' | 'fenced'.
 
 -- The other incarnations of this worker's node whose announcement has ended, as a set; nil: there is none.
 local function dead_ones()
@@ -51,7 +51,9 @@ for i = 1, #jobs, 2 do
   local id, fence = jobs[i], jobs[i + 1]
   local job = load(id)
   if not job or job.status ~= 'running' or job.fence ~= fence then
-    replies[#replies + 1] = 'fenced'
+    -- Not claimed yet: there is nothing to stop. A child that claims it right now would be killed for a healthy run.
+    local awaited = job and job.fence == fence and job.status == 'queued' and job.reason == 'dispatched'
+    replies[#replies + 1] = awaited and 'ok' or 'fenced'
   else
     redis.call('ZADD', K.leases(), 'XX', NOW + LEASE_MS, id)
     charge_running(id, job)

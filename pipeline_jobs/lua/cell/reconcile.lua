@@ -64,6 +64,10 @@ local function look_at_queued(id, job, hinted, delayed, since)
     jobs = jobs + 1
   end
   if job.reason == 'dependency' then tell_of_ends(id) end
+  if job.reason == 'signal' and delayed then
+    redis.call('ZADD', K.awaiting(), 'NX', int(NOW), id)
+    redis.call('ZADD', K.tenant_awaiting(job.tenant_id), 'NX', int(NOW), id)
+  end
   local waits = job.reason == 'dependency' and redis.call('EXISTS', K.needs(id)) == 1
   -- Workers of versions before this index may also run: what they leave out of it is no error.
   if (in_lane or hinted) and not since then redis.call('ZADD', K.ready_since(), 'NX', job.created_at, id) end

@@ -90,6 +90,17 @@ local function forget_started()
   end
 end
 
+-- Likewise of parked jobs that a version without these indexes took out of where they lay.
+local function forget_parked()
+  for _, id in ipairs(redis.call('ZRANGE', K.awaiting(), 0, oldest - 1)) do
+    local job = redis.call('HMGET', K.job(id), 'status', 'reason', 'tenant_id')
+    if job[1] ~= 'queued' or job[2] ~= 'signal' then
+      redis.call('ZREM', K.awaiting(), id)
+      if job[3] then redis.call('ZREM', K.tenant_awaiting(job[3]), id) end
+    end
+  end
+end
+
 prune_workers()
 note_fleet()
 local tenants, pipelines, running, stranded = recount_slots()
@@ -99,4 +110,5 @@ leases_of_workers(running)
 put_right(K.capacity(), recount_capacity())
 put_right(K.stranded(), stranded)
 forget_started()
+forget_parked()
 return {counters, admit()}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Handle everything whose time is over: jobs with an expired lease or hint go back to the queue; a passed deadline or a wait that ran out
--- ends its job. limit: the maximum number of jobs of each kind a call. lost, waited: the errors of a job whose worker was lost, and of a
+-- ends its job, or lets it go on. limit: the maximum number of jobs of each kind a call. lost, waited: the errors of a job whose worker was lost, and of a
 -- wait that ran out. server: run id of the server.
 --@args limit:int lost waited server
 --@settings events admits names kept leases looks crashes
@@ -58,5 +58,5 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.waits(), '-inf', int(NOW), 'LI
     done[#done + 1] = {id, 'failed'}
   end
 end
-wake()
+wake(done)
 return {done, settle_kept_and_admit()}

@@ -3,7 +3,9 @@
 -- most: the number of each that a tenant without a limit of its own may keep. share: the bytes of memory that a tenant may hold now
 -- (negative: any number); of one that holds more, jobs go that were cancelled before they ever started, since nothing is lost with them.
 -- Also forgets idle workspaces, and Idempotency-Keys whose day is over. limit: the maximum number to remove.
---@args most:int share:int limit:int tenants:list
+-- keep: of those that are not in the history yet, see `must_stay`. unused: outputs of stages that no other job has used for so long go.
+--@args most:int share:int limit:int keep:int unused:ms tenants:list
+--@settings kept
 -- Returns how many it removed; fewer than the limit means that nothing is left to be removed.
 local WORKSPACES_MOST, removed = 1000, 0
 
@@ -19,8 +21,11 @@ local function remove_oldest(tenant, statuses, n, suits)
   end
   table.sort(found, function(a, b) return a[2] < b[2] end)
   for i = 1, math.min(n, #found) do
-    remove_job(found[i][1], load(found[i][1]), true)
-    removed = removed + 1
+    local id, job = found[i][1], load(found[i][1])
+    if not must_stay(id, job, keep) then
+      remove_job(id, job, true)
+      removed = removed + 1
+    end
   end
 end
 
@@ -53,12 +58,15 @@ end
 for _, tenant in ipairs(tenants) do
   forget_workspaces(tenant)
   give_back_remembered(tenant)
+  removed = removed + drop_reused_while(tenant, function()
+    return redis.call('ZCOUNT', K.reuse_used(tenant), '-inf', int(NOW - unused)) > 0
+  end)
   local ended = 0
   for _, status in ipairs({'completed', 'failed', 'cancelled'}) do ended = ended + redis.call('ZCARD', K.tenant_status(tenant, status)) end
   -- Versions that know no charges remove records without giving theirs back: at the latest when nothing is left, that is put right.
   local live = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + redis.call('ZCARD', K.tenant_status(tenant, 'running'))
   local others = 0
-  for _, key in ipairs({K.deliveries(tenant), K.tenant_kept(tenant), K.tenant_uploads(tenant), K.remembered(tenant)}) do others = others + redis.call('ZCARD', key) end
+  for _, key in ipairs({K.deliveries(tenant), K.tenant_kept(tenant), K.tenant_uploads(tenant), K.remembered(tenant), K.reuse_used(tenant)}) do others = others + redis.call('ZCARD', key) end
   if ended + live + others == 0 then redis.call('HDEL', K.usage(tenant), 'store_bytes') end
   local max_ended = limits_of(tenant).max_ended or most
   local over = math.min(ended - max_ended, limit - removed)

@@ -3,12 +3,13 @@
 --@settings admits
 --@reply now reasons since whole
 -- now: the server's clock in ms. reasons: reason, number, ...; their sum is all queued jobs. `scheduled`: until a point in time, a retry's
--- backoff among them. since: ms; '' where nothing waits so. whole: '' if there was too much to look at: what is held back beyond that counts as `fair_share`.
+-- backoff among them. `signal`: parked. since: ms; '' where nothing waits so. whole: '' if there was too much to look at: what is held back beyond that counts as `fair_share`.
 
 local queued, ready = redis.call('ZCARD', K.status('queued')), redis.call('ZCARD', K.ready_since())
-local counts = {scheduled = redis.call('ZCARD', K.delayed()), dispatched = redis.call('ZCARD', K.hints())}
-counts.dependency = math.max(0, queued - ready - counts.scheduled)
-local rest = math.max(0, queued - counts.scheduled - counts.dispatched - counts.dependency)
+local delayed, parked = redis.call('ZCARD', K.delayed()), redis.call('ZCARD', K.awaiting())
+local counts = {scheduled = math.max(0, delayed - parked), signal = math.min(delayed, parked), dispatched = redis.call('ZCARD', K.hints())}
+counts.dependency = math.max(0, queued - ready - delayed)
+local rest = math.max(0, queued - delayed - counts.dispatched - counts.dependency)
 
 local function held(why, n)
   n = math.min(n, rest)

@@ -2,7 +2,7 @@
 -- Cancel the live jobs among the next `budget` of a list, newest first; fewer if their ends are much work. dry: only count them. The
 -- other arguments are those of list. turn: what tells this cancellation from others of its tenant; operator: of an operator's instead.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest budget:int dry:flag turn operator:flag hidden? sizes? statuses? tag? fields:pairs
+--@args highest lowest budget:int dry:flag turn operator:flag hidden? sizes? statuses? tag? text? code? fields:pairs
 --@settings events admits names kept
 --@once
 --@reply next looked_at cancelled stopping hints heard_of wait
@@ -11,7 +11,7 @@
 -- those that ended in this call and had been dispatched before, so Celery knows of them. wait: ms after which to ask again, because
 -- another such cancellation has its turn (nothing was done); 0: none has.
 local TURN_MS = 200
-local needs = conditions(statuses, tag, fields)
+local needs = conditions(statuses, tag, fields, text, code)
 local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
 local found, more = {}, false
 for id, order in following do

@@ -6,5 +6,6 @@
 local job = load(id)
 if not job then return 'unknown' end
 if job.status == 'queued' or job.status == 'running' then return 'live' end
+drop_reused_of(job.tenant_id, job.workspace_id, redis.call('HGET', K.job(id), 'reuse_keys'))
 remove_job(id, job)
 return 'deleted'

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- A run ends its job. Compare-and-set on (id, fence); sent again, the answer is the same.
 -- outcome: completed | failed | cancelled. result, detail, meta (the result's) and outputs (of the stages, as in the record) are JSON.
--- folder, bytes: of the artifacts. blobs: of the outputs. worker, next_run: the process would run the next job itself, with this nonce
+-- folder, bytes: of the artifacts. copy: some are still to be copied elsewhere. drive_url: where the copy of its film is. blobs: of the outputs. worker, next_run: the process would run the next job itself, with this nonce
 -- (''; it would not), if it is of these pipelines (`;name:ms;name:ms;`, each with the maximum time of a run) and of no higher schema.
 -- From `percent` on: the run's last progress, as for progress.
---@args id fence:digits outcome result error detail folder? bytes:int meta outputs? blobs?
+--@args id fence:digits outcome result error detail folder? bytes:int meta outputs? blobs? copy:flag drive_url?
 --@args worker? next_run? schema:int pipelines?
 --@args percent:decimal? stage message passed:pairs
 --@settings events admits names kept files leases
@@ -25,14 +25,18 @@ end
 -- Celery's), if it is another class's or this worker does not know it, or if the worker has more runs than slots: it shrinks, is paused,
 -- or leaves.
 local record
-local function take(other, pipeline, class, known)
-  local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
+local function take(other, next_job, next_fence, class, known, changed)
+  local _, at = string.find(pipelines, ';' .. next_job.pipeline .. ':', 1, true)
   if record or not at or known[3] or tonumber(known[6] or '1') > schema then return false end
   if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return false end
   local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
   if tonumber(running or '0') >= tonumber(slots or '0') then return false end
-  start_run(other, fields_of(K.job(other)), worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)))
-  record = redis.call('HGETALL', K.job(other))
+  local charged = dispatched(other, next_job, nil, unpack(changed))
+  -- It never has a hint: what a claim would find written goes into the record with the start.
+  record = fields_of(K.job(other))
+  record.fence, record.charged = next_fence, charged
+  start_run(other, record, worker, next_run, tonumber(string.match(pipelines, '^%d+', at + 1)), 'fence', next_fence, 'charged', charged)
+  record = flat_of(record)
   return true
 end
 
@@ -52,6 +56,8 @@ if stopped(id, job) then
 elseif outcome == 'completed' then
   local extra = {'result', result, 'progress', '100'}
   if bytes > 0 then extra[#extra + 1] = 'artifact_bytes'; extra[#extra + 1] = int(bytes) end
+  job.copy = copy
+  if drive_url ~= '' then extra[#extra + 1] = 'drive_url'; extra[#extra + 1] = drive_url end
   if folder ~= '' then
     -- Never before the record itself.
     local own = redis.call('HGET', K.job(id), 'retain_seconds')

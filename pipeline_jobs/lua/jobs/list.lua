@@ -3,21 +3,21 @@
 -- number of records to look at. hidden: a tenant whose jobs are skipped. sizes: how many sets each index has (`fewest`). The rest are
 -- conditions on the record (`conditions`). own: that only jobs follow which are skipped is not told, as far as the budget goes.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest limit:int budget:int own:flag hidden? sizes? statuses? tag? fields:pairs
+--@args highest lowest limit:int budget:int own:flag hidden? sizes? statuses? tag? text? code? fields:pairs
 --@settings admits
 --@reply next records*
 -- next: where the following page begins, or ''. A record is field, value, ...; the `reason` of a waiting job is its current one, as
 -- `queue_position` gives it. Position and estimated start are left out: they cost too much for a page.
-local needs = conditions(statuses, tag, fields)
+local needs = conditions(statuses, tag, fields, text, code)
 local following = newest_first(fewest(sizes), highest, lowest, needs and math.max(limit + 1, 100) or limit + 1)
 local page, last, bytes = {''}, nil, 0
--- A result in a record of the release before can have 8 MB: a page with this many bytes of results is full.
+-- A result in a record of the release before can have 8 MB: a page with this many bytes of results is full. It looks at no more for a text.
 local BYTES_MOST = 4194304
 while true do
   local id, order = following()
   if not id then return page end
   local full = #page > limit
-  if full and not own or budget == 0 or bytes >= BYTES_MOST then
+  if full and not own or budget == 0 or bytes >= BYTES_MOST or needs and needs.bytes >= BYTES_MOST then
     page[1] = last
     return page
   end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Write a run's progress, or only ask if the job should stop (without a percentage). It renews the run's lease as well. passed: stages
--- that began and ended since the last call, each with its percentage.
+-- Write a run's progress, or only ask if the job should stop (without a percentage). It renews the run's lease as well. passed: what
+-- came since the last call: stages that began and ended, each with its percentage, and warnings (see tell).
 --@args id fence:digits percent:decimal? stage message passed:pairs
 --@settings events leases
 -- Returns 'ok' | 'cancel' (a cancel was requested, or the deadline has passed) | 'fenced' (the run has lost the job).

@@ -41,7 +41,8 @@ local others, looked_at = 0, 0
 for _, other in ipairs(redis.call('ZRANGEBYSCORE', K.ring(), '-inf', turn, 'LIMIT', 0, SAMPLE)) do
   looked_at = looked_at + 1
   if other ~= tenant then
-    local theirs = redis.call('ZCARD', K.tenant_status(other, 'queued')) * estimate({tenant_id = other, pipeline = job.pipeline})
+    local waiting = redis.call('ZCARD', K.tenant_status(other, 'queued')) - redis.call('ZCARD', K.tenant_awaiting(other))
+    local theirs = math.max(0, waiting) * estimate({tenant_id = other, pipeline = job.pipeline})
     others = others + math.min(theirs, limits_of(other).weight * math.max(0, turn - share_of(other).time))
   end
 end

@@ -37,7 +37,7 @@ local function accept(asked)
   if alike then
     -- Written once and copied: of each job only its own fields are converted, and go to the server's log.
     local key = asked[1].key
-    redis.call('HSET', key, 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', unpack(alike))
+    redis.call('HSET', key, 'status', 'queued', 'reason', 'fair_share', 'created_at', now, 'new_attempt', '1', 'events_cut', '1', unpack(alike))
     for i = 2, #asked do redis.call('COPY', key, asked[i].key) end
   end
   for i = 1, #asked do
@@ -65,7 +65,7 @@ local function accept(asked)
       new.fields[#new.fields + 1] = 'schema'
       new.fields[#new.fields + 1] = FOR_CLASSES
     end
-    local bytes, tags = 1080 + (new.bytes or bytes_of(0, new.fields)), job.tags
+    local bytes, tags = 960 + (new.bytes or bytes_of(0, new.fields)), job.tags
     if new.needs then bytes = bytes + 200 * #new.needs end
     if tags then
       -- The jobs of a batch often have the same tags, and the same charge.
@@ -75,11 +75,14 @@ local function accept(asked)
     charges[bytes] = charges[bytes] or int(bytes)
     owed = owed + bytes
     if alike then
+      if job.reason ~= 'fair_share' then
+        new.fields[#new.fields + 1] = 'reason'
+        new.fields[#new.fields + 1] = job.reason
+      end
       redis.call('HSET', new.key, 'job_id', id, 'order', own, 'store_bytes', charges[bytes], unpack(new.fields))
-      if job.reason ~= 'fair_share' then redis.call('HSET', new.key, 'reason', job.reason) end
     else
       redis.call('HSET', new.key, 'job_id', id, 'status', 'queued', 'reason', job.reason, 'order', own, 'created_at', now,
-        'new_attempt', '1', 'store_bytes', charges[bytes], unpack(new.fields))
+        'new_attempt', '1', 'events_cut', '1', 'store_bytes', charges[bytes], unpack(new.fields))
     end
     if job.upload then use_upload(id, job) end
     members[2 * i - 1], members[2 * i] = own, id

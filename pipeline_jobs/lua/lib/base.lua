@@ -14,10 +14,15 @@ local NOW = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
 
 -- While a script runs the server answers nobody else. So work that may be large is done up to this number of commands (some ten ms), and
 -- the rest by further calls.
-local WORK_MOST = 1500
+local WORK_MOST = 1200
 local spent = {commands = 0}
 local function spend(commands) spent.commands = spent.commands + commands end
 local function worked_enough() return spent.commands >= WORK_MOST end
+
+-- What is read, or said, at most once a script. `series`: the names of a workspace's series; `told`: the jobs of which the listeners have
+-- been told; `slots`, and `recent`, the two tenants that had a job last and when, newest first, as `tenant ms tenant ms`:
+-- whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class. `seen`: the last reading of the clock.
+local read_once = {series = {}, told = {}, held = {}}
 
 -- For numbers that are kept as text: Lua prints 14 digits (an order has 16), and a server may print 1e+12. Scores need no such care.
 -- Nothing taken away is -0 to Lua, and no integer to the server.
@@ -49,6 +54,16 @@ local function fields_of(key)
   return fields
 end
 
+-- The same as a flat list, behind what it is to begin with.
+local function flat_of(fields, ...)
+  local flat = {...}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  return flat
+end
+
 local function count_by(n, ...)
   redis.call('HINCRBY', K.counters(), table.concat({...}, '|'), n)
 end
@@ -74,9 +89,19 @@ end
 local CANARY, OTHER = 'pipeline-jobs', '_other'
 local function series_of(tenant, workspace)
   local own = tenant .. '|' .. workspace
-  if tenant == CANARY or redis.call('SISMEMBER', K.named(), own) == 1 then return tenant, workspace end
-  if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then return OTHER, OTHER end
-  return tenant, take_name(own, tenant, NAMED_WORKSPACES) and workspace or OTHER
+  local found = read_once.series[own]
+  if not found then
+    found = {tenant, workspace}
+    if tenant ~= CANARY and redis.call('SISMEMBER', K.named(), own) == 0 then
+      if redis.call('SISMEMBER', K.named(), tenant) == 0 and not take_name(tenant, '', NAMED_TENANTS) then
+        found = {OTHER, OTHER}
+      elseif not take_name(own, tenant, NAMED_WORKSPACES) then
+        found = {tenant, OTHER}
+      end
+    end
+    read_once.series[own] = found
+  end
+  return found[1], found[2]
 end
 
 -- Upper bounds in ms of the histograms; the metrics module has the same list in seconds.

@@ -25,15 +25,29 @@ local function end_of_batch(id)
   if redis.call('HSETNX', K.batch(id), 'completed_at', int(NOW)) == 1 then batch_completed(id) end
 end
 
--- The indexes that a batch is in: all batches, those of its tenant, those of its workspace.
-local function lists_of_batch(tenant, workspace) return {K.batches('*', '*'), K.batches(tenant, '*'), K.batches(tenant, workspace)} end
+-- The indexes that a batch is in: all batches, those of its tenant, those of its workspace; and the same of workflows, if it is one.
+local function lists_of_batch(tenant, workspace, workflow)
+  local keys = {K.batches('*', '*'), K.batches(tenant, '*'), K.batches(tenant, workspace)}
+  if workflow then
+    for _, key in ipairs({K.workflows('*', '*'), K.workflows(tenant, '*'), K.workflows(tenant, workspace)}) do keys[#keys + 1] = key end
+  end
+  return keys
+end
 
 -- Called after the record of a job of the batch was removed: the batch goes with its last job.
 local function leave_batch(id)
   if redis.call('EXISTS', K.batch_jobs(id)) == 1 then return end
-  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'store_bytes')
+  local whose = redis.call('HMGET', K.batch(id), 'tenant_id', 'workspace_id', 'store_bytes', 'workflow')
   if not whose[1] then return end
-  for _, key in ipairs(lists_of_batch(whose[1], whose[2])) do redis.call('ZREM', key, id) end
+  for _, key in ipairs(lists_of_batch(whose[1], whose[2], whose[4])) do redis.call('ZREM', key, id) end
   redis.call('DEL', K.batch(id))
   owe(whose[1], -(whose[3] or 0))
+end
+
+-- Whether a run may still read what an ended job of this batch gave: the batch is a workflow that has not ended, or one whose retry has not.
+local function is_needed(id)
+  local known = redis.call('HMGET', K.batch(id), 'workflow', 'completed_at', 'needed_by')
+  if known[1] and not known[2] then return true end
+  local retry = known[3] and redis.call('HMGET', K.batch(known[3]), 'tenant_id', 'completed_at')
+  return retry and retry[1] and not retry[2]
 end

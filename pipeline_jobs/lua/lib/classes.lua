@@ -85,6 +85,8 @@ end
 -- Workers that announce no class dispatch by their own scripts and take whatever waits. A job that they may not know is stored with
 -- schema 2, which they refuse and leave to others.
 local FOR_CLASSES = '2'
+-- The same of a job that was parked: workers that know of no waits have at most 2.
+local FOR_WAITS = '3'
 local BEFORE
 local function is_for_classes(pipeline)
   if BEFORE == nil then BEFORE = redis.call('HGET', K.classes(), '') end

@@ -10,10 +10,12 @@ local function note_end(id, to) just_ended[#just_ended + 1] = {id, to, TTL_MS} e
 
 -- Looks up what new jobs of a tenant depend on. Returns the reply that names each job (from 0) with the place of an id that the tenant
 -- does not have, or that is not in the one workspace whose jobs the caller may see (`within`, or ''); nil if all is well. Writes nothing.
-local function bad_dependency(asked, within)
+-- workflow: they may depend on each other.
+local function bad_dependency(asked, within, workflow)
   local tenant, known, reply = asked[1].job.tenant_id, {}, nil
+  for i = 1, workflow and #asked or 0 do known[asked[i].id] = 'queued' end
   for i, new in ipairs(asked) do
-    if new.job.depends_on then new.needs = {} end
+    if new.job.depends_on then new.needs, new.known = {}, known end
     for j, id in ipairs(new.needs and cjson.decode(new.job.depends_on) or {}) do
       if known[id] == nil then
         local found = redis.call('HMGET', K.job(id), 'status', 'tenant_id', 'workspace_id')
@@ -25,7 +27,7 @@ local function bad_dependency(asked, within)
         reply[#reply + 1] = j - 1
         break
       end
-      if known[id] ~= 'completed' then new.needs[#new.needs + 1] = {id, known[id]} end
+      if known[id] ~= 'completed' then new.needs[#new.needs + 1] = id end
     end
   end
   return reply
@@ -35,14 +37,12 @@ end
 -- `add_dependents` writes.
 local function wait_for_others(new, by_need)
   if not (new.needs and new.needs[1]) then return false end
-  local ids = {}
-  for i, need in ipairs(new.needs) do
-    ids[i] = need[1]
-    local known = by_need[need[1]] or {status = need[2]}
-    by_need[need[1]] = known
-    known[#known + 1] = new.id
+  for _, need in ipairs(new.needs) do
+    local waiting = by_need[need] or {status = new.known[need]}
+    by_need[need] = waiting
+    waiting[#waiting + 1] = new.id
   end
-  redis.call('SADD', K.needs(new.id), unpack(ids))
+  redis.call('SADD', K.needs(new.id), unpack(new.needs))
   return true
 end
 
@@ -57,8 +57,13 @@ local function add_dependents(by_need)
   end
 end
 
--- A job no longer waits for its dependencies: it was cancelled, or its time is over.
+-- A job no longer waits for its signal, which is there, or for its dependencies: it was cancelled, or its time is over.
 local function stop_waiting(id, job)
+  if job.reason == 'signal' then
+    redis.call('ZREM', K.awaiting(), id)
+    redis.call('ZREM', K.tenant_awaiting(job.tenant_id), id)
+    redis.call('HDEL', K.job(id), 'awaits', 'awaits_since', 'awaits_until', 'awaits_or')
+  end
   if job.reason ~= 'dependency' then return end
   for _, need in ipairs(redis.call('SMEMBERS', K.needs(id))) do redis.call('SREM', K.dependents(need), id) end
   redis.call('DEL', K.needs(id))

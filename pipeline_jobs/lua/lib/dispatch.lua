@@ -40,8 +40,8 @@ end
 -- Admission: while a slot is free and a tenant is eligible, dispatch the job whose turn it is. Every script that frees a slot or brings a
 -- job ends with it. Where the broker is another server (TEMPLATE is empty), the hints to be published are returned: id, fence, tenant,
 -- workspace, pipeline, message, class. One script dispatches at most this many jobs; the next script, at the latest a worker's beat,
--- continues. take(id, pipeline, class, known): is asked before a hint is sent, and returns whether the job has started instead.
-local DISPATCHES_MOST = 200
+-- continues. take(id, job, fence, class, known, changed): is asked before a hint is sent, and returns whether the job has started instead.
+local DISPATCHES_MOST = 150
 local FENCES = {}
 local function admit(take)
   local hints = {}
@@ -58,7 +58,7 @@ local function admit(take)
     if not id then id, job, changed = next_job(free) end
     while not id and not worked_enough() and ask_blocked() do id, job, changed = next_job(free) end
     if not id then break end
-    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema')
+    local known = redis.call('HMGET', K.job(id), 'status', 'fence', 'celery', 'order', 'class', 'schema', 'hint_soon')
     local class = known[1] == 'queued' and take_slot(job.pipeline, tonumber(known[6] or '1'))
     if class then
       local held = read_once.held[job.tenant_id]
@@ -67,13 +67,22 @@ local function admit(take)
       -- The first fence follows from the order, which never repeats: the runs, hints and files of an earlier job with this id have other
       -- fences.
       local fence = int((known[2] or known[4]) + 1)
-      dispatched(id, job, fence, unpack(changed))
-      if take and take(id, job.pipeline, class, known) then
-        -- The process that asked for it has it.
-      elseif TEMPLATE ~= '' then
-        redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
-      else
-        hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}
+      -- Or the process that asked for it has it.
+      if not (take and take(id, job, fence, class, known, changed)) then
+        dispatched(id, job, fence, unpack(changed))
+        -- A job that has just lost a run must not wait long for a worker that stands still with its hint: the first hint is valid for 1 s,
+        -- the next one for 2 s, and so on, so that a claim which only takes long is in time at last. (Under the same fence each of them could
+        -- start the job; but a fence is what a worker knows its run by, and two workers would have it.)
+        if known[7] then
+          local soon = math.min(HINT_MS, 1000 * known[7])
+          redis.call('ZADD', K.hints(), NOW + soon, id)
+          redis.call('HSET', K.job(id), 'hint_soon', int(soon / 500))
+        end
+        if TEMPLATE ~= '' then
+          redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))
+        else
+          hints[#hints + 1] = {id, fence, job.tenant_id, job.workspace_id, job.pipeline, known[3] or '', class}
+        end
       end
       FENCES[id] = fence
       free = free - 1

@@ -1,9 +1,5 @@
 -- How a job ends, and how an ended job is removed.
 
--- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel
--- with its prefix (`Settings.celery_prefix`): ids that clients choose may be the same in two of them.
-local function publish(id, meta) redis.call('PUBLISH', (P == 'pj:' and '' or P) .. 'celery-task-meta-' .. id, meta) end
-
 local function exception_meta(id, state, kind, module, text)
   return '{"task_id":"' .. id .. '","status":"' .. state .. '","traceback":null,"children":[],"result":{"exc_type":"' .. kind
     .. '","exc_module":"' .. module .. '","exc_message":[' .. cjson.encode(text) .. ']}}'
@@ -37,14 +33,22 @@ local function end_job(id, job, to, extra, meta)
   local bytes = bytes_of(0, extra)
   if bytes > 200 then job.store_bytes = owe(job.tenant_id, bytes, id) end
   -- Fields that only a live job needs do not stay in memory until the purge.
-  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', 'ran_ms', 'class')
+  redis.call('HDEL', K.job(id), 'reason', 'celery', 'charged', 'run', 'faults', 'run_until', HISTORY == 0 and 'ran_ms' or 'class', 'class')
+  if HISTORY == 1 and job.tenant_id ~= CANARY then
+    -- The earlier runs' time stays for the history (`ran_ms`), and the last one's comes to it.
+    if used > 0 then redis.call('HINCRBY', K.job(id), 'ran_ms', int(used)) end
+    redis.call('ZADD', K.unmoved(job.tenant_id), int(NOW), id)
+    redis.call('ZADD', K.unmoved_tenants(), 'NX', int(NOW), job.tenant_id)
+  end
   redis.call('ZADD', K.ended(), expires, id)
   if job.deadline_at or job.run_until then redis.call('ZREM', K.deadlines(), id) end
   leave_upload(id, job)
   ended_one()
   local named_tenant, named_workspace = series_of(job.tenant_id, job.workspace_id)
   count('completed', named_tenant, named_workspace, to)
-  publish(id, meta)
+  -- AsyncResult.get() waits on Celery's own channel for the JSON of the result's meta. An installation that shares its server has the channel
+  -- with its prefix (`Settings.celery_prefix`): ids that clients choose may be the same in two of them.
+  redis.call('PUBLISH', (P == 'pj:' and '' or P) .. 'celery-task-meta-' .. id, meta)
   local number = end_event(id, job, to)
   if job.batch_id then end_of_batch(job.batch_id) end
   note_end(id, to)
@@ -90,11 +94,14 @@ local function remove_job(id, job, keep)
   unindex(id, job)
   owe(job.tenant_id, -(job.store_bytes or 0))
   redis.call('ZREM', K.ended(), id)
-  redis.call('DEL', K.job(id), K.events(id))
+  redis.call('ZREM', K.unmoved(job.tenant_id), id)
+  local stays = job.artifacts and keep and tonumber(job.artifacts_expire_at or '0') > NOW
+  local reuse_keys = stays and redis.call('HGET', K.job(id), 'reuse_keys')
+  redis.call('DEL', K.job(id), K.events(id), K.logs(id))
   -- The fences of a later job with this id must be higher, even if the clock was set back and orders go up by one.
   if tonumber(job.fence or '0') > tonumber(redis.call('GET', K.order()) or '0') then redis.call('SET', K.order(), job.fence) end
-  if job.artifacts and keep and tonumber(job.artifacts_expire_at or '0') > NOW then
-    keep_folder(id, job)
+  if stays then
+    keep_folder(id, job, reuse_keys)
   elseif job.artifacts then
     drop_files(id, job.artifacts)
     redis.call('HINCRBY', K.usage(job.tenant_id), 'artifact_bytes', -tonumber(job.artifact_bytes or '0'))

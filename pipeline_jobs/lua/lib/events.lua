@@ -2,10 +2,13 @@
 
 local WEEK = 604800
 
+-- The first event of a job is made of its record: its log begins with the second (`events_cut` is 1).
+local function created_line(at) return '["created",' .. at .. ']' end
+
 -- Writes an event into the job's log and the tenant's feed, and notifies the listeners. `kind` is a type of event_types.py without its
 -- `job.`. text: a message or an error; why: a word for programs. The line is a JSON list, without the empty values at its end: kind, ms,
--- attempt, progress, stage, text, why. Returns the event's number: the log has all from 1, or the newest LOG_MOST (`events_cut` were
--- removed).
+-- attempt, progress, stage, text, why. Returns the event's number: the log has the newest LOG_MOST, or fewer (`events_cut` are not
+-- there).
 local function event(id, job, kind, text, why)
   local line = {kind, NOW, tonumber(job.attempt or '0'), tonumber(job.progress or '0'), job.stage or '', text or '', why or ''}
   for i = 7, 3, -1 do
@@ -23,17 +26,18 @@ local function event(id, job, kind, text, why)
     redis.call('HSET', K.job(id), 'events_cut', job.events_cut)
   end
   if FEED_MOST > 0 then redis.call('XADD', K.feed(job.tenant_id), 'MAXLEN', '~', FEED_MOST, '*', 'e', id .. ':' .. int(number)) end
-  redis.call('PUBLISH', K.news(job.tenant_id), id)
+  -- Once a script: whoever looks then finds all that it has written.
+  if not read_once.told[id] then redis.call('PUBLISH', K.news(job.tenant_id), id) end
+  read_once.told[id] = true
   return number
 end
 
--- The first event of new jobs (see accept). Only the feed can have listeners yet, so the feed alone is notified.
+-- The first event of new jobs (see accept), which is in their records (created_line). Only the feed can have listeners yet, so the feed alone
+-- is notified.
 local function tell_created(asked)
-  local tenant, line = asked[1].job.tenant_id, '["created",' .. int(NOW) .. ']'
-  for i = 1, #asked do
-    local id = asked[i].id
-    redis.call('RPUSH', K.events(id), line)
-    if FEED_MOST > 0 and i < #asked then redis.call('XADD', K.feed(tenant), '*', 'e', id .. ':1') end
+  local tenant = asked[1].job.tenant_id
+  if FEED_MOST > 0 then
+    for i = 1, #asked - 1 do redis.call('XADD', K.feed(tenant), '*', 'e', asked[i].id .. ':1') end
   end
   -- The last one cuts the feed for all.
   if FEED_MOST > 0 then redis.call('XADD', K.feed(tenant), 'MAXLEN', '~', FEED_MOST, '*', 'e', asked[#asked].id .. ':1') end

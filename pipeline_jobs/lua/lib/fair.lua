@@ -174,17 +174,20 @@ end
 -- for what they were charged too much, by a wrong estimate or for time to come, it would wait while nobody uses that time.
 local AHEAD_MS = 5000
 
--- Marks a job as dispatched: it has a hint and takes a slot, which is charged with the estimate. The rest are other fields of its
--- tenant's share that changed.
+-- A job takes a slot, which is charged with the estimate, and has a hint with this fence; nil: it starts at once, and its record says so
+-- with its start. The rest are other fields of its tenant's share that changed. Returns what was charged.
 local function dispatched(id, job, fence, ...)
   local pipe = pipe_of(job.pipeline)
   local expected = math.min(estimate(job), AHEAD_MS)
   pipe.n = pipe.n + 1
-  redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
-  redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
+  if fence then
+    redis.call('HSET', K.job(id), 'fence', fence, 'reason', 'dispatched', 'charged', int(expected))
+    redis.call('ZADD', K.hints(), NOW + HINT_MS, id)
+  end
   redis.call('HSET', K.pipelines(), 'n:' .. job.pipeline, pipe.n)
   note_recent(job.tenant_id)
   charge(job, expected, 1, ...)
+  return int(expected)
 end
 
 -- The minimum charge for a run: a slot is busy even with a job that takes no time, and a tenant with many such jobs would be served for
@@ -362,23 +365,4 @@ local function next_job(free)
       end
     end
   end
-end
-
--- Makes ready the jobs whose time has come, and the tenants whose rate lets them start again.
-local function wake()
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed(), '-inf', int(NOW), 'LIMIT', 0, 100)) do
-    redis.call('ZREM', K.delayed(), id)
-    local job = load(id)
-    if job and job.status == 'queued' then
-      redis.call('HSET', K.job(id), 'reason', 'fair_share')
-      make_ready(id, job)
-    end
-  end
-  for _, tenant in ipairs(redis.call('ZRANGEBYSCORE', K.parked(), '-inf', int(NOW), 'LIMIT', 0, 100)) do
-    redis.call('ZREM', K.parked(), tenant)
-    enter_ring(tenant)
-  end
-  -- Pipelines that have room again, or whose cap was removed, with too many workspaces for that script; and pipelines for which a worker
-  -- came that knows them.
-  ask_blocked()
 end

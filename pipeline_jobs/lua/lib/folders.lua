@@ -25,27 +25,29 @@ local function drop_folder(name)
 end
 
 -- Its bytes stay counted for the tenant, and the row is charged like a record. counted: `folder_bytes` of the usage has it, which rows of
--- the versions before are not in.
+-- the versions before are not in. reuse_keys: of its record, for whoever deletes the folder; false: none.
 local KEPT_BYTES = 440
-local function keep_folder(id, job)
+local function keep_folder(id, job, reuse_keys)
   -- Of an earlier job of the tenant with this id.
   local name = id .. '@' .. job.tenant_id
   drop_folder(name)
   local owner = redis.call('HGET', K.kept(id), 'tenant_id')
   if owner == job.tenant_id then drop_folder(id) end
   if not owner or owner == job.tenant_id then name = id end
-  local bytes = job.artifact_bytes or '0'
+  local bytes, charge = job.artifact_bytes or '0', KEPT_BYTES + bytes_of(#(reuse_keys or ''))
   redis.call('HSET', K.kept(name), 'job_id', id, 'tenant_id', job.tenant_id, 'workspace_id', job.workspace_id, 'path', job.artifacts,
-    'bytes', bytes, 'order', job.order, 'expires_at', job.artifacts_expire_at, 'store_bytes', KEPT_BYTES, 'counted', '1')
+    'bytes', bytes, 'order', job.order, 'expires_at', job.artifacts_expire_at, 'store_bytes', charge, 'counted', '1')
+  if reuse_keys then redis.call('HSET', K.kept(name), 'reuse_keys', reuse_keys) end
   redis.call('HINCRBY', K.usage(job.tenant_id), 'folder_bytes', bytes)
-  owe(job.tenant_id, KEPT_BYTES)
+  owe(job.tenant_id, charge)
   redis.call('ZADD', K.tenant_kept(job.tenant_id), job.order, name)
   redis.call('ZADD', K.kept_until(), job.artifacts_expire_at, name)
 end
 
--- Whether a tenant keeps more than so many bytes. If so, its oldest folders without a record go first; none where all would not do. To be
--- asked last: what is refused for another reason costs no folder.
+-- Whether a tenant keeps more than so many bytes. If so, what it keeps only for other jobs to use again goes first, then its oldest folders
+-- without a record; none where all would not do. To be asked last: what is refused for another reason costs no folder.
 local function keeps_more(tenant, most)
+  drop_reused_while(tenant, function() return kept_bytes(tenant) > most end)
   while kept_bytes(tenant) > most do
     local oldest = not worked_enough() and redis.call('ZRANGE', K.tenant_kept(tenant), 0, 0)[1]
     if not oldest then return true end

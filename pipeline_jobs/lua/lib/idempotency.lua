@@ -1,6 +1,7 @@
 -- Idempotency keys: what a request with a key made is remembered for a day, which outlives what it made. Until then the tenant is charged
 -- for it; `trim` gives the charge back.
-local REMEMBERED_BYTES, DAY_MS = 220, 86400000
+local REMEMBERED_BYTES = 220
+local DAY_MS = 86400000
 
 -- The reply for an Idempotency-Key that was used before, or nil. `fingerprint`: of the request, in one form or in several, separated by
 -- spaces: any of them may match, and the first is stored.

@@ -38,11 +38,12 @@ local function unindex(id, job)
   redis.call('ZREM', K.tenant_status(job.tenant_id, job.status), id)
   redis.call('ZREM', K.workspace(job.tenant_id, job.workspace_id), id)
   redis.call('ZREM', K.pipeline(job.tenant_id, job.pipeline), id)
-  local more = redis.call('HMGET', K.job(id), 'tags', 'blobs')
+  local more = redis.call('HMGET', K.job(id), 'tags', 'blobs', 'log_files')
   if more[1] then
     for _, tag in ipairs(cjson.decode(more[1])) do redis.call('ZREM', K.tag(job.tenant_id, tag), id) end
   end
   if more[2] then count_blobs(job.tenant_id, more[2], -1) end
+  for file in string.gmatch(more[3] or '', '[^,:]+%-%d+') do count_blobs(job.tenant_id, file, -1) end
   if job.batch_id then
     redis.call('ZREM', K.batch_jobs(job.batch_id), id)
     leave_batch(job.batch_id)

@@ -117,14 +117,16 @@ local function endpoints(tenant, only)
   return found
 end
 
--- The receivers of an event: {endpoint id, url} for each endpoint of the tenant that wants this type, and {'', url} for the subject's own
--- webhook.
+-- The receivers of an event: {endpoint id, url} for each endpoint of the tenant that wants this type, {'', url} for the subject's own
+-- webhook, and one that stands for the copies of its files (files/copies.py): what is delivered there is no message. A fourth
+-- part tells it from the others of the same event.
 local function targets_of(event)
   local found = {}
   if event.own then
     local own = cjson.decode(event.own)
     if wants(own.events, event.type) then found[1] = {'', own.url} end
   end
+  if event.copy then found[#found + 1] = {'', 'gdrive://copies/', {}, 'copies'} end
   for _, endpoint in ipairs(endpoints(event.tenant, event.only)) do
     if wants(endpoint[3], event.type) then found[#found + 1] = endpoint end
   end
@@ -145,7 +147,7 @@ end
 -- event: type ('job.completed'), tenant, workspace, subject (id of the job or batch), seed (no two events share it), source (key of the
 -- hash that the payload will be made from; it is copied, since it may be gone when the last attempt is due), bytes (what that one was
 -- charged) or fields (flat list), own (JSON {url, events} of the subject's own webhook) or nil, only (one endpoint, whatever types it
--- wants) or nil.
+-- wants) or nil, copy (its files are to be copied, or removed).
 -- Returns the ids of the rows.
 local function outbox(event)
   local made = {}
@@ -162,7 +164,7 @@ local function outbox(event)
   end
   local order, rows = math.max(TIME[1] * 1000000 + TIME[2], tonumber(redis.call('GET', K.order()) or '0') + 1), {}
   for _, target in ipairs(targets) do
-    local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. target[1]), 1, 32)
+    local id = 'msg_' .. string.sub(redis.sha1hex(event_id .. '|' .. (target[4] or target[1])), 1, 32)
     if redis.call('HSETNX', K.delivery(id), 'delivery_id', id) == 1 then
       local own, host, bytes = int(order + #made), host_of(target[2]), 1000 + bytes_of(2 * #target[2])
       owed = owed + bytes
@@ -186,10 +188,20 @@ local function outbox(event)
   return made
 end
 
--- The end of a job: called by end_job, with the record as it ended and the number of the event in its log.
+-- The end of a job: called by end_job, with the record as it ended and the number of the event in its log. What a run that did not complete
+-- the job has copied goes again; of one that did, what is left to copy (job.copy).
 local function outbox_job(id, job, to, number)
+  local copied = to ~= 'completed' and redis.call('HGET', K.job(id), 'copy_bytes')
+  if copied then
+    redis.call('HINCRBY', K.usage(job.tenant_id), 'drive_bytes', -tonumber(copied))
+    redis.call('HDEL', K.job(id), 'copy_bytes')
+    job.copy = true
+  end
+  -- The log is no part of the record that is copied.
+  local bytes = tonumber(job.store_bytes or '0') - 600
+  if bytes > 0 then bytes = bytes - (redis.call('HGET', K.job(id), 'log_bytes') or 0) end
   outbox({
     type = 'job.' .. to, tenant = job.tenant_id, workspace = job.workspace_id, subject = id, seed = job.order .. '|' .. id,
-    source = K.job(id), bytes = math.max(0, (job.store_bytes or 0) - 600), own = job.webhook, fields = {'webhook_seq', int(number)},
+    source = K.job(id), bytes = math.max(0, bytes), own = job.webhook, copy = job.copy, fields = {'webhook_seq', int(number)},
   })
 end

@@ -48,10 +48,14 @@ local function fewest(sizes)
   return best
 end
 
--- What a record must have: statuses (comma separated or ''), a tag or '', and fields, each with its value. nil: no condition.
-local function conditions(statuses, tag, fields)
-  if statuses == '' and tag == '' and #fields == 0 then return nil end
-  local needs = {fields = {'status', 'tenant_id'}, values = {}}
+-- Where a text is looked for, besides a job's id. Of a result only its title is.
+local SEARCHED = {'url', 'tags', 'error', 'metadata', 'batch_id', 'result'}
+
+-- What a record must have: statuses (comma separated or ''), a tag or '', fields, each with its value, a text in lower case or '', and
+-- how the JSON of its error names its code, or ''. nil: no condition. `bytes` counts what was searched for the text.
+local function conditions(statuses, tag, fields, text, code)
+  if statuses == '' and tag == '' and #fields == 0 and text == '' and code == '' then return nil end
+  local needs = {fields = {'status', 'tenant_id'}, values = {}, bytes = 0}
   if tag ~= '' then needs.tag = tag end
   for word in string.gmatch(statuses, '[^,]+') do
     needs.statuses = needs.statuses or {}
@@ -60,7 +64,35 @@ local function conditions(statuses, tag, fields)
   for i = 1, #fields, 2 do
     needs.fields[#needs.fields + 1], needs.values[#needs.values + 1] = fields[i], fields[i + 1]
   end
+  if code ~= '' then
+    needs.fields[#needs.fields + 1] = 'error_detail'
+    needs.code, needs.code_at = code, #needs.fields
+  end
+  if text ~= '' then
+    needs.text, needs.text_after = text, #needs.fields
+    for _, name in ipairs(SEARCHED) do needs.fields[#needs.fields + 1] = name end
+  end
   return needs
+end
+
+-- The title in a result's JSON, up to its first quotation mark; nil: there is none.
+local function title_in(result)
+  local _, at = string.find(result, '"title":"', 1, true)
+  return at and string.sub(result, at + 1, (string.find(result, '"', at + 1, true) or 0) - 1)
+end
+
+-- Whether a text is in a job's id or in one of the fields that are searched. Letters beyond A to Z are compared as they are.
+local function says(id, record, needs)
+  if string.find(id, needs.text, 1, true) then return true end
+  for i, name in ipairs(SEARCHED) do
+    local value = record[needs.text_after + i]
+    if value then
+      needs.bytes = needs.bytes + #value
+      if name == 'result' then value = title_in(value) end
+      if value and string.find(string.lower(value), needs.text, 1, true) then return true end
+    end
+  end
+  return false
 end
 
 -- Whether there is a record with this id that meets all conditions.
@@ -70,6 +102,8 @@ local function meets(id, needs)
   for i, value in ipairs(needs.values) do
     if record[i + 2] ~= value then return false end
   end
+  if needs.code and not string.find(record[needs.code_at] or '', needs.code, 1, true) then return false end
+  if needs.text and not says(id, record, needs) then return false end
   -- A record's tags are JSON: looking into the index of its tenant's tag is faster.
   return not needs.tag or redis.call('ZSCORE', K.tag(record[2], needs.tag), id)
 end

@@ -2,7 +2,7 @@
 
 -- running -> queued. The fence stays until the next dispatch: a run that is still alive is refused because the status is not `running`.
 -- reason: why the job waits now. why: crash, retry, handback or fault, for the job's log. warning: a message for the log in place of the
--- job's own.
+-- job's own. Returns the number of the event.
 local function back_to_queue(id, job, reason, delay_ms, why, warning)
   spend(25)
   -- Time on a broken machine does not count against the job's longest run.
@@ -19,7 +19,7 @@ local function back_to_queue(id, job, reason, delay_ms, why, warning)
   else
     make_ready(id, job)
   end
-  event(id, job, 'requeued', warning or job.message, why)
+  return event(id, job, 'requeued', warning or job.message, why)
 end
 
 -- Hand-backs have no limit, so they must not go unnoticed: they are counted, and from the tenth on the job's log has a warning.

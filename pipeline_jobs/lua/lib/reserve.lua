@@ -1,11 +1,6 @@
 -- The last slots are for others (docs/fairness.md, rule 8): long jobs of one tenant in all slots would make the next tenant wait for as
 -- long as those take.
 
--- What is read at most once a script: `slots`, and `recent`, the two tenants that had a job last and when, newest first, as
--- `tenant ms tenant ms`: whomever one asks for, one of the two is another. `held`: of some tenants, their slots by class. `seen`: the
--- last reading of the clock.
-local read_once = {held = {}}
-
 -- The number of jobs that may run at once on all live workers.
 local function live_slots()
   if not read_once.slots then
@@ -16,24 +11,28 @@ local function live_slots()
   return read_once.slots
 end
 
--- Of the two: how long ago this one had a job, in ms (nil: it is not among them), the newest other, and when that had one.
+-- Of the two: how long ago this one had a job, in ms (nil: it is not among them), the newest other, and when that had one; and how many of
+-- the two were noted within a minute.
 local function lately(tenant)
   local age, other, at
+  local fresh = 0
   read_once.recent = read_once.recent or redis.call('GET', K.recent()) or ''
   for name, ms in string.gmatch(read_once.recent, '(%S+) (%d+)') do
+    if NOW - ms >= 0 and NOW - ms < 60000 then fresh = fresh + 1 end
     if name == tenant then
       age = NOW - ms
     elseif not other then
       other, at = name, ms
     end
   end
-  return age, other, at
+  return age, other, at, fresh
 end
 
--- A tenant has a job now. Written at most once a minute for each, since each dispatch and each renewed lease calls this.
+-- A tenant has a job now. Written at most once a minute for each, since each dispatch and each renewed lease calls this; and not while two
+-- others were noted within the minute: of many tenants that take turns each would be written at each dispatch.
 local function note_recent(tenant)
-  local age, other, at = lately(tenant)
-  if tenant == CANARY or (age and age >= 0 and age < 60000) then return end
+  local age, other, at, fresh = lately(tenant)
+  if tenant == CANARY or (age and age >= 0 and age < 60000) or (not age and fresh == 2) then return end
   read_once.recent = tenant .. ' ' .. int(NOW) .. (other and ' ' .. other .. ' ' .. at or '')
   redis.call('SET', K.recent(), read_once.recent)
 end

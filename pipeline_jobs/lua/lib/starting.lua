@@ -1,8 +1,8 @@
 -- How a run begins: of a job whose hint a worker claims, and of one that a finish hands over.
 
 -- dispatched -> running. job: all of its fields. run: a nonce of the process that will run it. longest: the maximum time of a run of its
--- pipeline in ms.
-local function start_run(id, job, worker, run, longest)
+-- pipeline in ms. The rest are other fields that changed.
+local function start_run(id, job, worker, run, longest, ...)
   if not job.started_at then
     local waited = NOW - tonumber(job.created_at)
     observe('wait', job, waited)
@@ -16,7 +16,7 @@ local function start_run(id, job, worker, run, longest)
   if job.new_attempt then
     job.attempt, job.progress, job.new_attempt = int((job.attempt or 0) + 1), '0', nil
   end
-  redis.call('ZREM', K.hints(), id)
+  if job.reason == 'dispatched' then redis.call('ZREM', K.hints(), id) end
   redis.call('ZREM', K.waits(), id)
   redis.call('ZREM', K.ready_since(), id)
   redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
@@ -29,7 +29,7 @@ local function start_run(id, job, worker, run, longest)
   move(id, job, 'running')
   job.worker, job.run, job.started_at, job.reason, job.stage, job.message = worker, run, int(NOW), nil, nil, nil
   redis.call('HSET', K.job(id), 'status', job.status, 'worker', worker, 'run', run, 'started_at', job.started_at, 'first_started_at', job.first_started_at, 'attempt', job.attempt or '1',
-    'progress', job.progress or '0', 'run_until', job.run_until)
-  redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt')
+    'progress', job.progress or '0', 'run_until', job.run_until, ...)
+  redis.call('HDEL', K.job(id), 'reason', 'stage', 'message', 'new_attempt', 'hint_soon')
   event(id, job, 'started')
 end

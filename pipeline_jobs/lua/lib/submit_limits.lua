@@ -11,11 +11,15 @@ local function no_room(tenant, n, sender, share)
     wait = no_token(kind, K.sender_rate(sender), SENDER_RATE)
     if wait then return {'rate', kind, tostring(SENDER_RATE), int(wait)} end
   end
-  if share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share then return {'full', 'memory', 30} end
+  local function holds_more() return share >= 0 and tonumber(redis.call('HGET', K.usage(tenant), 'store_bytes') or '0') > share end
+  drop_reused_while(tenant, holds_more)
+  if holds_more() then return {'full', 'memory', 30} end
   if webhooks_full(tenant) then return {'full', 'webhooks', 300} end
-  local most = limits.max_queued or QUEUE_MOST
-  if redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n > most then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
-  if redis.call('ZCARD', K.status('queued')) + n > QUEUE_MOST_OF_ALL then return {'full', 'all', retry_after(pace_of_all(), n)} end
+  -- Parked jobs have a limit of their own. They are counted only where it matters.
+  local over = redis.call('ZCARD', K.tenant_status(tenant, 'queued')) + n - (limits.max_queued or QUEUE_MOST)
+  if over > 0 and over > redis.call('ZCARD', K.tenant_awaiting(tenant)) then return {'full', 'tenant', retry_after(pace_of(tenant), n)} end
+  over = redis.call('ZCARD', K.status('queued')) + n - QUEUE_MOST_OF_ALL
+  if over > 0 and over > redis.call('ZCARD', K.awaiting()) then return {'full', 'all', retry_after(pace_of_all(), n)} end
   local bytes = max_storage_of(tenant)
   if bytes and keeps_more(tenant, bytes - 1) then return {'full', 'storage', 300} end
 end

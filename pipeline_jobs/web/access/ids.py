@@ -15,6 +15,8 @@ from pipeline_jobs import exceptions
 from pipeline_jobs.access.api_keys import KEY_ID
 from pipeline_jobs.files.upload import UPLOAD_ID
 from pipeline_jobs.job import ANY_ID, BATCH_ID
+from pipeline_jobs.jobs.signals import UnknownSignal
+from pipeline_jobs.stage import SIGNAL_NAME
 from pipeline_jobs.tenants import NAME, NAME_OR_ALL
 from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.webhooks.endpoints import ENDPOINT_ID
@@ -33,6 +35,7 @@ def _no_name(field: str) -> Callable[[], exceptions.InvalidInput]:
 IDS: Mapping[str, tuple[re.Pattern[str], Callable[[], Exception]]] = {
     "job_id": (ANY_ID, exceptions.UnknownJob),
     "batch_id": (BATCH_ID, exceptions.UnknownBatch),
+    "workflow_id": (BATCH_ID, exceptions.UnknownBatch),
     "schedule_id": (ANY_ID, exceptions.UnknownSchedule),
     "upload_id": (UPLOAD_ID, exceptions.UnknownUpload),
     "endpoint_id": (ENDPOINT_ID, exceptions.UnknownEndpoint),
@@ -41,6 +44,7 @@ IDS: Mapping[str, tuple[re.Pattern[str], Callable[[], Exception]]] = {
     # `*` are all tenants; routes of one tenant refuse it themselves.
     "tenant_id": (NAME_OR_ALL, _no_name("tenant_id")),
     "pipeline": (NAME, _no_name("pipeline")),
+    "signal": (SIGNAL_NAME, lambda: UnknownSignal("no pipeline waits for a signal of this name", field="signal")),
 }
 #: Variables that are paths of files and no ids: their routes check them.
 PATHS = frozenset({"path", "filename"})

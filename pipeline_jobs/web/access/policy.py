@@ -41,34 +41,44 @@ class Policy(Enum):
 ROUTES: Mapping[Policy, tuple[str, ...]] = {
     Policy.PUBLIC: (
         "artifacts.artifact", "health.live", "health.accept", "docs.openapi", "docs.page", "docs.static", "swagger.static",
-        "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out",
+        "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out", "ui.signal_link", "ui.send_by_link",
+        "ui.shared", "ui.shared_file",
     ),
     Policy.PROBE: ("health.ready", "health.installation"),
-    Policy.OPERATOR: ("metrics.metrics",),
+    Policy.OPERATOR: ("metrics.metrics", "scaling.scaling", "ui.fairness", "ui.oncall"),
     Policy.READ: (
-        "jobs.list_", "jobs.get", "batches.list_", "batches.get", "schedules.list_", "schedules.get", "pipelines.pipelines",
-        "uploads.list_", "uploads.get", "events.history", "events.feed", "events.token", "sockets.follow", "sockets.connect",
-        "artifacts.list_", "deliveries.of_job", "deliveries.list_", "deliveries.get",
-        "ui.overview", "ui.jobs", "ui.job",
+        "jobs.list_", "jobs.get", "batches.list_", "batches.get", "workflows.list_", "workflows.get", "workflows.mermaid", "workflows.svg",
+        "workflows.events", "schedules.list_", "schedules.get", "pipelines.pipelines",
+        "uploads.list_", "uploads.get", "events.history", "events.feed", "events.token", "job_logs.logs", "sockets.follow",
+        "sockets.connect", "history.analytics", "history.export", "artifacts.list_", "transcripts.search",
+        "deliveries.of_job", "deliveries.list_", "deliveries.get",
+        "ui.overview", "ui.jobs", "ui.job", "ui.workflow", "ui.batches", "ui.batch", "ui.schedules", "ui.schedule", "ui.delivery",
+        "ui.uploads", "ui.upload",
     ),
     Policy.SUBMIT: (
-        "jobs.create", "jobs.change", "jobs.delete", "cancel.cancel", "retry.retry", "run.run",
-        "batches.create", "batches.cancel", "batches.cancel_jobs", "uploads.create", "uploads.append", "uploads.delete",
+        "jobs.create", "jobs.change", "jobs.delete", "cancel.cancel", "retry.retry", "signals.send", "run.run",
+        "workflows.create", "workflows.cancel", "workflows.retry", "workflows.delete",
+        "batches.create", "batches.cancel", "batches.cancel_jobs", "bulk.bulk", "uploads.create", "uploads.append", "uploads.delete",
         "schedules.create", "schedules.change", "schedules.delete", "schedules.pause", "schedules.resume", "schedules.run",
         "deliveries.redeliver",
-        "ui.cancel", "ui.retry", "ui.delete", "ui.form", "ui.submit",
+        "ui.cancel_workflow", "ui.retry_workflow",
+        "ui.cancel", "ui.signal", "ui.retry", "ui.delete", "ui.redeliver", "ui.ask_bulk", "ui.bulk", "ui.form", "ui.submit",
+        "ui.new_schedule", "ui.make_schedule", "ui.change_schedule",
+        "ui.many", "ui.submit_many", "ui.begin_upload", "ui.continue_upload", "ui.delete_upload",
+        "ui.share", "ui.change", "ui.change_job",
     ),
     # Where a tenant's results go, and what proves them genuine, is its admin's business.
     Policy.ADMIN: (
         "keys.create", "keys.list_", "keys.revoke", "tenants.limits", "tenants.usage",
         "webhooks.create", "webhooks.list_", "webhooks.get", "webhooks.change", "webhooks.delete", "webhooks.rotate", "webhooks.test",
         "webhook_secrets.secret", "webhook_secrets.rotate",
-        "ui.tenant",
+        "ui.tenant", "ui.keys", "ui.make_key", "ui.revoke_key",
+        "ui.webhooks", "ui.make_webhook", "ui.webhook", "ui.change_webhook",
     ),
     # A tenant's admin must not lift the limits that were set for it; and how much of a pipeline is taken tells of all tenants.
     Policy.ROOT: (
         "tenants.set_limits", "tenants.erase", "pipeline_limits.limits", "pipeline_limits.set_limits", "audit.audit",
-        "ui.set_limits",
+        "ui.set_limits", "ui.set_pipeline_limits", "ui.audit",
     ),
 }  # fmt: skip
 
@@ -76,7 +86,7 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
 POLICIES: Mapping[str, Policy] = {route: policy for policy, routes in ROUTES.items() for route in routes}
 
 #: Routes that a token of `POST /pipeline/events/token` may open, too.
-STREAMS = frozenset({"events.history", "events.feed", "sockets.follow", "sockets.connect"})
+STREAMS = frozenset({"events.history", "events.feed", "workflows.events", "job_logs.logs", "sockets.follow", "sockets.connect"})
 
 
 def check(policy: Policy, caller: Caller, path: Mapping[str, Any]) -> None:

@@ -30,7 +30,10 @@ _SAFE_TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
     ".srt": "text/plain; charset=utf-8",
+    ".ass": "text/plain; charset=utf-8",
     ".vtt": "text/vtt; charset=utf-8",
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".m4s": "video/mp4",
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
     ".webm": "video/webm",
@@ -66,10 +69,10 @@ routes = Routes("artifacts", "/pipeline/artifacts", "Published files.", flag=Non
 )
 def artifact(path: ArtifactPath, query: SignatureQuery, header: RangeHeaders) -> Response:
     name = path.path
-    if not _is_plain(name) or not web().cell.artifacts.verify(name, query.signature):
+    if not is_plain(name) or not web().cell.artifacts.verify(name, query.signature):
         raise _unknown()
     until = _kept_until(name)
-    response = _send(name, header.range)
+    response = send_file(name, header.range)
     if until is not None:
         response.headers["Sunset"] = http_date(until / 1000)
     return response
@@ -94,7 +97,7 @@ def _unknown() -> Refused:
     return Refused(404, "unknown_artifact", "there is no such file, its job was deleted, or the signature of the link is not valid")
 
 
-def _is_plain(path: str) -> bool:
+def is_plain(path: str) -> bool:
     """`{tenant}/{workspace}/{job}/{fence}/{name}`, and nothing that walks elsewhere."""
     parts = path.split("/")
     odd = "\\" in path or any(ord(character) < 32 or ord(character) == 127 for character in path)
@@ -127,7 +130,8 @@ def _folders(cell: Cell, job_id: str, tenant_id: str) -> Iterator[tuple[str | No
         yield kept.path, kept.expires_at
 
 
-def _send(path: str, wanted: str | None) -> Response:
+def send_file(path: str, wanted: str | None) -> Response:
+    """A file that somebody may have, as browsers may show it. :param wanted: the `Range` header. :raises Refused: 404, 416."""
     store = web().cell.artifacts
     try:
         size = store.stat(path).size

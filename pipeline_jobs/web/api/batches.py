@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, request
 
 from pipeline_jobs.exceptions import UnknownBatch
-from pipeline_jobs.jobs.batches import Batch, BatchQuery, NewBatch
+from pipeline_jobs.jobs.batches import Batch, BatchQuery, Made, NewBatch
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
@@ -35,7 +35,7 @@ STORE_SHARE = 0.25
 routes = Routes("batches", "/pipeline", "Jobs that are created and managed together.")
 
 
-def _own(batch_id: str) -> Batch:
+def own_batch(batch_id: str) -> Batch:
     """:raises UnknownBatch: there is none, or it is another's."""
     return caller().own(web().cell.batches.get(batch_id), UnknownBatch)
 
@@ -48,7 +48,22 @@ def _done(done: Cancelled, *, dry_run: bool = False) -> dict[str, Any]:
     return {"dry_run": dry_run, **asdict(done), "next_cursor": seal(done.next_cursor)}
 
 
-def _cost(seconds: float) -> None:
+def make_batch(body: BatchRequest, key: str | None, route: str) -> Made:
+    """What one request makes for its caller, whose time it costs. :param route: within which the key is one of a kind."""
+    who = caller()
+    tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
+    made = web().cell.batches.create(
+        NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
+        partial=body.partial,
+        idempotency_key=check_key(key),
+        sender=who.sender(route),
+    )
+    if not made.replayed:
+        cost(made.batch.total * MADE_SECONDS + (request.content_length or 0) * BYTE_SECONDS)
+    return made
+
+
+def cost(seconds: float) -> None:
     """This request took so much of the store's time."""
     costs(request.environ, seconds * SHARE / STORE_SHARE * web().processes.count)
 
@@ -61,16 +76,7 @@ def _cost(seconds: float) -> None:
     errors=(429,),
 )
 def create(body: BatchRequest, header: IdempotencyHeaders) -> Response:
-    here, who = web(), caller()
-    tenant_id, workspace_id = who.place(body.tenant_id, body.workspace_id, body.model_fields_set)
-    made = here.cell.batches.create(
-        NewBatch(body.to_new_jobs(), tenant_id, workspace_id, body.metadata, depends_within=who.workspace_id),
-        partial=body.partial,
-        idempotency_key=check_key(header.idempotency_key),
-        sender=who.sender("batches"),
-    )
-    if not made.replayed:
-        _cost(made.batch.total * MADE_SECONDS + (request.content_length or 0) * BYTE_SECONDS)
+    made = make_batch(body, header.idempotency_key, "batches")
     headers = {"Location": f"{_BATCHES}/{made.batch.batch_id}", **({REPLAYED: "true"} if made.replayed else rate_headers(made.rates))}
     return reply({**_body(made.batch), "job_ids": list(made.job_ids), "errors": list(made.errors)}, 201, headers)
 
@@ -94,7 +100,7 @@ def list_(query: BatchListRequest) -> Response:
     {200: answer("The batch.", bodies.Batch)},
 )
 def get(path: BatchPath) -> Response:
-    return reply(_body(_own(path.batch_id)))
+    return reply(_body(own_batch(path.batch_id)))
 
 
 @routes.post(
@@ -107,9 +113,9 @@ def get(path: BatchPath) -> Response:
     },
 )
 def cancel(path: BatchPath) -> Response:
-    batch = _own(path.batch_id)
+    batch = own_batch(path.batch_id)
     done = web().cell.batches.cancel(batch.batch_id)
-    _cost(done.matched * CANCELLED_SECONDS)
+    cost(done.matched * CANCELLED_SECONDS)
     return reply(_done(done), 202 if done.stopping else 200)
 
 
@@ -125,5 +131,5 @@ def cancel_jobs(body: BulkCancelRequest) -> Response:
     query = who.query(body.to_query())
     done = web().cell.batches.cancel_matching(query, dry_run=body.dry_run, operator=who.sees_all, actor=who.actor)
     if not body.dry_run:
-        _cost(done.matched * CANCELLED_SECONDS)
+        cost(done.matched * CANCELLED_SECONDS)
     return reply(_done(done, dry_run=body.dry_run))

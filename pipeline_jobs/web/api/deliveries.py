@@ -19,7 +19,7 @@ from pipeline_jobs.webhooks import ledger
 routes = Routes("deliveries", "/pipeline", tag="webhooks")
 
 
-def _own(delivery_id: str) -> ledger.Delivery:
+def own_delivery(delivery_id: str) -> ledger.Delivery:
     """A delivery of the caller's; another's is an unknown one.
 
     :raises UnknownDelivery:
@@ -58,7 +58,7 @@ def list_(query: DeliveryListRequest) -> Response:
 
 @routes.get("/deliveries/<delivery_id>", "Get a delivery", "With every attempt.", {200: answer("The delivery.", Delivery)})
 def get(path: DeliveryPath) -> Response:
-    return reply(_own(path.delivery_id).to_dict())
+    return reply(own_delivery(path.delivery_id).to_dict())
 
 
 @routes.post(
@@ -69,4 +69,4 @@ def get(path: DeliveryPath) -> Response:
     {202: answer("The delivery.", Delivery)},
 )
 def redeliver(path: DeliveryPath) -> Response:
-    return reply(web().cell.webhooks.ledger.redeliver(_own(path.delivery_id).delivery_id).to_dict(), 202)
+    return reply(web().cell.webhooks.ledger.redeliver(own_delivery(path.delivery_id).delivery_id).to_dict(), 202)

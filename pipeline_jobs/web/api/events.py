@@ -24,7 +24,7 @@ from pipeline_jobs.web.schemas.events import EventHeaders, EventsRequest, FeedRe
 from pipeline_jobs.web.schemas.jobs import JobPath
 from pipeline_jobs.web.state import web
 
-_SSE = "text/event-stream"
+SSE = "text/event-stream"
 
 routes = Routes("events", "/pipeline", "Live events of jobs.")
 
@@ -59,9 +59,9 @@ def number(text: str | None) -> int | None:
     {200: stream_answer("The events.", bodies.EventPage), 204: answer("For a stream: the job has ended.", None)},
 )
 def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Response:
-    if not prefers(_SSE):
+    if not prefers(SSE):
         page = log_of(path.job_id, query.after, query.limit)
-        return _page(page.events, page.reached, page.reached < page.last, complete=page.complete)
+        return event_page(page.events, page.reached, page.reached < page.last, complete=page.complete)
     known = number(header.last_event_id)
     after = query.after if known is None else known
     page = log_of(path.job_id, after, 1)
@@ -70,7 +70,7 @@ def history(path: JobPath, query: EventsRequest, header: EventHeaders) -> Respon
     here = web()
     place = here.streams.take(page.tenant_id)
     follower = here.cell.events.follow(path.job_id, page.tenant_id, after, reader_gone(request.environ))
-    return _stream(EventStream(follower, place, still_allowed()))
+    return stream(EventStream(follower, place, still_allowed()))
 
 
 @routes.get(
@@ -87,13 +87,13 @@ def feed(query: FeedRequest, header: EventHeaders) -> Response:
     tenant_id, workspace_id = _whose(query.tenant_id, query.workspace_id)
     if not caller().opens(feed_scope(tenant_id)):
         raise Refused(403, "forbidden", "this token is for another stream")
-    if not prefers(_SSE):
+    if not prefers(SSE):
         page = log.feed(here.cell.store, tenant_id, query.after or FEED_START, query.limit, workspace_id)
-        return _page(page.events, page.after, page.more)
-    after = _last_place(header.last_event_id) or query.after or log.feed_end(here.cell.store, tenant_id)
+        return event_page(page.events, page.after, page.more)
+    after = last_place(header.last_event_id) or query.after or log.feed_end(here.cell.store, tenant_id)
     place = here.streams.take(tenant_id)
     follower = here.cell.events.follow_feed(tenant_id, after, workspace_id, reader_gone(request.environ))
-    return _stream(EventStream(follower, place, still_allowed(), first_id=after))
+    return stream(EventStream(follower, place, still_allowed(), first_id=after))
 
 
 @routes.post(
@@ -124,7 +124,8 @@ def _whose(tenant: str | None, workspace: str | None = None) -> tuple[str, str |
     return tenant_id, workspace_id
 
 
-def _last_place(text: str | None) -> str | None:
+def last_place(text: str | None) -> str | None:
+    """The place of a feed in a `Last-Event-ID` header. :raises Refused: 422"""
     if text is None or text == "":
         return None
     try:
@@ -133,13 +134,15 @@ def _last_place(text: str | None) -> str | None:
         raise Refused(422, "invalid_input", "Last-Event-ID must be an id from the feed", field="Last-Event-ID") from None
 
 
-def _page(events: Sequence[Event], reached: int | str, more: bool, **members: Any) -> Response:
+def event_page(events: Sequence[Event], reached: int | str, more: bool, **members: Any) -> Response:
+    """A page of events as JSON."""
     following = reached if more else None
     return reply(
         {"events": [event.to_dict() for event in events], "count": len(events), "next_after": following, "reached": reached, **members}
     )
 
 
-def _stream(body: EventStream) -> Response:
+def stream(body: EventStream) -> Response:
+    """The answer that a stream is."""
     # A proxy that gathers an answer before it passes it on would make live events late ones.
-    return Response(body, headers={"X-Accel-Buffering": "no"}, content_type=f"{_SSE}; charset=utf-8")
+    return Response(body, headers={"X-Accel-Buffering": "no"}, content_type=f"{SSE}; charset=utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Response
 
 from pipeline_jobs.exceptions import UnknownJob
@@ -9,12 +11,24 @@ from pipeline_jobs.job import ANY_ID
 from pipeline_jobs.jobs.listing import BUDGET
 from pipeline_jobs.states import LIVE
 from pipeline_jobs.web.access.caller import OwnHandle, caller
+from pipeline_jobs.web.access.flags import require_history
 from pipeline_jobs.web.http.openapi import RATE_HEADERS, answer
 from pipeline_jobs.web.http.replies import is_known, job_body, job_path, job_reply, job_reply_if_changed, page_reply, reply, row_body
 from pipeline_jobs.web.http.routes import Routes
 from pipeline_jobs.web.http.submitting import submit
 from pipeline_jobs.web.http.waiting import preferred_wait, wait_for_change, wait_for_end
-from pipeline_jobs.web.schemas.jobs import ChangeRequest, CreateHeaders, GetHeaders, Job, JobList, JobPath, JobRequest, ListRequest, Removal
+from pipeline_jobs.web.schemas.jobs import (
+    ChangeRequest,
+    CreateHeaders,
+    GetHeaders,
+    GetRequest,
+    Job,
+    JobList,
+    JobPath,
+    JobRequest,
+    ListRequest,
+    Removal,
+)  # fmt: skip
 from pipeline_jobs.web.state import web
 
 routes = Routes("jobs", "/pipeline/jobs", "Asynchronous jobs.")
@@ -64,10 +78,15 @@ def create(body: JobRequest, header: CreateHeaders) -> Response:
         304: answer("The job has not changed since the `ETag` in `If-None-Match`.", None, "ETag", "Retry-After", "Preference-Applied"),
     },
 )
-def get(path: JobPath, header: GetHeaders) -> Response:
+def get(path: JobPath, query: GetRequest, header: GetHeaders) -> Response:
     here = web()
     handle = handle_of(path.job_id)
-    job = handle.record()
+    try:
+        job = handle.record()
+    except UnknownJob:
+        if not query.include:
+            raise
+        return job_reply_if_changed(require_history().get(path.job_id, caller().whose))
     wait = preferred_wait(header.prefer, here.settings.run_timeout_seconds)
     if wait is None:
         return job_reply_if_changed(job)
@@ -108,14 +127,26 @@ def delete(path: JobPath) -> Response:
     try:
         done = handle.cancel()
     except UnknownJob:
-        # Its files may be there still.
-        cell = web().cell
-        cell.kept.delete(caller().own(cell.kept.get(path.job_id, caller().tenant(None)), UnknownJob))
+        _delete_what_is_left(path.job_id)
         return reply({"job_id": path.job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)
     handle.forget()
     return reply({"job_id": path.job_id, "status": "deleted"})
+
+
+def _delete_what_is_left(job_id: str) -> None:
+    """Of a job whose record is gone: its files, and what the history has of it. :raises UnknownJob: neither."""
+    cell, found = web().cell, False
+    if cell.history is not None:
+        with suppress(UnknownJob):
+            cell.history.delete(job_id, caller().whose)
+            found = True
+    try:
+        cell.kept.delete(caller().own(cell.kept.get(job_id, caller().tenant(None)), UnknownJob))
+    except UnknownJob:
+        if not found:
+            raise
 
 
 @routes.get(
@@ -127,5 +158,6 @@ def delete(path: JobPath) -> Response:
     {200: answer("One page.", JobList)},
 )
 def list_(query: ListRequest) -> Response:
-    page = web().cell.client.list(caller().query(query.to_query()))
-    return page_reply("jobs", page.items, job_body if query.include else row_body, next_cursor=page.next_cursor)
+    asked = caller().query(query.to_query())
+    page = require_history().page(asked) if "history" in query.include else web().cell.client.list(asked)
+    return page_reply("jobs", page.items, job_body if "result" in query.include else row_body, next_cursor=page.next_cursor)

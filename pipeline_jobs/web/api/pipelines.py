@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response
 
-from pipeline_jobs.pipelines import Pipeline
+from pipeline_jobs.pipelines import Pipeline, Stage
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.http.openapi import answer
 from pipeline_jobs.web.http.replies import reply
@@ -32,6 +32,17 @@ def pipelines() -> Response:
     return reply({"pipelines": known, "missing": [asdict(missing) for missing in registry.missing.values()]})
 
 
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "weight": stage.weight,
+        "on_error": stage.on_error_of({}),
+        "reuse": bool(stage.version),
+        "max_attempts": stage.retry.max_attempts if stage.retry else 1,
+        "timeout_seconds": stage.timeout,
+    }
+
+
 @lru_cache(maxsize=256)
 def _body(pipeline: Pipeline) -> dict[str, Any]:
     return {
@@ -41,6 +52,6 @@ def _body(pipeline: Pipeline) -> dict[str, Any]:
         "qualities": list(pipeline.qualities),
         "max_attempts": pipeline.retry.max_attempts,
         "max_concurrent": pipeline.max_concurrent,
-        "stages": [{"name": stage.name, "weight": stage.weight} for stage in pipeline.stages],
+        "stages": [_stage(stage) for stage in pipeline.stages],
         "params": pipeline.params.model_json_schema(),
     }

@@ -32,7 +32,7 @@ def _kept() -> Scheduler:
     return web().cell.schedules
 
 
-def _own(schedule_id: str) -> Schedule:
+def own_schedule(schedule_id: str) -> Schedule:
     """:raises UnknownSchedule: there is none, or it is another's."""
     return caller().own(_kept().get(schedule_id), UnknownSchedule)
 
@@ -48,7 +48,7 @@ def _created(made: Schedule, **headers: str) -> Response:
 
 def _changed(path: bodies.SchedulePath, change: Callable[..., Schedule], **changes: Any) -> Response:
     """Change a schedule of the caller's, and show it as it is then. Another's is not even looked at by `change`."""
-    return reply(_detail(change(_own(path.schedule_id).schedule_id, **changes, actor=caller().actor)))
+    return reply(_detail(change(own_schedule(path.schedule_id).schedule_id, **changes, actor=caller().actor)))
 
 
 @routes.post(
@@ -77,7 +77,7 @@ def list_(query: bodies.ScheduleListRequest) -> Response:
 
 @routes.get("/<schedule_id>", "Get a schedule", "With its next slots and the outcomes of its last slots.", _SEEN)
 def get(path: bodies.SchedulePath, query: bodies.ScheduleView) -> Response:
-    return reply(_detail(_own(path.schedule_id), query.upcoming))
+    return reply(_detail(own_schedule(path.schedule_id), query.upcoming))
 
 
 @routes.patch(
@@ -94,7 +94,7 @@ def change(path: bodies.SchedulePath, body: bodies.ScheduleChange) -> Response:
     "/<schedule_id>", "Delete a schedule", "Jobs that it has created continue.", {200: answer("It was deleted.", bodies.ScheduleRemoval)}
 )
 def delete(path: bodies.SchedulePath) -> Response:
-    gone = _own(path.schedule_id)
+    gone = own_schedule(path.schedule_id)
     _kept().delete(path.schedule_id, actor=caller().actor)
     return reply({"schedule_id": gone.schedule_id, "status": "deleted"})
 
@@ -128,5 +128,5 @@ def resume(path: bodies.SchedulePath) -> Response:
     errors=(409, 422, 429),
 )
 def run(path: bodies.SchedulePath, header: IdempotencyHeaders) -> Response:
-    job, headers = run_schedule(_own(path.schedule_id).schedule_id, header.idempotency_key)
+    job, headers = run_schedule(own_schedule(path.schedule_id).schedule_id, header.idempotency_key)
     return job_reply(job, 201, {"Location": job_path(job), **headers})

@@ -65,7 +65,15 @@ def erase(path: bodies.TenantPath, query: bodies.EraseRequest) -> Response:
     if not query.dry_run:
         for key in cell.keys.list(path.tenant_id):
             cell.keys.revoke(path.tenant_id, key.key_id, actor=caller().actor)
-    erased = erase_tenant(cell.store, cell.artifacts, path.tenant_id, dry_run=query.dry_run, actor=caller().actor)
+    erased = erase_tenant(
+        cell.store,
+        cell.artifacts,
+        path.tenant_id,
+        dry_run=query.dry_run,
+        actor=caller().actor,
+        drive=cell.executor.drive,
+        history=cell.history,
+    )
     if erased.done:
         cell.keys.erase(path.tenant_id)
     return reply(erased.to_dict())

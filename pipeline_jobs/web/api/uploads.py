@@ -92,7 +92,7 @@ def list_(query: bodies.UploadListRequest) -> Response:
 )
 def get(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
-    upload = _own(path.upload_id)
+    upload = own_upload(path.upload_id)
     return reply(upload.to_dict(), 200, tus.headers(upload))
 
 
@@ -108,7 +108,7 @@ def get(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
 )
 def append(path: bodies.UploadPath, header: bodies.AppendHeaders) -> Response:
     tus.check_version(header.tus_resumable)
-    upload = _own(path.upload_id)
+    upload = own_upload(path.upload_id)
     body = _Body(request.environ)
     body.check_type()
     offset, checksum = tus.number("Upload-Offset", header.upload_offset), tus.checksum(header.upload_checksum)
@@ -130,14 +130,14 @@ def append(path: bodies.UploadPath, header: bodies.AppendHeaders) -> Response:
 )
 def delete(path: bodies.UploadPath, header: bodies.TusHeaders) -> Response:
     tus.check_version(header.tus_resumable)
-    web().cell.uploads.delete(_own(path.upload_id).upload_id)
+    web().cell.uploads.delete(own_upload(path.upload_id).upload_id)
     response = reply(None, 204)
     response.set_data(b"")
     response.headers.remove("Content-Type")
     return response
 
 
-def _own(upload_id: str) -> Upload:
+def own_upload(upload_id: str) -> Upload:
     """:raises UnknownUpload: there is none, or it is another's."""
     if not UPLOAD_ID.fullmatch(upload_id):
         raise UnknownUpload

@@ -12,6 +12,8 @@ from flask_openapi.types import ResponseDict
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from pipeline_jobs.pipelines import Registry
+from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.access.policy import POLICIES, Policy
 from pipeline_jobs.web.problems import CONTENT_TYPE
 from pipeline_jobs.web.schemas.problem import Problem
@@ -139,13 +141,20 @@ def responses(good: Mapping[int, Mapping[str, Any]], *errors: int) -> ResponseDi
     return found
 
 
-def complete(app: OpenAPI) -> dict[str, Any]:
-    """The whole document of an app whose blueprints are registered. What each operation asks of a key comes from `policy`."""
+def complete(app: OpenAPI, pipelines: Registry) -> dict[str, Any]:
+    """The whole document of an app whose blueprints are registered. What each operation asks of a key comes from `policy`.
+
+    :param pipelines: what `params` their jobs take stands among the schemas, as `params.{pipeline}`.
+    """
     _, found = models_json_schema(
         [(model, "serialization") for model in sorted(_ANSWERED, key=lambda model: model.__name__)], ref_template=_SCHEMAS + "{model}"
     )
     app.components_schemas.update({name: Schema(**schema) for name, schema in found["$defs"].items()})
     document: dict[str, Any] = app.api_doc
+    for pipeline in [one for one in pipelines.all() if not is_canary_pipeline(one.name)]:
+        name = f"params.{pipeline.name}"
+        # Definitions of its own stay inside it: two pipelines may have some of one name.
+        document["components"]["schemas"][name] = pipeline.params.model_json_schema(ref_template=f"{_SCHEMAS}{name}/$defs/{{model}}")
     document["components"]["securitySchemes"] = {
         _SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key, `pjk_{key_id}_{secret}`."}
     }

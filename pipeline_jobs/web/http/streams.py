@@ -9,8 +9,7 @@ from wsgiref.types import WSGIEnvironment
 
 from flask import request
 
-from pipeline_jobs.events.hub import Follower
-from pipeline_jobs.events.log import Event
+from pipeline_jobs.events.hub import Follower, Told
 from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.state import web
 
@@ -60,7 +59,7 @@ class EventStream:
         self._place.close()
 
 
-def _frames(events: Sequence[Event]) -> bytes:
+def _frames(events: Sequence[Told]) -> bytes:
     # No `event:` line: a browser's `onmessage` gets all of them, and `type` is in the data.
     return "".join(f"id: {event.feed_id or event.seq}\ndata: {event.json}\n\n" for event in events).encode()
 

@@ -24,9 +24,9 @@ class KeptListRequest(PageRequest):
 class KeptFolder(BaseModel):
     """The files of a job whose record was removed. Times are RFC 3339 in UTC."""
 
-    job_id: str
-    tenant_id: str
-    workspace_id: str
+    job_id: str = Field(description="The job that made them.")
+    tenant_id: str = Field(description="The tenant of the job.")
+    workspace_id: str = Field(description="The workspace of the job.")
     bytes: int = Field(description="Size of all its files.")
     expires_at: str = Field(description="When they may be removed; before that only if the tenant is at its storage limit.")
 

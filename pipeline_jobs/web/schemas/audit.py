@@ -20,12 +20,12 @@ class AuditRequest(PageRequest):
 class AuditRow(BaseModel):
     """One action in the audit log."""
 
-    id: str
-    at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    id: str = Field(description="The id of the row: rows are ordered by it.")
+    at: str = Field(examples=["2025-01-03T12:00:00.000Z"], description="When it was done.")
     actor: str = Field(description="`key:{key_id}`, `cli:{user}@{host}`, `flower:...`, `code:...`, or `loopback`: no key was needed.")
-    action: str = Field(examples=["key.created"])
+    action: str = Field(examples=["key.created"], description="What was done.")
     target: str = Field(description="The id of the key, job or tenant.")
-    detail: dict[str, Any]
+    detail: dict[str, Any] = Field(description="More about it, by action; never a secret.")
 
 
 AuditPage = page_of("AuditPage", "rows", AuditRow, "One page of the audit log, newest first.", "Number of rows on this page.")

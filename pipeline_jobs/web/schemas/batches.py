@@ -90,53 +90,56 @@ class BulkCancelRequest(Filters):
 
     def to_query(self) -> JobQuery:
         """:raises InvalidInput: it names no filter: a request that says nothing must not cancel everything."""
-        if not self.model_fields_set - {"dry_run", "cursor"}:
+        query = self.narrowed(self.status, cursor=self.cursor)
+        if not query.filters():
             raise InvalidInput("name at least one filter, such as tenant_id", field="tenant_id")
-        return self.narrowed(self.status, cursor=self.cursor)
+        return query
 
 
 class BatchUrls(BaseModel):
     """Links of a batch: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
-    self: str
-    jobs: str
-    cancel: str
+    self: str = Field(description="The batch.")
+    jobs: str = Field(description="The list of its jobs.")
+    cancel: str = Field(description="Where a POST cancels all its jobs.")
 
 
 class BatchCounts(BaseModel):
     """Number of jobs by status; their sum is `total`. A deleted job stays counted as it ended."""
 
-    queued: int
-    running: int
-    completed: int
-    failed: int
-    cancelled: int
+    queued: int = Field(description="Jobs that wait.")
+    running: int = Field(description="Jobs that run.")
+    completed: int = Field(description="Jobs that completed.")
+    failed: int = Field(description="Jobs that failed.")
+    cancelled: int = Field(description="Jobs that were cancelled.")
 
 
 class Batch(BaseModel):
     """Jobs that were created in one request. Times are RFC 3339 in UTC."""
 
-    batch_id: str = Field(examples=["batch_1704326400_abc12345"])
+    batch_id: str = Field(examples=["batch_1704326400_abc12345"], description="`batch_{unix seconds}_{8 hex}`.")
     status: JobStatus = Field(
         description="`queued`: none has started; `running`: some have; when all have ended: `failed` if one has failed, else `cancelled` "
         "if one was cancelled, else `completed`."
     )
-    tenant_id: str
-    workspace_id: str
+    tenant_id: str = Field(description="The tenant that it belongs to.")
+    workspace_id: str = Field(description="The workspace that it belongs to.")
     total: int = Field(description="How many jobs came in it.")
-    counts: BatchCounts
-    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    counts: BatchCounts = Field(description="Its jobs by status.")
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"], description="When it was created.")
     completed_at: str | None = Field(description="When its last job ended.")
-    metadata: dict[str, Any]
-    urls: BatchUrls
+    metadata: dict[str, Any] = Field(description="As in the request.")
+    workflow: bool = Field(description="Its jobs have names and may depend on each other: `GET /pipeline/workflows/{id}` shows them.")
+    retry_of: str | None = Field(description="The workflow that it is a retry of.")
+    urls: BatchUrls = Field(description="Links.")
 
 
 class ItemError(BaseModel):
     """What is wrong with one job of a batch."""
 
-    field: str = Field(examples=["jobs.3.url"])
-    message: str
-    code: str
+    field: str = Field(examples=["jobs.3.url"], description="The job by its index, and the path of the field in it.")
+    message: str = Field(description="What is wrong with it, for people.")
+    code: str = Field(description="What is wrong with it, for programs.")
 
 
 class NewBatch(Batch):
@@ -152,7 +155,7 @@ BatchList = page_of("BatchList", "batches", Batch, "One page of batches, newest 
 class BulkCancel(BaseModel):
     """How many jobs were cancelled, or would be."""
 
-    dry_run: bool
+    dry_run: bool = Field(description="As in the request: `true` if the jobs were only counted.")
     matched: int = Field(description="Jobs that match and have not ended: the sum of the next two.")
     cancelled: int = Field(description="They waited and are cancelled.")
     stopping: int = Field(description="They run and are being stopped; they end as cancelled.")

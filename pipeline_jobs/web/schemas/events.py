@@ -77,10 +77,10 @@ class TokenRequest(Body):
 class EventData(BaseModel):
     """The job at the time of the event."""
 
-    status: JobStatus
-    attempt: int
-    stage: str | None
-    progress: float = Field(ge=0, le=100)
+    status: JobStatus = Field(description="The status of the job.")
+    attempt: int = Field(description="The number of the attempt; 0 until a worker first starts the job.")
+    stage: str | None = Field(description="The stage that is running; null: none is.")
+    progress: float = Field(ge=0, le=100, description="Progress in per cent.")
     message: str | None = Field(None, description="The message of the stage. In most types of events.")
     reason: Literal["retry", "crash", "handback", "fault"] | None = Field(None, description="In job.requeued: the reason.")
     changes: dict[str, Any] | None = Field(None, description="In job.updated: the new `priority` and `run_at`.")
@@ -91,16 +91,16 @@ class EventData(BaseModel):
 class BatchEventCounts(BaseModel):
     """Jobs of the batch by how they ended."""
 
-    completed: int
-    failed: int
-    cancelled: int
+    completed: int = Field(description="Jobs that completed.")
+    failed: int = Field(description="Jobs that failed.")
+    cancelled: int = Field(description="Jobs that were cancelled.")
 
 
 class BatchEventData(BaseModel):
     """The batch at the time of batch.completed."""
 
-    total: int
-    counts: BatchEventCounts
+    total: int = Field(description="Number of jobs in the batch.")
+    counts: BatchEventCounts = Field(description="Its jobs by how they ended.")
 
 
 class Event(BaseModel):
@@ -108,19 +108,19 @@ class Event(BaseModel):
 
     id: str = Field(description="`{job_id}.{seq}`: the same wherever the event is delivered.", examples=["job_1704326400_abc12345.3"])
     seq: int = Field(ge=1, description="The number of the event within the job, from 1 without gaps.")
-    type: EventType
+    type: EventType = Field(description="What happened.")
     job_id: str | None = Field(description="null in batch.completed.")
     batch_id: str | None = Field(None, description="Only in batch.completed.")
-    tenant_id: str
-    workspace_id: str
-    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
-    data: EventData | BatchEventData
+    tenant_id: str = Field(description="The tenant of the job.")
+    workspace_id: str = Field(description="The workspace of the job.")
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"], description="When it happened.")
+    data: EventData | BatchEventData = Field(description="More about it.")
 
 
 class EventPage(BaseModel):
     """One page of a job's events, oldest first."""
 
-    events: list[Event]
+    events: list[Event] = Field(description="The events.")
     count: int = Field(description="Number of events on this page.")
     next_after: int | None = Field(description="The `after` of the next page; null: there are no more events now.")
     reached: int = Field(description="The `after` to continue with later.")
@@ -130,10 +130,16 @@ class EventPage(BaseModel):
 class FeedPage(BaseModel):
     """One page of a tenant's events, in the order in which they happened."""
 
-    events: list[Event]
+    events: list[Event] = Field(description="The events.")
     count: int = Field(description="Number of events on this page.")
     next_after: str | None = Field(description="The `after` of the next page; null: there are no more events now.")
     reached: str = Field(description="The `after` to continue with later.", examples=["1704326400000-0"])
+
+
+class WorkflowPage(FeedPage):
+    """One page of a workflow's events, in the order in which they happened."""
+
+    complete: bool = Field(description="True if the workflow has ended and this page has its last event.")
 
 
 class StreamToken(BaseModel):

@@ -29,8 +29,8 @@ class WebhookRequest(Body):
         description="An https URL with a public address, without a user name or password.",
         examples=["https://hooks.example/x"],
     )
-    events: list[Literal["job.completed", "job.failed", "job.cancelled"]] = Field(
-        default_factory=list, max_length=20, description="The events to send. Absent or empty: every end."
+    events: list[Literal["job.completed", "job.failed", "job.cancelled", "job.waiting"]] = Field(
+        default_factory=list, max_length=20, description="The events to send. Absent or empty: all, every end among them."
     )
 
 
@@ -48,7 +48,7 @@ class JobFields(Body):
     )
     pipeline: Name = Field("media", description="The pipeline to run: a name from `GET /pipeline/pipelines`.")
     params: dict[str, Any] = Field(
-        default_factory=dict, description="Parameters of the pipeline; `GET /pipeline/pipelines` has their JSON schema."
+        default_factory=dict, description="Parameters of the pipeline: schema `params.{pipeline}`; `GET /pipeline/pipelines` has it, too."
     )
     priority: int = Field(
         0, ge=PRIORITY_MIN, le=PRIORITY_MAX, description="A job with a higher priority starts sooner than others of its workspace."
@@ -91,6 +91,11 @@ class JobFields(Body):
     )
     metadata: dict[str, Any] = Field(default_factory=dict, description="Your own data, returned unchanged. At most 16 KB of JSON.")
 
+    reuse: bool = Field(
+        True,
+        description="The outputs of its stages are shared between the jobs of the workspace: a stage that was given the same in an earlier "
+        "one is not run again. false: all stages run, and no job but this one is given what they give.",
+    )
     webhook: WebhookRequest | None = Field(
         None, description="A URL that the job is sent to when it ends, signed with the tenant's webhook secret (Standard Webhooks)."
     )
@@ -143,6 +148,11 @@ class Filters(BaseModel):
     pipeline: Name | None = Field(None, description="Jobs of this pipeline.")
     tag: Word | None = Field(None, description="Jobs with this tag.")
     batch_id: BatchId | None = Field(None, description="Jobs of this batch.")
+    error_code: Word | None = Field(None, description="Jobs whose error has this code.", examples=["source_not_found"])
+    q: Word | None = Field(
+        None,
+        description="Jobs with this text in their id, address, tags, metadata, error, batch or title. Letters A to Z match in either case.",
+    )
     created_after: Moment | None = Field(None, description="RFC 3339 date-time.")
     created_before: Moment | None = Field(None, description="RFC 3339 date-time.")
 
@@ -161,7 +171,11 @@ class ListRequest(Filters, PageRequest):
         "for `cancelled`.",
     )
 
-    include: Literal["result"] | None = Field(None, description="`result`: with the results that have at most 16 KB of JSON.")
+    include: list[Literal["result", "history"]] = Field(
+        default_factory=list,
+        description="`result`: with the results that have at most 16 KB of JSON. `history`: also jobs whose records are gone, as the "
+        "history has them.",
+    )
 
     def to_query(self) -> JobQuery:
         return self.narrowed(self.status, limit=self.limit, cursor=self.cursor)
@@ -180,6 +194,14 @@ class JobPath(BaseModel):
     """Which job."""
 
     job_id: str = Field(description="`job_{unix seconds}_{8 hex}`; the Celery task id too.", examples=["job_1704326400_abc12345"])
+
+
+class GetRequest(Parameters):
+    """Where a job is looked for."""
+
+    include: list[Literal["history"]] = Field(
+        default_factory=list, description="`history`: also among the jobs whose records are gone, as the history has them."
+    )
 
 
 class WaitHeaders(Parameters):
@@ -214,6 +236,7 @@ class StepResult(BaseModel):
     success: bool = Field(description="False if the job failed or was cancelled.")
     data: dict[str, Any] = Field(description="The pipeline's result; for `media`: transcript, summary, drive_url, ...")
     error: str | None = Field(None, description="The error, if `success` is false.")
+    cached: bool = Field(False, description="True: some stages did not run, because another job had given their output. Absent: all ran.")
 
 
 class ResultRef(BaseModel):
@@ -227,8 +250,8 @@ class ResultRef(BaseModel):
 class ErrorDetail(BaseModel):
     """Why a job failed, for programs."""
 
-    code: str = Field(examples=["source_not_found"])
-    message: str
+    code: str = Field(examples=["source_not_found"], description="What went wrong, for programs (docs/api.md lists the codes).")
+    message: str = Field(description="What went wrong, for people.")
     stage: str | None = Field(description="The stage that failed.")
     retryable: bool = Field(description="Whether the same job may succeed if it is run again.")
 
@@ -236,8 +259,8 @@ class ErrorDetail(BaseModel):
 class Urls(BaseModel):
     """Links of a job: absolute if PIPELINE_PUBLIC_URL is set, otherwise paths."""
 
-    self: str
-    cancel: str
+    self: str = Field(description="The job.")
+    cancel: str = Field(description="Where a POST cancels it.")
 
 
 class Queue(BaseModel):
@@ -252,39 +275,54 @@ class Queue(BaseModel):
     eta_seconds: float | None = Field(description="Estimated time until the job starts, in seconds; null: unknown.")
 
 
+class SignalWord(BaseModel):
+    """The first word on a signal, which counts."""
+
+    payload: Any = Field(description="What came with it; null if none came in time.")
+    by: str = Field(description="Who sent it: `key:{id}`, `link`, ...; `timeout`: none came in time.")
+    at: str = Field(description="When it came.")
+
+
 class JobWebhook(BaseModel):
     """The webhook of a job."""
 
-    url: str
+    url: str = Field(description="The address that the job is sent to when it ends.")
     events: list[str] = Field(description="Types of events to send; empty: all.")
 
 
 class Job(BaseModel):
     """One request of a tenant. Times are RFC 3339 in UTC."""
 
-    job_id: str = Field(examples=["job_1704326400_abc12345"])
-    status: JobStatus
-    reason: str | None = Field(description="Why a queued job waits: fair_share, no_worker, no_worker_for_pipeline, dispatched, retry, ...")
-    url: str | None
-    quality: str | None
-    pipeline: str
-    params: dict[str, Any]
-    tenant_id: str
-    workspace_id: str
-    priority: int
+    job_id: str = Field(examples=["job_1704326400_abc12345"], description="`job_{unix seconds}_{8 hex}`; the Celery task id too.")
+    status: JobStatus = Field(description="`queued`, `running`, and at the end `completed`, `failed` or `cancelled`.")
+    reason: str | None = Field(
+        description="Why a queued job waits: fair_share, no_worker, no_worker_for_pipeline, dispatched, retry, signal, ..."
+    )
+    url: str | None = Field(description="The media to process; null: its pipeline needs none.")
+    quality: str | None = Field(description="One of the pipeline's `qualities`; null: the pipeline has none.")
+    pipeline: str = Field(description="The pipeline that is run.")
+    params: dict[str, Any] = Field(description="Parameters of the pipeline.")
+    tenant_id: str = Field(description="The tenant that it belongs to.")
+    workspace_id: str = Field(description="The workspace that it belongs to.")
+    priority: int = Field(description="A job with a higher priority starts sooner than others of its workspace.")
     attempt: int = Field(description="The number of the attempt; 0 until a worker first starts the job.")
-    max_attempts: int
+    max_attempts: int = Field(description="Maximum number of attempts if a stage fails with a retryable error.")
     stage: str | None = Field(description="The stage that is running.")
     progress: float = Field(ge=0, le=100, description="Progress in per cent. It never decreases within an attempt.")
-    message: str | None
-    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"])
+    message: str | None = Field(description="What the stage says of itself.")
+    created_at: str = Field(examples=["2025-01-03T12:00:00.000Z"], description="When it was accepted.")
     started_at: str | None = Field(description="Its first start; null: it has not started.")
     attempt_started_at: str | None = Field(description="The start of its last run: another than the first one when it was tried again.")
-    completed_at: str | None
+    completed_at: str | None = Field(description="When it ended, in whatever way; null: it has not.")
     expires_at: str | None = Field(description="When a job that has ended may be deleted.")
     artifacts_expire_at: str | None = Field(description="When its files may be deleted, with or after its record; null: it has none.")
+    drive_url: str | None = Field(description="Where the copy of its film is in Google Drive; null: there is none (yet).")
     run_at: str | None = Field(description="The job does not start before this time.")
     queue: Queue | None = Field(description="Why a queued job waits and for how long approximately. Only in the answer about a single job.")
+    awaits: str | None = Field(description="The signal that the job waits for; null: it waits for none.")
+    awaits_since: str | None = Field(description="Since when it waits for that.")
+    awaits_until: str | None = Field(description="When that wait is over; null: it waits for any time.")
+    signals: dict[str, SignalWord] = Field(description="The signals that came, by name.")
     deadline_seconds: float | None = Field(description="As it was asked for.")
     retain_seconds: float | None = Field(description="As it was asked for.")
     start_within_seconds: float | None = Field(description="As it was asked for.")
@@ -297,19 +335,21 @@ class Job(BaseModel):
     )
     result_ref: ResultRef | None = Field(description="Of a completed job whose result has more than 16 KB of JSON.")
     error: str | None = Field(description="The error of a failed job.")
-    error_detail: ErrorDetail | None
+    error_detail: ErrorDetail | None = Field(description="The error of a failed job, for programs.")
     cancel_requested: bool = Field(description="True if the job will end as cancelled.")
     retry_of: str | None = Field(description="The job that this one is a retry of.")
     request_id: str | None = Field(description="The `X-Request-Id` of the request that made the job. null: no request did, but a schedule.")
     batch_id: str | None = Field(description="The batch of the job.")
+    name: str | None = Field(description="The name of the job in its workflow, which is its batch.")
     depends_on: list[str] = Field(description="Jobs that must end before this job starts.")
     on_dependency_failure: Literal["fail", "cancel", "run"] | None = Field(
         description="What happens if one of them does not complete; null: it depends on no job."
     )
-    tags: list[str]
-    metadata: dict[str, Any]
-    webhook: JobWebhook | None
-    urls: Urls
+    tags: list[str] = Field(description="Tags for filtering.")
+    metadata: dict[str, Any] = Field(description="The client's own data, unchanged.")
+    reuse: bool = Field(description="As it was asked for.")
+    webhook: JobWebhook | None = Field(description="Where the job is sent when it ends; null: nowhere, but to the tenant's endpoints.")
+    urls: Urls = Field(description="Links.")
 
 
 JobList = page_of("JobList", "jobs", Job, "One page of jobs, newest first.", "Number of jobs on this page.")
@@ -318,7 +358,7 @@ JobList = page_of("JobList", "jobs", Job, "One page of jobs, newest first.", "Nu
 class Removal(BaseModel):
     """The result of DELETE."""
 
-    job_id: str
+    job_id: str = Field(description="The job.")
     status: Literal["cancelled", "deleted"] = Field(
         description="`cancelled`: the job had not ended and is cancelled; its record is kept. `deleted`: it had ended; its record is "
         "deleted."

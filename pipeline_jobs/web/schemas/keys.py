@@ -34,16 +34,18 @@ class KeyRequest(Body):
 class ApiKey(BaseModel):
     """An API key without its secret. Times are RFC 3339 in UTC."""
 
-    key_id: str = Field(examples=["0123456789abcdef"])
-    name: str
+    key_id: str = Field(examples=["0123456789abcdef"], description="The second part of the key, which is no secret.")
+    name: str = Field(description="A description for people.")
     tenant_id: str = Field(description="`*`: for all tenants.")
     workspace_id: str | None = Field(description="null: all workspaces of the tenant.")
-    role: Literal["admin", "submit", "read"]
-    created_at: str
-    expires_at: str | None
+    role: Literal["admin", "submit", "read"] = Field(
+        description="`read` can see jobs, `submit` can also create and cancel them, `admin` can also create keys."
+    )
+    created_at: str = Field(description="When it was created.")
+    expires_at: str | None = Field(description="When it expires; null: never.")
     last_used_at: str | None = Field(description="Accurate to the minute; null: never.")
-    revoked: bool
-    revoked_at: str | None
+    revoked: bool = Field(description="Whether it was revoked: it is refused from then on.")
+    revoked_at: str | None = Field(description="When it was revoked; null: it was not.")
 
 
 class NewApiKey(ApiKey):
@@ -55,5 +57,5 @@ class NewApiKey(ApiKey):
 class ApiKeyList(BaseModel):
     """A tenant's keys, newest first."""
 
-    keys: list[ApiKey]
-    count: int
+    keys: list[ApiKey] = Field(description="The keys.")
+    count: int = Field(description="Number of keys.")

@@ -24,5 +24,9 @@ class PageRequest(Parameters):
 def page_of(name: str, items: str, item: type[BaseModel], about: str, count: str = "Number of items on this page.") -> type[BaseModel]:
     """The model of a page of a list: `page_of("JobList", "jobs", Job, "One page of jobs, newest first.")`."""
     following = Field(description="The `cursor` of the next page; null on the last page.")
-    fields: Any = {items: (list[item], ...), "count": (int, Field(description=count)), "next_cursor": (str | None, following)}  # type: ignore[valid-type]
+    fields: Any = {
+        items: (list[item], Field(description="The items of this page.")),  # type: ignore[valid-type]
+        "count": (int, Field(description=count)),
+        "next_cursor": (str | None, following),
+    }
     return create_model(name, __doc__=about, **fields)

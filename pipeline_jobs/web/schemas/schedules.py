@@ -123,21 +123,21 @@ def _new_job(template: JobTemplate, **whose: Any) -> NewJob:
 class Schedule(BaseModel):
     """A schedule: when to create which job."""
 
-    schedule_id: str = Field(examples=["sch_1704326400_abc12345"])
-    tenant_id: str
-    workspace_id: str
-    name: str
-    cron: str = Field(examples=["30 3 * * 1-5"])
-    timezone: str = Field(examples=["Europe/Berlin"])
-    overlap: Literal["skip", "queue", "cancel_running"]
-    catch_up: Literal["none", "last", "all"]
+    schedule_id: str = Field(examples=["sch_1704326400_abc12345"], description="`sch_{unix seconds}_{8 hex}`.")
+    tenant_id: str = Field(description="The tenant of the schedule and its jobs.")
+    workspace_id: str = Field(description="The workspace of the schedule and its jobs.")
+    name: str = Field(description="A description for people.")
+    cron: str = Field(examples=["30 3 * * 1-5"], description=_CRON)
+    timezone: str = Field(examples=["Europe/Berlin"], description=_ZONE)
+    overlap: Literal["skip", "queue", "cancel_running"] = Field(description=_OVERLAP)
+    catch_up: Literal["none", "last", "all"] = Field(description=_CATCH_UP)
     job: dict[str, Any] = Field(description="The job to create, without the fields that have their default values.")
-    paused: bool
-    created_at: str
-    updated_at: str
+    paused: bool = Field(description="Nothing is fired until the schedule is resumed.")
+    created_at: str = Field(description="When it was created.")
+    updated_at: str = Field(description="When it was last changed.")
     next_run_at: str | None = Field(description="The next slot; null if the schedule is paused.")
     last_run_at: str | None = Field(description="When it last created a job.")
-    last_job_id: str | None
+    last_job_id: str | None = Field(description="The job that it created last.")
     last_skipped_at: str | None = Field(description="The last slot that was skipped.")
     last_skipped_reason: str | None = Field(
         description="`missed`, `overlap`, `superseded`, `overlap_queue_full`, `paused`, `changed`, `invalid`, `rate_limited`, "
@@ -151,11 +151,11 @@ class SlotOutcome(BaseModel):
     """The outcome of a slot, or of several consecutive slots that were skipped together."""
 
     outcome: str = Field(description="`fired`, `manual` (a requested run), or the reason why it was skipped.")
-    at: str
-    slot: str
-    last_slot: str
-    count: int
-    job_id: str | None
+    at: str = Field(description="When it was decided.")
+    slot: str = Field(description="The slot, or the first of several.")
+    last_slot: str = Field(description="The last of several slots.")
+    count: int = Field(description="Number of slots.")
+    job_id: str | None = Field(description="The job that was created; null: none was.")
 
 
 class ScheduleDetail(Schedule):
@@ -171,5 +171,5 @@ ScheduleList = page_of("ScheduleList", "schedules", Schedule, "One page, newest 
 class ScheduleRemoval(BaseModel):
     "It was deleted."
 
-    schedule_id: str
-    status: Literal["deleted"]
+    schedule_id: str = Field(description="The schedule.")
+    status: Literal["deleted"] = Field(description="Always `deleted`.")

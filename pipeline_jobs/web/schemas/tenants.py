@@ -30,6 +30,9 @@ class LimitsRequest(Body):
     )
     max_concurrent: int | None = Field(None, ge=0, le=10**9, description="Maximum number of running jobs.")
     max_queued: int | None = Field(None, ge=0, le=10**9, description="Maximum number of queued jobs; above it, new jobs get 429.")
+    max_parked: int | None = Field(
+        None, ge=0, le=10**9, description="Maximum number of jobs that wait for a signal; above it, the next one fails."
+    )
     submit_rate: float | None = Field(
         None, ge=0, le=10**6, allow_inf_nan=False, description="Maximum number of jobs submitted per second; above it, new jobs get 429."
     )
@@ -40,6 +43,12 @@ class LimitsRequest(Body):
     )
     max_ended: int | None = Field(
         None, ge=0, le=10**15, description="Maximum number of ended jobs kept; of more, those that ended first are removed."
+    )
+    max_drive_bytes: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of bytes copied to Google Drive; 0: the tenant's results are not copied."
+    )
+    daily_llm_tokens: int | None = Field(
+        None, ge=0, le=10**15, description="Maximum number of tokens per day of the operator's language model; 0: it is not used."
     )
     max_run_seconds: float | None = Field(
         None,
@@ -66,7 +75,7 @@ class EraseRequest(Parameters):
 
 
 # All that can be set is shown.
-_SHOWN: dict[str, Any] = {name: (info.annotation, ...) for name, info in LimitsRequest.model_fields.items()}
+_SHOWN: dict[str, Any] = {name: (info.annotation, Field(description=info.description)) for name, info in LimitsRequest.model_fields.items()}
 Limits = create_model(
     "Limits", __doc__="A tenant's own limits. null: the default of the installation applies, or there is no limit.", **_SHOWN
 )
@@ -75,28 +84,28 @@ Limits = create_model(
 class UsageDay(BaseModel):
     """The usage of a tenant on one day in UTC."""
 
-    date: str = Field(examples=["2026-11-24"])
-    created: int
-    completed: int
-    failed: int
-    cancelled: int
+    date: str = Field(examples=["2026-11-24"], description="The day, in UTC.")
+    created: int = Field(description="Jobs created.")
+    completed: int = Field(description="Jobs that completed.")
+    failed: int = Field(description="Jobs that failed.")
+    cancelled: int = Field(description="Jobs that were cancelled.")
     slot_seconds: float = Field(description="Time that slots were in use, in seconds.")
-    wait_p50_seconds: float | None = Field(description="Time from acceptance to the first start; null: no job started.")
-    wait_p95_seconds: float | None
+    wait_p50_seconds: float | None = Field(description="Time from acceptance to the first start, the median; null: no job started.")
+    wait_p95_seconds: float | None = Field(description="The same, the 95th percentile.")
     failure_rate: float | None = Field(description="Fraction of the completed and failed jobs that failed; null: there were none.")
 
 
 class Usage(BaseModel):
     """The usage of a tenant by day, today first."""
 
-    tenant_id: str
-    days: list[UsageDay]
+    tenant_id: str = Field(description="The tenant.")
+    days: list[UsageDay] = Field(description="One entry for each day.")
 
 
 class Erasure(BaseModel):
     """What was deleted of a tenant, or would be."""
 
-    jobs: int
+    jobs: int = Field(description="Jobs that were deleted, or would be.")
     still_live: int = Field(description="Jobs that are being cancelled; erase again when they have ended.")
-    artifact_bytes: int
+    artifact_bytes: int = Field(description="Size of the files that were deleted, or would be.")
     done: bool = Field(description="True if nothing of the tenant is left.")

@@ -84,15 +84,15 @@ class UploadPath(BaseModel):
 class Upload(BaseModel):
     """Media that a client uploads. Times are RFC 3339 in UTC."""
 
-    upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"])
+    upload_id: str = Field(examples=["3f9ac21b0d4e5f603f9ac21b"], description="24 hex digits.")
     url: str = Field(description="The `url` for jobs of this tenant and workspace, once the upload is complete.")
-    tenant_id: str
-    workspace_id: str
+    tenant_id: str = Field(description="The tenant that it belongs to.")
+    workspace_id: str = Field(description="The workspace whose jobs can use it.")
     length: int = Field(description="Size of the whole upload in bytes.")
     offset: int = Field(description="Number of bytes that are stored.")
-    complete: bool
-    created_at: str
-    completed_at: str | None
+    complete: bool = Field(description="Whether all bytes are there.")
+    created_at: str = Field(description="When it was started.")
+    completed_at: str | None = Field(description="When its last byte came; null: it has not.")
     expires_at: str = Field(description="When the upload expires. It is kept longer while a job that has not ended needs it.")
     metadata: dict[str, str] = Field(description="As in `Upload-Metadata`.")
 

@@ -12,7 +12,7 @@ from pipeline_jobs.web.schemas.fields import Body, Name
 from pipeline_jobs.web.schemas.pages import PageRequest, page_of
 from pipeline_jobs.webhooks.endpoints import MAX_DESCRIPTION
 
-Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled"]
+Event = Literal["batch.completed", "job.completed", "job.failed", "job.cancelled", "job.waiting"]
 Events = Annotated[list[Event], Field(max_length=20)]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Target = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
@@ -21,7 +21,7 @@ Target = Annotated[str, Field(min_length=1, max_length=MAX_URL)]
 class EndpointPath(BaseModel):
     """Which endpoint."""
 
-    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
+    endpoint_id: str = Field(description="`whep_{16 hex}`.", examples=["whep_0123456789abcdef"])
 
 
 class EndpointRequest(Body):
@@ -40,7 +40,7 @@ class EndpointChange(Body):
 
     url: Target | None = Field(None, description="Applies to waiting messages, too.")
     events: Events | None = Field(None, description="Types of events to send; empty: all.")
-    description: Description | None = None
+    description: Description | None = Field(None, description="A description for people.")
     enabled: bool | None = Field(
         None, description="A disabled endpoint gets nothing, and its waiting messages become dead when they are due."
     )
@@ -55,7 +55,7 @@ class EndpointListRequest(PageRequest):
 class DeliveryPath(BaseModel):
     """Which delivery."""
 
-    delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"])
+    delivery_id: str = Field(description="`msg_{32 hex}`: the `webhook-id`.", examples=["msg_0123456789abcdef0123456789abcdef"])
 
 
 class DeliveryListRequest(PageRequest):
@@ -70,14 +70,14 @@ class DeliveryListRequest(PageRequest):
 class WebhookEndpoint(BaseModel):
     """A URL that gets a tenant's events. Times are RFC 3339 in UTC."""
 
-    endpoint_id: str = Field(examples=["whep_0123456789abcdef"])
-    tenant_id: str
-    url: str
+    endpoint_id: str = Field(examples=["whep_0123456789abcdef"], description="`whep_{16 hex}`.")
+    tenant_id: str = Field(description="The tenant whose events it gets.")
+    url: str = Field(description="The address that events are sent to.")
     events: list[str] = Field(description="Types of events to send; empty: all.", examples=[["job.failed"]])
-    description: str
-    enabled: bool
+    description: str = Field(description="A description for people.")
+    enabled: bool = Field(description="Whether events are sent to it.")
     disabled_reason: str | None = Field(description="`gone`: it answered 410. null: it is enabled, or was disabled by a request.")
-    created_at: str
+    created_at: str = Field(description="When it was created.")
     old_secret_until: str | None = Field(description="Until this time the previous secret signs too; null: there is none.")
 
 
@@ -95,14 +95,14 @@ WebhookEndpointList = page_of(
 class WebhookRemoval(BaseModel):
     """An endpoint that was deleted."""
 
-    endpoint_id: str
-    status: Literal["deleted"]
+    endpoint_id: str = Field(description="The endpoint.")
+    status: Literal["deleted"] = Field(description="Always `deleted`.")
 
 
 class WebhookSecret(BaseModel):
     """The secret that signs the webhooks of a tenant's jobs (those created with their own `webhook`)."""
 
-    tenant_id: str
+    tenant_id: str = Field(description="The tenant.")
     secret: str = Field(description="`whsec_...` (Standard Webhooks).")
     old_secret_until: str | None = Field(description="Until this time the previous secret signs too.")
 
@@ -110,7 +110,7 @@ class WebhookSecret(BaseModel):
 class DeliveryAttempt(BaseModel):
     """One attempt."""
 
-    ended_at: str
+    ended_at: str = Field(description="When it was answered, or given up.")
     status: int | None = Field(description="The status of the receiver's answer; null: there was none.")
     error: str | None = Field(examples=["http_500"], description="null: it was delivered.")
     seconds: float = Field(description="How long the attempt took, in seconds.")
@@ -120,18 +120,18 @@ class Delivery(BaseModel):
     """One message to one receiver. Times are RFC 3339 in UTC."""
 
     delivery_id: str = Field(examples=["msg_0123456789abcdef0123456789abcdef"], description="The `webhook-id`, the same in each attempt.")
-    event: str = Field(examples=["job.completed"])
-    tenant_id: str
+    event: str = Field(examples=["job.completed"], description="The type of the event.")
+    tenant_id: str = Field(description="The tenant of the event.")
     subject: str = Field(description="The id of the job or batch of the event; for `endpoint.test` that of the endpoint.")
     endpoint_id: str | None = Field(description="null: the job's own webhook.")
     origin: str = Field(
         examples=["https://hooks.example"], description="Scheme and host of the receiver's URL. The rest may contain a token."
     )
     status: Literal["pending", "delivered", "dead"] = Field(description="`dead`: the last attempt failed; it can be sent again.")
-    tries: int
-    created_at: str
-    ended_at: str | None
-    next_try_at: str | None
+    tries: int = Field(description="Number of attempts.")
+    created_at: str = Field(description="When the event happened.")
+    ended_at: str | None = Field(description="When it was delivered, or the last attempt failed; null: it is pending.")
+    next_try_at: str | None = Field(description="When the next attempt is due; null: there is none.")
     error: str | None = Field(description="The error of the last attempt.")
     attempts: list[DeliveryAttempt] = Field(description="Oldest first, at most 50.")
 
@@ -139,8 +139,8 @@ class Delivery(BaseModel):
 class DeliveryList(BaseModel):
     """Deliveries."""
 
-    deliveries: list[Delivery]
-    count: int
+    deliveries: list[Delivery] = Field(description="The deliveries, newest first.")
+    count: int = Field(description="Number of deliveries in this answer.")
 
 
 class DeliveryPage(DeliveryList):

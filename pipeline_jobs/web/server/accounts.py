@@ -7,6 +7,8 @@ from __future__ import annotations
 from threading import Lock
 from typing import Generic, TypeVar
 
+from pipeline_jobs.web.server.balance import Served
+
 Name = TypeVar("Name", str, bytes)
 Value = TypeVar("Value", str, float)
 
@@ -17,10 +19,10 @@ HEAVY = 0.01
 SHARE, MOST_OWED = 0.5, 1.0
 #: How long after its debt is paid one still counts as heavy, in seconds: its requests are at work one at a time.
 REMEMBERED = 1.0
-#: Requests of a tenant (an address, as long as it shows no key) that are at work at once. Each takes its turn with the interpreter's lock,
-#: and so 64 at once made everybody else's request 64 times as long. One that is alone has more of them, so that its own do not wait for
-#: each other's disk.
-MOST_AT_WORK, MOST_ALONE = 4, 16
+#: Requests of a tenant (an address, as long as it shows no key) that are at work at once, in a process. Each takes its turn with the
+#: interpreter's lock, for which a request asks ten or twenty times, and with the store; two keep a process busy all the same, since one
+#: computes while the other waits for the store's disk. One that is alone has more of them, so that its own do not wait for each other's.
+MOST_AT_WORK, MOST_ALONE = 2, 16
 #: How long ago another must have been served for that, in seconds.
 OTHERS_SECONDS = 10.0
 #: Most names that are remembered; the ones that came first are forgotten first.
@@ -98,12 +100,23 @@ class Latest:
 class Turns:
     """How many requests of one may be at work now. In the main thread only."""
 
-    def __init__(self) -> None:
-        self.latest, self.debts = Latest(), Debts()
+    def __init__(self, served: Served) -> None:
+        """:param served: by all processes: they have one store, and one machine."""
+        self.latest, self.debts, self._served = Latest(), Debts(), served
+
+    def note(self, group: str, now: float, *, is_known: bool) -> None:
+        """It is served now.
+
+        :param is_known: by its key. Whoever is not (a balancer that asks for our health) is nobody's neighbour in other processes: it comes
+            to all of them, and nobody would ever be alone.
+        """
+        self.latest.note(group, now)
+        if is_known:
+            self._served.note(group, now)
 
     def most(self, group: str, now: float, *, large: bool = False) -> int:
         """:param large: the next one is expected to be heavy."""
-        if not self.latest.has_others(group, now):
+        if not (self.latest.has_others(group, now) or self._served.has_others(group, now, OTHERS_SECONDS)):
             return MOST_ALONE
         if not large and not self.debts.is_heavy(group, now):
             return MOST_AT_WORK

@@ -25,6 +25,7 @@ from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import group
 from pipeline_jobs.web.server.accounts import HEAVY, Owners
+from pipeline_jobs.web.server.chunked_body import ChunkedBody
 
 #: Most bytes of a request's line and headers together.
 MAX_HEAD = 32_768
@@ -43,6 +44,9 @@ _SEND_SECONDS = load_settings().send_seconds
 _END = b"\r\n\r\n"
 _FORWARDED = re.compile(rb"(?im)^x-forwarded-for:([^\r\n]*)")
 _BODY = re.compile(rb"(?im)^(?:content-length:[ \t]*([0-9]*)|transfer-encoding:)")
+_ANY_LENGTH = re.compile(rb"(?im)^content-length:")
+# As a list, and beside another coding, gunicorn takes it too.
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding:[^\r\n]*chunked")
 _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,12})[ \t]*\r$")
 # Bodies of files are read piece by piece, as they reach the disk.
 _UPLOAD = re.compile(rb"\s*[A-Z]+ [^ ?\r]*/uploads[/? ]")
@@ -85,7 +89,7 @@ class PacedSocket(socket.socket):
         self._left = _SEND_SECONDS
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        self.waits = True
+        self.waits = not flags & socket.MSG_DONTWAIT
         try:
             return super().recv(size, flags)
         finally:
@@ -170,6 +174,8 @@ class Connection(TConn):  # type: ignore[misc]
         self.address = self.group = group(str(client[0])) if client else ""
         self._closing = closing
         self._credentials = b""
+        #: That is a tenant, or a key for all.
+        self.is_known = False
         #: The next request is expected to be heavy, before anything is known of whose it is.
         self.is_large = False
         #: What its heavy requests have cost in this turn, in seconds, and whom one of them turned out to be of.
@@ -182,8 +188,10 @@ class Connection(TConn):  # type: ignore[misc]
         self.is_left = False
         #: Status and reason that it will be answered at `until`.
         self.refusal: tuple[int, str] | None = None
-        #: How many bytes of a small body have not come, and for how many there is room that others cannot have.
+        #: How many bytes of a small body have not come (of chunks: are asked for next), and how many have room that others cannot have.
         self.missing, self.room = 0, 0
+        #: The body that is gathered, if it comes in chunks.
+        self._chunked: ChunkedBody | None = None
         self._drained = 0
 
     @property
@@ -227,28 +235,56 @@ class Connection(TConn):  # type: ignore[misc]
         return len(data)
 
     def body(self, most: int) -> int:
-        """Bytes of the next request's body, if it has one of at most so many whose length is plainly said, and it has not all come; else 0:
-        gunicorn can say at once what it is, or a thread has to read it."""
+        """Bytes that the next request's body takes (the most, if it comes in chunks), if it has one of at most so many whose length is
+        plainly said, and it has not all come; else 0: gunicorn can say at once what it is, or a thread has to read it."""
         data = self.parser.unreader.buf.getvalue()
         end = data.find(_END, 1) + len(_END)
-        lengths = _LENGTH.findall(data[:end])
-        # Of several, or beside a transfer coding, it is gunicorn that says what is wrong.
-        if len(lengths) != 1 or len(_BODY.findall(data[:end])) != 1 or _UPLOAD.match(data):
+        head, self._chunked = data[:end], None
+        if _UPLOAD.match(data):
             return 0
-        length = int(lengths[0])
-        return length if length <= most and end + length > len(data) else 0
+        lengths = _LENGTH.findall(head)
+        # Of several, or beside a transfer coding, it is gunicorn that says what is wrong.
+        if len(lengths) == 1 and len(_BODY.findall(head)) == 1:
+            length = int(lengths[0])
+            return length if length <= most and end + length > len(data) else 0
+        if not _CHUNKED.search(head) or _ANY_LENGTH.search(head):
+            return 0
+        self._chunked = ChunkedBody(end, most)
+        return most if self._lacks(self._chunked) or self.fault else 0
+
+    def _lacks(self, body: ChunkedBody) -> bool:
+        with self.parser.unreader.buf.getbuffer() as data:
+            return body.lacks(data)
+
+    @property
+    def fault(self) -> tuple[int, str] | None:
+        """Status and reason of the refusal of the body that was gathered."""
+        return self._chunked.fault if self._chunked else None
 
     def begin_body(self, size: int) -> bool:
         """From now on `gather_body` reads it. :return: what `gather_body` does."""
         data = self.parser.unreader.buf.getvalue()
-        self.missing = data.find(_END, 1) + len(_END) + size - len(data)
+        self.missing = _BODY_PIECE if self._chunked else data.find(_END, 1) + len(_END) + size - len(data)
         return self.gather_body()
 
     def gather_body(self) -> bool:
         """Read what has come of a small body. False: there is no need to wait for more, or no use."""
         came = self._gather(min(self.missing, _BODY_PIECE))
-        self.missing = 0 if came == 0 else self.missing - (came or 0)
+        if came == 0:
+            self.missing = 0
+        elif self._chunked:
+            self.missing = _BODY_PIECE if self._lacks(self._chunked) else 0
+        else:
+            self.missing -= came or 0
         return self.missing > 0
+
+    def owes_body(self) -> bool:
+        """Of the request that was answered: some of its body was not read, and has not come."""
+        reader = self.parser.mesg.body.reader
+        if getattr(reader, "length", 0) > len(self.parser.unreader.buf.getbuffer()):
+            return True
+        # One that was gathered has come.
+        return self._chunked is None and getattr(reader, "parser", None) is not None
 
     def invite(self) -> None:
         """Tell a client that asked for it that it may send its body (RFC 9110, section 10.1.1)."""
@@ -276,7 +312,9 @@ class Connection(TConn):  # type: ignore[misc]
         shown = _shown(head)
         self._credentials = sha256(shown).digest() if shown else b""
         self.is_large = any(int(length[:12] or LARGE_BODY) >= LARGE_BODY for length in _BODY.findall(head))
-        return owners.of(self._credentials) or (self._forwarded(head, proxies) if proxies else self.address)
+        owner = owners.of(self._credentials)
+        self.is_known = owner is not None
+        return owner or (self._forwarded(head, proxies) if proxies else self.address)
 
     def _forwarded(self, head: bytes, proxies: int) -> str:
         found = _FORWARDED.findall(head)

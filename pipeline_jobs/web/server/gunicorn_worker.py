@@ -10,12 +10,11 @@ stays with its connection for `STAY_SECONDS`. Written against gunicorn 27: look 
 from __future__ import annotations
 
 import errno
+import gc
 import select
 import selectors
-import socket
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,14 +25,13 @@ from pipeline_jobs.settings import load_settings
 from pipeline_jobs.web.access.throttle import Failures
 from pipeline_jobs.web.problems import bare_code, bare_problem
 from pipeline_jobs.web.server.accounts import Owners, Turns
-from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Shares
+from pipeline_jobs.web.server.balance import HESITATION_SECONDS, Served, Shares
 from pipeline_jobs.web.server.body_room import BodyRoom
 from pipeline_jobs.web.server.client_connection import Connection, Head
+from pipeline_jobs.web.server.no_request import Refused, untold, write_problem
 
 #: How long a thread waits for the next request of its connection, in seconds, and how often it looks whether another needs a thread.
 STAY_SECONDS, LOOK_SECONDS = 0.1, 0.01
-
-
 #: How often clients are looked for whose time is over, how long one may take to close its end, in seconds, and what it may send meanwhile.
 LOOK_FOR_LATE_SECONDS, LINGER_SECONDS, LINGER_BYTES = 0.5, 2.0, 65_536
 #: How long one with too large a head is left without its answer, if there were many of its address, in seconds: it is the connections that
@@ -47,27 +45,7 @@ LOOK_FOR_TURN_SECONDS = 0.02
 
 _settings = load_settings()
 #: gunicorn's master imports this before it forks.
-_SHARES = Shares()
-
-
-#: Is told of an answer to what is no request: its status and its code.
-Refused = Callable[[int, str], None]
-
-
-def _untold(status: int, code: str) -> None:
-    """Nobody counts yet."""
-
-
-def write_problem(sock: socket.socket, status: int, reason: str, mesg: str, *, refused: Refused = _untold) -> None:
-    """Refuses what is no request (a line or headers too long, a header that is none), in the place of gunicorn's page of HTML, whose
-    text quotes the request."""
-    # A transfer coding that nobody has is the client's fault.
-    status, reason = (400, "Bad Request") if status == 501 else (status, reason)
-    refused(status, bare_code(status))
-    util.write_nonblock(sock, bare_problem(status, reason))
-
-
-util.write_error = write_problem
+_SHARES, _SERVED = Shares(), Served()
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
@@ -75,24 +53,32 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Of an address: its connections. Of a tenant or an address: those that have a thread, those at work, and those that wait for it.
+        # Of an address: its connections. Of a tenant or an address, and in all: those that have a thread. Of a tenant or an address: those
+        # at work, and those that wait for it.
         self._held: Counter[str] = Counter()
         self._served: Counter[str] = Counter()
+        self._busy = 0
         self._at_work: Counter[str] = Counter()
         self._parked: defaultdict[str, deque[Connection]] = defaultdict(deque)
         #: When each dispatched connection is looked at whether it counts as at work, in order.
         self._working: deque[tuple[float, Connection, int]] = deque()
-        self._turns, self._owners, self._oversized = Turns(), Owners(), Failures()
+        self._turns, self._owners, self._oversized = Turns(_SERVED), Owners(), Failures()
         # Of a tenant or an address: those whose small body comes, the oldest first, and those that wait for room for theirs.
         self._sending: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
         self._roomless: defaultdict[str, deque[tuple[Connection, int]]] = defaultdict(deque)
         self._room = BodyRoom(_settings.max_body_bytes)
         self._next_look = 0.0
-        self._refused: Refused = _untold
+        self._refused: Refused = untold
         # Connections come from the proxy, where there is one: it counts those of its clients.
         self._most_held = self.worker_connections if _settings.trusted_proxies else _settings.http_connections_per_address
         self._most_served = max(1, self.cfg.threads * 7 // 8)
         self._most_parked = _settings.http_connections_per_address
+
+    def run(self) -> None:
+        """What was loaded stays: the garbage collector need not look at it again. Each full look took 0.2 s, in which nobody is served."""
+        gc.collect()
+        gc.freeze()
+        super().run()
 
     def tell_refused(self, refused: Refused) -> None:
         """From now on this is told of requests that are refused before they are one."""
@@ -137,7 +123,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if conn.is_plain:
                 conn.group = conn.identify(_settings.trusted_proxies, self._owners)
                 if size := conn.body(_settings.max_body_bytes):
-                    self._await_body(conn, size)
+                    if conn.fault:
+                        # It takes no room, and nobody else's room is taken for it.
+                        self._refuse(conn, *conn.fault)
+                    else:
+                        self._await_body(conn, size)
                     return
             self._park(conn)
 
@@ -189,6 +179,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
             return
         conn.until = 0.0
+        if conn.fault:
+            self._refuse(conn, *conn.fault)
+            return
         self._sends_no_more(conn)
         self._park(conn)
 
@@ -222,11 +215,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn = parked.popleft()
             self._leave_room(conn)
             self._served[group] += 1
+            self._busy += 1
             self._at_work[group] += 1
             conn.turn += 1
             conn.is_at_work, conn.since = True, now
             self._working.append((now + AT_WORK_SECONDS, conn, conn.turn))
-            self._turns.latest.note(group, now)
+            self._turns.note(group, now, is_known=conn.is_known)
             super().enqueue_req(conn)
         if not parked:
             del self._parked[group]
@@ -245,6 +239,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._turns.latest.rename(conn.group, conn.learnt)
         conn.cost, conn.learnt = 0.0, ""
         _less(self._served, conn.group)
+        self._busy -= 1
         self._rest(conn, conn.turn)
         super().finish_request(conn, fs)
 
@@ -297,7 +292,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 conn.note(time.thread_time() - begun, self._owners)
             if kept is not True or not conn.is_plain:
                 return kept
-            if conn.cost or time.monotonic() - conn.since > AT_WORK_SECONDS / 2:
+            if conn.cost or not conn.is_at_work or time.monotonic() - conn.since > MOST_AT_WORK_SECONDS / 2:
                 # What was heavy is charged, and it counts as at work no longer than that: the main thread gives it another turn.
                 return True
             if (head := self._another(conn)) is not Head.COMPLETE or conn.oversized():
@@ -305,6 +300,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if conn.identify(_settings.trusted_proxies, self._owners) != conn.group:
                 # Another's request, behind a proxy, or the first one whose credentials are known: it takes its own turn.
                 return True
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        """What has not come of a body that nobody read is not waited for, by no thread: the connection ends."""
+        return bool(super()._keepalive_after(conn, keepalive and not conn.owes_body()))
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
         """A budget for each answer."""
@@ -318,8 +317,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.head() is Head.COMPLETE:
             return self._with_body(conn, poll)
         for _ in range(round(STAY_SECONDS / LOOK_SECONDS)):
-            # A connection without a thread goes first.
-            if not self.alive or self.tpool._work_queue.qsize() or self._parked.get(conn.group):
+            # A connection without a thread goes first. (One in the pool's queue may be there until a free thread has woken up.)
+            if not self.alive or self._busy > self.cfg.threads or self._parked.get(conn.group):
                 return Head.PARTIAL
             if poll.poll(LOOK_SECONDS * 1000):
                 head = conn.gather()
@@ -331,7 +330,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.oversized() and (size := conn.body(_settings.max_body_bytes)):
             poll.poll(LOOK_SECONDS * 1000)
             is_sending, conn.missing = conn.begin_body(size), 0
-            if is_sending:
+            if is_sending or conn.fault:
                 return Head.PARTIAL
         return Head.COMPLETE
 

@@ -8,11 +8,34 @@ from __future__ import annotations
 
 from flask import Flask
 
-from pipeline_jobs.web.ui import jobs, overview, session, submit, tenants
+from pipeline_jobs.web.ui import (
+    audit,
+    batches,
+    bulk,
+    change,
+    fairness,
+    jobs,
+    keys,
+    many,
+    oncall,
+    overview,
+    schedules,
+    session,
+    shares,
+    signals,
+    submit,
+    tenants,
+    uploads,
+    webhooks,
+    workflows,
+)
 from pipeline_jobs.web.ui.blueprint import blueprint
 
 #: Each adds its routes to the blueprint when it is imported.
-ROUTES = (session, overview, jobs, submit, tenants)
+ROUTES = (
+    session, overview, jobs, signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
+    audit, fairness, oncall,
+)  # fmt: skip
 
 
 def install(app: Flask) -> None:

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request, url_for
 
 from pipeline_jobs import __version__
+from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.flags import require_queue, require_ui
-from pipeline_jobs.web.access.origin import refuse_other_form
+from pipeline_jobs.web.access.origin import is_ours, refuse_other_form
 from pipeline_jobs.web.access.policy import Policy
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
@@ -65,7 +66,7 @@ def _everywhere() -> dict[str, Any]:
         "is_admin": who is not None and who.role in Policy.ADMIN.roles,
         "tenant": tenant,
         # For links: only a key of all tenants has to name one.
-        "about": {"tenant_id": tenant} if tenant is not None and who is not None and who.sees_all else {},
+        "about": {"tenant_id": tenant} if tenant not in (None, ALL) and who is not None and who.sees_all else {},
         "version": __version__,
     }
 
@@ -84,7 +85,8 @@ def chosen_tenant() -> str | None:
 def _guard(response: Response) -> Response:
     headers = response.headers
     if request.endpoint != "ui.static":
-        headers["Content-Security-Policy"] = _POLICY
+        # A file that a link shows has a stricter one.
+        headers.setdefault("Content-Security-Policy", _POLICY)
     # `no-referrer`, as elsewhere, would make browsers hide the origin of our own forms from us (Fetch, "append a request `Origin` header").
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
@@ -95,6 +97,9 @@ def _guard(response: Response) -> Response:
 def _problem(error: Exception) -> Response:
     """What the API says in JSON, as a page. Who has to sign in is sent there."""
     told = problems.answer(error)
+    if "Tus-Resumable" in request.headers:
+        # A script sends a file: it reads what the API would answer.
+        return told
     if told.status_code == 401:
         return _to_sign_in()
     response = page("problem", told.status_code, problem=told.get_json())
@@ -106,8 +111,10 @@ def _to_sign_in() -> Response:
     if is_fragment():
         target = url_for("ui.sign_in", next=local_path(request.headers.get("HX-Current-URL", "")))
         return Response("Sign in again.", 401, {"HX-Redirect": target}, content_type="text/plain; charset=utf-8")
-    wanted = local_path(request.full_path) if request.method == "GET" else None
-    return see_other("ui.sign_in", next=wanted)
+    # A form that was sent leads back to its page, where what was typed is given back (`draft.js`).
+    came_from = request.full_path if request.method == "GET" else request.referrer or ""
+    known = request.method == "GET" or is_ours(came_from, web().settings)
+    return see_other("ui.sign_in", next=local_path(came_from) if known else None, ended=None if request.method == "GET" else 1)
 
 
 def local_path(address: str) -> str | None:

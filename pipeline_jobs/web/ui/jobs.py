@@ -4,41 +4,105 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, request, url_for
 
+from pipeline_jobs.events.job_log import read_one
 from pipeline_jobs.events.log import read
 from pipeline_jobs.events.tokens import StreamToken, job_scope
-from pipeline_jobs.exceptions import JobNotEnded, UnknownPipeline
-from pipeline_jobs.job import Job
+from pipeline_jobs.exceptions import JobNotEnded, UnknownJob, UnknownPipeline
+from pipeline_jobs.job import ANY_ID, Job
+from pipeline_jobs.jobs.listing import tally
+from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.api.batches import cost
+from pipeline_jobs.web.api.deliveries import own_delivery
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.sealing import seal
+from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
-from pipeline_jobs.web.ui.listing import BY, filters, read_query
+from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
+from pipeline_jobs.web.ui.story import as_curl, timeline, title_of
+from pipeline_jobs.webhooks.ledger import Delivery
 
 blueprint.add_app_template_filter(safe_link)
+blueprint.add_app_template_filter(title_of)
+
+#: Lines of a job's log on its page.
+MOST_LINES = 200
+#: What a job that is counted costs the store, in seconds: its record is asked twice, each time as for a list of mixed filters (`BUDGET`).
+LOOKED_SECONDS = 6e-6
 
 
 @blueprint.get("/jobs")
 def jobs() -> Response:
-    who, found = caller(), filters()
-    listed = web().cell.client.list(who.query(read_query(found)))
-    return page(
-        "jobs",
-        jobs=listed.items,
-        next_cursor=seal(listed.next_cursor),
-        filters=found,
+    found = filters()
+    if "find" in request.args:
+        return _find(found)
+    listed = web().cell.client.list(caller().query(read_query(found, request.args.get("cursor"))))
+    values: dict[str, Any] = {"jobs": listed.items, "next_cursor": seal(listed.next_cursor), "filters": found}
+    return page("jobs", **values) if is_fragment() else page("jobs", **values, **_around(found))
+
+
+def _find(kept: Mapping[str, str]) -> Response:
+    """What was typed into the search box: to the list of its filters, or to the job whose id it is. :param kept: the tenant, if any."""
+    text = request.args["find"].strip()
+    try:
+        found = {"tenant_id": kept["tenant_id"]} if "tenant_id" in kept else {}
+        found |= read_box(text)
+        if (moment := since(request.args.get("since", ""))) is not None:
+            found["created_after"] = moment
+        read_query(found)
+    except Refused as refused:
+        told = answer(refused)
+        around = _around({name: value for name, value in kept.items() if name == "tenant_id"})
+        return page("jobs", told.status_code, jobs=(), next_cursor=None, filters=kept, **around | {"box": text, "error": _said(told)})
+    if ANY_ID.fullmatch(text) and _is_job(text):
+        return see_other("ui.job", job_id=text)
+    return see_other("ui.jobs", group=request.args.get("group") or None, **found)
+
+
+def _said(told: Response) -> str:
+    body = told.get_json()
+    errors = [one for one in body.get("errors", ()) if one["field"] != "find"]
+    return "; ".join(f"{called(one['field'].partition('.')[0])}: {one['message']}" for one in errors) or str(body["detail"])
+
+
+def _is_job(job_id: str) -> bool:
+    try:
+        handle_of(job_id).record()
+    except UnknownJob:
+        return False
+    return True
+
+
+def _around(found: Mapping[str, str]) -> dict[str, Any]:
+    """What surrounds a list: the search box, how many jobs each status has, and the groups that were asked for."""
+    others = {name: value for name, value in found.items() if name != "status"}
+    store, who = web().cell.store, caller()
+    group = request.args.get("group") or None
+    if group is not None and group not in GROUPS:
+        raise Refused(422, "invalid_input", f"group must be one of: {', '.join(GROUPS)}", field="group")
+    counts, groups = tally(store, who.query(read_query(others))), tally(store, who.query(read_query(found))) if group else None
+    cost((counts.looked_at + (groups.looked_at if groups else 0)) * LOOKED_SECONDS)
+    return {
         # What stays when another status is chosen.
-        others={name: value for name, value in found.items() if name != "status"},
-        # What the form shows, if there is something besides tenant and status.
-        by=next((name for name in BY if name in found), None),
-        choices={name: text for name, text in BY.items() if name != "workspace_id" or who.workspace_id is None},
-    )
+        "others": others,
+        # Each filter that can be taken away, and what is left then.
+        "chosen": [(name, value, {k: v for k, v in found.items() if k != name}) for name, value in others.items() if name != "tenant_id"],
+        "counts": counts,
+        "group": group,
+        "groups": groups,
+        "box": write_box(found),
+        "error": "",
+        "SINCE": SINCE,
+        "GROUPS": GROUPS,
+    }
 
 
 @blueprint.get("/jobs/<job_id>")
@@ -50,10 +114,25 @@ def job(job_id: str) -> Response:
         steps=steps(record),
         took=took(record),
         result=result_view(record),
+        lines=said(record),
+        title=title_of(record),
+        timeline=timeline(web().cell.store, record),
+        curl=as_curl(record, web().settings.base_url, with_key=caller().key_id is not None),
+        deliveries=deliveries(record),
+        # Where the film begins, in seconds: a link to a line of the transcript works without a script.
+        at=request.args.get("t", type=int),
         # Of the form that runs it again: sent twice, it makes one job.
         token=secrets.token_urlsafe(16),
         **_stream(record),
     )
+
+
+@blueprint.post("/deliveries/<delivery_id>/redeliver")
+def redeliver(delivery_id: str) -> Response:
+    sent = web().cell.webhooks.ledger.redeliver(own_delivery(delivery_id).delivery_id)
+    if request.form.get("back") == "delivery":
+        return see_other("ui.delivery", delivery_id=delivery_id)
+    return see_other("ui.job", job_id=sent.subject, _anchor="deliveries")
 
 
 @blueprint.post("/jobs/<job_id>/cancel")
@@ -101,8 +180,21 @@ def steps(record: Job) -> list[dict[str, Any]]:
     at = names.index(record.stage) if record.stage in names else -1
     if record.status == "completed":
         at = len(names)
-    here = {"running": "now", "failed": "failed", "cancelled": "failed"}.get(record.status.value, "todo")
+    here = "now" if record.awaits else {"running": "now", "failed": "failed", "cancelled": "failed"}.get(record.status.value, "todo")
     return [{"name": name, "state": "done" if i < at else here if i == at else "todo"} for i, name in enumerate(names)]
+
+
+def said(record: Job) -> list[Line]:
+    """The newest lines of its log, as far as the store has them."""
+    if not record.log_lines:
+        return []
+    return caller().own(read_one(web().cell.store, record.job_id), UnknownJob).shown()[-MOST_LINES:]
+
+
+def deliveries(record: Job) -> list[Delivery]:
+    """Its webhooks, oldest first."""
+    who = caller()
+    return [one for one in web().cell.webhooks.ledger.of_subject(record.job_id) if who.reaches(one.tenant_id, one.workspace_id)]
 
 
 def took(record: Job) -> float | None:

@@ -45,6 +45,24 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A line of a transcript, from so many seconds on."""
+
+    start: float
+    text: str
+    #: Who says it, where another one said the line before.
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of a film, from so many seconds on."""
+
+    start: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultView:
     """The parts of a result that have a form of their own, and the whole."""
 
@@ -52,7 +70,8 @@ class ResultView:
     title: str | None = None
     summary: str | None = None
     transcript: str | None = None
-    segments: list[tuple[float, str]] = field(default_factory=list)
+    segments: list[Segment] = field(default_factory=list)
+    chapters: list[Chapter] = field(default_factory=list)
     more_segments: int = 0
     keywords: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -74,11 +93,7 @@ def result_view(job: Job) -> ResultView | None:
     links = _links(data)
     if job.result_ref and (href := safe_link(web().cell.artifacts.link(job.result_ref))):
         links.append(Link("all of it", href, NAME))
-    segments = [
-        (float(segment["start"]), segment["text"])
-        for segment in _list(data.get("segments"))
-        if isinstance(segment, Mapping) and isinstance(segment.get("text"), str) and isinstance(segment.get("start"), int | float)
-    ]
+    segments = _segments(data)
     return ResultView(
         data=data,
         title=_text(data.get("title")),
@@ -86,6 +101,7 @@ def result_view(job: Job) -> ResultView | None:
         transcript=_text(data.get("transcript")),
         segments=segments[:MAX_SEGMENTS],
         more_segments=max(0, len(segments) - MAX_SEGMENTS),
+        chapters=_chapters(data),
         keywords=[word for word in _list(data.get("keywords")) if isinstance(word, str)],
         warnings=[text for text in _list(data.get("warnings")) if isinstance(text, str)],
         facts=_facts(data),
@@ -122,6 +138,30 @@ def _links(data: Mapping[str, Any]) -> list[Link]:
         if href is not None:
             found.append(Link(str(name).replace("_", " "), href, PurePosixPath(urlsplit(href).path).name))
     return found
+
+
+def _segments(data: Mapping[str, Any]) -> list[Segment]:
+    found: list[Segment] = []
+    before: object = None
+    for one in _list(data.get("segments")):
+        if isinstance(one, Mapping) and isinstance(one.get("text"), str) and _is_time(one.get("start")):
+            speaker = one.get("speaker")
+            told = speaker if isinstance(speaker, str) and speaker != before else None
+            found.append(Segment(float(one["start"]), one["text"], told))
+            before = speaker
+    return found
+
+
+def _chapters(data: Mapping[str, Any]) -> list[Chapter]:
+    return [
+        Chapter(float(one["start"]), one["title"])
+        for one in _list(data.get("chapters"))[:MAX_SEGMENTS]
+        if isinstance(one, Mapping) and isinstance(one.get("title"), str) and _is_time(one.get("start"))
+    ]
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
 def _facts(data: Mapping[str, Any]) -> dict[str, str]:

@@ -12,11 +12,12 @@ from flask import Response, request
 from pydantic_core import from_json
 
 from pipeline_jobs.exceptions import KeyReused, PipelineJobsError, StoreUnavailable, TryLater, UnknownPipeline
-from pipeline_jobs.job import ACCEPTED, Job
+from pipeline_jobs.job import ACCEPTED, Job, NewJob
 from pipeline_jobs.pipelines import Pipeline
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused
@@ -36,8 +37,29 @@ _OTHERS = tuple(
 
 @blueprint.get("/submit")
 def form() -> Response:
+    if like := request.args.get("like"):
+        job = handle_of(like).record()
+        return _page(_pipeline(job.pipeline), values_of(job))
     values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
     return _page(_pipeline(request.args.get("pipeline", "media")), values)
+
+
+def values_of(job: Job) -> dict[str, str]:
+    """The form of another job like it, filled in; what has its default is left empty."""
+    asked, plain = job.asked_again(), NewJob()
+    changed = {name: getattr(asked, name) for name in ACCEPTED if getattr(asked, name) != getattr(plain, name)}
+    return {name: _typed(value) for name, value in changed.items() if value is not None}
+
+
+def _typed(value: Any) -> str:
+    match value:
+        case Mapping():
+            return json.dumps(dict(value), ensure_ascii=False)
+        case tuple() | list():
+            return ", ".join(map(str, value))
+        case bool():
+            return str(value).lower()
+    return str(value)
 
 
 @blueprint.post("/submit")
@@ -170,12 +192,19 @@ _integer, _number = _read_by(int, "must be an integer"), _read_by(float, "must b
 _json = _read_by(partial(from_json, allow_inf_nan=False), "this is not JSON: {error}")
 
 
+def _flag(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise Refused(422, "invalid_input", "must be true or false", field=name)
+    return text.lower() == "true"
+
+
 def _list(name: str, text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 #: How a field is typed into the form, by its type; what is not here is taken as it was typed.
 _READ: Mapping[str, Callable[[str, str], Any]] = {
+    "bool": _flag,
     "int": _integer,
     "int | None": _integer,
     "float | None": _number,

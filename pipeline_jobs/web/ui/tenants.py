@@ -10,6 +10,7 @@ from flask import Response, request
 from pipeline_jobs.access.api_keys import ALL
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.operation.usage import of_tenant
+from pipeline_jobs.states import TERMINAL, JobStatus
 from pipeline_jobs.tenants import WHOLE_LIMITS, TenantLimits, check_name
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.http.validation import check
@@ -24,10 +25,13 @@ LIMITS = {
     "weight": "Share of the slots (weight)",
     "max_concurrent": "Maximum number of running jobs",
     "max_queued": "Maximum number of queued jobs",
+    "max_parked": "Maximum number of jobs that wait for a signal",
     "submit_rate": "Maximum number of jobs submitted per second",
     "start_rate": "Maximum number of jobs started per second",
     "max_storage_bytes": "Maximum number of bytes stored",
     "max_ended": "Maximum number of ended jobs kept",
+    "max_drive_bytes": "Maximum number of bytes copied to Google Drive",
+    "daily_llm_tokens": "Maximum number of tokens of the language model per day",
     "max_run_seconds": "Maximum run time of a job, in seconds",
 }
 
@@ -72,11 +76,22 @@ def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str,
         defaults=cell.client.limits(ALL).to_dict() if caller().sees_all else {},
         values=values if values is not None else {name: "" if value is None else f"{value:.15g}" for name, value in own.items()},
         errors=errors or {},
+        used=_used(tenant_id) if tenant_id != ALL else {},
         days=days,
         chart=chart(days),
         may_edit=caller().sees_all,
         saved="saved" in request.args,
     )
+
+
+def _used(tenant_id: str) -> dict[str, int]:
+    """How much of some limits is taken now, by the names of the limits."""
+    store = web().cell.store
+    queued, running, ended = (
+        sum(store.sizes([("tenant_status", tenant_id, status) for status in statuses]))
+        for statuses in ((JobStatus.QUEUED,), (JobStatus.RUNNING,), TERMINAL)
+    )
+    return {"max_concurrent": running, "max_queued": queued, "max_ended": ended, "max_storage_bytes": store.tenant_bytes(tenant_id)}
 
 
 def _check(tenant_id: str) -> None:

@@ -20,6 +20,7 @@ REASONS: dict[str, str] = {
     Reason.TENANT_PAUSED: "Its tenant is paused.",
     Reason.PIPELINE_CONCURRENCY: "Its pipeline has reached its maximum number of running jobs.",
     Reason.DEPENDENCY: "It waits for other jobs to end.",
+    Reason.SIGNAL: "It waits for a signal.",
     Reason.DISPATCHED: "A worker is about to start it.",
     Reason.RETRY: "It will be tried again after a short delay.",
 }

@@ -53,12 +53,15 @@ WITH_BODY: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("POST", "/pipeline/jobs", {"pipeline": "sleep"}),
     ("POST", "/pipeline/run", {"pipeline": "sleep", "timeout": 0}),
     ("PATCH", "/pipeline/jobs/{job}", {"priority": 1}),
+    ("POST", "/pipeline/jobs/{job}/signals/go", {"payload": 1}),
     ("POST", "/pipeline/tenants/acme/keys", {"role": "read"}),
     ("PUT", "/pipeline/tenants/acme/limits", {"weight": 1}),
     ("POST", "/pipeline/webhook-endpoints", {"url": "https://hooks.example/x"}),
     ("PATCH", "/pipeline/webhook-endpoints/{hook}", {"description": "x"}),
     ("POST", "/pipeline/batches", {"jobs": [{"pipeline": "sleep"}]}),
+    ("POST", "/pipeline/workflows", {"jobs": [{"pipeline": "sleep", "name": "a"}]}),
     ("POST", "/pipeline/jobs/cancel", {"tag": "x"}),
+    ("POST", "/pipeline/jobs/bulk", {"action": "delete", "filter": {"tag": "x"}}),
     ("POST", "/pipeline/schedules", {"cron": "0 * * * *", "job": {"pipeline": "sleep"}}),
     ("PATCH", "/pipeline/schedules/{schedule}", {"name": "x"}),
     ("PUT", "/pipeline/pipelines/sleep/limits", {"max_concurrent": 1}),
@@ -71,6 +74,7 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
         "run_at": ("now", 0, "", True, [], "2025-02-30T00:00:00Z", "2025-01-01", *ODD_DATES),
         "url": (URL,), "status": ("completed",), "": (1,),
     },
+    "POST /pipeline/jobs/{job}/signals/go": {"by": ("x",), "at": (1,), "signal": ("go",), "": (1,)},
     "POST /pipeline/tenants/acme/keys": {
         "role": (None, "", "root", "ADMIN", 1, [], {}, True), "name": (None, 1, [], "x" * 65, "a\nb", "a\0"),
         "workspace_id": ("", "-a", "a b", 1, [], "x" * 65, "a\r\nb"),
@@ -79,9 +83,11 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "PUT /pipeline/tenants/acme/limits": {
         "weight": (0, -1, 1001, "1", True, [], {}, 10**400), "max_concurrent": (-1, 1.5, "1", True, 10**10, []),
-        "max_queued": (-1, 1.5, "1", True, 10**10), "submit_rate": (-1, "1", True, 10**7, []), "start_rate": (-1, "1", True, 10**7, []),
+        "max_queued": (-1, 1.5, "1", True, 10**10), "max_parked": (-1, 1.5, "1", True, 10**10),
+        "submit_rate": (-1, "1", True, 10**7, []), "start_rate": (-1, "1", True, 10**7, []),
         "paused": (0, 1, "true", []), "max_storage_bytes": (-1, 0.5, "1", True, 10**16), "max_run_seconds": (0, -1, "1", True, 10**8),
-        "max_ended": (-1, 0.5, "1", True, 10**16),
+        "max_ended": (-1, 0.5, "1", True, 10**16), "max_drive_bytes": (-1, 0.5, "1", True, 10**16),
+        "daily_llm_tokens": (-1, 0.5, "1", True, 10**16),
         "max_jobs": (1,), "": (1,),
     },
     "POST /pipeline/jobs": {
@@ -106,9 +112,17 @@ FIELDS: dict[str, dict[str, Sequence[Any]]] = {
         "jobs": (None, [], {}, "x", 1, [1], ["x"], [None]), "mode": ("x", 1, []), "metadata": (None, [], "x"), "tenant_id": ("", "-a", 1),
         "workspace_id": ("", "-a", 1),
     },
+    "POST /pipeline/workflows": {
+        "jobs": (None, [], {}, "x", 1, [1], ["x"], [None]), "partial": (True,), "metadata": (None, [], "x"), "tenant_id": ("", "-a", 1),
+        "workspace_id": ("", "-a", 1),
+    },
     "POST /pipeline/jobs/cancel": {
         "tag": ("", 1, [], "a\nb", "x" * 65), "status": ("x", 1), "tenant_id": ("", "-a", 1), "pipeline": ("", "-a", 1),
         "created_after": ("now", 1, "", *ODD_DATES), "created_before": ODD_DATES, "dry_run": ("true", 1),
+    },
+    "POST /pipeline/jobs/bulk": {
+        "action": (None, "", "x", 1, [], True), "filter": (None, {}, [], "x", {"tag": ""}, {"status": ["x"]}, {"status": ["queued"]}),
+        "dry_run": ("true", 1), "cursor": (1, "x", []), "tag": ("x",),
     },
     "POST /pipeline/schedules": {
         "cron": (None, "", "x", "* * * *", "61 * * * *", "* * * * * * * *", 1, [], "@nobody"),
@@ -144,6 +158,18 @@ ASKED: Sequence[tuple[str, str, int, str]] = (
         ("cursor=" + "x" * 200, 422, "cursor"), ("tenant_id=acme", 400, "tenant_id"),
         ("format=xml", 422, "format"), ("format=", 422, "format"),
     )),
+    *((path, query, status, names) for path in ("/pipeline/analytics", "/pipeline/analytics/export") for query, status, names in (
+        ("ended_after=yesterday", 422, "ended_after"), ("ended_before=2025-01-03", 422, "ended_before"),
+        ("ended_after=", 422, "ended_after"),
+        ("ended_after=2025-01-03T12:00:00Z&ended_before=2025-01-02T12:00:00Z", 422, "ended_after"),
+        ("ended_after=2024-01-03T12:00:00Z&ended_before=2025-01-02T12:00:00Z", 422, "ended_after"),
+        ("ended_after=1970-01-01T00:00:00Z", 422, "ended_after"), ("tenant_id=-bad", 422, "tenant_id"), ("pipeline=a%20b", 422, "pipeline"),
+        ("workspace_id=", 422, "workspace_id"), ("days=7", 400, "days"), ("pipeline=a&pipeline=b", 400, "pipeline"),
+    )),
+    *(("/pipeline/jobs/job_1_00000000", query, status, names) for query, status, names in (
+        ("include=all", 422, "include"), ("include=", 422, "include"), ("include=result", 422, "include"),
+        ("includes=history", 400, "includes"), ("include=history,x", 422, "include"),
+    )),
     *(("/pipeline/tenants/acme/usage", query, status, names) for query, status, names in (
         ("days=0", 422, "days"), ("days=401", 422, "days"), ("days=x", 422, "days"), ("days=", 422, "days"), ("days=-1", 422, "days"),
         ("days=1.5", 422, "days"), ("days=%D9%A1", 422, "days"), ("day=1", 400, "day"), ("days=1&days=1", 400, "days"),
@@ -160,6 +186,7 @@ OTHER_METHODS = (
     ("/pipeline/jobs", "PUT PATCH DELETE"),
     ("/pipeline/jobs/{job}", "PUT POST"),
     ("/pipeline/jobs/{job}/cancel", "GET PUT PATCH DELETE"),
+    ("/pipeline/jobs/{job}/transcript/search", "POST PUT PATCH DELETE"),
     ("/pipeline/run", "GET PUT PATCH DELETE"),
     ("/pipeline/pipelines", "POST PUT PATCH DELETE"),
     ("/pipeline/uploads", "PUT PATCH DELETE"),
@@ -170,9 +197,12 @@ OTHER_METHODS = (
     ("/pipeline/tenants/acme/keys", "PUT PATCH DELETE"),
     ("/pipeline/tenants/acme/keys/0123456789abcdef", "GET POST PUT PATCH"),
     ("/pipeline/audit", "POST PUT PATCH DELETE"),
+    ("/pipeline/analytics", "POST PUT PATCH DELETE"),
+    ("/pipeline/analytics/export", "POST PUT PATCH DELETE"),
     ("/pipeline/artifacts", "POST PUT PATCH DELETE"),
     ("/pipeline/artifacts/a/b/c/d/e", "POST PUT PATCH DELETE"),
     ("/metrics", "POST PUT PATCH DELETE"),
+    ("/pipeline/scaling", "POST PUT PATCH DELETE"),
     ("/health/live", "POST PUT PATCH DELETE"),
     ("/health/ready", "POST PUT PATCH DELETE"),
     ("/health/accept", "POST PUT PATCH DELETE"),
@@ -260,6 +290,10 @@ def _queries() -> Iterator[Bad]:
         yield Bad("a scope of metrics", "GET", f"/metrics?scope={value}", 422, "scope")
     yield Bad("a scope twice", "GET", "/metrics?scope=all&scope=all", 400, "scope")
     yield Bad("a misspelt scope", "GET", "/metrics?scop=all", 400, "scop")
+    for value in ("", "DEFAULT", "gpu", "default,gpu", "%00", "*"):
+        yield Bad("a pool", "GET", f"/pipeline/scaling?pool={value}", 422, "pool")
+    yield Bad("a pool twice", "GET", "/pipeline/scaling?pool=default&pool=default", 400, "pool")
+    yield Bad("a misspelt pool", "GET", "/pipeline/scaling?pol=default", 400, "pol")
     for value in ("", "1", "yes", "TRUE", "%00"):
         yield Bad("dry_run", "DELETE", f"/pipeline/tenants/acme?dry_run={value}", 422, "dry_run")
     yield Bad("dry_run twice", "DELETE", "/pipeline/tenants/acme?dry_run=true&dry_run=true", 400, "dry_run")
@@ -277,6 +311,7 @@ def _paths() -> Iterator[Bad]:
             ("DELETE", f"/pipeline/jobs/{odd}", None),
             ("PATCH", f"/pipeline/jobs/{odd}", b'{"priority":1}'),
             ("POST", f"/pipeline/jobs/{odd}/cancel", None),
+            ("POST", f"/pipeline/jobs/{odd}/signals/go", b"{}"),
         ):
             yield Bad(
                 "an odd id", method, path, 404, "job" if "%2f" not in odd else "nothing", body, {"Content-Type": JSON} if body else {}
@@ -284,6 +319,7 @@ def _paths() -> Iterator[Bad]:
         for method in ("GET", "PATCH", "DELETE"):
             headers = {"Upload-Offset": "0", "Content-Type": TUS} if method == "PATCH" else {}
             yield Bad("an odd id", method, f"/pipeline/uploads/{odd}", 404, "upload" if "%2f" not in odd else "nothing", headers=headers)
+        yield Bad("an odd id", "GET", f"/pipeline/jobs/{odd}/transcript/search?q=x", 404, "job" if "%2f" not in odd else "nothing")
         yield Bad("an odd key id", "DELETE", f"/pipeline/tenants/acme/keys/{odd}", 404, "key" if "%2f" not in odd else "nothing")
         yield Bad("an odd file", "GET", f"/pipeline/artifacts/{odd}", 404, "nothing" if "%0a" in odd else "file")
     for odd in ODD_TENANTS:
@@ -297,6 +333,9 @@ def _paths() -> Iterator[Bad]:
             scoped = f"{name}={odd.replace('%2f', '/')}"
             yield Bad("an odd scope", "POST", f"/pipeline/uploads?{scoped}", 422, name, headers={"Upload-Length": "1"})
             yield Bad("an odd scope", "GET", f"/pipeline/artifacts?{scoped}", 422, name)
+    searches = (("", 422, "q"), ("q=", 422, "q"), ("q=" + "x" * 501, 422, "q"), ("q=x&limit=0", 422, "limit"), ("q=x&z=1", 400, "z"))
+    for query, status, named in searches:
+        yield Bad("an odd search", "GET", f"/pipeline/jobs/{{ended}}/transcript/search?{query}", status, named)
     for path in NOWHERE:
         yield Bad("no such path", "GET", path, 404, "nothing")
 
@@ -405,14 +444,20 @@ def _hooks() -> Iterator[Bad]:
 
 def _streams() -> Iterator[Bad]:
     for odd in ODD_IDS:
-        for tail in ("/events", "/ws"):
+        for tail in ("/events", "/logs", "/ws"):
             yield Bad("an odd job", "GET", f"/pipeline/jobs/{odd}{tail}", 404, "nothing" if "%2f" in odd else "job")
     for query, status, named in (
         ("after=x", 422, "after"), ("after=-1", 422, "after"), ("after=1&after=2", 400, "after"), ("limit=0", 422, "limit"),
         ("limit=x", 422, "limit"), ("x=1", 400, "x"), ("after=%00", 422, "after"), ("after=99999999999999999999", 422, "after"),
     ):  # fmt: skip
         yield Bad("a parameter", "GET", f"/pipeline/jobs/{{job}}/events?{query}", status, named)
+        yield Bad("a parameter", "GET", f"/pipeline/jobs/{{job}}/logs?{query}", status, named)
         yield Bad("a parameter", "GET", f"/pipeline/events?tenant_id=acme&{query}", status, named)
+    for query, named in (
+        ("level=debug", "level"), ("level=", "level"), ("level=10", "level"), ("attempt=0", "attempt"), ("attempt=-1", "attempt"),
+        ("attempt=x", "attempt"), ("attempt=1.0", "attempt"), ("limit=1001", "limit"), ("attempt=99999999999999999999", "attempt"),
+    ):  # fmt: skip
+        yield Bad("a parameter", "GET", f"/pipeline/jobs/{{job}}/logs?{query}", 422, named)
     for odd in ("-a", "a%20b", "", "x" * 65):
         yield Bad("an odd tenant", "GET", f"/pipeline/events?tenant_id={odd}", 422, "tenant_id")
     yield Bad("a plain request", "GET", "/pipeline/jobs/{job}/ws", 426, "WebSocket")
@@ -424,14 +469,20 @@ def _many() -> Iterator[Bad]:
         slash = "%2f" in odd
         for method, path, named in (
             ("GET", f"/pipeline/batches/{odd}", "batch"), ("POST", f"/pipeline/batches/{odd}/cancel", "batch"),
+            ("GET", f"/pipeline/workflows/{odd}", "batch"), ("GET", f"/pipeline/workflows/{odd}.svg", "batch"),
+            ("GET", f"/pipeline/workflows/{odd}.mmd", "batch"),
+            ("GET", f"/pipeline/workflows/{odd}/events", "batch"), ("POST", f"/pipeline/workflows/{odd}/cancel", "batch"),
+            ("POST", f"/pipeline/workflows/{odd}/retry", "batch"), ("DELETE", f"/pipeline/workflows/{odd}", "batch"),
             ("POST", f"/pipeline/jobs/{odd}/retry", "job"), ("GET", f"/pipeline/schedules/{odd}", "schedule"),
             ("DELETE", f"/pipeline/schedules/{odd}", "schedule"), ("POST", f"/pipeline/schedules/{odd}/pause", "schedule"),
             ("POST", f"/pipeline/schedules/{odd}/resume", "schedule"), ("POST", f"/pipeline/schedules/{odd}/run", "schedule"),
         ):  # fmt: skip
             yield Bad("an odd id", method, path, 404, "nothing" if slash else named)
-    for path in ("/pipeline/batches", "/pipeline/schedules"):
+    for path in ("/pipeline/batches", "/pipeline/workflows", "/pipeline/schedules"):
         for query, status, named in (("limit=0", 422, "limit"), ("limit=x", 422, "limit"), ("cursor=!", 422, "cursor"), ("x=1", 400, "x")):
             yield Bad("a parameter", "GET", f"{path}?{query}", status, named)
+    for name in ("go", "A", "a:b", "%00", "x" * 65):
+        yield Bad("an unknown signal", "POST", f"/pipeline/jobs/{{job}}/signals/{name}", 422, "signal", b"{}", {"Content-Type": JSON})
     for name, status in (("nope", 404), ("-a", 422), ("x" * 65, 422)):
         yield Bad("an unknown pipeline", "GET", f"/pipeline/pipelines/{name}/limits", status, "pipeline")
         body, headers = b'{"max_concurrent":1}', {"Content-Type": JSON}
@@ -445,6 +496,20 @@ def _many() -> Iterator[Bad]:
     for named, job in jobs:
         body = json.dumps({"jobs": [job]}).encode()
         yield Bad(f"a batch with {named}", "POST", "/pipeline/batches", 422, named, body, {"Content-Type": JSON})
+    a, b = {"pipeline": "sleep", "name": "a"}, {"pipeline": "sleep", "name": "b"}
+    graphs = (
+        ("jobs.0.name", [{"pipeline": "sleep"}]), ("jobs.0.name", [{**a, "name": "-"}]), ("jobs.0.name", [{**a, "name": 1}]),
+        ("jobs.1.name", [a, a]), ("jobs.0.depends_on", [{**a, "depends_on": ["a"]}]), ("jobs.0.depends_on.0", [{**a, "depends_on": ["b"]}]),
+        ("jobs.0.depends_on", [{**a, "depends_on": ["b"]}, {**b, "depends_on": ["a"]}]),
+        ("jobs.0.depends_on.0", [{**a, "depends_on": [1]}]),
+        ("jobs.0.depends_on", [{**a, "depends_on": "b"}, b]), ("jobs.0.depends_on", [{**a, "depends_on": ["b"] * 101}, b]),
+        ("jobs.1.on_dependency_failure", [b, {**a, "depends_on": ["b"], "on_dependency_failure": "x"}]),
+        ("jobs.0.pipeline", [{**a, "pipeline": "nope"}]), ("jobs.0.priority", [{**a, "priority": 99}]),
+        ("jobs.0.run_at", [{**a, "run_at": "now"}]), ("jobs", [{**a, "name": f"n{i}"} for i in range(1001)]),
+    )  # fmt: skip
+    for named, those in graphs:
+        body = json.dumps({"jobs": those}).encode()
+        yield Bad(f"a workflow with {named}", "POST", "/pipeline/workflows", 422, named, body, {"Content-Type": JSON})
     too_many = json.dumps({"jobs": [{"pipeline": "sleep"}] * 1001}).encode()
     yield Bad("1,001 jobs", "POST", "/pipeline/batches", 422, "jobs", too_many, {"Content-Type": JSON})
 

@@ -104,10 +104,12 @@ class World:
 def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with server.client() as client:
         client.flushall()
+    folder = tmp_path_factory.mktemp("bad")
     settings = load_settings(
         {
             "PIPELINE_REDIS_URL": server.url,
-            "PIPELINE_DATA_DIR": str(tmp_path_factory.mktemp("bad")),
+            "PIPELINE_DATA_DIR": str(folder),
+            "PIPELINE_HISTORY_URL": f"sqlite:///{folder / 'history.db'}",
             "ENABLE_PIPELINE_JOB_QUEUE": "1",
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from tests.commands import empty
 from tests.servers import Server
 
 from .world import World, settings_with
@@ -19,8 +19,7 @@ MakeClient = Callable[..., FlaskClient]
 
 def fresh_world(server: Server, folder: Path) -> Iterator[World]:
     """An empty one on the server, until the generator is closed."""
-    with server.client() as client:
-        client.flushall()
+    empty(server)
     made = World(settings_with(server.url, str(folder / "data")))
     yield made
     made.close()
@@ -39,11 +38,3 @@ def make_client(world: World) -> MakeClient:
 @pytest.fixture
 def client(make_client: MakeClient) -> FlaskClient:
     return make_client()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Schemathesis gives the tests of all operations one id, and pytest-xdist runs one test of each id: the rest were left out unsaid."""
-    for item in items:
-        label = getattr(item, "operation_label", None)
-        if label is not None:
-            item._id = dataclasses.replace(item._id, params=label)

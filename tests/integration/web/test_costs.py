@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +15,7 @@ from pipeline_jobs.web.api.batches import BYTE_SECONDS, CANCELLED_SECONDS, MADE_
 from pipeline_jobs.web.server.accounts import SHARE
 from pipeline_jobs.web.server.client_connection import PacedSocket
 from pipeline_jobs.web.state import EXTENSION
+from pipeline_jobs.web.ui.jobs import LOOKED_SECONDS
 
 from .test_auth import AWAY, WRONG
 from .world import World
@@ -60,6 +62,27 @@ def test_batches_and_their_cancels_are_charged_once(client: FlaskClient, sock: P
     for dry_run in (True, False):
         client.post("/pipeline/jobs/cancel", json={"status": ["queued"], "dry_run": dry_run}, environ_overrides=environ)
         assert (sock.cost > before) is not dry_run
+
+
+@pytest.mark.parametrize("path", ["/pipeline/jobs/bulk", "/pipeline/ui/bulk?action=retry&status=cancelled&workspace_id=main"])
+def test_what_is_done_to_many_jobs_is_charged_by_the_page_too(client: FlaskClient, sock: PacedSocket, path: str) -> None:
+    environ = {"gunicorn.socket": sock}
+    made = client.post("/pipeline/batches", json=JOBS).get_json()
+    client.post(made["urls"]["cancel"])
+    body = {"action": "retry", "filter": {"status": ["cancelled"]}}
+    how: dict[str, Any] = {"headers": {"Origin": "http://localhost"}} if "ui" in path else {"json": body}
+    answer = client.post(path, environ_overrides=environ, **how)
+    assert answer.status_code in (200, 303), answer.text
+    assert sock.cost > 20 * MADE_SECONDS
+
+
+def test_what_the_page_counts_is_charged(client: FlaskClient, sock: PacedSocket) -> None:
+    environ = {"gunicorn.socket": sock}
+    client.post("/pipeline/batches", json=JOBS)
+    for path, looks in (("/pipeline/ui/jobs?q=x", 20), ("/pipeline/ui/jobs?q=x&group=batch_id", 40)):
+        sock.cost = 0.0
+        assert client.get(path, environ_overrides=environ).status_code == 200
+        assert sock.cost == pytest.approx(looks * LOOKED_SECONDS * SHARE / STORE_SHARE)
 
 
 def test_a_batch_is_charged_its_jobs_and_bytes_at_a_quarter_of_the_stores_time_over_all_processes(

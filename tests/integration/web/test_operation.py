@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import reduce
 
 import pytest
 from flask.testing import FlaskClient
@@ -140,7 +141,8 @@ def test_pipelines_are_listed_with_the_schema_of_their_params(client: FlaskClien
     pipelines.PipelineList.model_validate(response.get_json())
     media, sleep = response.get_json()["pipelines"]
     assert (media["name"], media["needs_url"], media["qualities"]) == ("media", True, ["720p", "1080p"])
-    assert media["stages"] == [{"name": "fetch", "weight": 2}, {"name": "publish", "weight": 1.0}]
+    more = {"on_error": "fail", "reuse": False, "max_attempts": 1, "timeout_seconds": None}
+    assert media["stages"] == [{"name": "fetch", "weight": 2, **more}, {"name": "publish", "weight": 1.0, **more}]
     assert sleep["params"]["properties"]["seconds"]["maximum"] == 3600
     assert sleep["params"]["additionalProperties"] is False
     assert response.get_json()["missing"] == []
@@ -178,8 +180,14 @@ class TestDocument:
     def test_every_reference_leads_somewhere(self, client: FlaskClient) -> None:
         response = client.get("/openapi.json")
         names = set(re.findall(r'"#/components/schemas/([^"]+)"', response.text))
-        assert names <= set(response.get_json()["components"]["schemas"])
+        for name in names:
+            assert reduce(lambda place, key: place[key], name.split("/"), response.get_json()["components"]["schemas"])
         assert "Problem" in names
+
+    def test_it_has_the_params_of_each_pipeline(self, client: FlaskClient) -> None:
+        schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+        for pipeline in client.get("/pipeline/pipelines").get_json()["pipelines"]:
+            assert schemas[f"params.{pipeline['name']}"]["properties"].keys() == pipeline["params"]["properties"].keys()
 
 
 class TestPage:

@@ -24,7 +24,7 @@ from tests import contract
 from tests.servers import Server
 
 from .conftest import fresh_world
-from .world import LateApp, World
+from .world import World, make_app
 
 #: Left out: `positive_data_acceptance`. What a pipeline takes (its params, its qualities, a url or none) is not in the document.
 CHECKS = [
@@ -38,30 +38,31 @@ CHECKS = [
     use_after_free,
 ]
 
-_late = LateApp()
-
 
 @pytest.fixture(scope="module", autouse=True)
 def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for made in fresh_world(server, tmp_path_factory.mktemp("world")):
         made.put(status=JobStatus.COMPLETED)
-        _late.serve(made)
         yield made
 
 
-def app_on_loopback(environ: dict[str, Any], start_response: Any) -> Any:
-    """Schemathesis calls the app without the other end's address; nobody has a key here, so only loopback is served."""
-    return _late.app({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
+@pytest.fixture
+def document(request: pytest.FixtureRequest, world: World) -> Any:
+    """Read when it is needed: the requests for all operations take seconds to think out, in each process that collects the tests."""
+    app = make_app(request.node, world)
+
+    def on_loopback(environ: dict[str, Any], start_response: Any) -> Any:
+        # Schemathesis calls the app without the other end's address; nobody has a key here, so only loopback is served.
+        return app({"REMOTE_ADDR": "127.0.0.1", **environ}, start_response)
+
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", on_loopback)
+    # The document tells of keys, which nobody needs as long as there is none: `test_auth_schema` has one.
+    schema.config.generation.update(with_security_parameters=False)
+    contract.expect_tus(schema)
+    return schema
 
 
-schema = schemathesis.openapi.from_wsgi("/openapi.json", app_on_loopback)
-# The document tells of keys, which nobody needs as long as there is none: `test_auth_schema` has one.
-schema.config.generation.update(with_security_parameters=False)
-
-contract.expect_tus(schema)
-
-
-@schema.parametrize()
+@schemathesis.pytest.from_fixture("document").parametrize()
 @settings(
     max_examples=25,
     deadline=None,

@@ -11,6 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from pipeline_jobs.files import paced
+from pipeline_jobs.files.upload import TURNS
 from pipeline_jobs.web.schemas.uploads import Upload, UploadList
 
 from .checks import problem_of
@@ -38,6 +40,23 @@ def stored(world: World, upload_id: str) -> bytes:
     data = b"".join(pieces)
     assert len(data) == size
     return data
+
+
+def test_beside_one_that_hangs_in_the_disk_another_is_answered_503_and_goes_on_later(
+    client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paced, "TURN_SECONDS", 0.05)
+    data = bytes(range(256)) * (2 * paced.SMALL_BYTES // 256)
+    path, small = (begin(client, length).headers["Location"] for length in (len(data), 5))
+    with TURNS.turn("another"):
+        late = append(client, path, 0, data)
+        problem_of(late, 503, "store_unavailable")
+        assert int(late.headers["Retry-After"]) > 0
+        # What takes no turn is stored meanwhile.
+        assert append(client, small, 0, b"small").status_code == 204
+    at = int(client.head(path).headers["Upload-Offset"])
+    assert append(client, path, at, data[at:]).status_code == 204
+    assert stored(world, path.rpartition("/")[2]) == data
 
 
 def test_an_upload_by_tus(client: FlaskClient, world: World) -> None:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.events.hub import Hub
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import Job, NewJob, StepResult
 from pipeline_jobs.jobs.listing import JobQuery
@@ -51,22 +52,6 @@ def settings_with(url: str, data_dir: str = "/nowhere", **changes: Any) -> Setti
     """Both of the brief's flags on."""
     own = {"redis_url": url, "data_dir": data_dir, "secret_key": "test-secret", "enable_job_queue": True, "enable_run_api": True}
     return Settings(**{**own, **changes})
-
-
-class LateApp:
-    """What schemathesis is given: the document is read as the tests are collected, when there is no server yet."""
-
-    def __init__(self) -> None:
-        self.app: Any = create_app(Cell.of(settings_with("redis://127.0.0.1:1/0")))
-
-    def serve(self, world: World) -> None:
-        """From now on this one, with streams that end at once and waits that are short."""
-        self.app = world.make_client(run_timeout_seconds=0.05, announce_seconds=1000, rescue_seconds=1000).application
-        cell = world.cells[-1]
-        cell.events.stop_when(lambda: True)
-        # It is ready, for longer than the test takes.
-        cell.store.announce("w1", 0, [])
-        cell.store.beat("rescue")
 
 
 @dataclass
@@ -238,4 +223,25 @@ class World:
         for thread in self.threads:
             thread.join(30)
         for cell in self.cells:
+            end_streams(cell.events)
             cell.close()
+
+
+def end_streams(hub: Hub) -> None:
+    """Of those that no test read to their end: as long as anybody follows events, the hub's thread asks the server, in later tests too."""
+    for topic in list(hub._topics.values()):
+        for follower in list(topic.followers):
+            follower.close()
+
+
+def make_app(node: Any, world: World) -> Any:
+    """For schemathesis: its streams end at once, its waits are short. :param node: the test, which finds each operation in its reports."""
+    # What pytest 9.2 has no more, and schemathesis 4.32 reads and sets.
+    node._nodeid = node.nodeid
+    app = world.make_client(run_timeout_seconds=0.05, announce_seconds=1000, rescue_seconds=1000).application
+    cell = world.cells[-1]
+    cell.events.stop_when(lambda: True)
+    # It is ready, for longer than the test takes.
+    cell.store.announce("w1", 0, [])
+    cell.store.beat("rescue")
+    return app

@@ -14,16 +14,18 @@ from typing import Any
 import av
 import numpy as np
 
+from pipeline_jobs.context import Reporter
 from pipeline_jobs.exceptions import JobCancelled
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 
 
 @dataclass
-class FakeReporter:
+class FakeReporter(Reporter):
     """Remembers what was told; raises `JobCancelled` once `cancel_if` says so or `cancelled` is set."""
 
     reports: list[tuple[str, float, str | None]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     cancel_if: Callable[[float, str | None], bool] = lambda percent, message: False
 
@@ -32,6 +34,9 @@ class FakeReporter:
         if self.cancel_if(percent, message):
             self.cancelled.set()
         self.check()
+
+    def warn(self, stage: str, text: str) -> None:
+        self.warnings.append(text)
 
     def check(self) -> None:
         if self.cancelled.is_set():
@@ -119,13 +124,15 @@ def make_film(
     rate: int = 16_000,
     layout: str = "mono",
     silent: bool = False,
+    dark: tuple[float, float] = (0.0, 0.0),
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """A small film with a beep, or only one of the two."""
+    """A small film with a beep, or only one of the two. Between the times of `dark` it is black and silent."""
     with av.open(str(path), "w", format=format) as output:
         picture: av.VideoStream | None = None
         sound: av.AudioStream | None = None
         if size is not None:
-            made = output.add_stream(codec, rate=10)
+            made = output.add_stream(codec, rate=10, options=options or {})
             assert isinstance(made, av.VideoStream)
             picture = made
             picture.width, picture.height, picture.pix_fmt = *size, "rgb24" if codec == "png" else "yuv420p"
@@ -136,15 +143,16 @@ def make_film(
             assert isinstance(beeps, av.AudioStream)
             sound = beeps
         for number in range(int(seconds * 10)):
+            lit = not dark[0] <= number / 10 < dark[1]
             if picture is not None and size is not None:
                 image = np.zeros((size[1], size[0], 3), dtype=np.uint8)
-                image[:, : size[0] // 2] = 25 * (number % 10)
+                image[:, : size[0] // 2] = (55 + 20 * (number % 10)) * lit
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, 10)
                 output.mux(picture.encode(frame))
             if sound is not None:
                 step = rate // 10
-                wave = np.sin(np.arange(number * step, (number + 1) * step) * (880 * np.pi / rate)) * (0 if silent else 8000)
+                wave = np.sin(np.arange(number * step, (number + 1) * step) * (880 * np.pi / rate)) * (0 if silent or not lit else 8000)
                 beep = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout="mono")
                 beep.sample_rate, beep.pts, beep.time_base = rate, number * step, Fraction(1, rate)
                 output.mux(sound.encode(beep))
@@ -152,6 +160,36 @@ def make_film(
             if stream is not None:
                 output.mux(stream.encode(None))
     return path
+
+
+def slideshow(path: Path) -> Path:
+    """Ten thousand seconds of black in twenty pictures, and a second of sound."""
+    source = make_film(path, seconds=2, dark=(0, 2))
+    slow = path.with_name("slow.mp4")
+    with av.open(str(source)) as old, av.open(str(slow), "w", format="mp4") as new:
+        copies = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.dts is None or packet.pts is None:
+                continue
+            if packet.stream.type == "video" and packet.duration is not None:
+                packet.pts, packet.dts, packet.duration = packet.pts * 5000, packet.dts * 5000, packet.duration * 5000
+            packet.stream = copies[packet.stream.index]
+            new.mux(packet)
+    return slow
+
+
+def frameless(path: Path) -> Path:
+    """A film whose picture is announced and never comes."""
+    source = make_film(path, seconds=2, size=(320, 240))
+    empty = path.with_name("empty.mkv")
+    with av.open(str(source)) as old, av.open(str(empty), "w") as new:
+        new.add_stream_from_template(old.streams.video[0])
+        sound = new.add_stream_from_template(old.streams.audio[0])
+        for packet in old.demux(old.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = sound
+                new.mux(packet)
+    return empty
 
 
 def word_share(spoken: str, heard: str) -> float:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline_jobs.exceptions import JobCancelled
-from pipeline_jobs.media import analyse, keywords
+from pipeline_jobs.media import analyse, keywords, summary
 from pipeline_jobs.media.sentences import sentences, words
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import SAMPLES, FakeReporter
@@ -56,6 +56,25 @@ def test_a_very_long_text_is_summed_up_in_parts(make_context: MakeContext, repor
     context._last_check = 0.0
     with pytest.raises(JobCancelled):
         analyse.summarise(context, text, "en", 4)
+
+
+def test_a_summary_says_nothing_twice_and_has_no_cut_sentence() -> None:
+    text = [
+        "The river floods every spring in the town.", "The river floods the town every spring.", "A dam was planned by the council.",
+        "Money for the dam of the council ran out.", "People of the town moved uphill from the river.", "and then the river and the town",
+    ]  # fmt: skip
+    found = summary.central(text, frozenset({"the", "a", "in", "of", "by", "was", "for", "and", "then"}), 3)
+    assert len(found) == 3
+    assert len({sentence for sentence in found if "floods" in sentence}) == 1
+    assert text[-1] not in found
+    assert found == sorted(found, key=text.index)
+    assert summary.central(["no full stop here", "and none here"], frozenset(), 1) == ["no full stop here"]
+    assert summary.central(["Same.", "Same."], frozenset(), 3) == ["Same."]
+
+
+def test_numbers_are_no_keywords_in_digits_or_in_words() -> None:
+    text = "Twenty ferries cross the river. Twenty 20 twenty ferries, seven rivers."
+    assert not {"twenty", "seven", "20"} & {word.lower() for word in analyse.find_keywords(text, "en", 10)}
 
 
 def test_keywords_may_be_switched_off() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pipeline_jobs.exceptions import MediaDamaged, MediaError, MediaTooLarge, NoAudio, NotMedia, SourceEmpty
 from pipeline_jobs.media import probe
+from tests.tricks.files import subtitles_only
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import SAMPLES, make_film
 
@@ -70,8 +71,15 @@ def test_nothing_and_noise_have_their_errors(make_context: MakeContext) -> None:
 
 
 def test_a_film_without_sound(make_context: MakeContext, tmp_path: Path) -> None:
+    silent = make_film(tmp_path / "silent.mp4", audio=False)
+    assert probed(make_context, silent)["audio"] is None
     with pytest.raises(NoAudio):
-        probed(make_context, make_film(tmp_path / "silent.mp4", audio=False))
+        probed(lambda **options: make_context(params={"on_error": {"transcribe": "fail"}}, **options), silent)
+
+
+def test_a_file_with_neither_picture_nor_sound(make_context: MakeContext) -> None:
+    with pytest.raises(NoAudio):
+        probed(make_context, subtitles_only(b"hello", b"world"))
 
 
 @pytest.mark.parametrize(

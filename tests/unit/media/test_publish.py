@@ -17,6 +17,11 @@ def test_the_film_and_the_texts_are_published(make_context: MakeContext, publish
     context = make_context(data=DATA)
     (context.workdir / "video.mp4").write_bytes(b"film")
     done = publish.run(context)
+    outputs = done.pop("outputs")
+    assert {name: row["type"] for name, row in outputs.items()} == {
+        "media": "video/mp4", "transcript": "text/plain", "captions": "text/vtt", "segments": "application/json",
+    }  # fmt: skip
+    assert outputs["media"] == {"link": "link:video.mp4", "type": "video/mp4", "bytes": 4, "duration": None}
     assert done == {
         "artifacts": {
             "media": "link:video.mp4", "transcript": "link:transcript.txt",
@@ -27,7 +32,7 @@ def test_the_film_and_the_texts_are_published(make_context: MakeContext, publish
     assert published["video.mp4"] == b"film"
     assert published["transcript.txt"] == b"Hello. Bye.\n"
     assert json.loads(published["segments.json"]) == SEGMENTS
-    assert reporter.percents == [0.0, 25.0, 50.0, 75.0, 100.0]
+    assert reporter.percents == [0.0, 12.5, 25.0, 37.5, 100.0]
 
 
 def test_captions_are_webvtt() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,19 +9,29 @@ import numpy as np
 import pytest
 
 from pipeline_jobs.exceptions import BadParameters
-from pipeline_jobs.media import speech
-from pipeline_jobs.media.speech import Phrase
+from pipeline_jobs.media import languages, speech
+from pipeline_jobs.media.languages import LanguageUnsupported
+from pipeline_jobs.media.speech import Phrase, Samples
 
 
 class FakeWhisperModel:
-    """The part of faster_whisper.WhisperModel that is used."""
+    """The part of faster_whisper.WhisperModel that is used. `make quality` hears with the real one."""
 
-    def __init__(self, size: str, **options: Any) -> None:
-        self.size = size
+    def __init__(self, folder: str, **options: Any) -> None:
+        assert options["local_files_only"]
 
     def transcribe(self, audio: Any, *, language: str | None, **options: Any) -> tuple[Any, Any]:
-        parts = [SimpleNamespace(start=0.0, end=1.5, text=" Guten  Tag."), SimpleNamespace(start=1.5, end=2.0, text=" ")]
+        said = [(" Guten", 0.0, 0.4, 0.9), (" Tag,", 0.5, 0.8, 0.8), (" l", 1.0, 1.1, 0.9), ("'eau.", 1.1, 1.5, 0.5)]
+        words = [SimpleNamespace(word=word, start=start, end=end, probability=sure) for word, start, end, sure in said]
+        parts = [
+            SimpleNamespace(start=0.0, end=1.5, text=" Guten Tag, l'eau.", words=words),
+            SimpleNamespace(start=1.5, end=2.0, text=" ", words=[]),
+            SimpleNamespace(start=2.0, end=3.0, text=" Ohne  Zeiten.", words=None),
+        ]
         return iter(parts), SimpleNamespace(language=language or "de")
+
+    def detect_language(self, audio: Any) -> tuple[str, float, list[tuple[str, float]]]:
+        return "de", 0.75, [("de", 0.75)]
 
 
 @pytest.fixture
@@ -27,29 +39,45 @@ def whisper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "faster_whisper", SimpleNamespace(WhisperModel=FakeWhisperModel))
 
 
-def test_moonshine_is_taken_when_nothing_is_asked_for(whisper: None) -> None:
-    assert speech.choose("auto") == "moonshine"
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`installed("moonshine", "whisper")`: these speech models and no other."""
+    return lambda *names: monkeypatch.setattr(languages, "installed", lambda: names)
 
 
-def test_whisper_is_taken_when_asked_for_and_where_moonshine_is_missing(whisper: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert speech.choose("whisper") == "whisper"
-    monkeypatch.setattr(speech, "moonshine_voice", None)
-    assert speech.choose("auto") == "whisper"
+def test_the_engine_is_the_first_one_that_knows_the_language(installed: Callable[..., None]) -> None:
+    installed("moonshine", "whisper")
+    found = [languages.choose(*asked) for asked in [("auto", None), ("auto", "en"), ("auto", "de"), ("whisper", "en"), ("moonshine", None)]]
+    assert found == ["moonshine", "moonshine", "whisper", "whisper", "moonshine"]
+    with pytest.raises(LanguageUnsupported, match=r"'de' is not known to moonshine, which knows: en$"):
+        languages.choose("moonshine", "de")
+    installed("whisper")
+    assert languages.choose("auto", None) == "whisper"
+    with pytest.raises(LanguageUnsupported, match="'xx'"):
+        languages.choose("auto", "xx")
+    installed("moonshine")
+    with pytest.raises(LanguageUnsupported, match=r"pipeline-jobs\[whisper\]"):
+        languages.choose("auto", "de")
 
 
-def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "faster_whisper", None)
-    with pytest.raises(BadParameters, match="whisper"):
-        speech.choose("whisper")
-    monkeypatch.setattr(speech, "moonshine_voice", None)
-    with pytest.raises(BadParameters, match="not installed"):
-        speech.choose("auto")
+def test_what_is_not_installed_is_said(installed: Callable[..., None]) -> None:
+    installed("moonshine")
+    with pytest.raises(BadParameters, match=r"'whisper' is not installed.*\[whisper\]"):
+        languages.choose("whisper", None)
+    installed()
+    with pytest.raises(BadParameters, match="no speech model"):
+        languages.choose("auto", None)
 
 
-def test_whispers_segments_become_phrases(whisper: None) -> None:
-    engine = speech.Whisper()
-    assert list(engine.transcribe(np.zeros(16000, dtype=np.float32), None)) == [Phrase(0.0, 1.5, "Guten Tag.")]
-    assert engine.languages is None
+@pytest.mark.usefixtures("whisper")
+def test_whispers_segments_become_phrases_with_whole_words(tmp_path: Path) -> None:
+    engine = speech.Whisper(tmp_path / "faster-whisper-small")
+    assert engine.name == "whisper-small"
+    first, second = engine.transcribe(np.zeros(16000, dtype=np.float32), None)
+    assert (first.start, first.end, first.text) == (0.0, 1.5, "Guten Tag, l'eau.")
+    assert first.words == ((0.0, 0.4, "Guten", 0.9), (0.5, 0.8, "Tag,", 0.8), (1.0, 1.5, "l'eau.", 0.5))
+    assert second == Phrase(2.0, 3.0, "Ohne Zeiten.")
+    assert engine.language(np.zeros(16000, dtype=np.float32)).sure == "de"
 
 
 def test_an_engine_is_loaded_once() -> None:
@@ -57,24 +85,24 @@ def test_an_engine_is_loaded_once() -> None:
 
 
 class Stuck:
-    """The part of moonshine's Transcriber that is used: it gets stuck in whatever is longer than it can hear."""
+    """What the model says of a piece: it gets stuck in whatever is longer than it can hear."""
 
     def __init__(self, most: float) -> None:
         self.most = most
 
-    def transcribe_without_streaming(self, samples: list[float], rate: int) -> SimpleNamespace:
-        seconds = len(samples) / rate
-        return SimpleNamespace(lines=[SimpleNamespace(text="2" + "3" * 50 if seconds > self.most else f"{seconds:.0f} seconds.")])
+    def lines(self, samples: Samples) -> list[SimpleNamespace]:
+        seconds = len(samples) / speech.RATE
+        return [SimpleNamespace(text="2" + "3" * 50 if seconds > self.most else f"{seconds:.0f} seconds.")]
 
 
 def test_a_piece_in_which_the_model_gets_stuck_is_heard_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = speech.Moonshine()
     sound = np.random.default_rng(1).uniform(-0.1, 0.1, 12 * speech.RATE).astype(np.float32)
-    monkeypatch.setattr(engine, "_model", Stuck(most=7))
+    monkeypatch.setattr(engine, "_lines", Stuck(most=7).lines)
     found = list(engine.transcribe(sound, None))
     assert len(found) > 1
     assert not any("33" in phrase.text for phrase in found)
     assert (found[0].start, found[-1].end) == (0.0, 12.0)
     assert [phrase.end for phrase in found[:-1]] == [phrase.start for phrase in found[1:]]
-    monkeypatch.setattr(engine, "_model", Stuck(most=0))
+    monkeypatch.setattr(engine, "_lines", Stuck(most=0).lines)
     assert list(engine.transcribe(sound, None)) == [], "it ends, and nothing is invented"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import signal
 import subprocess
 import sys
@@ -26,9 +28,9 @@ from pipeline_jobs.exceptions import (
     StageError,
     WorkerLost,
 )
-from pipeline_jobs.media import publish, stages
+from pipeline_jobs.media import publish, stages, whisper_model
 from pipeline_jobs.media.stages import Child, InChild
-from tests.living import children
+from tests.living import children, command, lives, running
 from tests.tricks.files import FTYP
 from tests.unit.media import taken_over
 from tests.unit.media.conftest import MakeContext
@@ -40,12 +42,8 @@ FILM = FTYP + bytes(300_000)
 
 
 def the_child() -> psutil.Process:
-    (child,) = [one for one in children() if "pipeline_jobs.media.stage_child" in one.cmdline()]
+    (child,) = running("pipeline_jobs.media.stage_child")
     return child
-
-
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 class Logger:
@@ -108,7 +106,7 @@ def test_the_child_has_neither_our_memory_nor_our_environment(
     ours = [Path(one.path).name for one in child.open_files() if "site-packages" not in one.path]
     assert set(ours) <= {"source"}
     assert len(child.net_connections("unix")) <= 1, "the socket to its parent"
-    assert "stage_child" in " ".join(child.cmdline()), "it was exec'ed: no page of it was ever ours"
+    assert "stage_child" in command(child), "it was exec'ed: no page of it was ever ours"
 
 
 def test_what_a_stage_is_told_of_the_settings_are_those_of_media(monkeypatch: pytest.MonkeyPatch, make_context: MakeContext) -> None:
@@ -128,9 +126,9 @@ def test_a_cancel_ends_the_child_at_once(stalled: tuple[JobContext, list[BaseExc
     # From here on the child has nothing to tell.
     until(lambda: reporter.percents and reporter.percents[-1] > 0, "what came to be told")
     reporter.cancelled.set()
-    context.data["thread"].join(30)
+    context.data["thread"].join(60)
     assert [type(error) for error in raised] == [JobCancelled]
-    assert gone(child)
+    assert not lives(child)
 
 
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
@@ -148,7 +146,7 @@ with Child(context) as child:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    until(lambda: gone(child), "the child to be gone")
+    until(lambda: not lives(child), "the child to be gone")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +157,7 @@ def test_how_the_real_child_ends_is_how_the_stage_fails(
 ) -> None:
     context, raised = stalled
     the_child().send_signal(number)
-    context.data["thread"].join(30)
+    context.data["thread"].join(60)
     assert [type(one) for one in raised] == [error]
     assert context.logger.lines[0][1]["exit"] == -number
 
@@ -238,7 +236,7 @@ def test_an_upload_is_not_asked_of_the_child(make_context: MakeContext) -> None:
     context = make_context("upload://abc")
     context.open_upload = lambda upload_id: (len(FILM), iter([FILM]))
     assert stages.fetch(context) == {"source": "source", "title": None}
-    assert not [one for one in children() if "stage_child" in " ".join(one.cmdline())]
+    assert not running("stage_child")
 
 
 def test_a_page_is_fetched_behind_the_walls_and_its_program_goes_with_the_child(
@@ -261,7 +259,7 @@ def test_a_page_is_fetched_behind_the_walls_and_its_program_goes_with_the_child(
         stages.fetch(context)
     assert len(seen) == 2
     for process in seen:
-        until(lambda one=process: gone(one), "the job's processes to be gone")
+        until(lambda one=process: not lives(one), "the job's processes to be gone")
 
 
 def test_no_port_but_a_public_one_is_connected_to(site: FakeSite, make_context: MakeContext) -> None:
@@ -271,35 +269,71 @@ def test_no_port_but_a_public_one_is_connected_to(site: FakeSite, make_context: 
     assert site.requests == []
 
 
-#: Stands for the package that is not installed here: what it downloads is a file.
+#: Stands for the package that is not installed here: what it downloads says so. `make quality` has the real one.
 WHISPER = """
 import os, pathlib
-def download_model(size):
+def download_model(size, output_dir, revision):
     with open(pathlib.Path(os.environ["HF_HOME"], "downloads"), "a") as log:
-        log.write(f"{size}\\n")
+        log.write(f"{size} {revision}\\n")
+    os.makedirs(output_dir)
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        pathlib.Path(output_dir, name).write_text(name)
 """
 
 
-def test_whispers_model_is_downloaded_once_and_outside_the_walls(
-    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The folder of models, of an installation with `[whisper]`."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "faster_whisper.py").write_text(WHISPER)
     monkeypatch.syspath_prepend(tmp_path / "lib")
+    monkeypatch.setattr(stages, "_not_before", {})
     monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
     (tmp_path / "models").mkdir()
-    context = make_context(params={"speech_model": "whisper"}, data={"source": "source"})
+    yield tmp_path / "models"
+    for name in ("faster_whisper", "pipeline_jobs.media.whisper_fetch"):
+        sys.modules.pop(name, None)
+
+
+def test_a_model_that_is_not_the_official_one_byte_for_byte_is_not_kept(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "pipeline_jobs.media.whisper_fetch", raising=False)
+    monkeypatch.delitem(sys.modules, "faster_whisper", raising=False)
+    fetch = importlib.import_module("pipeline_jobs.media.whisper_fetch").fetch
+    model = whisper_model.folder("")
+    with pytest.raises(ValueError, match=r"model\.bin is not the file"):
+        fetch(model)
+    assert [path.name for path in hub.iterdir()] == ["downloads"]
+    monkeypatch.setattr(whisper_model, "FILES", {name: hashlib.sha256(name.encode()).hexdigest() for name in whisper_model.FILES})
     for _ in range(2):
-        with pytest.raises(StageError):
-            stages.transcribe(context)
-    assert (tmp_path / "models" / "downloads").read_text() == "base\n"
+        fetch(model)
+    assert whisper_model.is_here(model)
+    assert sorted(path.name for path in hub.iterdir()) == ["downloads", model.name]
 
 
-def test_that_a_model_cannot_be_downloaded_is_the_machines_fault(
-    make_context: MakeContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_model_that_cannot_be_had_is_the_machines_fault_for_who_needs_it_and_asked_for_once_for_others(
+    hub: Path, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "faster_whisper.py").write_text("def download_model(size): raise OSError")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "models"))
-    with pytest.raises(MachineFault, match="cannot be downloaded now"):
-        stages.transcribe(make_context(params={"speech_model": "whisper"}))
+    data = {"source": "source", "speech": "speech.wav"}
+    with pytest.raises(MachineFault, match="the download ended with 1"):
+        stages.transcribe(make_context(params={"speech_model": "whisper"}, data=data))
+    monkeypatch.setattr(stages.InChild, "__call__", lambda stage, context: {"ran": stage.name})
+    for params in ({}, {}, {"language": "en"}):
+        assert stages.transcribe(make_context(params=params, data=data)) == {"ran": "transcribe"}
+    assert (hub / "downloads").read_text().count("\n") == 1
+    stages._not_before.clear()
+    assert stages.transcribe(make_context(data={**data, "speech": None})) == {"ran": "transcribe"}
+    assert stages.transcribe(make_context(params={"language": "en"}, data=data)) == {"ran": "transcribe"}
+    assert (hub / "downloads").read_text().count("\n") == 1
+    stages.transcribe(make_context(data=data))
+    assert (hub / "downloads").read_text().count("\n") == 2
+
+
+def test_a_model_of_the_operators_own_is_not_downloaded(hub: Path, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"source": "source", "speech": "speech.wav"}
+    monkeypatch.setattr(stages.InChild, "__call__", lambda stage, context: {"ran": stage.name})
+    with pytest.raises(MachineFault, match="PIPELINE_WHISPER_MODEL"):
+        stages.transcribe(make_context(params={"speech_model": "whisper"}, data=data, PIPELINE_WHISPER_MODEL=str(hub / "mine")))
+    (hub / "mine").mkdir()
+    (hub / "mine" / "model.bin").touch()
+    done = stages.transcribe(make_context(params={"speech_model": "whisper"}, data=data, PIPELINE_WHISPER_MODEL=str(hub / "mine")))
+    assert (done, list(hub.glob("downloads"))) == ({"ran": "transcribe"}, [])

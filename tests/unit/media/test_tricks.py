@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.exceptions import StageError
-from pipeline_jobs.media import download, fetch, probe, speed, transcode
+from pipeline_jobs.media import download, fetch, probe, render, speed, transcode
 from tests.tricks.table import TRICKS, Trick
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeSite
@@ -36,9 +36,9 @@ def test_it_ends_with_its_own_code(
     monkeypatch.setattr(speed, "SLOW_SECONDS", 0.5 if trick.patient else 60.0)
     url, before = trick.install(site, tmp_path), peak()
     limits = {"PIPELINE_MEDIA_MAX_BYTES": "20000000", "PIPELINE_MEDIA_MAX_SECONDS": "120", "PIPELINE_MEDIA_MAX_PIXELS": "2073600"}
-    context = make_context(url, quality="144p", **limits)
+    context = make_context(url, quality="144p", params={"preset": "film"}, **limits)
     try:
-        for stage in (fetch, probe, transcode):
+        for stage in (fetch, probe, transcode, render):
             context.data.update(stage.run(context))
         code, text = "completed", ""
     except StageError as error:

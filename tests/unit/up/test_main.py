@@ -176,7 +176,7 @@ def test_a_process_that_is_killed_is_started_again(data: Path) -> None:
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=60).ok
     except requests.RequestException:
         return False
 

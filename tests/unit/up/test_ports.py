@@ -20,6 +20,13 @@ def test_zero_gives_free_ports_that_differ() -> None:
             pass
 
 
+def test_none_of_them_may_be_the_other_end_of_a_connection_before_its_server_is_there() -> None:
+    ports = choose_ports({f"PORT_{number}": (LOOPBACK, 0) for number in range(20)})
+    with socket.socket() as leaves:
+        leaves.bind((LOOPBACK, 0))
+        assert max(ports.values()) < 32_768 <= leaves.getsockname()[1]
+
+
 def test_a_port_that_was_set_is_kept() -> None:
     port = choose_ports({"A": (LOOPBACK, 0)})["A"]
     assert choose_ports({"A": (LOOPBACK, port)}) == {"A": port}

@@ -50,6 +50,8 @@ def test_every_process_gets_the_flags_the_ports_and_the_store(tmp_path: Path) ->
     assert made.data_dir == tmp_path / "data dir"
     assert env["HOME"] == "/home/x"
     assert made.api_metrics == "all"
+    assert made.history_url == f"sqlite:///{tmp_path / 'data dir' / 'history.db'}"
+    assert load_settings({**env, "PIPELINE_HISTORY_URL": ""}).history_url == ""
     assert load_settings(stack.environment({"PIPELINE_API_METRICS": "process"}, settings(tmp_path), ports)).api_metrics == "process"
     assert not {name for name in env if name.startswith("FLOWER_")}, "Flower has the login of its configuration"
 

@@ -19,15 +19,16 @@ from pipeline_jobs.web.server.accounts import (
     Owners,
     Turns,
 )
+from pipeline_jobs.web.server.balance import Served
 
 
 def test_what_is_heavy_is_paid_for() -> None:
-    turns = Turns()
-    turns.latest.note("a", 0.0)
+    turns = Turns(Served())
+    turns.note("a", 0.0, is_known=True)
     turns.debts.charge("a", 0.1, 0.0)
     # Alone nobody waits for it.
     assert turns.most("a", 0.0) == turns.most("a", 0.0, large=True) == MOST_ALONE
-    turns.latest.note("b", 0.0)
+    turns.note("b", 0.0, is_known=True)
     paid = 0.1 / SHARE
     assert [turns.most("a", now) for now in (0.0, 0.9 * paid, 1.1 * paid, paid + 0.9 * REMEMBERED)] == [0, 0, 1, 1]
     assert turns.most("a", paid + 1.1 * REMEMBERED) == turns.most("b", 0.0) == MOST_AT_WORK
@@ -42,8 +43,8 @@ def test_what_is_heavy_is_paid_for() -> None:
 
 
 def test_what_is_expected_to_be_heavy_is_at_work_alone() -> None:
-    turns = Turns()
-    turns.latest.note("b", 0.0)
+    turns = Turns(Served())
+    turns.note("b", 0.0, is_known=True)
     assert [turns.most("a", 0.0, large=large) for large in (False, True)] == [MOST_AT_WORK, 1]
 
 
@@ -59,6 +60,24 @@ def test_an_address_and_the_tenant_that_comes_from_it_are_not_two() -> None:
     assert not latest.has_others("tenant a", 2.0)
     assert latest.has_others("tenant b", 2.0)
     assert not latest.has_others("tenant b", 2.0 + OTHERS_SECONDS)
+
+
+def test_whom_other_processes_serve_is_another_unless_nobody_knows_who_it_is() -> None:
+    served = Served()
+    one, other = Turns(served), Turns(served)
+    one.note("a", 0.0, is_known=True)
+    # The first request of a key, the health checks of a balancer: they come to any process, and are nobody's neighbours.
+    other.note("127.0.0.1", 0.0, is_known=False)
+    assert one.most("a", 0.0) == MOST_ALONE
+    assert other.most("a", 0.0) == MOST_AT_WORK, "in the process itself they are"
+    other.note("b", 1.0, is_known=True)
+    assert one.most("a", 1.0 + 0.9 * OTHERS_SECONDS) == MOST_AT_WORK
+    one.note("a", 2.0, is_known=True)
+    assert one.most("b", 2.0) == one.most("a", 2.0) == MOST_AT_WORK
+    assert one.most("a", 1.0 + 1.1 * OTHERS_SECONDS) == MOST_ALONE
+    # Whoever is served by several of them is one.
+    other.note("a", 100.0, is_known=True)
+    assert one.most("a", 100.0) == MOST_ALONE
 
 
 def test_whoever_was_served_before_an_address_keeps_its_name() -> None:

@@ -11,17 +11,20 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
+from gunicorn.workers import gthread
 
 from pipeline_jobs.files.upload import PIECE_BYTES
 from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
 from pipeline_jobs.web.server.body_room import MOST_BYTES, MOST_OF_ONE
-from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS
+from pipeline_jobs.web.server.chunked_body import ChunkedBody
+from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from tests.stack import free_port
 from tests.waiting import until
 
@@ -39,7 +42,7 @@ AT_WORK, TURN = threading.Lock(), threading.Event()
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Gives back the path; a large answer for `/large`, the same as a file for `/file`; reads the body for `/body`,
+    """Gives back the path; a large answer for `/large`, the same as a file for `/file`; reads the body for `/uploads/body`,
     and gives it back for `/echo`."""
     path = environ["PATH_INFO"]
     if path == "/file":
@@ -57,7 +60,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             COUNT.pop()
     if path == "/long":
         TURN.wait(2 * AT_WORK_SECONDS)
-    if path == "/body":
+    if path == "/uploads/body":
         BODIES.append(1)
         environ["wsgi.input"].read()
         BODIES.pop()
@@ -80,13 +83,26 @@ def threads() -> int:
     return 1
 
 
+class Patient(Worker):
+    """Waits for ever where gunicorn waits for a body that nobody read."""
+
+    def init_process(self) -> None:
+        gthread.DEFAULT_WORKER_DATA_TIMEOUT = 1000.0
+        super().init_process()
+
+
 @pytest.fixture
-def port(settings: dict[str, str], threads: int) -> Iterator[int]:
+def server() -> str:
+    return "Worker"
+
+
+@pytest.fixture
+def port(settings: dict[str, str], threads: int, server: str) -> Iterator[int]:
     """A server, up."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", str(threads), "--keep-alive", "60",
-        "--no-control-socket", "--worker-class", "pipeline_jobs.web.server.gunicorn_worker.Worker", f"{__name__}:application",
+        "--no-control-socket", "--worker-class", f"{__name__}.{server}", f"{__name__}:application",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, **settings}) as process:
         try:
@@ -213,6 +229,123 @@ def test_a_small_body_that_does_not_end_holds_no_thread(port: int) -> None:
         senders[name].close()
 
 
+CHUNKED = ECHO + b"Transfer-Encoding: chunked\r\n\r\n"
+WHOLE = b"3\r\n012\r\n7;a=b\r\n3456789\r\n0\r\n%s\r\n"
+
+
+def test_nor_does_one_that_comes_in_chunks(port: int) -> None:
+    codings = (b"chunked", b"gzip, chunked", b"identity\r\nTransfer-Encoding: Chunked")
+    bodies = [(coding, WHOLE % trailer) for coding in codings for trailer in (b"", b"X-Sum: 1\r\n")]
+    senders = [(coding, body, cut, connect(port)) for coding, body in bodies for cut in range(0, len(body), 7)]
+    for coding, body, cut, sender in senders:
+        sender.sendall(ECHO + b"Transfer-Encoding: " + coding + b"\r\n\r\n" + body[:cut])
+    assert answered(port, OTHER)
+    for coding, body, cut, sender in senders:
+        for byte in body[cut:]:
+            sender.sendall(bytes([byte]))
+        sender.sendall(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        # Behind a coding that it does not undo, gunicorn closes the connection.
+        assert b"0123456789" in until_ends(sender, b"0123456789" if b"gzip" in coding else b"/second")
+        sender.close()
+
+
+#: Chunks that are none, or too many, or more than may be gathered; none of them ends.
+WRONG_CHUNKS = {
+    b"400": (b"x\r\n", b"-1\r\n", b"\r\n", b"5\n01234", b"5\r\n{}\r\n0\r\n\r\n", b"1" * 300, b"0\r\n" + b"X: 1\r\n" * 1000),
+    b"413": (b"200000\r\n", b"FFFFFFFF\r\n", b"10\r\n0123456789abcdef\r\n" * 5000, (b"8000\r\n" + bytes(0x8000) + b"\r\n") * 40),
+}
+
+
+def test_chunks_that_are_none_or_too_many_are_refused_without_a_wait(port: int) -> None:
+    for expected, all_of in WRONG_CHUNKS.items():
+        for begun in all_of:
+            with connect(port) as alone, connect(port) as behind:
+                behind.sendall(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert ends_with(behind, b"/first")
+                for sender in (alone, behind):
+                    sender.sendall(CHUNKED + begun)
+                    assert status(sender) == expected, begun[:50]
+    # Nor do they wait for room, where others of the same address have all that it may have.
+    with ExitStack() as stack:
+        for sender in [stack.enter_context(connect(port, OTHER)) for _ in range(MOST_OF_ONE >> 20)]:
+            sender.sendall(CHUNKED + b"1\r\n")
+        assert answered(port)
+        for expected, all_of in WRONG_CHUNKS.items():
+            last = stack.enter_context(connect(port, OTHER))
+            last.sendall(CHUNKED + all_of[0])
+            assert status(last) == expected
+
+
+@pytest.mark.parametrize("server", ["Patient"])
+def test_nobody_waits_for_the_rest_of_a_body_that_was_not_read(port: int) -> None:
+    """Of one that is too long, or of an upload that is refused."""
+    for line in (b"Content-Length: 5000000", b"Transfer-Encoding: chunked"):
+        with connect(port) as sender:
+            sender.sendall(b"POST /uploads/none HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n1\r\n0\r\n")
+            assert ends_with(sender, b"/uploads/none")
+            assert answered(port)
+            assert status(sender) == b""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_chunked_body_that_is_complete_is_read_without_a_wait(seed: int) -> None:
+    """By gunicorn, whatever it is: all of it is there, or what there is is wrong. And what gunicorn reads is complete to the byte."""
+    draw = random.Random(seed)
+    pieces = (
+        b"0",
+        b"1",
+        b"a",
+        b"\r\n",
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b";",
+        b" ",
+        b"x",
+        b"0\r\n\r\n",
+        b"1\r\nx\r\n",
+        b"2;a=b\r\n\r\n\r\n",
+        b"X: 1\r\n",
+    )
+    config = Config()
+    for _ in range(200):
+        body = b"".join(draw.choices(pieces, k=draw.randrange(1, 12)))
+        if draw.random() < 0.5:
+            body = b"".join(b"%x\r\n%s\r\n" % (len(data), data) for data in draw.choices(pieces, k=3)) + b"0\r\n\r\n" + body
+        ends = next((at for at in range(len(body) + 1) if not _gathered(body[:at]).lacks(memoryview(body[:at]))), None)
+        if ends is None or _gathered(body).fault:
+            assert _read(config, body) is not True, body
+        else:
+            assert _read(config, body[:ends]) is not None, body
+            assert ends == 0 or _read(config, body[: ends - 1]) is not True, body
+
+
+def _gathered(body: bytes) -> ChunkedBody:
+    found = ChunkedBody(0, 10_000)
+    found.lacks(memoryview(body))
+    return found
+
+
+class _Waits(Exception):
+    """gunicorn asks for more than there is."""
+
+
+def _read(config: Config, body: bytes) -> bool | None:
+    """None: gunicorn waits for more of it. True: it reads all of it. False: it is wrong."""
+
+    def source() -> Iterator[bytes]:
+        yield CHUNKED + body
+        raise _Waits
+
+    try:
+        next(RequestParser(config, source(), ("127.0.0.1", 1))).body.read()
+    except _Waits:
+        return None
+    except Exception:
+        return False
+    return True
+
+
 def test_a_small_body_whose_client_closes_its_end_is_the_applications(port: int) -> None:
     with connect(port) as sender:
         sender.sendall(ECHO + b"Content-Length: 10\r\n\r\n01")
@@ -221,11 +354,24 @@ def test_a_small_body_whose_client_closes_its_end_is_the_applications(port: int)
         until_ends(sender, b"\r\n\r\n01")
 
 
+def with_length(body: bytes, draw: random.Random) -> bytes:
+    return ECHO + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def in_chunks(body: bytes, draw: random.Random) -> bytes:
+    sent, at = CHUNKED, 0
+    while at < len(body):
+        piece = body[at : at + draw.choice((1, 30, 20_000, 20_000))]
+        sent += b"%x%s\r\n%s\r\n" % (len(piece), draw.choice((b"", b" ;a", b";a=b")), piece)
+        at += len(piece)
+    return sent + b"0\r\n" + draw.choice((b"", b"X-Sum: 1\r\n")) + b"\r\n"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_bodies_in_any_pieces_and_behind_each_other_are_read_as_they_were_sent(port: int, seed: int) -> None:
     draw = random.Random(seed)
     bodies = [bytes(draw.choices(b"\r\n ab:", k=draw.choice((0, 1, 10, 40_000)))) + b"%d." % number for number in range(12)]
-    sent = b"".join(ECHO + b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies)
+    sent = b"".join(draw.choice((with_length, in_chunks))(body, draw) for body in bodies)
     with connect(port) as sender:
 
         def send() -> None:
@@ -248,9 +394,10 @@ def test_bodies_in_any_pieces_and_behind_each_other_are_read_as_they_were_sent(p
 
 
 @pytest.mark.parametrize("settings", [{"PIPELINE_REQUEST_SECONDS": "0.5"}])
-def test_a_small_body_that_does_not_end_in_time_is_answered_408(port: int) -> None:
+@pytest.mark.parametrize("begun", [ECHO + b"Content-Length: 10\r\n\r\n01", CHUNKED + b"a\r\n01"])
+def test_a_small_body_that_does_not_end_in_time_is_answered_408(port: int, begun: bytes) -> None:
     with connect(port) as sender:
-        sender.sendall(ECHO + b"Content-Length: 10\r\n\r\n01")
+        sender.sendall(begun)
         assert status(sender) == b"408"
 
 
@@ -359,7 +506,7 @@ def test_who_still_sends_when_it_is_refused_reads_its_answer_to_the_end(port: in
 def test_an_address_never_holds_all_threads(port: int) -> None:
     senders = [connect(port) for _ in range(20)]
     for sender in senders:
-        sender.sendall(b"POST /body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\na\r\n1")
+        sender.sendall(b"POST /uploads/body HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\na\r\n1")
     until(lambda: got(port, OTHER, "/bodies") == b"7", "as many threads as an address may hold")
     # Longer than the next one of the senders would need to take the thread of this one, were it let.
     for _ in range(3):

@@ -2,27 +2,69 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import os
+import queue
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.workers.workertmp import WorkerTmp
 
-from pipeline_jobs.web.server import balance
+from pipeline_jobs.web import gunicorn_conf
+from pipeline_jobs.web.server import balance, gunicorn_worker
+from pipeline_jobs.web.server.gunicorn_worker import Worker
+from pipeline_jobs.web.server.slow import rests
 from tests.stack import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+#: Of the thread: whose turn it is.
+TURN = threading.local()
+
+
+class Late(queue.SimpleQueue[Any]):
+    """Looks as if free threads took long to wake up."""
+
+    def qsize(self) -> int:
+        return 1
+
+
+class Staying(Worker):
+    """Its threads stay for as long as they may. All its looks are early."""
+
+    def init_process(self) -> None:
+        gunicorn_worker.STAY_SECONDS = gunicorn_worker.MOST_AT_WORK_SECONDS = 1000.0
+        gunicorn_worker.AT_WORK_SECONDS = 0.001
+        super().init_process()
+
+    def get_thread_pool(self) -> Any:
+        pool = super().get_thread_pool()
+        pool._work_queue = Late()
+        return pool
+
+    def handle(self, conn: Any) -> Any:
+        TURN.of = conn
+        return super().handle(conn)
+
+
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Gives the path back, or says which process answers."""
-    body = str(os.getpid()).encode() if environ["PATH_INFO"] == "/process" else environ["PATH_INFO"].encode()
+    """Gives the path back, or says which process answers, in which turn of the connection, and what its garbage collector passes over."""
+    path = environ["PATH_INFO"]
+    if path == "/rest":
+        rests(environ)
+        until(lambda: not TURN.of.is_at_work, "the main thread to hear of it")
+    said = {"/process": os.getpid, "/turn": lambda: TURN.of.turn, "/frozen": gc.get_freeze_count}.get(path)
+    body = (str(said()) if said else path).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 
@@ -34,18 +76,34 @@ def options() -> list[str]:
 
 
 @pytest.fixture
-def port(options: list[str]) -> Iterator[int]:
+def kind() -> type[Worker]:
+    return Worker
+
+
+@pytest.fixture
+def port(options: list[str], kind: type[Worker]) -> Iterator[int]:
     """A server."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", *options, "--keep-alive", "60", "--no-control-socket",
-        "--worker-class", "pipeline_jobs.web.server.gunicorn_worker.Worker", f"{__name__}:application",
+        "--worker-class", f"{kind.__module__}.{kind.__name__}", f"{__name__}:application",
     ]  # fmt: skip
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             yield number
         finally:
             process.terminate()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no folder in memory")
+def test_that_a_process_lives_is_said_in_memory_not_on_a_disk_that_others_sync() -> None:
+    config = Config()
+    config.set("worker_tmp_dir", gunicorn_conf.worker_tmp_dir)
+    said = WorkerTmp(config)
+    try:
+        assert os.fstat(said.fileno()).st_dev == Path("/dev/shm").stat().st_dev
+    finally:
+        said.close()
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> str:
@@ -61,6 +119,7 @@ def answers(connection: http.client.HTTPConnection) -> bool:
         return False
 
 
+@pytest.mark.parametrize("kind", [Worker, Staying])
 def test_kept_connections_are_served_one_request_after_another(port: int) -> None:
     first, second = (http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(2))
     until(lambda: answers(first), "gunicorn")
@@ -70,6 +129,20 @@ def test_kept_connections_are_served_one_request_after_another(port: int) -> Non
         assert get(first, f"/first/{number}") == f"/first/{number}"
         assert get(second, f"/second/{number}") == f"/second/{number}"
     assert first.sock is sock
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("kind", [Staying])
+@pytest.mark.parametrize("options", [["--threads", "8"]])
+def test_a_thread_stays_with_its_connection_as_long_as_none_lacks_a_thread(port: int) -> None:
+    """Between its requests the main thread, which has those of all others to look at, need not be waited for."""
+    first, second = (http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(2))
+    until(lambda: answers(first), "gunicorn")
+    turns = {get(first, "/turn") for _ in range(5)} | {get(second, "/turn") for _ in range(5)}
+    assert turns == {"1"}
+    # One that counts as at work no more takes another turn: else its tenant would have more at work than it may.
+    assert [get(first, path) for path in ("/rest", "/turn")] == ["/rest", "2"]
     first.close()
     second.close()
 
@@ -95,6 +168,13 @@ def test_the_processes_share_the_kept_connections(port: int) -> None:
     assert len(served) == 2
     for connection in (first, *kept):
         connection.close()
+
+
+def test_what_was_loaded_is_no_work_for_the_garbage_collector(port: int) -> None:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    until(lambda: answers(client), "gunicorn")
+    assert int(get(client, "/frozen")) > 10_000
+    client.close()
 
 
 def test_who_is_gone_counts_no_more() -> None:

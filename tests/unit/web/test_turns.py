@@ -41,12 +41,12 @@ class Patient(Worker):
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Lets in whose key has no `wrong` in it. Gives back the path; reads the body for `/body`."""
+    """Lets in whose key has no `wrong` in it. Gives back the path, or which process this is; reads the body for `/uploads/body`."""
     path, key = environ["PATH_INFO"], environ.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
     if key and "wrong" not in key:
         belongs_to(environ, f"tenant {key}")
-    body = path.encode()
-    if path == "/body":
+    body = str(os.getpid()).encode() if path == "/process" else path.encode()
+    if path == "/uploads/body":
         environ["wsgi.input"].read()
     if path == "/meet":
         MEETING.wait()
@@ -68,12 +68,17 @@ def settings() -> dict[str, str]:
 
 
 @pytest.fixture
-def port(settings: dict[str, str]) -> Iterator[int]:
-    """A server with eight threads, up. Whoever has the key `a` was there first."""
+def workers() -> int:
+    return 1
+
+
+@pytest.fixture
+def port(settings: dict[str, str], workers: int) -> Iterator[int]:
+    """A server whose processes have eight threads each, up. Whoever has the key `a` was there first."""
     number = free_port()
     command = [
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", "8", "--keep-alive", "60",
-        "--no-control-socket", "--worker-class", f"{__name__}.Patient", f"{__name__}:application",
+        "--workers", str(workers), "--no-control-socket", "--worker-class", f"{__name__}.Patient", f"{__name__}:application",
     ]  # fmt: skip
     environment = {**os.environ, "PIPELINE_REQUEST_SECONDS": "1000", **settings}
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment) as process:
@@ -110,9 +115,9 @@ def served(client: socket.socket, key: str) -> bool:
 
 
 def hold(port: int, key: str, source: str = "127.0.0.1") -> socket.socket:
-    """A request that keeps its thread until its body comes: nobody but a thread reads chunks."""
+    """A request that keeps its thread until its body comes: nobody but a thread reads uploads."""
     sender = connect(port, source)
-    sender.sendall(request("/body", key, "Transfer-Encoding: chunked") + b"a\r\n1")
+    sender.sendall(request("/uploads/body", key, "Transfer-Encoding: chunked") + b"a\r\n1")
     return sender
 
 
@@ -184,6 +189,35 @@ def test_long_requests_stay_at_work_unless_they_wait_for_their_client(port: int)
         sender.sendall(request("/long", "a"))
     assert max(int(number_in(sender)) for sender in senders) <= MOST_AT_WORK
     for sender in senders:
+        sender.close()
+
+
+def process(client: socket.socket, key: str) -> bytes:
+    """The one that serves this connection."""
+    client.sendall(request("/process", key))
+    return client.recv(1000).partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("workers", [2])
+def test_whoever_is_served_by_another_process_is_another_too(port: int) -> None:
+    """All processes have one store: who fills the process that nobody else comes to makes those wait who come to the other one."""
+    quiet = connect(port)
+    # The first request of a key is its address's: nobody knows yet whose it is.
+    assert served(quiet, "b")
+    where = process(quiet, "b")
+    beside, there = list[socket.socket](), list[socket.socket]()
+
+    def connected() -> bool:
+        sender = connect(port)
+        (there if process(sender, "a") == where else beside).append(sender)
+        return len(beside) >= 2 * MOST_AT_WORK
+
+    # The processes share connections, but for a few.
+    until(connected, "connections to the other process")
+    for sender in beside:
+        sender.sendall(request("/long", "a"))
+    assert max(int(number_in(sender)) for sender in beside) <= MOST_AT_WORK
+    for sender in (quiet, *beside, *there):
         sender.close()
 
 

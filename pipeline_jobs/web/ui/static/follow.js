@@ -6,6 +6,8 @@
   const ENDS = ["job.completed", "job.failed", "job.cancelled"];
   let after = Number(live.dataset.after);
   let source = null;
+  // The last progress that the stream told. A poll that was sent before it may be answered after it, with what was true earlier.
+  let shown = null;
 
   function show({ progress, message, stage }) {
     const bar = live.querySelector(".meter progress");
@@ -20,7 +22,8 @@
   function told({ data, lastEventId }) {
     after = Number(lastEventId) || after;
     const event = JSON.parse(data);
-    if (event.type !== "job.progress" || !show(event.data)) htmx.trigger(live, "refresh");
+    shown = event.type === "job.progress" ? event.data : null;
+    if (!shown || !show(shown)) htmx.trigger(live, "refresh");
     if (ENDS.includes(event.type)) stop();
   }
 
@@ -49,6 +52,10 @@
   }
 
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  document.addEventListener("htmx:after:swap", () => {
+    const bar = live.querySelector(".meter progress");
+    if (shown && bar && bar.value < shown.progress) show(shown);
+  });
   addEventListener("pagehide", stop);
   start();
 })();

@@ -4,6 +4,12 @@ const POLLS = ["every", "refresh"];
 // Of the polls of a page that follows a stream, for what no event tells (a place in line): every so many.
 const RARELY = 5;
 let polls = 0;
+// A form was sent (`draft.js`). What follows it says whether it was taken: not the sign-in, and not the form itself.
+if (document.body.dataset.in && !document.querySelector("form[data-draft]")) {
+  const sent = sessionStorage.getItem("sent");
+  if (sent) sessionStorage.removeItem(sent);
+  sessionStorage.removeItem("sent");
+}
 const trouble = () => document.getElementById("trouble");
 
 function say(text) {

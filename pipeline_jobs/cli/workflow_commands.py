@@ -1,0 +1,102 @@
+"""`jobs workflow ...`."""
+
+from __future__ import annotations
+
+import json
+from typing import IO, Any
+
+import click
+
+from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, with_cell
+from pipeline_jobs.exceptions import InvalidItems
+from pipeline_jobs.job import NewJob
+from pipeline_jobs.jobs.batches import BatchQuery
+from pipeline_jobs.jobs.graph import mermaid
+from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import DEFAULT_TENANT, DEFAULT_WORKSPACE
+
+
+@click.group()
+def workflow() -> None:
+    """Workflows: batches whose jobs depend on each other."""
+
+
+@workflow.command("submit")
+@click.argument("file", metavar="FILE", type=click.File("r"))
+@with_cell
+def submit_workflow(cell: Cell, file: IO[str]) -> None:
+    """Make a workflow: prints its id. FILE (`-`: the input) has the body of `POST /pipeline/workflows` as JSON; `run_at` is in Unix
+    milliseconds."""
+    try:
+        body = json.load(file)
+    except ValueError as error:
+        raise click.UsageError(f"this is not JSON: {error}") from None
+    jobs = body.get("jobs") if isinstance(body, dict) else None
+    if not isinstance(jobs, list) or not all(isinstance(one, dict) for one in jobs):
+        raise click.UsageError('a workflow is a JSON object with a list of objects: {"jobs": [{"name": ..., ...}, ...]}')
+    if unknown := body.keys() - {"jobs", "tenant_id", "workspace_id", "metadata"}:
+        raise click.UsageError(f"unknown field {min(unknown)!r}")
+    place = str(body.get("tenant_id", DEFAULT_TENANT)), str(body.get("workspace_id", DEFAULT_WORKSPACE))
+    try:
+        made = cell.workflows.create(NewWorkflow([_node(one) for one in jobs], *place, body.get("metadata") or {}))
+    except InvalidItems as error:
+        raise click.ClickException("\n".join(f"{one['field']}: {one['message']}" for one in error.errors)) from None
+    note(cell, "workflow.submitted", made.batch.batch_id, tenant_id=made.batch.tenant_id, jobs=made.batch.total)
+    click.echo(made.batch.batch_id)
+
+
+def _node(fields: dict[str, Any]) -> NewNode:
+    own = {name: value for name, value in fields.items() if name not in ("name", "depends_on")}
+    return NewNode(str(fields.get("name", "")), NewJob.of(own), tuple(map(str, fields.get("depends_on") or ())))
+
+
+@workflow.command("list")
+@click.option("--tenant", metavar="TENANT", help="Workflows of this tenant.")
+@click.option("--workspace", metavar="WORKSPACE", help="Workflows of this workspace; requires --tenant.")
+@limit_option()
+@json_option()
+@with_cell
+def list_workflows(cell: Cell, tenant: str | None, workspace: str | None, limit: int, as_json: bool) -> None:
+    """List workflows, newest first."""
+    found = cell.workflows.list(BatchQuery(tenant, workspace, limit)).items
+    titles = ("WORKFLOW", "STATUS", "TENANT", "WORKSPACE", "JOBS", *(status.value.upper() for status in JobStatus))
+    print_list(found, as_json, titles, lambda one: (
+        one.batch_id, one.status.value, one.tenant_id, one.workspace_id, one.total, *(one.counts[status] for status in JobStatus)
+    ))  # fmt: skip
+
+
+@workflow.command("show")
+@click.argument("workflow_id")
+@click.option("--mermaid", "as_mermaid", is_flag=True, help="Print the graph as Mermaid text.")
+@with_cell
+def show_workflow(cell: Cell, workflow_id: str, as_mermaid: bool) -> None:
+    """Show a workflow with its jobs as JSON."""
+    found = cell.workflows.get(workflow_id)
+    if as_mermaid:
+        click.echo(mermaid(found.drawn()), nl=False)
+    else:
+        print_json(found.to_body(cell.settings.public_url))
+
+
+@workflow.command("cancel")
+@click.argument("workflow_id")
+@with_cell
+def cancel_workflow(cell: Cell, workflow_id: str) -> None:
+    """Cancel the jobs of a workflow that have not ended."""
+    tenant_id = cell.workflows.record(workflow_id).tenant_id
+    done = cell.workflows.cancel(workflow_id)
+    if done.matched:
+        note(cell, "batch.cancelled", workflow_id, tenant_id=tenant_id, matched=done.matched)
+    click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
+
+
+@workflow.command("retry")
+@click.argument("workflow_id")
+@with_cell
+def retry_workflow(cell: Cell, workflow_id: str) -> None:
+    """Run the jobs of a workflow again that did not complete, and all behind them: prints the new workflow's id."""
+    made = cell.workflows.retry(workflow_id)
+    note(cell, "workflow.retried", workflow_id, tenant_id=made.batch.tenant_id, by=made.batch.batch_id)
+    click.echo(made.batch.batch_id)

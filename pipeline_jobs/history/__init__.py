@@ -1,0 +1,1 @@
+"""The history: ended jobs in a database (SQLite or PostgreSQL), where they stay when their records are deleted."""

@@ -1,0 +1,162 @@
+"""What a pipeline is made of: stages, which are functions, and waits for signals (`pipelines` has the list of them)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pipeline_jobs.exceptions import ConfigurationError, PipelineJobsError, StageError, StopRun
+
+if TYPE_CHECKING:
+    from pipeline_jobs.context import JobContext
+    from pipeline_jobs.settings import Settings
+
+#: A stage: takes the context, gives a mapping of JSON values that is merged into `context.data` (or None).
+StageFunction = Callable[["JobContext"], Mapping[str, Any] | None]
+
+#: What becomes of a job one of whose stages failed: it fails too (after its attempts), it goes on with a warning in its result, or it goes
+#: on and only its events and the log tell.
+OnError = Literal["fail", "warn", "skip"]
+#: What becomes of a job whose signal did not come in time: it fails, or it goes on without.
+OnTimeout = Literal["fail", "go_on"]
+#: The name of a wait, and of its signal: it stands in addresses and in names of fields.
+SIGNAL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+#: A year, in seconds.
+MAX_WAIT = 31_536_000
+#: What stages give under these names is not replaced by a later stage but put behind what the earlier ones gave: texts for whoever reads
+#: the result ("code: A sentence."), each an event too; and the names of the stages that failed without failing the job.
+WARNINGS, DEGRADED = "warnings", "degraded"
+
+
+class TryAgain(StageError):
+    """The stage asks for another attempt."""
+
+    code = "try_again"
+    retryable = True
+
+    def __init__(self, message: str = "", delay_seconds: float | None = None) -> None:
+        """:param delay_seconds: how long to wait before it, at most ten billion; None: as the pipeline's policy says.
+
+        :raises ValueError: it is no such number.
+        """
+        if delay_seconds is not None and not 0 <= delay_seconds <= 1e10:
+            raise ValueError(f"delay_seconds must be 0..1e10, not {delay_seconds}")
+        super().__init__(*filter(None, (message,)))
+        self.delay_seconds = delay_seconds
+
+
+class Parked(StopRun):
+    """The run ends here: its job waits for a signal that is not there."""
+
+    code = "parked"
+
+    def __init__(self, context: JobContext) -> None:
+        """:param context: of the run, in the stage that waits."""
+        super().__init__()
+        self.context = context
+
+
+class SignalTimeout(StageError):
+    """The signal that the stage waits for did not come in time."""
+
+    code = "signal_timeout"
+
+
+class TooManyParked(StageError):
+    """The tenant has as many jobs waiting for signals as it may."""
+
+    code = "too_many_parked"
+    retryable = True
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """What happens after a stage's error: of a pipeline to its job, of a stage to it. Deaths of the worker are counted apart
+    (`settings.max_crashes`)."""
+
+    #: How often a job may be tried, unless it says so itself; or its stage. 1: never again.
+    max_attempts: int = 1
+    #: Wait before the second attempt, in seconds; it doubles with each further one, up to `max_backoff_seconds`.
+    backoff_seconds: float = 1.0
+    max_backoff_seconds: float = 60.0
+    #: Codes of errors that are final here although they are retryable in general.
+    permanent: frozenset[str] = frozenset()
+
+    def delay(self, attempt: int, error: PipelineJobsError | None = None) -> float:
+        """Seconds to wait after this attempt (1, 2, ...) failed, of this error."""
+        if isinstance(error, TryAgain) and error.delay_seconds is not None:
+            return error.delay_seconds
+        # A larger power is beyond any maximum, and in the end beyond a float.
+        return min(self.backoff_seconds * 2.0 ** min(attempt - 1, 64), self.max_backoff_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One function of a pipeline."""
+
+    name: str
+    run: StageFunction
+    #: Its part of the whole's progress, relative to the other stages' weights. About its share of the run time.
+    weight: float = 1.0
+    #: A retry may use what it gave (its data, its files in the working folder) instead of running it again.
+    reusable: bool = True
+    #: What an error of it costs the job, or a function of the job's params that says so. An error of the machine, or a mistake in the
+    #: request, is never passed over; one that may pass is tried again first, while the job has attempts left.
+    on_error: OnError | Callable[[Mapping[str, Any]], OnError] = "fail"
+    #: Given to the later stages in the place of its data when it failed and the job goes on. Small.
+    instead: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    #: Of what it does: change it whenever the stage would give something else. What a stage with a version gave is used for other jobs of
+    #: the workspace too, if they give it the same (docs/reuse.md). A function of the settings, if they matter. Empty: it always runs.
+    version: str | Callable[[Settings], str] = ""
+    #: The names of the parameters that matter to it, for its version; None: all do.
+    params: tuple[str, ...] | None = None
+    #: How often it is tried within one run of its job, after an error that may pass. The job keeps its slot meanwhile; None: once.
+    retry: RetryPolicy | None = None
+    #: Longest that one try may take, in seconds; then it fails, code `stage_timeout`. None: as long as the job may run.
+    timeout: float | None = None
+
+    def on_error_of(self, params: Mapping[str, Any]) -> OnError:
+        """Of a job with these params."""
+        return self.on_error(params) if callable(self.on_error) else self.on_error
+
+
+def take_signal(context: JobContext) -> Mapping[str, Any]:
+    """The body of a wait: the signal of its name. :raises Parked: it is not there."""
+    if context.stage not in context.signals:
+        raise Parked(context)
+    return {context.stage: context.signals[context.stage]}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait(Stage):
+    """A stage that waits for a signal of its name (`POST /pipeline/jobs/{id}/signals/{name}`), meanwhile without a slot or a process.
+
+    The payload of the signal is `context.data[name]` for the later stages. What the earlier ones gave is kept as for a retry.
+    """
+
+    run: StageFunction = field(default=take_signal, init=False)
+    weight: float = 0.01
+    #: How long it waits, in seconds, at most a year; None: as long as the job's deadline allows.
+    timeout: float | None = None
+    #: At the end of that time the job fails, code `signal_timeout`, or goes on with None for a payload.
+    on_timeout: OnTimeout = "fail"
+    #: What is told to whoever looks at the job: a question, say. Or a function that makes it of what the earlier stages gave.
+    prompt: str | Callable[[Mapping[str, Any]], str] = ""
+
+    def asks(self, data: Mapping[str, Any]) -> str:
+        """The prompt, of a job whose stages have given this."""
+        return (self.prompt(data) if callable(self.prompt) else self.prompt) or f"waits for the signal {self.name}"
+
+
+def check_wait(pipeline: str, wait: Wait) -> None:
+    """:raises ConfigurationError: it cannot wait so."""
+    if not SIGNAL_NAME.fullmatch(wait.name):
+        raise ConfigurationError(f"pipeline {pipeline!r}: the name of a wait must match {SIGNAL_NAME.pattern}, not {wait.name!r}")
+    if wait.timeout is not None and wait.timeout > MAX_WAIT:
+        raise ConfigurationError(f"pipeline {pipeline!r}: {wait.name!r} must wait at most {MAX_WAIT} s")
+    if wait.on_timeout not in get_args(OnTimeout):
+        raise ConfigurationError(f"pipeline {pipeline!r}: on_timeout of {wait.name!r} must be one of: {', '.join(get_args(OnTimeout))}")
+    if wait.version or wait.retry or wait.on_error != "fail" or not wait.reusable:
+        raise ConfigurationError(f"pipeline {pipeline!r}: {wait.name!r} is a wait: it has no version, retry or on_error, and is reusable")

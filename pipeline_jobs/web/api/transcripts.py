@@ -1,0 +1,68 @@
+"""`/pipeline/jobs/{job_id}/transcript/search`: where in a film something is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response
+
+from pipeline_jobs.exceptions import JobNotEnded, ResultGone
+from pipeline_jobs.job import Job
+from pipeline_jobs.meaning import searching
+from pipeline_jobs.meaning.embedder import installed
+from pipeline_jobs.web.api.jobs import handle_of
+from pipeline_jobs.web.http.openapi import answer
+from pipeline_jobs.web.http.replies import reply
+from pipeline_jobs.web.http.routes import Routes
+from pipeline_jobs.web.schemas.jobs import JobPath
+from pipeline_jobs.web.schemas.transcripts import Matches, SearchRequest
+from pipeline_jobs.web.state import web
+
+#: Files of a job's folder: the index that the output `search` made, and the segments that every transcript has.
+INDEX, SEGMENTS = "search.json", "segments.json"
+#: A larger file is not read into an API's memory, in bytes: 4 hours of speech have some 4 MB of it.
+MOST_BYTES = 16 * 1024**2
+
+routes = Routes("transcripts", "/pipeline/jobs", "What is said in the media of jobs.")
+
+
+@routes.get(
+    "/<job_id>/transcript/search",
+    "Search a transcript",
+    "Passages of the transcript of a completed `media` job. A job without a transcript has none.",
+    {200: answer("The best matches.", Matches)},
+    errors=(409,),
+)
+def search(path: JobPath, query: SearchRequest) -> Response:
+    job = handle_of(path.job_id).record()
+    if not job.ended:
+        raise JobNotEnded
+    by, found = _found(job, query.q)
+    matches = [{**{name: passage[name] for name in ("start", "end", "text")}, "score": score} for score, passage in found[: query.limit]]
+    return reply({"job_id": job.job_id, "by": by, "matches": matches, "count": len(matches)})
+
+
+def _found(job: Job, text: str) -> tuple[str, list[tuple[float, Mapping[str, Any]]]]:
+    """How was looked, and what fits. :raises ResultGone: the transcript's files have been removed."""
+    index = _read(job, INDEX) if installed() else None
+    if index is not None:
+        try:
+            return "meaning", searching.by_meaning(index, text)
+        except (ValueError, LookupError, TypeError):
+            # Of a later version, or a damaged one: the words are there still.
+            pass
+    return "words", searching.by_words(_read(job, SEGMENTS) or (), text)
+
+
+def _read(job: Job, name: str) -> Any:
+    """A file of the job's as JSON; None: it made none such. :raises StoreUnavailable:"""
+    artifacts = web().cell.artifacts
+    path = f"{job.artifacts}/{name}"
+    if not job.artifacts or not artifacts.exists(path) or artifacts.stat(path).size > MOST_BYTES:
+        return None
+    try:
+        return json.loads(artifacts.read(path))
+    except FileNotFoundError:
+        raise ResultGone from None

@@ -1,0 +1,88 @@
+"""The window on fairness, for operators: who has the slots, what is due to whom, why the others wait, and what a change would do."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from flask import Response, request
+
+from pipeline_jobs.job import Job
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.due_shares import Standing, forecast, standings
+from pipeline_jobs.operation.overview import now
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.figures import workers
+from pipeline_jobs.web.http.validation import check
+from pipeline_jobs.web.problems import Refused, answer
+from pipeline_jobs.web.schemas.tenants import LimitsRequest
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
+
+#: Running jobs on the board, and tenants whose wait is explained.
+MOST_RUNNING, MOST_EXPLAINED = 100, 15
+
+
+@blueprint.get("/fairness")
+def fairness() -> Response:
+    cell = web().cell
+    slots = now(cell.store, cell.settings).slots
+    all_of = standings(cell.client, slots)
+    fleet = workers(cell.store)
+    values: dict[str, Any] = {
+        "slots": slots,
+        "standings": [(one, _why(one) if number < MOST_EXPLAINED else None) for number, one in enumerate(all_of)],
+        "board": _board(fleet.slots),
+        "reasons": {reason: count for reason, count in sorted(fleet.reasons.items(), key=lambda one: -one[1]) if count},
+    }
+    if is_fragment():
+        return page("fairness", **values)
+    asked = {name: request.args.get(name, "").strip() for name in ("of", "weight", "max_concurrent")}
+    try:
+        then, error = _forecast(slots, all_of, asked), ""
+    except Refused as refused:
+        told = answer(refused)
+        then, error = None, " ".join(f"{one['field']}: {one['message']}" for one in told.get_json()["errors"])
+    return page("fairness", 422 if error else 200, asked=asked, forecast=then, error=error, **values)
+
+
+def _why(one: Standing) -> Job | None:
+    """The next of its jobs that wait, as its own page explains it."""
+    client = web().cell.client
+    if not one.queued:
+        return None
+    found = client.list(JobQuery(tenant_id=one.tenant_id, statuses=(JobStatus.QUEUED,), limit=1)).items
+    return client.describe(found[0].job_id) if found else None
+
+
+def _board(slots: dict[str, int]) -> list[tuple[str, int, list[Job]]]:
+    """Of each worker its name, its slots, and the jobs that it runs."""
+    running = web().cell.client.list(JobQuery(statuses=(JobStatus.RUNNING,), limit=MOST_RUNNING)).items
+    by_worker = defaultdict(list)
+    for job in running:
+        by_worker[(job.worker or "").partition("/")[0]].append(job)
+    return [(worker.partition("/")[0], count, by_worker.get(worker.partition("/")[0], [])) for worker, count in sorted(slots.items())]
+
+
+def _forecast(slots: int, all_of: list[Standing], asked: dict[str, str]) -> list[tuple[Standing, Standing]] | None:
+    """Of each tenant what is due now and then; None: nothing was asked. :raises Refused: 422, names the field."""
+    given = {name: value for name, value in asked.items() if name != "of" and value}
+    if not asked["of"] or not given:
+        return None
+    if asked["of"] not in {one.tenant_id for one in all_of}:
+        raise Refused(422, "invalid_input", "this tenant has nothing to do now", field="of", errors=[_error("of", "has nothing to do now")])
+    body = check(LimitsRequest, {name: _number(value, name == "max_concurrent") for name, value in given.items()})
+    changed = {"weight": body.weight, "limit": body.max_concurrent}
+    changes = {name: changed[name] for name, field in (("weight", "weight"), ("limit", "max_concurrent")) if field in given}
+    return list(zip(all_of, forecast(slots, all_of, asked["of"], changes), strict=True))
+
+
+def _error(field: str, message: str) -> dict[str, str]:
+    return {"field": field, "message": message, "code": "invalid_input"}
+
+
+def _number(text: str, whole: bool) -> Any:
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return text

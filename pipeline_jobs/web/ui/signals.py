@@ -1,0 +1,53 @@
+"""A job that waits for a person: the answer given on its page, and the page that a link in a mail opens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+
+from pipeline_jobs.exceptions import InvalidInput
+from pipeline_jobs.jobs import signals
+from pipeline_jobs.tenants import Whose
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.api.jobs import known_id
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+from pipeline_jobs.web.ui.story import title_of
+
+#: Longest note, in characters.
+MAX_NOTE = 2_000
+_ANSWERS = {"yes": True, "no": False}
+
+
+@blueprint.post("/jobs/<job_id>/signals/<signal>")
+def signal(job_id: str, signal: str) -> Response:
+    who = caller()
+    signals.send(web().cell.client, known_id(job_id), signal, _answer(), who.actor, who.whose)
+    return see_other("ui.job", job_id=job_id)
+
+
+def _answer() -> dict[str, Any]:
+    """What the page's form sends."""
+    approved = _ANSWERS.get(request.form.get("approved", ""))
+    if approved is None:
+        raise InvalidInput("approved must be yes or no", field="approved")
+    return {"approved": approved, "note": request.form.get("note", "")[:MAX_NOTE]}
+
+
+@blueprint.get("/signal")
+def signal_link() -> Response:
+    """It changes nothing: programs that look through mails follow links."""
+    cell, token = web().cell, request.args.get("link", "")
+    link = cell.signal_links.read(token)
+    job = signals.job_of(cell.client, link)
+    return page("signal", link=link, token=token, job=job, title=title_of(job), first=job.signals.get(link.name))
+
+
+@blueprint.post("/signal")
+def send_by_link() -> Response:
+    cell, token = web().cell, request.args.get("link", "")
+    link = cell.signal_links.read(token)
+    whose = Whose(link.tenant_id, link.workspace_id)
+    signals.send(cell.client, link.job_id, link.name, link.payload, "link", whose, order=link.order)
+    return see_other("ui.signal_link", link=token)

@@ -1,0 +1,148 @@
+"""How a job went, for people: its title, and the waits, attempts and stages of its log as bars on one axis."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pipeline_jobs.events.event_types import EventType
+from pipeline_jobs.events.log import MAX_PAGE, Event, read
+from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob
+from pipeline_jobs.store.store import Store
+from pipeline_jobs.web.ui.words import span
+
+#: Longest title, in characters.
+MAX_TITLE = 120
+#: Why a job went back to the queue, and of which kind the bar is that ended so: time that was lost, or used.
+_BACK = {
+    "retry": ("It will be tried again.", "failed"),
+    "crash": ("Its worker died.", "lost"),
+    "handback": ("Its worker shut down.", "lost"),
+    "fault": ("Its worker's machine was at fault.", "lost"),
+}
+#: Not of another job like it: when it starts; and where its webhooks go, which readers need not know.
+_NOT_SHOWN = STARTS | {"webhook"}
+_ENDS = {EventType.COMPLETED: "done", EventType.FAILED: "failed", EventType.CANCELLED: "cancelled"}
+
+
+@dataclass(slots=True)
+class Bar:
+    """A wait or a stage, between two moments in Unix ms."""
+
+    name: str
+    #: `wait`, `done`, `failed`, `lost` or `cancelled`.
+    kind: str
+    start: int
+    end: int
+    #: What is to be said besides: why it waited, or how it ended.
+    note: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, (self.end - self.start) / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The bars of a job that has ended, and their sum in a sentence."""
+
+    bars: tuple[Bar, ...]
+    said: str
+    start: int
+    end: int
+
+    def place(self, bar: Bar) -> tuple[float, float]:
+        """Where a bar begins, and how long it is, in thousandths of the axis; at least so long that it can be seen."""
+        whole = max(1, self.end - self.start)
+        long = max(4.0, 1000 * (bar.end - bar.start) / whole)
+        return round(min(1000 * (bar.start - self.start) / whole, 1000 - long), 1), round(long, 1)
+
+
+def title_of(job: Job) -> str:
+    """The film's own, or one of the client's (`metadata.title`), else the name of its file, else its pipeline."""
+    result = job.result if isinstance(job.result, Mapping) else {}
+    data = result.get("data")
+    for found in (data.get("title") if isinstance(data, Mapping) else None, job.metadata.get("title"), _file_name(job.url)):
+        if isinstance(found, str) and found.strip():
+            return " ".join(found.split())[:MAX_TITLE]
+    return job.pipeline
+
+
+def _file_name(address: str | None) -> str | None:
+    try:
+        return PurePosixPath(unquote(urlsplit(address or "").path)).name or None
+    except ValueError:
+        return None
+
+
+def timeline(store: Store, job: Job) -> Timeline | None:
+    """Of a job that has ended; None: it has not, or its log does not tell enough."""
+    if not job.ended or job.completed_at is None:
+        return None
+    bars = _bars(read(store, job.job_id, 0, MAX_PAGE).events)
+    if not bars:
+        return None
+    return Timeline(tuple(bars), _sum(bars), bars[0].start, max(bar.end for bar in bars))
+
+
+def _bars(events: Iterable[Event]) -> list[Bar]:
+    bars: list[Bar] = []
+    for event in events:
+        _add(bars, event)
+    return [bar for bar in bars if bar.end > bar.start or bar.kind != "wait"]
+
+
+def _add(bars: list[Bar], event: Event) -> None:
+    """What an event says: the last bar ends, another one begins."""
+    at, data = event.created_at, event.data
+    # Of a very long log the first events are gone.
+    last = bars[-1] if bars else Bar("waiting", "wait", at, at)
+    if event.type in (EventType.STARTED, EventType.STAGE, EventType.REQUEUED, EventType.WAITING, *_ENDS):
+        last.end = max(last.start, at)
+    if event.type is EventType.CREATED:
+        bars.append(last)
+    elif event.type is EventType.STAGE:
+        bars.append(Bar(_stage(data), "done", at, at))
+    elif event.type is EventType.REQUEUED:
+        last.note, last.kind = _BACK.get(str(data.get("reason")), ("", "lost"))
+        bars.append(Bar("waiting", "wait", at, at))
+    elif event.type is EventType.WAITING:
+        bars.append(Bar("waiting", "wait", at, at, "It waited for a signal."))
+    elif event.type is EventType.CANCEL_REQUESTED:
+        last.note = "It was asked to stop."
+    elif event.type in _ENDS and last.kind != "wait":
+        last.kind = _ENDS[event.type]
+
+
+def _stage(data: Mapping[str, Any]) -> str:
+    attempt = data.get("attempt")
+    again = f" (attempt {attempt})" if isinstance(attempt, int) and attempt > 1 else ""
+    return f"{data.get('stage') or 'stage'}{again}"
+
+
+def _sum(bars: Sequence[Bar]) -> str:
+    whole = (max(bar.end for bar in bars) - bars[0].start) / 1000
+    waited, lost = (sum(bar.seconds for bar in bars if bar.kind == kind) for kind in ("wait", "lost"))
+    parts = [f"{span(waited)} in line"] if waited >= 0.05 else []
+    parts += [f"{span(lost)} lost"] if lost else []
+    return f"It took {span(whole)}" + (f", of it {' and '.join(parts)}." if parts else ".")
+
+
+def as_curl(job: Job, base_url: str, with_key: bool) -> str:
+    """The command that makes another job like it. :param with_key: the API asks for one."""
+    asked, plain = job.asked_again(), NewJob()
+    body = {
+        name: value
+        for name in ACCEPTED
+        if name not in _NOT_SHOWN and (value := getattr(asked, name)) not in (None, (), {}) and value != getattr(plain, name)
+    }
+    body["tenant_id"] = job.tenant_id
+    lines = [f"curl {shlex.quote(base_url + '/pipeline/jobs')}"]
+    lines += ['-H "Authorization: Bearer $PIPELINE_KEY"'] if with_key else []
+    lines += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}"]
+    return " \\\n  ".join(lines)

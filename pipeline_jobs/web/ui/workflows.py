@@ -1,0 +1,50 @@
+"""A workflow: its graph, live, and its actions."""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import Response, request, url_for
+
+from pipeline_jobs.jobs.graph import svg
+from pipeline_jobs.web.access.caller import caller
+from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
+from pipeline_jobs.web.api.workflows import own_workflow, whole
+from pipeline_jobs.web.state import web
+from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
+
+#: Of a larger workflow the picture is shown, and no table beside it.
+MOST_ROWS = 100
+
+
+@blueprint.get("/workflows/<workflow_id>")
+def workflow(workflow_id: str) -> Response:
+    found = whole(workflow_id)
+    return page(
+        "workflow",
+        batch=found.batch,
+        nodes=found.nodes if len(found.nodes) <= MOST_ROWS else (),
+        picture=svg(found.drawn(), lambda node: url_for("ui.job", job_id=node.job_id)),
+        # Of the form that retries it: sent twice, it makes one workflow.
+        token=secrets.token_urlsafe(16),
+    )
+
+
+@blueprint.post("/workflows/<workflow_id>/cancel")
+def cancel_workflow(workflow_id: str) -> Response:
+    done = web().cell.workflows.cancel(own_workflow(workflow_id).batch_id)
+    cost(done.matched * CANCELLED_SECONDS)
+    return see_other("ui.workflow", workflow_id=workflow_id)
+
+
+@blueprint.post("/workflows/<workflow_id>/retry")
+def retry_workflow(workflow_id: str) -> Response:
+    who = caller()
+    made = web().cell.workflows.retry(
+        own_workflow(workflow_id).batch_id,
+        idempotency_key=request.form.get("token", "")[:64] or None,
+        sender=who.sender("workflow retry"),
+        within=who.workspace_id,
+    )
+    cost(made.batch.total * MADE_SECONDS)
+    return see_other("ui.workflow", workflow_id=made.batch.batch_id)

@@ -1,0 +1,113 @@
+"""What a job costs, in what can be counted: the server's commands of a submit and of a finish that hands over the next job, and the calls
+of Python functions of a submit. Each command is some microseconds of the one processor that all jobs share; who adds one says so here."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store import guard
+from pipeline_jobs.store.runs import Taker
+from tests.commands import commands_of
+from tests.integration.conftest import Cell
+from tests.servers import Server
+
+
+def commands(cell: Cell, call: Callable[[], object]) -> Counter[str]:
+    """How often the server runs each command for this call, its scripts' commands with it; no calls of scripts."""
+    of = commands_of(cell.store.client, call)
+    for script in ("fcall", "evalsha"):
+        del of[script]
+    return of
+
+
+def calls(call: Callable[[], object]) -> int:
+    """How many functions are called, Python's and C's."""
+    counted = 0
+
+    def count(_frame: Any, event: str, _: Any) -> None:
+        nonlocal counted
+        counted += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+@pytest.fixture
+def neighbour(server: Server) -> Iterator[redis.Redis]:
+    """A client that an earlier test has left."""
+    with server.client() as client:
+        client.ping()
+        yield client
+
+
+def test_what_an_earlier_tests_client_does_meanwhile_is_not_counted(neighbour: redis.Redis, jobs: Cell) -> None:
+    def both() -> None:
+        neighbour.hgetall("x")
+        jobs.store.client.eval("return redis.call('hgetall', KEYS[1])", 1, "x")
+        neighbour.eval("return redis.call('hgetall', KEYS[1])", 1, "x")
+
+    assert commands_of(jobs.store.client, both) == {"eval": 1, "hgetall": 1}
+
+
+def handed_over(cell: Cell, tenants: tuple[str, str]) -> Counter[str]:
+    """The commands of a finish of the first tenant's job, which hands over the second one's, with more behind it."""
+    cell.slots(1)
+    first: Job = cell.start(cell.submit(tenant_id=tenants[0]).job_id, run="r1")
+    waiting = [cell.submit(tenant_id=tenants[1]).job_id for _ in range(3)]
+    taker = Taker("w1", "r2", {"sleep": None})
+    told = (100.0, "sleep", None, ())
+    of = commands(cell, lambda: cell.store.finish(first.job_id, first.fence, JobStatus.COMPLETED, result={"a": 1}, last=told, taker=taker))
+    assert taker.job is not None
+    assert taker.job.job_id == waiting[0]
+    return of
+
+
+def test_a_finish_that_hands_over_the_next_job_of_the_same_tenant(jobs: Cell) -> None:
+    cell = jobs.with_settings(max_concurrent_jobs=100, announce_seconds=1000.0)
+    handed_over(cell, ("acme", "acme"))
+    cell.store.client.flushall()
+    of = handed_over(cell, ("acme", "acme"))
+    # It never has a hint; its record is read once; whoever listens is told of each of the two jobs once.
+    assert (of["hgetall"], of["publish"], of["lpush"]) == (1, 3, 0)
+    assert of.total() <= 82, of
+
+
+def test_a_finish_that_hands_over_the_next_job_of_a_tenant_without_series_of_its_own(jobs: Cell) -> None:
+    cell = jobs.with_settings(max_concurrent_jobs=100, announce_seconds=1000.0, metrics_tenants=2)
+    # These two have the series, and are who had a job last.
+    for tenant in ("one", "two"):
+        cell.slots(1)
+        run = cell.start(cell.submit(tenant_id=tenant).job_id)
+        cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, result={})
+    of = handed_over(cell, ("three", "four"))
+    # Names are looked up once for each tenant.
+    assert of["sismember"] == 4
+    assert of["set"] == 0
+    assert of.total() <= 90, of
+
+
+def test_a_submit(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One look at the server's memory; in a tenth of a second would be the next.
+    monkeypatch.setattr(guard, "MEMORY_SECONDS", 1e9)
+    new = NewJob(pipeline="sleep", tenant_id="acme")
+
+    def submit() -> None:
+        jobs.client.submit(new, idempotency_key=str(next(keys)))
+
+    keys = iter(range(100))
+    for _ in range(3):
+        submit()
+    assert commands(jobs, submit).total() <= 30
+    assert calls(submit) <= 260

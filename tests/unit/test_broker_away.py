@@ -1,0 +1,51 @@
+"""How a worker waits for its broker."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from celery.worker.consumer.mingle import Mingle
+
+from pipeline_jobs.settings import Settings
+from pipeline_jobs.worker.app import create_celery
+from pipeline_jobs.worker.consumer import JobConsumer
+from pipeline_jobs.worker.hints import JOBS_QUEUE, MAINTENANCE_QUEUE
+
+#: More than Celery would try.
+TRIES = 130
+
+
+class Enough(Exception):
+    """The test has seen it."""
+
+
+def test_a_worker_looks_for_its_broker_often_and_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
+    consumer: Any = JobConsumer.__new__(JobConsumer)
+    consumer.app, consumer.first_connection_attempt, consumer.broker_connection_retry_attempt = app, False, 0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if consumer.broker_connection_retry_attempt > TRIES:
+            raise Enough
+
+    monkeypatch.setattr("kombu.utils.functional.sleep", sleep)
+    with pytest.raises(Enough):
+        consumer.ensure_connected(app.connection_for_read())
+    # A whole second is waited for one by one.
+    assert slept[:5] == [0.5, 1.0, 0.0, 1.0, 0.5]
+    assert sum(slept) < TRIES * 5.5
+    app.close()
+
+
+@pytest.mark.parametrize(("queue", "asks"), [(JOBS_QUEUE, False), (MAINTENANCE_QUEUE, True)])
+def test_a_job_worker_does_not_ask_the_others_before_it_takes_jobs(queue: str, asks: bool) -> None:
+    app = create_celery(Settings(redis_url="redis://127.0.0.1:1/0"))
+    app.amqp.queues.select([queue])
+    consumer: Any = JobConsumer(print, app=app, pool=MagicMock(), timer=MagicMock(), controller=MagicMock(), worker_options={})
+    (mingle,) = [step for step in consumer.blueprint.steps.values() if isinstance(step, Mingle)]
+    assert mingle.include_if(consumer) is asks
+    app.close()

@@ -1,0 +1,40 @@
+"""A process that has ended, and that its parent has not asked for, is no reason to fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.living import children, command, lives, running
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_child_that_has_ended_has_no_command_line_and_is_not_among_the_children() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()", "a word of its own"], stdin=subprocess.PIPE)
+    seen = psutil.Process(process.pid)
+    until(lambda: running("a word of its own"), "the process to be there")
+    assert running("a word of its own") == [seen]
+    assert lives(seen)
+    process.kill()
+    until(lambda: seen.status() == psutil.STATUS_ZOMBIE, "it to end, with nobody who asks for it")
+    with pytest.raises(psutil.NoSuchProcess):
+        seen.cmdline()
+    assert command(seen) == ""
+    assert not lives(seen)
+    assert seen not in children()
+    process.communicate()
+    assert command(seen) == ""
+    assert not lives(seen)
+    assert children(process.pid) == []
+
+
+def test_nobody_else_asks_for_command_lines() -> None:
+    files = (path for folder in ("tests", "benchmarks") for path in ROOT.joinpath(folder).rglob("*.py"))
+    asked = {path.relative_to(ROOT).as_posix() for path in files if ".cmdline()" in path.read_text("utf-8")}
+    assert asked == {"tests/living.py", "tests/unit/test_living.py"}
