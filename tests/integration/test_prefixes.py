@@ -24,6 +24,7 @@ from pipeline_jobs.worker.app import JobsCelery, create_celery
 from pipeline_jobs.worker.prefixed import PrefixedChannel
 from pipeline_jobs.worker.start import name_worker
 from tests.celery_apps import celery_app
+from tests.heard import heard
 from tests.stack import environment, free_port
 from tests.waiting import until
 
@@ -35,7 +36,9 @@ BOTH = pytest.mark.parametrize(("prefix", "begins"), [(DEFAULT_PREFIX, ""), ("ea
 @pytest.fixture
 def app_of(cell: Settings) -> Iterator[Callable[[str], JobsCelery]]:
     with ExitStack() as stack:
-        yield lambda prefix: stack.enter_context(celery_app(cell.model_copy(update={"key_prefix": prefix})))
+        # A worker that a test announces by itself lives as long as the test: with the default a process started after it may find none.
+        changes = {"announce_seconds": 1000.0}
+        yield lambda prefix: stack.enter_context(celery_app(cell.model_copy(update={"key_prefix": prefix, **changes})))
 
 
 @BOTH
@@ -69,12 +72,10 @@ def test_the_end_of_a_job_is_told_where_its_own_installation_listens(app_of: Cal
     waiter.start()
     channel = f"{begins}celery-task-meta-{job.job_id}"
     until(lambda: channel in server.pubsub_channels("*"), "a waiter")
-    with server.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.psubscribe("*")
-        heard.get_message(timeout=1)
+    with heard(server, "*") as since:
         client.cancel(job.job_id)
-        channels = [until(lambda: heard.get_message(timeout=1), "what is told")["channel"] for _ in range(2)]
-    waiter.join()
+        waiter.join()
+        channels = [message["channel"] for message in since()]
     assert channel in channels
     assert {name for name in channels if not name.startswith((begins or "celery", prefix))} == set()
 
