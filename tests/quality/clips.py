@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +20,8 @@ NOISE, MUSIC = (20, 10, 5), 10
 PAUSE = 0.5
 #: Seconds of each clip in which nothing is said.
 NOTHING = 20
-#: The held-out texts, some two and a half minutes, so many times are an hour.
-HOUR = 24
+#: Seconds of the long clip, at least: the held-out texts, again and again.
+HOUR = 3600
 
 #: A sound, and the begin and the end of each pause between its sentences.
 Spoken = tuple[Samples, tuple[tuple[float, float], ...]]
@@ -75,7 +76,7 @@ def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
     yield from _spoken_by("tuned by", voices.TUNED_BY, texts.TUNED_BY, folder)
     yield from _spoken_by("apart", voices.APART, texts.HELD_OUT, folder)
     if hour:
-        yield _plan("1 h", "1 h", "en", " ".join([said] * HOUR), partial(_again, speech, HOUR))
+        yield Plan("1 h", "1 h", partial(_again, said, speech))
 
 
 def _spoken_by(kind: str, spoken_by: Sequence[str], names: Sequence[str], folder: Path) -> Iterator[Plan]:
@@ -98,9 +99,11 @@ def _under(speech: Callable[[], Spoken], other: Callable[[int], Samples], decibe
     return _over(sound, other(len(sound)), decibels), pauses
 
 
-def _again(speech: Callable[[], Spoken], times: int) -> Spoken:
+def _again(said: str, speech: Callable[[], Spoken]) -> Clip:
+    """Until it is an hour long."""
     sound, _ = speech()
-    return np.tile(sound, times), ()
+    times = math.ceil(HOUR * RATE / len(sound))
+    return Clip("1 h", "1 h", "en", " ".join([said] * times), np.tile(sound, times))
 
 
 def _trimmed(sound: Samples) -> Samples:

@@ -1,6 +1,6 @@
 """Speakers: the share of time in which the wrong one, or none, is named (DER), on dialogues of two voices. About two CPU minutes each.
 
-`python -m pytest tests/heavy/bar_speakers.py -s`. The voices are flite's and espeak-ng's: no recording of a person.
+`python -m pytest -s tests/quality/bar_speakers.py`, part of `make quality`. The voices are flite's and espeak-ng's: nobody's own.
 """
 
 from __future__ import annotations
