@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_jobs.media.sentences import sentences
+from pipeline_jobs.media.speakers import Turn
 from tests.quality import texts, voices
 from tests.quality.voices import RATE, Samples
 
@@ -38,6 +39,8 @@ class Clip:
     sound: Samples
     #: Begin and end of each pause between sentences.
     pauses: tuple[tuple[float, float], ...] = ()
+    #: Who speaks when, where there are two; empty: one.
+    turns: tuple[Turn, ...] = ()
 
 
 def clean(voice: str, text: str, folder: Path) -> Spoken:
@@ -68,6 +71,8 @@ def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
         yield _plan(f"espeak {language}", f"language {language}", language, text, partial(clean, f"espeak-{language}", text, folder))
     for name, sound in (("silence", _silence), ("noise", _noise), ("tone", _tone), ("music", _music)):
         yield Plan(name, "nothing said", partial(_nothing, name, sound))
+    for pair in voices.PAIRS:
+        yield Plan(" and ".join(pair), "two speakers", partial(_dialogue, pair, folder))
     said = " ".join(texts.ENGLISH[name] for name in texts.HELD_OUT)
     speech = partial(clean, voices.HELD_OUT[0], said, folder)
     for level in NOISE:
@@ -83,6 +88,18 @@ def _spoken_by(kind: str, spoken_by: Sequence[str], names: Sequence[str], folder
     for voice in spoken_by:
         for name in names:
             yield _plan(f"{voice} {name}", kind, "en", texts.ENGLISH[name], partial(clean, voice, texts.ENGLISH[name], folder))
+
+
+def _dialogue(pair: tuple[str, str], folder: Path) -> Clip:
+    """In turns, with a pause between any two."""
+    parts, turns, at = [], [], 0
+    for number, text in enumerate(texts.DIALOGUE):
+        part = voices.read(voices.say(pair[number % 2], text, folder))
+        turns.append(Turn(at / RATE, (at + len(part)) / RATE, number % 2))
+        parts += [part, np.zeros(int(PAUSE * RATE), np.float32)]
+        at += len(part) + len(parts[-1])
+    pauses = tuple((turn.end, turn.end + PAUSE) for turn in turns[:-1])
+    return Clip(" and ".join(pair), "two speakers", "en", " ".join(texts.DIALOGUE), np.concatenate(parts), pauses, tuple(turns))
 
 
 def _nothing(name: str, sound: Callable[[int], Samples]) -> Clip:

@@ -1,4 +1,4 @@
-"""A sound through `transcribe` and `analyse`, in a child of its own as a job has it, and what that costs."""
+"""A sound through the stages that hear it, in a child of its own as a job has it, and what that costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Heard:
 
 
 def hear(sound: Samples, folder: Path, settings: Mapping[str, str], params: Mapping[str, Any]) -> Heard:
-    """:param settings: `{"PIPELINE_WHISPER_MODEL": ...}`. :param params: as a job's."""
+    """:param settings: `{"PIPELINE_WHISPER_MODEL": ...}`. :param params: as a job's; with the output `speakers` that stage, too."""
     with tempfile.TemporaryDirectory(dir=folder) as work, ExitStack() as closing:
         voices.write(Path(work, "speech.wav"), sound)
         context = JobContext(
@@ -44,7 +44,8 @@ def hear(sound: Samples, folder: Path, settings: Mapping[str, str], params: Mapp
             workdir=Path(work), settings=load_settings({"PIPELINE_DATA_DIR": str(folder), **settings}), reporter=Silent(),
             publish=lambda path, name: name, data={"speech": "speech.wav", "speech_start": 0.0}, closing=closing,
         )  # fmt: skip
-        for stage in (stages.transcribe, stages.InChild("analyse")):
+        asked = [stages.InChild("speakers")] if "speakers" in context.params["outputs"] else []
+        for stage in (stages.transcribe, stages.InChild("analyse"), *asked):
             given = stage(context)
             warnings = [*context.data.get("warnings", ()), *given.get("warnings", ())]
             context.data |= {**given, "warnings": warnings}
