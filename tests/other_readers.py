@@ -105,8 +105,8 @@ def sound(film: bytes) -> Samples:
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])
 
 
-def brightness(film: bytes) -> list[npt.NDArray[np.uint8]]:
-    """Of each picture how bright its parts are, from 16 (black) to 235."""
+def brightness(film: bytes) -> list[Any]:
+    """Of each picture how bright its parts are, from 16 (black) to 235: an array of bytes, row by row."""
     with av.open(io.BytesIO(film), "r") as file:
         return [frame.to_ndarray()[: frame.height, : frame.width] for frame in file.decode(video=0)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +44,10 @@ def hear(sound: Samples, folder: Path, settings: Mapping[str, str], params: Mapp
             workdir=Path(work), settings=load_settings({"PIPELINE_DATA_DIR": str(folder), **settings}), reporter=Silent(),
             publish=lambda path, name: name, data={"speech": "speech.wav", "speech_start": 0.0}, closing=closing,
         )  # fmt: skip
-        asked = [stages.InChild("speakers")] if "speakers" in context.params["outputs"] else []
-        for stage in (stages.transcribe, stages.InChild("analyse"), *asked):
+        heard_by: list[Callable[[JobContext], Mapping[str, Any]]] = [stages.transcribe, stages.InChild("analyse")]
+        if "speakers" in context.params["outputs"]:
+            heard_by.append(stages.InChild("speakers"))
+        for stage in heard_by:
             given = stage(context)
             warnings = [*context.data.get("warnings", ()), *given.get("warnings", ())]
             context.data |= {**given, "warnings": warnings}
