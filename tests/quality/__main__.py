@@ -125,7 +125,8 @@ def main() -> None:
     if options.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         about = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, engines: {', '.join(languages.installed())}."
-        about += "".join(f' Not measured: {count} of "{kind}".' for kind, count in missing.items())
+        if missing:
+            about += " Not measured yet, clips by kind: " + ", ".join(f"{kind} ({count})" for kind, count in missing.items()) + "."
         PAGE.write_text(f"{before}{BEGIN}\n{about}\n\n{text}\n{END}{rest.partition(END)[2]}")
     sys.exit(any(figure > most for _, figure, most in verdicts))
 
@@ -137,7 +138,8 @@ def collected(options: argparse.Namespace) -> tuple[dict[str, list[Figures]], Co
     missing: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        settings = {"PIPELINE_WHISPER_MODEL": str(models.whisper(folder))} if "whisper" in languages.installed() else {}
+        with_whisper = "whisper" in languages.installed() and not options.kept
+        settings = {"PIPELINE_WHISPER_MODEL": str(models.whisper(folder))} if with_whisper else {}
         for plan in clips.every(folder, hour=options.hour):
             if options.only not in plan.kind:
                 continue
