@@ -78,7 +78,7 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
     # A tenant's admin must not lift the limits that were set for it; and how much of a pipeline is taken tells of all tenants.
     Policy.ROOT: (
         "tenants.set_limits", "tenants.erase", "pipeline_limits.limits", "pipeline_limits.set_limits", "audit.audit",
-        "ui.set_limits", "ui.set_pipeline_limits", "ui.audit",
+        "ui.set_limits", "ui.ask_pause", "ui.do_pause", "ui.set_pipeline_limits", "ui.audit",
     ),
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ from pipeline_jobs.web.ui import (
     many,
     oncall,
     overview,
+    pausing,
     schedules,
     session,
     shares,
@@ -39,7 +40,7 @@ from pipeline_jobs.web.ui.blueprint import blueprint
 #: Each adds its routes to the blueprint when it is imported.
 ROUTES = (
     session, theme, overview, jobs, views, chosen, exports, signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
-    audit, fairness, oncall,
+    audit, fairness, oncall, pausing,
 )  # fmt: skip
 
 

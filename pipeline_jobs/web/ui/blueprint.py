@@ -10,11 +10,13 @@ from flask import Blueprint, Response, render_template, request, url_for
 
 from pipeline_jobs import __version__
 from pipeline_jobs.access.api_keys import ALL
+from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.web import problems
-from pipeline_jobs.web.access.caller import maybe_caller
+from pipeline_jobs.web.access.caller import maybe_caller, set_caller
 from pipeline_jobs.web.access.flags import require_queue, require_ui
 from pipeline_jobs.web.access.origin import is_ours, refuse_other_form
 from pipeline_jobs.web.access.policy import Policy
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
 from pipeline_jobs.web.ui.arguments import refuse_unknown
@@ -62,7 +64,7 @@ def see_other(endpoint: str, **values: Any) -> Response:
     return Response(status=303, headers={"Location": url_for(endpoint, **values)})
 
 
-@blueprint.context_processor
+@blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     who = maybe_caller()
     tenant = chosen_tenant()
@@ -112,9 +114,21 @@ def as_page(error: Exception) -> Response:
         return told
     if told.status_code == 401:
         return _to_sign_in()
+    know_caller()
     response = page("problem", told.status_code, problem=told.get_json())
     response.headers.extend({name: value for name, value in told.headers.items() if name in ("Retry-After", "Allow")})
     return response
+
+
+def know_caller() -> None:
+    """For the navigation of an answer to nobody in particular (a wrong address, a link that is over): nothing is allowed by it."""
+    if maybe_caller() is not None:
+        return
+    try:
+        set_caller(web().access.caller(request.environ, Policy.READ, request.cookies.get(COOKIE)))
+    except (problems.Refused, PipelineJobsError):
+        # No good session, or no store to ask: the answer is the same.
+        return
 
 
 def _to_sign_in() -> Response:

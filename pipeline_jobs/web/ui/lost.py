@@ -5,11 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.web import problems
-from pipeline_jobs.web.access.caller import maybe_caller, set_caller
-from pipeline_jobs.web.access.policy import Policy
-from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import as_page, guard
 
@@ -29,7 +25,6 @@ def install(app: Flask) -> None:
         if request.method == "GET" and _is_page(app, bare := request.path.rstrip("/")):
             query = request.query_string.decode("latin-1")
             return guard(Response(status=308, headers={"Location": bare + (f"?{query}" if query else "")}))
-        _know_caller()
         return guard(as_page(error))
 
     app.register_error_handler(NotFound, lost)
@@ -45,14 +40,3 @@ def _is_page(app: Flask, path: str) -> bool:
     except HTTPException:
         return False
     return str(endpoint).startswith("ui.")
-
-
-def _know_caller() -> None:
-    """For the navigation only: whoever is nobody sees the answer without it."""
-    if maybe_caller() is not None:
-        return
-    try:
-        set_caller(web().access.caller(request.environ, Policy.READ, request.cookies.get(COOKIE)))
-    except (problems.Refused, PipelineJobsError):
-        # No good session, or no store to ask: the answer is the same.
-        return

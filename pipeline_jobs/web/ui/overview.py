@@ -13,6 +13,7 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.jobs.listing import JobQuery, tally
 from pipeline_jobs.operation.overview import now, tenants
+from pipeline_jobs.operation.pauses import Pause, pauses
 from pipeline_jobs.operation.usage import COUNTS, Day, of_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import check_name
@@ -58,7 +59,7 @@ def overview() -> Response:
     shown = {job.job_id for job in running}
     values: dict[str, Any] = {"figures": _figures(tenant), "running": running, "latest": [job for job in latest if job.job_id not in shown]}
     if not is_fragment():
-        values |= _usage(tenant) | {"trouble": _trouble(tenant)}
+        values |= _usage(tenant) | {"trouble": _trouble(tenant), "paused": _paused(tenant)}
     return page("overview", **values)
 
 
@@ -76,6 +77,14 @@ def _figures(tenant: str | None) -> Figures:
 
 def _some(tenant: str | None, statuses: tuple[JobStatus, ...] = ()) -> Sequence[Job]:
     return web().cell.client.list(caller().query(JobQuery(tenant_id=tenant, statuses=statuses, limit=LATEST))).items
+
+
+def _paused(tenant: str | None) -> Pause | None:
+    """Told to everybody whom it holds up."""
+    client = web().cell.client
+    if tenant is None or not client.limits(tenant).paused:
+        return None
+    return next(iter(pauses(client, tenant)), Pause(tenant, "an operator", None, ""))
 
 
 def _trouble(tenant: str | None) -> tuple[int, str, int, str] | None:

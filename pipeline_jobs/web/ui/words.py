@@ -27,6 +27,28 @@ REASONS: dict[str, str] = {
 }
 
 
+#: What lets a job start that waits for this.
+FREES: dict[str, str] = {
+    Reason.FAIR_SHARE: "the next slot that is free in its turn",
+    Reason.NO_WORKER: "a worker that is started",
+    Reason.NO_WORKER_FOR_PIPELINE: "a worker that knows its pipeline",
+    Reason.SCHEDULED: "its time",
+    Reason.TENANT_CONCURRENCY: "one of the tenant's running jobs that ends, or a higher limit",
+    Reason.TENANT_RATE: "a moment, or a higher rate",
+    Reason.TENANT_PAUSED: "an operator who resumes the tenant",
+    Reason.PIPELINE_CONCURRENCY: "a running job of its pipeline that ends, or a higher limit",
+    Reason.DEPENDENCY: "the end of the jobs that it waits for",
+    Reason.SIGNAL: "the signal",
+    Reason.DISPATCHED: "the worker that takes it",
+    Reason.RETRY: "the end of the delay",
+}
+
+
+def frees(word: str | None) -> str:
+    """What a wait for this `Reason` ends with; nothing for one that is newer than this table."""
+    return FREES.get(word or "", "")
+
+
 def reason(word: str | None) -> str:
     """A `Reason` in a sentence; one that is newer than this table as it is."""
     if not word:
@@ -115,4 +137,4 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-FILTERS = (reason, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)
+FILTERS = (reason, frees, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)
