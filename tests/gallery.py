@@ -18,7 +18,8 @@ from tests.stack import ROOT, Stack
 UI = "/pipeline/ui"
 FILM = "https://media.lumen.example/physics/lecture-07.mp4"
 LINES = (
-    ("Good morning. Today we look at what glaciers remember.", "Dr. Brandt"), ("When the last gap between two grains closes, a little air is caught.", "Dr. Brandt"),
+    ("Good morning. Today we look at what glaciers remember.", "Dr. Brandt"),
+    ("When the last gap between two grains closes, a little air is caught.", "Dr. Brandt"),
     ("That bubble is never opened again until someone drills.", "Dr. Brandt"), ("But how do you know the year?", "Student"),
     ("The layers are counted, as the rings of a tree.", "Dr. Brandt"), ("And where two layers are alike, a volcano helps.", "Dr. Brandt"),
 )  # fmt: skip
@@ -92,9 +93,11 @@ class Painter:
         failed = self.fail(self.job(title="Titration, demonstration"), "worker_lost")
         running, waiting = self.job(title="Complex analysis II, week 9"), self.job(title="Field trip: tides at Texel")
         self.start(running)
-        self.client.submit(NewJob(pipeline="sleep", tenant_id="harbour", depends_on=(), metadata={"title": "Morning show"}))
+        self.client.submit(NewJob(pipeline="sleep", tenant_id="harbour", metadata={"title": "Morning show"}))
         after = self.job(title="Cut of the field trip", depends_on=(waiting,))
-        flow = self.cell.workflows.create(NewWorkflow([NewNode("a", NewJob(pipeline="sleep")), NewNode("b", NewJob(pipeline="sleep"), ("a",))], "lumen", "main"))
+        flow = self.cell.workflows.create(
+            NewWorkflow([NewNode("a", NewJob(pipeline="sleep")), NewNode("b", NewJob(pipeline="sleep"), ("a",))], "lumen", "main")
+        )
         timed = self.cell.schedules.create(NewSchedule("0 22 * * *", NewJob(pipeline="sleep", tenant_id="lumen"), name="Nightly feed"))
         hook = self.cell.webhooks.endpoints.create("lumen", "https://hooks.lumen.example/done", description="The website")[0].endpoint_id
         sent = self.cell.webhooks.endpoints.test(hook)
@@ -105,11 +108,15 @@ class Painter:
             **{f"job-{name}": f"/jobs/{job_id}" for name, job_id in of.items()},
             "job-change": f"/jobs/{waiting}/change", "bulk": f"/bulk?action=cancel&batch_id={batch}&tenant_id=lumen",
             "chosen": f"/jobs/chosen?action=delete&id={failed}&id={film}&id={running}",
-            "submit": "/submit?pipeline=media&tenant_id=lumen", "submit-like": f"/submit?like={film}", "many": "/submit/many?tenant_id=lumen",
+            "submit": "/submit?pipeline=media&tenant_id=lumen", "submit-like": f"/submit?like={film}",
+            "many": "/submit/many?tenant_id=lumen",
             "uploads": "/uploads?tenant_id=lumen", "batches": "/batches", "batch": f"/batches/{batch}",
-            "workflow": f"/workflows/{flow.batch.batch_id}", "schedules": "/schedules", "schedule": f"/schedules/{timed.schedule.schedule_id}",
-            "schedule-new": "/schedules/new", "webhooks": "/tenants/lumen/webhooks", "webhook": f"/webhooks/{hook}", "delivery": f"/deliveries/{sent}",
-            "keys": "/tenants/lumen/keys", "limits": "/tenants/lumen", "limits-default": "/tenants/*", "audit": "/audit", "fairness": "/fairness",
+            "workflow": f"/workflows/{flow.batch.batch_id}", "schedules": "/schedules",
+            "schedule": f"/schedules/{timed.schedule.schedule_id}",
+            "schedule-new": "/schedules/new", "webhooks": "/tenants/lumen/webhooks", "webhook": f"/webhooks/{hook}",
+            "delivery": f"/deliveries/{sent}",
+            "keys": "/tenants/lumen/keys", "limits": "/tenants/lumen", "limits-default": "/tenants/*", "audit": "/audit",
+            "fairness": "/fairness",
             "forecast": "/fairness?of=lumen&weight=3", "oncall": "/oncall", "pause": "/oncall/pause?of=lumen",
             # A tenant that has nothing yet.
             "bare-overview": "?tenant_id=bare", "bare-jobs": "/jobs?tenant_id=bare", "bare-batches": "/batches?tenant_id=bare",
@@ -120,4 +127,6 @@ class Painter:
             "wrong-address": "/nothing/here", "wrong-job": "/jobs/job_1_00000000", "wrong-filter": "/jobs?colour=red",
             "wrong-word": "/jobs?find=colour:red", "wrong-share": "/shared?token=x", "wrong-forecast": "/fairness?of=lumen&weight=-1",
         }  # fmt: skip
-        return Gallery({name: UI + path for name, path in pages.items()}, {name: UI + path for name, path in wrong.items()}, film, running, batch)
+        return Gallery(
+            {name: UI + path for name, path in pages.items()}, {name: UI + path for name, path in wrong.items()}, film, running, batch
+        )

@@ -58,5 +58,9 @@ def pauses(client: Client, only: str | None = None) -> Sequence[Pause]:
         if row.action not in (PAUSED, RESUMED) or row.target in found or only not in (None, row.target):
             continue
         holds = row.action == PAUSED and client.limits(row.target).paused
-        found[row.target] = Pause(row.target, str(row.detail.get("by") or row.actor), row.detail.get("until"), str(row.detail.get("why", ""))) if holds else None
+        found[row.target] = (
+            Pause(row.target, str(row.detail.get("by") or row.actor), row.detail.get("until"), str(row.detail.get("why", "")))
+            if holds
+            else None
+        )
     return [one for one in found.values() if one is not None]

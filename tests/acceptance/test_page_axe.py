@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
+from tests.acceptance.conftest import MakeStack
 from tests.browser import Visit, one_browser, visit
 from tests.gallery import UI, Gallery, Painter
 from tests.stack import Api, Stack
@@ -27,6 +27,12 @@ LEAST = 12
 def _browser() -> Iterator[None]:
     with one_browser():
         yield
+
+
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    # No worker comes: the one that the gallery tells of stays.
+    return make_shared_stack(announce_seconds=1000.0)
 
 
 @pytest.fixture(scope="module")

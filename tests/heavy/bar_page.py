@@ -22,7 +22,8 @@ from tests.gallery import UI
 from tests.stack import Stack
 
 JOBS, RUNNING, UPDATES, WATCHED_SECONDS = 10_000, 50, 50, 30
-LONG_TASKS = "window.long = []; new PerformanceObserver((list) => long.push(...list.getEntries().map((one) => one.duration))).observe({type: 'longtask'});"
+LONG_TASKS = """window.long = [];
+new PerformanceObserver((list) => long.push(...list.getEntries().map((one) => one.duration))).observe({type: 'longtask'});"""
 FIRST = "performance.getEntriesByType('navigation')[0]"
 
 
@@ -93,8 +94,8 @@ def test_a_list_of_ten_thousand_jobs_that_change(make_stack: MakeStack) -> None:
         updates = (done[0] - before) / WATCHED_SECONDS
         browser.quiet()
     print(
-        f"\nA list of {JOBS:,} jobs, {len(runs)} of them running, {updates:.0f} updates a second: first answer after {first[0]:.0f} ms, read "
-        f"after {first[1]:.0f} ms, loaded after {first[2]:.0f} ms; {sent / 1000:.0f} kB transferred with an empty cache; longest task in "
+        f"\nA list of {JOBS:,} jobs, {len(runs)} of them running, {updates:.0f} updates a second: first answer after {first[0]:.0f} ms, "
+        f"read after {first[1]:.0f} ms, loaded after {first[2]:.0f} ms; {sent / 1000:.0f} kB transferred with an empty cache; longest task in "
         f"{WATCHED_SECONDS} s: {longest:.0f} ms"
     )
     assert updates > 0

@@ -39,7 +39,8 @@ from pipeline_jobs.web.ui.blueprint import blueprint
 
 #: Each adds its routes to the blueprint when it is imported.
 ROUTES = (
-    session, theme, overview, jobs, views, chosen, exports, signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
+    session, theme, overview, jobs, views, chosen, exports,
+    signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
     audit, fairness, oncall, pausing,
 )  # fmt: skip
 

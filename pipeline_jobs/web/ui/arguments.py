@@ -11,7 +11,8 @@ from pipeline_jobs.web.problems import Refused
 #: By the page. `None`: the page looks at them itself, with the words of its own schema.
 KNOWN: Mapping[str, tuple[str, ...] | None] = {
     "static": ("v",), "sign_in": ("next", "ended"), "overview": ("tenant_id",), "jobs": None, "ask_bulk": None,
-    "job": ("t",), "transcript": ("as",), "change": (), "ask_chosen": ("id", "action", "tenant_id"), "form": ("pipeline", "like", "tenant_id", "workspace_id"),
+    "job": ("t",), "transcript": ("as",), "change": (), "ask_chosen": ("id", "action", "tenant_id"),
+    "form": ("pipeline", "like", "tenant_id", "workspace_id"),
     "many": ("tenant_id",), "upload": (), "uploads": None, "batches": None, "batch": (), "workflow": (),
     "schedules": None, "schedule": (), "new_schedule": ("tenant_id",), "webhooks": None, "webhook": (), "delivery": (),
     "keys": (), "tenant": ("saved",), "audit": None, "fairness": ("of", "weight", "max_concurrent"), "oncall": (), "ask_pause": ("of",),

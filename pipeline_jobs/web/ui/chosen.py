@@ -11,7 +11,6 @@ from flask import Response, request
 from pipeline_jobs.exceptions import PipelineJobsError, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
@@ -85,6 +84,5 @@ def _page(action: str, records: Sequence[Job], left: list[tuple[Job, str]] | Non
     fit = [job for job in records if applies(action, job)]
     return page(
         "chosen", action=action, jobs=fit, passed=len(records) - len(fit), counts=Counter(job.status.value for job in fit), left=left,
-        token=request.form.get("token") or secrets.token_urlsafe(16), tenant_id=request.values.get("tenant_id") if caller().sees_all else None,
+        token=request.form.get("token") or secrets.token_urlsafe(16),
     )  # fmt: skip
-

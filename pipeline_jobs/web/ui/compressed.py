@@ -1,4 +1,4 @@
-"""The page's own files, compressed once for all who take them so. Pages are not: their texts are others', their secrets a reader's (BREACH)."""
+"""The page's own files, compressed once for all. Pages are not: what others wrote stands in them beside secrets (BREACH)."""
 
 from __future__ import annotations
 

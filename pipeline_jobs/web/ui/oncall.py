@@ -65,7 +65,9 @@ def _page(status: int = 200, **values: Any) -> Response:
     if not is_fragment():
         names = [one.name for one in cell.pipelines.all() if not is_canary_pipeline(one.name)]
         found["pipelines"] = [(name, pipeline_limits.of(store, name)) for name in names]
-        found["others"] = [(name, href) for name, href in (("Flower", here.settings.flower_url), ("Grafana", here.settings.grafana_url)) if href]
+        found["others"] = [
+            (name, href) for name, href in (("Flower", here.settings.flower_url), ("Grafana", here.settings.grafana_url)) if href
+        ]
         found["tenants"] = tenants(store, MOST_TENANTS)
         found["wrong"] = None
     return page("oncall", status, **found | values)

@@ -127,7 +127,10 @@ def _page(
         others=_OTHERS,
         values=values,
         errors=placed,
-        open_params=not pipeline.needs_url or any(map(any, given.values())) or "params" in values or any("params" in name for name in placed),
+        open_params=not pipeline.needs_url
+        or any(map(any, given.values()))
+        or "params" in values
+        or any("params" in name for name in placed),
         # A form that was refused made no job: its token is good for the corrected one.
         token=values.get("token") or secrets.token_urlsafe(16),
     )
@@ -147,7 +150,7 @@ def _shown(pipeline: Pipeline) -> set[str]:
 
 
 def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
-    """Each error at the field of the form where it belongs: `params.seconds` at its own field, else at `params`; what has none at the top."""
+    """Each error at its field of the form: `params.seconds` at its own, else at `params`; what has none at the top."""
     placed: dict[str, list[str]] = {}
     for path, text in errors.items():
         parts = path.split(".")

@@ -1,4 +1,4 @@
-"""Saved views: filters of the list under a name, kept in this browser. They are only addresses: whoever opens one sees what the key sees."""
+"""Saved views: filters of the list under a name, kept in this browser. They are addresses: one sees in them what the key sees."""
 
 from __future__ import annotations
 
