@@ -120,13 +120,14 @@ class Painter:
             "forecast": "/fairness?of=lumen&weight=3", "oncall": "/oncall", "pause": "/oncall/pause?of=lumen",
             # A tenant that has nothing yet.
             "bare-overview": "?tenant_id=bare", "bare-jobs": "/jobs?tenant_id=bare", "bare-batches": "/batches?tenant_id=bare",
-            "bare-schedules": "/schedules?tenant_id=bare", "bare-webhooks": "/tenants/bare/webhooks", "bare-uploads": "/uploads?tenant_id=bare",
+            "bare-schedules": "/schedules?tenant_id=bare", "bare-webhooks": "/tenants/bare/webhooks",
+            "bare-uploads": "/uploads?tenant_id=bare",
             "bare-keys": "/tenants/bare/keys", "bare-limits": "/tenants/bare", "bare-chosen": "/jobs?tenant_id=bare&q=nothing",
         }  # fmt: skip
         wrong = {
             "wrong-address": "/nothing/here", "wrong-job": "/jobs/job_1_00000000", "wrong-filter": "/jobs?colour=red",
-            "wrong-word": "/jobs?find=colour:red", "wrong-share": "/shared?token=x", "wrong-forecast": "/fairness?of=lumen&weight=-1",
+            "wrong-word": "/jobs?find=colour:red", "wrong-share": "/shared?token=x",
+            "wrong-forecast": "/fairness?of=lumen&weight=-1",
         }  # fmt: skip
-        return Gallery(
-            {name: UI + path for name, path in pages.items()}, {name: UI + path for name, path in wrong.items()}, film, running, batch
-        )
+        every, bad = ({name: UI + path for name, path in some.items()} for some in (pages, wrong))
+        return Gallery(every, bad, film, running, batch)

@@ -95,7 +95,7 @@ def test_a_list_of_ten_thousand_jobs_that_change(make_stack: MakeStack) -> None:
         browser.quiet()
     print(
         f"\nA list of {JOBS:,} jobs, {len(runs)} of them running, {updates:.0f} updates a second: first answer after {first[0]:.0f} ms, "
-        f"read after {first[1]:.0f} ms, loaded after {first[2]:.0f} ms; {sent / 1000:.0f} kB transferred with an empty cache; longest task in "
-        f"{WATCHED_SECONDS} s: {longest:.0f} ms"
+        f"read after {first[1]:.0f} ms, loaded after {first[2]:.0f} ms; {sent / 1000:.0f} kB transferred with an empty cache; "
+        f"longest task in {WATCHED_SECONDS} s: {longest:.0f} ms"
     )
     assert updates > 0
