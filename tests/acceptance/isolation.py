@@ -329,7 +329,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/theme"): Route("public", same(303), same(303), UI + "/theme", {"theme": "dark"}),
     ("GET", UI + "/oncall/pause"): Route("root", same(403), (200, 200, 200, 422), UI + "/oncall/pause?of={tenant}", nobody=303),
     ("POST", UI + "/oncall/pause"): Route(
-        "root", same(403), (303, 303, 303, 422), UI + "/oncall/pause", {"of": "{tenant}", "act": "resume"}, nobody=303
+        "root", same(403), (303, 303, 303, 422), UI + "/oncall/pause?of={tenant}", {"act": "resume"}, nobody=303
     ),
     ("GET", UI + "/shared"): Route("public", same(404), same(404), UI + "/shared?token=x"),
     ("GET", UI + "/shared/<path:filename>"): Route("public", same(404), same(404), UI + "/shared/video.mp4?token=x"),

@@ -7,14 +7,16 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from pipeline_jobs.web import problems
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import as_page, guard
+from pipeline_jobs.web.ui.blueprint import as_page, blueprint, guard
 
 
 def install(app: Flask) -> None:
     """Answer what no route does, where a browser asks."""
 
     def lost(error: HTTPException) -> Response:
-        # Known routes have their blueprint's own answer.
+        if request.blueprint == blueprint.name:
+            # A view of the page's own said so: Flask asks this handler first.
+            return as_page(error)
         if request.endpoint is not None or not web().settings.ui or not web().settings.enable_job_queue:
             return problems.answer(error)
         root = url_for("ui.overview")
@@ -36,7 +38,7 @@ def _is_page(app: Flask, path: str) -> bool:
     if path == request.path:
         return False
     try:
-        endpoint, _ = app.create_url_adapter(None).match(path, method="GET")  # type: ignore[union-attr]
+        endpoint, _ = app.create_url_adapter(request).match(path, method="GET")  # type: ignore[union-attr]
     except HTTPException:
         return False
     return str(endpoint).startswith("ui.")

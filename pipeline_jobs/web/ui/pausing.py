@@ -25,7 +25,7 @@ def ask_pause() -> Response:
 
 @blueprint.post("/oncall/pause")
 def do_pause() -> Response:
-    tenant_id, why = request.form.get("of", ""), " ".join(request.form.get("why", "").split())
+    tenant_id, why = request.values.get("of", ""), " ".join(request.form.get("why", "").split())
     client, actor = web().cell.client, caller().actor
     check_name("of", tenant_id)
     if request.form.get("act") == "resume":

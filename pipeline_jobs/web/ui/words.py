@@ -27,6 +27,28 @@ REASONS: dict[str, str] = {
 }
 
 
+#: The same of many jobs, in a few words.
+BRIEFLY: dict[str, str] = {
+    Reason.FAIR_SHARE: "wait for their turn",
+    Reason.NO_WORKER: "wait for a worker",
+    Reason.NO_WORKER_FOR_PIPELINE: "wait for a worker that knows their pipeline",
+    Reason.SCHEDULED: "are meant for later",
+    Reason.TENANT_CONCURRENCY: "are held by their tenant's limit of running jobs",
+    Reason.TENANT_RATE: "are held by their tenant's rate",
+    Reason.TENANT_PAUSED: "are of a paused tenant",
+    Reason.PIPELINE_CONCURRENCY: "are held by their pipeline's limit",
+    Reason.DEPENDENCY: "wait for other jobs",
+    Reason.SIGNAL: "wait for a signal",
+    Reason.DISPATCHED: "are about to start",
+    Reason.RETRY: "are about to be tried again",
+}
+
+
+def briefly(word: str) -> str:
+    """A `Reason` of many jobs; one that is newer than this table as it is."""
+    return BRIEFLY.get(word, word.replace("_", " "))
+
+
 #: What lets a job start that waits for this.
 FREES: dict[str, str] = {
     Reason.FAIR_SHARE: "the next slot that is free in its turn",
@@ -137,4 +159,4 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-FILTERS = (reason, frees, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)
+FILTERS = (reason, briefly, frees, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)

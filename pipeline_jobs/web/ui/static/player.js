@@ -111,6 +111,12 @@
     return whole < 3600 ? rest : `${Math.floor(whole / 3600)}:${rest}`;
   }
 
+  // Whatever name of the host a link was written with: it is one of our own files.
+  function ours(name, address) {
+    const found = new URL(name, new URL(address, location.href));
+    return found.pathname + found.search;
+  }
+
   // The cues of a storyboard: from when on which part of which picture is seen.
   async function tilesOf(address) {
     const answer = await fetch(address);
@@ -118,7 +124,7 @@
     const found = [];
     for (const [, hours, minutes, seconds, name, box] of (await answer.text()).matchAll(/(?:(\d+):)?(\d+):([\d.]+) --> .*\n(\S+)#xywh=([\d,]+)/g)) {
       const [x, y, wide, high] = box.split(",").map(Number);
-      found.push({ start: Number(hours ?? 0) * 3600 + Number(minutes) * 60 + Number(seconds), picture: new URL(name, new URL(address, location.href)).href, x, y, wide, high });
+      found.push({ start: Number(hours ?? 0) * 3600 + Number(minutes) * 60 + Number(seconds), picture: ours(name, address), x, y, wide, high });
     }
     return found;
   }
