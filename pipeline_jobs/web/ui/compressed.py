@@ -17,7 +17,10 @@ def compress(response: Response) -> Response:
     response.vary.add("Accept-Encoding")
     if "gzip" in request.accept_encodings:
         response.direct_passthrough = False
-        response.set_data(_packed(response.get_data()))
+        data = response.get_data()
+        # The file was read to its end.
+        response.close()
+        response.set_data(_packed(data))
         response.headers["Content-Encoding"] = "gzip"
         # Other bytes than those that the tag was made for.
         if (tag := response.get_etag()[0]) is not None:
