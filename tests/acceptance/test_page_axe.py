@@ -18,7 +18,7 @@ from tests.stack import Api, Stack
 #: What axe calls bad enough.
 BAD = ("serious", "critical")
 #: From phones to walls; between them no style changes.
-WIDTHS = (320, 640, 999, 1000, 1100, 1920, 2560)
+WIDTHS = (320, 999, 1000, 1100, 2560)
 #: Least distance of a heading from the left edge, in px.
 LEAST = 12
 

@@ -15,7 +15,7 @@ def compress(response: Response) -> Response:
     if response.mimetype not in _KINDS or request.method != "GET" or response.status_code != 200:
         return response
     response.vary.add("Accept-Encoding")
-    if "gzip" in request.accept_encodings:
+    if request.accept_encodings.quality("gzip") > 0:
         response.direct_passthrough = False
         data = response.get_data()
         # The file was read to its end.
