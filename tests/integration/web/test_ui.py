@@ -18,6 +18,7 @@ from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import BURST
+from pipeline_jobs.web.ui import jobs as jobs_page
 from pipeline_jobs.web.ui import words
 
 from .conftest import MakeClient
@@ -491,6 +492,7 @@ class TestJobs:
             assert ("Position 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
             # A list says the same, in the same words.
             monkeypatch.setattr(world.cell.client, "list", lambda query, shown=shown: Page((shown,), None))
+            monkeypatch.setattr(jobs_page, "queue_position", lambda store, job_id, queue=queue: queue)
             assert words.REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
             monkeypatch.undo()
 
