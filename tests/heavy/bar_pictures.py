@@ -34,7 +34,7 @@ def test_pictures_of_every_page(make_stack: MakeStack, tmp_path: Path) -> None:
             for width in SIZES:
                 page.set_viewport_size(ViewportSize(width=width, height=800))
                 for scheme in ("light", "dark"):
-                    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                    page.emulate_media(color_scheme=scheme)
                     page.screenshot(path=FOLDER / f"{name}-{width}-{scheme}.png", full_page=True)
                     made += 1
     print(f"\n{made} pictures in {FOLDER.name}/: look at them")
