@@ -36,7 +36,7 @@ PAGES = {
     "params.media": "media.md",
 }
 #: In the table of endpoints, but of no program's interest, so not in the document.
-FOR_PEOPLE = {("GET", "/pipeline/ui"), ("GET", "/openapi.json"), ("GET", "/docs")}
+FOR_PEOPLE = {("GET", "/pipeline/ui"), ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/pipeline/docs/")}
 #: Errors of the server itself, which no operation declares.
 NOT_DOCUMENTED = {405, 417}
 #: Errors that only stand above others, and one that its route answers by a status of its own.

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 
@@ -26,7 +26,7 @@ PIECE_BYTES = 8 * 1024 * 1024
 
 
 class PipelineJobs:
-    """The API at an address. For whatever is not here, give `client` to a function of `generated.api`:
+    """The API at an address (`with PipelineJobs(url) as jobs:` closes its connections). For whatever is not here, give `client` to a function of `generated.api`:
 
     `list_jobs.sync(client=jobs.client, tenant_id="acme")`.
     """
@@ -45,6 +45,16 @@ class PipelineJobs:
             if key is None
             else AuthenticatedClient(base_url=url.rstrip("/"), token=key, timeout=timeout)
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.client.get_httpx_client().close()
 
     def create(self, **fields: Any) -> Job:
         """A new job of these fields (`url`, `pipeline`, `params`, ...). Sent again after a lost answer it is still one job.
