@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types audit contract signals lock docs site clients clients-test docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
+.PHONY: help run test lint types audit contract signals lock docs site site-test clients clients-test docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -42,6 +42,9 @@ docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
 
 site: $(RUN_STAMP) $(SITE_STAMP)  ## the documentation as a site, which the API then serves at /pipeline/docs/
 	@$(PY) -m tests.docs_site
+
+site-test: $(TEST_STAMP) site  ## every page of the site in a browser: nothing from elsewhere, nothing that its policy forbids
+	$(PY) -m pytest -s tests/docs_site/bar_site.py
 
 clients: $(RUN_STAMP) $(CLIENTS_STAMP)  ## make the Python and the TypeScript client from the OpenAPI document, and check their types
 	@$(PY) -m tests.clients

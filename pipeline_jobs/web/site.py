@@ -1,4 +1,4 @@
-"""`/pipeline/docs/`: the documentation as a site, where `make site` has made it. It asks nothing of other sites, and runs only its own scripts."""
+"""`/pipeline/docs/`: the documentation as a site, where `make site` has made it. It asks nothing of other sites."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def install(app: Flask) -> None:
     @blueprint.get("/pipeline/docs/<path:filename>")
     def page(filename: str) -> Response:
         if not (FOLDER / "index.html").is_file():
-            raise Refused(404, "not_found", "the documentation was not made here: `make site` makes it, before the package is built or the API starts")
+            raise Refused(
+                404, "not_found", "the documentation was not made here: `make site` makes it, before the package is built or the API starts"
+            )
         try:
             found = send_from_directory(FOLDER, filename)
         except NotFound:

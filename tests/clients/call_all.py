@@ -1,5 +1,6 @@
-"""`python call_all.py PLAN` in the environment of the clients: what `tests.clients.steps` says, with the Python client. Prints the operations
-whose answers were parsed, nothing of them lost."""
+"""`python call_all.py PLAN` in the environment of the clients: what `tests.clients.steps` says, with the Python client.
+
+Prints the operations whose answers were parsed, nothing of them lost."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def check(step: dict[str, Any], answer: Any) -> None:
     assert answer.status_code < 300, said
     if not answer.content:
         return
-    assert answer.parsed is not None and not isinstance(answer.parsed, Problem), said
+    assert answer.parsed is not None, said
+    assert not isinstance(answer.parsed, Problem), said
     if hasattr(answer.parsed, "to_dict"):
         assert answer.parsed.to_dict() == json.loads(answer.content), (*said, answer.parsed)
 

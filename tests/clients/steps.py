@@ -74,7 +74,9 @@ STEPS = (
     Step("get_workflow_mermaid", {"workflow_id": "$workflow"}),
     Step("get_workflow_svg", {"workflow_id": "$workflow"}),
     Step("list_workflow_events", {"workflow_id": "$workflow"}),
-    Step("create_workflow", body={"jobs": [{"name": "a", **SLEEP, "run_at": LATER["run_at"]}], "tenant_id": TENANT}, keep={"w": "batch_id"}),
+    Step(
+        "create_workflow", body={"jobs": [{"name": "a", **SLEEP, "run_at": LATER["run_at"]}], "tenant_id": TENANT}, keep={"w": "batch_id"}
+    ),
     Step("cancel_workflow", {"workflow_id": "$w"}),
     Step("retry_workflow", {"workflow_id": "$w"}),
     Step("cancel_or_delete_workflow", {"workflow_id": "$w"}),

@@ -32,8 +32,8 @@ def errors() -> str:
     refused = [[f"`{code}`", ", ".join(found), said.get(code, "")] for code, found in sorted(statuses.items())]
     failed = [[f"`{code}`", said.get(code, "")] for code in sorted(why_jobs_fail())]
     return (
-        "# Errors\n\nEvery code, made from the code. [Troubleshooting](../howto/troubleshooting.md) says for each what causes it and what to "
-        "do; [the HTTP API](../api.md#errors) shows the shape of an answer.\n\n## The `code` of a refused request\n\n"
+        "# Errors\n\nEvery code, made from the code. [Troubleshooting](../howto/troubleshooting.md) says for each what "
+        "causes it and what to do; [the HTTP API](../api.md#errors) shows the shape of an answer.\n\n## The `code` of a refused request\n\n"
         + table(("code", "status", "what it says"), refused)
         + "\n## The `error_detail.code` of a failed job\n\n"
         + table(("code", "what it says"), failed)
@@ -47,7 +47,8 @@ def classes() -> list[type[exceptions.PipelineJobsError]]:
 
 def commands() -> str:
     parts = [
-        "# The command line\n\n`celery -A celery_app jobs COMMAND`, made from the commands' own help. [Celery](../celery.md) tells of Celery's own.\n"
+        "# The command line\n\n`celery -A celery_app jobs COMMAND`, made from the commands' own help. "
+        "[Celery](../celery.md) tells of Celery's own.\n"
     ]
     parts += [_command("jobs", name, jobs.commands[name], depth=2) for name in sorted(jobs.commands)]
     return "\n".join(parts)
@@ -72,13 +73,20 @@ def _command(above: str, name: str, command: click.Command, depth: int) -> str:
 
 def pipelines(found: list[Pipeline]) -> str:
     """What comes with the package, as `GET /pipeline/pipelines` tells it."""
-    parts = ["# Pipelines\n\nWhat comes with the package, made from it. [A pipeline of your own](../howto/own-pipeline.md) says how to add one.\n"]
+    parts = [
+        "# Pipelines\n\nWhat comes with the package, made from it. "
+        "[A pipeline of your own](../howto/own-pipeline.md) says how to add one.\n"
+    ]
     for one in found:
         stages = [[f"`{stage.name}`", str(stage.weight)] for stage in one.stages]
         fields = one.params.model_json_schema().get("properties", {})
-        params = [[f"`{name}`", kind({"type": "object"} if "$ref" in told else told), told.get("description", "")] for name, told in fields.items()]
+        params = [
+            [f"`{name}`", kind({"type": "object"} if "$ref" in told else told), told.get("description", "")]
+            for name, told in fields.items()
+        ]
+        qualities = ", ".join(f"`{word}`" for word in one.qualities)
         parts.append(
-            f"## {one.name}\n\n{one.description}\n\nQualities: {', '.join(f'`{word}`' for word in one.qualities)}; the first one is the default.\n\n"
+            f"## {one.name}\n\n{one.description}\n\nQualities: {qualities}; the first one is the default.\n\n"
             f"### Stages of {one.name}\n\n{table(('stage', 'part of the progress'), stages)}\n"
             f"### Parameters of {one.name}\n\n{table(('parameter', 'type', 'what'), params)}"
         )

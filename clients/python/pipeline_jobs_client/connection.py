@@ -26,7 +26,9 @@ PIECE_BYTES = 8 * 1024 * 1024
 
 
 class PipelineJobs:
-    """The API at an address (`with PipelineJobs(url) as jobs:` closes its connections). For whatever is not here, give `client` to a function of `generated.api`:
+    """The API at an address (`with PipelineJobs(url) as jobs:` closes its connections).
+
+    For whatever is not here, give `client` to a function of `generated.api`:
 
     `list_jobs.sync(client=jobs.client, tenant_id="acme")`.
     """
