@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -13,6 +13,9 @@ TEST_STAMP := $(VENV)/installed-test
 QUALITY_PY := .venv-quality/bin/python
 QUALITY_STAMP := .venv-quality/installed
 CHART_STAMP := .venv-chart/installed
+CLIENTS_PY := .venv-clients/bin/python
+CLIENTS_STAMP := .venv-clients/installed
+SITE_STAMP := .venv-site/installed
 SOURCES := setup.cfg pyproject.toml
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -39,6 +42,18 @@ types: $(TEST_STAMP)  ## mypy --strict
 
 docs: $(RUN_STAMP)  ## write docs/settings.md from the settings
 	$(PY) -m pipeline_jobs.settings_doc > docs/settings.md
+
+site: $(RUN_STAMP) $(SITE_STAMP)  ## the documentation as a site, which the API then serves at /pipeline/docs/
+	@$(PY) -m tests.docs_site
+
+site-test: $(TEST_STAMP) site  ## every page of the site in a browser: nothing from elsewhere, nothing that its policy forbids
+	$(PY) -m pytest -s tests/docs_site/bar_site.py
+
+clients: $(RUN_STAMP) $(CLIENTS_STAMP)  ## make the Python and the TypeScript client from the OpenAPI document, and check their types
+	@$(PY) -m tests.clients
+
+clients-test: $(TEST_STAMP) clients  ## call every operation of both clients once against a running stack
+	$(PY) -m pytest -s tests/clients/bar_clients.py
 
 docker-check: $(TEST_STAMP)  ## the Dockerfile by hadolint, the compose file by docker compose
 	$(PY) -m pytest tests/unit/test_docker.py
@@ -99,6 +114,8 @@ lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requireme
 	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra local --extra otel --extra s3 --extra gdrive --extra meaning --extra test setup.cfg -o requirements/test.lock
 	$(COMPILE) $(UPGRADE) requirements/exporter.in -o requirements/exporter.lock
 	$(COMPILE) $(UPGRADE) requirements/chart.in -o requirements/chart.lock
+	$(COMPILE) $(UPGRADE) requirements/clients.in -o requirements/clients.lock
+	$(COMPILE) $(UPGRADE) requirements/site.in -o requirements/site.lock
 	$(COMPILE) $(UPGRADE) -c requirements/run.lock --extra media --extra history --extra s3 --extra gcs setup.cfg requirements/image.in -o requirements/image.lock
 	$(COMPILE) $(UPGRADE) requirements/quality.in -o requirements/quality.lock
 UPGRADE := --upgrade
@@ -110,6 +127,20 @@ $(CHART_STAMP): requirements/chart.lock | $(PY)
 	@.venv-chart/bin/python -m pip install -qq --disable-pip-version-check -r requirements/chart.lock
 	@touch $@
 
+# The generators and Node.js: 180 MB.
+$(CLIENTS_STAMP): requirements/clients.lock clients/typescript/package-lock.json | $(PY)
+	@echo "Installing what the clients are made with into .venv-clients ..."
+	@$(PY) -m venv .venv-clients
+	@$(CLIENTS_PY) -m pip install -qq --disable-pip-version-check -r requirements/clients.lock
+	@$(PY) -m tests.clients --install
+	@touch $@
+
+$(SITE_STAMP): requirements/site.lock | $(PY)
+	@echo "Installing what the site is made with into .venv-site ..."
+	@$(PY) -m venv .venv-site
+	@.venv-site/bin/python -m pip install -qq --disable-pip-version-check -r requirements/site.lock
+	@touch $@
+
 # The extras bring 600 MB: an environment of their own.
 $(QUALITY_STAMP): requirements/quality.lock $(SOURCES) | $(PY)
 	@echo "Installing what the quality of media is measured with into .venv-quality ..."
@@ -119,7 +150,7 @@ $(QUALITY_STAMP): requirements/quality.lock $(SOURCES) | $(PY)
 	@touch $@
 
 clean:  ## remove environments, caches and the data of the local stack
-	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pictures .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pictures .pytest_cache .hypothesis build dist *.egg-info .clients .site .venv-clients .venv-site clients/typescript/node_modules
 
 $(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
 	@echo "Installing what pipeline-jobs needs into $(VENV) ..."

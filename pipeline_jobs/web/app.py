@@ -18,7 +18,7 @@ from pipeline_jobs.cell import Cell
 from pipeline_jobs.operation.health import Acceptance
 from pipeline_jobs.operation.metrics import StoreMetrics
 from pipeline_jobs.operation.watch import Watch
-from pipeline_jobs.web import access_line, problems, ui
+from pipeline_jobs.web import access_line, problems, site, ui
 from pipeline_jobs.web.access import auth, ids, origin
 from pipeline_jobs.web.api import (
     artifacts,
@@ -127,6 +127,7 @@ def create_app(cell: Cell) -> Flask:
         app.register_api(module.routes.blueprint)
     ui.install(app)
     docs.install(app, lambda: openapi.complete(app, cell.pipelines))
+    site.install(app)
     if (proxies := settings.trusted_proxies) > 0:
         # Host comes as the client wrote it; a prefix of the path is nothing that a client may choose.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]

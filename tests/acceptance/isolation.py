@@ -27,6 +27,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.web.access.auth import Access
 from pipeline_jobs.web.access.sessions import COOKIE
+from pipeline_jobs.web.site import FOLDER
 from pipeline_jobs.web.state import EXTENSION
 from pipeline_jobs.worker.app import create_celery
 from tests.declared import Declared
@@ -66,6 +67,10 @@ class Route:
     #: What those are answered who have no good key: the page sends them to its sign-in.
     nobody: int = 401
     headers: dict[str, str] = field(default_factory=dict)
+
+
+#: Whether the documentation was made here (`make site`).
+SITE = 200 if (FOLDER / "index.html").is_file() else 404
 
 
 def same(status: int) -> tuple[int, int, int, int]:
@@ -352,6 +357,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/openapi.json"): Route("public", same(200), same(200), "/openapi.json?tenant_id={tenant}"),
     ("GET", "/docs"): Route("public", same(200), same(200), "/docs?tenant_id={tenant}"),
     ("GET", "/docs/static/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/static/{file}"),
+    ("GET", "/pipeline/docs/"): Route("public", same(SITE), same(SITE), "/pipeline/docs/"),
+    ("GET", "/pipeline/docs/<path:filename>"): Route("public", same(404), same(404), "/pipeline/docs/none-{page}"),
     ("GET", "/docs/swagger/<path:filename>"): Route("public", (200, 404, 404, 404), (200, 404, 404, 404), "/docs/swagger/{page}"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import pytest
 
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
-from tests.stack import FLOWER_LOGIN, Api, Stack
+from tests.stack import FLOWER_LOGIN, ROOT, Api, Stack
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -176,3 +177,21 @@ def test_ones_own_page_and_programs_are_served(named: Raw, host: str) -> None:
     for page in ("", "Sec-Fetch-Site: same-origin", f"Origin: http://{host}", f"Sec-Fetch-Site: same-origin\r\nOrigin: https://{host}"):
         # Flower knows no such worker.
         assert raw.status("POST", "/api/worker/shutdown/no-such-worker", page, host=host) == 404, page
+
+
+def test_the_commands_for_flowers_api_that_the_page_shows_work(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.worker("jobs", "--autoscale=2,2")
+    flower, job = stack.flower(), stack.hold()
+    until(lambda: "jobs@test" in flower.get("/api/workers").text, "Flower to know the worker")
+    lines = re.findall(r"^    (curl -u flower .*)$", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        command = line.replace("-u flower", f"-sS --fail-with-body -u {':'.join(FLOWER_LOGIN)}").replace(
+            "http://127.0.0.1:5555", flower.url
+        )
+        command = command.replace("jobs@jobs-HOST", "jobs@test").replace("/JOB", f"/{job.job_id}")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    stack.until_status(job.job_id, JobStatus.CANCELLED)
+    assert stack.inspect("stats")["autoscaler"]["max"] == 6

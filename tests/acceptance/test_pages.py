@@ -191,7 +191,14 @@ def test_what_the_pages_about_a_running_installation_show_works(make_stack: Make
     stack.worker("jobs", "--autoscale=2,1")
     stack.maintenance()
     until(lambda: api.alive("/health/ready"), "beat's first duty")
-    pages = ("celery.md", True), ("operations.md", True), ("events.md", False), ("fairness.md", False), ("history.md", False)
+    pages = (
+        ("tutorial/first-job.md", False),
+        ("celery.md", True),
+        ("operations.md", True),
+        ("events.md", False),
+        ("fairness.md", False),
+        ("history.md", False),
+    )
     for page, cancels in pages:
         job = stack.hold()
         Reader(stack, api.url, samples, folder, JOB=job.job_id).read(f"docs/{page}")

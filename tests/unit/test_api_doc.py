@@ -21,6 +21,7 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import TooManyParked
 from pipeline_jobs.web import problems
+from pipeline_jobs.web.http.operation_names import OPERATIONS
 from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ PAGES = {
     "params.media": "media.md",
 }
 #: In the table of endpoints, but of no program's interest, so not in the document.
-FOR_PEOPLE = {("GET", "/pipeline/ui"), ("GET", "/openapi.json"), ("GET", "/docs")}
+FOR_PEOPLE = {("GET", "/pipeline/ui"), ("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/pipeline/docs/")}
 #: Errors of the server itself, which no operation declares.
 NOT_DOCUMENTED = {405, 417}
 #: Errors that only stand above others, and one that its route answers by a status of its own.
@@ -264,3 +265,11 @@ def test_the_document_says_where_the_api_is_and_what_its_licence_is() -> None:
         {"url": "https://jobs.example/x"}
     ]
     assert document()["info"]["license"]["name"] in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_every_operation_has_a_name_that_a_method_can_bear_and_no_name_is_left_over() -> None:
+    names = [told["operationId"] for _, _, told in operations()]
+    assert sorted(names) == sorted(OPERATIONS.values())
+    assert len(set(names)) == len(names)
+    # A verb and a thing; a client in another language makes camel case of it.
+    assert [name for name in names if not re.fullmatch(r"[a-z]+(_[a-z]+)+", name)] == []

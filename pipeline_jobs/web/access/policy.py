@@ -40,7 +40,7 @@ class Policy(Enum):
 #: Who may use which routes, by Flask's names for them: `{blueprint}.{function}`.
 ROUTES: Mapping[Policy, tuple[str, ...]] = {
     Policy.PUBLIC: (
-        "artifacts.artifact", "health.live", "health.accept", "docs.openapi", "docs.page", "docs.static", "swagger.static",
+        "artifacts.artifact", "health.live", "health.accept", "docs.openapi", "docs.page", "docs.static", "swagger.static", "site.page",
         "ui.static", "ui.set_theme", "ui.sign_in", "ui.try_sign_in", "ui.sign_out", "ui.signal_link", "ui.send_by_link",
         "ui.shared", "ui.shared_file",
     ),

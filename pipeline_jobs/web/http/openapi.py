@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from pipeline_jobs.pipelines import Registry
 from pipeline_jobs.tenants import is_canary_pipeline
 from pipeline_jobs.web.access.policy import POLICIES, Policy
+from pipeline_jobs.web.http.operation_names import OPERATIONS
 from pipeline_jobs.web.problems import CONTENT_TYPE
 from pipeline_jobs.web.schemas.problem import Problem
 
@@ -162,6 +163,7 @@ def complete(app: OpenAPI, pipelines: Registry) -> dict[str, Any]:
         item = document["paths"].get(_CONVERTER.sub(r"{\1}", rule.rule), {})
         for method in () if rule.websocket else rule.methods or ():
             if method.lower() in item:
+                item[method.lower()]["operationId"] = OPERATIONS[rule.endpoint]
                 if rule.endpoint in _BODY_OPTIONAL:
                     item[method.lower()]["requestBody"]["required"] = False
                 _guard(item[method.lower()], POLICIES[rule.endpoint])

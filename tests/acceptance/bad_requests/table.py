@@ -209,6 +209,8 @@ OTHER_METHODS = (
     ("/health/installation", "POST PUT PATCH DELETE"),
     ("/openapi.json", "POST PUT PATCH DELETE"),
     ("/docs", "POST PUT PATCH DELETE"),
+    ("/pipeline/docs/", "POST PUT PATCH DELETE"),
+    ("/pipeline/docs/index.html", "PUT"),
 )
 
 # fmt: on

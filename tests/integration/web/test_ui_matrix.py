@@ -71,6 +71,7 @@ NOT_HERE: dict[str, str] = {
     "docs.page": "the document itself",
     "docs.static": "the document itself",
     "swagger.static": "the document itself",
+    "site.page": "the documentation itself",
 }
 _FORM = re.compile(r'<form method="(get|post)" action="([^"]+)"(.*?)</form>', re.DOTALL)
 

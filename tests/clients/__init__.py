@@ -1,0 +1,1 @@
+"""Makes the clients of the API from its OpenAPI document (`make clients`), and calls each of their operations once."""
