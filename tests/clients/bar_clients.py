@@ -22,7 +22,7 @@ from tests.stack import Stack
 from tests.waiting import until
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-RUNNERS = {
+RUNNERS: dict[str, Callable[[], Sequence[str]]] = {
     "python": lambda: (str(PYTHON), "-W", "error", str(ROOT / "tests/clients/call_all.py")),
     "typescript": lambda: node(str(ROOT / "tests/clients/call_all.mjs")),
 }

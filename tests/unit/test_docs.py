@@ -92,3 +92,11 @@ def test_links_lead_to_pages_and_headings_that_there_are(name: str) -> None:
         there = page.parent / path if path else page
         assert there.exists(), f"{path} of {page.name}"
         assert not anchor or anchor in anchors(there), f"{path}{anchor} of {page.name}"
+
+
+def test_every_page_is_in_the_contents_of_the_site() -> None:
+    """`make site` would say it, minutes later."""
+    site = (ROOT / "mkdocs.yml").read_text("utf-8")
+    listed = {found[0] for found in re.finditer(r"\S+\.md$", site, re.MULTILINE)}
+    there = {name.removeprefix("docs/") for name in PAGES if name.startswith("docs/")}
+    assert there - listed - {"evidence/first_guess.md"} == set()

@@ -58,7 +58,8 @@ def mentioned() -> dict[str, str]:
     return found
 
 
-MENTIONED = mentioned()
+#: The client for Python is half made from the OpenAPI document (`make clients-test` imports it).
+MENTIONED = {name: file for name, file in mentioned().items() if not name.startswith("pipeline_jobs_client")}
 
 
 def reached(name: str) -> object:

@@ -23,7 +23,7 @@ def transcript(job_id: str) -> Response:
         raise Refused(422, "invalid_input", f"as must be one of: {', '.join(_KINDS)}", field="as")
     lines = all_segments(record)
     if not lines:
-        raise Refused(404, "no_transcript", "this job has no transcript")
+        raise Refused(404, "unknown_artifact", "this job has no transcript")
     mimetype, write = _KINDS[kind]
     response = Response(write(lines), content_type=f"{mimetype}; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{record.job_id}.{kind}"'
