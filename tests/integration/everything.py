@@ -16,6 +16,10 @@ KINDS = {worker: WorkerClass.of(known) for worker, known in KNOWS.items()}
 KNOWN = {KINDS[worker].name: known for worker, known in KNOWS.items()}
 
 
+#: What jobs may wait for.
+SIGNALS = ("go", "sign")
+
+
 class Place(NamedTuple):
     """Whose slot a job takes."""
 
@@ -23,8 +27,19 @@ class Place(NamedTuple):
     pipeline: str
 
 
+class Parked(NamedTuple):
+    """What a parked job waits for, whether only for some time, and what the end of that time does."""
+
+    name: str
+    timed: bool
+    otherwise: str
+
+
 class Model:
     """Where each live job is, who could serve it, how each ended one must have ended."""
+
+    #: Scripts stop early: what they leave is done by the duties and by beats, which come before the promises are looked at.
+    tired = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,6 +54,12 @@ class Model:
         self.delayed: set[str] = set()
         self.hinted: dict[str, str] = {}
         self.running: dict[str, Job] = {}
+        self.parked: dict[str, Parked] = {}
+        #: Of each job the first word on each signal; None: none came in time.
+        self.words: dict[str, dict[str, Any]] = {}
+        #: Of each workflow its jobs by their names, and of each retry what it is a retry of.
+        self.workflows: dict[str, dict[str, str]] = {}
+        self.retry_of: dict[str, str] = {}
         self.lost: set[str] = set()
         self.stopping: set[str] = set()
         self.needs: dict[str, list[str]] = {}
@@ -46,16 +67,38 @@ class Model:
         self.numbers: dict[str, int] = {}
         self.ended: dict[str, str] = {}
         self.removed: set[str] = set()
+        #: Of those the ids that were used again, too.
+        self.once_removed: set[str] = set()
         self.served: set[str] = set()
         self.refunded: set[str] = set()
+        #: Of who was never served, and had a job that might start: how many starts there were meanwhile, beside those that were before it by the
+        #: rule; how many there may be; who may be before it once.
         self.behind: Counter[str] = Counter()
+        self.allowed: Counter[str] = Counter()
+        self.ahead: dict[str, set[str]] = {}
+        #: Who had a job that might start when it was last looked; who of them was not served since it came.
+        self.there: set[str] = set()
+        self.fresh: set[str] = set()
+        #: Jobs of which the duties were seen to know that all they need has ended.
+        self.released: set[str] = set()
         self.passed: Counter[str] = Counter()
 
+    def came(self, job_id: str, place: Place, needs: list[str], policy: str) -> None:
+        self.places[job_id], self.needs[job_id], self.policy[job_id] = place, needs, policy
+        self.numbers[job_id] = len(self.numbers)
+        self.queued.add(job_id)
+
     def end(self, job_id: str, how: str) -> None:
-        self.ended[job_id] = how
-        for those in (self.queued, self.delayed, self.lost, self.stopping):
-            those.discard(job_id)
-        self.hinted.pop(job_id, None)
+        self.end_together([job_id], how)
+
+    def end_together(self, ids: Iterable[str], how: str) -> None:
+        """What the end of one would do to another does not happen to it."""
+        for job_id in ids:
+            self.ended[job_id] = how
+            for those in (self.queued, self.delayed, self.lost, self.stopping):
+                those.discard(job_id)
+            self.hinted.pop(job_id, None)
+            self.parked.pop(job_id, None)
         self.follow()
 
     def follow(self) -> None:
@@ -69,6 +112,57 @@ class Model:
         """Queued jobs that wait for no other, and whose tenant and pipeline are at no limit."""
         free = {i: self.places[i] for i in self.queued if all(need in self.ended for need in self.needs[i])}
         return {i: place for i, place in free.items() if not self.held_back(place)}
+
+    def is_at_the_reserve(self, place: Place) -> bool:
+        """The last slot for its pipeline is for others (rule 8), if one of them has had a job within the hour: it has all but that one. Those on
+        workers that are gone count.
+        """
+        slots = min(self.most, sum(slots for worker, slots in self.slots.items() if place.pipeline in KNOWS[worker]))
+        mine = [run.worker or "" for run in self.running.values() if run.tenant_id == place.tenant]
+        held = sum(worker not in self.slots or place.pipeline in KNOWS[worker] for worker in mine)
+        able = {"jobs", *(f"jobs.{name}" for name, known in KNOWN.items() if place.pipeline in known)}
+        held += sum(queue in able for job_id, queue in self.hinted.items() if self.places[job_id].tenant == place.tenant)
+        return slots >= 4 and held >= slots - 1 and bool(self.served - {place.tenant})
+
+    def surely_ready(self) -> dict[str, Place]:
+        """Without those whose tenant may have to leave the last slot to others; where scripts stop early also without those whose last dependency
+        has just ended: the duties may not have come to them.
+        """
+        ready = {i: place for i, place in self.ready().items() if not self.is_at_the_reserve(place)}
+        return {i: place for i, place in ready.items() if not self.needs[i] or i in self.released} if self.tired else ready
+
+    def notes_who_came(self) -> None:
+        """Called after each script, before what it started is counted.
+
+        docs/fairness.md, rule 3: a newcomer is next, before all that were served; of several the one that came first is next, and who comes back
+        is one, if the present is beyond its clock (the model knows no clocks). So whoever came before somebody who was never served may be
+        before it once, however few slots there are. That `a` and `b`, served before, came back before `new` came, and that both were served
+        before it on one slot, was once taken for a broken promise.
+        """
+        now = {place.tenant for place in self.ready().values()}
+        self.fresh |= now - self.there
+        for tenant in now - self.served - self.ahead.keys():
+            # Where there are several classes, who waits for a busy one comes back as well when that has a slot.
+            self.ahead[tenant] = (self.fresh if self.counts_together() else {*self.served, *self.ahead}) - {tenant}
+        for tenant in now - self.served:
+            self.allowed[tenant] = max(self.allowed[tenant], 1, sum(self.slots.values()))
+        self.there |= now
+
+    def notes_who_is_gone(self) -> None:
+        """Called after each script, after what it started was counted."""
+        self.there = {place.tenant for place in self.ready().values()}
+
+    def was_served(self, tenant: str) -> None:
+        self.served.add(tenant)
+        self.fresh.discard(tenant)
+        for others in self.ahead.values():
+            others.discard(tenant)
+
+    def passes(self, by: str, newcomers: Iterable[str]) -> None:
+        """A job of this tenant was started, while all these had one that might have been."""
+        for tenant in newcomers:
+            if by not in self.ahead.get(tenant, ()) and by not in self.refunded:
+                self.behind[tenant] += 1
 
     def held_back(self, place: Place) -> bool:
         limits, busy = self.limits.get(place.tenant, {}), [self.places[i] for i in (*self.hinted, *self.running)]
