@@ -1,5 +1,6 @@
-"""Random histories in which everything meets, as they are drawn: 500 with scripts as they are, 500 with scripts that stop early. `HISTORIES=50` for
-fewer. The short form is `tests/integration/test_everything_model.py`, whose histories are the same each time.
+"""Random histories in which everything meets, as they are drawn: 500 with scripts as they are, 500 with scripts that stop early.
+
+`HISTORIES=50` for fewer. The short form is `tests/integration/test_everything_model.py`, whose histories are the same each time.
 """
 
 from __future__ import annotations

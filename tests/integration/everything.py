@@ -71,8 +71,8 @@ class Model:
         self.once_removed: set[str] = set()
         self.served: set[str] = set()
         self.refunded: set[str] = set()
-        #: Of who was never served, and had a job that might start: how many starts there were meanwhile, beside those that were before it by the
-        #: rule; how many there may be; who may be before it once.
+        #: Of who was never served, and had a job that might start: how many starts there were meanwhile, beside those that were before it
+        #: by the rule; how many there may be; who may be before it once.
         self.behind: Counter[str] = Counter()
         self.allowed: Counter[str] = Counter()
         self.ahead: dict[str, set[str]] = {}
@@ -114,8 +114,8 @@ class Model:
         return {i: place for i, place in free.items() if not self.held_back(place)}
 
     def is_at_the_reserve(self, place: Place) -> bool:
-        """The last slot for its pipeline is for others (rule 8), if one of them has had a job within the hour: it has all but that one. Those on
-        workers that are gone count.
+        """The last slot for its pipeline is for others (rule 8), if one of them has had a job within the hour: it has all but that one.
+        Those on workers that are gone count.
         """
         slots = min(self.most, sum(slots for worker, slots in self.slots.items() if place.pipeline in KNOWS[worker]))
         mine = [run.worker or "" for run in self.running.values() if run.tenant_id == place.tenant]
@@ -125,8 +125,8 @@ class Model:
         return slots >= 4 and held >= slots - 1 and bool(self.served - {place.tenant})
 
     def surely_ready(self) -> dict[str, Place]:
-        """Without those whose tenant may have to leave the last slot to others; where scripts stop early also without those whose last dependency
-        has just ended: the duties may not have come to them.
+        """Without those whose tenant may have to leave the last slot to others; where scripts stop early also without those whose last
+        dependency has just ended: the duties may not have come to them.
         """
         ready = {i: place for i, place in self.ready().items() if not self.is_at_the_reserve(place)}
         return {i: place for i, place in ready.items() if not self.needs[i] or i in self.released} if self.tired else ready
@@ -134,10 +134,10 @@ class Model:
     def notes_who_came(self) -> None:
         """Called after each script, before what it started is counted.
 
-        docs/fairness.md, rule 3: a newcomer is next, before all that were served; of several the one that came first is next, and who comes back
-        is one, if the present is beyond its clock (the model knows no clocks). So whoever came before somebody who was never served may be
-        before it once, however few slots there are. That `a` and `b`, served before, came back before `new` came, and that both were served
-        before it on one slot, was once taken for a broken promise.
+        docs/fairness.md, rule 3: a newcomer is next, before all that were served; of several the one that came first is next, and who
+        comes back is one, if the present is beyond its clock (the model knows no clocks). So whoever came before somebody who was never
+        served may be before it once, however few slots there are. That `a` and `b`, served before, came back before `new` came, and that
+        both were served before it on one slot, was once taken for a broken promise.
         """
         now = {place.tenant for place in self.ready().values()}
         self.fresh |= now - self.there

@@ -1,5 +1,5 @@
-"""What `test_everything_model.py` does with jobs that wait for others or for a signal: workflows, their cancel and their retry; parking, signals and
-the ends of waits.
+"""What `test_everything_model.py` does with jobs that wait for others or for a signal: workflows, their cancel and their retry; parking,
+signals and the ends of waits.
 """
 
 from __future__ import annotations

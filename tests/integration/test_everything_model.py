@@ -1,5 +1,5 @@
-"""Random histories in which everything meets: classes of workers, pauses, lost jobs, limits, caps, dependents, batches, workflows, signals, ids
-used again, gaps of the clock, recounts; once as it is, and once with scripts that stop early.
+"""Random histories in which everything meets: classes of workers, pauses, lost jobs, limits, caps, dependents, batches, workflows, signals,
+ids used again, gaps of the clock, recounts; once as it is, and once with scripts that stop early.
 
 The model (`everything.py`) knows who could be served by whom and how each job must end; what may be seen from outside is checked after
 every script.
@@ -30,7 +30,7 @@ from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import TEMPLATE, Cell, make_cell, tired_scripts
 from tests.integration.everything import KINDS, KNOWN, KNOWS, PIPELINES, SIGNALS, Place
-from tests.integration.everything_flows import TENANTS, Flows, picks, pipelines, tenants
+from tests.integration.everything_flows import Flows, picks, pipelines, tenants
 from tests.integration.recount import differences
 
 QUEUES = {"jobs", *(f"jobs.{name}" for name in KNOWN)}
@@ -290,8 +290,8 @@ class History(Flows):
         ms=st.sampled_from([0, 0, 5, 1_000, 60_000]),
     )  # fmt: skip
     def run_ends(self, pick: int, how: str, goes_on: bool, ms: int = 0) -> None:
-        """:param goes_on: its process would have the next job; or it dies, and its worker gives back what it had. :param ms: how long it took,
-        besides what the test itself took, which counts for little by that.
+        """:param goes_on: its process would have the next job; or it dies, and its worker gives back what it had.
+        :param ms: how long it took, besides what the test itself took, which counts for little by that.
         """
         job_id = self.chosen(self.running, pick)
         if job_id is None:
