@@ -197,6 +197,17 @@ class Flows(Model, RuleBasedStateMachine):
                 self.wakes_up(job_id)
         self.look()
 
+    @rule(pick=picks, name=names, timed=st.booleans(), by=st.sampled_from(["a signal", "a late signal", "two signals", "the time"]))
+    def run_waits_and_goes_on(self, pick: int, name: str, timed: bool, by: str) -> None:
+        """A job of the model that is parked may be another than the one that waits last: whichever it is, the first word counts."""
+        self.run_comes_to_a_wait(pick, name, timed, "go_on")
+        if by in ("the time", "a late signal"):
+            self.waits_are_over(pick, True)
+        if by != "the time":
+            self.signal(pick, name, True, by != "a late signal")
+        if by == "two signals":
+            self.signal(pick, name, {"a": 1}, False)
+
     def send(self, job_id: str, name: str, payload: Any) -> Mapping[str, Any]:
         return signals.send(self.cell.client, job_id, name, payload, "key:k")
 
