@@ -113,22 +113,9 @@ class Model:
         free = {i: self.places[i] for i in self.queued if all(need in self.ended for need in self.needs[i])}
         return {i: place for i, place in free.items() if not self.held_back(place)}
 
-    def is_at_the_reserve(self, place: Place) -> bool:
-        """The last slot for its pipeline is for others (rule 8), if one of them has had a job within the hour: it has all but that one.
-        Those on workers that are gone count.
-        """
-        slots = min(self.most, sum(slots for worker, slots in self.slots.items() if place.pipeline in KNOWS[worker]))
-        mine = [run.worker or "" for run in self.running.values() if run.tenant_id == place.tenant]
-        held = sum(worker not in self.slots or place.pipeline in KNOWS[worker] for worker in mine)
-        able = {"jobs", *(f"jobs.{name}" for name, known in KNOWN.items() if place.pipeline in known)}
-        held += sum(queue in able for job_id, queue in self.hinted.items() if self.places[job_id].tenant == place.tenant)
-        return slots >= 4 and held >= slots - 1 and bool(self.served - {place.tenant})
-
     def surely_ready(self) -> dict[str, Place]:
-        """Without those whose tenant may have to leave the last slot to others; where scripts stop early also without those whose last
-        dependency has just ended: the duties may not have come to them.
-        """
-        ready = {i: place for i, place in self.ready().items() if not self.is_at_the_reserve(place)}
+        """Where scripts stop early, without those whose last dependency has just ended: the duties may not have come to them."""
+        ready = self.ready()
         return {i: place for i, place in ready.items() if not self.needs[i] or i in self.released} if self.tired else ready
 
     def notes_who_came(self) -> None:

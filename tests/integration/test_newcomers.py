@@ -165,8 +165,10 @@ def test_a_lost_hint_costs_nothing(cell: Cell) -> None:
     assert float(cell.store.client.hget(cell.store.keys("share", "a"), "w:main")) == pytest.approx(1000)
 
 
-def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell) -> None:
-    """Though what the first one had before it came is put right meanwhile."""
+@pytest.mark.parametrize("came_before", [0, 99_999])
+def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell, came_before: int) -> None:
+    """Though what the first one had before it came is put right meanwhile, in the second case to the very number with which it came."""
+    cell.store.client.set(cell.store.keys("entries"), came_before)
     cell.slots(2)
     cell.store.rescue()
     for tenant in ("back", "back", "first"):
