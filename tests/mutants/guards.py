@@ -1262,6 +1262,7 @@ GUARDS = (
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
     _lua("lib/fair", "who was never served is a newcomer still", " or share.time == share.came", "", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
+    _lua("lib/fair", "who was dispatched has no place among newcomers", "if slots > 0 then share.entry = 0 end", "", NEW),
     _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", NEW),
     _lua("lib/fair", "a correction is of time to come", "correction = math.max(correction, -AHEAD_MS)", "correction = correction", NEW),
     _lua("lib/fair", "a dispatch that was taken back costs something", " or job.taken_back then", " then", NEW),
