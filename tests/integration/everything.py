@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.pipelines import WorkerClass
+from tests.integration.newcomers import Newcomers
 
 PIPELINES = ("sleep", "nap", "doze")
 #: Each worker always knows the same; three of them know all that another one does.
@@ -69,16 +70,7 @@ class Model:
         self.removed: set[str] = set()
         #: Of those the ids that were used again, too.
         self.once_removed: set[str] = set()
-        self.served: set[str] = set()
-        self.refunded: set[str] = set()
-        #: Of who was never served, and had a job that might start: how many starts there were meanwhile, beside those that were before it
-        #: by the rule; how many there may be; who may be before it once.
-        self.behind: Counter[str] = Counter()
-        self.allowed: Counter[str] = Counter()
-        self.ahead: dict[str, set[str]] = {}
-        #: Who had a job that might start when it was last looked; who of them was not served since it came.
-        self.there: set[str] = set()
-        self.fresh: set[str] = set()
+        self.newcomers = Newcomers()
         #: Jobs of which the duties were seen to know that all they need has ended.
         self.released: set[str] = set()
         self.passed: Counter[str] = Counter()
@@ -108,10 +100,13 @@ class Model:
             if job_id in self.queued and self.policy[job_id] != "run" and bad.intersection(self.needs[job_id]):
                 self.end(job_id, "failed" if self.policy[job_id] == "fail" else "cancelled")
 
+    def unblocked(self) -> dict[str, Place]:
+        """Queued jobs that wait for no other."""
+        return {i: self.places[i] for i in self.queued if all(need in self.ended for need in self.needs[i])}
+
     def ready(self) -> dict[str, Place]:
         """Queued jobs that wait for no other, and whose tenant and pipeline are at no limit."""
-        free = {i: self.places[i] for i in self.queued if all(need in self.ended for need in self.needs[i])}
-        return {i: place for i, place in free.items() if not self.held_back(place)}
+        return {i: place for i, place in self.unblocked().items() if not self.held_back(place)}
 
     def surely_ready(self) -> dict[str, Place]:
         """Where scripts stop early, without those whose last dependency has just ended: the duties may not have come to them."""
@@ -119,46 +114,31 @@ class Model:
         return {i: place for i, place in ready.items() if not self.needs[i] or i in self.released} if self.tired else ready
 
     def notes_who_came(self) -> None:
-        """Called after each script, before what it started is counted.
-
-        docs/fairness.md, rule 3: a newcomer is next, before all that were served; of several the one that came first is next, and who
-        comes back is one, if the present is beyond its clock (the model knows no clocks). So whoever came before somebody who was never
-        served may be before it once, however few slots there are. That `a` and `b`, served before, came back before `new` came, and that
-        both were served before it on one slot, was once taken for a broken promise.
-        """
-        now = {place.tenant for place in self.ready().values()}
-        self.fresh |= now - self.there
-        for tenant in now - self.served - self.ahead.keys():
-            # Where there are several classes, who waits for a busy one comes back as well when that has a slot.
-            self.ahead[tenant] = (self.fresh if self.counts_together() else {*self.served, *self.ahead}) - {tenant}
-        for tenant in now - self.served:
-            self.allowed[tenant] = max(self.allowed[tenant], 1, sum(self.slots.values()))
-        self.there |= now
+        """Called after each script, before what it started is counted."""
+        self.newcomers.look(*self.who_waits(), sum(self.slots.values()), in_one_ring=self.counts_together())
 
     def notes_who_is_gone(self) -> None:
         """Called after each script, after what it started was counted."""
-        self.there = {place.tenant for place in self.ready().values()}
+        self.newcomers.have_gone(*self.who_waits())
 
-    def was_served(self, tenant: str) -> None:
-        self.served.add(tenant)
-        self.fresh.discard(tenant)
-        for others in self.ahead.values():
-            others.discard(tenant)
-
-    def passes(self, by: str, newcomers: Iterable[str]) -> None:
-        """A job of this tenant was started, while all these had one that might have been."""
-        for tenant in newcomers:
-            if by not in self.ahead.get(tenant, ()) and by not in self.refunded:
-                self.behind[tenant] += 1
+    def who_waits(self) -> tuple[set[str], set[str]]:
+        """Tenants with a job that might start, and those with one that might but for its pipeline."""
+        unblocked = set(self.unblocked().values())
+        could = {place.tenant for place in unblocked if not self.held_back(place)}
+        return could, {place.tenant for place in unblocked if not self.at_its_limit(place.tenant)}
 
     def held_back(self, place: Place) -> bool:
-        limits, busy = self.limits.get(place.tenant, {}), [self.places[i] for i in (*self.hinted, *self.running)]
-        most, cap = limits.get("max_concurrent"), self.caps.get(place.pipeline)
-        return bool(
-            limits.get("paused")
-            or (most is not None and sum(one.tenant == place.tenant for one in busy) >= most)
-            or (cap is not None and sum(one.pipeline == place.pipeline for one in busy) >= cap)
-        )
+        cap = self.caps.get(place.pipeline)
+        return self.at_its_limit(place.tenant) or (cap is not None and self.busy("pipeline", place.pipeline) >= cap)
+
+    def at_its_limit(self, tenant: str) -> bool:
+        limits = self.limits.get(tenant, {})
+        most = limits.get("max_concurrent")
+        return bool(limits.get("paused") or (most is not None and self.busy("tenant", tenant) >= most))
+
+    def busy(self, what: str, name: str) -> int:
+        """Slots that a tenant or a pipeline has."""
+        return [getattr(self.places[i], what) for i in (*self.hinted, *self.running)].count(name)
 
     def counts_together(self) -> bool:
         return len({KINDS[worker] for worker in self.slots}) == 1 and all(self.slots.values())

@@ -164,7 +164,7 @@ class Flows(Model, RuleBasedStateMachine):
             return
         assert became is (JobStatus.CANCELLED if stops else JobStatus.QUEUED)
         del self.running[job_id]
-        self.refunded.discard(tenant)
+        self.newcomers.refunded.discard(tenant)
         if stops:
             self.end(job_id, "cancelled")
         elif there:

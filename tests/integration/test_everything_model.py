@@ -120,7 +120,7 @@ class History(Flows):
             else:
                 self.queued.add(run.job_id)
                 self.lost.add(run.job_id)
-            self.refunded.add(run.tenant_id)
+            self.newcomers.refunded.add(run.tenant_id)
         self.rescue()
 
     @rule(worker=workers, tenant=tenants, wanted=pipelines)
@@ -274,7 +274,7 @@ class History(Flows):
             else:
                 assert claimed == ClaimRefused("pipeline")
                 self.queued.add(job_id)
-                self.refunded.add(self.places[job_id].tenant)
+                self.newcomers.refunded.add(self.places[job_id].tenant)
         # Who took it may be gone, or of another class than whose slot was meant: a slot that is free by that is used at the next beat.
         for live in sorted(self.slots)[:1]:
             self.beat(live)
@@ -298,7 +298,7 @@ class History(Flows):
             return
         run = self.running.pop(job_id)
         self.cell.store.client.hincrby(self.cell.store.keys("job", job_id), "started_at", -ms)
-        self.refunded.discard(run.tenant_id)
+        self.newcomers.refunded.discard(run.tenant_id)
         taker = Taker(run.worker or "", self.draws(""), dict.fromkeys(KNOWS[run.worker or ""])) if goes_on else None
         if how in ("completed", "failed"):
             became = self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x", taker=taker)
@@ -344,7 +344,7 @@ class History(Flows):
         self.look()
         if not was_lost:
             self.count_who_was_passed(place.tenant, own)
-        self.was_served(place.tenant)
+        self.newcomers.was_served(place.tenant)
         self.notes_who_is_gone()
 
     @rule(pick=picks)
@@ -370,7 +370,7 @@ class History(Flows):
         assert moved == [Rescued(job_id, "hint")]
         del self.hinted[job_id]
         self.queued.add(job_id)
-        self.refunded.add(self.places[job_id].tenant)
+        self.newcomers.refunded.add(self.places[job_id].tenant)
         self.look()
         late = self.cell.store.claim(job_id, fence, worker=name, run="late", pipelines=dict.fromkeys(KNOWS[name]))
         assert late == ClaimRefused("stale")
@@ -387,7 +387,7 @@ class History(Flows):
     def hints_are_lost(self) -> None:
         for job_id in self.hinted:
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
-            self.refunded.add(self.places[job_id].tenant)
+            self.newcomers.refunded.add(self.places[job_id].tenant)
             self.queued.add(job_id)
         self.hinted.clear()
         self.rescue()
@@ -413,7 +413,7 @@ class History(Flows):
                 if job_id not in self.lost:
                     self.count_who_was_passed(place.tenant, KNOWN[name])
                 self.lost.discard(job_id)
-                self.was_served(place.tenant)
+                self.newcomers.was_served(place.tenant)
                 self.hinted[job_id] = queue
         # The hint of a job that has just lost its run is valid for a second: on a busy machine that is over before the next rule. Here it
         # is as any other.
@@ -438,7 +438,7 @@ class History(Flows):
         assert not self.lost & set(ready), f"{by} went before lost jobs"
         could = {place.tenant for place in ready.values()} - {by}
         self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
-        self.passes(by, could - self.served)
+        self.newcomers.were_passed(by, could)
 
     @invariant()
     def promises_hold(self) -> None:
@@ -457,8 +457,7 @@ class History(Flows):
         else:
             raise AssertionError("the duties come to no end")
         self.no_slot_idles()
-        for tenant, starts in self.behind.items():
-            assert starts <= self.allowed[tenant], (tenant, starts, self.behind, self.allowed, self.ahead)
+        self.newcomers.were_next()
         self.released = {i for i in self.queued if self.needs[i] and all(need in self.ended for need in self.needs[i])}
         assert max(self.passed.values(), default=0) <= 64, self.passed
         assert differences(self.cell.store) == []
