@@ -842,8 +842,8 @@ GUARDS = (
     _lua(
         "cancel_page",
         "no tenant is in an operator's way",
-        "(operator and '*' or redis",
-        "(false or redis",
+        "if operator then return found[1] and '*' end",
+        "",
         "tests/integration/test_bulk.py",
     ),
     _py("jobs/bulk", "what was done midway is said", "if reply.wait and not looked:", "if reply.wait:", "tests/integration/test_bulk.py"),
@@ -855,6 +855,20 @@ GUARDS = (
         "tests/integration/test_bulk.py",
     ),
     _lua("cancel_page", "a turn ends with its work", "elseif holder then", "elseif false then", "tests/integration/test_bulk.py"),
+    _lua(
+        "cancel_page",
+        "the last page knows whose turn it was",
+        "took ~= '' and took or owner()",
+        "owner()",
+        "tests/integration/test_bulk.py",
+    ),
+    _lua(
+        "cancel_page",
+        "no other tenant's turn is taken",
+        "local tenant = is_meant(one) and",
+        "local tenant =",
+        "tests/integration/test_bulk.py",
+    ),
     _py(
         "store/guard",
         "refuses a server that could lose jobs",
@@ -2566,7 +2580,7 @@ GUARDS = (
         MIXES,
     ),
     _lua("list", "a page's budget", "or budget == 0 or bytes", "or bytes", MIXES),
-    _lua("cancel_page", "the other filters", "(not needs or meets(id, needs)) and load(id)", "load(id)", MIXES),
+    _lua("cancel_page", "the other filters", "one.meant = not needs or meets(one[1], needs)", "one.meant = true", MIXES),
     _py("jobs/listing", "the workspace of the key", "query.within if query.within != query.workspace_id else None", "None", MIXES),
     _py("jobs/listing", "what not every index says is looked up", "frozenset.intersection(*", "frozenset().union(*", MIXES),
     # -- clients that do not play along
