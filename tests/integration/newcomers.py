@@ -1,4 +1,4 @@
-"""Who may be before a newcomer, by rule 3 of `docs/fairness.md`: the part of the oracle that is the same in all models with random histories.
+"""Who may be before a newcomer, by rule 3 of `docs/fairness.md`: the part of the oracle that all models with random histories share.
 
 A newcomer is next, before all that were served; of several the one that came first is next, and who comes back is one, if the present is
 beyond its clock (the models know no clocks). So whoever came before somebody who was never served may be before it once, however few slots
