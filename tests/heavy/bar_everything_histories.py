@@ -12,10 +12,10 @@ import pytest
 
 from pipeline_jobs.settings import Settings
 from tests.integration.conftest import tired_scripts
-from tests.integration.test_everything_model import check_everything
+from tests.integration.test_everything_model import TIRED, check_everything
 
 
 @pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])
 def test_many_random_histories_of_everything(cell: Settings, tired: bool) -> None:
-    with tired_scripts() if tired else nullcontext():
+    with tired_scripts(TIRED) if tired else nullcontext():
         check_everything(cell, tired, int(os.environ.get("HISTORIES", "500")), derandomize=False)
