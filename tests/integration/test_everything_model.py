@@ -460,7 +460,9 @@ class History(Flows):
         ready = {i: place for i, place in self.surely_ready().items() if place.pipeline in known}
         assert not self.lost & set(ready), f"{by} went before lost jobs"
         could = {place.tenant for place in ready.values()} - {by}
-        self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
+        # A dispatch that is lost costs nothing: who loses all of them is the next again each time, and nobody is passed by a job that runs.
+        costs = by not in self.newcomers.refunded
+        self.passed = Counter({tenant: self.passed[tenant] + costs for tenant in could})
         self.newcomers.were_passed(by, could)
 
     @invariant()

@@ -308,7 +308,9 @@ class History(RuleBasedStateMachine):
 
     def count_who_was_passed(self, by: str) -> None:
         could = {place.tenant for place in self.queued.values() if self.could_start(place)} - {by}
-        self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
+        # A dispatch that is lost costs nothing: who loses all of them is the next again each time, and nobody is passed by a job that runs.
+        costs = by not in self.newcomers.refunded
+        self.passed = Counter({tenant: self.passed[tenant] + costs for tenant in could})
         self.newcomers.were_passed(by, could)
 
     @invariant()
