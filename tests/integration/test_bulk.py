@@ -181,7 +181,9 @@ def test_a_batch_whose_cancellation_loses_its_turn_is_not_said_to_be_cancelled(j
 def test_a_cancellation_is_in_no_other_tenants_way_and_leaves_no_turn_behind(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer jobs wait, of all tenants, than the batch has: that list is read, with others' jobs before and after those that are meant."""
     jobs.slots(0)
-    jobs.submit(tenant_id="older")
+    # More than a page of them: the last page has none that is meant.
+    for _ in range(30):
+        jobs.submit(tenant_id="older")
     batch = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")] * 150, tenant_id="acme", workspace_id="main"))
     for job_id in map(str, batch.job_ids[:80]):
         jobs.client.cancel(job_id)
