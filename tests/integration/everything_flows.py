@@ -56,6 +56,9 @@ class Flows(Model, RuleBasedStateMachine):
     def rescue(self) -> None:
         raise NotImplementedError
 
+    def promises_hold(self) -> None:
+        raise NotImplementedError
+
     def run_ends(self, pick: int, how: str, goes_on: bool) -> None:
         raise NotImplementedError
 
@@ -141,6 +144,8 @@ class Flows(Model, RuleBasedStateMachine):
             for number in [n for n, job_id in enumerate(running) if job_id in mine][:1]:
                 self.run_ends(number, how, False)
         self.workflow_is_cancelled(self.place_of(workflow_id, has_ended=False))
+        # Where scripts stop early, the duties end what depends on those: until then it may not be retried.
+        self.promises_hold()
         self.workflow_is_retried(self.place_of(workflow_id, has_ended=True))
 
     def place_of(self, workflow_id: str, *, has_ended: bool) -> int:
