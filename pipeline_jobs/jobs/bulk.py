@@ -53,9 +53,12 @@ def cancel_matching(
     chosen = select(store, query, live=True)
     turn = dumps(query.filters())
     cancelled = stopping = looked = 0
+    took: str | None = None
     while True:
         budget = min(PAGE, most - looked)
-        reply = store.run("cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, turn=turn, operator=operator, **chosen.arguments)
+        reply = store.run(
+            "cancel_page", keys=chosen.keys, budget=budget, dry=dry_run, turn=turn, operator=operator, took=took, **chosen.arguments
+        )
         if reply.wait and not looked:
             raise at_work()
         if reply.wait:
@@ -65,4 +68,4 @@ def cancel_matching(
         cancelled, stopping, looked = cancelled + reply.cancelled, stopping + reply.stopping, looked + reply.looked_at
         if not reply.next or looked >= most:
             return Cancelled(cancelled + stopping, cancelled, stopping, write_cursor(int(reply.next)) if reply.next else None)
-        chosen = replace(chosen, highest=f"({reply.next}")
+        chosen, took = replace(chosen, highest=f"({reply.next}"), reply.whose or None

@@ -178,6 +178,30 @@ def test_a_batch_whose_cancellation_loses_its_turn_is_not_said_to_be_cancelled(j
     assert 0 < Batches(jobs.client).cancel(batch_id).matched < 150
 
 
+def test_a_cancellation_is_in_no_other_tenants_way_and_leaves_no_turn_behind(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer jobs wait, of all tenants, than the batch has: that list is read, with others' jobs before and after those that are meant."""
+    jobs.slots(0)
+    # More than a page of them: the last page has none that is meant.
+    for _ in range(30):
+        jobs.submit(tenant_id="older")
+    batch = Batches(jobs.client).create(NewBatch([NewJob(pipeline="sleep")] * 150, tenant_id="acme", workspace_id="main"))
+    for job_id in map(str, batch.job_ids[:80]):
+        jobs.client.cancel(job_id)
+    jobs.submit(tenant_id="newer")
+    held: set[str] = set()
+    run = type(jobs.store).run
+
+    def noted(store: Any, script: str, /, **arguments: Any) -> Any:
+        reply = run(store, script, **arguments)
+        held.update(name for name in ("older", "acme", "newer") if store.client.exists(store.keys("bulk", name)))
+        return reply
+
+    monkeypatch.setattr(type(jobs.store), "run", noted)
+    assert Batches(jobs.client).cancel(str(batch.batch.batch_id)).cancelled == 70
+    assert held == {"acme"}
+    assert not jobs.store.client.exists(jobs.store.keys("bulk", "acme"))
+
+
 def test_no_page_holds_the_server_for_more_than_some_ms(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is cancelled costs the server 0.15 ms, and a request of another tenant waits for several pages."""
     jobs.slots(0)

@@ -24,6 +24,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from tests.integration.clock import step_clock
 from tests.integration.conftest import Cell, make_cell
+from tests.integration.newcomers import Newcomers
 from tests.integration.recount import differences
 
 TENANTS = ("a", "b", "c", "d")
@@ -105,10 +106,7 @@ class History(RuleBasedStateMachine):
         #: When, by the clock, each tenant last had a job dispatched, and when it last may have counted as one that has a job.
         self.began: dict[str, int] = {}
         self.seen: dict[str, int] = {}
-        #: Who was ever served; who was refunded what it was served for, and so comes anew; how often others passed a newcomer.
-        self.served: set[str] = set()
-        self.refunded: set[str] = set()
-        self.behind: Counter[str] = Counter()
+        self.newcomers = Newcomers()
         #: How many others were dispatched since each tenant last could have been and was not.
         self.passed: Counter[str] = Counter()
 
@@ -131,7 +129,7 @@ class History(RuleBasedStateMachine):
 
     @rule(wanted=several)
     def newcomer(self, wanted: list[str]) -> None:
-        known = {*self.served, *(place.tenant for place in self.queued.values())}
+        known = {*self.newcomers.served, *(place.tenant for place in self.queued.values())}
         self.submit(next(f"new{i}" for i in range(1000) if f"new{i}" not in known), "x", wanted, 0)
 
     @rule(worker=workers, slots=st.integers(0, 6))
@@ -158,7 +156,7 @@ class History(RuleBasedStateMachine):
             del self.running[job_id]
             self.queued[job_id] = self.lost[job_id] = Place(run.tenant_id, run.pipeline)
             self.once_lost.add(job_id)
-            self.refunded.add(run.tenant_id)
+            self.newcomers.refunded.add(run.tenant_id)
         self.cell.store.rescue()
 
     @rule(most=st.sampled_from([1, 2, 4, 100]))
@@ -220,7 +218,7 @@ class History(RuleBasedStateMachine):
             return
         job_id = self.chosen(self.running, pick)
         run = self.running.pop(job_id)
-        self.refunded.discard(run.tenant_id)
+        self.newcomers.refunded.discard(run.tenant_id)
         pretend_it_took(self.cell, job_id, ms)
         if how in ("completed", "failed"):
             self.cell.store.finish(job_id, run.fence, JobStatus(how), result={}, error="x")
@@ -257,7 +255,7 @@ class History(RuleBasedStateMachine):
             self.dispatched_jobs_are_seen_and_fair_in_order()
         for run in [run for run in self.running.values() if run.tenant_id != tenant]:
             del self.running[run.job_id]
-            self.refunded.discard(run.tenant_id)
+            self.newcomers.refunded.discard(run.tenant_id)
             self.cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
             self.dispatched_jobs_are_seen_and_fair_in_order()
         self.submit(tenant, "x", [*PIPELINES] * 4, 0)
@@ -266,7 +264,7 @@ class History(RuleBasedStateMachine):
     def hints_are_lost(self) -> None:
         for job_id in self.hinted:
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
-        self.refunded |= {place.tenant for place in self.hinted.values()}
+        self.newcomers.refunded |= {place.tenant for place in self.hinted.values()}
         self.queued.update(self.hinted)
         self.hinted.clear()
         self.cell.store.rescue()
@@ -282,6 +280,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def dispatched_jobs_are_seen_and_fair_in_order(self) -> None:
+        self.newcomers.look(*self.who_waits(), sum(self.slots.values()))
         for hint in map(json.loads, self.cell.hints()):
             job_id = hint["id"]
             # Real time passes too: one that was delayed may have come back by itself.
@@ -293,20 +292,26 @@ class History(RuleBasedStateMachine):
             else:
                 assert not [lost for lost in self.lost.values() if self.could_start(lost)], f"{place} went before lost jobs"
                 self.count_who_was_passed(place.tenant)
-            self.served.add(place.tenant)
+            self.newcomers.was_served(place.tenant)
             self.began[place.tenant] = self.seen[place.tenant] = self.clock
             self.hinted[job_id] = place
             if self.limits.get(place.tenant, {}).get("start_rate"):
                 self.tokens[place.tenant] = (self.clock, self.tokens_of(place.tenant) - 1)
         self.cell.store.client.delete("jobs")
         self.lost = {job_id: place for job_id, place in self.lost.items() if self.could_start(place)}
+        self.newcomers.have_gone(*self.who_waits())
+
+    def who_waits(self) -> tuple[set[str], set[str]]:
+        """Tenants with a job that surely might start, and those that are perhaps asked for one: who has a limit of its own is not."""
+        could = {place.tenant for place in self.queued.values() if self.could_start(place)}
+        return could, {place.tenant for place in self.queued.values() if self.limit_of(place.tenant) is None}
 
     def count_who_was_passed(self, by: str) -> None:
         could = {place.tenant for place in self.queued.values() if self.could_start(place)} - {by}
-        self.passed = Counter({tenant: self.passed[tenant] + 1 for tenant in could})
-        if by in self.served - self.refunded:
-            for tenant in could - self.served:
-                self.behind[tenant] += 1
+        # A dispatch that is lost costs nothing: who loses all of them is the next again each time, and nobody is passed by a job that runs.
+        costs = by not in self.newcomers.refunded
+        self.passed = Counter({tenant: self.passed[tenant] + costs for tenant in could})
+        self.newcomers.were_passed(by, could)
 
     @invariant()
     def no_slot_idles_while_anybody_is_eligible(self) -> None:
@@ -315,8 +320,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def newcomers_are_among_the_next_starts(self) -> None:
-        # They are the very next, but for one that comes as another takes up the room of its pipeline.
-        assert max(self.behind.values(), default=0) <= max(1, sum(self.slots.values())), self.behind
+        self.newcomers.were_next()
 
     @invariant()
     def nobody_starves(self) -> None:
@@ -334,17 +338,23 @@ class History(RuleBasedStateMachine):
 
     def held_back(self, place: Place) -> str | None:
         """Why a job may not start, whoever's turn it is."""
-        limits = self.limits.get(place.tenant, {})
-        if limits.get("paused"):
-            return "its tenant is paused"
-        if (most := limits.get("max_concurrent")) is not None and self.slots_of("tenant", place.tenant) >= most:
-            return f"its tenant has {most} slots"
-        if limits.get("start_rate") and self.tokens_of(place.tenant) < 1:
-            return "its tenant has started one"
+        if why := self.limit_of(place.tenant):
+            return why
         if (cap := self.caps.get(place.pipeline)) is not None and self.slots_of("pipeline", place.pipeline) >= cap:
             return f"its pipeline has {cap} slots"
         if self.is_at_the_reserve(place.tenant) and self.others_had_a_job(place.tenant, surely=True):
             return "the last slot is for others"
+        return None
+
+    def limit_of(self, tenant: str) -> str | None:
+        """Which limit of its own it is at."""
+        limits = self.limits.get(tenant, {})
+        if limits.get("paused"):
+            return "its tenant is paused"
+        if (most := limits.get("max_concurrent")) is not None and self.slots_of("tenant", tenant) >= most:
+            return f"its tenant has {most} slots"
+        if limits.get("start_rate") and self.tokens_of(tenant) < 1:
+            return "its tenant has started one"
         return None
 
     def could_start(self, place: Place) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from examples.demo_pipelines import SLEEP
 from pipeline_jobs.job import Job
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
@@ -163,16 +165,22 @@ def test_a_lost_hint_costs_nothing(cell: Cell) -> None:
     assert float(cell.store.client.hget(cell.store.keys("share", "a"), "w:main")) == pytest.approx(1000)
 
 
-def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell) -> None:
-    """Though what the first one had before it came is put right meanwhile."""
-    cell.slots(2)
+@pytest.mark.parametrize(("came_before", "slots"), [(0, 2), (99_999, 2), (99_999, 1)])
+def test_newcomers_are_served_in_the_order_in_which_they_came(cell: Cell, came_before: int, slots: int) -> None:
+    """Though what the first one had before it came is put right meanwhile; where it comes 100,000th, to the very number with which it came.
+
+    If one job is all that it had, it leaves and comes back with that number, and has no place from before: whoever loses its hints again
+    and again would be before the other each time.
+    """
+    cell.store.client.set(cell.store.keys("entries"), came_before)
+    cell.slots(slots)
     cell.store.rescue()
-    for tenant in ("back", "back", "first"):
+    for tenant in (*["back"] * slots, "first"):
         cell.submit(tenant_id=tenant)
     cell.store.client.delete("jobs")
     cell.let_leases_end()
     cell.store.rescue()
-    assert [json.loads(hint)["tenant"] for hint in cell.hints()] == ["first", "back"]
+    assert [json.loads(hint)["tenant"] for hint in cell.hints()] == ["first", "back"][:slots]
 
 
 def test_who_comes_back_after_a_newcomer_is_next_too(cell: Cell) -> None:
@@ -226,3 +234,61 @@ def test_a_clock_that_is_set_back_as_a_job_runs_gives_its_tenant_no_credit(cell:
     step_clock(cell.store, -HOUR)
     cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
     assert float(cell.store.client.hget(cell.store.keys("share", "a"), "time")) == pytest.approx(HOUR, abs=60_000)
+
+
+def test_who_comes_back_before_a_newcomer_is_before_it(cell: Cell) -> None:
+    """Each is behind those that came before it, however many these are and however few slots there are: they come back, and it comes."""
+    cell.slots(1)
+    for tenant in ("back-1", "back-2"):
+        cell.submit(tenant_id=tenant)
+        run_next(cell)
+    for _ in range(9):
+        cell.submit(tenant_id="busy")
+    # The present is beyond what the others were charged.
+    for _ in range(3):
+        run_next(cell, 5_000)
+    for tenant in ("back-1", "back-2", "new"):
+        cell.submit(tenant_id=tenant)
+    served = []
+    for _ in range(4):
+        run_next(cell)
+        served.append(json.loads(cell.hints()[0])["tenant"])
+    assert served == ["back-1", "back-2", "new", "busy"]
+
+
+def test_a_newcomer_keeps_its_place_while_its_pipeline_is_full(cell: Cell) -> None:
+    """Whoever comes later would be before it each time that the pipeline has room again: it would wait for as long as others come."""
+    cell.client.registry.register(replace(SLEEP, name="nap"))
+    cell.store.set_pipeline_cap("nap", 1)
+    cell.slots(2)
+    for _ in range(9):
+        cell.submit(tenant_id="busy")
+    cell.submit(tenant_id="first", pipeline="nap")
+    run_next(cell)
+    cell.submit(tenant_id="new", pipeline="nap")
+    served = []
+    for tenant in ("later-1", "later-2"):
+        # A slot for another pipeline: `new` is asked, and cannot have it. Then one comes whom nobody asks until there is room.
+        run_of(cell, "busy")
+        cell.submit(tenant_id=tenant, pipeline="nap")
+        served.append(run_of(cell, "nap"))
+    assert served[0] == "new", served
+    assert differences(cell.store) == []
+
+
+def run_of(cell: Cell, what: str) -> str:
+    """Run the job of a pipeline or tenant that has a hint. :return: the tenant that has the next hint of all."""
+    client, hints = cell.store.client, cell.hints()
+    [hint] = [one for one in hints if what in whose_and_what(cell, one)]
+    client.lrem("jobs", 1, hint)
+    run = cell.start(json.loads(hint)["id"])
+    before = set(cell.hints())
+    cell.store.finish(run.job_id, run.fence, JobStatus.FAILED, error="x")
+    [new] = [json.loads(one)["tenant"] for one in cell.hints() if one not in before]
+    return str(new)
+
+
+def whose_and_what(cell: Cell, hint: str) -> tuple[str, str]:
+    """Its tenant and its pipeline."""
+    job = cell.client.get(json.loads(hint)["id"])
+    return job.tenant_id, job.pipeline

@@ -2,14 +2,15 @@
 -- Cancel the live jobs among the next `budget` of a list, newest first; fewer if their ends are much work. dry: only count them. The
 -- other arguments are those of list. turn: what tells this cancellation from others of its tenant; operator: of an operator's instead.
 --@keys indexes (sorted sets of order->id)
---@args highest lowest budget:int dry:flag turn operator:flag hidden? sizes? statuses? tag? text? code? fields:pairs
+--@args highest lowest budget:int dry:flag turn operator:flag took? hidden? sizes? statuses? tag? text? code? fields:pairs
 --@settings events admits names kept
 --@once
---@reply next looked_at cancelled stopping hints heard_of wait
+--@reply next looked_at cancelled stopping hints heard_of wait whose
 -- next: an order, or '' (all were looked at). looked_at: the number of jobs that were looked at, live or not. cancelled: the number of
 -- queued jobs, which end (or would end) in this call; stopping: the number of running jobs, which are asked to end. heard_of: ids of
 -- those that ended in this call and had been dispatched before, so Celery knows of them. wait: ms after which to ask again, because
--- another such cancellation has its turn (nothing was done); 0: none has.
+-- another such cancellation has its turn (nothing was done); 0: none has. whose: the tenant ('*': operators) whose turn this one has, or
+-- ''; the next page is told it as `took`.
 local TURN_MS = 200
 local needs = conditions(statuses, tag, fields, text, code)
 local following = newest_first(fewest(sizes), highest, lowest, budget + 1)
@@ -21,15 +22,28 @@ for id, order in following do
 end
 -- A page holds the server for some ms. Of one tenant one cancellation is at work at a time: many at once would stand in a row before every
 -- command of others. Its turn lapses if it does not go on. No tenant's is in the way of an operator's.
-local whose = not dry and found[1] and (operator and '*' or redis.call('HGET', K.job(found[1][1]), 'tenant_id'))
+-- The index may be one of all tenants' jobs, and the first that is found another's, whose turn this is not. The last page may have none that
+-- is meant, and ends the turn all the same.
+local function is_meant(one)
+  if one.meant == nil then one.meant = not needs or meets(one[1], needs) end
+  return one.meant
+end
+local function owner()
+  if operator then return found[1] and '*' end
+  for _, one in ipairs(found) do
+    local tenant = is_meant(one) and redis.call('HGET', K.job(one[1]), 'tenant_id')
+    if tenant and tenant ~= hidden then return tenant end
+  end
+end
+local whose = not dry and (took ~= '' and took or owner())
 local holder = whose and redis.call('GET', K.bulk(whose))
-if holder and holder ~= turn then return {'', 0, 0, 0, {}, {}, math.max(1, redis.call('PTTL', K.bulk(whose)))} end
+if holder and holder ~= turn then return {'', 0, 0, 0, {}, {}, math.max(1, redis.call('PTTL', K.bulk(whose))), ''} end
 local looked_at, waiting, running, heard_of = 0, 0, 0, {}
 -- The page is read first and written afterwards: an end moves its job out of one of the indexes that are read.
 while looked_at < #found and not worked_enough() do
   looked_at = looked_at + 1
   local id = found[looked_at][1]
-  local job = (not needs or meets(id, needs)) and load(id)
+  local job = is_meant(found[looked_at]) and load(id)
   if job and job.tenant_id ~= hidden and (job.status == 'queued' or job.status == 'running') then
     if job.status == 'queued' then waiting = waiting + 1 else running = running + 1 end
     if not dry then
@@ -44,4 +58,4 @@ if whose and last ~= '' then
 elseif holder then
   redis.call('DEL', K.bulk(whose))
 end
-return {last, looked_at, waiting, running, settle_and_admit(), heard_of, 0}
+return {last, looked_at, waiting, running, settle_and_admit(), heard_of, 0, whose or ''}

@@ -46,16 +46,18 @@ local function enter_ring(tenant)
     return
   end
   redis.call('SREM', K.waiting(), tenant)
-  local entry = redis.call('INCR', K.entries())
   local share, now = share_of(tenant), present()
   -- A tenant that was idle is next, whatever the others' clocks are corrected to meanwhile, but only with its first job: that one is
   -- charged on top of the peak, where all the others have been; else a newcomer would gain what another was charged too much. Until then
-  -- it stays a newcomer, even if it has to leave the ring. Of tenants that come at the same time the first one is first, by at most a
-  -- hundredth of a ms, which makes no difference to the shares.
-  local newcomer = share.time <= now or share.time == share.came
+  -- it stays a newcomer, even if it has to leave the ring, and keeps its place among them: else each that comes while its pipeline is full
+  -- would be before it, and it would wait for as long as others come. Of tenants that come at the same time the first one is first, by at
+  -- most a hundredth of a ms, which makes no difference to the shares.
+  local waits = share.time == share.came
+  local entry = waits and share.entry > 0 and share.entry or redis.call('INCR', K.entries())
+  local newcomer = waits or share.time <= now
   share.time = math.max(share.time, PEAK + entry % 100000 / 1e7)
-  if newcomer then share.came = share.time end
-  redis.call('HSET', K.share(tenant), 'time', share.time, 'came', share.came)
+  if newcomer then share.came, share.entry = share.time, entry end
+  redis.call('HSET', K.share(tenant), 'time', share.time, 'came', share.came, 'entry', share.entry)
   redis.call('ZADD', K.ring(), newcomer and NEWCOMERS + entry or share.time, tenant)
 end
 
@@ -122,8 +124,10 @@ local function charge(job, ms, slots, ...)
   -- A tenant with a dispatch is no newcomer any more. A charge for its earlier jobs is no dispatch: it keeps its place.
   local newcomer = share.time == share.came and slots <= 0
   if newcomer then share.came = time end
+  -- If it comes again, it is behind those that came meanwhile, though a charge that is put right sets its clock to where it came.
+  if slots > 0 then share.entry = 0 end
   share.time, share[own], share.n = time, at, math.max(0, share.n + slots)
-  redis.call('HSET', K.share(tenant), 'time', time, 'came', share.came, own, at, 'n', share.n, ...)
+  redis.call('HSET', K.share(tenant), 'time', time, 'came', share.came, 'entry', share.entry, own, at, 'n', share.n, ...)
   redis.call('ZADD', K.workspaces(tenant), 'XX', at, workspace)
   return not newcomer and redis.call('ZADD', K.ring(), 'XX', 'CH', time, tenant) == 1
 end

@@ -24,9 +24,10 @@ end
 local function max_storage_of(tenant) return limits_of(tenant).max_storage_bytes or (STORAGE_MOST > 0 and STORAGE_MOST or nil) end
 
 -- A tenant's share: its virtual time, slots (`n`), the time of its last dispatched workspace (`present`), start tokens, how fast its jobs
--- end, and the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched). Under `w:X` is the
--- virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a moving average; nil before the first).
-local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at', 'came'}
+-- end, the virtual time with which it came (`came`: while `time` is the same, none of its jobs was dispatched), and its place among the
+-- newcomers (`entry`; 0: none). Under `w:X` is the virtual time of workspace X, under `ms:X` what its runs of pipeline X usually take (a
+-- moving average; nil before the first).
+local SHARE = {'time', 'n', 'present', 'tokens', 'tokens_at', 'rate', 'rate_at', 'came', 'entry'}
 local shares = {}
 local function share_of(tenant, workspace, pipeline)
   local share, own, takes = shares[tenant], 'w:' .. (workspace or ''), 'ms:' .. (pipeline or '')
