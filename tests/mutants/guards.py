@@ -127,7 +127,7 @@ NEXT, SEATS = "tests/integration/test_next_job.py", "tests/unit/test_seats.py"
 SAY, SAY_AT_END = "tests/unit/test_say.py", "tests/integration/test_task_events.py"
 PREFORK = "tests/unit/test_prefork.py"
 LOOP = "tests/integration/test_jobs_in_a_child.py"
-COMMANDS = "tests/integration/test_commands_of_a_job.py"
+COMMANDS_OF_A_JOB = "tests/integration/test_commands_of_a_job.py"
 PREFIXES = "tests/integration/test_prefixes.py"
 INSTALLATIONS = "tests/acceptance/test_two_installations.py"
 FLOWER_CONFIG = "tests/unit/test_flowerconfig.py"
@@ -707,10 +707,10 @@ GUARDS = (
     _lua("finish", "the record that is handed over has its fence", "record.fence, record.charged = next_fence, charged\n", "", NEXT),
     _lua("finish", "the fence is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'charged', charged)", NEXT),
     _lua("finish", "the charge is written with the start", ", 'fence', next_fence, 'charged', charged)", ", 'fence', next_fence)", NEXT),
-    _lua("lib/base", "names are looked up once a script", "    read_once.series[own] = found\n", "", COMMANDS),
-    _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS),
-    _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS),
-    _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS),
+    _lua("lib/base", "names are looked up once a script", "    read_once.series[own] = found\n", "", COMMANDS_OF_A_JOB),
+    _lua("lib/events", "listeners are told once a script", "  read_once.told[id] = true\n", "", COMMANDS_OF_A_JOB),
+    _lua("lib/reserve", "many tenants that take turns", " or (not age and fresh == 2) then", " then", COMMANDS_OF_A_JOB),
+    _py("records", "defaults are made once", "@cache\ndef _defaults(", "def _defaults(", COMMANDS_OF_A_JOB),
     _py("worker/seats", "noted before it is asked for", "        self._write(replace(held, asking=run))\n", "", SEATS),
     _py("worker/seats", "one half is always whole", "_HALF * (turn & 1), held.pack()", "_HALF * (1 - turn & 1), held.pack()", SEATS),
     _py(

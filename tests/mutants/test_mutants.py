@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.mutants import machine
+from tests.mutants import guards, machine
 from tests.mutants import main as mutants
 from tests.mutants.guards import GUARDS, Guard
 from tests.mutants.machine import Stale, check_unchanged, copy_of_tree, remove, try_guard
@@ -78,3 +80,12 @@ def test_a_word_that_no_guard_has_runs_no_tests(capsys: pytest.CaptureFixture[st
         mutants.main(["-k", "no such guard"])
     assert ended.value.code == 2
     assert "no guard has 'no such guard' in its name" in capsys.readouterr().err
+
+
+def test_no_name_of_a_file_is_given_twice() -> None:
+    """The second would hide the first: its mutants would be tried against the wrong tests."""
+    tree = ast.parse(Path(guards.__file__ or "").read_text("utf-8"))
+    parts = (part for line in tree.body if isinstance(line, ast.Assign) for target in line.targets for part in ast.walk(target))
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    assert len(names) > 100
+    assert [name for name, times in Counter(names).items() if times > 1] == []
