@@ -56,7 +56,7 @@ EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 SIGNALS = "tests/acceptance/test_logs_and_traces.py"
 START = "tests/unit/test_start_errors.py"
-LOGS = "tests/unit/test_logs.py"
+LOG_LINES = "tests/unit/test_logs.py"
 TRACING = "tests/unit/test_tracing.py"
 WAYS = "tests/integration/test_every_way_in.py"
 KEPT = "tests/integration/test_kept_folders.py"
@@ -146,7 +146,6 @@ METRICS = "tests/integration/test_metrics_exporter.py"
 ALERTS, SCALING = "tests/unit/test_alerts.py", "tests/integration/test_scaling.py"
 REQUESTS = "tests/integration/web/test_request_metrics.py"
 COUNTS = "tests/unit/test_shared_counts.py"
-OPERATION = "tests/integration/web/test_operation.py"
 HOSTILE = "tests/acceptance/test_hostile_messages.py"
 LOST_BROKER = "tests/acceptance/test_lost_broker.py"
 _EVERYWHERE = 'Policy(allowed_networks=("0.0.0.0/0",), allowed_ports=frozenset(range(1, 65536)))'
@@ -1274,7 +1273,7 @@ GUARDS = (
     _lua("lib/fair", "the present goes back with a clock that was put right", "and now ~= present() then", "and now > present() then", NEW),
     _lua("lib/fair", "a newcomer gains nothing from another's correction", "PEAK + entry", "now + entry", FAIR),
     _lua("lib/fair", "a newcomer is before all", "newcomer and NEWCOMERS + entry or share.time", "newcomer and now or share.time", NEW),
-    _lua("lib/fair", "who was never served is a newcomer still", " or share.time == share.came", "", NEW),
+    _lua("lib/fair", "who was never served is a newcomer still", "newcomer = waits or ", "newcomer = ", NEW),
     _lua("lib/fair", "a newcomer keeps its place", "waits and share.entry > 0 and share.entry or ", "", NEW),
     _lua("lib/fair", "who was dispatched has no place among newcomers", "if slots > 0 then share.entry = 0 end", "", NEW),
     _lua("lib/fair", "a newcomer's score is no present", "now > NEWCOMERS / 2 and ", "", NEW),
@@ -1694,7 +1693,7 @@ GUARDS = (
         "if not",
         LINKS,
     ),
-    _py("web/ui/shares", "a signed address is not shown", "links=[], facts={}", "facts={}", LINKS),
+    _py("web/ui/shares", "a signed address is not shown", "        links=[],\n", "", LINKS),
     _py("web/ui/blueprint", "a form leads back to ours only", "or is_ours(came_from, web().settings)", "or True", PAGES),
     _py(
         "web/api/batches",
@@ -2901,10 +2900,10 @@ GUARDS = (
         "no text begins a line of the log",
         '    event["event"] = text if text.isprintable() else',
         '    event["event"] = text if True else',
-        LOGS,
+        LOG_LINES,
     ),
-    _py("logs", "a level holds for our errors", "    root.setLevel(level)\n", "", LOGS),
-    _py("worker/celery_logs", "what repeats is worth DEBUG", ".startswith(DUTIES) or", '.startswith("-") or', LOGS),
+    _py("logs", "a level holds for our errors", "    root.setLevel(level)\n", "", LOG_LINES),
+    _py("worker/celery_logs", "what repeats is worth DEBUG", ".startswith(DUTIES) or", '.startswith("-") or', LOG_LINES),
     _py("worker/start", "a child's last spans are sent", "    spans.stop(SPANS_SECONDS)\n", "", SIGNALS),
     _py("tracing/spans", "a span has no text of an error", "one.fail(type(error).__name__)", "one.fail(str(error))", TRACING),
     _py(
