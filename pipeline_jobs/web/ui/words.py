@@ -7,30 +7,7 @@ import time
 from typing import Any
 
 from pipeline_jobs.job import rfc3339
-from pipeline_jobs.states import Reason
-
-#: Why a job waits, in a sentence.
-REASONS: dict[str, str] = {
-    Reason.FAIR_SHARE: "All slots are busy, or it is another tenant's turn.",
-    Reason.NO_WORKER: "No worker is running at the moment.",
-    Reason.NO_WORKER_FOR_PIPELINE: "No running worker knows its pipeline.",
-    Reason.SCHEDULED: "It is scheduled to start later.",
-    Reason.TENANT_CONCURRENCY: "Its tenant has reached its maximum number of running jobs.",
-    Reason.TENANT_RATE: "Its tenant has reached its rate limit for starting jobs.",
-    Reason.TENANT_PAUSED: "Its tenant is paused.",
-    Reason.PIPELINE_CONCURRENCY: "Its pipeline has reached its maximum number of running jobs.",
-    Reason.DEPENDENCY: "It waits for other jobs to end.",
-    Reason.SIGNAL: "It waits for a signal.",
-    Reason.DISPATCHED: "A worker is about to start it.",
-    Reason.RETRY: "It will be tried again after a short delay.",
-}
-
-
-def reason(word: str | None) -> str:
-    """A `Reason` in a sentence; one that is newer than this table as it is."""
-    if not word:
-        return ""
-    return REASONS.get(word, word.replace("_", " ").capitalize() + ".")
+from pipeline_jobs.operation.waits import reason
 
 
 def sentence(text: str) -> str:
