@@ -31,4 +31,4 @@ def test_every_command_of_the_page_works(jobs: Cell) -> None:
         done = CliRunner().invoke(cli.jobs, shlex.split(Template(given["words"]).substitute(variables)), obj=context)
         assert done.exit_code == 0, (line, done.output)
         if given["name"]:
-            variables[given["name"]] = done.output.strip()
+            variables[given["name"]] = done.stdout.strip()
