@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from pipeline_jobs import cell as cells
 from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
+from pipeline_jobs.cli import console
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
@@ -129,14 +130,18 @@ def test_signal_wakes_a_job(jobs: Cell, run: Run) -> None:
     assert (row.action, row.target, row.detail) == ("job.signalled", job.job_id, {"tenant_id": job.tenant_id, "signal": "approval"})
 
 
-def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run) -> None:
+def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = [jobs.running(tenant_id="acme") for _ in range(3)]
     for one in failed:
         jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
     jobs.submit(tenant_id="acme")
     assert run("retry", "--tenant", "acme", "--dry-run").stdout == "3 matched and would be retried.\n"
+    refused = run("retry", "--tenant", "acme")
+    assert (refused.exit_code, "Nobody can be asked here: give --yes" in refused.output) == (1, True)
+    monkeypatch.setattr(console, "_can_answer", lambda: True)
+    # At a terminal it asks; the end of the input is a no.
     asked = run("retry", "--tenant", "acme")
-    assert (asked.exit_code, "3 jobs will be retried. Go on? [y/N]" in asked.output) == (1, True)
+    assert (asked.exit_code, "3 jobs will be retried. Go on? [y/N]" in asked.stderr, asked.stdout) == (1, True, "")
     for _ in range(2):
         assert run("retry", "--tenant", "acme", "--yes").stdout == "3 matched: 3 retried, 0 not.\n"
         made = [job.retry_of for job in jobs.client.list(JobQuery(limit=100)).items if job.retry_of]
