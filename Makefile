@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -27,6 +27,9 @@ test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to 
 # Most tests of the real stack wait more than they work. By file: a file's tests share a server, which the fixtures empty.
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
 TEST_PROCESSES := 3
+
+test-again: $(TEST_STAMP)  ## the tests that have just failed, three at most, once more and alone; CI names what passes then
+	@exec $(PY) -m tests.again
 
 lint: $(TEST_STAMP)  ## ruff
 	$(PY) -m ruff check .
