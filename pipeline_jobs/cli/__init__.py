@@ -34,3 +34,5 @@ for command in (
     watch_job, drain, config, backup, restore,
 ):  # fmt: skip
     jobs.add_command(command)
+# Its name of before, for scripts: no list shows it.
+jobs.add_command(click.Command("why", callback=explain.callback, params=explain.params, help=explain.help, hidden=True))

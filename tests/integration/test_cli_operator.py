@@ -109,6 +109,9 @@ def test_explain_tells_of_each_status(jobs: Cell, run: Run) -> None:
     failed = json.loads(run("explain", waiting.job_id, "--json").output)
     assert (failed["status"], failed["freed_by"]) == ("failed", None)
     assert run("explain", "job_1_00000000").exit_code == 1
+    # Its name of before.
+    assert run("why", waiting.job_id).output == run("explain", waiting.job_id).output
+    assert "\n  why " not in run("--help").output
 
 
 def test_every_reason_has_what_frees_it() -> None:
