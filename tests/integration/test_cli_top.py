@@ -67,17 +67,26 @@ def _control() -> None:
 
 
 @pytest.fixture
-def terminal(jobs: Cell, tmp_path: Path) -> Iterator[Terminal]:
-    jobs.slots(1, "jobs@a/1")
-    jobs.start(jobs.submit(tenant_id="acme").job_id, worker="jobs@a/1")
-    made = Terminal(jobs.settings, tmp_path, "top", "--every", "0.5")
+def busy(jobs: Cell) -> Iterator[Cell]:
+    """One slot, which a job has."""
+    # Announcements and leases outlive the test.
+    made = jobs.with_settings(announce_seconds=600, lease_seconds=600, hint_seconds=600)
+    made.slots(1, "jobs@a/1")
+    made.start(made.submit(tenant_id="acme").job_id, worker="jobs@a/1")
+    yield made
+    made.cell.close()
+
+
+@pytest.fixture
+def terminal(busy: Cell, tmp_path: Path) -> Iterator[Terminal]:
+    made = Terminal(busy.settings, tmp_path, "top", "--every", "0.5")
     yield made
     made.close()
 
 
-def test_it_draws_again_until_ctrl_c_and_gives_the_screen_back(jobs: Cell, terminal: Terminal) -> None:
+def test_it_draws_again_until_ctrl_c_and_gives_the_screen_back(busy: Cell, terminal: Terminal) -> None:
     until(lambda: "1 of 1 slots busy, 0 queued" in terminal.seen(), "the first look")
-    waiting = jobs.submit(tenant_id="other")
+    waiting = busy.submit(tenant_id="other")
     until(lambda: "1 of 1 slots busy, 1 queued" in terminal.seen() and waiting.job_id in terminal.seen(), "a look that shows the change")
     assert LEAVES_THE_SCREEN not in terminal.seen()
     terminal.press(b"\x03")
@@ -86,25 +95,22 @@ def test_it_draws_again_until_ctrl_c_and_gives_the_screen_back(jobs: Cell, termi
     assert "Traceback" not in terminal.seen()
 
 
-def frame(jobs: Cell) -> list[str]:
+def frame(busy: Cell) -> list[str]:
     console = Console(width=COLUMNS, height=ROWS, color_system=None)
     with console.capture() as drawn:
-        console.print(top_command._drawn(top_command.look(jobs.cell)))
+        console.print(top_command._drawn(top_command.look(busy.cell)))
     return [line.rstrip() for line in drawn.get().splitlines()]
 
 
-def test_a_frame_fits_the_terminal_and_says_who_has_what_and_why(jobs: Cell) -> None:
-    jobs.slots(1, "jobs@a/1")
-    jobs.start(jobs.submit(tenant_id="acme").job_id, worker="jobs@a/1")
-    before = frame(jobs)
+def test_a_frame_fits_the_terminal_and_says_who_has_what_and_why(busy: Cell) -> None:
+    before = frame(busy)
     assert before[0] == "1 of 1 slots busy, 0 queued, nothing waits"
     assert not [line for line in before if line.startswith("REASON")], "a table without a row is not drawn"
-    waiting = jobs.submit(tenant_id="other")
-    after = frame(jobs)
+    waiting = busy.submit(tenant_id="other")
+    after = frame(busy)
     assert after[0].startswith("1 of 1 slots busy, 1 queued, the oldest waits ")
     assert max(map(len, after)) <= COLUMNS
     rows = {line.split()[0]: line for line in after if line}
     assert rows["jobs@a"].split() == ["jobs@a", "1", "1"]
     assert REASONS["fair_share"][:20] in rows["fair_share"]
     assert waiting.job_id in rows["other"]
-    print("\n".join(after))
