@@ -42,7 +42,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: A command of Celery's, whose answer a variable may be given. It needs no shell but for its quotes and variables.
 CELERY = re.compile(r"(?:(?P<name>[A-Z]+)=\$\()?celery -A celery_app (?P<words>.*?)(?(name)\))", re.DOTALL)
 #: The status of an answer is on a line of its own after it.
-SHELL = """curl() { command curl --silent --show-error --max-time 120 --write-out '\\n%{http_code}' "$@"; }
+SHELL = """curl() { command curl --silent --show-error --max-time 240 --write-out '\\n%{http_code}' "$@"; }
 """
 
 
@@ -118,7 +118,7 @@ class Reader:
 
     def run(self, *command: str) -> str:
         env = environment(self.stack.settings, **self.variables)
-        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, (command[-1], done.stdout, done.stderr)
         return done.stdout
 
