@@ -67,7 +67,7 @@ PLACES = {
     "opentelemetry": {"tracing.otel"}, "structlog": {""}, "alembic": {"history"}, "sqlalchemy": {"history"},
 }  # fmt: skip
 
-#: File names that stand twice on purpose: the faces' apps, what `python -m` runs (Python gives the name), and what mirrors the domains in `web`.
+#: File names that stand twice on purpose: the faces' apps, what `python -m` runs (a name of Python), and mirrors of the domains in `web`.
 MIRRORS = ("web.api", "web.schemas", "web.ui")
 TWICE = {"app", "__main__"}
 #: Still to be cut: no other file is longer than 400 lines.
