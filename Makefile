@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test picture
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -104,6 +104,9 @@ bench: $(TEST_STAMP)  ## measure beside Celery, rq, dramatiq, huey and write doc
 
 loadtest: $(TEST_STAMP)  ## how many jobs a second, and the CPU of each part; writes docs/capacity.md (RATE=100 DURATION=30 for one rate)
 	$(PY) -m benchmarks.loadtest $(if $(RATE),--rate $(RATE)) $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),,--write)
+
+picture: $(TEST_STAMP)  ## write docs/ui.webp, the moving picture of README.md, from a real job on the page (FRAMES=folder for its frames)
+	PICTURE=docs/ui.webp $(PY) -m pytest -s tests/heavy/bar_picture.py
 
 fairness-plot: $(TEST_STAMP)  ## write docs/fairness.svg from a run
 	$(PY) -m benchmarks.fairness_plot

@@ -12,7 +12,7 @@ import click
 from pipeline_jobs.access import audit
 from pipeline_jobs.access.api_keys import ALL, ApiKey, Role
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import json_option, limit_option, print_list, user, with_cell
+from pipeline_jobs.cli.console import json_option, limit_option, print_json, print_list, say, user, with_cell
 from pipeline_jobs.job import rfc3339
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -49,9 +49,10 @@ def key() -> None:
 )
 @click.option("--name", default="", help="A description of the key.")
 @click.option("--expires-in", callback=_duration, metavar="90d", help="When the key expires: a number with s, m, h or d.")
+@json_option("Print the key and what is known of it as JSON.")
 @with_cell
 def create_key(
-    cell: Cell, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None
+    cell: Cell, tenant: str | None, all_tenants: bool, workspace: str | None, role: str, name: str, expires_in: int | None, as_json: bool
 ) -> None:
     """Create a key and print it, as the only text on standard output. It is shown only once.
 
@@ -59,6 +60,9 @@ def create_key(
     """
     tenant_id = _tenant(tenant, all_tenants)
     made, text = cell.keys.create(tenant_id, Role(role), actor=user(), name=name, workspace_id=workspace, expires_at=expires_in)
+    if as_json:
+        print_json({**made.to_dict(), "key": text})
+        return
     click.echo(f"Key {made.key_id}: {_scope(made)}, role {made.role.value}, until {rfc3339(made.expires_at) or 'it is revoked'}.", err=True)
     click.echo(text)
 
@@ -76,15 +80,16 @@ def list_keys(cell: Cell, tenant: str | None, all_tenants: bool, as_json: bool) 
 
 @key.command("revoke")
 @click.argument("key_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def revoke_key(cell: Cell, key_id: str) -> None:
+def revoke_key(cell: Cell, key_id: str, as_json: bool) -> None:
     """Revoke a key permanently, everywhere within a second. KEY_ID is the second part of the key."""
     keys = cell.keys
     found = keys.get(key_id)
     if found is None or keys.revoke(found.tenant_id, key_id, actor=user()) is None:
         # What was given is not said again: it may be a whole key.
         raise click.ClickException("there is no key with this id")
-    click.echo(f"Key {found.key_id} is revoked.")
+    say(as_json, {"key_id": found.key_id, "revoked": True}, f"Key {found.key_id} is revoked.")
 
 
 def _tenant(tenant: str | None, all_tenants: bool) -> str:

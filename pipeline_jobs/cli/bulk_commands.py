@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import note, user, with_cell
+from pipeline_jobs.cli.console import ask, json_option, note, print_json, say, user, with_cell, yes_option
 from pipeline_jobs.cli.job_commands import check_one_or_many, filters
 from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
@@ -17,7 +17,7 @@ from pipeline_jobs.jobs.listing import JobQuery
 
 def of_many(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command for one job or for many."""
-    command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    command = yes_option()(json_option("Print what was done as JSON.")(command))
     command = click.option("--dry-run", is_flag=True, help="Only count the jobs.")(command)
     return filters(STATUSES[BulkAction.DELETE])(click.argument("job_id", required=False)(command))
 
@@ -26,47 +26,52 @@ def of_many(command: Callable[..., Any]) -> Callable[..., Any]:
 @of_many
 @click.option("--from-stage", metavar="STAGE", help="Run this stage and all later ones. Default: the stages that have not succeeded.")
 @with_cell
-def retry_job(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, from_stage: str | None) -> None:
+def retry_job(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, as_json: bool, from_stage: str | None) -> None:
     """Retry a job that has ended, and print the id of the new job; or all jobs that match the filters (by default those that failed)."""
     check_one_or_many(job_id, query)
     if job_id is None:
         if from_stage:
             raise click.UsageError("--from-stage is for one job")
-        _each(cell, BulkAction.RETRY, query, dry_run, yes)
+        _each(cell, BulkAction.RETRY, query, dry_run, yes, as_json)
         return
     if dry_run:
-        click.echo(f"{cell.client.get(job_id).job_id} would be retried.")
+        found = cell.client.get(job_id)
+        say(as_json, {"retry_of": found.job_id, "dry_run": True}, f"{found.job_id} would be retried.")
         return
     made = cell.client.retry(job_id, from_stage=from_stage).job
     # First the id: without it, whoever cannot write the row would retry once more.
-    click.echo(made.job_id)
+    say(as_json, made.to_dict(cell.artifacts.link), made.job_id)
     note(cell, "job.retried", job_id, tenant_id=made.tenant_id, job_id=made.job_id)
 
 
 @click.command("delete")
 @of_many
 @with_cell
-def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool) -> None:
+def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Delete a job that has ended, with its files; or all ended jobs that match the filters."""
     check_one_or_many(job_id, query)
     if job_id is None:
-        _each(cell, BulkAction.DELETE, query, dry_run, yes)
+        _each(cell, BulkAction.DELETE, query, dry_run, yes, as_json)
         return
     tenant_id = cell.client.get(job_id).tenant_id
     if not dry_run:
         cell.client.delete(job_id)
         note(cell, "job.deleted", job_id, tenant_id=tenant_id)
-    click.echo(f"{job_id} {'would be' if dry_run else 'is'} deleted.")
+    say(as_json, {"job_id": job_id, "deleted": not dry_run, "dry_run": dry_run}, f"{job_id} {'would be' if dry_run else 'is'} deleted.")
 
 
-def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: bool) -> None:
+def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
     if dry_run or not yes:
         matched = _all(cell, action, query, dry_run=True)[0]
         if dry_run:
-            click.echo(f"{matched} matched and would be {action.past}.")
+            say(as_json, {"matched": matched, "dry_run": True}, f"{matched} matched and would be {action.past}.")
             return
-        click.confirm(f"{matched} jobs will be {action.past}. Go on?", abort=True)
+        ask(f"{matched} jobs will be {action.past}.", yes)
     matched, done, not_done = _all(cell, action, query, dry_run=False)
+    if as_json:
+        left = [{"job_id": one.job_id, "message": one.message} for one in not_done]
+        print_json({"matched": matched, action.past: done, "not_done": left, "dry_run": False})
+        return
     click.echo(f"{matched} matched: {done} {action.past}, {len(not_done)} not.")
     for one in not_done:
         click.echo(f"{one.job_id}: {one.message}")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
@@ -22,10 +27,10 @@ def with_cell(command: Callable[..., None]) -> Callable[..., None]:
     @click.pass_context
     @functools.wraps(command)
     def wrapped(context: click.Context, /, **values: Any) -> None:
-        cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
-        if cell is None:
-            raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
         try:
+            cell: Cell | None = getattr(getattr(context.obj, "app", None), "cell", None)
+            if cell is None:
+                raise click.ClickException("the app of this installation is required: celery -A celery_app jobs ...")
             command(cell, **values)
         except PipelineJobsError as error:
             raise click.ClickException(error.message) from None
@@ -47,12 +52,52 @@ def json_option(text: str = "Print the answer of the API as JSON.") -> Callable[
     return click.option("--json", "as_json", is_flag=True, help=text)
 
 
+def always_json() -> Callable[[Any], Any]:
+    """For a command that prints JSON anyway: a script gives `--json` to every command alike."""
+    return click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print JSON, as it does anyway.")
+
+
+def yes_option() -> Callable[[Any], Any]:
+    return click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def ask(what: str, yes: bool) -> None:
+    """Have it confirmed, on the standard error. :raises click.ClickException: nobody can be asked, or the answer is no."""
+    if yes:
+        return
+    if not _can_answer():
+        # A pipe that stays open would be waited for without end.
+        raise click.ClickException(f"{what} Nobody can be asked here: give --yes to go on, or --dry-run to count.")
+    click.confirm(f"{what} Go on?", abort=True, err=True)
+
+
+def _can_answer() -> bool:
+    return sys.stdin.isatty()
+
+
 def limit_option(most: int = 1000) -> Callable[[Any], Any]:
     return click.option("--limit", type=click.IntRange(1, most), default=25, show_default=True)
 
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(as_json: bool, value: object, text: str) -> None:
+    """What was done: as JSON, or in words."""
+    if as_json:
+        print_json(value)
+    else:
+        click.echo(text)
+
+
+def age(milliseconds: int | None) -> str:
+    """How long ago a moment (Unix milliseconds) is, in its largest unit: `12s`, `3m`, `5h`, `2d`; nothing for None."""
+    if milliseconds is None:
+        return ""
+    seconds = max(0, int(time.time() - milliseconds / 1000))
+    size, unit = next((size, unit) for size, unit in ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s")) if seconds >= size or size == 1)
+    return f"{seconds // size}{unit}"
 
 
 def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: Callable[[Any], Sequence[object]]) -> None:
@@ -64,7 +109,29 @@ def print_list(found: Iterable[Any], as_json: bool, titles: Sequence[str], row: 
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    cells = [list(titles), *([_NONE if cell in (None, "") else str(cell) for cell in row] for row in rows)]
+    """At a terminal cut to its width; elsewhere whole, for programs that read it."""
+    cells = [list(titles), *map(shown, rows)]
+    if sys.stdout.isatty():
+        Console().print(drawn(cells))
+        return
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def drawn(cells: Sequence[Sequence[str]]) -> Table:
+    """Rows of text, the titles first. The first column, an id as a rule, is never cut."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, title in enumerate(cells[0]):
+        table.add_column(
+            title, no_wrap=True, overflow="ellipsis", min_width=max(map(len, (row[0] for row in cells))) if number == 0 else None
+        )
+    for row in cells[1:]:
+        # As `Text`: brackets in somebody's words are no markup.
+        table.add_row(*map(Text, row))
+    return table
+
+
+def shown(row: Sequence[object]) -> list[str]:
+    """Each in one line, without what would steer the terminal: titles, addresses and errors are tenants' words."""
+    return [_NONE if cell in (None, "") else "".join(one if one.isprintable() else " " for one in str(cell)) for cell in row]

@@ -11,7 +11,20 @@ from typing import Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, user, with_cell
+from pipeline_jobs.cli.console import (
+    age,
+    always_json,
+    ask,
+    json_option,
+    limit_option,
+    note,
+    print_json,
+    print_list,
+    say,
+    user,
+    with_cell,
+    yes_option,
+)
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.jobs import pipeline_limits, signals
 from pipeline_jobs.jobs.bulk import Cancelled
@@ -22,6 +35,7 @@ from pipeline_jobs.store.pages import Page
 
 @click.command()
 @click.argument("job_id")
+@always_json()
 @with_cell
 def show(cell: Cell, job_id: str) -> None:
     """Show a job as JSON."""
@@ -77,12 +91,13 @@ def check_one_or_many(job_id: str | None, query: JobQuery) -> None:
         raise click.UsageError("give either a JOB_ID or filters")
 
 
-TITLES = ("JOB", "STATUS", "REASON/STAGE", "DONE", "TENANT", "WORKSPACE", "PIPELINE")
+TITLES = ("JOB", "STATUS", "REASON/STAGE", "DONE", "AGE", "TENANT", "WORKSPACE", "PIPELINE", "URL", "ERROR")
 
 
 def row(job: Job) -> tuple[str | None, ...]:
     return (
-        job.job_id, job.status.value, job.reason or job.stage, f"{job.progress:.0f}%", job.tenant_id, job.workspace_id, job.pipeline,
+        job.job_id, job.status.value, job.reason or job.stage, f"{job.progress:.0f}%", age(job.created_at), job.tenant_id,
+        job.workspace_id, job.pipeline, job.url, job.error,
     )  # fmt: skip
 
 
@@ -112,55 +127,81 @@ def first_of(ask: Callable[[JobQuery], Page[Job]], query: JobQuery, limit: int) 
 @click.argument("job_id", required=False)
 @filters((JobStatus.QUEUED, JobStatus.RUNNING))
 @click.option("--dry-run", is_flag=True, help="Only count the jobs.")
+@yes_option()
+@json_option("Print what was done as JSON.")
 @with_cell
-def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool) -> None:
-    """Cancel a job, or all queued and running jobs that match the filters."""
+def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Cancel a job, or all queued and running jobs that match the filters: it says how many and asks."""
     check_one_or_many(job_id, query)
     if job_id is not None:
-        _cancel_one(cell, job_id, dry_run)
-    else:
-        _cancel_matching(cell, query, dry_run)
+        _cancel_one(cell, job_id, dry_run, as_json)
+        return
+    if not (dry_run or yes):
+        would = _cancel_matching(cell, query, dry_run=True)
+        ask(f"{would.cancelled} jobs will be cancelled and {would.stopping} stopped.", yes)
+    done = _cancel_matching(cell, query, dry_run=dry_run)
+    counts = {"matched": done.matched, "cancelled": done.cancelled, "stopping": done.stopping, "dry_run": dry_run}
+    be = "would be " if dry_run else ""
+    say(as_json, counts, f"{done.matched} matched: {done.cancelled} {be}cancelled, {done.stopping} {be}stopped.")
 
 
-def _cancel_one(cell: Cell, job_id: str, dry_run: bool) -> None:
+def _cancel_one(cell: Cell, job_id: str, dry_run: bool, as_json: bool) -> None:
     job = cell.client.get(job_id)
     if not (dry_run or job.ended):
         job = cell.results(job_id).revoke()
         note(cell, "job.cancelled", job_id, tenant_id=job.tenant_id)
-    click.echo(f"{job.job_id} is {'being stopped' if job.cancel_requested and not job.ended else job.status.value}.")
+    status = "being stopped" if job.cancel_requested and not job.ended else job.status.value
+    say(as_json, job.to_dict(cell.artifacts.link), f"{job.job_id} is {status}.")
 
 
-def _cancel_matching(cell: Cell, query: JobQuery, dry_run: bool) -> None:
+def _cancel_matching(cell: Cell, query: JobQuery, *, dry_run: bool) -> Cancelled:
     total = Cancelled(0, 0, 0, None)
     while True:
         done = cell.batches.cancel_matching(query, dry_run=dry_run, operator=True, actor=user())
         total = Cancelled(total.matched + done.matched, total.cancelled + done.cancelled, total.stopping + done.stopping, None)
         if done.next_cursor is None:
-            break
+            return total
         query = replace(query, cursor=done.next_cursor)
-    would = "would be " if dry_run else ""
-    click.echo(f"{total.matched} matched: {total.cancelled} {would}cancelled, {total.stopping} {would}stopped.")
+
+
+#: Fields of a new job that have options.
+_FIELDS = ("url", "pipeline", "tenant_id", "workspace_id", "quality", "priority")
 
 
 @click.command("submit")
-@click.argument("fields", metavar="JSON")
+@click.argument("fields", metavar="JSON", default="{}")
+@click.option("--url", metavar="URL", help="The media to process.")
+@click.option("--pipeline", metavar="PIPELINE", help="The pipeline to run.")
+@click.option("--tenant", "tenant_id", metavar="TENANT", help="Whose job it is.")
+@click.option("--workspace", "workspace_id", metavar="WORKSPACE", help="Of which workspace.")
+@click.option("--quality", metavar="QUALITY", help="One of the pipeline's qualities.")
+@click.option("--priority", type=int, help="A job with a higher priority starts sooner than others of its workspace.")
+@click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag; can be given more than once.")
+@json_option("Print the whole job as JSON.")
 @with_cell
-def submit_job(cell: Cell, fields: str) -> None:
+def submit_job(cell: Cell, fields: str, as_json: bool, tags: tuple[str, ...], **given: Any) -> None:
     """Make a job: prints its id. JSON is an object with the fields of a new job, such as {"pipeline": "sleep", "params": {"seconds": 5}};
-    `run_at` is in Unix milliseconds."""
+    `run_at` is in Unix milliseconds. What an option gives stands before the same field of the object."""
     try:
         values = json.loads(fields)
     except ValueError as error:
         raise click.UsageError(f"this is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise click.UsageError("the fields of a job are a JSON object")
-    click.echo(cell.client.submit(NewJob.of(values)).job_id)
+    values |= {name: given[name] for name in _FIELDS if given[name] is not None}
+    if tags:
+        values["tags"] = list(tags)
+    if not values:
+        raise click.UsageError("give the fields of the job: --url URL, --pipeline PIPELINE or JSON")
+    job = cell.client.submit(NewJob.of(values))
+    say(as_json, job.to_dict(cell.artifacts.link), job.job_id)
 
 
 @click.command("signal")
 @click.argument("job_id")
 @click.argument("name")
 @click.argument("payload", metavar="JSON", default="null")
+@always_json()
 @with_cell
 def signal_job(cell: Cell, job_id: str, name: str, payload: str) -> None:
     """Send a job the signal NAME that it waits for, or will. JSON is its payload."""
@@ -179,6 +220,7 @@ def signal_job(cell: Cell, job_id: str, name: str, payload: str) -> None:
     "--max-concurrent", type=click.IntRange(0, pipeline_limits.MOST), help="Maximum number of its running jobs, over all workers."
 )
 @click.option("--declared", is_flag=True, help="Restore the number that the pipeline declares.")
+@always_json()
 @with_cell
 def pipeline(cell: Cell, name: str, max_concurrent: int | None, declared: bool) -> None:
     """Show or set how many jobs of a pipeline run at once. A change applies to queued jobs immediately."""

@@ -1,4 +1,4 @@
-"""`jobs doctor`, `workers`, `why`, `watch`, `drain` and `config`."""
+"""`jobs doctor`, `workers`, `watch`, `drain` and `config`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, print_list, print_table, user, with_cell
-from pipeline_jobs.job import Job, dumps, rfc3339
+from pipeline_jobs.job import Job, dumps
 from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.conditions import Seen
 from pipeline_jobs.operation.effective import drifting, effective
@@ -72,62 +72,6 @@ def _worker_rows(row: Row) -> list[tuple[object, ...]]:
     own = (row.name, row.kind, row.state, row.since, row.version, row.slots)
     jobs: list[tuple[object, ...]] = [(job.job_id, job.stage, job.since) for job in row.jobs]
     return [(*own, *job) for job in jobs or [(None, None, None)]]
-
-
-#: Why a job waits, and what changes that.
-_WHY = {
-    "fair_share": "It may start, but all slots are busy or it is another tenant's turn. More slots: start a worker, or autoscale.",
-    "no_worker": "No live worker consumes the queue `jobs`. Start one (jobs doctor says more).",
-    "no_worker_for_pipeline": "No live worker knows its pipeline. Install what the pipeline needs on a worker (its log names it).",
-    "scheduled": "Its start time is in the future.",
-    "tenant_concurrency": "Its tenant runs as many jobs as it may (max_concurrent).",
-    "tenant_rate": "Its tenant starts as many jobs a second as it may (start_rate).",
-    "tenant_paused": "Its tenant may run no jobs (max_concurrent is 0).",
-    "pipeline_concurrency": "As many jobs of its pipeline run as may. jobs pipeline NAME --max-concurrent changes that.",
-    "dependency": "A job that it depends on has not ended.",
-    "signal": "It is parked until a signal comes (jobs signal JOB NAME JSON).",
-    "dispatched": "It was given a slot a moment ago; a worker is about to start it.",
-    "retry": "It has run before and waits for its next try, or for a slot.",
-}
-
-
-@click.command()
-@click.argument("job_id")
-@json_option("Print what is known as JSON.")
-@with_cell
-def why(cell: Cell, job_id: str, as_json: bool) -> None:
-    """Say why a job is where it is: what a queued one waits for, where a running one runs, why one has failed."""
-    job = cell.client.describe(job_id)
-    text = _why(job)
-    if as_json:
-        print_json({"job_id": job.job_id, "status": job.status.value, "reason": job.reason, "queue": job.queue, "why": text})
-    else:
-        click.echo(f"{job.job_id} is {job.status.value}. {text}")
-
-
-def _why(job: Job) -> str:
-    if job.status is JobStatus.QUEUED:
-        return " ".join(filter(None, (_WHY.get(job.reason or "", f"The reason is {job.reason}."), _place(job))))
-    if job.status is JobStatus.RUNNING:
-        stopping = " It was asked to stop." if job.cancel_requested else ""
-        return f"{job.worker or 'A worker'} runs it since {rfc3339(job.attempt_started_at)}: {job.stage or 'no stage yet'}.{stopping}"
-    code = (job.error_detail or {}).get("code")
-    return f"{job.error or 'It ended as it should.'}{f' (code {code})' if code else ''}"
-
-
-def _place(job: Job) -> str:
-    """Where it stands in the queue, and what else it waits for."""
-    queue = job.queue or {}
-    said = (
-        f"Position {queue['position']}." if queue.get("position") else "",
-        f"The limit is {queue['limit']}." if queue.get("limit") is not None else "",
-        f"It may start in about {queue['eta_seconds']:.0f} s." if queue.get("eta_seconds") is not None else "",
-        f"It waits for {', '.join(job.depends_on)}." if job.reason == "dependency" else "",
-        f"It waits for {job.awaits}: {job.message}" if job.awaits else "",
-        f"From {rfc3339(job.run_at)} on." if job.reason in ("scheduled", "retry") and job.run_at else "",
-        f"The last try: {job.error}" if job.error else "",
-    )
-    return " ".join(filter(None, said))
 
 
 @click.command("watch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import json_option, limit_option, print_list, user, with_cell
+from pipeline_jobs.cli.console import json_option, limit_option, print_list, say, user, with_cell
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.schedules.schedule import Schedule
 
@@ -38,26 +38,29 @@ def list_schedules(cell: Cell, tenant: str | None, limit: int, as_json: bool) ->
 
 @schedules.command("pause")
 @click.argument("schedule_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def pause_schedule(cell: Cell, schedule_id: str) -> None:
+def pause_schedule(cell: Cell, schedule_id: str, as_json: bool) -> None:
     """Pause a schedule: nothing is fired until it is resumed, and waiting slots are skipped."""
-    cell.schedules.pause(schedule_id, actor=user())
-    click.echo(f"Schedule {schedule_id} is paused.")
+    paused = cell.schedules.pause(schedule_id, actor=user())
+    say(as_json, paused.to_dict(), f"Schedule {schedule_id} is paused.")
 
 
 @schedules.command("resume")
 @click.argument("schedule_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def resume_schedule(cell: Cell, schedule_id: str) -> None:
+def resume_schedule(cell: Cell, schedule_id: str, as_json: bool) -> None:
     """Resume a schedule: it continues with the first slot from now on."""
     resumed = cell.schedules.resume(schedule_id, actor=user())
-    click.echo(f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
+    say(as_json, resumed.to_dict(), f"Schedule {schedule_id} is next at {rfc3339(resumed.next_run_at)}.")
 
 
 @schedules.command("run")
 @click.argument("schedule_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def run_schedule(cell: Cell, schedule_id: str) -> None:
+def run_schedule(cell: Cell, schedule_id: str, as_json: bool) -> None:
     """Create the schedule's job now, even if it is paused, and print the job's id."""
     job = cell.schedules.run_now(schedule_id, actor=user()).job
-    click.echo(job.job_id)
+    say(as_json, job.to_dict(cell.artifacts.link), job.job_id)

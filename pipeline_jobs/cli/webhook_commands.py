@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import json_option, limit_option, note, print_list, with_cell
+from pipeline_jobs.cli.console import json_option, limit_option, note, print_list, say, with_cell
 from pipeline_jobs.webhooks.ledger import STATUSES
 
 _FIELDS = ("delivery_id", "event", "subject", "origin", "status", "tries", "next_try_at", "error")
@@ -29,9 +29,10 @@ def deliveries(cell: Cell, job_id: str | None, tenant: str | None, status: str |
 
 @click.command()
 @click.argument("delivery_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def redeliver(cell: Cell, delivery_id: str) -> None:
+def redeliver(cell: Cell, delivery_id: str, as_json: bool) -> None:
     """Send a webhook again now, with the same webhook-id and a new series of retries."""
     row = cell.webhooks.ledger.redeliver(delivery_id)
     note(cell, "delivery.retried", row.delivery_id, tenant_id=row.tenant_id, event=row.event, subject=row.subject)
-    click.echo(f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")
+    say(as_json, row.to_dict(), f"{row.delivery_id} ({row.event} of {row.subject}) will be sent to {row.to_dict()['origin']}.")

@@ -8,7 +8,8 @@ from typing import IO, Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import json_option, limit_option, note, print_json, print_list, with_cell
+from pipeline_jobs.cli.batch_commands import say_cancelled, will_cancel
+from pipeline_jobs.cli.console import always_json, ask, json_option, limit_option, note, print_json, print_list, say, with_cell, yes_option
 from pipeline_jobs.exceptions import InvalidItems
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import BatchQuery
@@ -25,8 +26,9 @@ def workflow() -> None:
 
 @workflow.command("submit")
 @click.argument("file", metavar="FILE", type=click.File("r"))
+@json_option("Print what was done as JSON.")
 @with_cell
-def submit_workflow(cell: Cell, file: IO[str]) -> None:
+def submit_workflow(cell: Cell, file: IO[str], as_json: bool) -> None:
     """Make a workflow: prints its id. FILE (`-`: the input) has the body of `POST /pipeline/workflows` as JSON; `run_at` is in Unix
     milliseconds."""
     try:
@@ -44,7 +46,7 @@ def submit_workflow(cell: Cell, file: IO[str]) -> None:
     except InvalidItems as error:
         raise click.ClickException("\n".join(f"{one['field']}: {one['message']}" for one in error.errors)) from None
     note(cell, "workflow.submitted", made.batch.batch_id, tenant_id=made.batch.tenant_id, jobs=made.batch.total)
-    click.echo(made.batch.batch_id)
+    say(as_json, made.batch.to_dict(), made.batch.batch_id)
 
 
 def _node(fields: dict[str, Any]) -> NewNode:
@@ -70,6 +72,7 @@ def list_workflows(cell: Cell, tenant: str | None, workspace: str | None, limit:
 @workflow.command("show")
 @click.argument("workflow_id")
 @click.option("--mermaid", "as_mermaid", is_flag=True, help="Print the graph as Mermaid text.")
+@always_json()
 @with_cell
 def show_workflow(cell: Cell, workflow_id: str, as_mermaid: bool) -> None:
     """Show a workflow with its jobs as JSON."""
@@ -82,21 +85,26 @@ def show_workflow(cell: Cell, workflow_id: str, as_mermaid: bool) -> None:
 
 @workflow.command("cancel")
 @click.argument("workflow_id")
+@yes_option()
+@json_option("Print what was done as JSON.")
 @with_cell
-def cancel_workflow(cell: Cell, workflow_id: str) -> None:
-    """Cancel the jobs of a workflow that have not ended."""
-    tenant_id = cell.workflows.record(workflow_id).tenant_id
+def cancel_workflow(cell: Cell, workflow_id: str, yes: bool, as_json: bool) -> None:
+    """Cancel the jobs of a workflow that have not ended: it says how many and asks."""
+    found = cell.workflows.record(workflow_id)
+    tenant_id = found.tenant_id
+    ask(will_cancel(found), yes)
     done = cell.workflows.cancel(workflow_id)
     if done.matched:
         note(cell, "batch.cancelled", workflow_id, tenant_id=tenant_id, matched=done.matched)
-    click.echo(f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
+    say_cancelled(done, as_json)
 
 
 @workflow.command("retry")
 @click.argument("workflow_id")
+@json_option("Print what was done as JSON.")
 @with_cell
-def retry_workflow(cell: Cell, workflow_id: str) -> None:
+def retry_workflow(cell: Cell, workflow_id: str, as_json: bool) -> None:
     """Run the jobs of a workflow again that did not complete, and all behind them: prints the new workflow's id."""
     made = cell.workflows.retry(workflow_id)
     note(cell, "workflow.retried", workflow_id, tenant_id=made.batch.tenant_id, by=made.batch.batch_id)
-    click.echo(made.batch.batch_id)
+    say(as_json, made.batch.to_dict(), made.batch.batch_id)

@@ -1,4 +1,4 @@
-"""`python -m pipeline_jobs.up [--once]`, and the command `pipeline-jobs`."""
+"""`python -m pipeline_jobs.up [--once]`: everything on one machine."""
 
 try:
     from pipeline_jobs.up.main import main

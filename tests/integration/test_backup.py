@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,7 +149,8 @@ def test_data_that_is_there_and_a_running_server_are_left_alone_unless_told(
     jobs, file = cell_on(own), tmp_path / "store.rdb"
     kept = jobs.submit()
     run = runner(jobs)
-    assert run("backup", str(file), "--json").exit_code == 0
+    made = run("backup", str(file), "--json")
+    assert json.loads(made.stdout) == {"file": str(file), "bytes": file.stat().st_size}
     lost = jobs.submit()
     refused = run("restore", str(file))
     assert (refused.exit_code, "is running" in refused.output) == (1, True)
@@ -158,7 +160,8 @@ def test_data_that_is_there_and_a_running_server_are_left_alone_unless_told(
     own.start()
     assert jobs.client.get(lost.job_id).status is JobStatus.QUEUED
     # Told so, it ends the server, which starts with the copy.
-    assert run("restore", str(file), "--force").exit_code == 0
+    done = json.loads(run("restore", str(file), "--force", "--json").stdout)
+    assert (done["folder"], done["ended"], Path(done["before"]).is_dir()) == (str(own.folder), True, True)
     assert own._process is not None
     own._process.wait(60)
     own.start()

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from pipeline_jobs import cell as cells
 from pipeline_jobs import cli, logs
 from pipeline_jobs.access import audit
+from pipeline_jobs.cli import console
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import listing
 from pipeline_jobs.jobs.batches import Batches, NewBatch
@@ -56,7 +57,12 @@ def test_a_list_takes_the_filters_of_the_api(jobs: Cell, run: Run, monkeypatch: 
 def test_cancel_by_filter_says_how_many_and_is_in_the_audit_log(jobs: Cell, run: Run) -> None:
     ids = [jobs.submit(tenant_id="acme", tags=("x",)).job_id for _ in range(3)]
     assert run("cancel", "--tenant", "acme", "--tag", "x", "--dry-run").output == "3 matched: 3 would be cancelled, 0 would be stopped.\n"
-    assert run("cancel", "--tenant", "acme", "--tag", "x").output == "3 matched: 3 cancelled, 0 stopped.\n"
+    # Nobody can be asked here.
+    asked = run("cancel", "--tenant", "acme", "--tag", "x")
+    assert (asked.exit_code, asked.output.count("\n")) == (1, 1)
+    assert asked.output.startswith("Error: 3 jobs will be cancelled and 0 stopped. Nobody can be asked here")
+    assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.QUEUED}
+    assert run("cancel", "--tenant", "acme", "--tag", "x", "--yes").output == "3 matched: 3 cancelled, 0 stopped.\n"
     assert {jobs.client.get(job_id).status for job_id in ids} == {JobStatus.CANCELLED}
     row = audit.page(jobs.store).items[0]
     assert (row.action, row.target, row.detail) == ("jobs.cancelled", "acme", {"matched": 3, "tenant_id": "acme", "tag": "x"})
@@ -103,7 +109,7 @@ def test_a_filter_without_a_value_is_refused(jobs: Cell, run: Run) -> None:
     jobs.client.cancel(jobs.submit().job_id)
     jobs.submit()
     before = jobs.client.list(JobQuery()).items
-    for command in (("retry", "--yes"), ("delete", "--yes"), ("cancel",), ("list",)):
+    for command in (("retry", "--yes"), ("delete", "--yes"), ("cancel", "--yes"), ("list",)):
         for option in ("--tenant", "--workspace", "--pipeline", "--tag", "--batch"):
             refused = run(*command, option, "")
             assert (refused.exit_code, f"{option} must not be empty" in refused.output) == (2, True), (command, option)
@@ -124,14 +130,18 @@ def test_signal_wakes_a_job(jobs: Cell, run: Run) -> None:
     assert (row.action, row.target, row.detail) == ("job.signalled", job.job_id, {"tenant_id": job.tenant_id, "signal": "approval"})
 
 
-def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run) -> None:
+def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = [jobs.running(tenant_id="acme") for _ in range(3)]
     for one in failed:
         jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
     jobs.submit(tenant_id="acme")
     assert run("retry", "--tenant", "acme", "--dry-run").stdout == "3 matched and would be retried.\n"
+    refused = run("retry", "--tenant", "acme")
+    assert (refused.exit_code, "Nobody can be asked here: give --yes" in refused.output) == (1, True)
+    monkeypatch.setattr(console, "_can_answer", lambda: True)
+    # At a terminal it asks; the end of the input is a no.
     asked = run("retry", "--tenant", "acme")
-    assert (asked.exit_code, "3 jobs will be retried. Go on? [y/N]" in asked.output) == (1, True)
+    assert (asked.exit_code, "3 jobs will be retried. Go on? [y/N]" in asked.stderr, asked.stdout) == (1, True, "")
     for _ in range(2):
         assert run("retry", "--tenant", "acme", "--yes").stdout == "3 matched: 3 retried, 0 not.\n"
         made = [job.retry_of for job in jobs.client.list(JobQuery(limit=100)).items if job.retry_of]
@@ -179,7 +189,7 @@ def test_workflows(jobs: Cell, run: Run, tmp_path: Path) -> None:
     shown = json.loads(run("workflow", "show", workflow_id).output)
     assert [(job["name"], job["depends_on"]) for job in shown["jobs"]] == [("a", []), ("b", ["a"])]
     assert "n0 --> n1" in run("workflow", "show", workflow_id, "--mermaid").output
-    assert run("workflow", "cancel", workflow_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    assert run("workflow", "cancel", workflow_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     again = run("workflow", "retry", workflow_id).stdout.strip()
     assert json.loads(run("workflow", "show", again).output)["retry_of"] == workflow_id
     for wrong, said in (
@@ -199,9 +209,9 @@ def test_batches(jobs: Cell, run: Run) -> None:
     listed = run("batch", "list", "--tenant", "acme").output.splitlines()
     assert listed[1].split() == [batch_id, "queued", "acme", "main", "2", "2", "0", "0", "0", "0"]
     assert json.loads(run("batch", "list", "--json").output)[0]["batch_id"] == batch_id
-    assert run("batch", "cancel", batch_id).output == "2 matched: 2 cancelled, 0 stopped.\n"
+    assert run("batch", "cancel", batch_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
-    assert run("batch", "cancel", batch_id).output == "0 matched: 0 cancelled, 0 stopped.\n"
+    assert run("batch", "cancel", batch_id, "--yes").output == "0 matched: 0 cancelled, 0 stopped.\n"
     (row,) = audit.page(jobs.store).items
     assert (row.action, row.target, row.detail) == ("batch.cancelled", batch_id, {"tenant_id": "acme", "matched": 2})
     unknown = run("batch", "show", "batch_1_00000000")

@@ -1,4 +1,4 @@
-"""`celery -A celery_app jobs doctor|workers|why|watch|config`."""
+"""`celery -A celery_app jobs doctor|workers|explain|top|limits|watch|config`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from click.testing import CliRunner, Result
 
 from pipeline_jobs import cell as cells
 from pipeline_jobs import cli
+from pipeline_jobs.access import audit
 from pipeline_jobs.operation.effective import masked
+from pipeline_jobs.operation.waits import FREES, REASONS
 from pipeline_jobs.operation.watch import build
 from pipeline_jobs.settings import Settings
-from pipeline_jobs.states import JobStatus
+from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store import presence
 from pipeline_jobs.store.presence import About
 from tests.integration.conftest import TEMPLATE, Cell, make_cell
@@ -89,20 +91,64 @@ def test_workers_says_who_runs_what_since_when(jobs: Cell, run: Run) -> None:
     assert "drained" in table
 
 
-def test_why_tells_of_each_status(jobs: Cell, run: Run) -> None:
+def test_explain_tells_of_each_status(jobs: Cell, run: Run) -> None:
     waiting = jobs.submit()
-    assert run("why", waiting.job_id).output.startswith(f"{waiting.job_id} is queued. No live worker consumes the queue `jobs`.")
+    said = run("explain", waiting.job_id).output
+    assert said.startswith(f"{waiting.job_id} is queued. {REASONS['no_worker']}")
+    assert f"It is freed by {FREES['no_worker']}. jobs doctor says more." in said
+    assert json.loads(run("explain", waiting.job_id, "--json").output)["freed_by"] == FREES["no_worker"]
     depends = jobs.submit(depends_on=(waiting.job_id,))
-    assert f"It waits for {waiting.job_id}." in run("why", depends.job_id).output
+    assert f"It waits for {waiting.job_id}." in run("explain", depends.job_id).output
     jobs.slots(1)
     jobs.start(waiting.job_id)
-    assert f"{waiting.job_id} is running. w1 runs it since " in run("why", waiting.job_id).output
+    assert f"{waiting.job_id} is running. w1 runs it since " in run("explain", waiting.job_id).output
     jobs.store.finish(
         waiting.job_id, jobs.client.get(waiting.job_id).fence, JobStatus.FAILED, error="it broke", error_detail={"code": "stage_failed"}
     )
-    assert run("why", waiting.job_id).output == f"{waiting.job_id} is failed. it broke (code stage_failed)\n"
-    assert json.loads(run("why", waiting.job_id, "--json").output)["status"] == "failed"
-    assert run("why", "job_1_00000000").exit_code == 1
+    assert run("explain", waiting.job_id).output == f"{waiting.job_id} is failed. it broke (code stage_failed)\n"
+    failed = json.loads(run("explain", waiting.job_id, "--json").output)
+    assert (failed["status"], failed["freed_by"]) == ("failed", None)
+    assert run("explain", "job_1_00000000").exit_code == 1
+    # Its name of before.
+    assert run("why", waiting.job_id).output == run("explain", waiting.job_id).output
+    assert "\n  why " not in run("--help").output
+
+
+def test_every_reason_has_what_frees_it() -> None:
+    assert set(REASONS) == set(FREES) == set(Reason)
+
+
+def test_top_shows_who_has_the_slots_and_why_the_others_wait(jobs: Cell, run: Run) -> None:
+    jobs.slots(1, "jobs@a/1")
+    running = jobs.start(jobs.submit(tenant_id="acme").job_id, worker="jobs@a/1")
+    waiting = jobs.submit(tenant_id="other")
+    seen = json.loads(run("top", "--json").output)
+    assert (seen["slots"], seen["running"], seen["queued"]) == (1, 1, 1)
+    assert seen["workers"] == [{"worker": "jobs@a/1", "slots": 1, "running": 1}]
+    assert seen["reasons"] == {"fair_share": 1}
+    tenants = {one["tenant_id"]: one for one in seen["tenants"]}
+    assert (tenants["acme"]["running"], tenants["acme"]["next"]) == (1, None)
+    assert tenants["other"]["next"]["job_id"] == waiting.job_id
+    # Where there is no terminal it looks once.
+    said = run("top").output
+    assert said.startswith("1 of 1 slots busy, 1 queued, the oldest waits ")
+    assert [word for word in ("jobs@a", REASONS["fair_share"], FREES["fair_share"], waiting.job_id) if word not in said] == []
+    jobs.store.finish(running.job_id, running.fence, JobStatus.COMPLETED, result={})
+    jobs.client.cancel(waiting.job_id)
+    assert run("top", "--once").output.startswith("0 of 1 slots busy, 0 queued, nothing waits\n")
+
+
+def test_limits_are_shown_and_set_one_by_one(jobs: Cell, run: Run) -> None:
+    assert json.loads(run("limits", "acme").output)["weight"] is None
+    run("limits", "acme", "--weight", "2", "--max-concurrent", "3")
+    now = json.loads(run("limits", "acme", "--paused", "--unset", "weight").output)
+    assert (now["weight"], now["max_concurrent"], now["paused"]) == (None, 3, True)
+    assert jobs.client.limits("acme").max_concurrent == 3
+    assert json.loads(run("limits", "acme", "--resumed").output)["paused"] is False
+    row = audit.page(jobs.store).items[0]
+    assert (row.action, row.target, row.actor.partition(":")[0]) == ("limits.changed", "acme", "cli")
+    assert run("limits", "acme", "--weight", "0").output == "Error: weight must be 0.001..1000\n"
+    assert "were given" in run("limits", "acme", "--weight", "1", "--unset", "weight").output
 
 
 def test_watch_follows_a_job_to_its_end(jobs: Cell, run: Run) -> None:

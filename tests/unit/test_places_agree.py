@@ -142,11 +142,11 @@ def test_streams_and_webhooks_tell_the_same_events() -> None:
 
 
 def commands(group: click.Group = cli.jobs, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Each command that does something, by its words."""
+    """Each command that does something, by its words; not the name that one had before."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, f"{path}{name} ")
-        else:
+        elif not command.hidden:
             yield path + name, command
 
 

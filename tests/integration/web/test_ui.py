@@ -12,6 +12,7 @@ from pipeline_jobs.access.api_keys import ALL, MAX_SESSIONS, Role
 from pipeline_jobs.exceptions import JobNotEnded
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.operation.waits import REASONS
 from pipeline_jobs.states import JobStatus, Reason
 from pipeline_jobs.store.pages import Page
 from pipeline_jobs.tenants import TenantLimits
@@ -19,7 +20,6 @@ from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import BURST
 from pipeline_jobs.web.ui import jobs as jobs_page
-from pipeline_jobs.web.ui import words
 
 from .conftest import MakeClient
 from .world import NOON, URL, World
@@ -488,12 +488,12 @@ class TestJobs:
             shown = job.evolve(reason=reason.value, queue=queue)
             monkeypatch.setattr(world.cell.client, "describe", lambda job_id, whose, shown=shown: shown)
             page = browser.get(f"/jobs/{job.job_id}").text
-            assert words.REASONS[reason].replace("'", "&#39;") in page
+            assert REASONS[reason].replace("'", "&#39;") in page
             assert ("Position 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
             # A list says the same, in the same words.
             monkeypatch.setattr(world.cell.client, "list", lambda query, shown=shown: Page((shown,), None))
             monkeypatch.setattr(jobs_page, "queue_position", lambda store, job_id, queue=queue: queue)
-            assert words.REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
+            assert REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
             monkeypatch.undo()
 
 

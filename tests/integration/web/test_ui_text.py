@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.job import Job
+from pipeline_jobs.operation.waits import reason
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.ui import words
 from pipeline_jobs.web.ui.results import MAX_SEGMENTS, result_view, safe_link
@@ -188,5 +189,5 @@ def test_times_and_sizes_in_words() -> None:
     assert words.utc(NOON) == "2025-01-03 12:00:00 UTC"
     assert words.ago(NOON).endswith(" ago")
     assert [words.sentence(text) for text in ("", "a GPU", "Z")] == ["", "A GPU", "Z"]
-    assert words.reason("brand_new") == "Brand new."
+    assert reason("brand_new") == "Brand new."
     assert [words.number(n) for n in (None, 12345, 0.5, 2.0)] == ["-", "12,345", "0.5", "2"]
