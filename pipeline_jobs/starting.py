@@ -17,6 +17,7 @@ from dotenv import load_dotenv
 from pydantic import AfterValidator, BaseModel, Field
 
 from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.sentinels import SCHEME, watched
 
 #: What Kubernetes (and Docker's links) puts into the environment of every pod for a service whose name begins like our settings.
 _OF_SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
@@ -66,6 +67,9 @@ def is_of_service(name: str, value: str) -> bool:
 
 def server_url(text: str) -> str:
     """:raises ValueError: this is no address of a server."""
+    if text.startswith(SCHEME):
+        watched(text)
+        return text
     try:
         url = urlsplit(text)
         port = url.port
@@ -73,7 +77,7 @@ def server_url(text: str) -> str:
         # Its own text may quote a part of the password.
         raise ValueError("this is no URL: characters such as / in a password are written as %2F") from None
     if url.scheme not in ("redis", "rediss", "unix") or not (url.path if url.scheme == "unix" else url.hostname):
-        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
+        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://..., unix://PATH or sentinel://HOST:PORT;...?master_name=NAME")
     if url.scheme != "unix" and (port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
         raise ValueError("the port or the number of the database is wrong")
     return text
