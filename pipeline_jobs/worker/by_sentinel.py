@@ -1,4 +1,4 @@
-"""Celery's result backend on a store that Sentinel watches over: as on one server, on whichever is the master.
+"""Celery's result backend on the addresses that the store takes: behind Sentinel it is on whichever server is the master.
 
 Celery has a backend of its own for that, whose address has the name of the master nowhere. Written against Celery 5.7.0.
 """
@@ -18,11 +18,15 @@ _OF_ADDRESS = ("host", "port", "db", "username", "password")
 
 
 class BySentinel(RedisBackend):
-    """Takes `sentinel://...` besides what Celery's takes."""
+    """Takes `sentinel://...` besides what Celery's takes, and `rediss://...` as the store does."""
 
     def _params_from_url(self, url: str, defaults: dict[str, Any]) -> dict[str, Any]:
         if not url.startswith(SCHEME):
-            return super()._params_from_url(url, defaults)  # type: ignore[no-any-return]
+            params: dict[str, Any] = super()._params_from_url(url, defaults)
+            if url.startswith("rediss://"):
+                # Celery refuses an address that does not say it; redis-py, and so the store and kombu, take it for what it is here.
+                params.setdefault("ssl_cert_reqs", "required")
+            return params
         return {name: value for name, value in defaults.items() if name not in _OF_ADDRESS}
 
     def _get_pool(self, **params: Any) -> Any:

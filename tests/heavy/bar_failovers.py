@@ -52,8 +52,9 @@ def test_a_master_is_killed_and_the_other_takes_over(make_stack: MakeStack, tmp_
                 if run % 2:
                     cut(servers)
                 servers.fail_over()
+                # Whoever waits for a replica accepts nothing before there is one.
+                servers.mend()
                 clients.until_more(5)
-            servers.mend()
             found = outcomes(stack, clients.accepted)
             lost[kind] += found["lost"]
             jobs += len(clients.accepted)

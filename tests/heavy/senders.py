@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline_jobs.exceptions import TryLater, UnknownJob
+from pipeline_jobs.exceptions import StoreUnavailable, TryLater, UnknownJob
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.states import JobStatus
 from tests.stack import Stack
@@ -36,7 +36,7 @@ class Senders:
             while not self._stop.is_set():
                 try:
                     job = self._client.submit(NewJob(pipeline="sleep", params={"seconds": 0}), idempotency_key=key)
-                except TryLater:
+                except (TryLater, StoreUnavailable):
                     self.refused += 1
                     self._stop.wait(0.05)
                     continue
@@ -77,5 +77,5 @@ def _status(stack: Stack, job_id: str) -> str:
         return stack.client.get(job_id).status.value
     except UnknownJob:
         return "lost"
-    except TryLater:
+    except (TryLater, StoreUnavailable):
         return "away"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from pipeline_jobs.exceptions import ConfigurationError
@@ -53,12 +55,22 @@ def test_what_is_none_is_refused_as_a_process_starts_and_no_password_is_shown(ur
     assert "secret" not in str(refused.value)
 
 
+def test_the_result_backend_takes_an_address_with_tls_as_the_store_does() -> None:
+    app = create_celery(Settings(redis_url="rediss://:secret@one:6379/0"))
+    try:
+        options = app.cell.store.client.connection_pool.connection_kwargs
+        backend = app.backend.client.connection_pool.connection_kwargs
+        assert backend["ssl_cert_reqs"] in (ssl.CERT_REQUIRED, "required")
+        assert (backend["host"], backend["password"]) == (options["host"], options["password"]) == ("one", "secret")
+    finally:
+        app.close()
+
+
 def test_quorum_queues_are_those_of_jobs_and_of_stages() -> None:
     app = create_celery(Settings(broker_url_setting="amqp://one;amqp://two", broker_queue_type="quorum"))
     try:
         queues = app.amqp.queues
-        assert {name: queues[name].queue_arguments for name in ("jobs", "maintenance")} == dict.fromkeys(
-            ("jobs", "maintenance"), {"x-queue-type": "quorum"}
-        )
+        for name in ("jobs", "maintenance"):
+            assert queues[name].queue_arguments == {"x-queue-type": "quorum"}
     finally:
         app.close()
