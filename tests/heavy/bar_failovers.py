@@ -1,5 +1,5 @@
 """Accepted jobs that are lost per failover: of a store by Sentinel, with and without waiting for the replica, and of a broker of three
-RabbitMQ nodes with quorum queues. `make failovers` (RUNS=30); the figures are in docs/high-availability.md.
+RabbitMQ nodes with quorum queues. `make failovers` (RUNS=30).
 
 A master is killed in two ways, in turn: while its replica has all that it has, and half a second after the replica lost its link and could
 make no other, which is what a network that is cut does. A client whose reply was lost sends the job again, with its key.
