@@ -59,20 +59,8 @@ class Settings(HistorySettings, OutsideSettings):
         "redis://127.0.0.1:6399/0",
         "The store: a Redis or Valkey server with AOF on and policy noeviction; or `sentinel://HOST:PORT;sentinel://...?master_name=NAME`.",
     )
-    store_replicas: int = _setting(
-        0,
-        "A job is accepted once so many replicas have it on their disks, too (WAITAOF); if they do not within 5 s, the answer is 503. "
-        "With Sentinel: 1, or a failover may lose accepted jobs.",
-        ge=0,
-        le=5,
-    )
     broker_url_setting: str = _setting(
         "", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step.", env="CELERY_BROKER_URL"
-    )
-    broker_queue_type: str = _setting(
-        "classic",
-        "Type of the queues on RabbitMQ: `classic`, or `quorum` for a cluster of three nodes. Delete the queues before you change it.",
-        pattern="^(classic|quorum)$",
     )
     key_prefix: str = _setting(
         DEFAULT_PREFIX,

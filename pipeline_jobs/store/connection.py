@@ -9,7 +9,7 @@ import redis
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
-from pipeline_jobs.sentinels import SCHEME, Watched, watched
+from pipeline_jobs.starting import SCHEME, Watched, watched
 
 
 def connect(url: str) -> redis.Redis:

@@ -15,8 +15,8 @@ from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
-from pipeline_jobs.sentinels import SCHEME, watched
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy, watching
 from pipeline_jobs.worker.event_flush import EventFlushStep

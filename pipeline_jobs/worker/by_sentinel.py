@@ -10,7 +10,7 @@ from typing import Any
 from celery.backends.redis import RedisBackend
 from kombu.utils.url import maybe_sanitize_url
 
-from pipeline_jobs.sentinels import SCHEME, watched
+from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.store.connection import master_pool
 
 #: What the address says of the server; Sentinel says where it is.

@@ -7,8 +7,8 @@ import ssl
 import pytest
 
 from pipeline_jobs.exceptions import ConfigurationError
-from pipeline_jobs.sentinels import watched
 from pipeline_jobs.settings import Settings, load_settings
+from pipeline_jobs.starting import watched
 from pipeline_jobs.worker.app import create_celery
 
 URL = "sentinel://me:s%2Fecret@one:26379;sentinel://two;sentinel://three:26380/3?master_name=pipeline"
