@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint types audit contract signals lock docs docker-check docker-test chart failovers chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart failovers chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -28,6 +28,9 @@ test: $(TEST_STAMP)  ## all tests, lint and types among them (ARGS="-k name" to 
 # Compiled modules are kept, also where the environment says otherwise: hundreds of processes start from this tree.
 TEST_PROCESSES := 3
 
+test-again: $(TEST_STAMP)  ## the tests that have just failed, three at most, once more and alone; CI names what passes then
+	@exec $(PY) -m tests.again
+
 lint: $(TEST_STAMP)  ## ruff
 	$(PY) -m ruff check .
 
@@ -52,6 +55,12 @@ siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requ
 
 mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
 	$(PY) -m tests.mutants
+
+pictures: $(TEST_STAMP)  ## pictures of every page of the web page at three widths in both themes, into .pictures/, to be looked at
+	$(PY) -m pytest -s tests/heavy/bar_pictures.py
+
+newcomer: $(TEST_STAMP)  ## somebody without curl on the web page: a trace and a picture of each step, into .pictures/
+	$(PY) -m pytest -s tests/heavy/bar_newcomer.py
 
 heavy: $(TEST_STAMP)  ## the long forms of the reliability tests (a million records, a server away for a minute, ...)
 	$(PY) -m pytest -s tests/heavy/bar_*.py
@@ -113,7 +122,7 @@ $(QUALITY_STAMP): requirements/quality.lock $(SOURCES) | $(PY)
 	@touch $@
 
 clean:  ## remove environments, caches and the data of the local stack
-	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf .docker-test .venv .venv-chart .venv-exporter .venv-quality .run .bench .mypy_cache .ruff_cache .pictures .pytest_cache .hypothesis build dist *.egg-info
 
 $(RUN_STAMP): requirements/run.lock $(SOURCES) | $(PY)
 	@echo "Installing what pipeline-jobs needs into $(VENV) ..."

@@ -21,6 +21,7 @@ from structlog.contextvars import clear_contextvars
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
+from tests import cases
 from tests.commands import empty
 from tests.servers import Server
 
@@ -38,6 +39,14 @@ LONGEST = (
     "tests/integration/test_everything_model.py", "tests/integration/test_fairness_model.py", "tests/unit/web/",
     "tests/unit/up/test_main.py", "tests/siege/", "tests/integration/",
 )  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--case", default="", metavar="TEXT", help="of tests with many cases (tests.cases) those with this in their names")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cases.only = config.getoption("--case")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ import psutil
 from pipeline_jobs.failpoints import LAST_WORD, VARIABLE
 from pipeline_jobs.states import JobStatus
 from tests.integration.recount import differences
+from tests.living import children
 from tests.stack import Stack
 from tests.waiting import until
 
@@ -53,7 +54,7 @@ class Deaths:
     def kill_one(self, main: int, pause_ms: int = 0) -> None:
         """A child at random, at whatever it does; with the server held for so long."""
         with suppress(psutil.Error, ProcessLookupError, IndexError):
-            child = self._rng.choice(psutil.Process(main).children())
+            child = self._rng.choice(children(main))
             if pause_ms:
                 self.stack.client.store.client.execute_command("CLIENT", "PAUSE", pause_ms, "ALL")
                 self._paused += 1

@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 _never = threading.Event()
+#: Seconds: a pause of 0.05 s that took longer than this was a machine, or a process, that stood still.
+STILL = 1.0
 
 
 def until(condition: Callable[..., T | Literal[False] | None], what: str = "", seconds: float = 60) -> T:
@@ -18,9 +20,14 @@ def until(condition: Callable[..., T | Literal[False] | None], what: str = "", s
     """
     deadline = time.monotonic() + seconds
     while True:
+        # It fails by a look that began after the limit: this process may have stood still since the look before.
+        began = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if began > deadline:
             raise AssertionError(f"waited {seconds} s for {what or condition}; last: {value!r}")
+        before = time.monotonic()
         _never.wait(0.05)
+        # Nobody waits while all stands still, and others that stood still as well have as long as before.
+        deadline += max(0.0, time.monotonic() - before - STILL)

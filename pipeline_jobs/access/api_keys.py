@@ -181,9 +181,13 @@ class KeyStore:
         """Note that the key was used now."""
         self._store.run("key_touch", id=key_id, now=now_ms)
 
-    def begin_session(self, key_id: str, seconds: int) -> str:
-        """Begin a session of the page, which takes the place of the key's oldest one if it has `MAX_SESSIONS`. :return: its id"""
-        session_id = secrets.token_hex(8)
+    def begin_session(self, key_id: str, seconds: int, session_id: str | None = None) -> str:
+        """Begin a session of the page, which takes the place of the key's oldest one if it has `MAX_SESSIONS`.
+
+        :param session_id: of one that lasts already: its time begins anew.
+        :return: its id
+        """
+        session_id = session_id or secrets.token_hex(8)
         self._store.run("session_begin", key=key_id, id=session_id, kept=seconds, most=MAX_SESSIONS)
         return session_id
 

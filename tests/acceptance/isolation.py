@@ -320,6 +320,17 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", UI + "/jobs/<job_id>/share"): Route(
         "submit", (409, 404, 404, 404), (409, 409, 404, 404), UI + "/jobs/{job}/share", {"ends": "1 day"}, nobody=303
     ),
+    ("GET", UI + "/jobs/<job_id>/transcript"): Route(
+        "read", (404, 404, 404, 404), (404, 404, 404, 404), UI + "/jobs/{job}/transcript?as=srt", nobody=303
+    ),
+    ("GET", UI + "/jobs/chosen"): Route("submit", same(200), same(200), UI + "/jobs/chosen?action=cancel&id={job}", nobody=303),
+    ("POST", UI + "/jobs/chosen"): Route("submit", same(200), same(200), UI + "/jobs/chosen?action=cancel&id={job}", nobody=303),
+    ("POST", UI + "/jobs/views"): Route("read", same(303), same(303), UI + "/jobs/views", {"name": "mine"}, nobody=303),
+    ("POST", UI + "/theme"): Route("public", same(303), same(303), UI + "/theme", {"theme": "dark"}),
+    ("GET", UI + "/oncall/pause"): Route("root", same(403), (200, 200, 200, 422), UI + "/oncall/pause?of={tenant}", nobody=303),
+    ("POST", UI + "/oncall/pause"): Route(
+        "root", same(403), (303, 303, 303, 422), UI + "/oncall/pause?of={tenant}", {"act": "resume"}, nobody=303
+    ),
     ("GET", UI + "/shared"): Route("public", same(404), same(404), UI + "/shared?token=x"),
     ("GET", UI + "/shared/<path:filename>"): Route("public", same(404), same(404), UI + "/shared/video.mp4?token=x"),
     ("GET", UI + "/fairness"): Route("operator", same(403), same(200), UI + "/fairness", nobody=303),

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-import psutil
 import requests
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from tests.hostile_bodies import Hostiles
+from tests.living import children
 from tests.stack import Stack
 
 MakeStack = Callable[..., Stack]
@@ -22,7 +22,7 @@ def besiege(stack: Stack, count: int, seed: int) -> Counter[int]:
     """Send so many as an admin, who is let in everywhere. :return: how often each status was answered."""
     api = stack.api()
     assert stack.api_process is not None
-    (worker,) = psutil.Process(stack.api_process.pid).children()
+    (worker,) = children(stack.api_process.pid)
     _, text = KeyStore(stack.client.store).create(ALL, Role.ADMIN, actor="test")
     _, other = KeyStore(stack.client.store).create("b", Role.SUBMIT, actor="test")
     statuses = Counter[int]()

@@ -21,6 +21,7 @@ from pipeline_jobs.job import Job, NewJob, new_job_id
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.acceptance.isolation import CALLERS, CELLS, ROUTES, UI, World, expected
+from tests.cases import each
 from tests.stack import Stack
 from tests.waiting import until
 
@@ -31,7 +32,7 @@ def test_the_table_has_every_route_and_no_other(world: World) -> None:
     assert len(CELLS) >= 300
 
 
-@pytest.mark.parametrize(("method", "rule", "target", "caller"), CELLS)
+@each(("method", "rule", "target", "caller"), CELLS)
 def test_every_cell_is_as_specified(world: World, method: str, rule: str, target: str, caller: str) -> None:
     response = world.cell(method, rule, target, caller)
     try:
@@ -47,7 +48,7 @@ def test_every_cell_is_as_specified(world: World, method: str, rule: str, target
         response.close()
 
 
-@pytest.mark.parametrize("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
+@each("path", sorted({rule for _, rule in ROUTES if "<" not in rule}))
 def test_a_refused_method_tells_the_same_to_all(world: World, path: str) -> None:
     answers = {world.ask("PUT", path, caller, **{"X-Request-Id": "same"}).data for caller in CALLERS}
     assert len(answers) == 1

@@ -22,6 +22,7 @@ from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.workflows import NewNode, NewWorkflow
 from pipeline_jobs.schedules.scheduler import NewSchedule, Scheduler
 from tests.acceptance.isolation import ROUTES, TENANTS, Route, World
+from tests.cases import each
 
 #: What names a thing of somebody, by the names that parameters and fields have. A kit has a value for each.
 NAMES = frozenset(
@@ -281,7 +282,7 @@ def answered(world: World, method: str, caller: str, ask: Ask) -> Answer:
         return Answer(response.status_code, response.headers.get("Idempotent-Replayed"), shown, text)
 
 
-@pytest.mark.parametrize(("method", "rule", "way", "caller", "target"), CELLS)
+@each(("method", "rule", "way", "caller", "target"), CELLS)
 def test_what_is_anothers_is_as_unknown_by_every_way(
     world: World,
     kits: dict[str, Kit],

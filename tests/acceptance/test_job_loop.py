@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import pytest
 from celery.events import EventReceiver
 
@@ -24,6 +23,7 @@ from tests.graphs import Graph
 from tests.graphs import check as check_graph
 from tests.integration.recount import differences
 from tests.kills import PATIENT, Deaths, check, environment
+from tests.living import children
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -124,11 +124,11 @@ def test_whoever_looks_sees_the_job_that_the_child_went_on_to(stack: Stack) -> N
 
 def test_children_are_replaced_by_the_number_of_their_jobs(stack: Stack) -> None:
     with worker(stack, "worn", "-c", "1", "--max-tasks-per-child=5") as main:
-        before = {child.pid for child in psutil.Process(main).children()}
+        before = {child.pid for child in children(main)}
         jobs = [stack.submit(params={"seconds": 0}) for _ in range(12)]
         for job in jobs:
             assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
-        assert before.isdisjoint({child.pid for child in psutil.Process(main).children()})
+        assert before.isdisjoint({child.pid for child in children(main)})
 
 
 def test_a_worker_that_is_told_to_hand_nothing_over_gets_a_message_for_each_job(stack: Stack) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
 from tests.chaos.clock import LIBRARY, MISSING, Clock
+from tests.living import children
 from tests.servers import Server
 from tests.stack import Stack
 from tests.waiting import until
@@ -103,14 +104,14 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
 def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: Callable[..., Stack], own: Server) -> None:
     stack = make_stack(redis_url=own.url, announce_seconds=0.25)
     process = stack.worker("jobs", "-c", "1")
-    [child] = children(process)
-    os.kill(child, signal.SIGSTOP)
+    [child] = children(process.pid)
+    child.suspend()
     job = stack.hold()
     store = stack.client.store
     until(lambda: job.job_id in stack.log("jobs"), "the main process to have its hint")
     store.client.client_kill_filter(_type="pubsub", skipme=True)
     until(lambda: "Connection to broker lost" in stack.log("jobs"), "the worker to notice")
-    os.kill(child, signal.SIGCONT)
+    child.resume()
     running = stack.until_status(job.job_id, JobStatus.RUNNING)
     assert running.started_at is not None
     # Three leases long.
@@ -148,8 +149,3 @@ def test_a_worker_whose_poll_is_answered_no_more_stops(make_stack: Callable[...,
         assert "did not stop in time" not in stack.log("jobs")
     finally:
         own.stop()
-
-
-def children(process: subprocess.Popen[bytes]) -> list[int]:
-    """The pool's processes."""
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]

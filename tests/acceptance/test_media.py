@@ -2,63 +2,62 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import io
-import json
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
-import av
 import psutil
-import pysubs2
 import pytest
 import requests
-from PIL import Image
 
 from pipeline_jobs.events import log as events
 from pipeline_jobs.media.outputs.catalogue import PRESETS
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
+from tests.acceptance.films import SAID, SAMPLES, Halting, folder_of, serving, short_film
+from tests.acceptance.opened import Opened
 from tests.google_drive import GoogleDrive
 from tests.living import lives, running
-from tests.stack import ROOT, Api, Stack
+from tests.stack import Api, Stack
+from tests.unit.media.fakes import word_share
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
-SAMPLES = ROOT / "samples"
+#: What is there of every job, whatever it asks for.
+ALWAYS = ("media", "transcript", "captions", "segments")
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the test's own output is enough."""
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return short_film(tmp_path_factory.mktemp("film") / "film.mp4")
 
 
 @pytest.fixture
-def media(tmp_path: Path) -> Iterator[str]:
+def media(tmp_path: Path, film: bytes) -> Iterator[str]:
     """A loopback web server with the clips and with things that are none."""
     folder = tmp_path / "www"
     folder.mkdir()
-    for clip in ("harbor.mp4", "harbor.wav", "welcome.mp4"):
+    (folder / "film.mp4").write_bytes(film)
+    for clip in ("harbor.mp4", "harbor.wav"):
         (folder / clip).write_bytes((SAMPLES / clip).read_bytes())
     (folder / "page.html").write_text("<html><body>no film here</body></html>")
     (folder / "cut.mp4").write_bytes((SAMPLES / "harbor.mp4").read_bytes()[:60_000])
     (folder / "empty.mp4").write_bytes(b"")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(folder_of(folder)) as address:
+        yield address
+
+
+@pytest.fixture
+def slow(film: bytes) -> Iterator[Halting]:
+    """A film of which the second half comes when the test says so."""
+    with Halting(film) as halting:
+        yield halting
 
 
 @pytest.fixture(scope="module")
@@ -96,29 +95,78 @@ def worker(parts: tuple[Stack, Api, subprocess.Popen[bytes]]) -> subprocess.Pope
     return parts[2]
 
 
-def words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z]+", text.lower()))
+def parsed(time: str) -> datetime:
+    """As the API writes it: RFC 3339, in UTC."""
+    assert time.endswith("Z"), time
+    return datetime.fromisoformat(time)
+
+
+def test_the_brief_s_sample_request_is_answered_field_by_field(stack: Stack, api: Api, google: GoogleDrive, slow: Halting) -> None:
+    """All of its section "Usage examples", with nothing but the film's address changed."""
+    sample = {"url": slow.url, "quality": "1080p", "tenant_id": "acme", "workspace_id": "main"}
+    made = api.post("/pipeline/jobs", sample)
+    job = made.json()
+    job_id, path = job["job_id"], f"/pipeline/jobs/{job['job_id']}"
+    assert re.fullmatch(r"job_\d{10}_[0-9a-f]{8}", job_id)
+
+    def answered(body: dict[str, Any], **fields: Any) -> None:
+        whole = {**sample, "job_id": job_id, "created_at": job["created_at"], **fields}
+        assert {name: body[name] for name in whole} == whole
+        assert len(whole) == 12, "all fields of the brief"
+
+    none_yet = {"started_at": None, "completed_at": None, "result": None, "error": None}
+    answered(job, status="queued", progress=0.0, **none_yet)
+    assert (made.status_code, made.headers["Content-Type"]) == (201, "application/json")
+    assert slow.begun.wait(60)
+    until(lambda: api.get(path).json()["progress"], "progress")
+    running = api.get(path).json()
+    assert parsed(job["created_at"]) <= parsed(running["started_at"])
+    assert 0 < running["progress"] < 100
+    answered(running, **{**none_yet, "status": "running", "started_at": running["started_at"], "progress": running["progress"]})
+    brief_row = {name: running[name] for name in ("job_id", "status", "url", "tenant_id", "workspace_id", "created_at")}
+    for query, found in {"": 1, "?tenant_id=acme": 1, "?status=running": 1, "?tenant_id=acme&status=completed": 0}.items():
+        listed = api.get(f"/pipeline/jobs{query}").json()
+        assert listed["count"] == len(listed["jobs"])
+        rows = [row for row in listed["jobs"] if row["job_id"] == job_id]
+        assert [{name: row[name] for name in brief_row} for row in rows] == [brief_row] * found, query
+        assert all(0 < row["progress"] < 100 for row in rows)
+    slow.go.set()
+    until(lambda: api.get(path).json()["status"] != "running", "the end", seconds=120)
+    body = api.get(path).json()
+    answered(
+        body, status="completed", progress=100.0, error=None, started_at=running["started_at"],
+        completed_at=body["completed_at"], result=body["result"],
+    )  # fmt: skip
+    assert parsed(body["started_at"]) < parsed(body["completed_at"])
+    assert [row["job_id"] for row in api.get("/pipeline/jobs?tenant_id=acme&status=completed").json()["jobs"]] == [job_id]
+    assert (body["result"].keys(), body["result"]["success"]) == ({"success", "data"}, True)
+    data = body["result"]["data"]
+    assert word_share(SAID, data["transcript"]) > 0.8
+    assert set(data["summary"].split()) <= set(data["transcript"].split()) != set()
+    drive_id = data["drive_url"].removeprefix("https://drive.google.com/file/d/").removesuffix("/view")
+    assert google.files[drive_id]["content"] == requests.get(data["artifacts"]["media"], timeout=60).content != b""
+    assert google.contents("acme").keys() >= {f"{job_id}_{name}" for name in ("video.mp4", "transcript.txt")}
+    slow.go.clear()
+    slow.begun.clear()
+    other = api.post("/pipeline/jobs", sample).json()["job_id"]
+    assert slow.begun.wait(60)
+    assert api.delete(f"/pipeline/jobs/{other}").json() == {"job_id": other, "status": "cancelled"}
+    stack.until_status(other, JobStatus.CANCELLED)
 
 
 @pytest.mark.parametrize(
-    ("clip", "quality", "tenant", "preset"), [("welcome.mp4", "1080p", "acme", "film"), ("harbor.wav", "144p", "plain", "podcast")]
+    ("clip", "quality", "tenant", "params"),
+    [
+        ("film.mp4", "1080p", "acme", {"preset": "film", "outputs": ["speakers", "chapters"]}),
+        ("harbor.wav", "144p", "plain", {"preset": "podcast"}),
+    ],
 )
-def test_a_clip_becomes_a_transcript_a_summary_and_files_that_open(
-    stack: Stack, api: Api, media: str, google: GoogleDrive, clip: str, quality: str, tenant: str, preset: str
+def test_one_post_gives_all_outputs_of_a_preset_and_others_can_read_them(
+    stack: Stack, api: Api, media: str, google: GoogleDrive, clip: str, quality: str, tenant: str, params: dict[str, Any]
 ) -> None:
-    """The first one is the brief's sample request (and a preset), with the brief's answers, field by field."""
-    asked = {"url": f"{media}/{clip}", "quality": quality, "tenant_id": tenant, "workspace_id": "main"}
-    made = api.post("/pipeline/jobs", {**asked, "params": {"preset": preset}})
-    job = made.json()
-    brief = {**asked, "job_id": job["job_id"], "status": "queued", "created_at": job["created_at"]}
-    none_yet = dict.fromkeys(("started_at", "completed_at", "result", "error"))
-    assert (made.status_code, {**job, **brief, **none_yet, "progress": 0.0}) == (201, job)
-    path = f"/pipeline/jobs/{job['job_id']}"
-
-    def ended() -> bool:
-        return api.get(path).json()["status"] in ("completed", "failed")
-
-    until(ended, "the end", seconds=120)
+    asked = {"url": f"{media}/{clip}", "quality": quality, "tenant_id": tenant, "params": params}
+    path = f"/pipeline/jobs/{api.post('/pipeline/jobs', asked).json()['job_id']}"
+    until(lambda: api.get(path).json()["status"] in ("completed", "failed"), "the end", seconds=240)
     body = api.get(path).json()
     assert body["status"] == "completed", body["error"]
     told = [event["data"] for event in api.get(f"{path}/events").json()["events"]]
@@ -126,100 +174,27 @@ def test_a_clip_becomes_a_transcript_a_summary_and_files_that_open(
     percents = [data["progress"] for data in told]
     assert percents == sorted(percents)
     assert percents[-1] == 100
-    spoken = words((SAMPLES / clip).with_suffix(".txt").read_text())
     data = body["result"]["data"]
-    assert {**body, **brief, "status": "completed", "progress": 100.0, "error": None} == body
-    assert job["created_at"] < body["started_at"] < body["completed_at"]
-    assert (body["result"]["success"], data["transcript"] != "", data["summary"] != "") == (True, True, True)
-    assert len(spoken & words(data["transcript"])) > 0.8 * len(spoken)
-    film = data["artifacts"]["media"]
-    opened = requests.get(film, timeout=60)
-    assert opened.ok
-    assert len(opened.content) > 1000
-    assert requests.get(film.replace("signature=", "signature=x"), timeout=60).status_code == 404
+    assert word_share(SAID if clip == "film.mp4" else (SAMPLES / clip).with_suffix(".txt").read_text(), data["transcript"]) > 0.8
+    link = data["artifacts"]["media"]
+    assert requests.get(link.replace("signature=", "signature=x"), timeout=60).status_code == 404
     copied = google.contents(tenant)
     if tenant == "acme":
-        assert copied[f"{job['job_id']}_video.mp4"] == opened.content
+        assert copied[f"{body['job_id']}_video.mp4"] == requests.get(link, timeout=60).content
         assert data["drive_url"] == body["drive_url"]
-        assert data["drive_url"].startswith("https://drive.google.com/file/d/")
     else:
-        assert (data["drive_url"], body["drive_url"], copied) == (film, None, {})
-    assert set(PRESETS[preset]) <= set(data["outputs"]), data.get("warnings")
-    opened_by_others(data["outputs"])
+        assert (data["drive_url"], body["drive_url"], copied) == (link, None, {})
+    assert set(data["outputs"]) == {*PRESETS[params["preset"]], *params.get("outputs", ()), *ALWAYS}, data.get("warnings")
+    Opened(data).every()
     # What it weighs is the tenant's: each file once (`vtt` are the `captions`).
     sizes = {row["link"]: row["bytes"] for row in data["outputs"].values()}
-    results = list(stack.settings.data_dir.glob(f"artifacts/{tenant}/**/result.json"))
-    assert stack.client.get(job["job_id"]).artifact_bytes == sum(sizes.values()) + sum(file.stat().st_size for file in results)
+    results = list(stack.settings.data_dir.glob(f"artifacts/{tenant}/*/{body['job_id']}/**/result.json"))
+    assert stack.client.get(body["job_id"]).artifact_bytes == sum(sizes.values()) + sum(file.stat().st_size for file in results)
     links = [link for row in data["outputs"].values() for link in row.get("files", {"": row["link"]}).values()]
     assert not list(stack.settings.work_dir.glob("[!.]*"))
     assert api.delete(path).json()["status"] == "deleted"
     assert {requests.get(link, timeout=60).status_code for link in links} == {404}
     assert google.contents(tenant) == copied
-
-
-def opened_by_others(outputs: dict[str, Any]) -> None:
-    """Each output is what its row says to a reader that is none of ours."""
-    for name, row in outputs.items():
-        got = requests.get(row["link"], timeout=60)
-        assert got.ok, name
-        assert (row["duration"] is None) == (name not in ("media", "hls", "audio", "waveform")), name
-        if "files" not in row:
-            assert len(got.content) == row["bytes"], name
-        if name in ("srt", "vtt", "ass"):
-            assert sum(len(event.plaintext.split()) for event in pysubs2.SSAFile.from_string(got.text)) > 20, name
-        elif row["type"] == "image/jpeg":
-            with Image.open(io.BytesIO(got.content)) as picture:
-                assert picture.size == (640, 360)
-        elif row["type"] == "application/json":
-            assert json.loads(got.text), name
-        elif row["type"] in ("video/mp4", "audio/mp4"):
-            with av.open(io.BytesIO(got.content), "r") as film:
-                assert (film.duration or 0) / av.time_base == pytest.approx(row["duration"], abs=0.2)
-    if "storyboard" in outputs:
-        watched(outputs["storyboard"]["link"])
-        streamed(outputs["hls"]["link"])
-
-
-def watched(link: str) -> None:
-    """A storyboard: each cue names a part of a picture that is there."""
-    cues = requests.get(link, timeout=60).text
-    ((sprite, *_), *_) = found = re.findall(r"^(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)$", cues, re.MULTILINE)
-    with Image.open(io.BytesIO(requests.get(urljoin(link, sprite), timeout=60).content)) as picture:
-        assert all(int(x) + int(wide) <= picture.width and int(y) + int(high) <= picture.height for _, x, y, wide, high in found)
-
-
-def streamed(link: str) -> None:
-    """A stream as a player loads it: from the master playlist on, each segment decoded alone, from its first frame."""
-    master = requests.get(link, timeout=60).text
-    sizes = re.findall(r"RESOLUTION=(\d+)x\d+.*\n(\S+)\n", master)
-    assert [int(width) for width, _ in sizes] == [640, 320]
-    lists = [uri for _, uri in sizes] + re.findall(r'TYPE=AUDIO.*URI="([^"]+)"', master)
-    frames = [sum(segments(urljoin(link, uri))) for uri in lists]
-    assert frames[0] == frames[1] > 100
-    assert len(lists) == 3, "the sound is a group of its own"
-    assert frames[2] > 100
-
-
-def segments(link: str) -> list[int]:
-    """How many frames each segment of a list gives."""
-    text = requests.get(link, timeout=60).text
-    ((uri, head),) = re.findall(r'#EXT-X-MAP:URI="([^"]+)",BYTERANGE="([\d@]+)"', text)
-    counts = []
-    for part, same in re.findall(r"#EXT-X-BYTERANGE:([\d@]+)\n(\S+)", text):
-        assert same == uri
-        with av.open(io.BytesIO(ranged(urljoin(link, uri), head) + ranged(urljoin(link, uri), part)), "r") as segment:
-            packets = [packet for packet in segment.demux() if packet.size]
-            assert packets[0].is_keyframe
-            segment.seek(0)
-            counts.append(len(list(segment.decode())))
-    return counts
-
-
-def ranged(link: str, part: str) -> bytes:
-    size, begin = map(int, part.split("@"))
-    got = requests.get(link, headers={"Range": f"bytes={begin}-{begin + size - 1}"}, timeout=60)
-    assert (got.status_code, len(got.content)) == (206, size)
-    return got.content
 
 
 def test_a_second_job_for_the_same_film_pays_for_fetching_and_publishing_only(stack: Stack, media: str) -> None:
@@ -263,31 +238,6 @@ def test_private_addresses_are_refused_unless_allowed(make_stack: MakeStack, med
     assert ended.error_detail["code"] == "source_forbidden"
 
 
-@pytest.fixture
-def stalling(media: str) -> Iterator[tuple[str, threading.Event]]:
-    """A film of which only the beginning comes; set once it has come."""
-    begun, over = threading.Event(), threading.Event()
-
-    class Stalls(Quiet):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "1000000")
-            self.end_headers()
-            self.wfile.write((SAMPLES / "harbor.mp4").read_bytes()[:10_000])
-            self.wfile.flush()
-            begun.set()
-            over.wait(120)
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalls)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/a.mp4", begun
-    over.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 def child_of(worker: subprocess.Popen[bytes]) -> psutil.Process:
     """The process that handles the media of the one job that runs."""
     (child,) = children_of(worker)
@@ -299,10 +249,10 @@ def children_of(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def test_a_decoder_that_crashes_fails_its_job_and_no_process_of_the_pool(
-    stack: Stack, worker: subprocess.Popen[bytes], media: str, stalling: tuple[str, threading.Event]
+    stack: Stack, worker: subprocess.Popen[bytes], media: str, slow: Halting
 ) -> None:
-    job = stack.submit(pipeline="media", url=stalling[0])
-    assert stalling[1].wait(60)
+    job = stack.submit(pipeline="media", url=slow.url)
+    assert slow.begun.wait(60)
     child = child_of(worker)
     pool = child.ppid()
     assert not {name for name in child.environ() if name.startswith(("PIPELINE_", "CELERY"))}
@@ -336,10 +286,10 @@ def test_a_process_that_is_killed_while_it_copies_to_drive_leaves_one_file_of_ea
     assert ended.drive_url
 
 
-def test_no_process_is_left_behind(make_stack: MakeStack, stalling: tuple[str, threading.Event]) -> None:
+def test_no_process_is_left_behind(make_stack: MakeStack, slow: Halting) -> None:
     stack = make_stack()
     worker = stack.worker("jobs", "--autoscale=1,1")
-    url, begun = stalling
+    url, begun = slow.url, slow.begun
 
     seen: list[psutil.Process] = []
 

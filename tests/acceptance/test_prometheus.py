@@ -15,6 +15,7 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from tests import alert_rules
+from tests.living import children
 from tests.prometheus import Prometheus
 from tests.stack import Api, Stack, free_port
 from tests.waiting import until
@@ -82,8 +83,8 @@ def listed(api: Api, **which: str) -> int:
     return len(api.get("/pipeline/jobs", params={**which, "limit": "100"}).json()["jobs"])
 
 
-def children(api: subprocess.Popen[bytes]) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{api.pid}/task/{api.pid}/children").read_text().split()]
+def processes(api: subprocess.Popen[bytes]) -> list[int]:
+    return [child.pid for child in children(api.pid)]
 
 
 def test_its_numbers_are_the_apis_and_each_documented_query_runs(watched: Watched) -> None:
@@ -150,12 +151,12 @@ def _a_process_ends_and_no_count_falls(watched: Watched) -> None:
     answered = 'sum(pipeline_http_requests_total{route="/pipeline/jobs/<job_id>"})'
     two = watched.two_processes
     assert two is not None
-    api, before = watched.apis[0], children(two)
+    api, before = watched.apis[0], processes(two)
     for _ in range(20):
         api.get("/pipeline/jobs/job_1_00000000")
     watched.until(answered, 20)
     os.kill(before[0], signal.SIGKILL)
-    until(lambda: len(now := children(two)) == 2 and before[0] not in now, "another process")
+    until(lambda: len(now := processes(two)) == 2 and before[0] not in now, "another process")
     for _ in range(20):
         api.get("/pipeline/jobs/job_1_00000000")
     watched.until(answered, 40)

@@ -7,8 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
-import psutil
-
+from tests.living import children
 from tests.stack import Api, Stack
 from tests.waiting import until
 
@@ -44,7 +43,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 def test_a_chunked_body_of_10_gb_is_cut_off(stack: Stack, api: Api) -> None:
     assert stack.api_process is not None
-    (worker,) = psutil.Process(stack.api_process.pid).children()
+    (worker,) = children(stack.api_process.pid)
     before = worker.memory_info().rss
     piece = b"100000\r\n" + b" " * 2**20 + b"\r\n"
     sent, answer = 0, b""

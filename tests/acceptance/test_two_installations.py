@@ -15,6 +15,7 @@ import pytest
 from celery.events import EventReceiver
 
 from pipeline_jobs.states import JobStatus
+from tests.heard import heard
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
 from tests.servers import Server
@@ -131,12 +132,10 @@ def test_two_installations_on_one_redis_do_not_meet_and_all_that_they_write_and_
     make_stack: MakeStack, tmp_path: Path, server: Server
 ) -> None:
     stacks = pair(make_stack, tmp_path, ("west:", "east:"))
-    with server.client() as client, client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.psubscribe("*")
-        heard.get_message(timeout=1)
+    with server.client() as client, heard(client, "*") as since:
         do_not_meet(stacks)
         keys = set(client.scan_iter("*"))
-        channels = {message["channel"] for message in iter(lambda: heard.get_message(timeout=0), None)}
+        channels = {message["channel"] for message in since()}
     assert {name for name in keys | channels if not name.startswith(("west:", "east:"))} == set()
     for prefix in ("west:", "east:"):
         assert {f"{prefix}_kombu.binding.celery.pidbox", f"{prefix}_kombu.binding.celeryev", f"{prefix}stages"} & keys

@@ -56,6 +56,7 @@ def sign_in(browser: Visit, text: str) -> None:
 
 def submit(browser: Visit, params: str, tags: str = "", pipeline: str = "sleep") -> str:
     browser.go(f"{UI}/submit?pipeline={pipeline}")
+    browser.page.get_by_text("As JSON instead").click()
     browser.page.get_by_label("As JSON").fill(params)
     if tags:
         browser.page.get_by_text("Priority and tags").click()
@@ -280,9 +281,8 @@ NEAR_THE_EDGE = """(gutter) => {
   return found;
 }"""
 
-#: The page has taken a new width: its charts are drawn anew by an observer, a frame later.
-SETTLED = """(width) => innerWidth === width
-  && [...document.querySelectorAll('[data-chart]')].every((place) => place.querySelector('.u-wrap')?.offsetWidth === place.clientWidth)"""
+#: The page has taken a new width.
+SETTLED = "(width) => innerWidth === width"
 
 
 def fits(browser: Visit, path: str, widths: tuple[int, ...] = WIDTHS) -> list[tuple[int, Any]]:

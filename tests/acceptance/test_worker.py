@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 from celery import chain
 from celery.exceptions import TaskRevokedError
@@ -16,6 +15,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.result import JobFailed
 from tests.integration.recount import differences
+from tests.living import children
 from tests.stack import Stack
 from tests.waiting import until
 
@@ -283,7 +283,7 @@ def test_a_worker_told_to_stop_hands_its_job_back_and_no_crash_is_counted(make_s
 def test_a_worker_told_to_stop_as_it_gives_a_job_to_a_child_ends(make_stack: MakeStack) -> None:
     stack = make_stack(shutdown_grace_seconds=0.2)
     worker = stack.worker("one", "-c", "1")
-    [child] = psutil.Process(worker.pid).children()
+    [child] = children(worker.pid)
     child.suspend()
     job = stack.submit(params={"seconds": 0})
     until(lambda: f"{job.job_id}] received" in stack.log("one"), "the job to be given to the child, which says nothing of it")

@@ -21,10 +21,10 @@ def use(cell: Cell, tenant: str) -> None:
     """One thing with each part that has a connection, a lock, a thread or a file."""
     job = cell.client.submit(NewJob(pipeline="canary", tenant_id=tenant))
     with cell.events.follow(job.job_id, tenant) as follower:
-        assert follower.next(10)
+        assert follower.next(60)
         cell.results(job.job_id).revoke()
-        assert cell.results(job.job_id).until_ended(10).ended
-        assert follower.next(10)
+        assert cell.results(job.job_id).until_ended(60).ended
+        assert follower.next(60)
     cell.artifacts.write(b"x", f"{tenant}/main/{job.job_id}/1/x.txt")
     assert cell.artifacts.link(f"{tenant}/main/{job.job_id}/1/x.txt")
     assert cell.uploads.create(tenant, "main", 1).length == 1

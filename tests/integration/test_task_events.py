@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_jobs.settings import Settings
+from tests.heard import heard
 from tests.integration.conftest import make_cell
 from tests.stack import ROOT, environment
 
@@ -28,12 +29,10 @@ def events_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def test_a_process_that_ends_at_once_has_sent_its_events_in_few_messages(cell: Settings) -> None:
     made = make_cell(cell)
-    with made.store.client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.psubscribe("*celeryev*")
-        heard.get_message(timeout=1)
+    with heard(made.store.client, "*celeryev*") as since:
         done = subprocess.run([sys.executable, "-c", CANCELS], cwd=ROOT, env=environment(cell), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        messages = list(iter(lambda: heard.get_message(timeout=0), None))
+        messages = since()
     assert len(messages) < 25, "not one for each, however slow this machine is"
     events = [event for message in messages for event in events_of(message)]
     assert [(event["type"], event["uuid"]) for event in events] == [("task-revoked", str(number)) for number in range(50)]

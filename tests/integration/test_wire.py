@@ -12,6 +12,7 @@ from pipeline_jobs.store import scripts
 from pipeline_jobs.store.scripts import compose, compose_function
 from pipeline_jobs.store.store import connect
 from pipeline_jobs.store.wire import Stored, Wire
+from tests.cases import each
 from tests.commands import commands, commands_of
 from tests.integration.conftest import Cell
 from tests.servers import Server
@@ -149,7 +150,7 @@ def test_a_server_that_was_restarted_is_found_again(tmp_path: Path) -> None:
         own.stop()
 
 
-@pytest.mark.parametrize("name", sorted(scripts.places()))
+@each("name", sorted(scripts.places()))
 def test_the_server_takes_each_script_in_both_forms(jobs: Cell, name: str) -> None:
     # Lua allows 60 names of the outer text in a function, and says so at the load.
     template = scripts.HintTemplate("jobs", '{"it\'s": "@ID@\\n"}')

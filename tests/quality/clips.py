@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_jobs.media.sentences import sentences
+from pipeline_jobs.media.speakers import Turn
 from tests.quality import texts, voices
 from tests.quality.voices import RATE, Samples
 
@@ -19,8 +21,8 @@ NOISE, MUSIC = (20, 10, 5), 10
 PAUSE = 0.5
 #: Seconds of each clip in which nothing is said.
 NOTHING = 20
-#: The held-out texts, some two and a half minutes, so many times are an hour.
-HOUR = 24
+#: Seconds of the long clip, at least: the held-out texts, again and again.
+HOUR = 3600
 
 #: A sound, and the begin and the end of each pause between its sentences.
 Spoken = tuple[Samples, tuple[tuple[float, float], ...]]
@@ -37,6 +39,8 @@ class Clip:
     sound: Samples
     #: Begin and end of each pause between sentences.
     pauses: tuple[tuple[float, float], ...] = ()
+    #: Who speaks when, where there are two; empty: one.
+    turns: tuple[Turn, ...] = ()
 
 
 def clean(voice: str, text: str, folder: Path) -> Spoken:
@@ -67,6 +71,8 @@ def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
         yield _plan(f"espeak {language}", f"language {language}", language, text, partial(clean, f"espeak-{language}", text, folder))
     for name, sound in (("silence", _silence), ("noise", _noise), ("tone", _tone), ("music", _music)):
         yield Plan(name, "nothing said", partial(_nothing, name, sound))
+    for pair in voices.PAIRS:
+        yield Plan(" and ".join(pair), "two speakers", partial(_dialogue, pair, folder))
     said = " ".join(texts.ENGLISH[name] for name in texts.HELD_OUT)
     speech = partial(clean, voices.HELD_OUT[0], said, folder)
     for level in NOISE:
@@ -75,13 +81,25 @@ def every(folder: Path, *, hour: bool) -> Iterator[Plan]:
     yield from _spoken_by("tuned by", voices.TUNED_BY, texts.TUNED_BY, folder)
     yield from _spoken_by("apart", voices.APART, texts.HELD_OUT, folder)
     if hour:
-        yield _plan("1 h", "1 h", "en", " ".join([said] * HOUR), partial(_again, speech, HOUR))
+        yield Plan("1 h", "1 h", partial(_again, said, speech))
 
 
 def _spoken_by(kind: str, spoken_by: Sequence[str], names: Sequence[str], folder: Path) -> Iterator[Plan]:
     for voice in spoken_by:
         for name in names:
             yield _plan(f"{voice} {name}", kind, "en", texts.ENGLISH[name], partial(clean, voice, texts.ENGLISH[name], folder))
+
+
+def _dialogue(pair: tuple[str, str], folder: Path) -> Clip:
+    """In turns, with a pause between any two."""
+    parts, turns, at = [], [], 0
+    for number, text in enumerate(texts.DIALOGUE):
+        part = voices.read(voices.say(pair[number % 2], text, folder))
+        turns.append(Turn(at / RATE, (at + len(part)) / RATE, number % 2))
+        parts += [part, np.zeros(int(PAUSE * RATE), np.float32)]
+        at += len(part) + len(parts[-1])
+    pauses = tuple((turn.end, turn.end + PAUSE) for turn in turns[:-1])
+    return Clip(" and ".join(pair), "two speakers", "en", " ".join(texts.DIALOGUE), np.concatenate(parts), pauses, tuple(turns))
 
 
 def _nothing(name: str, sound: Callable[[int], Samples]) -> Clip:
@@ -98,9 +116,11 @@ def _under(speech: Callable[[], Spoken], other: Callable[[int], Samples], decibe
     return _over(sound, other(len(sound)), decibels), pauses
 
 
-def _again(speech: Callable[[], Spoken], times: int) -> Spoken:
+def _again(said: str, speech: Callable[[], Spoken]) -> Clip:
+    """Until it is an hour long."""
     sound, _ = speech()
-    return np.tile(sound, times), ()
+    times = math.ceil(HOUR * RATE / len(sound))
+    return Clip("1 h", "1 h", "en", " ".join([said] * times), np.tile(sound, times))
 
 
 def _trimmed(sound: Samples) -> Samples:

@@ -1,9 +1,9 @@
-"""A sound through `transcribe` and `analyse`, in a child of its own as a job has it, and what that costs."""
+"""A sound through the stages that hear it, in a child of its own as a job has it, and what that costs."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Heard:
 
 
 def hear(sound: Samples, folder: Path, settings: Mapping[str, str], params: Mapping[str, Any]) -> Heard:
-    """:param settings: `{"PIPELINE_WHISPER_MODEL": ...}`. :param params: as a job's."""
+    """:param settings: `{"PIPELINE_WHISPER_MODEL": ...}`. :param params: as a job's; with the output `speakers` that stage, too."""
     with tempfile.TemporaryDirectory(dir=folder) as work, ExitStack() as closing:
         voices.write(Path(work, "speech.wav"), sound)
         context = JobContext(
@@ -44,7 +44,10 @@ def hear(sound: Samples, folder: Path, settings: Mapping[str, str], params: Mapp
             workdir=Path(work), settings=load_settings({"PIPELINE_DATA_DIR": str(folder), **settings}), reporter=Silent(),
             publish=lambda path, name: name, data={"speech": "speech.wav", "speech_start": 0.0}, closing=closing,
         )  # fmt: skip
-        for stage in (stages.transcribe, stages.InChild("analyse")):
+        heard_by: list[Callable[[JobContext], Mapping[str, Any]]] = [stages.transcribe, stages.InChild("analyse")]
+        if "speakers" in context.params["outputs"]:
+            heard_by.append(stages.InChild("speakers"))
+        for stage in heard_by:
             given = stage(context)
             warnings = [*context.data.get("warnings", ()), *given.get("warnings", ())]
             context.data |= {**given, "warnings": warnings}

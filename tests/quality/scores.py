@@ -1,15 +1,21 @@
-"""How good a transcript is: error rate of words, cues that overlap or are invented, how far their ends are from the true pauses."""
+"""How good a transcript is: error rates of words and of speakers, cues that overlap, how far their ends are from the true pauses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import jiwer
+import numpy as np
+import numpy.typing as npt
 
+from pipeline_jobs.media.speakers import Turn
 from pipeline_jobs.media.spoken_numbers import written
+
+#: Of the error of speakers: the seconds around a change that do not count, and of a frame.
+COLLAR, FRAME = 0.25, 0.01
 
 #: British spelling as the American one: both are right.
 _FOLDED = (
@@ -45,3 +51,24 @@ def boundary_errors(segments: Sequence[Mapping[str, Any]], pauses: Sequence[tupl
 
 def characters_a_second(segments: Sequence[Mapping[str, Any]]) -> list[float]:
     return [len(segment["text"]) / max(segment["end"] - segment["start"], 0.01) for segment in segments]
+
+
+def speaker_error_rate(truth: Sequence[Turn], found: Sequence[Turn]) -> float:
+    """DER: missed, false and confused time by the time of speech, at the best of all ways to name the speakers."""
+    at = np.arange(0, max(turn.end for turn in (*truth, *found)), FRAME)
+    scored = np.ones(len(at), bool)
+    for turn in truth:
+        for edge in (turn.start, turn.end):
+            scored &= np.abs(at - edge) > COLLAR
+    true, said = (_speakers_at(at, turns)[scored] for turns in (truth, found))
+    names = range(max(2, int(said.max()) + 1))
+    wrong = min(int((true != np.array([*order, -1])[said]).sum()) for order in permutations(names))
+    return wrong / int((true >= 0).sum())
+
+
+def _speakers_at(at: npt.NDArray[np.float64], turns: Sequence[Turn]) -> npt.NDArray[np.int64]:
+    """The number of who speaks at each time; -1: nobody."""
+    who = np.full(len(at), -1)
+    for turn in turns:
+        who[(at >= turn.start) & (at < turn.end)] = turn.speaker
+    return who

@@ -124,3 +124,13 @@ FOREIGN_HELD_OUT: dict[str, str] = {
         "arbustos e não lute contra o musgo."
     ),
 }
+
+#: Two speak in turns.
+DIALOGUE = (
+    "Good morning, and welcome to our talk about the harbour and its ships.",
+    "Thank you for having me. I have worked on the ferry for eleven years now.",
+    "What has changed in that time, and what would you like to see in the future?",
+    "There are fewer boats in winter. I would like a second crossing on Sundays.",
+    "Many of our listeners ask how you find your way when there is fog.",
+    "We slow down, sound the horn every minute, and watch the radar all the time.",
+)

@@ -18,6 +18,11 @@ import numpy.typing as npt
 RATE = 16_000
 #: To tune by, and those that nothing was tuned by. espeak-ng's stand apart: nobody speaks like that.
 TUNED_BY, HELD_OUT, APART = ("flite-rms", "flite-slt"), ("flite-awb", "piper-joe"), ("espeak-en-us", "espeak-en-gb", "flite-kal16")
+#: Who speaks with whom: a woman and a man, two men, voices of another kind.
+PAIRS = (
+    ("flite-slt", "flite-rms"), ("flite-slt", "flite-awb"), ("flite-rms", "flite-awb"), ("flite-slt", "flite-kal16"),
+    ("flite-awb", "flite-kal16"), ("flite-rms", "espeak-en-gb"),
+)  # fmt: skip
 
 Samples = npt.NDArray[np.float32]
 

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from pipeline_jobs.access.api_keys import KeyStore, Role
 from pipeline_jobs.exceptions import RateLimited
 from pipeline_jobs.jobs.bulk import cancel_matching
@@ -98,7 +96,7 @@ def ground(folder: Path) -> Iterator[Ground]:
         )  # fmt: skip
         api = Api(f"http://127.0.0.1:{port}")
         until(api.alive, "the API")
-        until(lambda: len(psutil.Process(process.pid).children()) == API_PROCESSES, "both API processes")
+        until(lambda: len(children(process.pid)) == API_PROCESSES, "both API processes")
         at = Ground(stack, server, api.url, process)
         yield at
         at.close()

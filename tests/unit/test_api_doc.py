@@ -21,6 +21,7 @@ from pipeline_jobs.serve import create_api
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.stage import TooManyParked
 from pipeline_jobs.web import problems
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 API = (ROOT / "docs/api.md").read_text("utf-8")
@@ -191,7 +192,7 @@ def test_every_route_is_in_the_table_and_no_other() -> None:
     assert {route for route in told if route[0] != "HEAD"} == there
 
 
-@pytest.mark.parametrize("row", told_routes(), ids=lambda row: " ".join(row[0][0]) if isinstance(row, tuple) else "")
+@each("row", told_routes(), ids=lambda row: " ".join(row[0][0]) if isinstance(row, tuple) else "")
 def test_a_row_of_the_table_has_the_statuses_of_its_routes(row: tuple[list[tuple[str, str]], set[int]]) -> None:
     routes, statuses = row
     by_route = {(method, plain(path)): {int(one) for one in told["responses"]} for method, path, told in operations()}
@@ -232,13 +233,13 @@ def test_an_example_has_every_field_of_what_it_shows(schema: str) -> None:
 SCHEMAS = [schema for schema in sorted(document()["components"]["schemas"]) if schema.partition(".")[2] in ("", "media")]
 
 
-@pytest.mark.parametrize("schema", SCHEMAS)
+@each("schema", SCHEMAS)
 def test_every_field_is_named(schema: str) -> None:
     fields = set(document()["components"]["schemas"][schema].get("properties", ()))
     assert fields - pages_of(home_of(schema)) == set()
 
 
-@pytest.mark.parametrize(("method", "path", "told"), operations(), ids=lambda part: part if isinstance(part, str) else "")
+@each(("method", "path", "told"), operations(), ids=lambda part: part if isinstance(part, str) else "")
 def test_every_parameter_and_header_of_a_request_is_named(method: str, path: str, told: dict[str, Any]) -> None:
     names = {one["name"] for one in told.get("parameters", ()) if one["in"] != "path"}
     assert names - pages_of(path) == set()

@@ -6,10 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from pipeline_jobs.settings import Settings, env_names
 from pipeline_jobs.settings_doc import render
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -27,7 +26,7 @@ def test_the_page_of_settings_is_up_to_date() -> None:
     assert (DOCS / "settings.md").read_text() == render(), "run `make docs`"
 
 
-@pytest.mark.parametrize("name", sorted(env_names()))
+@each("name", sorted(env_names()))
 def test_every_setting_says_what_it_is(name: str) -> None:
     purpose = Settings.model_fields[env_names()[name]].description
     assert purpose is not None
@@ -44,7 +43,7 @@ def test_a_setting_is_shown_with_its_default_and_limits() -> None:
     assert rows["CELERY_BROKER_URL"][1] == "empty"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".md", ".py", ".lua"))])
+@each("name", [name for name in FILES if name.endswith((".md", ".py", ".lua"))])
 def test_every_file_that_a_text_names_is_there(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     if name == "docs/evidence/first_guess.md":
@@ -56,7 +55,7 @@ def test_every_file_that_a_text_names_is_there(name: str) -> None:
     assert {one for one in named if not any(end.endswith("/" + re.sub(r"^(\.\.?/)+", "", one)) for end in ends)} == set()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@each("page", PAGES)
 def test_every_setting_and_target_that_a_page_names_is_one(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -86,7 +85,7 @@ def anchors(page: Path) -> set[str]:
     return {"#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@each("name", PAGES)
 def test_links_lead_to_pages_and_headings_that_there_are(name: str) -> None:
     page = ROOT / name
     for path, anchor in LINK.findall(page.read_text("utf-8")):

@@ -6,9 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from pipeline_jobs.settings import env_names
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/failures.md").read_text("utf-8")
@@ -26,7 +25,7 @@ def test_there_are_rows() -> None:
     assert len(ROWS) > 30
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:60])
+@each("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:60])
 def test_each_row_says_all_and_names_a_test_that_there_is(row: str) -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert len(cells) == 4

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each
+
 ROOT = Path(__file__).resolve().parents[2]
 TOP = "pipeline_jobs"
 
@@ -130,7 +132,7 @@ def test_every_folder_has_its_place() -> None:
     assert {room(name) for name in MODULES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@each("name", sorted(MODULES))
 def test_imports_go_down(name: str) -> None:
     own, _ = IMPORTS[name]
     wrong = {other for other in own if room(other) != room(name) and LEVEL[room(other)] >= LEVEL[room(name)]}
@@ -153,7 +155,7 @@ def test_the_root_holds_few_files_and_no_file_is_long() -> None:
     assert {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 400} == LONG
 
 
-@pytest.mark.parametrize("name", sorted(name for name in MODULES if begins(name, "media") and name != "media.pipeline"))
+@each("name", sorted(name for name in MODULES if begins(name, "media") and name != "media.pipeline"))
 def test_stages_know_the_context_and_the_errors_only(name: str) -> None:
     own, _ = IMPORTS[name]
     assert {other for other in own if room(other) not in STAGES_KNOW} == set()
@@ -164,7 +166,7 @@ def test_there_is_no_cycle_of_modules() -> None:
     assert set(order) == set(MODULES)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@each("name", sorted(MODULES))
 def test_each_library_stays_in_its_places(name: str) -> None:
     _, libraries = IMPORTS[name]
     strays = {library for library in libraries if not any(begins(name, place) for place in PLACES.get(library, ()))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,19 @@ def test_nobody_else_asks_for_command_lines() -> None:
     files = (path for folder in ("tests", "benchmarks") for path in ROOT.joinpath(folder).rglob("*.py"))
     asked = {path.relative_to(ROOT).as_posix() for path in files if ".cmdline()" in path.read_text("utf-8")}
     assert asked == {"tests/living.py", "tests/unit/test_living.py"}
+
+
+def test_nobody_reads_the_kernels_list_of_children() -> None:
+    """It leaves out some while others of them end (proc(5): reliable only if all are stopped)."""
+    files = {path.relative_to(ROOT).as_posix() for path in ROOT.joinpath("tests").rglob("*.py") if "heavy" not in path.parts}
+    assert {file for file in files if re.search(r"/children\"", (ROOT / file).read_text("utf-8"))} == set()
+
+
+def test_no_test_counts_a_child_that_has_ended() -> None:
+    """Nor one that a worker has replaced and has not asked for yet: `psutil.Process.children` has both."""
+    asked = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.joinpath("tests").rglob("*.py")
+        if "heavy" not in path.parts and re.search(r"(?<!_processes)\.children\((?!one\))", path.read_text("utf-8"))
+    }
+    assert asked == {"tests/living.py"}

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline_jobs"
@@ -40,7 +40,7 @@ def test_there_is_a_row_for_each_question_in_its_order() -> None:
     assert [row.strip("|").split(" | ")[0].strip() for row in ROWS] == QUESTIONS
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[2:62])
+@each("row", ROWS, ids=lambda row: row[2:62])
 def test_each_row_names_a_place_that_there_is_or_two(row: str) -> None:
     _, where, note = (cell.strip() for cell in row.strip("|").split(" | "))
     places = PLACE.findall(where)

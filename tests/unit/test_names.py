@@ -18,6 +18,7 @@ from pipeline_jobs.context import JobContext
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import create_celery
 from pipeline_jobs.worker.tasks import beat_schedule
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What users and stored messages hold, whatever our own texts say: an import, a Celery setting, the class of an error in a result's meta.
@@ -87,7 +88,7 @@ def test_the_scan_finds_what_it_should() -> None:
         reached("no_such_package.thing")
 
 
-@pytest.mark.parametrize("name", sorted(MENTIONED.keys() - TASKS - LABELS))
+@each("name", sorted(MENTIONED.keys() - TASKS - LABELS))
 def test_a_name_that_a_text_mentions_leads_to_something(name: str) -> None:
     assert reached(name) is not None, MENTIONED[name]
 

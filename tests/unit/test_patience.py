@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import each
+
 TESTS = Path(__file__).resolve().parents[1]
 #: Not these: bars that measure (`tests/heavy` is no part of `make test`), and what is run beside them.
 FILES = sorted(path for path in TESTS.rglob("test_*.py") if "heavy" not in path.parts)
@@ -52,7 +54,7 @@ def hasty(source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: it asserts how long something took"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
+@each("path", FILES, ids=lambda path: str(path.relative_to(TESTS)))
 def test_no_test_races_with_the_clock(path: Path) -> None:
     assert list(hasty(path.read_text("utf-8"))) == []
 

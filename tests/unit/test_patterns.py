@@ -13,6 +13,7 @@ import pytest
 
 from pipeline_jobs.media import sentences
 from pipeline_jobs.media.outputs import catalogue
+from tests.cases import each
 from tests.regex_steps import How, Steps, growth, hostile, worst
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ def test_the_patterns_are_found() -> None:
     assert {path for path in OWN_TEXT if path not in SOURCES} == set()
 
 
-@pytest.mark.parametrize("used", PATTERNS, ids=lambda used: used.where)
+@each("used", PATTERNS, ids=lambda used: used.where)
 def test_a_hostile_text_costs_no_more_than_its_length(used: Used) -> None:
     factor, (lead, pump, end) = worst(used.pattern, used.flags, used.how)
     text = f"{lead!r} + {pump!r} * n + {end!r}"
@@ -116,7 +117,7 @@ def test_the_hunt_finds_what_is_known_to_be_bad(pattern: str | bytes, flags: int
     assert worst(pattern, flags, how)[0] > LINEAR
 
 
-@pytest.mark.parametrize("used", PATTERNS, ids=lambda used: used.where)
+@each("used", PATTERNS, ids=lambda used: used.where)
 def test_the_counting_matcher_agrees_with_re(used: Used) -> None:
     """The steps that are counted are those of the same match: on short texts of the hostile shapes, both find the same."""
     compiled = re.compile(used.pattern, used.flags)

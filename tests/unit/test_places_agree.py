@@ -41,6 +41,7 @@ from pipeline_jobs.web.schemas.tenants import Limits, LimitsRequest
 from pipeline_jobs.web.schemas.webhooks import EndpointChange, EndpointRequest
 from pipeline_jobs.web.ui import tenants as limits_page
 from pipeline_jobs.webhooks.targets import EVENTS, JOB_EVENTS
+from tests.cases import each
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "pipeline_jobs"
@@ -164,12 +165,12 @@ def test_the_page_lists_every_command_and_no_other() -> None:
     assert sorted(name.strip() for name in listed) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@each("path", COMMANDS)
 def test_a_command_says_what_it_does(path: str) -> None:
     assert COMMANDS[path].get_short_help_str(200).endswith(".")
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@each("path", COMMANDS)
 def test_a_test_gives_each_command(path: str) -> None:
     given = r",\s*".join(f'"{word}"' for word in path.split())
     tests = text_of(ROOT / "tests/integration", "*.py") + text_of(ROOT / "tests/acceptance", "*.py")
@@ -179,7 +180,7 @@ def test_a_test_gives_each_command(path: str) -> None:
 # -- settings
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@each("name", Settings.model_fields)
 def test_a_setting_is_read(name: str) -> None:
     """In the package, or by a file that starts a process."""
     own = (PACKAGE / "settings.py").read_text("utf-8")
@@ -309,13 +310,13 @@ def test_every_script_is_called_and_only_those_that_there_are() -> None:
     assert called == set(scripts.places())
 
 
-@pytest.mark.parametrize("name", sorted(scripts.places()))
+@each("name", sorted(scripts.places()))
 def test_every_script_can_be_made(name: str) -> None:
     """Its header is one, and its keys and what it refers to are there."""
     assert scripts.source(name).startswith("#!lua")
 
 
-@pytest.mark.parametrize("file", [file for file in sorted(PACKAGE.rglob("*.py")) if re.search(r"\brun(_each)?\(", file.read_text("utf-8"))])
+@each("file", [file for file in sorted(PACKAGE.rglob("*.py")) if re.search(r"\brun(_each)?\(", file.read_text("utf-8"))])
 def test_a_call_of_a_script_has_the_names_that_the_script_declares(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         match node:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.cases import each
 from tests.unit.test_failures_doc import named_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +37,7 @@ def test_there_is_a_recipe_for_each() -> None:
     assert list(RECIPES) == [f"A {thing}" for thing in WANTED]
 
 
-@pytest.mark.parametrize("step", [pytest.param(step, id=f"{name} {step[:60]}") for name, steps in RECIPES.items() for step in steps])
+@each("step", [step for steps in RECIPES.values() for step in steps])
 def test_a_step_names_its_place_and_the_test_that_misses_it(step: str) -> None:
     found = STEP.fullmatch(step)
     assert found, step

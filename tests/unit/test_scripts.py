@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_jobs.store import keys, scripts
 from pipeline_jobs.store.contract import GROUPS, Contract
+from tests.cases import each
 
 FOLDER = Path(scripts.__file__).parents[1] / "lua"
 NAMES = sorted(scripts.places())
@@ -17,7 +18,7 @@ NAMES = sorted(scripts.places())
 MOST_LOCALS = 200
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_a_script_opens_with_what_it_is_for_and_what_it_replies(name: str) -> None:
     lines = scripts.places()[name].read_text("utf-8").splitlines()
     assert re.fullmatch(r"#!lua( flags=(allow-oom|no-writes))?", lines[0])
@@ -26,13 +27,13 @@ def test_a_script_opens_with_what_it_is_for_and_what_it_replies(name: str) -> No
     assert any(line.startswith(("--@reply", "-- Returns ")) for line in header)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_a_script_uses_each_argument_that_it_declares(name: str) -> None:
     body = scripts._COMMENT.sub("", scripts.places()[name].read_text("utf-8"))
     assert [one for one in scripts.contract(name).names if not re.search(rf"\b{one}\b", body)] == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_a_script_reads_its_arguments_by_their_names_only(name: str) -> None:
     assert "ARGV" not in scripts.places()[name].read_text("utf-8")
 
@@ -43,7 +44,7 @@ def locals_of(text: str) -> int:
     return sum(len(names.split(",")) for names in found)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each("name", NAMES)
 def test_a_script_stays_below_the_names_that_lua_allows(name: str) -> None:
     assert locals_of(scripts.source(name)) < MOST_LOCALS
     assert locals_of(scripts.function(name).library) < MOST_LOCALS

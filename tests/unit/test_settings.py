@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.settings import env_names, load_settings
+from tests.cases import each
 
 
 def test_the_defaults_are_the_briefs() -> None:
@@ -86,7 +87,7 @@ def test_a_setting_that_a_service_has_the_name_of_can_still_be_set_and_be_wrong(
             load_settings({"PIPELINE_REDIS_PORT": value})
 
 
-@pytest.mark.parametrize("name", [name for name in env_names() if "PIPELINE_" in name])
+@each("name", [name for name in env_names() if "PIPELINE_" in name])
 def test_no_slip_of_the_pen_is_taken_for_a_service(name: str) -> None:
     slips = {name[:place] + name[place + 1 :] for place in range(len(name))}
     slips |= {name + more for more in ("S", "_PORT", "_HOST", "_SERVICE")}

@@ -41,7 +41,7 @@ class Policy(Enum):
 ROUTES: Mapping[Policy, tuple[str, ...]] = {
     Policy.PUBLIC: (
         "artifacts.artifact", "health.live", "health.accept", "docs.openapi", "docs.page", "docs.static", "swagger.static",
-        "ui.static", "ui.sign_in", "ui.try_sign_in", "ui.sign_out", "ui.signal_link", "ui.send_by_link",
+        "ui.static", "ui.set_theme", "ui.sign_in", "ui.try_sign_in", "ui.sign_out", "ui.signal_link", "ui.send_by_link",
         "ui.shared", "ui.shared_file",
     ),
     Policy.PROBE: ("health.ready", "health.installation"),
@@ -53,7 +53,7 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
         "sockets.connect", "history.analytics", "history.export", "artifacts.list_", "transcripts.search",
         "deliveries.of_job", "deliveries.list_", "deliveries.get",
         "ui.overview", "ui.jobs", "ui.job", "ui.workflow", "ui.batches", "ui.batch", "ui.schedules", "ui.schedule", "ui.delivery",
-        "ui.uploads", "ui.upload",
+        "ui.uploads", "ui.upload", "ui.transcript", "ui.save_view",
     ),
     Policy.SUBMIT: (
         "jobs.create", "jobs.change", "jobs.delete", "cancel.cancel", "retry.retry", "signals.send", "run.run",
@@ -62,7 +62,8 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
         "schedules.create", "schedules.change", "schedules.delete", "schedules.pause", "schedules.resume", "schedules.run",
         "deliveries.redeliver",
         "ui.cancel_workflow", "ui.retry_workflow",
-        "ui.cancel", "ui.signal", "ui.retry", "ui.delete", "ui.redeliver", "ui.ask_bulk", "ui.bulk", "ui.form", "ui.submit",
+        "ui.cancel", "ui.signal", "ui.retry", "ui.delete", "ui.redeliver", "ui.ask_bulk", "ui.bulk",
+        "ui.ask_chosen", "ui.do_chosen", "ui.form", "ui.submit",
         "ui.new_schedule", "ui.make_schedule", "ui.change_schedule",
         "ui.many", "ui.submit_many", "ui.begin_upload", "ui.continue_upload", "ui.delete_upload",
         "ui.share", "ui.change", "ui.change_job",
@@ -78,7 +79,7 @@ ROUTES: Mapping[Policy, tuple[str, ...]] = {
     # A tenant's admin must not lift the limits that were set for it; and how much of a pipeline is taken tells of all tenants.
     Policy.ROOT: (
         "tenants.set_limits", "tenants.erase", "pipeline_limits.limits", "pipeline_limits.set_limits", "audit.audit",
-        "ui.set_limits", "ui.set_pipeline_limits", "ui.audit",
+        "ui.set_limits", "ui.ask_pause", "ui.do_pause", "ui.set_pipeline_limits", "ui.audit",
     ),
 }  # fmt: skip
 

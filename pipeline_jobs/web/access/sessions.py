@@ -23,6 +23,8 @@ from pipeline_jobs.web.access.key_cache import KeyRing
 #: Name of the cookie.
 COOKIE = "pipeline_jobs"
 _SALT = "pipeline-jobs.session"
+#: After which part of its time a session that is used is renewed: a write in the store each time would be too much.
+RENEWED_AFTER = 0.25
 #: Maximum number of sessions that a process remembers.
 MOST_SEEN = 10_000
 
@@ -47,6 +49,23 @@ class Sessions:
         # With the mark a leaked signing secret alone forges no session: that takes the key's record too.
         session_id = self._keys.begin_session(key.key_id, self._seconds)
         return str(self._signed.dumps([key.key_id, session_mark(key), session_id]))
+
+    def renewed(self, cookie: str) -> str | None:
+        """The cookie of a session that was just used, good for the whole time again; None: the one there is does for a while yet.
+
+        The session stays the same one, so signing out ends the older cookies with it. A sign-out that comes between the look at the session
+        and this loses: its own answer deletes the cookie, and only a copy of this one would go on, until the key is revoked.
+
+        :raises StoreUnavailable:
+        """
+        try:
+            (key_id, mark, session_id), made = self._signed.loads(cookie, max_age=self._seconds, return_timestamp=True)
+        except (BadData, ValueError, TypeError):
+            return None
+        if time.time() - made.timestamp() < self._seconds * RENEWED_AFTER:
+            return None
+        self._keys.begin_session(key_id, self._seconds, session_id)
+        return str(self._signed.dumps([key_id, mark, session_id]))
 
     def key(self, cookie: str) -> ApiKey | None:
         """The key of a session, if that is ours, lasts still, nobody signed out of it, and its key is good now.

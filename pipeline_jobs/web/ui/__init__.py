@@ -13,19 +13,25 @@ from pipeline_jobs.web.ui import (
     batches,
     bulk,
     change,
+    chosen,
+    exports,
     fairness,
     jobs,
     keys,
+    lost,
     many,
     oncall,
     overview,
+    pausing,
     schedules,
     session,
     shares,
     signals,
     submit,
     tenants,
+    theme,
     uploads,
+    views,
     webhooks,
     workflows,
 )
@@ -33,8 +39,9 @@ from pipeline_jobs.web.ui.blueprint import blueprint
 
 #: Each adds its routes to the blueprint when it is imported.
 ROUTES = (
-    session, overview, jobs, signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
-    audit, fairness, oncall,
+    session, theme, overview, jobs, views, chosen, exports,
+    signals, change, shares, workflows, bulk, submit, many, uploads, batches, schedules, webhooks, tenants, keys,
+    audit, fairness, oncall, pausing,
 )  # fmt: skip
 
 
@@ -42,3 +49,4 @@ def install(app: Flask) -> None:
     """Serve the page."""
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.register_blueprint(blueprint)
+    lost.install(app)

@@ -10,20 +10,27 @@ from flask import Blueprint, Response, render_template, request, url_for
 
 from pipeline_jobs import __version__
 from pipeline_jobs.access.api_keys import ALL
+from pipeline_jobs.exceptions import PipelineJobsError
 from pipeline_jobs.web import problems
-from pipeline_jobs.web.access.caller import maybe_caller
+from pipeline_jobs.web.access.caller import maybe_caller, set_caller
 from pipeline_jobs.web.access.flags import require_queue, require_ui
 from pipeline_jobs.web.access.origin import is_ours, refuse_other_form
 from pipeline_jobs.web.access.policy import Policy
+from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui import words
+from pipeline_jobs.web.ui.arguments import refuse_unknown
+from pipeline_jobs.web.ui.compressed import compress
 
 _HERE = Path(__file__).parent
-#: No inline script or style runs, and nothing comes from elsewhere. Pico draws its arrows from data: URLs.
+#: No inline script or style runs, and nothing comes from elsewhere.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+#: Cookie with the reader's choice of a theme.
+THEME = "pipeline_theme"
 
 blueprint = Blueprint(
     "ui",
@@ -36,6 +43,7 @@ blueprint = Blueprint(
 blueprint.before_request(require_ui)
 blueprint.before_request(require_queue)
 blueprint.before_request(lambda: refuse_other_form(web().settings))
+blueprint.before_request(refuse_unknown)
 for _filter in words.FILTERS:
     blueprint.add_app_template_filter(_filter)
 
@@ -56,7 +64,7 @@ def see_other(endpoint: str, **values: Any) -> Response:
     return Response(status=303, headers={"Location": url_for(endpoint, **values)})
 
 
-@blueprint.context_processor
+@blueprint.app_context_processor
 def _everywhere() -> dict[str, Any]:
     who = maybe_caller()
     tenant = chosen_tenant()
@@ -67,6 +75,7 @@ def _everywhere() -> dict[str, Any]:
         "tenant": tenant,
         # For links: only a key of all tenants has to name one.
         "about": {"tenant_id": tenant} if tenant not in (None, ALL) and who is not None and who.sees_all else {},
+        "theme": theme if (theme := request.cookies.get(THEME)) in ("light", "dark") else None,
         "version": __version__,
     }
 
@@ -82,9 +91,12 @@ def chosen_tenant() -> str | None:
 
 
 @blueprint.after_request
-def _guard(response: Response) -> Response:
+def guard(response: Response) -> Response:
+    """The headers of everything that the page sends."""
     headers = response.headers
-    if request.endpoint != "ui.static":
+    if request.endpoint == "ui.static":
+        compress(response)
+    else:
         # A file that a link shows has a stricter one.
         headers.setdefault("Content-Security-Policy", _POLICY)
     # `no-referrer`, as elsewhere, would make browsers hide the origin of our own forms from us (Fetch, "append a request `Origin` header").
@@ -94,7 +106,7 @@ def _guard(response: Response) -> Response:
 
 
 @blueprint.errorhandler(Exception)
-def _problem(error: Exception) -> Response:
+def as_page(error: Exception) -> Response:
     """What the API says in JSON, as a page. Who has to sign in is sent there."""
     told = problems.answer(error)
     if "Tus-Resumable" in request.headers:
@@ -102,9 +114,21 @@ def _problem(error: Exception) -> Response:
         return told
     if told.status_code == 401:
         return _to_sign_in()
+    know_caller()
     response = page("problem", told.status_code, problem=told.get_json())
     response.headers.extend({name: value for name, value in told.headers.items() if name in ("Retry-After", "Allow")})
     return response
+
+
+def know_caller() -> None:
+    """For the navigation of an answer to nobody in particular (a wrong address, a link that is over): nothing is allowed by it."""
+    if maybe_caller() is not None:
+        return
+    try:
+        set_caller(web().access.caller(request.environ, Policy.READ, request.cookies.get(COOKIE)))
+    except (problems.Refused, PipelineJobsError):
+        # No good session, or no store to ask: the answer is the same.
+        return
 
 
 def _to_sign_in() -> Response:

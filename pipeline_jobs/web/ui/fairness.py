@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.due_shares import Standing, forecast, standings
 from pipeline_jobs.operation.overview import now
+from pipeline_jobs.operation.who_ran import MINUTES, OTHERS, Hour, last_hour
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import workers
 from pipeline_jobs.web.http.validation import check
@@ -18,6 +20,7 @@ from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.tenants import LimitsRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
+from pipeline_jobs.web.ui.words import colour
 
 #: Running jobs on the board, and tenants whose wait is explained.
 MOST_RUNNING, MOST_EXPLAINED = 100, 15
@@ -33,6 +36,8 @@ def fairness() -> Response:
         "slots": slots,
         "standings": [(one, _why(one) if number < MOST_EXPLAINED else None) for number, one in enumerate(all_of)],
         "board": _board(fleet.slots),
+        # The bar of a tenant is of the widest of what it has and what is due.
+        "widest": max([1.0, *(max(one.running, one.due) for one in all_of)]),
         "reasons": {reason: count for reason, count in sorted(fleet.reasons.items(), key=lambda one: -one[1]) if count},
     }
     if is_fragment():
@@ -43,7 +48,21 @@ def fairness() -> Response:
     except Refused as refused:
         told = answer(refused)
         then, error = None, " ".join(f"{one['field']}: {one['message']}" for one in told.get_json()["errors"])
-    return page("fairness", 422 if error else 200, asked=asked, forecast=then, error=error, **values)
+    hour = last_hour(cell.client, int(time.time() * 1000))
+    return page("fairness", 422 if error else 200, hour=hour, drawn=_drawn(hour), asked=asked, forecast=then, error=error, **values)
+
+
+def _drawn(hour: Hour) -> list[tuple[str, float, float, float, float]]:
+    """The tenants' minutes on top of each other, as rectangles of a picture of 1000 by 100: the class, x, y, width and height of each."""
+    wide, rects = 1000 / MINUTES, []
+    below = [100.0] * MINUTES
+    for one in hour.tenants:
+        for minute, slots in enumerate(one.slots):
+            if high := 100 * slots / (hour.top or 1):
+                below[minute] -= high
+                kind = "cancelled" if one.tenant_id == OTHERS else colour(one.tenant_id)
+                rects.append((kind, round(wide * minute, 1), round(below[minute], 2), round(wide, 1), round(high, 2)))
+    return rects
 
 
 def _why(one: Standing) -> Job | None:

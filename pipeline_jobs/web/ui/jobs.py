@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flask import Response, request, url_for
 
 from pipeline_jobs.events.job_log import read_one
-from pipeline_jobs.events.log import read
+from pipeline_jobs.events.log import MAX_PAGE, Event, read
 from pipeline_jobs.events.tokens import StreamToken, job_scope
-from pipeline_jobs.exceptions import JobNotEnded, UnknownJob, UnknownPipeline
+from pipeline_jobs.exceptions import JobNotEnded, UnknownBatch, UnknownJob, UnknownPipeline
 from pipeline_jobs.job import ANY_ID, Job
 from pipeline_jobs.jobs.listing import tally
+from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.runlog.lines import Line
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
-from pipeline_jobs.web.api.batches import cost
+from pipeline_jobs.web.api.batches import cost, own_batch
 from pipeline_jobs.web.api.deliveries import own_delivery
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
@@ -27,7 +29,8 @@ from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_other
 from pipeline_jobs.web.ui.listing import GROUPS, SINCE, called, filters, read_box, read_query, since, write_box
 from pipeline_jobs.web.ui.results import result_view, safe_link
-from pipeline_jobs.web.ui.story import as_curl, timeline, title_of
+from pipeline_jobs.web.ui.story import as_curl, happenings, timeline, title_of
+from pipeline_jobs.web.ui.views import is_open, saved
 from pipeline_jobs.webhooks.ledger import Delivery
 
 blueprint.add_app_template_filter(safe_link)
@@ -35,6 +38,8 @@ blueprint.add_app_template_filter(title_of)
 
 #: Lines of a job's log on its page.
 MOST_LINES = 200
+#: Other jobs that it waits for, on its page.
+MOST_NEEDS = 10
 #: What a job that is counted costs the store, in seconds: its record is asked twice, each time as for a list of mixed filters (`BUDGET`).
 LOOKED_SECONDS = 6e-6
 
@@ -45,8 +50,18 @@ def jobs() -> Response:
     if "find" in request.args:
         return _find(found)
     listed = web().cell.client.list(caller().query(read_query(found, request.args.get("cursor"))))
-    values: dict[str, Any] = {"jobs": listed.items, "next_cursor": seal(listed.next_cursor), "filters": found}
+    values: dict[str, Any] = {"jobs": explained(listed.items), "next_cursor": seal(listed.next_cursor), "filters": found}
     return page("jobs", **values) if is_fragment() else page("jobs", **values, **_around(found))
+
+
+def explained(found: Iterable[Job]) -> list[Job]:
+    """Those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
+    store = web().cell.store
+    told = []
+    for one in found:
+        queue = queue_position(store, one.job_id) if one.status is JobStatus.QUEUED else None
+        told.append(one.evolve(queue=queue, reason=queue["reason"]) if queue else one)
+    return told
 
 
 def _find(kept: Mapping[str, str]) -> Response:
@@ -99,6 +114,7 @@ def _around(found: Mapping[str, str]) -> dict[str, Any]:
         "group": group,
         "groups": groups,
         "box": write_box(found),
+        "views": [(view, is_open(view, dict(found))) for view in saved()],
         "error": "",
         "SINCE": SINCE,
         "GROUPS": GROUPS,
@@ -108,6 +124,7 @@ def _around(found: Mapping[str, str]) -> dict[str, Any]:
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     record = handle_of(job_id).record()
+    happened, sent = _events(record), deliveries(record)
     return page(
         "job",
         job=record,
@@ -116,9 +133,12 @@ def job(job_id: str) -> Response:
         result=result_view(record),
         lines=said(record),
         title=title_of(record),
-        timeline=timeline(web().cell.store, record),
+        timeline=timeline(record, happened, sent),
+        told=happenings(record, happened),
+        needs=needs(record),
+        batch_title=_batch_title(record),
         curl=as_curl(record, web().settings.base_url, with_key=caller().key_id is not None),
-        deliveries=deliveries(record),
+        deliveries=sent,
         # Where the film begins, in seconds: a link to a line of the transcript works without a script.
         at=request.args.get("t", type=int),
         # Of the form that runs it again: sent twice, it makes one job.
@@ -144,7 +164,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     old = handle_of(job_id).record()
-    made, _ = submitting.retry(old, None, request.form.get("token", "")[:64] or None)
+    made, _ = submitting.retry(old, request.form.get("from_stage") or None, request.form.get("token", "")[:64] or None)
     return see_other("ui.job", job_id=made.job_id)
 
 
@@ -195,6 +215,34 @@ def deliveries(record: Job) -> list[Delivery]:
     """Its webhooks, oldest first."""
     who = caller()
     return [one for one in web().cell.webhooks.ledger.of_subject(record.job_id) if who.reaches(one.tenant_id, one.workspace_id)]
+
+
+def _events(record: Job) -> Sequence[Event]:
+    """The first ones of its log. Of a job that runs they are told with the whole page only: its polls are many."""
+    if is_fragment() and not record.ended:
+        return ()
+    return read(web().cell.store, record.job_id, 0, MAX_PAGE).events
+
+
+def needs(record: Job) -> list[Job]:
+    """The jobs that it waits or waited for, as far as they are still there and the caller's."""
+    found = []
+    for job_id in (record.depends_on or record.parents)[:MOST_NEEDS]:
+        try:
+            found.append(handle_of(job_id).record())
+        except UnknownJob:
+            continue
+    return found
+
+
+def _batch_title(record: Job) -> str | None:
+    if record.batch_id is None or record.name or is_fragment():
+        return None
+    try:
+        title = own_batch(record.batch_id).metadata.get("title")
+    except UnknownBatch:
+        return None
+    return title if isinstance(title, str) else None
 
 
 def took(record: Job) -> float | None:

@@ -12,6 +12,7 @@ from pipeline_jobs.jobs import pipeline_limits
 from pipeline_jobs.jobs.listing import JobQuery, tally
 from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.overview import tenants
+from pipeline_jobs.operation.pauses import pauses
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.figures import load, workers
 from pipeline_jobs.tenants import is_canary_pipeline
@@ -58,11 +59,16 @@ def _page(status: int = 200, **values: Any) -> Response:
         "fleet": fleet,
         "failed": failed,
         "dead": _dead(),
+        "pauses": pauses(cell.client),
+        "may_set": caller().role is Role.ADMIN,
     }
     if not is_fragment():
         names = [one.name for one in cell.pipelines.all() if not is_canary_pipeline(one.name)]
         found["pipelines"] = [(name, pipeline_limits.of(store, name)) for name in names]
-        found["may_set"] = caller().role is Role.ADMIN
+        found["others"] = [
+            (name, href) for name, href in (("Flower", here.settings.flower_url), ("Grafana", here.settings.grafana_url)) if href
+        ]
+        found["tenants"] = tenants(store, MOST_TENANTS)
         found["wrong"] = None
     return page("oncall", status, **found | values)
 

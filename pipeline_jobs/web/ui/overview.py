@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 from flask import Response, request
 
 from pipeline_jobs.access.api_keys import Role
-from pipeline_jobs.job import Job
-from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.jobs.listing import JobQuery, tally
 from pipeline_jobs.operation.overview import now, tenants
+from pipeline_jobs.operation.pauses import Pause, pauses
 from pipeline_jobs.operation.usage import COUNTS, Day, of_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import check_name
 from pipeline_jobs.web.access.caller import caller
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page
+from pipeline_jobs.web.ui.jobs import explained
 
 #: Days in the chart.
 DAYS = 14
@@ -25,6 +28,10 @@ DAYS = 14
 MOST_TENANTS = 50
 #: Jobs shown below the figures.
 LATEST = 6
+#: Statuses in the chart, from the foot of a bar up.
+ENDED = ("completed", "failed", "cancelled")
+#: Of how many seconds failures are told at the top, and of how many of them on.
+RECENT, MANY = 86_400, 3
 #: Most jobs that are counted one by one.
 MOST_COUNTED = 100
 
@@ -48,9 +55,11 @@ def overview() -> Response:
         check_name("tenant_id", named)
     # Refuses a tenant that is not the key's, as a list does.
     tenant = caller().query(JobQuery(tenant_id=named)).tenant_id
-    values: dict[str, Any] = {"figures": _figures(tenant), "latest": _latest(tenant)}
+    running, latest = _some(tenant, (JobStatus.RUNNING,)), explained(_some(tenant))
+    shown = {job.job_id for job in running}
+    values: dict[str, Any] = {"figures": _figures(tenant), "running": running, "latest": [job for job in latest if job.job_id not in shown]}
     if not is_fragment():
-        values |= _usage(tenant)
+        values |= _usage(tenant) | {"trouble": _trouble(tenant), "paused": _paused(tenant)}
     return page("overview", **values)
 
 
@@ -66,8 +75,29 @@ def _figures(tenant: str | None) -> Figures:
     return Figures(all_now.queued, all_now.running, slots=all_now.slots if who.sees_all else None, oldest_seconds=all_now.oldest_seconds)
 
 
-def _latest(tenant: str | None) -> Sequence[Job]:
-    return web().cell.client.list(caller().query(JobQuery(tenant_id=tenant, limit=LATEST))).items
+def _some(tenant: str | None, statuses: tuple[JobStatus, ...] = ()) -> Sequence[Job]:
+    return web().cell.client.list(caller().query(JobQuery(tenant_id=tenant, statuses=statuses, limit=LATEST))).items
+
+
+def _paused(tenant: str | None) -> Pause | None:
+    """Told to everybody whom it holds up."""
+    client = web().cell.client
+    if tenant is None or not client.limits(tenant).paused:
+        return None
+    return next(iter(pauses(client, tenant)), Pause(tenant, "an operator", None, ""))
+
+
+def _trouble(tenant: str | None) -> tuple[int, str, int, str] | None:
+    """The largest trouble of today: how many failed, of them the most with one code and how many those are, and since when; None: few."""
+    since = rfc3339((int(time.time()) - RECENT) * 1000) or ""
+    query = JobQuery(tenant_id=tenant, statuses=(JobStatus.FAILED,), created_after=(int(time.time()) - RECENT) * 1000)
+    found = tally(web().cell.store, caller().query(query))
+    codes = found.of("error_code")
+    failed = sum(found.of("status").values())
+    if failed < MANY or not codes:
+        return None
+    code, most = next(iter(codes.items()))
+    return failed, code, most, f"{since[:19]}Z"
 
 
 def _usage(tenant: str | None) -> dict[str, Any]:
@@ -90,7 +120,24 @@ def summed(days: Sequence[Day]) -> Day:
     return Day(days[0].date, **sums, wait_p50_seconds=None, wait_p95_seconds=None)
 
 
-def chart(days: Sequence[Day]) -> dict[str, list[Any]]:
-    """For `chart.js`: oldest first, what ended by status, and how many came in."""
-    old_first = list(reversed(days))
-    return {"dates": [day.date for day in old_first], **{name: [getattr(day, name) for day in old_first] for name in COUNTS}}
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Jobs that ended by day, as the rectangles of a picture of 1000 by 100."""
+
+    #: Of each: its status, and x, y, width, height.
+    rects: tuple[tuple[str, float, float, float, float], ...]
+    #: The most that ended in a day.
+    top: int
+
+
+def chart(days: Sequence[Day]) -> Chart:
+    """Oldest first, what ended by status on top of each other."""
+    top = max((sum(getattr(day, name) for name in ENDED) for day in days), default=0)
+    wide, rects = 1000 / max(1, len(days)), list[tuple[str, float, float, float, float]]()
+    for number, day in enumerate(reversed(days)):
+        y = 100.0
+        for name in ENDED:
+            if high := 100 * getattr(day, name) / max(1, top):
+                y -= high
+                rects.append((name, round(wide * (number + 0.15), 1), round(y, 2), round(wide * 0.7, 1), round(high, 2)))
+    return Chart(tuple(rects), top)

@@ -6,7 +6,7 @@ pipeline gives it, and all of it as JSON besides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -52,6 +52,8 @@ class Segment:
     text: str
     #: Who says it, where another one said the line before.
     speaker: str | None = None
+    #: In seconds; None: nothing tells.
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,19 @@ class ResultView:
     links: list[Link] = field(default_factory=list)
     media: Link | None = None
     captions: Link | None = None
+    #: WebVTT that names parts of a picture: what is seen at a place of the film.
+    storyboard: Link | None = None
+    poster: Link | None = None
+
+
+def all_segments(job: Job) -> list[Segment]:
+    """All lines of a job's transcript, more than its page has; none: it has no transcript, or its result cannot be read now."""
+    try:
+        result = fetch(web().cell.artifacts, job.job_id, job.result, MAX_BYTES)
+    except (ResultGone, StoreUnavailable):
+        return []
+    data = result.get("data") if isinstance(result, Mapping) else None
+    return _segments(data) if isinstance(data, Mapping) else []
 
 
 def result_view(job: Job) -> ResultView | None:
@@ -107,8 +122,15 @@ def result_view(job: Job) -> ResultView | None:
         facts=_facts(data),
         links=links,
         media=next((link for link in links if link.player), None),
-        captions=next((link for link in links if link.file.endswith(".vtt") and link.href.startswith("/")), None),
+        captions=_ours(links, lambda link: link.file.endswith(".vtt") and not link.file.startswith("storyboard")),
+        storyboard=_ours(links, lambda link: link.file == "storyboard.vtt"),
+        poster=_ours(links, lambda link: link.file.startswith("poster.")),
     )
+
+
+def _ours(links: list[Link], fits: Callable[[Link], bool]) -> Link | None:
+    """The first of our own files that fits."""
+    return next((link for link in links if link.href.startswith("/") and fits(link)), None)
 
 
 def safe_link(address: object) -> str | None:
@@ -147,7 +169,8 @@ def _segments(data: Mapping[str, Any]) -> list[Segment]:
         if isinstance(one, Mapping) and isinstance(one.get("text"), str) and _is_time(one.get("start")):
             speaker = one.get("speaker")
             told = speaker if isinstance(speaker, str) and speaker != before else None
-            found.append(Segment(float(one["start"]), one["text"], told))
+            end = float(one["end"]) if _is_time(one.get("end")) else None
+            found.append(Segment(float(one["start"]), one["text"], told, end))
             before = speaker
     return found
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from flask import Response, request, url_for
 
+from pipeline_jobs.exceptions import StoreUnavailable
+from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import blueprint, local_path, page, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, local_path, page, see_other
 
+#: What a page asks for by itself.
+_NO_USE = frozenset({"ui.static", "ui.upload", "ui.continue_upload", "ui.sign_out"})
 #: Longer than any key.
 _MAX_TEXT = 200
 
@@ -27,16 +31,36 @@ def try_sign_in() -> Response:
     if key is None:
         return page("sign_in", 401, next=following, wrong=True)
     response = Response(status=303, headers={"Location": following or url_for("ui.overview")})
+    _give(response, access.sessions.cookie(key))
+    return response
+
+
+def _give(response: Response, cookie: str) -> None:
     # Lax: a link to a job, from a mail say, opens it. Nothing that a GET does here changes anything.
     response.set_cookie(
         COOKIE,
-        access.sessions.cookie(key),
+        cookie,
         max_age=web().settings.ui_session_seconds,
         path=url_for("ui.overview"),
         secure=_is_https(),
         httponly=True,
         samesite="Lax",
     )
+
+
+@blueprint.after_request
+def renew(response: Response) -> Response:
+    """A session lasts from its last use on. A page that is opened or a form that is sent is a use; what a script asks meanwhile is none."""
+    cookie = request.cookies.get(COOKIE, "")
+    who = maybe_caller()
+    if not cookie or who is None or who.key_id is None or is_fragment() or response.status_code >= 400 or request.endpoint in _NO_USE:
+        return response
+    try:
+        fresh = web().access.sessions.renewed(cookie)
+    except StoreUnavailable:
+        return response
+    if fresh is not None:
+        _give(response, fresh)
     return response
 
 

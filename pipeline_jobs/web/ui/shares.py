@@ -104,7 +104,17 @@ def _narrowed(record: Job, result: ResultView, token: str) -> ResultView:
     """What a link shows of a result; its film by the link itself."""
     played = (result.media, result.captions)
     media, captions = ((replace(one, href=_file(record, one, token)) if one and _within(record, one) else None) for one in played)
-    return replace(result, data={"language": result.data.get("language")}, links=[], facts={}, warnings=[], media=media, captions=captions)
+    return replace(
+        result,
+        data={"language": result.data.get("language")},
+        links=[],
+        facts={},
+        warnings=[],
+        media=media,
+        captions=captions,
+        storyboard=None,
+        poster=None,
+    )
 
 
 def _picture(record: Job, result: ResultView) -> Link | None:

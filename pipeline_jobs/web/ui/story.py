@@ -6,16 +6,19 @@ import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline_jobs.events.event_types import EventType
-from pipeline_jobs.events.log import MAX_PAGE, Event, read
+from pipeline_jobs.events.log import Event
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob
-from pipeline_jobs.store.store import Store
 from pipeline_jobs.web.ui.words import span
+from pipeline_jobs.webhooks.ledger import Delivery
 
+#: Most events that are told, the newest ones.
+MOST_TOLD = 40
 #: Longest title, in characters.
 MAX_TITLE = 120
 #: Why a job went back to the queue, and of which kind the bar is that ended so: time that was lost, or used.
@@ -45,6 +48,15 @@ class Bar:
     @property
     def seconds(self) -> float:
         return max(0.0, (self.end - self.start) / 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event in words, at a moment in Unix ms."""
+
+    at: int
+    what: str
+    more: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +92,60 @@ def _file_name(address: str | None) -> str | None:
         return None
 
 
-def timeline(store: Store, job: Job) -> Timeline | None:
+def timeline(job: Job, events: Iterable[Event], deliveries: Iterable[Delivery] = ()) -> Timeline | None:
     """Of a job that has ended; None: it has not, or its log does not tell enough."""
     if not job.ended or job.completed_at is None:
         return None
-    bars = _bars(read(store, job.job_id, 0, MAX_PAGE).events)
+    bars = _bars(events)
     if not bars:
         return None
-    return Timeline(tuple(bars), _sum(bars), bars[0].start, max(bar.end for bar in bars))
+    told = [bar for one in deliveries if (bar := _told(one)) is not None]
+    every = [*bars, *told]
+    return Timeline(tuple(every), _sum(bars), bars[0].start, max(bar.end for bar in every))
+
+
+def _told(delivery: Delivery) -> Bar | None:
+    """A webhook of the job as a bar: from when it was made until its last try ended."""
+    ends = [at for one in delivery.attempts if (at := _moment(str(one.get("ended_at")))) is not None]
+    if not ends:
+        return None
+    tries = f"{delivery.tries} {'try' if delivery.tries == 1 else 'tries'}"
+    return Bar("webhook", "sent", delivery.created_at, max(ends), f"{delivery.event} to {delivery.origin}: {delivery.status}, {tries}")
+
+
+def _moment(text: str) -> int | None:
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        return None
+
+
+def happenings(job: Job, events: Iterable[Event]) -> list[Happening]:
+    """What happened to a job in words, newest first; how far a stage was is left out."""
+    found = [Happening(event.created_at, *said) for event in events if (said := _said(job, event)) is not None]
+    return found[::-1][:MOST_TOLD]
+
+
+def _said(job: Job, event: Event) -> tuple[str, str] | None:
+    data, message = event.data, str(event.data.get("message") or "")
+    match event.type:
+        case EventType.CREATED:
+            return "Accepted.", f"In batch {job.batch_id}." if job.batch_id else ""
+        case EventType.STARTED:
+            return f"Started, attempt {data.get('attempt') or 1} of {job.max_attempts}.", ""
+        case EventType.STAGE:
+            return f"Stage {data.get('stage')} began.", ""
+        case EventType.REQUEUED:
+            return f"Back in line. {_BACK.get(str(data.get('reason')), ('', ''))[0]}".strip(), message
+        case EventType.CANCEL_REQUESTED:
+            return "Somebody asked it to stop.", ""
+        case EventType.UPDATED:
+            return "Its priority or time was changed.", ", ".join(map(str, data.get("changes") or ()))
+        case EventType.PROGRESS | EventType.BATCH_COMPLETED:
+            return None
+        case EventType.FAILED:
+            return "Failed.", f"{data.get('error') or ''} {data.get('error_code') or ''}".strip()
+    return f"{event.type.value.removeprefix('job.').replace('_', ' ').capitalize()}.", message
 
 
 def _bars(events: Iterable[Event]) -> list[Bar]:

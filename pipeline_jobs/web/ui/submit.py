@@ -24,6 +24,7 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
+from pipeline_jobs.web.ui.schema_form import PREFIX, fill, parameters, read_parameters
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui"
@@ -39,15 +40,16 @@ _OTHERS = tuple(
 def form() -> Response:
     if like := request.args.get("like"):
         job = handle_of(like).record()
-        return _page(_pipeline(job.pipeline), values_of(job))
+        pipeline = _pipeline(job.pipeline)
+        return _page(pipeline, values_of(job), fill(pipeline, job.params))
     values = {"tenant_id": chosen_tenant() or "", "workspace_id": request.args.get("workspace_id", "")}
-    return _page(_pipeline(request.args.get("pipeline", "media")), values)
+    return _page(_pipeline(request.args.get("pipeline", "media")), values, {})
 
 
 def values_of(job: Job) -> dict[str, str]:
-    """The form of another job like it, filled in; what has its default is left empty."""
+    """The form of another job like it, filled in; what has its default is left empty, and so are its parameters (`schema_form.fill`)."""
     asked, plain = job.asked_again(), NewJob()
-    changed = {name: getattr(asked, name) for name in ACCEPTED if getattr(asked, name) != getattr(plain, name)}
+    changed = {name: getattr(asked, name) for name in ACCEPTED if name != "params" and getattr(asked, name) != getattr(plain, name)}
     return {name: _typed(value) for name, value in changed.items() if value is not None}
 
 
@@ -66,8 +68,9 @@ def _typed(value: Any) -> str:
 def submit() -> Response:
     values = request.form.to_dict()
     pipeline = _pipeline(values.get("pipeline", "media"))
+    given = {name: request.form.getlist(name) for name in request.form if name.startswith(PREFIX)}
     try:
-        job = _submit(read_form(values), values.get("token", "")[:64] or None)
+        job = _submit(read_form(values, read_parameters(pipeline, request.form)), values.get("token", "")[:64] or None)
     except (Refused, PipelineJobsError) as error:
         told = problems.answer(error)
         if told.status_code == 403:
@@ -76,17 +79,21 @@ def submit() -> Response:
         errors = {one["field"]: one["message"] for one in body.get("errors", ())} or {body.get("field") or "form": body["detail"]}
         if isinstance(error, TryLater | StoreUnavailable):
             errors = {"form": f"{body['detail']}. Nothing was submitted; try again in {told.headers.get('Retry-After')} s."}
-        return _page(pipeline, values, errors, told.status_code)
+        return _page(pipeline, values, given, errors, told.status_code)
     return see_other("ui.job", job_id=job.job_id)
 
 
-def read_form(values: Mapping[str, str]) -> JobRequest:
+def read_form(values: Mapping[str, str], params: Mapping[str, Any]) -> JobRequest:
     """The body that the API would be sent for this form; empty fields are not named.
 
+    :param params: of the fields that are made from the pipeline's schema; they go before what was typed as JSON.
     :raises Refused: 422, names the field.
     """
     given = {name: values[name].strip() for name in ACCEPTED if values.get(name, "").strip(", \t\r\n")}
-    return check(JobRequest, {name: _READ.get(ACCEPTED[name], _text)(name, text) for name, text in given.items()})
+    body = {name: _READ.get(ACCEPTED[name], _text)(name, text) for name, text in given.items()}
+    if params and isinstance(body.get("params", {}), dict):
+        body["params"] = {**body.get("params", {}), **params}
+    return check(JobRequest, body)
 
 
 def _submit(body: JobRequest, token: str | None) -> Job:
@@ -99,16 +106,31 @@ def _submit(body: JobRequest, token: str | None) -> Job:
         return submitting.submit(new, ROUTE, None)[0]
 
 
-def _page(pipeline: Pipeline, values: Mapping[str, str], errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
+def _page(
+    pipeline: Pipeline,
+    values: Mapping[str, str],
+    given: Mapping[str, list[str]],
+    errors: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    fields = parameters(pipeline)
+    # Of what was typed as JSON the fault is told there.
+    shown = _shown(pipeline) | (set() if values.get("params") else {f"params.{one.name}" for one in fields})
+    placed = _at_fields(errors or {}, shown)
     return page(
         "submit",
         status,
         pipeline=pipeline,
         pipelines=[known for known in web().cell.pipelines.all() if not is_canary_pipeline(known.name)],
-        fields=_fields(pipeline),
+        fields=fields,
+        given=given,
         others=_OTHERS,
         values=values,
-        errors=_at_fields(errors or {}, _shown(pipeline)),
+        errors=placed,
+        open_params=not pipeline.needs_url
+        or any(map(any, given.values()))
+        or "params" in values
+        or any("params" in name for name in placed),
         # A form that was refused made no job: its token is good for the corrected one.
         token=values.get("token") or secrets.token_urlsafe(16),
     )
@@ -128,11 +150,11 @@ def _shown(pipeline: Pipeline) -> set[str]:
 
 
 def _at_fields(errors: Mapping[str, str], shown: set[str]) -> dict[str, str]:
-    """Each error at the field of the form where it belongs: `params.seconds` at `params`, and what has none at the top (`form`)."""
+    """Each error at its field of the form: `params.seconds` at its own, else at `params`; what has none at the top."""
     placed: dict[str, list[str]] = {}
     for path, text in errors.items():
-        field = path.partition(".")[0]
-        name = field if field in shown else "form"
+        parts = path.split(".")
+        name = next((one for one in (".".join(parts[:2]), parts[0]) if one in shown), "form")
         placed.setdefault(name, []).append(text if path in (name, "form") or text.startswith(path) else f"{path}: {text}")
     return {name: "; ".join(texts) for name, texts in placed.items()}
 
@@ -147,29 +169,6 @@ def _pipeline(name: str) -> Pipeline:
         if name != "media" or first is None:
             raise
         return first
-
-
-def _fields(pipeline: Pipeline) -> list[dict[str, str]]:
-    """The pipeline's parameters for people: name, type, default, description."""
-    schema = pipeline.params.model_json_schema()
-    required = schema.get("required", [])
-    return [
-        {
-            "name": name,
-            "type": _type(about),
-            "default": "required" if name in required else json.dumps(about.get("default"), ensure_ascii=False),
-            "text": about.get("description", ""),
-        }
-        for name, about in schema.get("properties", {}).items()
-    ]
-
-
-def _type(about: Mapping[str, Any]) -> str:
-    if "enum" in about:
-        return " or ".join(map(str, about["enum"]))
-    if "anyOf" in about:
-        return " or ".join(dict.fromkeys(_type(one) for one in about["anyOf"]))
-    return str(about.get("type", "any"))
 
 
 def _text(name: str, text: str) -> str:

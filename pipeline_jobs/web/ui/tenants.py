@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from flask import Response, request
@@ -35,6 +36,9 @@ LIMITS = {
     "max_run_seconds": "Maximum run time of a job, in seconds",
 }
 
+#: What of it is taken now, for people.
+USED = {"max_concurrent": "Running jobs", "max_queued": "Queued jobs", "max_ended": "Ended jobs kept", "max_storage_bytes": "Stored"}
+
 
 @blueprint.get("/tenants/<tenant_id>")
 def tenant(tenant_id: str) -> Response:
@@ -47,11 +51,27 @@ def set_limits(tenant_id: str) -> Response:
     _check(tenant_id)
     try:
         body = check(LimitsRequest, read_limits(values))
+        if (read_at := values.get("version")) and read_at != _version(now := web().cell.client.limits(tenant_id)):
+            return _page(tenant_id, values, {"version": "changed"}, 409, theirs=_differences(now, body))
         web().cell.client.set_limits(tenant_id, TenantLimits(**body.model_dump()), actor=caller().actor)
     except (Refused, InvalidInput) as error:
         told = answer(error)
         return _page(tenant_id, values, {one["field"]: one["message"] for one in told.get_json()["errors"]}, told.status_code)
     return see_other("ui.tenant", tenant_id=tenant_id, saved=1)
+
+
+def _version(limits: TenantLimits) -> str:
+    """Tells these limits from others: a form brings back that of the limits it was made from.
+
+    Two who save within the same milliseconds may both pass: the store takes limits as they come. Whoever reads, thinks and saves does not.
+    """
+    return sha256(repr(limits).encode()).hexdigest()[:16]
+
+
+def _differences(now: TenantLimits, wanted: LimitsRequest) -> list[tuple[str, Any, Any]]:
+    """What somebody has set meanwhile, beside what was about to be saved: the words for the limit, theirs, one's own."""
+    both = ((name, getattr(now, name), getattr(wanted, name)) for name in (*LIMITS, "paused"))
+    return [(LIMITS.get(name, "Paused"), theirs, own) for name, theirs, own in both if theirs != own]
 
 
 def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
@@ -62,16 +82,27 @@ def read_limits(values: Mapping[str, str]) -> dict[str, Any]:
     return raw
 
 
-def _page(tenant_id: str, values: Mapping[str, str] | None, errors: Mapping[str, str] | None = None, status: int = 200) -> Response:
+def _page(
+    tenant_id: str,
+    values: Mapping[str, str] | None,
+    errors: Mapping[str, str] | None = None,
+    status: int = 200,
+    theirs: list[tuple[str, Any, Any]] | None = None,
+) -> Response:
     cell = web().cell
     _check(tenant_id)
-    own = cell.client.limits(tenant_id).to_dict()
+    limits = cell.client.limits(tenant_id)
+    own = limits.to_dict()
     days = of_tenant(cell.store, tenant_id, DAYS) if tenant_id != ALL else []
     return page(
         "tenant",
         status,
         tenant_id=tenant_id,
         limits=LIMITS,
+        words=USED,
+        # Whoever is shown what somebody else has set, and saves again, means it.
+        read_at=_version(limits),
+        theirs=theirs or [],
         own=own,
         defaults=cell.client.limits(ALL).to_dict() if caller().sees_all else {},
         values=values if values is not None else {name: "" if value is None else f"{value:.15g}" for name, value in own.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from typing import Any
+from zlib import crc32
 
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.states import Reason
@@ -24,6 +25,50 @@ REASONS: dict[str, str] = {
     Reason.DISPATCHED: "A worker is about to start it.",
     Reason.RETRY: "It will be tried again after a short delay.",
 }
+
+
+#: The same of many jobs, in a few words.
+BRIEFLY: dict[str, str] = {
+    Reason.FAIR_SHARE: "wait for their turn",
+    Reason.NO_WORKER: "wait for a worker",
+    Reason.NO_WORKER_FOR_PIPELINE: "wait for a worker that knows their pipeline",
+    Reason.SCHEDULED: "are meant for later",
+    Reason.TENANT_CONCURRENCY: "are held by their tenant's limit of running jobs",
+    Reason.TENANT_RATE: "are held by their tenant's rate",
+    Reason.TENANT_PAUSED: "are of a paused tenant",
+    Reason.PIPELINE_CONCURRENCY: "are held by their pipeline's limit",
+    Reason.DEPENDENCY: "wait for other jobs",
+    Reason.SIGNAL: "wait for a signal",
+    Reason.DISPATCHED: "are about to start",
+    Reason.RETRY: "are about to be tried again",
+}
+
+
+def briefly(word: str) -> str:
+    """A `Reason` of many jobs; one that is newer than this table as it is."""
+    return BRIEFLY.get(word, word.replace("_", " "))
+
+
+#: What lets a job start that waits for this.
+FREES: dict[str, str] = {
+    Reason.FAIR_SHARE: "the next slot that is free in its turn",
+    Reason.NO_WORKER: "a worker that is started",
+    Reason.NO_WORKER_FOR_PIPELINE: "a worker that knows its pipeline",
+    Reason.SCHEDULED: "its time",
+    Reason.TENANT_CONCURRENCY: "one of the tenant's running jobs that ends, or a higher limit",
+    Reason.TENANT_RATE: "a moment, or a higher rate",
+    Reason.TENANT_PAUSED: "an operator who resumes the tenant",
+    Reason.PIPELINE_CONCURRENCY: "a running job of its pipeline that ends, or a higher limit",
+    Reason.DEPENDENCY: "the end of the jobs that it waits for",
+    Reason.SIGNAL: "the signal",
+    Reason.DISPATCHED: "the worker that takes it",
+    Reason.RETRY: "the end of the delay",
+}
+
+
+def frees(word: str | None) -> str:
+    """What a wait for this `Reason` ends with; nothing for one that is newer than this table."""
+    return FREES.get(word or "", "")
 
 
 def reason(word: str | None) -> str:
@@ -72,6 +117,16 @@ def utc(milliseconds: int | None) -> str:
     return f"{rfc3339(milliseconds) or ''}"[:19].replace("T", " ") + " UTC"
 
 
+def iso(milliseconds: int | None) -> str:
+    """A moment for programs, such as the page's script, which writes it in the reader's zone."""
+    return rfc3339(milliseconds) or ""
+
+
+def colour(name: str) -> str:
+    """The class of a tenant's or a speaker's colour: one of six, the same each time. The name always stands beside it."""
+    return f"t{crc32(name.encode()) % 6 + 1}"
+
+
 def size(count: float | None) -> str:
     """Bytes: `512 B`, `1.5 MB`."""
     if count is None:
@@ -104,4 +159,4 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-FILTERS = (reason, sentence, span, ago, utc, size, clock, pretty, number, percent)
+FILTERS = (reason, briefly, frees, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)

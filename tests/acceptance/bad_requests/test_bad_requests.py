@@ -22,6 +22,7 @@ from pipeline_jobs.store.store import ClaimRefused
 from pipeline_jobs.web.schemas.problem import Problem
 from pipeline_jobs.worker.app import create_celery
 from tests.acceptance.bad_requests.table import HOURLY, Bad, corpus
+from tests.cases import each
 from tests.declared import PAGE, UNDOCUMENTED, Declared
 from tests.servers import Server
 
@@ -129,7 +130,7 @@ def test_the_corpus_is_large_and_every_route_is_in_it(world: World) -> None:
     assert {rule for rule in rules if asked[rule] < 5} == set()
 
 
-@pytest.mark.parametrize("bad", CORPUS, ids=str)
+@each("bad", CORPUS, ids=str)
 def test_it_is_refused_and_what_is_wrong_is_named(world: World, bad: Bad) -> None:
     before = world.count()
     answer = world.send(bad)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from tests.cases import each
 from tests.servers import Server
 
 from .checks import problem_of
@@ -177,8 +179,7 @@ def test_the_corpus_is_large() -> None:
     assert len(BODIES) + len(RAW) + len(TYPES) + len(QUERIES) >= 150
 
 
-@pytest.mark.parametrize("path", CREATING)
-@pytest.mark.parametrize(("body", "field"), BODIES, ids=lambda value: json.dumps(value)[:60])
+@each(("path", "body", "field"), [(path, *case) for path, case in product(CREATING, BODIES)], ids=lambda value: json.dumps(value)[:60])
 def test_a_body_with_a_wrong_field_is_422_and_names_it(client: FlaskClient, world: World, path: str, body: Any, field: str) -> None:
     answer = problem_of(client.post(path, data=json.dumps(body), content_type=JSON), 422, field=field)
     assert answer["errors"][0]["field"] == field
@@ -186,10 +187,11 @@ def test_a_body_with_a_wrong_field_is_422_and_names_it(client: FlaskClient, worl
     assert world.ids() == []
 
 
-@pytest.mark.parametrize("path", CREATING)
-@pytest.mark.parametrize(("body", "status", "field"), [pytest.param(*case[1:], id=case[0]) for case in RAW])
+@each(
+    ("path", "what", "body", "status", "field"), [(path, *case) for path, case in product(CREATING, RAW)], ids=lambda value: str(value)[:60]
+)
 def test_bytes_that_are_no_good_json_are_refused(
-    client: FlaskClient, world: World, path: str, body: bytes, status: int, field: str
+    client: FlaskClient, world: World, path: str, what: str, body: bytes, status: int, field: str
 ) -> None:
     answer = problem_of(client.post(path, data=body, content_type=JSON), status, field=field)
     assert len(str(answer)) < 6000
@@ -235,7 +237,7 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(client: FlaskClient, pa
     assert body.tell() < 1_200_000, "it was read to its end"
 
 
-@pytest.mark.parametrize(("query", "status", "field"), QUERIES, ids=[query[:60] for query, _, _ in QUERIES])
+@each(("query", "status", "field"), QUERIES)
 def test_a_wrong_filter_is_refused_and_named(client: FlaskClient, world: World, query: str, status: int, field: str) -> None:
     problem_of(client.get(f"/pipeline/jobs?{query}"), status, field=field)
 

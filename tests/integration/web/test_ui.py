@@ -18,6 +18,7 @@ from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access import key_cache as keyring
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.access.throttle import BURST
+from pipeline_jobs.web.ui import jobs as jobs_page
 from pipeline_jobs.web.ui import words
 
 from .conftest import MakeClient
@@ -306,7 +307,7 @@ class TestWhoSeesWhat:
         assert Browser(client).get("/tenants/acme").status_code == 403
         admin = signed_in(client, world, role=Role.ADMIN)
         page = admin.get("/tenants/acme").text
-        assert ("37" in page, "<input" in page, "data-chart" in page) == (True, False, True)
+        assert ("37" in page, "<input name=" in page, "data-chart" in page) == (True, False, True)
         assert admin.get("/tenants/other").status_code == 403
         assert admin.post("/tenants/acme/limits", max_concurrent="99").status_code == 403
         root = signed_in(client, world, ALL, Role.ADMIN)
@@ -488,9 +489,10 @@ class TestJobs:
             monkeypatch.setattr(world.cell.client, "describe", lambda job_id, whose, shown=shown: shown)
             page = browser.get(f"/jobs/{job.job_id}").text
             assert words.REASONS[reason].replace("'", "&#39;") in page
-            assert ("Number 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
+            assert ("Position 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
             # A list says the same, in the same words.
             monkeypatch.setattr(world.cell.client, "list", lambda query, shown=shown: Page((shown,), None))
+            monkeypatch.setattr(jobs_page, "queue_position", lambda store, job_id, queue=queue: queue)
             assert words.REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
             monkeypatch.undo()
 

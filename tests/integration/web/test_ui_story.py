@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.events.log import MAX_PAGE, Event, read
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.ui import bulk as bulk_page
@@ -48,7 +49,7 @@ def test_a_film_s_page_has_its_lines_its_speakers_and_its_chapters(client: Flask
     assert f'data-start="65.5"><a class="quiet" href="{UI}/jobs/{job.job_id}?t=65">1:05</a>' in text
     assert "Ships &amp; &lt;b&gt;boats&lt;/b&gt;." in text
     # Each is named where another one begins.
-    assert re.findall(r'class="speaker">([^<]*)', text) == ["Speaker 1", "Speaker 2"]
+    assert re.findall(r'class="speaker t\d">([^<]*)', text) == ["Speaker 1", "Speaker 2"]
     assert text.count('<ol class="chapters">') == 1
     assert re.findall(r"</a> (\w+)</li>", text) == ["Arrival"]
 
@@ -70,20 +71,24 @@ def run(world: World, job: Job, *stages: str) -> Job:
     return started
 
 
+def events(world: World, job: Job) -> list[Event]:
+    return list(read(world.store, job.job_id, 0, MAX_PAGE).events)
+
+
 def told(found: Timeline | None) -> list[tuple[str, str, str]]:
     return [(bar.name, bar.kind, bar.note) for bar in found.bars if bar.name != "waiting"] if found else []
 
 
 def test_what_happened_is_shown_in_order(world: World) -> None:
     job = world.put()
-    assert timeline(world.store, job) is None
+    assert timeline(job, events(world, job)) is None
     crashed = run(world, job, "think")
     world.store.requeue(job.job_id, crashed.fence, "crash")
     again = run(world, world.record(job.job_id), "think")
     world.store.requeue(job.job_id, again.fence, "retry")
     run(world, world.record(job.job_id), "think")
     ended = world.fail(job.job_id)
-    found = told(timeline(world.store, ended))
+    found = told(timeline(ended, events(world, ended)))
     assert [kind for _, kind, _ in found] == ["done", "lost", "done", "failed", "done", "failed"]
     assert [note for _, _, note in found if note] == ["Its worker died.", "It will be tried again."]
     assert [name for name, _, _ in found][-1] == "think (attempt 2)"
@@ -92,11 +97,11 @@ def test_what_happened_is_shown_in_order(world: World) -> None:
 def test_a_job_that_was_cancelled_says_so(world: World) -> None:
     job = run(world, world.put(), "think")
     world.cell.client.cancel(job.job_id)
-    world.finish(job.job_id, JobStatus.CANCELLED)
-    assert told(timeline(world.store, world.record(job.job_id)))[-1] == ("think", "cancelled", "It was asked to stop.")
+    ended = world.finish(job.job_id, JobStatus.CANCELLED)
+    assert told(timeline(ended, events(world, ended)))[-1] == ("think", "cancelled", "It was asked to stop.")
     waiting = world.put()
-    world.cell.client.cancel(waiting.job_id)
-    assert told(timeline(world.store, world.record(waiting.job_id))) == []
+    never = world.cell.client.cancel(waiting.job_id)
+    assert told(timeline(never, events(world, never))) == []
 
 
 def test_the_bars_share_one_axis_and_none_is_too_short_to_be_seen() -> None:
@@ -133,7 +138,7 @@ def test_a_form_is_filled_in_as_for_another_job(client: FlaskClient, world: Worl
     new = NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 7}, tags=("x", "y"), priority=3)
     job = world.cell.client.submit(new)
     text = browser.get(f"/submit?like={job.job_id}").text
-    for part in ("&#34;steps&#34;: 7", 'value="x, y"', 'name="priority" min="-50" max="50" step="1" value="3"'):
+    for part in ('name="p.steps" value="7"', 'value="x, y"', 'name="priority" min="-50" max="50" step="1" value="3"'):
         assert part in text, part
     assert browser.get("/submit?like=job_1_00000000").status_code == 404
     theirs = world.put(tenant_id="other")

@@ -96,7 +96,7 @@ def test_a_child_that_took_too_long_is_said_so(make_context: MakeContext, monkey
 
 
 def test_one_voice_is_one_speaker(make_context: MakeContext) -> None:
-    """By the real model, on two seconds of a sample. Dialogues, with figures: tests/heavy/bar_speakers.py."""
+    """By the real model, on two seconds of a sample. Dialogues, with figures: `make quality`."""
     context = make_context(params={"outputs": ["speakers"]}, data={"segments": [segment(10.0, 12.0, "Good.")], "speech_start": 10.0})
     context.data["speech"] = "speech.wav"
     with wave.open(str(SAMPLES / "harbor.wav")) as whole, wave.open(str(context.workdir / "speech.wav"), "wb") as cut:

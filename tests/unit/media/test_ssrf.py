@@ -12,6 +12,7 @@ import pytest
 from pipeline_jobs.addresses import check_source, source_policy
 from pipeline_jobs.exceptions import InvalidInput, StageError
 from pipeline_jobs.media import download, fetch
+from tests.cases import each
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 from tests.unit.media.conftest import MakeContext
 from tests.unit.media.fakes import FakeSite, reply
@@ -84,10 +85,12 @@ def test_the_canary_sings_when_it_is_reached(canary: FakeSite, make_context: Mak
     canary.requests.clear()
 
 
-@pytest.mark.parametrize("number", CASES, ids=lambda number: repr(urls(9)[number])[:60])
+@each("number", CASES, ids=lambda number: repr(urls(9)[number])[:60])
 def test_a_url_is_refused_as_it_comes_in_or_when_it_is_fetched(
     number: int, canary: FakeSite, connects: list[Any], make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    connects.clear()
+    canary.requests.clear()
     url = urls(port_of(canary))[number]
     try:
         check_source(url)
@@ -101,10 +104,11 @@ def test_a_url_is_refused_as_it_comes_in_or_when_it_is_fetched(
     assert (connects, canary.requests) == ([], [])
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@each("name", sorted(NAMES))
 def test_a_name_that_leads_inside_is_refused(
     name: str, connects: list[Any], make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    connects.clear()
     name_server(monkeypatch)
     assert code_of(make_context(f"https://{name}/a.mp4", PIPELINE_ALLOW_PRIVATE_URLS="0")) == "source_forbidden"
     assert connects == []

@@ -14,12 +14,8 @@ from typing import Any
 import pytest
 
 from pipeline_jobs.up import readiness
-from pipeline_jobs.up.ports import choose_ports
 from pipeline_jobs.up.readiness import NotReady, http_ok, parts_ok, ping, wait_until
-
-
-def free_port() -> int:
-    return choose_ports({"A": ("127.0.0.1", 0)})["A"]
+from tests.free_ports import free_port
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pipeline_jobs.addresses import webhook_policy
 from pipeline_jobs.exceptions import InvalidInput
 from pipeline_jobs.webhooks.post import post
 from pipeline_jobs.webhooks.targets import check_target
+from tests.cases import each
 from tests.receiver import Receiver
 from tests.ssrf_urls import NAMES, REBINDING, redirects, urls
 
@@ -73,8 +74,10 @@ def test_the_canary_sings_when_it_is_reached(canary: Receiver) -> None:
     canary.hits.clear()
 
 
-@pytest.mark.parametrize("index", range(len(urls(PORT))), ids=lambda index: repr(urls(PORT)[index])[:60])
+@each("index", range(len(urls(PORT))), ids=lambda index: repr(urls(PORT)[index])[:60])
 def test_a_url_is_refused_as_it_comes_in_or_where_it_connects(index: int, canary: Receiver, connects: list[object]) -> None:
+    connects.clear()
+    canary.hits.clear()
     url = urls(canary.port)[index]
     answer = post(url, b"{}", {}, policy=any_port(canary.port), timeout=60, resolver=hostile)
     assert (answer.status, connects, canary.hits) == (None, [], [])
@@ -89,8 +92,9 @@ def test_a_url_is_refused_as_it_comes_in_or_where_it_connects(index: int, canary
         assert (connects, [letter for letter in usual[8:] if letter.isalpha()] != []) == ([], True)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@each("name", sorted(NAMES))
 def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(name: str, connects: list[object]) -> None:
+    connects.clear()
     url = f"https://{name}/hook"
     check_target(url, (), allow_private=False)
     answer = post(url, b"{}", {}, policy=webhook_policy(False), timeout=60, resolver=hostile)

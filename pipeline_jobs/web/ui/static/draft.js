@@ -5,8 +5,11 @@
     const key = `draft ${document.body.dataset.in} ${form.dataset.draft}`;
     const kept = () => [...form.elements].filter((field) => field.name && field.name !== "token" && !["hidden", "file", "password"].includes(field.type));
 
+    // Several boxes share a name.
+    const nameOf = (field) => (field.type === "checkbox" ? `${field.name} ${field.value}` : field.name);
+
     function keep() {
-      const values = Object.fromEntries(kept().map((field) => [field.name, field.type === "checkbox" ? field.checked : field.value]));
+      const values = Object.fromEntries(kept().map((field) => [nameOf(field), field.type === "checkbox" ? field.checked : field.value]));
       sessionStorage.setItem(key, JSON.stringify(values));
     }
 
@@ -15,11 +18,11 @@
       if (!values) return;
       let changed = false;
       for (const field of kept()) {
-        const value = values[field.name];
+        const value = values[nameOf(field)];
         if (value === undefined || value === (field.type === "checkbox" ? field.checked : field.value)) continue;
         if (field.type === "checkbox") field.checked = value;
         else field.value = value;
-        field.closest("details")?.setAttribute("open", "");
+        for (let box = field.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
         changed = true;
       }
       if (changed) say();

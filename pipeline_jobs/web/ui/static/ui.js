@@ -48,3 +48,71 @@ document.addEventListener("htmx:response:error", (event) => {
 
 document.addEventListener("htmx:error", () => say("The server cannot be reached; what you see may be old."));
 document.addEventListener("htmx:after:swap", () => say(""));
+
+// Times in the reader's own zone: the server writes UTC, which is what one sees without a script.
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+function localTimes() {
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const text = `${LOCAL.format(at)} ${ZONE}`;
+    if (time.title !== text) time.title = text;
+    if ("full" in time.dataset && time.textContent !== LOCAL.format(at)) time.textContent = LOCAL.format(at);
+  }
+}
+
+// A job that ends while its page is open: the title says so, a screen reader hears it once, and who asked is notified.
+const state = () => document.querySelector("[data-state]");
+let before = state()?.dataset.state;
+
+function ended() {
+  const now = state();
+  if (!now || !("ends" in now.dataset) || now.dataset.state === before) return;
+  before = now.dataset.state;
+  const text = `${now.dataset.state}: ${now.dataset.title}`;
+  document.title = text;
+  document.getElementById("said").textContent = text;
+  if (sessionStorage.getItem(`tell ${location.pathname}`) && Notification.permission === "granted") new Notification(text, { tag: location.pathname });
+}
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-tell]");
+  if (!button) return;
+  const answer = await Notification.requestPermission();
+  if (answer === "granted") sessionStorage.setItem(`tell ${location.pathname}`, "1");
+  // Not in the button: a poll draws that anew.
+  document.getElementById("said").textContent = "";
+  say(answer === "granted" ? "You will be told when it ends, as long as this page is open." : "Your browser does not let this page notify you; its tab's title will change.");
+});
+
+// The theme changes without a new page: a film goes on, and a form keeps what was typed.
+for (const form of document.querySelectorAll("[data-themes]"))
+  form.addEventListener("submit", async (event) => {
+    const { value } = event.submitter;
+    event.preventDefault();
+    for (const button of form.elements) button.setAttribute("aria-pressed", String(button.value === value));
+    if (value === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = value;
+    document.querySelector('meta[name="color-scheme"]').content = value === "system" ? "light dark" : value;
+    await fetch(form.action, { method: "POST", body: new URLSearchParams({ theme: value }), redirect: "manual" });
+  });
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copies]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copies).textContent);
+  button.textContent = "Copied";
+});
+
+function shown() {
+  localTimes();
+  ended();
+  for (const button of document.querySelectorAll("[data-tell]")) button.hidden = !("Notification" in window) || sessionStorage.getItem(`tell ${location.pathname}`) !== null;
+  for (const button of document.querySelectorAll("[data-copies]")) button.hidden = !navigator.clipboard;
+}
+
+document.addEventListener("htmx:after:swap", shown);
+for (const place of document.querySelectorAll("[data-zone]")) place.textContent = `Times are in ${ZONE}.`;
+shown();

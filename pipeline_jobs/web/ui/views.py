@@ -1,0 +1,54 @@
+"""Saved views: filters of the list under a name, kept in this browser. They are addresses: one sees in them what the key sees."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, request, url_for
+from pydantic_core import from_json, to_json
+
+from pipeline_jobs.web.problems import Refused
+from pipeline_jobs.web.ui.blueprint import blueprint, see_other
+from pipeline_jobs.web.ui.listing import NAMES, filters, read_query
+
+#: Name of the cookie, and how long a browser keeps it, in seconds.
+COOKIE, KEPT = "pipeline_views", 365 * 86_400
+#: Most views, longest name in characters, and most bytes of all of them: a browser takes cookies of 4096.
+MOST, MAX_NAME, MAX_BYTES = 20, 40, 3_000
+
+View = tuple[str, dict[str, str]]
+
+
+def saved() -> list[View]:
+    """Those of this browser; what cannot be read is none."""
+    try:
+        found: Any = from_json(bytes.fromhex(request.cookies.get(COOKIE, "")))
+        return [(str(name)[:MAX_NAME], {k: str(v) for k, v in where.items() if k in NAMES}) for name, where in found][:MOST]
+    except (ValueError, AttributeError, TypeError):
+        return []
+
+
+@blueprint.post("/jobs/views")
+def save_view() -> Response:
+    """Keep the list of the address's filters under a name, or (`act=remove`) forget the view of that name."""
+    where, name = filters(), " ".join(request.form.get("name", "").split())[:MAX_NAME]
+    act, group = request.form.get("act", "save"), request.args.get("group") or None
+    if act not in ("save", "remove"):
+        raise Refused(422, "invalid_input", "act must be one of: save, remove", field="act")
+    if not name:
+        raise Refused(422, "invalid_input", "name: a view needs a name", field="name")
+    read_query(where)
+    left = [one for one in saved() if one[0] != name]
+    views = left if act == "remove" else [*left, (name, where)]
+    text = to_json(views).hex()
+    if len(views) > MOST or len(text) > MAX_BYTES:
+        raise Refused(422, "invalid_input", f"name: there is room for {MOST} views; remove one first", field="name")
+    response = see_other("ui.jobs", group=group, **where)
+    response.set_cookie(COOKIE, text, max_age=KEPT, path=url_for("ui.overview"), httponly=True, samesite="Lax")
+    return response
+
+
+def is_open(view: View, found: dict[str, str]) -> bool:
+    """The list shows this one."""
+    return urlencode(sorted(view[1].items())) == urlencode(sorted(found.items()))

@@ -1,0 +1,85 @@
+"""Every page in every state and theme before axe: nothing serious or critical; and the heading keeps its distance from the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
+from tests.acceptance.conftest import MakeStack
+from tests.browser import Visit, one_browser, visit
+from tests.gallery import UI, Gallery, Painter
+from tests.stack import Api, Stack
+
+#: What axe calls bad enough.
+BAD = ("serious", "critical")
+#: From phones to walls; between them no style changes.
+WIDTHS = (320, 999, 1000, 1100, 2560)
+#: Least distance of a heading from the left edge, in px.
+LEAST = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _browser() -> Iterator[None]:
+    with one_browser():
+        yield
+
+
+@pytest.fixture(scope="module")
+def stack(make_shared_stack: MakeStack) -> Stack:
+    # No worker comes: the one that the gallery tells of stays.
+    return make_shared_stack(announce_seconds=1000.0)
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> str:
+    return KeyStore(stack.client.store).create(ALL, Role.ADMIN, actor="test")[1]
+
+
+@pytest.fixture(scope="module")
+def gallery(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    return Painter(stack, tmp_path_factory.mktemp("gallery")).everything()
+
+
+def found(axe: Axe, browser: Visit, rules: tuple[str, ...] = ()) -> list[str]:
+    """What is bad on the page as it is. :param rules: only these."""
+    only: dict[str, Any] = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    results = axe.run(browser.page, options={"resultTypes": ["violations"], **only}).response["violations"]
+    return [f"{one['id']}: {node['target']} {node['html'][:120]}" for one in results if one["impact"] in BAD for node in one["nodes"]]
+
+
+def looked_at(axe: Axe, browser: Visit, path: str) -> list[str]:
+    """A page in both themes, all that can be opened open; in the dark, only what a colour can do wrong."""
+    page = browser.page
+    browser.go(path)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    page.emulate_media(color_scheme="light")
+    wrong = found(axe, browser)
+    page.emulate_media(color_scheme="dark")
+    wrong += found(axe, browser, ("color-contrast",))
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        left, wide = page.evaluate("[document.querySelector('h1').getBoundingClientRect().left, document.documentElement.scrollWidth]")
+        wrong += [f"{width} px: its heading is {left} px from the edge"] if left < LEAST else []
+        wrong += [f"{width} px: it is {wide} px wide"] if wide > width else []
+    page.set_viewport_size({"width": 1280, "height": 800})
+    return wrong
+
+
+def test_no_page_has_a_serious_violation_in_any_state_and_theme(gallery: Gallery, api: Api, key: str) -> None:
+    axe = Axe()
+    with visit(api.url, reduced_motion="reduce") as browser:
+        wrong = {"sign-in": looked_at(axe, browser, UI)}
+        browser.page.get_by_label("API key").fill(key)
+        browser.page.get_by_role("button", name="Sign in").click()
+        expect(browser.page.get_by_role("heading", name="Latest jobs")).to_be_visible()
+        wrong |= {name: looked_at(axe, browser, path) for name, path in (gallery.pages | gallery.wrong).items()}
+        browser.go(f"{UI}/jobs")
+        browser.page.keyboard.press("?")
+        expect(browser.page.get_by_role("dialog")).to_be_visible()
+        wrong["shortcuts"] = found(axe, browser)
+        assert {name: said for name, said in wrong.items() if said} == {}
