@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import requests
 
+from pipeline_jobs.access.api_keys import KeyStore, Role
 from tests.acceptance.test_nginx import nginx
 from tests.stack import Api, Stack, free_port
 from tests.waiting import until
 
 CONF = Path(__file__).resolve().parents[2] / "docker" / "nginx-compose.conf"
+SLEEP = {"pipeline": "sleep"}
 MakeStack = Callable[..., Stack]
 #: `ROLLING_RESTARTS=20` counts more of them.
 RESTARTS = int(os.environ.get("ROLLING_RESTARTS", "2"))
@@ -39,7 +41,7 @@ def own(text: str, port: int, apis: list[int], folder: Path) -> str:
 
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
-    return make_stack(trusted_proxies=1, max_queued_per_tenant=100_000)
+    return make_stack(trusted_proxies=1, require_keys=True, max_queued_per_tenant=100_000)
 
 
 @pytest.fixture
@@ -68,6 +70,8 @@ def test_no_request_fails_while_the_apis_are_restarted(stack: Stack, apis: list[
     """Each request on a connection of its own, without an Idempotency-Key: nginx must send none twice."""
     stop, codes = threading.Event(), Counter[str]()
     masters = stack._processes[-2:]
+    _, key = KeyStore(stack.client.store).create("acme", Role.SUBMIT, actor="test")
+    headers = {"Authorization": f"Bearer {key}"}
 
     def work(ask: Callable[[], requests.Response]) -> None:
         while not stop.is_set():
@@ -76,7 +80,10 @@ def test_no_request_fails_while_the_apis_are_restarted(stack: Stack, apis: list[
             except requests.RequestException as error:
                 codes[type(error).__name__] += 1
 
-    asks = (lambda: front.get("/pipeline/jobs?limit=1"), *[lambda: front.post("/pipeline/jobs", {"pipeline": "sleep"})] * 3)
+    asks = (
+        lambda: front.get("/pipeline/jobs?limit=1", headers=headers),
+        *[lambda: front.post("/pipeline/jobs", SLEEP, headers=headers)] * 3,
+    )
     threads = [threading.Thread(target=work, args=(ask,)) for ask in asks]
     for thread in threads:
         thread.start()
