@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test picture
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test picture failovers
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -89,6 +89,9 @@ docker-test: $(TEST_STAMP)  ## build the image, start the compose file, five SIG
 
 chart: $(TEST_STAMP) $(CHART_STAMP)  ## the Helm chart: lint, schema, what it renders against two versions of Kubernetes (350 MB of tools)
 	$(PY) -m pytest tests/chart/bar_chart.py
+
+failovers: $(TEST_STAMP)  ## accepted jobs lost per failover: Sentinel with and without waiting for the replica, three RabbitMQ nodes (RUNS=30; half an hour)
+	$(if $(RUNS),FAILOVER_RUNS=$(RUNS)) $(PY) -m pytest -s tests/heavy/bar_failovers.py
 
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
 	$(PY) -m tests.known_vulnerabilities

@@ -56,7 +56,8 @@ class Settings(HistorySettings, OutsideSettings):
 
     # Where things are
     redis_url: Annotated[str, AfterValidator(server_url)] = _setting(
-        "redis://127.0.0.1:6399/0", "The store: a Redis or Valkey server with AOF on and policy noeviction."
+        "redis://127.0.0.1:6399/0",
+        "The store: a Redis or Valkey server with AOF on and policy noeviction; or `sentinel://HOST:PORT;sentinel://...?master_name=NAME`.",
     )
     broker_url_setting: str = _setting(
         "", "Celery's broker. Empty: the store's server, which accepts and enqueues a job in one step.", env="CELERY_BROKER_URL"

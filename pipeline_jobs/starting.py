@@ -10,8 +10,9 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from dotenv import load_dotenv
 from pydantic import AfterValidator, BaseModel, Field
@@ -64,8 +65,54 @@ def is_of_service(name: str, value: str) -> bool:
     return bool(_OF_SERVICE.search(name) or (name.endswith("_PORT") and _PORT_OF_SERVICE.fullmatch(value)))
 
 
+SCHEME = "sentinel://"
+DEFAULT_PORT = 26379
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the address of a store says that Sentinel watches over, in Celery's spelling, with the name of the master in the query:
+    `sentinel://:PASSWORD@one:26379;sentinel://two:26379/0?master_name=NAME`. User and password, of the first part, are the servers'."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    master: str
+    number: int
+    #: `username` and `password` of the servers, those that are given.
+    login: tuple[tuple[str, str], ...]
+
+    @property
+    def broker_url(self) -> str:
+        """The same for kombu, which takes the name of the master as an option of its transport."""
+        said = dict(self.login)
+        login = f"{quote(said.get('username', ''), safe='')}:{quote(said.get('password', ''), safe='')}@" if said else ""
+        return ";".join(f"{SCHEME}{login}{host}:{port}/{self.number}" for host, port in self.sentinels)
+
+
+def watched(url: str) -> Watched:
+    """:raises ValueError: it is no such address; its text quotes nothing of it."""
+    parts = url.split(";")
+    if not all(part.startswith(SCHEME) for part in parts):
+        raise ValueError("each part begins with sentinel://")
+    try:
+        split = [urlsplit(part) for part in parts]
+        sentinels = tuple((part.hostname or "", part.port or DEFAULT_PORT) for part in split)
+    except ValueError:
+        raise ValueError("this is no URL: characters such as / in a password are written as %2F") from None
+    last, query = split[-1], dict(parse_qsl(split[-1].query))
+    if not all(host for host, _ in sentinels) or not re.fullmatch(r"/?[0-9]{0,5}", last.path):
+        raise ValueError("a host or the number of the database is wrong")
+    if set(query) != {"master_name"}:
+        raise ValueError("must end with ?master_name=NAME, as sentinel monitor has it")
+    given = (("username", split[0].username), ("password", split[0].password))
+    login = tuple((name, unquote(value)) for name, value in given if value)
+    return Watched(sentinels, query["master_name"], int(last.path.strip("/") or 0), login)
+
+
 def server_url(text: str) -> str:
     """:raises ValueError: this is no address of a server."""
+    if text.startswith(SCHEME):
+        watched(text)
+        return text
     try:
         url = urlsplit(text)
         port = url.port
@@ -73,7 +120,7 @@ def server_url(text: str) -> str:
         # Its own text may quote a part of the password.
         raise ValueError("this is no URL: characters such as / in a password are written as %2F") from None
     if url.scheme not in ("redis", "rediss", "unix") or not (url.path if url.scheme == "unix" else url.hostname):
-        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
+        raise ValueError("must be redis://HOST:PORT/NUMBER, rediss://..., unix://PATH or sentinel://HOST:PORT;...?master_name=NAME")
     if url.scheme != "unix" and (port == 0 or not re.fullmatch(r"/?[0-9]{0,5}", url.path)):
         raise ValueError("the port or the number of the database is wrong")
     return text
@@ -90,6 +137,18 @@ def setting(default: Any, purpose: str, *, env: str | None = None, **limits: Any
 class OutsideSettings(BaseModel):
     """Services of others that the installation uses: fields of `settings.Settings`."""
 
+    store_replicas: int = setting(
+        0,
+        "A job is accepted once so many replicas have it on their disks, too (WAITAOF); if they do not within 5 s, the answer is 503. "
+        "With Sentinel: 1, or a failover may lose accepted jobs.",
+        ge=0,
+        le=5,
+    )
+    broker_queue_type: str = setting(
+        "classic",
+        "Type of the queues on RabbitMQ: `classic`, or `quorum` for a cluster of three nodes. Delete the queues before you change it.",
+        pattern="^(classic|quorum)$",
+    )
     gdrive_credentials: str = setting(
         "", "File with the key of a Google service account. With it, results of `media` are copied to Google Drive. Extra `[gdrive]`."
     )

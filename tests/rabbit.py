@@ -1,4 +1,4 @@
-"""A RabbitMQ node for tests, from Debian's package, on loopback alone."""
+"""A RabbitMQ node for tests, or three that are a cluster, from Debian's package, on loopback alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import requests
@@ -41,7 +43,8 @@ class Rabbit:
         if management:
             # How old its figures may be, in ms.
             conf += f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {web}\ncollect_statistics_interval = 500\n"
-        (folder / "rabbitmq.conf").write_text(conf)
+        self._conf = folder / "rabbitmq.conf"
+        self._conf.write_text(conf)
         (folder / "enabled_plugins").write_text("[rabbitmq_management].\n" if management else "[].\n")
         self._log = folder / "rabbitmq.log"
         self._environment = {
@@ -61,24 +64,53 @@ class Rabbit:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
+        self._joins = False
 
     @property
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
+    @property
+    def name(self) -> str:
+        return self._environment["RABBITMQ_NODENAME"]
+
+    def as_of(self, first: Rabbit) -> None:
+        """Before it is started: with the home (Erlang's cookie) and the name server of another one."""
+        self._environment |= {name: first._environment[name] for name in ("HOME", "ERL_EPMD_PORT")}
+        self._joins = True
+
+    def join(self, first: Rabbit) -> None:
+        """Into the cluster of another one. By itself a node asks for its peers from a second Erlang, which wants the same port."""
+        code = f"rabbit:stop(), ok = rabbit_db_cluster:join('{first.name}', disc), ok = rabbit:start()."
+        done = subprocess.run(
+            [str(PROGRAM).replace("-server", "ctl"), "-n", self.name, "eval", code],
+            env=self._environment, capture_output=True, text=True, timeout=180, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        until(self._listens, "the node in the cluster", 90)
+
     def start(self) -> Rabbit:
         assert PROGRAM
         with self._log.open("ab") as log:
             # Erlang's name server: ours, or the node would start one that outlives it.
-            self._epmd = self._epmd or subprocess.Popen(["epmd"], env=self._environment, stdout=log, stderr=log)
+            if not self._joins:
+                self._epmd = self._epmd or subprocess.Popen(["epmd"], env=self._environment, stdout=log, stderr=log)
             self._process = subprocess.Popen([PROGRAM], env=self._environment, stdout=log, stderr=log, start_new_session=True)
-        until(lambda: self._died() or self._listens(), "RabbitMQ", seconds=90)
+        until(lambda: self._died() or self._listens(), "RabbitMQ", seconds=180)
         return self
 
     def names(self, what: str) -> set[str]:
         """Names of what there is, as the management API lists them: `queues`, `exchanges`; without the server's own."""
         listed = requests.get(f"{self.api}{what}", timeout=10).json()
         return {one["name"] for one in listed if one["name"] and not one["name"].startswith("amq.")}
+
+    def leader(self, queue: str) -> str:
+        """The name of the node that leads a quorum queue, as this node's management API has it."""
+        return str(requests.get(f"{self.api}queues/%2F/{queue}", timeout=10).json().get("leader", ""))
+
+    def in_step(self, queue: str) -> int:
+        """How many nodes of a quorum queue are there."""
+        return len(requests.get(f"{self.api}queues/%2F/{queue}", timeout=10).json().get("online", ()))
 
     def kill(self) -> None:
         assert self._process is not None
@@ -100,3 +132,22 @@ class Rabbit:
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[list[Rabbit]]:
+    """Three nodes of one cluster, with their management API."""
+    nodes = [Rabbit(folder / f"node{number}", management=True) for number in range(3)]
+    cookie = folder / "node0/.erlang.cookie"
+    cookie.write_text(secrets.token_hex(16))
+    cookie.chmod(0o400)
+    try:
+        nodes[0].start()
+        for node in nodes[1:]:
+            node.as_of(nodes[0])
+            node.start()
+            node.join(nodes[0])
+        yield nodes
+    finally:
+        for node in reversed(nodes):
+            node.stop()

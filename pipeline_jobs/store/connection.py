@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Any
 
 import redis
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from pipeline_jobs.exceptions import InvalidInput, StoreUnavailable
+from pipeline_jobs.starting import SCHEME, Watched, watched
 
 
 def connect(url: str) -> redis.Redis:
     """A thread-safe client with bounded waits. Text in, text out."""
-    return redis.Redis.from_url(
-        url, decode_responses=True, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30, protocol=2
-    )
+    options: dict[str, Any] = {
+        "decode_responses": True, "socket_timeout": 10, "socket_connect_timeout": 5, "health_check_interval": 30, "protocol": 2,
+    }  # fmt: skip
+    if url.startswith(SCHEME):
+        return redis.Redis.from_pool(master_pool(watched(url), **options))
+    return redis.Redis.from_url(url, **options)
+
+
+class _MasterConnection(SentinelManagedConnection):
+    """Asks who is the master whenever it connects. redis-py's does not where a command connects it: that goes to where it last was, or to
+    localhost, as its base does (7.4.1)."""
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if self._sock is None:
+            self.connect()
+        super().send_packed_command(command, check_health)
+
+
+def master_pool(of: Watched, **options: Any) -> SentinelConnectionPool:
+    """Connections to the master: each asks the sentinels, as it connects, which server that is.
+
+    :param options: of a connection, as redis-py has them (timeouts, decoding).
+    """
+    # A sentinel that is away is not waited for as a server is: the next one is asked.
+    sentinels = Sentinel(list(of.sentinels), sentinel_kwargs={"socket_connect_timeout": 1, "socket_timeout": 1})
+    return SentinelConnectionPool(of.master, sentinels, connection_class=_MasterConnection, db=of.number, **dict(of.login), **options)
 
 
 #: What a server says that cannot answer now; BUSY: a script of somebody's runs for too long.

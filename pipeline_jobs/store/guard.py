@@ -49,7 +49,7 @@ class StoreGuard:
     def check(self) -> bool:
         """Look at the server.
 
-        :return: a submit must wait for the server's disk: it does not write there before it answers.
+        :return: a submit must wait for disks: the server's, if it does not write there before it answers, and those of replicas.
 
         :raises StoreFull: full. :raises StoreUnavailable: away, or set up so that it could lose accepted jobs.
         """
@@ -74,7 +74,8 @@ class StoreGuard:
             if now - self._safety_at >= SAFETY_SECONDS or self._unsafe:
                 self._unsafe = unsafe(self.store)
                 trusted = self._unsafe or self.settings.allow_unsafe_store
-                self._must_wait = not trusted and not writes_before_it_answers(self.store)
+                disk_first = trusted or writes_before_it_answers(self.store)
+                self._must_wait = self.settings.store_replicas > 0 or not disk_first
                 self._safety_at = now
             memory = self.store.info("memory")
             share = share_of_memory(memory, self.settings.memory_watermark)

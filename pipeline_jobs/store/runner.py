@@ -87,13 +87,14 @@ class Runner(Reader):
             "crashes": (settings.max_crashes,),
             "once": (),
         }
+        self._replicas = settings.store_replicas
         self._calls: dict[str, _Call] = {}
 
     def run(self, script: str, /, *, keys: Sequence[str] = (), durably: bool = False, **arguments: Any) -> Any:
         """A script by its name (`lua/*/{name}.lua`), whose header says what it is called with and what it replies.
 
         :param keys: besides the prefix, where the header says `--@keys`.
-        :param durably: wait until the server has its writes on its disk.
+        :param durably: wait until the server has its writes on its disk, and as many replicas as the settings say.
         :raises TypeError: an argument is missing, unknown or of the wrong type.
         """
         call = self._calls.get(script) or self._call_of(script)
@@ -155,10 +156,12 @@ class Runner(Reader):
         with store_errors(), self.client.pipeline(transaction=False) as pipe:
             # WAITAOF speaks of the writes of its own connection: both must go the same way.
             call.stored.script(keys=[self.keys.prefix], args=sent, client=pipe)
-            pipe.execute_command("WAITAOF", 1, 0, DISK_MS)
-            reply, (on_disk, _) = pipe.execute()
+            pipe.execute_command("WAITAOF", 1, self._replicas, DISK_MS)
+            reply, (on_disk, replicas) = pipe.execute()
         if on_disk < 1:
             raise StoreUnavailable("the server did not write the job to its disk in time")
+        if replicas < self._replicas:
+            raise StoreUnavailable("too few replicas wrote the job to their disks in time")
         return reply
 
     @staticmethod

@@ -71,6 +71,7 @@ def post_worker_init(worker: Any) -> None:
         here.requests.join(_counts, worker.row)
     worker.tell_refused(here.requests.refused_before)
     cell.events.stop_when(lambda: not worker.alive)
+    here.waiting.stop_when(lambda: not worker.alive)
     cell.pipelines.say()
     _announce(worker)
     threading.Thread(target=_say_access, args=(worker,), name="access", daemon=True).start()

@@ -16,6 +16,7 @@ from pipeline_jobs.cell import Cell, Duty
 from pipeline_jobs.exceptions import ConfigurationError
 from pipeline_jobs.pipelines import NO_CLASS, WorkerClass
 from pipeline_jobs.settings import Settings
+from pipeline_jobs.starting import SCHEME, watched
 from pipeline_jobs.tracing import spans
 from pipeline_jobs.worker import celery_logs, continuations, control, prefixed, start, tasks, tenancy, watching
 from pipeline_jobs.worker.event_flush import EventFlushStep
@@ -138,9 +139,10 @@ def _check_broker(url: str) -> None:
 
 
 def _configure(app: Celery, settings: Settings) -> None:
-    on_redis, prefix = _on_redis(settings), settings.celery_prefix
+    on_redis, prefix, by_sentinel = _on_redis(settings), settings.celery_prefix, settings.broker_url.startswith(SCHEME)
+    quorum = not on_redis and settings.broker_queue_type == "quorum"
     app.conf.update(
-        broker_url=settings.broker_url,
+        broker_url=watched(settings.broker_url).broker_url if by_sentinel else settings.broker_url,
         result_backend=f"pipeline_jobs.worker.backend:JobBackend+{settings.redis_url}",
         # Only JSON is accepted from a broker: pickle would run what it is sent.
         accept_content=["json"],
@@ -150,7 +152,15 @@ def _configure(app: Celery, settings: Settings) -> None:
         # no_ack on Redis: our lease brings lost work back, not the visibility timeout; it saves two commands a job, and a full server
         # cannot kill the worker at its write to `unacked`. On AMQP it would lift the prefetch limit.
         # Its own exchange and key: by default it would be bound to those of `stages` too, and what is sent there would run twice.
-        task_queues=[Queue(JOBS_QUEUE, Exchange(JOBS_QUEUE), routing_key=JOBS_QUEUE, no_ack=on_redis)],
+        task_queues=[
+            Queue(
+                JOBS_QUEUE,
+                Exchange(JOBS_QUEUE),
+                routing_key=JOBS_QUEUE,
+                no_ack=on_redis,
+                queue_arguments={"x-queue-type": "quorum"} if quorum else None,
+            )
+        ],
         task_default_queue=STAGES_QUEUE,
         task_create_missing_queues=True,
         worker_pool="pipeline_jobs.worker.prefork:TaskPool",
@@ -176,8 +186,12 @@ def _configure(app: Celery, settings: Settings) -> None:
         app.conf.broker_channel_error_retry = True
         # kombu's default is to wait for ever.
         app.conf.broker_transport_options = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+        if by_sentinel:
+            app.conf.broker_transport_options["master_name"] = watched(settings.broker_url).master
     else:
         app.conf.broker_transport_options = {"confirm_publish": True}
+    if quorum:
+        app.conf.task_default_queue_type = app.conf.task_create_missing_queue_type = "quorum"
     if prefix:
         app.conf.broker_transport_options[prefixed.PREFIX_OPTION] = prefix
         app.conf.result_backend_transport_options = {prefixed.PREFIX_OPTION: prefix}

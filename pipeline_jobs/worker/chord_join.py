@@ -12,10 +12,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery.backends.redis import RedisBackend
 from kombu.exceptions import OperationalError
 
 from pipeline_jobs.exceptions import IdTaken, StoreUnavailable, TryLater
+from pipeline_jobs.worker.by_sentinel import BySentinel
 
 Errors = tuple[type[BaseException], ...]
 
@@ -38,7 +38,7 @@ def _nothing(*_args: Any, **_options: Any) -> None:
     pass
 
 
-class ChordJoin(RedisBackend):
+class ChordJoin(BySentinel):
     """The part of the backend that joins a chord."""
 
     #: What may go better later, while the chord of a job is joined.

@@ -129,7 +129,11 @@ def class_queue(app: Celery, name: str) -> Queue:
     """The queue of a class of workers; an empty name: `jobs` itself. Where the broker can, it goes an hour after the last of them has."""
     jobs = app.amqp.queues[JOBS_QUEUE]
     own = f"{JOBS_QUEUE}.{name}"
-    return Queue(own, Exchange(JOBS_QUEUE), routing_key=own, no_ack=jobs.no_ack, expires=QUEUE_SECONDS) if name else jobs
+    return (
+        Queue(own, Exchange(JOBS_QUEUE), routing_key=own, no_ack=jobs.no_ack, expires=QUEUE_SECONDS, queue_arguments=jobs.queue_arguments)
+        if name
+        else jobs
+    )
 
 
 def job_queues(app: Any) -> list[str]:

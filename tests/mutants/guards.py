@@ -37,7 +37,7 @@ SPEAKERS, CHAPTERS = "tests/unit/media/test_speakers.py", "tests/unit/media/test
 TRANSCRIPTS = "tests/integration/web/test_transcripts.py"
 TOKENS, SUMMARISE = "tests/integration/test_tokens.py", "tests/unit/media/test_summarise.py"
 COPIES, DRIVE = "tests/integration/test_copies.py", "tests/unit/test_drive.py"
-GUARDED = "tests/integration/test_guards.py"
+GUARDED, REPLICAS = "tests/integration/test_guards.py", "tests/integration/test_replicas.py"
 AUDIT = "tests/integration/test_audit.py"
 WORKER = "tests/unit/web/test_gunicorn_worker.py"
 AUDIT_SCHEDULES = "tests/integration/web/test_schedules.py"
@@ -877,6 +877,14 @@ GUARDS = (
     ),
     _py("store/runner", "waits for the disk", "if durably:", "if False:", BACKPRESSURE),
     _py("store/runner", "a write that did not reach the disk is not accepted", "if on_disk < 1:", "if False:", GUARDED),
+    _py("store/runner", "a write that too few replicas have is not accepted", "if replicas < self._replicas:", "if False:", REPLICAS),
+    _py(
+        "web/server/gunicorn_worker",
+        "a server that stops takes those that have connected",
+        "while self._take(listener):",
+        "while False:",
+        WORKER,
+    ),
     # -- slots
     _lua("lib/dispatch", "the cap over all workers", "(tonumber(known[5]) or CAP) - taken", "1e9"),
     _lua("lib/dispatch", "one cap for all processes", "(tonumber(known[5]) or CAP)", "CAP", CAP),

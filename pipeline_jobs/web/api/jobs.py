@@ -96,7 +96,7 @@ def get(path: JobPath, query: GetRequest, header: GetHeaders) -> Response:
         if header.if_none_match is not None:
             job = wait_for_change(handle, here.cell, job, wait, is_known)
         elif not job.ended:
-            job = handle.until_ended(wait)
+            job = here.waiting.until_ended(handle, wait)
     return job_reply_if_changed(job, {"Preference-Applied": f"wait={wait:g}"})
 
 

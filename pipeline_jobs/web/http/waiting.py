@@ -18,6 +18,8 @@ from pipeline_jobs.web.problems import Refused
 
 #: How often a request that waits for any change of a job looks at it without an event, in seconds: why it waits has none.
 CHANGE_INTERVAL = 1.0
+#: How often a request that waits looks whether the process is to stop, in seconds. Each look subscribes anew.
+STOP_INTERVAL = 2.0
 #: Before a client tries again that found every place for long requests taken, in seconds.
 BUSY_RETRY_SECONDS = 5
 
@@ -48,8 +50,22 @@ class WaitingRoom:
     def __init__(self, places: int, rests: Callable[[], None]) -> None:
         """:param rests: called by whoever found a place: its thread waits from now on."""
         self._places, self._rests = places, rests
+        self._is_stopping: Callable[[], bool] = lambda: False
         self._taken: Counter[str] = Counter()
         self._lock = Lock()
+
+    def stop_when(self, is_stopping: Callable[[], bool]) -> None:
+        """Nobody waits any longer as soon as this is true: a stop of the process need not wait for a job that takes minutes."""
+        self._is_stopping = is_stopping
+
+    def until_ended(self, handle: Handle, seconds: float) -> Job:
+        """The job when it has ended, or as it is after `seconds`, or when the process is to stop. :raises UnknownJob:"""
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            job = handle.until_ended(max(0.0, min(left, STOP_INTERVAL)))
+            if job.ended or left <= STOP_INTERVAL or self._is_stopping():
+                return job
 
     @contextmanager
     def place(self, tenant_id: str) -> Iterator[bool]:
@@ -91,7 +107,7 @@ def wait_for_end(room: WaitingRoom, handle: Handle, job: Job, seconds: float) ->
         if not admitted:
             return job, False
         try:
-            return handle.until_ended(seconds), True
+            return room.until_ended(handle, seconds), True
         except (StoreUnavailable, UnknownJob):
             return job, False
 

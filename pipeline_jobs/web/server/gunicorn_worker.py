@@ -9,7 +9,6 @@ stays with its connection for `STAY_SECONDS`. Written against gunicorn 27: look 
 
 from __future__ import annotations
 
-import errno
 import gc
 import select
 import selectors
@@ -85,26 +84,38 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._refused = refused
         util.write_error = partial(write_problem, refused=refused)
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
+        proxy does not send again among them."""
+        super().set_accept_enabled(enabled)
+        for listener in () if self.alive else self.sockets:
+            while self._take(listener):
+                pass
+            listener.close()
+
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""
         if _SHARES.has_more(self.age, self.nr_conns):
             time.sleep(HESITATION_SECONDS)
+        self._take(listener)
+
+    def _take(self, listener: Any) -> bool:
+        """A new connection, if there is one."""
         try:
             sock, client = listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
-                raise
-            return
+        except (BlockingIOError, ConnectionAbortedError):
+            return False
         self.nr_conns += 1
         _SHARES.tell(self.age, self.nr_conns)
         conn = Connection(self.cfg, sock, client, listener.getsockname(), self._closing, partial(self.method_queue.defer, self._rest))
         self._held[conn.address] += 1
         if self._held[conn.address] > self._most_held:
             self._refuse(conn, 429, "Too Many Requests")
-            return
+            return True
         if not self.cfg.is_ssl:
             conn.init()
         self.enqueue_req(conn)
+        return True
 
     def enqueue_req(self, conn: Connection) -> None:
         """A thread for a connection whose request has come, as far as whose it is may have one. Others wait without."""

@@ -6,6 +6,7 @@ import gc
 import http.client
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -63,7 +64,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/rest":
         rests(environ)
         until(lambda: not TURN.of.is_at_work, "the main thread to hear of it")
-    said = {"/process": os.getpid, "/turn": lambda: TURN.of.turn, "/frozen": gc.get_freeze_count}.get(path)
+    said = {"/process": os.getpid, "/master": os.getppid, "/turn": lambda: TURN.of.turn, "/frozen": gc.get_freeze_count}.get(path)
     body = (str(said()) if said else path).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
@@ -168,6 +169,31 @@ def test_the_processes_share_the_kept_connections(port: int) -> None:
     assert len(served) == 2
     for connection in (first, *kept):
         connection.close()
+
+
+def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
+    """Nginx sends no POST again whose connection was reset."""
+    first = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    until(lambda: answers(first), "gunicorn")
+    process, master = int(get(first, "/process")), int(get(first, "/master"))
+    os.kill(process, signal.SIGSTOP)
+    late = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(20)]
+    for number, connection in enumerate(late):
+        connection.request("POST", f"/late/{number}", b"x")
+    os.kill(master, signal.SIGTERM)
+    until(lambda: is_told_to_stop(process), "the master to tell its process to stop")
+    os.kill(process, signal.SIGCONT)
+    for number, connection in enumerate(late):
+        answer = connection.getresponse()
+        assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
+        connection.close()
+    first.close()
+
+
+def is_told_to_stop(process: int) -> bool:
+    """SIGTERM waits for it."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
+    return bool(int(status["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_what_was_loaded_is_no_work_for_the_garbage_collector(port: int) -> None:
