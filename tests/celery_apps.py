@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pipeline_jobs.settings import Settings
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 
+#: Of an app that real workers run on: its leases are renewed, and its cancelled runs told, five times a second.
+REAL_WORKERS = {"announce_seconds": 0.2}
+
 
 @contextmanager
 def celery_app(settings: Settings) -> Iterator[JobsCelery]:
-    """An app of `create_celery`; its workers announce themselves five times a second."""
-    app = create_celery(settings.model_copy(update={"announce_seconds": 0.2}))
+    """An app of `create_celery`."""
+    app = create_celery(settings)
     app.conf.worker_hijack_root_logger = False
     yield app
     app.cell.close()

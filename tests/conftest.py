@@ -129,6 +129,9 @@ def settings_on(server: Server, folder: Path) -> Settings:
             "PIPELINE_SECRET_KEY": "test-key",
             # Seconds at each start of a worker; those who ask for it turn it on.
             "PIPELINE_SELF_TEST": "0",
+            # A worker that a test pretends says once that it is there, and lives for three times as long: also where a test stands still
+            # for seconds. Stacks of real workers, and tests of the end of such a life, have a time of their own.
+            "PIPELINE_ANNOUNCE_SECONDS": "1000",
         }
     )
 

@@ -542,6 +542,8 @@ def open_world(url: str, folder: Path) -> World:
             "ENABLE_PIPELINE_RUN_API": "1",
             "PIPELINE_MODULES": "examples.demo_pipelines",
             "PIPELINE_SECRET_KEY": "test-key",
+            # Its pretended workers live as long as the tests.
+            "PIPELINE_ANNOUNCE_SECONDS": "1000",
             "PIPELINE_MAX_SCHEDULES_PER_TENANT": "1000",
             "PIPELINE_HISTORY_URL": f"sqlite:///{folder / 'history.db'}",
         }

@@ -19,14 +19,14 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantContext, current_tenant, with_tenant
 from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.result import JobFailed
-from tests.celery_apps import celery_app
+from tests.celery_apps import REAL_WORKERS, celery_app
 from tests.integration.recount import differences
 from tests.waiting import until
 
 
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
-    with celery_app(cell) as app:
+    with celery_app(cell.model_copy(update=REAL_WORKERS)) as app:
         add_tasks(app)
         yield app
 

@@ -27,7 +27,7 @@ from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.progress import TaskProgress
 from pipeline_jobs.worker.result import JobResult
 from pipeline_jobs.worker.tasks import JobTask
-from tests.celery_apps import celery_app
+from tests.celery_apps import REAL_WORKERS, celery_app
 from tests.commands import commands_of
 from tests.waiting import until
 
@@ -241,6 +241,12 @@ class TestUpdateState:
         app.cell.client.cancel(job.job_id)
         assert writes.progress(job.job_id, job.fence, None, "", None, ()) == "cancel"
         assert states == []
+
+
+class TestWithAWorker:
+    @pytest.fixture
+    def cell(self, cell: Settings) -> Settings:
+        return cell.model_copy(update=REAL_WORKERS)
 
     @pytest.mark.parametrize("bare", [False, True])
     def test_a_worker_writes_its_runs_progress_by_it(

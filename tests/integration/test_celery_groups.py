@@ -21,13 +21,13 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import Store
 from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.hints import JOB_TASK
-from tests.celery_apps import celery_app
+from tests.celery_apps import REAL_WORKERS, celery_app
 from tests.waiting import until
 
 
 @pytest.fixture
 def app(cell: Settings) -> Iterator[JobsCelery]:
-    with celery_app(cell) as app:
+    with celery_app(cell.model_copy(update=REAL_WORKERS)) as app:
         add_tasks(app)
         queues = ["jobs", "stages"]
         with start_worker(

@@ -24,7 +24,7 @@ from pipeline_jobs.worker.app import JobsCelery
 from pipeline_jobs.worker.backend import celery_state
 from pipeline_jobs.worker.hints import JOB_TASK
 from pipeline_jobs.worker.result import JobFailed
-from tests.celery_apps import celery_app
+from tests.celery_apps import REAL_WORKERS, celery_app
 from tests.clock import set_clock
 from tests.waiting import until
 
@@ -375,6 +375,10 @@ def test_a_job_of_a_chain_that_can_never_be_made_breaks_it_loudly(app: JobsCeler
 
 
 class TestWithAWorker:
+    @pytest.fixture
+    def cell(self, cell: Settings) -> Settings:
+        return cell.model_copy(update=REAL_WORKERS)
+
     @pytest.fixture(autouse=True)
     def worker(self, app: JobsCelery) -> Iterator[Any]:
         with start_worker(app, pool="threads", concurrency=4, queues=["jobs", "stages"], perform_ping_check=False, shutdown_timeout=60):
