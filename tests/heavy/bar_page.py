@@ -30,12 +30,15 @@ FIRST = "performance.getEntriesByType('navigation')[0]"
 def filled(stack: Stack) -> list[tuple[str, int]]:
     """The jobs, and of those that run the ids and fences."""
     store = stack.client.store
+    # While the others come, nothing is started: those that come last would stand behind them.
+    store.set_max_concurrent_jobs(1)
     for _ in range((JOBS - RUNNING) // 200):
         stack.app.cell.batches.create(NewBatch([NewJob(pipeline="sleep", metadata={"title": "Lecture"})] * 200, "acme"))
     # The newest ones run, which are on the first page.
     for _ in range(JOBS - stack.client.store.sizes([("status", JobStatus.QUEUED)])[0]):
         stack.submit(tenant_id="acme", priority=50, metadata={"title": "Lecture"})
     store.announce("w", RUNNING, [])
+    store.set_max_concurrent_jobs(1000)
     runs = []
     for job in stack.client.list(JobQuery(tenant_id="acme", limit=RUNNING)).items:
         claimed = store.claim(job.job_id, job.fence, worker="w", run="r")
