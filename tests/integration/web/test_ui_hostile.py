@@ -37,7 +37,8 @@ def test_hostile_names_stay_text_on_the_pages_of_operators(client: FlaskClient, 
     assert root.post("/oncall/pause", of="acme", lasts="1 hour", why=text).status_code == 303
     pages = (
         "", "/jobs", "/jobs?group=tag", "/jobs?group=error_code", "/fairness", "/oncall", "/oncall/pause?of=acme", "/audit",
-        "/tenants/acme", "/tenants/acme/keys", "/batches", f"/batches/{batch.batch.batch_id}", f"/jobs/{failed.job_id}", f"/jobs/{running.job_id}",
+        "/tenants/acme", "/tenants/acme/keys", "/batches",
+        f"/batches/{batch.batch.batch_id}", f"/jobs/{failed.job_id}", f"/jobs/{running.job_id}",
     )  # fmt: skip
     seen = []
     for browser in (root, tenant):
