@@ -24,7 +24,7 @@ PAYLOADS = (
     "{{ 7919 * 7907 }}{% raw %}",
     "</textarea></title><svg data-mark onload=alert(1)>",
     # A picture that looks like one of ours.
-    '</title><svg data-mark viewBox="0 0 1 1"><use href="//x.example/#y"/>',
+    '<svg data-mark viewBox="0 0 1 1"><use href="//x.example/#y"/>',
     "javascript:alert(1)",
     "//evil.example/",
 )
