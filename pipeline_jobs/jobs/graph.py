@@ -141,7 +141,8 @@ _SHOWN = 20
 def svg(nodes: Sequence[Drawn], link: Callable[[Drawn], str]) -> str:
     """The same as a picture: a column a level, lines from each job to those that need it.
 
-    Colours are attributes, so that the file stands alone, and classes, so that a page may give its own.
+    Colours are attributes, so that the file stands alone, and classes, so that a page may give its own. It is a group: a picture
+    (role `img`) has no links for whoever hears it.
 
     :param link: the address that a job's box leads to.
     """
@@ -150,7 +151,7 @@ def svg(nodes: Sequence[Drawn], link: Callable[[Drawn], str]) -> str:
     height = max((y for _, y in places), default=0) + _HEIGHT + _EDGE
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="graph" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="{len(nodes)} jobs and what they depend on" font-family="sans-serif" font-size="13">'
+        f'role="group" aria-label="{len(nodes)} jobs and what they depend on" font-family="sans-serif" font-size="13">'
     ]
     parts += _lines(nodes, places)
     parts += [_box(node, place, link(node)) for node, place in zip(nodes, places, strict=True)]

@@ -70,7 +70,8 @@ def looked_at(axe: Axe, browser: Visit, path: str) -> list[str]:
     return wrong
 
 
-def test_no_page_has_a_serious_violation_in_any_state_and_theme(gallery: Gallery, api: Api, key: str) -> None:
+def test_no_page_has_a_serious_violation_in_any_state_and_theme(key: str, gallery: Gallery, api: Api) -> None:
+    # The key is made before the API comes, which would let everybody in for some seconds more.
     axe = Axe()
     with visit(api.url, reduced_motion="reduce") as browser:
         wrong = {"sign-in": looked_at(axe, browser, UI)}

@@ -20,11 +20,19 @@ from tests.acceptance.conftest import MakeStack
 from tests.browser import one_browser, visit
 from tests.gallery import UI
 from tests.stack import Stack
+from tests.waiting import until
 
 JOBS, RUNNING, UPDATES, WATCHED_SECONDS = 10_000, 50, 50, 30
+#: The longest task in ms, and the bytes of the first page. (Its time is told, and not judged: it is the machine's.)
+MOST_MS, MOST_BYTES = 100, 150_000
 LONG_TASKS = """window.long = [];
 new PerformanceObserver((list) => long.push(...list.getEntries().map((one) => one.duration))).observe({type: 'longtask'});"""
 FIRST = "performance.getEntriesByType('navigation')[0]"
+
+
+def startable(stack: Stack) -> bool:
+    """Those of the first page have been given to workers."""
+    return all(job.reason == "dispatched" for job in stack.client.list(JobQuery(tenant_id="acme", limit=RUNNING)).items)
 
 
 def filled(stack: Stack) -> list[tuple[str, int]]:
@@ -35,7 +43,10 @@ def filled(stack: Stack) -> list[tuple[str, int]]:
     # The newest ones run, which are on the first page.
     for _ in range(JOBS - stack.client.store.sizes([("status", JobStatus.QUEUED)])[0]):
         stack.submit(tenant_id="acme", priority=50, metadata={"title": "Lecture"})
-    store.announce("w", RUNNING, [])
+    # There is room for all: the newest, which stand behind all others, may run.
+    store.set_max_concurrent_jobs(2 * JOBS)
+    store.announce("w", 2 * JOBS, [])
+    until(lambda: store.reconcile() and startable(stack), "the newest to be started", seconds=120)
     runs = []
     for job in stack.client.list(JobQuery(tenant_id="acme", limit=RUNNING)).items:
         claimed = store.claim(job.job_id, job.fence, worker="w", run="r")
@@ -95,10 +106,15 @@ def test_a_list_of_ten_thousand_jobs_that_change(make_stack: MakeStack) -> None:
         page.wait_for_timeout(WATCHED_SECONDS * 1000)
         longest = page.evaluate("Math.max(0, ...long)")
         updates = (done[0] - before) / WATCHED_SECONDS
+        # That none was seen says something only of an observer that sees one.
+        page.evaluate("() => { const end = performance.now() + 200; while (performance.now() < end); }")
+        page.wait_for_function("long.some((one) => one >= 150)")
         browser.quiet()
     print(
         f"\nA list of {JOBS:,} jobs, {len(runs)} of them running, {updates:.0f} updates a second: first answer after {first[0]:.0f} ms, "
         f"read after {first[1]:.0f} ms, loaded after {first[2]:.0f} ms; {sent / 1000:.0f} kB transferred with an empty cache; "
         f"longest task in {WATCHED_SECONDS} s: {longest:.0f} ms"
     )
-    assert updates > 0
+    assert updates >= UPDATES / 2
+    assert longest <= MOST_MS
+    assert sent <= MOST_BYTES

@@ -59,6 +59,11 @@ def is_fragment() -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
+def is_https() -> bool:
+    """The browser came by https: it says so itself, where a proxy does not."""
+    return request.is_secure or request.headers.get("Origin", "").startswith("https://")
+
+
 def see_other(endpoint: str, **values: Any) -> Response:
     """After a write: a page to look at, so that a reload does not write again."""
     return Response(status=303, headers={"Location": url_for(endpoint, **values)})

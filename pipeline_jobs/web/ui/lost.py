@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
@@ -26,7 +28,8 @@ def install(app: Flask) -> None:
             return problems.answer(error)
         if request.method == "GET" and _is_page(app, bare := request.path.rstrip("/")):
             query = request.query_string.decode("latin-1")
-            return guard(Response(status=308, headers={"Location": bare + (f"?{query}" if query else "")}))
+            # Quoted again: a line's end in the address would be one in the header.
+            return guard(Response(status=308, headers={"Location": quote(bare) + (f"?{query}" if query else "")}))
         return guard(as_page(error))
 
     app.register_error_handler(NotFound, lost)

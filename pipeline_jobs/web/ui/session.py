@@ -8,7 +8,8 @@ from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.state import web
-from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, local_path, page, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, is_https, local_path, page, see_other
+from pipeline_jobs.web.ui.views import forget_others
 
 #: What a page asks for by itself.
 _NO_USE = frozenset({"ui.static", "ui.upload", "ui.continue_upload", "ui.sign_out"})
@@ -32,6 +33,7 @@ def try_sign_in() -> Response:
         return page("sign_in", 401, next=following, wrong=True)
     response = Response(status=303, headers={"Location": following or url_for("ui.overview")})
     _give(response, access.sessions.cookie(key))
+    forget_others(response, key.key_id)
     return response
 
 
@@ -42,7 +44,7 @@ def _give(response: Response, cookie: str) -> None:
         cookie,
         max_age=web().settings.ui_session_seconds,
         path=url_for("ui.overview"),
-        secure=_is_https(),
+        secure=is_https(),
         httponly=True,
         samesite="Lax",
     )
@@ -69,10 +71,5 @@ def sign_out() -> Response:
     # First: a cookie that somebody copied must not outlive the sign-out.
     web().access.sessions.end(request.cookies.get(COOKIE, ""))
     response = see_other("ui.sign_in")
-    response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=_is_https(), httponly=True, samesite="Lax")
+    response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
     return response
-
-
-def _is_https() -> bool:
-    """The browser came by https: it says so itself, where a proxy does not."""
-    return request.is_secure or request.headers.get("Origin", "").startswith("https://")

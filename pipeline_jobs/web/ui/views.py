@@ -1,15 +1,18 @@
-"""Saved views: filters of the list under a name, kept in this browser. They are addresses: one sees in them what the key sees."""
+"""Saved views: filters of the list under a name, kept in this browser for one key. They are addresses: one sees in them what the key sees.
+
+Whoever signs in next at the same browser with another key is neither shown them nor left with them: names and filters tell of work.
+"""
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import Response, request, url_for
 from pydantic_core import from_json, to_json
 
+from pipeline_jobs.web.access.caller import maybe_caller
 from pipeline_jobs.web.problems import Refused
-from pipeline_jobs.web.ui.blueprint import blueprint, see_other
+from pipeline_jobs.web.ui.blueprint import blueprint, is_https, see_other
 from pipeline_jobs.web.ui.listing import NAMES, filters, read_query
 
 #: Name of the cookie, and how long a browser keeps it, in seconds.
@@ -21,12 +24,26 @@ View = tuple[str, dict[str, str]]
 
 
 def saved() -> list[View]:
-    """Those of this browser; what cannot be read is none."""
+    """Those of this browser and key; what cannot be read is none."""
+    who = maybe_caller()
+    owner, views = _read()
+    return views if who is not None and owner == (who.key_id or "") else []
+
+
+def forget_others(response: Response, key_id: str) -> None:
+    """With this key somebody signs in: views of another one leave the browser."""
+    if COOKIE in request.cookies and _read()[0] != key_id:
+        response.delete_cookie(COOKIE, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
+
+
+def _read() -> tuple[str, list[View]]:
+    """The id of the key whose views they are, and the views."""
     try:
-        found: Any = from_json(bytes.fromhex(request.cookies.get(COOKIE, "")))
-        return [(str(name)[:MAX_NAME], {k: str(v) for k, v in where.items() if k in NAMES}) for name, where in found][:MOST]
+        owner, found = from_json(bytes.fromhex(request.cookies.get(COOKIE, "")))
+        views = [(str(name)[:MAX_NAME], {k: str(v) for k, v in where.items() if k in NAMES}) for name, where in found][:MOST]
     except (ValueError, AttributeError, TypeError):
-        return []
+        return "", []
+    return str(owner), views
 
 
 @blueprint.post("/jobs/views")
@@ -41,11 +58,12 @@ def save_view() -> Response:
     read_query(where)
     left = [one for one in saved() if one[0] != name]
     views = left if act == "remove" else [*left, (name, where)]
-    text = to_json(views).hex()
+    who = maybe_caller()
+    text = to_json(((who.key_id if who else None) or "", views)).hex()
     if len(views) > MOST or len(text) > MAX_BYTES:
         raise Refused(422, "invalid_input", f"name: there is room for {MOST} views; remove one first", field="name")
     response = see_other("ui.jobs", group=group, **where)
-    response.set_cookie(COOKIE, text, max_age=KEPT, path=url_for("ui.overview"), httponly=True, samesite="Lax")
+    response.set_cookie(COOKIE, text, max_age=KEPT, path=url_for("ui.overview"), secure=is_https(), httponly=True, samesite="Lax")
     return response
 
 
