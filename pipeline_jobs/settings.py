@@ -130,10 +130,6 @@ class Settings(HistorySettings, OutsideSettings):
         "Host names for which Flower accepts requests, separated by commas, in addition to its address and the loopback names. "
         "Requests for other hosts get 403.",
     )
-    flower_url: str = _setting("", "Address of Flower for the link on the page On call.", pattern=r"^(https?://\S+)?$")
-    grafana_url: str = _setting(
-        "", "Address of Grafana, or of its dashboard of this installation, for the same.", pattern=r"^(https?://\S+)?$"
-    )
     redis_port: int = _setting(6399, "Port of the embedded server (make run). 0: any free port.", ge=0, le=65535)
     exporter_port: int = _setting(9808, "Port of celery-exporter (make run). 0: any free port.", ge=0, le=65535)
     metrics_tenants: int = _setting(100, "Maximum number of tenants with their own metrics, the first ones; others are `_other`.", ge=0)

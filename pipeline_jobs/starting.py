@@ -149,6 +149,10 @@ class OutsideSettings(BaseModel):
         "Type of the queues on RabbitMQ: `classic`, or `quorum` for a cluster of three nodes. Delete the queues before you change it.",
         pattern="^(classic|quorum)$",
     )
+    flower_url: str = setting("", "Address of Flower for the link on the page On call.", pattern=r"^(https?://\S+)?$")
+    grafana_url: str = setting(
+        "", "Address of Grafana, or of its dashboard of this installation, for the same.", pattern=r"^(https?://\S+)?$"
+    )
     gdrive_credentials: str = setting(
         "", "File with the key of a Google service account. With it, results of `media` are copied to Google Drive. Extra `[gdrive]`."
     )
