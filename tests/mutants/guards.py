@@ -27,7 +27,7 @@ class Guard:
 
 STORE = "tests/integration/test_store.py"
 LIST, LINKS = "tests/integration/web/test_ui_list.py", "tests/integration/web/test_ui_shares.py"
-HOSTILE, CRAFT = "tests/integration/web/test_ui_hostile.py", "tests/integration/web/test_ui_craft.py"
+HOSTILE_UI, CRAFT = "tests/integration/web/test_ui_hostile.py", "tests/integration/web/test_ui_craft.py"
 PAGES = "tests/integration/web/test_ui_pages.py"
 BULK, STORY = "tests/integration/web/test_bulk.py", "tests/integration/web/test_ui_story.py"
 CLI_JOBS = "tests/integration/test_cli_jobs.py"
@@ -1726,12 +1726,12 @@ GUARDS = (
     _lua("tally", "a tally looks at so many", "return looked_at < budget and", "return", MIXES),
     _py("web/ui/bulk", "a click has an end", "for _ in range(MOST_CALLS):", "while True:", STORY),
     _py("web/ui/story", "where webhooks go is not shown", 'STARTS | {"webhook"}', "STARTS", STORY),
-    _py("web/ui/views", "views are one key's", 'and owner == (who.key_id or "")', "", HOSTILE),
-    _py("web/ui/views", "views leave with the key", "_read()[0] != key_id:", "False:", HOSTILE),
-    _py("web/ui/views", "a cookie has a size", "len(text) > MAX_BYTES", "False", HOSTILE),
-    _py("web/ui/views", "only filters are read", " if k in NAMES", "", HOSTILE),
-    _py("web/ui/lost", "no line's end in an address", "quote(bare)", "bare", HOSTILE),
-    _py("web/ui/blueprint", "a form is ours", "blueprint.before_request(lambda: refuse_other_form(web().settings))\n", "", HOSTILE),
+    _py("web/ui/views", "views are one key's", 'and owner == (who.key_id or "")', "", HOSTILE_UI),
+    _py("web/ui/views", "views leave with the key", "_read()[0] != key_id:", "False:", HOSTILE_UI),
+    _py("web/ui/views", "a cookie has a size", "len(text) > MAX_BYTES", "False", HOSTILE_UI),
+    _py("web/ui/views", "only filters are read", " if k in NAMES", "", HOSTILE_UI),
+    _py("web/ui/lost", "no line's end in an address", "quote(bare)", "bare", HOSTILE_UI),
+    _py("web/ui/blueprint", "a form is ours", "blueprint.before_request(lambda: refuse_other_form(web().settings))\n", "", HOSTILE_UI),
     _py(
         "web/ui/tenants",
         "limits that changed meanwhile",
