@@ -9,9 +9,12 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-#: Routes that are no operations of the document: the page for people, the document itself, its page and their files.
+#: Routes that are no operations of the document: the page for people, the site of the documentation, the document itself, its page, files.
 PAGE = "/pipeline/ui"
-UNDOCUMENTED = frozenset({"/openapi.json", "/docs", "/docs/static/<path:filename>", "/docs/swagger/<path:filename>"})
+SITE = "/pipeline/docs/"
+UNDOCUMENTED = frozenset({
+    "/openapi.json", "/docs", "/docs/static/<path:filename>", "/docs/swagger/<path:filename>", SITE, SITE + "<path:filename>",
+})  # fmt: skip
 
 
 class Declared:

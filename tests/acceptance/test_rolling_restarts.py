@@ -27,6 +27,7 @@ RESTARTS = int(os.environ.get("ROLLING_RESTARTS", "2"))
 
 def own(text: str, port: int, apis: list[int], folder: Path) -> str:
     """The file with this machine's ports and folders; each edit must find its line. What one client may send is not asked here."""
+    text = text.replace("/tmp/", f"{folder}/")
     for old, new in (
         (r"server api-1:8000 ", f"server 127.0.0.1:{apis[0]} "),
         (r"server api-2:8000 ", f"server 127.0.0.1:{apis[1]} "),
@@ -36,7 +37,7 @@ def own(text: str, port: int, apis: list[int], folder: Path) -> str:
     ):
         text, times = re.subn(old, new, text)
         assert times == 1, old
-    return text.replace("/tmp/", f"{folder}/")
+    return text
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -64,6 +65,8 @@ class Terminal:
 
 def _control() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # Where these tests are a job in the background, it is ignored, and so by all that they start.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

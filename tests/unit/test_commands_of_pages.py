@@ -46,7 +46,8 @@ def test_the_commands_of_a_page_are_run_by_a_test(name: str) -> None:
     if "```bash" not in (ROOT / name).read_text("utf-8"):
         return
     page = name.removeprefix("docs/")
-    assert page in PYTHON_ONLY or f'"{page}"' in (ROOT / "tests/acceptance/test_pages.py").read_text("utf-8")
+    runners = ("tests/acceptance/test_pages.py", "tests/integration/test_cli_page.py")
+    assert page in PYTHON_ONLY or any(f'{page}"' in (ROOT / runner).read_text("utf-8") for runner in runners)
 
 
 def test_the_python_of_the_pages_for_authors_runs() -> None:

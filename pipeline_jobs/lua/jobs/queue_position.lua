@@ -3,10 +3,10 @@
 --@args id
 --@settings admits
 --@reply reason position limit current eta
--- Nothing: the job does not wait. position: this job and those of its tenant that start before it; other tenants count in the estimate
+-- Nothing: the job does not wait, or its record is damaged. position: this job and those of its tenant that start before it; other tenants count in the estimate
 -- only. limit, current, eta (seconds until it should start) may be ''.
 local job = load(id)
-if not job or job.status ~= 'queued' then return {} end
+if not job or job.status ~= 'queued' or not job.order then return {} end
 local tenant, workspace = job.tenant_id, job.workspace_id
 local known = redis.call('MGET', K.stranded(), K.fleet())
 local stranded = tonumber(known[1] or '0')

@@ -542,8 +542,8 @@ class TestPolicies:
         assert public == {("get", "/health/live"), ("get", "/health/accept"), ("get", "/pipeline/artifacts/{path}")}
 
     def test_none_that_writes_is_open_to_readers(self, client: FlaskClient) -> None:
-        # And what is proved by a signed link.
-        session = {"ui.try_sign_in", "ui.sign_out", "ui.send_by_link"}
+        # And what is proved by a signed link, and what changes a cookie only.
+        session = {"ui.try_sign_in", "ui.sign_out", "ui.send_by_link", "ui.save_view", "ui.set_theme"}
         for rule in client.application.url_map.iter_rules():
             # A token of a stream is signed, not stored: it lets its maker read what they may read.
             if rule.endpoint not in {"events.token", *session} and (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:

@@ -160,7 +160,7 @@ class TestDocument:
         served = {
             (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
             for rule in client.application.url_map.iter_rules()
-            if not rule.endpoint.startswith(("docs.", "swagger.", "ui."))
+            if not rule.endpoint.startswith(("docs.", "swagger.", "site.", "ui."))
             for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         }
         assert documented == served
