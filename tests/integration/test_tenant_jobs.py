@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, current_app
+from celery import _state as celery_state
 from celery.exceptions import Ignore
 from celery.result import AsyncResult, EagerResult
 
@@ -126,7 +127,9 @@ class World:
 def world(cell: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for name, value in environment(cell.model_copy(update={"announce_seconds": 1000.0})).items():
         monkeypatch.setenv(name, value)
-    # As processes of a team have it: nothing of ours is current.
+    # As processes of a team have it: nothing of ours is current, be it what another test has left.
+    monkeypatch.setattr(celery_state._tls, "current_app", None)
+    monkeypatch.setattr(celery_state, "default_app", None)
     world = World(cell.model_copy(update={"announce_seconds": 1000.0}))
     yield world
     for name in NAMES:
