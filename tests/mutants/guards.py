@@ -882,7 +882,7 @@ GUARDS = (
     _py(
         "web/server/gunicorn_worker",
         "a server that stops takes those that have connected",
-        "while self._take(listener):",
+        "while self._take(self.sockets[-1]):",
         "while False:",
         WORKER,
     ),

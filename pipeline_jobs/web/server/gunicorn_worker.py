@@ -86,12 +86,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """A worker that stops takes those that have connected, and then no more: with the listener they would be reset, POSTs that a
-        proxy does not send again among them."""
+        proxy does not send again among them. It may be called once more after that."""
         super().set_accept_enabled(enabled)
-        for listener in () if self.alive else self.sockets:
-            while self._take(listener):
+        while not self.alive and self.sockets:
+            while self._take(self.sockets[-1]):
                 pass
-            listener.close()
+            self.sockets.pop().close()
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless another process that has fewer takes it now."""

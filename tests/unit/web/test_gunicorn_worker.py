@@ -7,6 +7,7 @@ import http.client
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -188,6 +189,16 @@ def test_a_server_that_stops_answers_all_who_had_connected(port: int) -> None:
         assert (answer.read().decode(), answer.headers["Connection"]) == (f"/late/{number}", "close")
         connection.close()
     first.close()
+
+
+def test_a_worker_that_is_told_twice_that_it_stops_closes_its_listener_once() -> None:
+    """The signal may come between gunicorn's look at `alive` and its call, and one more call follows the loop."""
+    worker, listener = Worker.__new__(Worker), socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    worker.alive, worker._accepting, worker.sockets = False, False, [listener]
+    for _ in range(2):
+        worker.set_accept_enabled(False)
+    assert (worker.sockets, listener.fileno()) == ([], -1)
 
 
 def is_told_to_stop(process: int) -> bool:
