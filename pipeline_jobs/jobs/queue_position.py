@@ -3,6 +3,7 @@ every event."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline_jobs.job import Job
@@ -13,6 +14,11 @@ from pipeline_jobs.tenants import Whose
 def queue_position(store: Store, job_id: str) -> dict[str, Any] | None:
     """`{position, reason, limit, current, eta_seconds}` of a queued job; None: the job does not wait."""
     return _shown(store.run("queue_position", id=job_id))
+
+
+def queue_positions(store: Store, job_ids: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The positions of several, in one round trip."""
+    return [_shown(found) for found in store.run_each("queue_position", [{"id": job_id} for job_id in job_ids])]
 
 
 def with_queue_position(store: Store, job_id: str, whose: Whose) -> tuple[Job, dict[str, Any] | None]:

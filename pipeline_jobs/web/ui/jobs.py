@@ -15,7 +15,7 @@ from pipeline_jobs.events.tokens import StreamToken, job_scope
 from pipeline_jobs.exceptions import JobNotEnded, UnknownBatch, UnknownJob, UnknownPipeline
 from pipeline_jobs.job import ANY_ID, Job
 from pipeline_jobs.jobs.listing import tally
-from pipeline_jobs.jobs.queue_position import queue_position
+from pipeline_jobs.jobs.queue_position import queue_positions
 from pipeline_jobs.runlog.lines import Line
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.web.access.caller import caller
@@ -56,12 +56,14 @@ def jobs() -> Response:
 
 def explained(found: Iterable[Job]) -> list[Job]:
     """Those that wait with their reason and limit as their own pages have them; without, where the store cannot tell now."""
-    store = web().cell.store
-    told = []
-    for one in found:
-        queue = queue_position(store, one.job_id) if one.status is JobStatus.QUEUED else None
-        told.append(one.evolve(queue=queue, reason=queue["reason"]) if queue else one)
-    return told
+    listed = list(found)
+    waiting = [one.job_id for one in listed if one.status is JobStatus.QUEUED]
+    positions = dict(zip(waiting, queue_positions(web().cell.store, waiting), strict=True))
+    return [_at(positions.get(one.job_id), one) for one in listed]
+
+
+def _at(queue: Mapping[str, Any] | None, job: Job) -> Job:
+    return job.evolve(queue=queue, reason=queue["reason"]) if queue else job
 
 
 def _find(kept: Mapping[str, str]) -> Response:

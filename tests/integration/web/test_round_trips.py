@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from redis.client import Pipeline
 
 from pipeline_jobs.store.wire import Wire
 from pipeline_jobs.web.access import auth
 from tests.integration.web.test_jobs import created
+from tests.integration.web.test_ui import signed_in
 from tests.integration.web.world import World
 
 Asked = Callable[[Callable[[], Any]], int]
@@ -21,8 +24,9 @@ Asked = Callable[[Callable[[], Any]], int]
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """How many round trips a call takes in its thread, without the look that is made once a second whether anybody has a key."""
     trips: list[int] = []
-    tried = Wire._tried
+    tried, executed = Wire._tried, Pipeline.execute
     monkeypatch.setattr(Wire, "_tried", lambda self, once, command: (trips.append(threading.get_ident()), tried(self, once, command))[1])
+    monkeypatch.setattr(Pipeline, "execute", lambda self: (trips.append(threading.get_ident()), executed(self))[1])
     monkeypatch.setattr(auth, "CACHE_SECONDS", 3600.0)
 
     def count(call: Callable[[], Any]) -> int:
@@ -68,6 +72,22 @@ def test_a_cancel_takes_one_and_a_change_two(client: FlaskClient, asked: Asked) 
     assert asked(lambda: client.post(f"{second}/cancel")) == 1
     # The change, and the job as it is then with its place.
     assert asked(lambda: client.patch(third, json={"priority": 3})) == 2
+
+
+def test_a_list_on_the_page_asks_where_its_jobs_stand_in_one(client: FlaskClient, world: World, asked: Asked) -> None:
+    """It is polled: one question for each row would be twenty."""
+    browser = signed_in(client, world)
+
+    def rows() -> list[str]:
+        return re.findall('<tr id="row-', browser.get("/jobs").text)
+
+    world.put(), world.put()
+    rows()
+    few = asked(rows)
+    for _ in range(10):
+        world.put()
+    assert asked(rows) <= few
+    assert len(rows()) == 12
 
 
 def test_an_upload_in_one_request_takes_four(client: FlaskClient, asked: Asked) -> None:

@@ -492,7 +492,7 @@ class TestJobs:
             assert ("Position 3" in page, "2 of 4" in page, "1 min 5 s" in page) == (True, True, True)
             # A list says the same, in the same words.
             monkeypatch.setattr(world.cell.client, "list", lambda query, shown=shown: Page((shown,), None))
-            monkeypatch.setattr(jobs_page, "queue_position", lambda store, job_id, queue=queue: queue)
+            monkeypatch.setattr(jobs_page, "queue_positions", lambda store, job_ids, queue=queue: [queue for _ in job_ids])
             assert REASONS[reason].replace("'", "&#39;") in browser.get("/jobs").text
             monkeypatch.undo()
 
