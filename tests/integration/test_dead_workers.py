@@ -12,6 +12,7 @@ from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
+from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell
 from tests.integration.recount import differences
 
@@ -232,6 +233,65 @@ def test_a_crashed_job_does_not_wait_long_for_a_worker_that_stands_still(cell: C
     cell.store.requeue(run.job_id, again.fence, "retry")
     assert valid_for(cell, run.job_id) + time.time() - before > 10
     assert cell.start(run.job_id).fence == run.fence + 4
+    assert differences(cell.store) == []
+
+
+def test_a_crashed_job_whose_hint_is_lost_too_is_the_next_to_start(cell: Cell) -> None:
+    """Its turn was taken by a dispatch from which nobody began: it does not wait for another one."""
+    cell.slots(1, OLD)
+    run = cell.start(cell.submit(tenant_id="a", priority=-50).job_id, worker=OLD)
+    lose(cell, run)
+    cell.slots(1, NEW)
+    for tenant, workspace in (("a", "x"), ("b", "x"), ("new", "x")):
+        cell.submit(tenant_id=tenant, workspace_id=workspace, priority=50)
+    assert hinted(cell)[-1] == run.job_id
+    cell.let_leases_end()
+    assert [one.became for one in cell.store.rescue()] == ["hint"]
+    assert hinted(cell)[-1] == run.job_id
+    assert cell.start(run.job_id, worker=NEW).fence == run.fence + 2
+    assert differences(cell.store) == []
+
+
+def test_a_lost_hint_of_a_job_that_has_not_crashed_gives_it_no_other_place(cell: Cell) -> None:
+    cell.slots(1, OLD)
+    first = cell.submit(tenant_id="a", priority=-50)
+    other = cell.submit(tenant_id="a", priority=50)
+    cell.let_leases_end()
+    cell.store.rescue()
+    assert (cell.client.get(first.job_id).reason, hinted(cell)[-1]) == ("fair_share", other.job_id)
+
+
+def test_a_lost_job_that_may_not_have_the_last_slot_gets_the_next_one(cell: Cell) -> None:
+    """The last slot is for others, until another one is free: then nobody else has it."""
+    cell = cell.with_settings(max_concurrent_jobs=100, reserved_slots=1)
+    cell.slots(1, OLD)
+    lost = cell.start(cell.submit(tenant_id="a", priority=-50).job_id, worker=OLD)
+    cell.slots(4, NEW)
+    runs = [cell.start(cell.submit(tenant_id="a").job_id, worker=NEW) for _ in range(3)]
+    others = cell.start(cell.submit(tenant_id="b").job_id, worker=NEW)
+    cell.store.finish(others.job_id, others.fence, JobStatus.COMPLETED, result={})
+    waits = cell.submit(tenant_id="a", priority=50)
+    cell.store.client.delete("jobs")
+    lose(cell, lost)
+    assert (hinted(cell), {cell.client.get(one.job_id).status for one in (lost, waits)}) == ([], {JobStatus.QUEUED})
+    cell.store.finish(runs[0].job_id, runs[0].fence, JobStatus.COMPLETED, result={})
+    assert hinted(cell) == [lost.job_id]
+    assert differences(cell.store) == []
+
+
+def test_after_a_gap_a_crashed_job_does_not_wait_long_either(cell: Cell) -> None:
+    """Whoever has its message may have died meanwhile."""
+    cell.slots(2, OLD)
+    run = cell.start(cell.submit().job_id, worker=OLD)
+    cell.store.requeue(run.job_id, run.fence, "crash")
+    healthy = cell.submit()
+    cell.store.rescue()
+    set_clock(cell.store, 60_000)
+    before = time.time()
+    cell.store.rescue()
+    assert valid_for(cell, run.job_id) <= 1
+    assert valid_for(cell, run.job_id) + time.time() > before
+    assert valid_for(cell, healthy.job_id) + time.time() - before > 10
     assert differences(cell.store) == []
 
 

@@ -283,8 +283,7 @@ class History(Flows):
                 self.running[job_id] = claimed
             else:
                 assert claimed == ClaimRefused("pipeline")
-                self.queued.add(job_id)
-                self.newcomers.refunded.add(self.places[job_id].tenant)
+                self.hint_is_lost(job_id)
         # Who took it may be gone, or of another class than whose slot was meant: a slot that is free by that is used at the next beat.
         for live in sorted(self.slots)[:1]:
             self.beat(live)
@@ -379,8 +378,7 @@ class History(Flows):
         moved = self.cell.store.process_lost(name, job_id, fence, nonces, "crash")
         assert moved == [Rescued(job_id, "hint")]
         del self.hinted[job_id]
-        self.queued.add(job_id)
-        self.newcomers.refunded.add(self.places[job_id].tenant)
+        self.hint_is_lost(job_id)
         self.look()
         late = self.cell.store.claim(job_id, fence, worker=name, run="late", pipelines=dict.fromkeys(KNOWS[name]))
         assert late == ClaimRefused("stale")
@@ -397,10 +395,16 @@ class History(Flows):
     def hints_are_lost(self) -> None:
         for job_id in self.hinted:
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
-            self.newcomers.refunded.add(self.places[job_id].tenant)
-            self.queued.add(job_id)
+            self.hint_is_lost(job_id)
         self.hinted.clear()
         self.rescue()
+
+    def hint_is_lost(self, job_id: str) -> None:
+        """One that had crashed before goes before all others."""
+        self.queued.add(job_id)
+        self.newcomers.refunded.add(self.places[job_id].tenant)
+        if self.cell.store.client.hexists(self.cell.store.keys("job", job_id), "hint_soon"):
+            self.lost.add(job_id)
 
     # -- what must hold after each script
 

@@ -384,12 +384,12 @@ GUARDS = (
     _lua(
         "claim",
         "what a worker does not know goes back",
-        "  unhint(id, job)\n  redis.call('HSET', K.job(id), 'reason', 'fair_share')\n  make_ready(id, job)\n",
+        "  hint_lost(id, job)\n",
         "",
         CLASSES,
     ),
     _lua("claim", "at once", "return {'no', 'pipeline', admit()}", "return {'no', 'pipeline', {}}", CLASSES),
-    _lua("claim", "with no wait", "  make_ready(id, job)\n", "  wait_apart(id)\n", CLASSES),
+    _lua("claim", "with no wait", "  hint_lost(id, job)\n", "  unhint(id, job)\n  wait_apart(id)\n", CLASSES),
     _lua(
         "lib/classes",
         "a hint goes to who knows the pipeline",
@@ -699,7 +699,7 @@ GUARDS = (
     _lua("finish", "one job for one process", "if record or not at or", "if not at or", NEXT),
     _lua("finish", "the same next job when it is repeated", ", {}, unpack(handed_over())}", ", {}}", NEXT),
     _lua("finish", "the time of its pipeline", "tonumber(string.match(pipelines, '^%d+', at + 1))", "math.huge", NEXT),
-    _lua("process_lost", "the hint is taken back", "  unhint(id, job)\n", "", NEXT),
+    _lua("lib/queue", "a lost hint gives its slot back", "  unhint(id, job)\n  redis.call('HSET'", "  redis.call('HSET'", NEXT),
     _lua("process_lost", "a late claim finds no hint", " and job.fence == fence and", " and", NEXT),
     _lua("process_lost", "the nonces of this process only", "own[known[2]] then", "true then", NEXT),
     _lua("process_lost", "the leases of this worker only", "if known[1] == worker and", "if", NEXT),
@@ -1294,22 +1294,22 @@ GUARDS = (
     _lua(
         "lib/worker_lost",
         "a lost job goes first",
-        "  if job.ran_until then redis.call('ZADD', K.lost()",
-        "  if false then redis.call('ZADD', K.lost()",
+        "  if job.ran_until then goes_first(id, job) end\n",
+        "",
         DEAD,
     ),
     _lua(
         "lib/worker_lost",
         "one that crashed does not",
-        "  if job.ran_until then redis.call('ZADD', K.lost()",
-        "  do redis.call('ZADD', K.lost()",
+        "  if job.ran_until then goes_first(id, job) end\n",
+        "  goes_first(id, job)\n",
         DEAD,
     ),
     _lua(
         "lib/fair",
         "a lost job whose tenant is held back waits",
-        "not held_back(job.tenant_id) and not most_beside_others",
-        "not most_beside_others",
+        "job.status == 'queued' and not held_back(job.tenant_id) and room_of",
+        "job.status == 'queued' and room_of",
         DEAD,
     ),
     _lua(
@@ -1327,7 +1327,9 @@ GUARDS = (
         MEET,
     ),
     _lua("reconcile", "who is to be asked is noted", "    redis.call('SADD', K.blocking(), job.pipeline)\n", "", MEET),
-    _lua("lib/fair", "a lost job keeps its turn", "if slots_for(pipeline, 'free') > 0 then\n        redis", "do\n        redis", MEET),
+    _lua(
+        "lib/fair", "a lost job keeps its turn", "if slots_for(pipeline, 'free') > 0 then\n        local job", "do\n        local job", MEET
+    ),
     _lua("lib/fair", "all lost jobs that may start are first", "until not dropped or worked_enough()", "until true", MEET),
     _lua("lib/dispatch", "what came before leaves some work", "spent.commands = math.min(spent.commands, WORK_MOST / 2)", "", MEET),
     _lua("lib/queue", "hints of cancelled jobs are taken back", "    take_back(id, job)\n    slot_freed", "    slot_freed", FAIR),
@@ -2082,7 +2084,29 @@ GUARDS = (
     _lua(
         "lib/fair", "a last slot has no room to wait for", "      kept = true\n", "      full[#full + 1] = pipeline\n", CLASSES_MODEL, LAST
     ),
-    _lua("lib/fair", "a lost job does not take the last slot", " and not most_beside_others(job.tenant_id, free, pipeline)", "", LAST),
+    _lua("lib/fair", "a lost job does not take the last slot", "may and most_beside_others(job.tenant_id, free, pipeline)", "false", LAST),
+    _lua(
+        "lib/fair",
+        "a lost job that may not have the last slot stays the next",
+        "if not (may and most_beside_others(job.tenant_id, free, pipeline)) then",
+        "may = may and not most_beside_others(job.tenant_id, free, pipeline)\n        do",
+        DEAD,
+    ),
+    _lua(
+        "lib/queue",
+        "who crashed and lost its hint goes first",
+        "  if redis.call('HEXISTS', K.job(id), 'hint_soon') == 1 then",
+        "  if false then",
+        DEAD,
+    ),
+    _lua("lib/queue", "who lost its hint only does not", "  if redis.call('HEXISTS', K.job(id), 'hint_soon') == 1 then", "  do", DEAD),
+    _lua(
+        "lib/clock",
+        "nor is it waited for long after a gap",
+        "    if soon then redis.call('ZADD', K.hints(), 'LT'",
+        "    if false then redis.call('ZADD', K.hints(), 'LT'",
+        DEAD,
+    ),
     _lua("lib/fair", "a run of hours is a job of the last hour", "note_recent(job.tenant_id)\n    charge(", "charge(", LAST),
     _lua(
         "lib/fair",

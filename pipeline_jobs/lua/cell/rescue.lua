@@ -28,12 +28,13 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.hints(), '-inf', int(NOW), 'LIMIT', 0, limit)) do
   if worked_enough() then break end
   local job = load(id)
-  if not job then redis.call('ZREM', K.hints(), id) end
-  if job then unhint(id, job) end
-  if job and job.status == 'queued' then
-    redis.call('HSET', K.job(id), 'reason', 'fair_share')
-    make_ready(id, job)
+  if not job then
+    redis.call('ZREM', K.hints(), id)
+  elseif job.status == 'queued' then
+    hint_lost(id, job)
     done[#done + 1] = {id, 'hint'}
+  else
+    unhint(id, job)
   end
 end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deadlines(), '-inf', int(NOW), 'LIMIT', 0, limit)) do

@@ -27,9 +27,7 @@ for i = 1, #pipelines, 2 do
 end
 if not known then
   -- As if the hint had not been sent: the job waits in its lane again, for a worker of a class that knows its pipeline.
-  unhint(id, job)
-  redis.call('HSET', K.job(id), 'reason', 'fair_share')
-  make_ready(id, job)
+  hint_lost(id, job)
   return {'no', 'pipeline', admit()}
 end
 start_run(id, job, worker, run, longest)

@@ -15,9 +15,7 @@ for _, other in ipairs(runs[1] and redis.call('ZRANGE', K.leases(), 0, -1) or {}
 end
 local job = load(id)
 if job and job.status == 'queued' and job.fence == fence and job.reason == 'dispatched' then
-  unhint(id, job)
-  redis.call('HSET', K.job(id), 'reason', 'fair_share')
-  make_ready(id, job)
+  hint_lost(id, job)
   moved[#moved + 1] = {id, 'hint'}
 end
 return {moved, settle_and_admit()}

@@ -74,7 +74,11 @@ local function mind_the_gap(restarted, since)
   -- Announcements that had ended before are moved, too, and are still over.
   shift(K.leases(), of_before(gap, LEASE_MS), gap, LEASE_MS)
   shift(K.workers(), '-inf', gap, ALIVE_MS)
-  -- A hint is given its whole time once more: the worker that takes it may have to connect first.
+  -- A hint is given its whole time once more: the worker that takes it may have to connect first. Of a job that has crashed that is short.
   shift(K.hints(), '-inf', math.max(gap, 0) + HINT_MS, HINT_MS)
+  for _, id in ipairs(redis.call('ZRANGE', K.hints(), 0, -1)) do
+    local soon = redis.call('HGET', K.job(id), 'hint_soon')
+    if soon then redis.call('ZADD', K.hints(), 'LT', int(NOW + math.min(HINT_MS, 500 * soon)), id) end
+  end
   if gap < 0 then shift_waits(gap) end
 end

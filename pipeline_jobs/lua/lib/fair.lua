@@ -296,7 +296,8 @@ local function take_token(tenant, ...)
 end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
--- its lane again; a job for which no worker that knows it has a free slot stays the next for such a slot. Returns the same as next_job.
+-- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
+-- such a slot. Returns the same as next_job.
 local LOST_MOST = 50
 local function next_lost(free)
   local dropped
@@ -305,13 +306,13 @@ local function next_lost(free)
     for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, LOST_MOST - 1)) do
       local id, pipeline = string.match(member, '^(%S+) (%S+)$')
       if slots_for(pipeline, 'free') > 0 then
-        redis.call('ZREM', K.lost(), member)
         local job = load(id)
-        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and not most_beside_others(job.tenant_id, free, pipeline)
-        if may and room_of(job.pipeline) > 0 and take_ready(id, job) then
-          return id, job, take_token(job.tenant_id)
+        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(pipeline) > 0
+        if not (may and most_beside_others(job.tenant_id, free, pipeline)) then
+          redis.call('ZREM', K.lost(), member)
+          if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
+          dropped = true
         end
-        dropped = true
         spend(5)
       end
     end
