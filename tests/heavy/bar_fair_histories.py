@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from pipeline_jobs.settings import Settings
 from tests.integration.test_fairness_model import check_histories
 
 
 def test_a_thousand_random_histories(cell: Settings) -> None:
-    check_histories(cell, 1000, derandomize=False)
+    seeded = time.time_ns()
+    print(f"the seed is {seeded}")
+    check_histories(cell, 1000, seeded=seeded)
