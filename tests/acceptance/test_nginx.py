@@ -106,6 +106,17 @@ def test_jobs_uploads_and_events_go_through(front: Front) -> None:
         timeout=60,
     )
     assert (upload.status_code, upload.json()["offset"]) == (201, 3 * 2**20)
+    # The page's script sends parts of 4 MiB.
+    page = {**front.headers, "Origin": "https://api.example.com", "Tus-Resumable": "1.0.0"}
+    files, part = f"{front.url}/pipeline/ui/uploads", b"x" * (4 * 2**20)
+    made = requests.post(files, headers={**page, "Upload-Length": str(len(part))}, timeout=60).json()
+    sent = requests.patch(
+        f"{files}/{made['upload_id']}",
+        data=part,
+        headers={**page, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+        timeout=60,
+    )
+    assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, str(len(part)))
     path = f"{front.url}/pipeline/jobs/{job['job_id']}/events"
     with requests.get(path, headers={**front.headers, "Accept": "text/event-stream"}, stream=True, timeout=60) as stream:
         assert any(b"job.created" in line for line in stream.iter_lines())
