@@ -13,7 +13,7 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.jobs.listing import JobQuery, tally
 from pipeline_jobs.operation.overview import now, tenants
-from pipeline_jobs.operation.pauses import Pause, pauses
+from pipeline_jobs.operation.pauses import Pause, pause_of
 from pipeline_jobs.operation.usage import COUNTS, Day, of_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import check_name
@@ -81,10 +81,7 @@ def _some(tenant: str | None, statuses: tuple[JobStatus, ...] = ()) -> Sequence[
 
 def _paused(tenant: str | None) -> Pause | None:
     """Told to everybody whom it holds up."""
-    client = web().cell.client
-    if tenant is None or not client.limits(tenant).paused:
-        return None
-    return next(iter(pauses(client, tenant)), Pause(tenant, "an operator", None, ""))
+    return None if tenant is None else pause_of(web().cell.client, tenant)
 
 
 def _trouble(tenant: str | None) -> tuple[int, str, int, str] | None:
