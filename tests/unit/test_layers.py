@@ -21,7 +21,7 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("disk", "exceptions", "states", "logs", "rates", "tracing"),
+    ("disk", "exceptions", "states", "logs", "rates", "secret_params", "tracing"),
     ("starting",),
     ("failpoints", "records", "settings", "tenants", "addresses", "meaning"),
     ("runlog",),
