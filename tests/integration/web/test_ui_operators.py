@@ -84,7 +84,7 @@ def test_slots_of_jobs_that_are_not_listed_are_not_said_to_be_free(
 ) -> None:
     for _ in range(3):
         world.put(status=JobStatus.RUNNING)
-    world.store.announce("w1", 4, [world.record(job_id).job_id for job_id in world.ids()])
+    world.store.announce("w1", 4, [])
     monkeypatch.setattr(fairness, "MOST_RUNNING", 1)
     page = signed_in(client, world, ALL, Role.READ).get("/fairness").text
     assert "3 of 4 busy" in page
