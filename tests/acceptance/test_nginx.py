@@ -37,12 +37,13 @@ def nginx() -> str:
 
 @dataclass(slots=True)
 class Front:
-    """nginx before the API; `url` is nginx's, `behind` the API's, and `key` one of a tenant's."""
+    """nginx before the API; `url` is nginx's, `behind` the API's, `key` one of a tenant's, and `log` what nginx writes by default."""
 
     url: str
     behind: str
     key: str
     stack: Stack
+    log: Path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -78,10 +79,10 @@ def front(make_stack: MakeStack, tmp_path: Path) -> Iterator[Front]:
     temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (tmp_path / "nginx.conf").write_text(
         f"daemon off;\npid {tmp_path}/nginx.pid;\nerror_log {tmp_path}/error.log;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}{own(CONF.read_text('utf-8'), port, behind.removeprefix('http://'))}}}\n"
+        f"http {{\naccess_log {tmp_path}/access.log;\n{temporary}{own(CONF.read_text('utf-8'), port, behind.removeprefix('http://'))}}}\n"
     )
     with subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-e", f"{tmp_path}/error.log"]) as process:
-        found = Front(f"http://127.0.0.1:{port}", behind, key, stack)
+        found = Front(f"http://127.0.0.1:{port}", behind, key, stack, tmp_path / "access.log")
         try:
             until(lambda: _answers(found), "nginx")
             yield found
@@ -138,6 +139,11 @@ def test_a_client_is_told_by_its_address_and_cannot_choose_it(front: Front) -> N
     assert statuses == {401, 429}
     assert requests.get(f"{front.url}/pipeline/jobs", headers=front.headers, timeout=60).status_code == 200
     assert "address=127.0.0.5" in re.sub(r"\x1b\[[0-9;]*m", "", front.stack.log("api"))
+
+
+def test_tokens_in_addresses_are_not_written_down(front: Front) -> None:
+    assert requests.get(f"{front.url}/pipeline/ui/shared?token=secret", headers=front.headers, timeout=60).status_code == 404
+    assert not front.log.exists() or "secret" not in front.log.read_text("utf-8")
 
 
 def test_operators_paths_are_not_there(front: Front) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Response, request
 
@@ -74,8 +74,17 @@ def _why(one: Standing) -> Job | None:
     return client.describe(found[0].job_id) if found else None
 
 
-def _board(fleet: Workers) -> list[tuple[str, int, int, list[Job]]]:
-    """Of each worker its name, its slots, how many of them are busy, and jobs that it runs: of very many only the newest are known."""
+class OnBoard(NamedTuple):
+    """A worker and its slots."""
+
+    name: str
+    slots: int
+    busy: int
+    #: That it runs; of very many only the newest are known.
+    jobs: list[Job]
+
+
+def _board(fleet: Workers) -> list[OnBoard]:
     running = web().cell.client.list(JobQuery(statuses=(JobStatus.RUNNING,), limit=MOST_RUNNING)).items
     by_worker = defaultdict(list)
     for job in running:
@@ -84,7 +93,7 @@ def _board(fleet: Workers) -> list[tuple[str, int, int, list[Job]]]:
     for worker, slots in sorted(fleet.slots.items()):
         name = worker.partition("/")[0]
         jobs = by_worker.get(name, [])
-        board.append((name, slots, max(fleet.running.get(worker, 0), len(jobs)), jobs))
+        board.append(OnBoard(name, slots, max(fleet.running.get(worker, 0), len(jobs)), jobs))
     return board
 
 

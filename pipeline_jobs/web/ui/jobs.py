@@ -131,7 +131,7 @@ def job(job_id: str) -> Response:
         steps=steps(record),
         took=took(record),
         result=result_view(record),
-        lines=said(record),
+        lines=newest_lines(record),
         title=title_of(record),
         timeline=timeline(record, happened, sent),
         told=happenings(record, happened),
@@ -204,8 +204,8 @@ def steps(record: Job) -> list[dict[str, Any]]:
     return [{"name": name, "state": "done" if i < at else here if i == at else "todo"} for i, name in enumerate(names)]
 
 
-def said(record: Job) -> list[Line]:
-    """The newest lines of its log, as far as the store has them."""
+def newest_lines(record: Job) -> list[Line]:
+    """Of its log, as far as the store has it."""
     if not record.log_lines:
         return []
     return caller().own(read_one(web().cell.store, record.job_id), UnknownJob).shown()[-MOST_LINES:]
