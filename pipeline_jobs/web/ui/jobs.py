@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, request, url_for
 
 from pipeline_jobs.events.job_log import read_one
-from pipeline_jobs.events.log import MAX_PAGE, Event, read
+from pipeline_jobs.events.log import Event, read, read_all
 from pipeline_jobs.events.tokens import StreamToken, job_scope
 from pipeline_jobs.exceptions import JobNotEnded, UnknownBatch, UnknownJob, UnknownPipeline
 from pipeline_jobs.job import ANY_ID, Job
@@ -218,10 +218,8 @@ def deliveries(record: Job) -> list[Delivery]:
 
 
 def _events(record: Job) -> Sequence[Event]:
-    """The first ones of its log. Of a job that runs they are told with the whole page only: its polls are many."""
-    if is_fragment() and not record.ended:
-        return ()
-    return read(web().cell.store, record.job_id, 0, MAX_PAGE).events
+    """Those of its log. Of a job that runs they are told with the whole page only: its polls are many."""
+    return () if is_fragment() and not record.ended else read_all(web().cell.store, record.job_id)
 
 
 def needs(record: Job) -> list[Job]:
