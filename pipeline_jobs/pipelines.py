@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, get_args
@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_jobs.exceptions import ConfigurationError, InvalidInput, OutOfMemory, UnknownPipeline, WorkerLost
 from pipeline_jobs.job import SCHEMA
+from pipeline_jobs.runlog.secret_params import secrets_in, without_secrets
 from pipeline_jobs.stage import DEGRADED as DEGRADED  # whoever writes a pipeline asks here for what it is made of
 from pipeline_jobs.stage import WARNINGS as WARNINGS
 from pipeline_jobs.stage import OnError as OnError
@@ -114,9 +115,12 @@ class Pipeline:
             raise InvalidInput(f"{path}: {first['msg'].removeprefix('Value error, ')}", field=path) from None
 
     def secrets(self, params: Mapping[str, Any]) -> list[str]:
-        """The values of a job's parameters that are secret: of fields with `json_schema_extra={"format": "password"}`, as OpenAPI has it,
-        also of models in the model. They are masked in its log."""
-        return [] if self.params is NoParams else list(_secrets(self.params, params))
+        """The values of a job's parameters that are secret (`secret_params`), also of models in the model. They are masked in its log."""
+        return [] if self.params is NoParams else list(secrets_in(self.params, params))
+
+    def without_secrets(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A job's parameters without those that are secret, also of models in the model: for whatever keeps them."""
+        return without_secrets(self.params, params)
 
     @property
     def waits(self) -> dict[str, Wait]:
@@ -132,15 +136,6 @@ class Pipeline:
             spans[stage.name] = (start, end)
             start = end
         return spans
-
-
-def _secrets(model: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
-    for name, info in model.model_fields.items():
-        value, extra = values.get(info.alias or name), info.json_schema_extra
-        if isinstance(extra, dict) and extra.get("format") == "password":
-            yield from [value] if isinstance(value, str) else []
-        elif isinstance(value, Mapping) and isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from _secrets(info.annotation, value)
 
 
 def _is_installed(module: str) -> bool:

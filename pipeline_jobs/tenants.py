@@ -129,7 +129,7 @@ class TenantLimits:
         ):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1e15:
-                raise InvalidInput(f"{name} must not be negative", field=name)
+                raise InvalidInput(f"{name} must be 0..{10**15}", field=name)
         if self.max_run_seconds is not None and not 1 <= self.max_run_seconds <= 31_536_000:
             raise InvalidInput("max_run_seconds must be 1..31536000", field="max_run_seconds")
 

@@ -110,6 +110,14 @@ def rows(store: Store, cursor: str | None = None) -> Iterator[Row]:
     return readable(_entries(store, cursor, _CHUNK), _row, kind=_KIND)
 
 
+def of_installation(store: Store) -> Iterator[Row]:
+    """What only admins of all tenants do, newest first, read as it is asked for. No tenant's own rows are among these, however many it has.
+
+    :raises StoreUnavailable: also while they are read.
+    """
+    return readable(stream_entries(store, [_key("security", INSTALLATION)], None), _row, kind=_KIND)
+
+
 def sweep(store: Store, kept_seconds: float) -> None:
     """Remove the rows that are older."""
     while store.run("audit_sweep", kept=kept_seconds, limit=_SWEPT) == _SWEPT:

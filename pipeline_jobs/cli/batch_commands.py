@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import always_json, ask, json_option, limit_option, note, print_json, print_list, say, with_cell, yes_option
+from pipeline_jobs.cli.console import (
+    always_json,
+    ask,
+    dry_run_option,
+    json_option,
+    limit_option,
+    note,
+    print_json,
+    print_list,
+    say,
+    with_cell,
+    yes_option,
+)
 from pipeline_jobs.jobs.batches import Batch, BatchQuery
 from pipeline_jobs.jobs.bulk import Cancelled
 from pipeline_jobs.states import JobStatus
@@ -42,25 +56,34 @@ def show_batch(cell: Cell, batch_id: str) -> None:
 
 @batch.command("cancel")
 @click.argument("batch_id")
+@dry_run_option()
 @yes_option()
 @json_option("Print what was done as JSON.")
 @with_cell
-def cancel_batch(cell: Cell, batch_id: str, yes: bool, as_json: bool) -> None:
+def cancel_batch(cell: Cell, batch_id: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Cancel the jobs of a batch that have not ended: it says how many and asks."""
-    found = cell.batches.get(batch_id)
-    tenant_id = found.tenant_id
-    ask(will_cancel(found), yes)
-    done = cell.batches.cancel(batch_id)
+    done = cancel_whole(cell, cell.batches.get(batch_id), cell.batches.cancel, dry_run, yes)
+    say_cancelled(done, as_json, dry_run=dry_run)
+
+
+def cancel_whole(cell: Cell, found: Batch, cancel: Callable[[str], Cancelled], dry_run: bool, yes: bool) -> Cancelled:
+    """Cancel a batch, or a workflow, after a question; or only count."""
+    queued, running = found.counts[JobStatus.QUEUED], found.counts[JobStatus.RUNNING]
+    if dry_run:
+        return Cancelled(queued + running, queued, running, None)
+    ask_to_cancel(queued, running, yes)
+    done = cancel(found.batch_id)
     if done.matched:
-        note(cell, "batch.cancelled", batch_id, tenant_id=tenant_id, matched=done.matched)
-    say_cancelled(done, as_json)
+        note(cell, "batch.cancelled", found.batch_id, tenant_id=found.tenant_id, matched=done.matched)
+    return done
 
 
-def will_cancel(found: Batch) -> str:
-    """What its cancellation would do."""
-    return f"{found.counts[JobStatus.QUEUED]} jobs will be cancelled and {found.counts[JobStatus.RUNNING]} stopped."
+def ask_to_cancel(queued: int, running: int, yes: bool) -> None:
+    """:raises click.ClickException: nobody can be asked, or the answer is no."""
+    ask(f"{queued} jobs will be cancelled and {running} stopped.", yes)
 
 
-def say_cancelled(done: Cancelled, as_json: bool) -> None:
-    counts = {"matched": done.matched, "cancelled": done.cancelled, "stopping": done.stopping}
-    say(as_json, counts, f"{done.matched} matched: {done.cancelled} cancelled, {done.stopping} stopped.")
+def say_cancelled(done: Cancelled, as_json: bool, *, dry_run: bool) -> None:
+    counts = {"matched": done.matched, "cancelled": done.cancelled, "stopping": done.stopping, "dry_run": dry_run}
+    be = "would be " if dry_run else ""
+    say(as_json, counts, f"{done.matched} matched: {done.cancelled} {be}cancelled, {done.stopping} {be}stopped.")

@@ -9,16 +9,17 @@ from typing import Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.console import ask, json_option, note, print_json, say, user, with_cell, yes_option
+from pipeline_jobs.cli.console import ask, dry_run_option, json_option, note, print_json, say, user, with_cell, yes_option
 from pipeline_jobs.cli.job_commands import check_one_or_many, filters
 from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.logs import harmless
 
 
 def of_many(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command for one job or for many."""
     command = yes_option()(json_option("Print what was done as JSON.")(command))
-    command = click.option("--dry-run", is_flag=True, help="Only count the jobs.")(command)
+    command = dry_run_option()(command)
     return filters(STATUSES[BulkAction.DELETE])(click.argument("job_id", required=False)(command))
 
 
@@ -74,7 +75,7 @@ def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: b
         return
     click.echo(f"{matched} matched: {done} {action.past}, {len(not_done)} not.")
     for one in not_done:
-        click.echo(f"{one.job_id}: {one.message}")
+        click.echo(harmless(f"{one.job_id}: {one.message}"))
 
 
 def _all(cell: Cell, action: BulkAction, query: JobQuery, *, dry_run: bool) -> tuple[int, int, list[NotDone]]:

@@ -57,6 +57,10 @@ def always_json() -> Callable[[Any], Any]:
     return click.option("--json", "as_json", is_flag=True, expose_value=False, help="Print JSON, as it does anyway.")
 
 
+def dry_run_option() -> Callable[[Any], Any]:
+    return click.option("--dry-run", is_flag=True, help="Only count the jobs.")
+
+
 def yes_option() -> Callable[[Any], Any]:
     return click.option("--yes", is_flag=True, help="Do not ask.")
 

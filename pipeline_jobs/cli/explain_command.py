@@ -7,6 +7,7 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, with_cell
 from pipeline_jobs.job import Job, rfc3339
+from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation.waits import frees, reason
 from pipeline_jobs.states import JobStatus, Reason
 
@@ -36,7 +37,8 @@ def explain(cell: Cell, job_id: str, as_json: bool) -> None:
         known = {"job_id": job.job_id, "status": job.status.value, "reason": job.reason, "queue": job.queue}
         print_json({**known, "explanation": text, "freed_by": freed_by or None})
     else:
-        click.echo(f"{job.job_id} is {job.status.value}. {text}")
+        # Errors and messages are the words of pipelines, and of whatever they were given.
+        click.echo(harmless(f"{job.job_id} is {job.status.value}. {text}"))
 
 
 def _told(job: Job) -> str:
@@ -46,7 +48,8 @@ def _told(job: Job) -> str:
         stopping = " It was asked to stop." if job.cancel_requested else ""
         return f"{job.worker or 'A worker'} runs it since {rfc3339(job.attempt_started_at)}: {job.stage or 'no stage yet'}.{stopping}"
     code = (job.error_detail or {}).get("code")
-    return f"{job.error or 'It ended as it should.'}{f' (code {code})' if code else ''}"
+    ended = "Somebody cancelled it." if job.status is JobStatus.CANCELLED else "It ended as it should."
+    return f"{job.error or ended}{f' (code {code})' if code else ''}"
 
 
 def _freed(job: Job) -> str:

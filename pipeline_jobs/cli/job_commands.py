@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from pipeline_jobs.cell import Cell
+from pipeline_jobs.cli.batch_commands import ask_to_cancel, say_cancelled
 from pipeline_jobs.cli.console import (
     age,
     always_json,
-    ask,
+    dry_run_option,
     json_option,
     limit_option,
     note,
@@ -126,7 +127,7 @@ def first_of(ask: Callable[[JobQuery], Page[Job]], query: JobQuery, limit: int) 
 @click.command("cancel")
 @click.argument("job_id", required=False)
 @filters((JobStatus.QUEUED, JobStatus.RUNNING))
-@click.option("--dry-run", is_flag=True, help="Only count the jobs.")
+@dry_run_option()
 @yes_option()
 @json_option("Print what was done as JSON.")
 @with_cell
@@ -138,11 +139,8 @@ def cancel_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, 
         return
     if not (dry_run or yes):
         would = _cancel_matching(cell, query, dry_run=True)
-        ask(f"{would.cancelled} jobs will be cancelled and {would.stopping} stopped.", yes)
-    done = _cancel_matching(cell, query, dry_run=dry_run)
-    counts = {"matched": done.matched, "cancelled": done.cancelled, "stopping": done.stopping, "dry_run": dry_run}
-    be = "would be " if dry_run else ""
-    say(as_json, counts, f"{done.matched} matched: {done.cancelled} {be}cancelled, {done.stopping} {be}stopped.")
+        ask_to_cancel(would.cancelled, would.stopping, yes)
+    say_cancelled(_cancel_matching(cell, query, dry_run=dry_run), as_json, dry_run=dry_run)
 
 
 def _cancel_one(cell: Cell, job_id: str, dry_run: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_list, with_cell
 from pipeline_jobs.events.job_log import read_one
-from pipeline_jobs.events.log import MAX_PAGE, Event, read
+from pipeline_jobs.events.log import Event, read_all
 from pipeline_jobs.exceptions import UnknownJob
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.jobs import job_logs
@@ -50,12 +50,7 @@ def show_logs(cell: Cell, job_id: str, follow: bool, attempt: int | None, level:
 @with_cell
 def show_events(cell: Cell, job_id: str, as_json: bool) -> None:
     """Print the event log of a job, oldest first: accepted, started, each stage, requeued and why, ended."""
-    found: list[Event] = []
-    while True:
-        page = read(cell.store, job_id, found[-1].seq if found else 0, MAX_PAGE)
-        found += page.events
-        if len(page.events) < MAX_PAGE:
-            break
+    found = read_all(cell.store, job_id)
     if not found:
         raise UnknownJob
     print_list(found, as_json, ("TIME", "EVENT", "WHAT"), _event_row)

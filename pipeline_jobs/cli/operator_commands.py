@@ -13,6 +13,7 @@ from pipeline_jobs.access import audit
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import json_option, print_json, print_list, print_table, user, with_cell
 from pipeline_jobs.job import Job, dumps
+from pipeline_jobs.logs import harmless
 from pipeline_jobs.operation import conditions
 from pipeline_jobs.operation.conditions import Seen
 from pipeline_jobs.operation.effective import drifting, effective
@@ -86,7 +87,7 @@ def watch_job(cell: Cell, job_id: str, as_json: bool) -> None:
         now = (job.status.value, job.reason or job.stage, round(job.progress), job.message)
         if now != shown:
             shown = now
-            click.echo(dumps(job.to_dict(cell.artifacts.link)) if as_json else _watched(job))
+            click.echo(dumps(job.to_dict(cell.artifacts.link)) if as_json else harmless(_watched(job)))
         if job.ended:
             raise SystemExit(0 if job.status is JobStatus.COMPLETED else 1)
         cell.client.wait(job_id, WATCH_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import drawn, json_option, print_json, print_table, shown, with_cell
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.operation.due_shares import Standing, standings
@@ -122,13 +124,18 @@ def _print(seen: Top) -> None:
 
 
 def _follow(cell: Cell, every: float) -> None:
-    with Live(screen=True, auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(_drawn(look(cell)), refresh=True)
-                time.sleep(every)
-        except KeyboardInterrupt:
-            return
+    with Live(screen=True, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            live.update(_now(cell), refresh=True)
+            time.sleep(every)
+
+
+def _now(cell: Cell) -> Group:
+    """What there is to see; while the store is away, that. The next look may be at another server."""
+    try:
+        return _drawn(look(cell))
+    except StoreUnavailable as error:
+        return Group(Text(f"{error.message}; it is asked again.", style="bold"))
 
 
 def _drawn(seen: Top) -> Group:

@@ -8,8 +8,19 @@ from typing import IO, Any
 import click
 
 from pipeline_jobs.cell import Cell
-from pipeline_jobs.cli.batch_commands import say_cancelled, will_cancel
-from pipeline_jobs.cli.console import always_json, ask, json_option, limit_option, note, print_json, print_list, say, with_cell, yes_option
+from pipeline_jobs.cli.batch_commands import cancel_whole, say_cancelled
+from pipeline_jobs.cli.console import (
+    always_json,
+    dry_run_option,
+    json_option,
+    limit_option,
+    note,
+    print_json,
+    print_list,
+    say,
+    with_cell,
+    yes_option,
+)
 from pipeline_jobs.exceptions import InvalidItems
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import BatchQuery
@@ -40,9 +51,12 @@ def submit_workflow(cell: Cell, file: IO[str], as_json: bool) -> None:
         raise click.UsageError('a workflow is a JSON object with a list of objects: {"jobs": [{"name": ..., ...}, ...]}')
     if unknown := body.keys() - {"jobs", "tenant_id", "workspace_id", "metadata"}:
         raise click.UsageError(f"unknown field {min(unknown)!r}")
+    metadata = body.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise click.UsageError("metadata must be an object")
     place = str(body.get("tenant_id", DEFAULT_TENANT)), str(body.get("workspace_id", DEFAULT_WORKSPACE))
     try:
-        made = cell.workflows.create(NewWorkflow([_node(one) for one in jobs], *place, body.get("metadata") or {}))
+        made = cell.workflows.create(NewWorkflow([_node(one) for one in jobs], *place, metadata))
     except InvalidItems as error:
         raise click.ClickException("\n".join(f"{one['field']}: {one['message']}" for one in error.errors)) from None
     note(cell, "workflow.submitted", made.batch.batch_id, tenant_id=made.batch.tenant_id, jobs=made.batch.total)
@@ -51,7 +65,10 @@ def submit_workflow(cell: Cell, file: IO[str], as_json: bool) -> None:
 
 def _node(fields: dict[str, Any]) -> NewNode:
     own = {name: value for name, value in fields.items() if name not in ("name", "depends_on")}
-    return NewNode(str(fields.get("name", "")), NewJob.of(own), tuple(map(str, fields.get("depends_on") or ())))
+    needs = fields.get("depends_on") or []
+    if not isinstance(needs, list) or not all(isinstance(one, str) for one in needs):
+        raise click.UsageError("depends_on must be a list of names")
+    return NewNode(str(fields.get("name", "")), NewJob.of(own), tuple(needs))
 
 
 @workflow.command("list")
@@ -85,18 +102,14 @@ def show_workflow(cell: Cell, workflow_id: str, as_mermaid: bool) -> None:
 
 @workflow.command("cancel")
 @click.argument("workflow_id")
+@dry_run_option()
 @yes_option()
 @json_option("Print what was done as JSON.")
 @with_cell
-def cancel_workflow(cell: Cell, workflow_id: str, yes: bool, as_json: bool) -> None:
+def cancel_workflow(cell: Cell, workflow_id: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Cancel the jobs of a workflow that have not ended: it says how many and asks."""
-    found = cell.workflows.record(workflow_id)
-    tenant_id = found.tenant_id
-    ask(will_cancel(found), yes)
-    done = cell.workflows.cancel(workflow_id)
-    if done.matched:
-        note(cell, "batch.cancelled", workflow_id, tenant_id=tenant_id, matched=done.matched)
-    say_cancelled(done, as_json)
+    done = cancel_whole(cell, cell.workflows.record(workflow_id), cell.workflows.cancel, dry_run, yes)
+    say_cancelled(done, as_json, dry_run=dry_run)
 
 
 @workflow.command("retry")

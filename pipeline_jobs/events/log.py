@@ -116,6 +116,16 @@ def read(store: Store, job_id: str, after: int = 0, limit: int = 100) -> LogPage
     return page
 
 
+def read_all(store: Store, job_id: str) -> list[Event]:
+    """All events of a job that are kept, page by page: of one that ran for long most of them tell how far it was. :raises UnknownJob:"""
+    found: list[Event] = []
+    while True:
+        page = read(store, job_id, found[-1].seq if found else 0, MAX_PAGE)
+        found += page.events
+        if len(page.events) < MAX_PAGE:
+            return found
+
+
 def read_many(store: Store, jobs: Sequence[tuple[str, int]], limit: int = 100) -> list[LogPage | None]:
     """The same for several (job, number) in one round trip; None for one that does not exist."""
     replies = store.run_each("events", [{"id": job_id, "after": after, "most": limit} for job_id, after in jobs])

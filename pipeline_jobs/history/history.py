@@ -7,8 +7,8 @@ before and comes later finds the key taken. A tombstone stays for a day.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError
 
-from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, UnknownJob
+from pipeline_jobs.exceptions import InvalidInput, JobNotEnded, StoreUnavailable, UnknownJob
 from pipeline_jobs.history import analytics
 from pipeline_jobs.history.database import Database
 from pipeline_jobs.history.queries import QUERY_SECONDS, Busy, Line, Range
@@ -35,6 +35,8 @@ from pipeline_jobs.tenants import ANYBODYS, Whose, is_canary
 
 #: Longest time for a job, or a page of jobs, in seconds.
 LIST_SECONDS = 3.0
+#: How long a turn lasts that nobody gives back, in ms.
+TURN_MS = int(1000 * QUERY_SECONDS) + 5_000
 #: How long a tombstone stays, in ms.
 TOMBSTONE_MS = 86_400_000
 #: Rows that are removed in one transaction.
@@ -154,15 +156,28 @@ class History:
         return analytics.export(self.database, self.cell, asked)
 
     @contextmanager
-    def turn(self, whose: Whose) -> Iterator[None]:
-        """One evaluation at a time a tenant, over all processes. :raises Busy: another one has it."""
+    def turn(self, whose: Whose) -> Iterator[Callable[[], None]]:
+        """One evaluation at a time a tenant, over all processes. Gives what makes it last: a turn lapses after `TURN_MS`.
+
+        :raises Busy: another one has it.
+        """
         name, token = whose.tenant_id or "*", secrets.token_hex(8)
-        if not self.store.run("history_turn", whose=name, token=token, ms=int(1000 * QUERY_SECONDS) + 5_000, taking=True):
+
+        def run(*, taking: bool) -> Any:
+            return self.store.run("history_turn", whose=name, token=token, ms=TURN_MS, taking=taking)
+
+        def go_on() -> None:
+            # Whoever reads the database needs no store.
+            with suppress(StoreUnavailable):
+                run(taking=True)
+
+        if not run(taking=True):
             raise Busy
         try:
-            yield
+            yield go_on
         finally:
-            self.store.run("history_turn", whose=name, token=token, ms=1, taking=False)
+            with suppress(StoreUnavailable):
+                run(taking=False)
 
     # -- away
 

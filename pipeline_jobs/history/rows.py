@@ -13,16 +13,10 @@ from pipeline_jobs.pipelines import Registry
 _LEFT_OUT = {"webhook": None, "outputs": None, "blobs": None, "traceparent": None, "worker": None, "max_run_seconds": None}
 
 
-def secret_params(pipelines: Registry, pipeline: str) -> frozenset[str] | None:
-    """The params of a pipeline that its model marks as secret, as JSON Schema does: `Field(json_schema_extra={"writeOnly": True})`.
-
-    None: this process does not know the pipeline, so any of its params may be.
-    """
-    known = next((one for one in pipelines.all() if one.name == pipeline), None)
-    if known is None:
-        return None
-    schema = known.params.model_json_schema().get("properties", {})
-    return frozenset(name for name, field in schema.items() if field.get("writeOnly"))
+def kept_params(pipelines: Registry, job: Job) -> Mapping[str, Any]:
+    """The params of a job but for those that its pipeline marks as secret; of a pipeline that this process does not know, any may be."""
+    known = next((one for one in pipelines.all() if one.name == job.pipeline), None)
+    return {} if known is None else known.without_secrets(job.params)
 
 
 def row(cell: str, flat: Mapping[str, str], pipelines: Registry) -> dict[str, Any]:
@@ -31,8 +25,7 @@ def row(cell: str, flat: Mapping[str, str], pipelines: Registry) -> dict[str, An
     :raises KeyError, TypeError, ValueError: it cannot be read.
     """
     job = Job.from_mapping(flat)
-    secret = secret_params(pipelines, job.pipeline)
-    params = {} if secret is None else {name: value for name, value in job.params.items() if name not in secret}
+    params = kept_params(pipelines, job)
     ended, started = job.completed_at or job.created_at, job.started_at
     last = 0 if job.attempt_started_at is None else max(0, ended - job.attempt_started_at)
     return {

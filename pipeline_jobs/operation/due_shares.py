@@ -52,10 +52,11 @@ def standings(client: Client, slots: int) -> list[Standing]:
 
 
 def _standing(own: TenantLimits, defaults: TenantLimits, name: str, queued: int, running: int) -> Standing:
-    weight, limit = (
-        getattr(own, field) if getattr(own, field) is not None else getattr(defaults, field) for field in ("weight", "max_concurrent")
+    weight, limit, paused = (
+        getattr(own, field) if getattr(own, field) is not None else getattr(defaults, field)
+        for field in ("weight", "max_concurrent", "paused")
     )
-    return Standing(name, 1.0 if weight is None else weight, limit, bool(own.paused or defaults.paused), queued, running)
+    return Standing(name, 1.0 if weight is None else weight, limit, bool(paused), queued, running)
 
 
 def with_due(slots: int, all_of: Sequence[Standing]) -> list[Standing]:

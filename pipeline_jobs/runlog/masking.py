@@ -19,7 +19,7 @@ _SHAPES = (
     re.compile(r"(whsec_)[A-Za-z0-9+/=]{16,128}"),
     re.compile(r"(://[^\s:/@]{0,128}:)[^\s@]{1,128}@"),
     re.compile(
-        r"([?&](?:signature|sig|token|access_token|api_?key|key|password|secret|x-amz-signature|x-amz-credential|x-amz-security-token|"
+        r"([?&](?:signature|sig|link|token|access_token|api_?key|key|password|secret|x-amz-signature|x-amz-credential|x-amz-security-token|"
         r"x-goog-signature|x-goog-credential)=)[^&\s\"'<>]{1,4096}",
         re.IGNORECASE,
     ),

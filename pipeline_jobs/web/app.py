@@ -90,7 +90,8 @@ def create_app(cell: Cell) -> Flask:
         static_folder=None,
     )
     app.openapi_version = "3.1.0"
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Of a form the second one counts, too: without it werkzeug takes no more than 500,000 bytes.
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     # Some threads stay free for requests that do not wait.
     watch = Watch(cell.store, settings, cell.broker, kind="api", node=f"api@{socket.gethostname()}")

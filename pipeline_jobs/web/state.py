@@ -25,15 +25,19 @@ EXTENSION = "pipeline_jobs"
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """The cell, its settings, the places for requests that wait, who tells callers apart, the places for streams, how many such
-    processes there are, what is counted of requests, and the store's metrics."""
+    """What a process of the API is made of."""
 
     cell: Cell
     settings: Settings
+    #: Places for requests that wait for a job.
     waiting: WaitingRoom
+    #: Tells callers apart.
     access: Access
+    #: Places for event streams.
     streams: Places
+    #: How many processes of the API there are: each has its part of what is limited over all of them.
     processes: Processes
+    #: What is counted of requests.
     requests: RequestCounts
     store_metrics: StoreMetrics
     #: What this process finds wrong, and its announcement.

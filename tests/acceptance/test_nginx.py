@@ -37,12 +37,13 @@ def nginx() -> str:
 
 @dataclass(slots=True)
 class Front:
-    """nginx before the API; `url` is nginx's, `behind` the API's, and `key` one of a tenant's."""
+    """nginx before the API; `url` is nginx's, `behind` the API's, `key` one of a tenant's, and `log` what nginx writes by default."""
 
     url: str
     behind: str
     key: str
     stack: Stack
+    log: Path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -78,10 +79,10 @@ def front(make_stack: MakeStack, tmp_path: Path) -> Iterator[Front]:
     temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (tmp_path / "nginx.conf").write_text(
         f"daemon off;\npid {tmp_path}/nginx.pid;\nerror_log {tmp_path}/error.log;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}{own(CONF.read_text('utf-8'), port, behind.removeprefix('http://'))}}}\n"
+        f"http {{\naccess_log {tmp_path}/access.log;\n{temporary}{own(CONF.read_text('utf-8'), port, behind.removeprefix('http://'))}}}\n"
     )
     with subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-e", f"{tmp_path}/error.log"]) as process:
-        found = Front(f"http://127.0.0.1:{port}", behind, key, stack)
+        found = Front(f"http://127.0.0.1:{port}", behind, key, stack, tmp_path / "access.log")
         try:
             until(lambda: _answers(found), "nginx")
             yield found
@@ -106,6 +107,17 @@ def test_jobs_uploads_and_events_go_through(front: Front) -> None:
         timeout=60,
     )
     assert (upload.status_code, upload.json()["offset"]) == (201, 3 * 2**20)
+    # The page's script sends parts of 4 MiB.
+    page = {**front.headers, "Origin": "https://api.example.com", "Tus-Resumable": "1.0.0"}
+    files, part = f"{front.url}/pipeline/ui/uploads", b"x" * (4 * 2**20)
+    made = requests.post(files, headers={**page, "Upload-Length": str(len(part))}, timeout=60).json()
+    sent = requests.patch(
+        f"{files}/{made['upload_id']}",
+        data=part,
+        headers={**page, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+        timeout=60,
+    )
+    assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, str(len(part)))
     path = f"{front.url}/pipeline/jobs/{job['job_id']}/events"
     with requests.get(path, headers={**front.headers, "Accept": "text/event-stream"}, stream=True, timeout=60) as stream:
         assert any(b"job.created" in line for line in stream.iter_lines())
@@ -127,6 +139,11 @@ def test_a_client_is_told_by_its_address_and_cannot_choose_it(front: Front) -> N
     assert statuses == {401, 429}
     assert requests.get(f"{front.url}/pipeline/jobs", headers=front.headers, timeout=60).status_code == 200
     assert "address=127.0.0.5" in re.sub(r"\x1b\[[0-9;]*m", "", front.stack.log("api"))
+
+
+def test_tokens_in_addresses_are_not_written_down(front: Front) -> None:
+    assert requests.get(f"{front.url}/pipeline/ui/shared?token=secret", headers=front.headers, timeout=60).status_code == 404
+    assert not front.log.exists() or "secret" not in front.log.read_text("utf-8")
 
 
 def test_operators_paths_are_not_there(front: Front) -> None:

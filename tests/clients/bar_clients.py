@@ -15,6 +15,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
+from tests.clients.flaky import flaky
 from tests.clients.steps import STEPS
 from tests.clients.toolchain import PYTHON, PYTHON_CLIENT, ROOT, node
 from tests.receiver import Receiver
@@ -75,10 +76,22 @@ def run(command: Sequence[str], plan: Path) -> list[str]:
 @pytest.mark.parametrize("language", sorted(RUNNERS))
 def test_what_the_page_of_a_client_shows_works(stack: Stack, tmp_path: Path, language: str) -> None:
     stack.worker("jobs", "--autoscale=2,1")
-    api = stack.api()
+    shown_works(stack.api().url, tmp_path, language)
+
+
+@pytest.mark.parametrize("language", sorted(RUNNERS))
+def test_it_works_behind_a_proxy_that_stumbles(stack: Stack, tmp_path: Path, language: str) -> None:
+    stack.worker("jobs", "--autoscale=2,1")
+    with flaky(stack.api().url) as (url, stumbled):
+        shown_works(url, tmp_path, language)
+    kinds = {"POST /pipeline/jobs", "GET /pipeline/jobs/JOB", "GET /pipeline/jobs/JOB/events", "PATCH /pipeline/uploads/", "prefer"}
+    assert set(stumbled) == kinds
+
+
+def shown_works(url: str, tmp_path: Path, language: str) -> None:
     page = (ROOT / "clients" / language / "README.md").read_text("utf-8")
     sample = re.findall(r"```(?:python|ts)\n(.*?)```", page, re.DOTALL)[0]
-    sample = sample.replace("http://127.0.0.1:8000", api.url).replace('"talk.mp4"', json.dumps(str(ROOT / "samples/welcome.mp4")))
+    sample = sample.replace("http://127.0.0.1:8000", url).replace('"talk.mp4"', json.dumps(str(ROOT / "samples/welcome.mp4")))
     file = tmp_path / ("sample.py" if language == "python" else "sample.ts")
     if language == "typescript":
         sample = sample.replace('"pipeline-jobs-client"', json.dumps(str(ROOT / "clients/typescript/dist/index.js")))

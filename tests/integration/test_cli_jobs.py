@@ -189,11 +189,17 @@ def test_workflows(jobs: Cell, run: Run, tmp_path: Path) -> None:
     shown = json.loads(run("workflow", "show", workflow_id).output)
     assert [(job["name"], job["depends_on"]) for job in shown["jobs"]] == [("a", []), ("b", ["a"])]
     assert "n0 --> n1" in run("workflow", "show", workflow_id, "--mermaid").output
+    assert json.loads(run("workflow", "cancel", workflow_id, "--dry-run", "--json").output) == {
+        "matched": 2, "cancelled": 2, "stopping": 0, "dry_run": True,
+    }  # fmt: skip
     assert run("workflow", "cancel", workflow_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     again = run("workflow", "retry", workflow_id).stdout.strip()
     assert json.loads(run("workflow", "show", again).output)["retry_of"] == workflow_id
     for wrong, said in (
         ([], "a workflow is a JSON object"), ({"jobs": [1]}, "a workflow is a JSON object"), ({"jobs": nodes, "x": 1}, "unknown field 'x'"),
+        ({"jobs": [{"name": "a", "depends_on": 5}]}, "depends_on must be a list of names"),
+        ({"jobs": nodes, "metadata": 1}, "metadata must be an object"),
+        ({"jobs": [{"name": "a", "depends_on": "ab"}]}, "depends_on must be a list of names"),
         ({"jobs": nodes[:1]}, "jobs.0.depends_on.0: b: there is no job a in this workflow"), ({"jobs": [{"name": "a", "x": 1}]}, "'x'"),
     ):  # fmt: skip
         refused = submit(wrong)
@@ -209,6 +215,9 @@ def test_batches(jobs: Cell, run: Run) -> None:
     listed = run("batch", "list", "--tenant", "acme").output.splitlines()
     assert listed[1].split() == [batch_id, "queued", "acme", "main", "2", "2", "0", "0", "0", "0"]
     assert json.loads(run("batch", "list", "--json").output)[0]["batch_id"] == batch_id
+    # What is said where nobody can be asked can be done.
+    assert "--dry-run" in run("batch", "cancel", batch_id).output
+    assert run("batch", "cancel", batch_id, "--dry-run").output == "2 matched: 2 would be cancelled, 0 would be stopped.\n"
     assert run("batch", "cancel", batch_id, "--yes").output == "2 matched: 2 cancelled, 0 stopped.\n"
     assert json.loads(run("batch", "show", batch_id).output)["status"] == "cancelled"
     assert run("batch", "cancel", batch_id, "--yes").output == "0 matched: 0 cancelled, 0 stopped.\n"

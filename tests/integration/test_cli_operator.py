@@ -102,12 +102,14 @@ def test_explain_tells_of_each_status(jobs: Cell, run: Run) -> None:
     jobs.slots(1)
     jobs.start(waiting.job_id)
     assert f"{waiting.job_id} is running. w1 runs it since " in run("explain", waiting.job_id).output
-    jobs.store.finish(
-        waiting.job_id, jobs.client.get(waiting.job_id).fence, JobStatus.FAILED, error="it broke", error_detail={"code": "stage_failed"}
-    )
-    assert run("explain", waiting.job_id).output == f"{waiting.job_id} is failed. it broke (code stage_failed)\n"
+    # What an error says acts on no terminal: this would set its title.
+    error, fence = "it \x1b]0;broke\x07", jobs.client.get(waiting.job_id).fence
+    jobs.store.finish(waiting.job_id, fence, JobStatus.FAILED, error=error, error_detail={"code": "stage_failed"})
+    assert run("explain", waiting.job_id).output == f"{waiting.job_id} is failed. it \\x1b]0;broke\\x07 (code stage_failed)\n"
+    assert "\x1b" not in run("watch", waiting.job_id).output
     failed = json.loads(run("explain", waiting.job_id, "--json").output)
     assert (failed["status"], failed["freed_by"]) == ("failed", None)
+    assert run("explain", jobs.client.cancel(jobs.submit().job_id).job_id).output.endswith(" is cancelled. Somebody cancelled it.\n")
     assert run("explain", "job_1_00000000").exit_code == 1
     # Its name of before.
     assert run("why", waiting.job_id).output == run("explain", waiting.job_id).output

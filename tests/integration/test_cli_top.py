@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from pipeline_jobs.cli import top_command
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.operation.waits import REASONS
 from pipeline_jobs.settings import Settings
 from tests.integration.conftest import Cell
@@ -103,6 +104,19 @@ def frame(busy: Cell) -> list[str]:
     with console.capture() as drawn:
         console.print(top_command._drawn(top_command.look(busy.cell)))
     return [line.rstrip() for line in drawn.get().splitlines()]
+
+
+def test_a_store_that_is_away_ends_it_not(busy: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover takes seconds, and whoever watches wants to see what comes after it."""
+
+    def away(cell: object) -> object:
+        raise StoreUnavailable("the store cannot be reached")
+
+    monkeypatch.setattr(top_command, "look", away)
+    console = Console(width=COLUMNS, color_system=None)
+    with console.capture() as drawn:
+        console.print(top_command._now(busy.cell))
+    assert drawn.get().strip() == "the store cannot be reached; it is asked again."
 
 
 def test_a_frame_fits_the_terminal_and_says_who_has_what_and_why(busy: Cell) -> None:

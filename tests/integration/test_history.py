@@ -186,24 +186,33 @@ def test_a_job_that_ended_where_nobody_noted_it_is_found_by_the_purge(on_sqlite:
     assert row["slot_ms"] == row["run_ms"], "its runs' time was not kept"
 
 
+class Inner(BaseModel):
+    pin: str = Field("", json_schema_extra={"writeOnly": True})
+    place: str = ""
+
+
 class Secretive(BaseModel):
     """As a pipeline of a team marks it."""
 
     token: str = Field("", json_schema_extra={"writeOnly": True})
+    #: As docs/logs.md has it: one word is enough for both.
+    password: str = Field("", json_schema_extra={"format": "password"})
+    inner: list[Inner] = []
     shown: str = ""
 
 
 def test_secrets_are_not_copied(on_sqlite: Kept) -> None:
     kept = on_sqlite
     kept.cell.cell.pipelines.register(Pipeline("quiet", (Stage("run", lambda context: {}),), params=Secretive, needs_url=False))
-    params = {"token": "secret-token", "shown": "x"}
+    inner = [{"pin": "secret-pin", "place": "y"}]
+    params = {"token": "secret-token", "password": "secret-password", "inner": inner, "shown": "x"}
     secret = kept.ended(
         tenant_id="acme", pipeline="quiet", params=params, webhook={"url": "https://hooks.example/secret-path", "events": []}
     )
     kept.mover.move()
     assert "secret-" not in str(kept.rows())
     found = kept.history.get(secret.job_id)
-    assert (found.webhook, found.params) == (None, {"shown": "x"})
+    assert (found.webhook, found.params) == (None, {"inner": [{"place": "y"}], "shown": "x"})
 
 
 def test_of_a_pipeline_that_the_mover_does_not_know_no_params_are_copied(on_sqlite: Kept) -> None:

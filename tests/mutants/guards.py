@@ -1683,6 +1683,7 @@ GUARDS = (
     _py("web/schemas/batches", "everything is never cancelled", "if not query.filters():", "if not self.model_fields_set:", BULK),
     _py("cli/job_commands", "an empty filter is none", 'if given[name] == ""', "if False", CLI_JOBS),
     _py("cli/bulk_commands", "a dry run of one", "    if dry_run:\n        found =", "    if False:\n        found =", CLI_JOBS),
+    _py("cli/batch_commands", "a dry run only counts", "    if dry_run:\n        return", "    if False:\n        return", CLI_JOBS),
     _py("cli/console", "where nobody can answer nothing is done", "    if not _can_answer():", "    if False:", CLI_JOBS),
     _py("cli/console", "what is about many is asked", "    if yes:\n", "    if True:\n", CLI_JOBS),
     _py("web/api/bulk", "what it costs", "        cost(done.matched", "        str(done.matched", COSTS),
@@ -1743,6 +1744,21 @@ GUARDS = (
     ),
     _py("web/ui/arguments", "what a page does not know", "        if name not in known:\n", "        if False:\n", CRAFT),
     _py("web/ui/pausing", "a pause has a reason", "    if not why:\n", "    if False:\n", CRAFT),
+    _py("operation/pauses", "no tenant pushes one out of sight", "audit.of_installation(", "audit.rows(", CRAFT),
+    _py(
+        "operation/pauses",
+        "none has the name of an earlier one",
+        "(row.action == CHANGED and not row.detail",
+        "(False and not row.detail",
+        CRAFT,
+    ),
+    _py(
+        "web/ui/fairness",
+        "slots of jobs that are not listed",
+        "max(fleet.running.get(worker, 0), len(jobs))",
+        "len(jobs)",
+        "tests/integration/web/test_ui_operators.py",
+    ),
     _py("web/ui/keys", "the first key is made elsewhere", "        if who.key_id is None:\n", "        if False:\n", STORY),
     _py(
         "web/api/deliveries",
@@ -3006,8 +3022,11 @@ GUARDS = (
     _py(
         "operation/maintenance", "a full server lets go", " or share is not None:\n            return 0", ":\n            return 0", HISTORY
     ),
+    _py("runlog/masking", "links of signals", "sig|link|token", "sig|token", RUN_LOG),
     _py("history/rows", "secrets stay", '_LEFT_OUT = {"webhook": None, ', "_LEFT_OUT = {", HISTORY),
-    _py("history/rows", "secret params stay", "if name not in secret}", "}", HISTORY),
+    _py("runlog/secret_params", "secret params stay", " if name not in infos or not is_secret(infos[name])}", "}", HISTORY),
+    _py("runlog/secret_params", "either mark is enough", ' or extra.get("writeOnly") is True', "", HISTORY),
+    _py("web/api/history", "an export has its turn until it is sent", "turn = held.pop_all()", "turn = ExitStack()", HISTORY_API),
     _py("history/analytics", "no formula", 'return f"\'{value}" if isinstance(value, str) and', "return value if False and", HISTORY),
     _py("history/mover", "marked after the commit only", 'if (flat["job_id"] in written) is not refused]', "if not refused]", HISTORY),
     _py(

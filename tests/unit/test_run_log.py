@@ -152,6 +152,7 @@ def test_a_line_is_harmless_to_a_terminal_and_not_too_long(log: RunLog) -> None:
         ("redis://:hunter2@host:6379/0", "redis://:***@host:6379/0"),
         ("GET https://b/a.mp4?X-Amz-Signature=abc&v=1", "GET https://b/a.mp4?X-Amz-Signature=***&v=1"),
         ("http://x/pipeline/artifacts/a/b?signature=Zm9v", "http://x/pipeline/artifacts/a/b?signature=***"),
+        ("http://x/pipeline/ui/signal?link=WzE3Ml0.Zm9v", "http://x/pipeline/ui/signal?link=***"),
         ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer ***"),
         ("p/w?d and p%2Fw%3Fd", "*** and ***"),
         ("nothing to hide at https://host/?page=2", "nothing to hide at https://host/?page=2"),

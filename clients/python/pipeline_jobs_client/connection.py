@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -15,6 +16,7 @@ from pipeline_jobs_client.errors import check_stream, checked
 from pipeline_jobs_client.generated.api.jobs import create_job, get_job
 from pipeline_jobs_client.generated.client import AuthenticatedClient, Client
 from pipeline_jobs_client.generated.models import Event, Job, JobRequest, Upload
+from pipeline_jobs_client.patience import PASSING, PAUSES, patiently, seconds_of
 from pipeline_jobs_client.uploading import upload
 
 #: Longest silence of a stream: it is pinged every 15 s.
@@ -63,21 +65,13 @@ class PipelineJobs:
 
         :raises Refused:
         """
+        # Whether it was accepted is not known if the answer is lost: the key makes it safe to ask again.
         key, body = str(uuid.uuid4()), JobRequest.from_dict(fields)
-        for pause in (1, 2, 4, 8):
-            try:
-                sent = create_job.sync_detailed(client=self.client, body=body, idempotency_key=key)
-            except httpx.TransportError:
-                # Whether it was accepted is not known: the key makes it safe to ask again.
-                time.sleep(pause)
-                continue
-            if sent.status_code not in (429, 503):
-                return checked(sent.parsed)
-            time.sleep(float(sent.headers.get("Retry-After", pause)))
-        return checked(create_job.sync(client=self.client, body=body, idempotency_key=key))
+        return checked(patiently(lambda: create_job.sync_detailed(client=self.client, body=body, idempotency_key=key)).parsed)
 
     def wait(self, job_id: str, *, seconds: float | None = None) -> Job:
-        """The job when it has ended, in whatever way; no polling: the server holds each request until then.
+        """The job when it has ended, in whatever way; no polling: the server holds each request until then. A server that restarts, or
+        has no room for a request that waits, is asked again.
 
         :param seconds: how long at most; None: until it ends.
         :raises TimeoutError: it has not ended by then, and goes on.
@@ -86,11 +80,16 @@ class PipelineJobs:
         until = None if seconds is None else time.monotonic() + seconds
         while True:
             left = HOLD_SECONDS if until is None else min(HOLD_SECONDS, until - time.monotonic())
-            job = checked(get_job.sync(job_id, client=self.client, prefer=f"wait={max(1, round(left))}"))
+            prefer = f"wait={max(1, round(left))}"
+            answer = patiently(partial(get_job.sync_detailed, job_id, client=self.client, prefer=prefer))
+            job = checked(answer.parsed)
             if not isinstance(job, Job) or job.completed_at is not None:
                 return cast(Job, job)
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"{job_id} has not ended within {seconds} s")
+            if "Preference-Applied" not in answer.headers:
+                # It did not wait: too many others do. To ask again at once would be what it has no room for.
+                time.sleep(seconds_of(answer.headers, PAUSES[0]))
 
     def follow(self, job_id: str, *, after: int = 0) -> Iterator[Event]:
         """The job's events as they happen, each once, to its last; a lost connection is made good.
@@ -100,25 +99,28 @@ class PipelineJobs:
         """
         last = after
         while True:
+            pause = PAUSES[0]
             try:
                 for event in self._stream(f"/pipeline/jobs/{job_id}/events", last):
                     last = event.seq
                     yield event
             except _Ended:
                 return
+            except _Later as later:
+                pause = later.seconds
             except httpx.TransportError:
                 pass
-            time.sleep(1)
+            time.sleep(pause)
 
     def _stream(self, path: str, last: int) -> Iterator[Event]:
-        """:raises _Ended: there is nothing behind `last`, and never will be."""
+        """:raises _Ended: there is nothing behind `last`, and never will be. :raises _Later: there is no stream now."""
         headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
         timeout = httpx.Timeout(SILENCE_SECONDS)
         with self.client.get_httpx_client().stream("GET", path, headers=headers, timeout=timeout) as response:
             if response.status_code == 204:
                 raise _Ended
-            if response.status_code == 503:
-                return
+            if response.status_code in PASSING:
+                raise _Later(seconds_of(response.headers, PAUSES[0]))
             check_stream(response)
             for line in response.iter_lines():
                 if line.startswith("data:"):
@@ -140,3 +142,11 @@ class PipelineJobs:
 
 class _Ended(Exception):
     """A stream has come to its end."""
+
+
+class _Later(Exception):
+    """A stream is to be asked for again after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ from pipeline_jobs_client.generated.api.uploads import continue_upload, get_uplo
 from pipeline_jobs_client.generated.client import AuthenticatedClient
 from pipeline_jobs_client.generated.models import Upload
 from pipeline_jobs_client.generated.types import UNSET, File
+from pipeline_jobs_client.patience import PASSING, attempt, seconds_of
 
 #: How often in a row a piece may be sent in vain.
 TRIES = 10
 #: The server has the piece before, or is still at it: ask where to go on.
-_AGAIN = {408, 409, 423, 429, 503}
+_AGAIN = PASSING | {408, 409, 423}
 
 
 def upload(
@@ -54,10 +56,19 @@ def _send(client: AuthenticatedClient, upload_id: str, offset: int, data: bytes,
             return int(sent.headers["Upload-Offset"])
         if last or sent.status_code not in _AGAIN:
             checked(sent.parsed)
-        time.sleep(float(sent.headers.get("Retry-After", 0)))
-        return checked(get_upload.sync(upload_id, client=client)).offset
-    except httpx.TransportError:
+        time.sleep(seconds_of(sent.headers, 0))
+    except (httpx.TransportError, json.JSONDecodeError):
+        # No answer, or a page of a proxy's own: part of the piece may have arrived.
         if last:
             raise
         time.sleep(1)
+    return _reached(client, upload_id, offset)
+
+
+def _reached(client: AuthenticatedClient, upload_id: str, offset: int) -> int:
+    """Where to go on; where it was, if the server cannot say that now."""
+    told, pause = attempt(lambda: get_upload.sync_detailed(upload_id, client=client), 1)
+    if told is None:
+        time.sleep(pause)
         return offset
+    return checked(told.parsed).offset

@@ -4,6 +4,7 @@ import { checked } from "./errors.js";
 import { follow } from "./following.js";
 import { createClient, createConfig, type Client } from "./generated/client/index.js";
 import { createJob, getJob, type Event, type Job, type JobRequest, type Upload } from "./generated/index.js";
+import { patiently, secondsOf } from "./patience.js";
 import { upload, type UploadOptions } from "./uploading.js";
 
 /** The server holds a request at most so long while it waits for a job's end. */
@@ -29,18 +30,13 @@ export class PipelineJobs {
 
   /** A new job of these fields. Sent again after a lost answer it is still one job. Throws `Refused`. */
   async create(body: JobRequest): Promise<Job> {
+    // Without an answer it is not known whether it was accepted: the key makes it safe to ask again.
     const headers = { "Idempotency-Key": crypto.randomUUID() };
-    for (const seconds of [1, 2, 4, 8]) {
-      const sent = await createJob({ client: this.client, body, headers });
-      const status = sent.response?.status;
-      // Without an answer it is not known whether it was accepted: the key makes it safe to ask again.
-      if (status !== undefined && status !== 429 && status !== 503) return checked(sent);
-      await pause(1000 * Number(sent.response?.headers.get("Retry-After") ?? seconds));
-    }
-    return checked(await createJob({ client: this.client, body, headers }));
+    return checked(await patiently(() => createJob({ client: this.client, body, headers })));
   }
 
-  /** The job when it has ended, in whatever way. Throws if it has not by then, and `Refused`.
+  /** The job when it has ended, in whatever way; a server that restarts, or has no room for a request that waits, is asked again. Throws if it
+   * has not by then, and `Refused`.
    *
    * @param seconds how long at most; absent: until it ends. */
   async wait(jobId: string, seconds = Infinity): Promise<Job> {
@@ -48,9 +44,12 @@ export class PipelineJobs {
     for (;;) {
       const left = Math.min(HOLD_SECONDS, (until - Date.now()) / 1000);
       const headers = { Prefer: `wait=${Math.max(1, Math.round(left))}` };
-      const job = checked(await getJob({ client: this.client, path: { job_id: jobId }, headers })) as Job;
+      const answer = await patiently(() => getJob({ client: this.client, path: { job_id: jobId }, headers }));
+      const job = checked(answer) as Job;
       if (job.completed_at !== null) return job;
       if (Date.now() >= until) throw new Error(`${jobId} has not ended within ${seconds} s`);
+      // It did not wait: too many others do. To ask again at once would be what it has no room for.
+      if (!answer.response?.headers.has("Preference-Applied")) await pause(1000 * secondsOf(answer.response, 1));
     }
   }
 

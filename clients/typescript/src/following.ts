@@ -2,6 +2,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import { isProblem, Refused } from "./errors.js";
 import type { Event } from "./generated/index.js";
+import { PASSING, secondsOf } from "./patience.js";
 
 /** Longest silence of a stream: it is pinged every 15 s. */
 const SILENCE_MS = 45_000;
@@ -12,11 +13,14 @@ export async function* follow(url: string, key: string | undefined, after: numbe
   for (;;) {
     const stop = new AbortController();
     let silence = setTimeout(() => stop.abort(), SILENCE_MS);
+    let seconds = 1;
     try {
       const response = await open(url, key, last, stop.signal);
       if (response.status === 204) return;
-      if (response.status !== 503) await refuse(response);
-      for await (const line of response.status === 503 || response.body === null ? [] : lines(response.body)) {
+      const later = PASSING.has(response.status);
+      if (later) seconds = secondsOf(response, 1);
+      else await refuse(response);
+      for await (const line of later || response.body === null ? [] : lines(response.body)) {
         clearTimeout(silence);
         silence = setTimeout(() => stop.abort(), SILENCE_MS);
         if (!line.startsWith("data:")) continue;
@@ -32,7 +36,7 @@ export async function* follow(url: string, key: string | undefined, after: numbe
       clearTimeout(silence);
       stop.abort();
     }
-    await pause(1000);
+    await pause(1000 * seconds);
   }
 }
 

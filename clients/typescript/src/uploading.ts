@@ -3,11 +3,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { checked } from "./errors.js";
 import type { Client } from "./generated/client/index.js";
 import { continueUpload, getUpload, startUpload, type Upload } from "./generated/index.js";
+import { PASSING, secondsOf } from "./patience.js";
 
 /** How often in a row a piece may be sent in vain. */
 const TRIES = 10;
 /** The server has the piece before, or is still at it: ask where to go on. */
-const AGAIN = new Set([408, 409, 423, 429, 503]);
+const AGAIN = new Set([408, 409, 423, ...PASSING]);
 
 export interface UploadOptions {
   tenantId?: string;
@@ -43,6 +44,14 @@ async function send(client: Client, upload_id: string, offset: number, piece: Bl
   if (sent.response?.status === 204) return Number(sent.response.headers.get("Upload-Offset"));
   const lost = sent.response === undefined;
   if (last || (!lost && !AGAIN.has(sent.response?.status ?? 0))) checked(sent);
-  await pause(lost ? 1000 : 1000 * Number(sent.response?.headers.get("Retry-After") ?? 0));
-  return lost ? offset : checked(await getUpload({ client, path: { upload_id } })).offset;
+  await pause(1000 * (lost ? 1 : secondsOf(sent.response, 0)));
+  return reached(client, upload_id, offset);
+}
+
+/** Where to go on; where it was, if the server cannot say that now. */
+async function reached(client: Client, upload_id: string, offset: number): Promise<number> {
+  const told = await getUpload({ client, path: { upload_id } });
+  if (told.response !== undefined && !PASSING.has(told.response.status)) return checked(told).offset;
+  await pause(1000 * secondsOf(told.response, 1));
+  return offset;
 }

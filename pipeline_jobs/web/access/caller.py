@@ -38,7 +38,11 @@ Thing = TypeVar("Thing", bound=Owned)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request speaks for."""
+    """Whom a request speaks for.
+
+    Which method for what: `query` for a list of jobs, `narrowed` for other lists; `new_job` and `place` for what is made; `own`, `look` and
+    `reaches` for a thing that there is; `tenant` and `one_tenant` where only a tenant is named.
+    """
 
     #: `*`: of all tenants.
     tenant_id: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from flask import Response
 
@@ -35,11 +35,11 @@ def _range(query: RangeRequest) -> Range:
 
 
 @contextmanager
-def _bounded(most: int, what: str) -> Iterator[None]:
+def _bounded(most: int, what: str) -> Iterator[Callable[[], None]]:
     """One at a time a tenant. :raises Refused: 422, there would be too much of it; 429, another one is going on."""
     try:
-        with require_history().turn(caller().whose):
-            yield
+        with require_history().turn(caller().whose) as go_on:
+            yield go_on
     except TooMany:
         raise Refused(422, "invalid_input", f"ended_after: more than {most} {what}; ask for less", field="ended_after") from None
     except Busy:
@@ -71,8 +71,21 @@ def analytics(query: RangeRequest) -> Response:
 )
 def export(query: RangeRequest) -> Response:
     asked = _range(query)
-    with _bounded(MAX_EXPORT, "jobs"):
+    with ExitStack() as held:
+        go_on = held.enter_context(_bounded(MAX_EXPORT, "jobs"))
         text = require_history().export(asked)
+        turn = held.pop_all()
     # A database that goes away meanwhile cuts the answer off: its length is in no header, its last chunk never comes.
     headers = {"Content-Disposition": 'attachment; filename="jobs.csv"', "Cache-Control": "private, no-cache"}
-    return Response(text, headers=headers, content_type="text/csv; charset=utf-8")
+    response = Response(_sent(text, turn, go_on), headers=headers, content_type="text/csv; charset=utf-8")
+    # One that is never begun to be sent gives its turn back, too.
+    response.call_on_close(turn.close)
+    return response
+
+
+def _sent(text: Iterator[str], turn: ExitStack, go_on: Callable[[], None]) -> Iterator[str]:
+    """It is read as it is sent, and has its turn until then."""
+    with turn:
+        for part in text:
+            yield part
+            go_on()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from flask import Response
@@ -22,6 +23,8 @@ from pipeline_jobs.web.state import web
 
 #: Files of a job's folder: the index that the output `search` made, and the segments that every transcript has.
 INDEX, SEGMENTS = "search.json", "segments.json"
+#: Looks for a text in such a file: passages, each with its score, the best first.
+_Look = Callable[[Any, str], list[tuple[float, Mapping[str, Any]]]]
 #: A larger file is not read into an API's memory, in bytes: 4 hours of speech have some 4 MB of it.
 MOST_BYTES = 16 * 1024**2
 
@@ -39,21 +42,23 @@ def search(path: JobPath, query: SearchRequest) -> Response:
     job = handle_of(path.job_id).record()
     if not job.ended:
         raise JobNotEnded
-    by, found = _found(job, query.q)
-    matches = [{**{name: passage[name] for name in ("start", "end", "text")}, "score": score} for score, passage in found[: query.limit]]
+    by, matches = _found(job, query.q, query.limit)
     return reply({"job_id": job.job_id, "by": by, "matches": matches, "count": len(matches)})
 
 
-def _found(job: Job, text: str) -> tuple[str, list[tuple[float, Mapping[str, Any]]]]:
-    """How was looked, and what fits. :raises ResultGone: the transcript's files have been removed."""
-    index = _read(job, INDEX) if installed() else None
-    if index is not None:
-        try:
-            return "meaning", searching.by_meaning(index, text)
-        except (ValueError, LookupError, TypeError):
-            # Of a later version, or a damaged one: the words are there still.
-            pass
-    return "words", searching.by_words(_read(job, SEGMENTS) or (), text)
+def _found(job: Job, text: str, limit: int) -> tuple[str, list[dict[str, Any]]]:
+    """How was looked, and what fits best. :raises ResultGone: the transcript's files have been removed."""
+    ways: list[tuple[str, str, _Look]] = [("meaning", INDEX, searching.by_meaning)] if installed() else []
+    for by, name, look in (*ways, ("words", SEGMENTS, searching.by_words)):
+        # A file of a later version, a damaged one, or one of another pipeline that has the same name: it has no passages for us.
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            if (file := _read(job, name)) is not None:
+                return by, [_match(score, passage) for score, passage in look(file, text)[:limit]]
+    return "words", []
+
+
+def _match(score: float, passage: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: passage[name] for name in ("start", "end", "text")}, "score": score}
 
 
 def _read(job: Job, name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Response, request
 
@@ -14,7 +14,7 @@ from pipeline_jobs.operation.due_shares import Standing, forecast, standings
 from pipeline_jobs.operation.overview import now
 from pipeline_jobs.operation.who_ran import MINUTES, OTHERS, Hour, last_hour
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.figures import workers
+from pipeline_jobs.store.figures import Workers, workers
 from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.problems import Refused, answer
 from pipeline_jobs.web.schemas.tenants import LimitsRequest
@@ -35,7 +35,7 @@ def fairness() -> Response:
     values: dict[str, Any] = {
         "slots": slots,
         "standings": [(one, _why(one) if number < MOST_EXPLAINED else None) for number, one in enumerate(all_of)],
-        "board": _board(fleet.slots),
+        "board": _board(fleet),
         # The bar of a tenant is of the widest of what it has and what is due.
         "widest": max([1.0, *(max(one.running, one.due) for one in all_of)]),
         "reasons": {reason: count for reason, count in sorted(fleet.reasons.items(), key=lambda one: -one[1]) if count},
@@ -74,13 +74,27 @@ def _why(one: Standing) -> Job | None:
     return client.describe(found[0].job_id) if found else None
 
 
-def _board(slots: dict[str, int]) -> list[tuple[str, int, list[Job]]]:
-    """Of each worker its name, its slots, and the jobs that it runs."""
+class OnBoard(NamedTuple):
+    """A worker and its slots."""
+
+    name: str
+    slots: int
+    busy: int
+    #: That it runs; of very many only the newest are known.
+    jobs: list[Job]
+
+
+def _board(fleet: Workers) -> list[OnBoard]:
     running = web().cell.client.list(JobQuery(statuses=(JobStatus.RUNNING,), limit=MOST_RUNNING)).items
     by_worker = defaultdict(list)
     for job in running:
         by_worker[(job.worker or "").partition("/")[0]].append(job)
-    return [(worker.partition("/")[0], count, by_worker.get(worker.partition("/")[0], [])) for worker, count in sorted(slots.items())]
+    board = []
+    for worker, slots in sorted(fleet.slots.items()):
+        name = worker.partition("/")[0]
+        jobs = by_worker.get(name, [])
+        board.append(OnBoard(name, slots, max(fleet.running.get(worker, 0), len(jobs)), jobs))
+    return board
 
 
 def _forecast(slots: int, all_of: list[Standing], asked: dict[str, str]) -> list[tuple[Standing, Standing]] | None:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, request, url_for
 
 from pipeline_jobs.events.job_log import read_one
-from pipeline_jobs.events.log import MAX_PAGE, Event, read
+from pipeline_jobs.events.log import Event, read, read_all
 from pipeline_jobs.events.tokens import StreamToken, job_scope
 from pipeline_jobs.exceptions import JobNotEnded, UnknownBatch, UnknownJob, UnknownPipeline
 from pipeline_jobs.job import ANY_ID, Job
@@ -133,7 +133,7 @@ def job(job_id: str) -> Response:
         steps=steps(record),
         took=took(record),
         result=result_view(record),
-        lines=said(record),
+        lines=newest_lines(record),
         title=title_of(record),
         timeline=timeline(record, happened, sent),
         told=happenings(record, happened),
@@ -206,8 +206,8 @@ def steps(record: Job) -> list[dict[str, Any]]:
     return [{"name": name, "state": "done" if i < at else here if i == at else "todo"} for i, name in enumerate(names)]
 
 
-def said(record: Job) -> list[Line]:
-    """The newest lines of its log, as far as the store has them."""
+def newest_lines(record: Job) -> list[Line]:
+    """Of its log, as far as the store has it."""
     if not record.log_lines:
         return []
     return caller().own(read_one(web().cell.store, record.job_id), UnknownJob).shown()[-MOST_LINES:]
@@ -220,10 +220,8 @@ def deliveries(record: Job) -> list[Delivery]:
 
 
 def _events(record: Job) -> Sequence[Event]:
-    """The first ones of its log. Of a job that runs they are told with the whole page only: its polls are many."""
-    if is_fragment() and not record.ended:
-        return ()
-    return read(web().cell.store, record.job_id, 0, MAX_PAGE).events
+    """Those of its log. Of a job that runs they are told with the whole page only: its polls are many."""
+    return () if is_fragment() and not record.ended else read_all(web().cell.store, record.job_id)
 
 
 def needs(record: Job) -> list[Job]:

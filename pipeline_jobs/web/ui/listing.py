@@ -29,6 +29,7 @@ GROUPS: Mapping[str, str] = {"error_code": "Error", "batch_id": "Batch", "tag": 
 #: Choices of time, in seconds.
 SINCE: Mapping[str, int] = {"1h": 3600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 
+#: `name:"a value"`, `name:value`, or a free word; an address (`https://...`) is one of these, and no word with a value.
 _WORD = re.compile(r'([a-z]+):(?!//)(?:"([^"]*)"|(\S*))|(\S+)')
 _SPAN = re.compile(r"([0-9]{1,5})([mhd])", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)

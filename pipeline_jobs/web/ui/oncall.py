@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from flask import Response, request
@@ -25,6 +26,8 @@ from pipeline_jobs.web.ui.blueprint import blueprint, is_fragment, page, see_oth
 
 #: Tenants whose dead deliveries are counted.
 MOST_TENANTS = 50
+#: A number that may be a limit; a longer one is refused as what it is, a text.
+_DIGITS = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 @blueprint.get("/oncall")
@@ -40,7 +43,7 @@ def set_pipeline_limits(pipeline: str) -> Response:
     except UnknownPipeline as error:
         raise Refused(404, error.code, error.message, field="pipeline") from None
     try:
-        body = check(PipelineLimitsRequest, {"max_concurrent": int(text) if text.isascii() and text.isdigit() else text or None})
+        body = check(PipelineLimitsRequest, {"max_concurrent": int(text) if _DIGITS.fullmatch(text) else text or None})
     except Refused as refused:
         told = answer(refused)
         return _page(told.status_code, wrong=(name, text, " ".join(one["message"] for one in told.get_json()["errors"])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Response, request
 
@@ -13,7 +13,7 @@ from pipeline_jobs.access.api_keys import Role
 from pipeline_jobs.job import Job, rfc3339
 from pipeline_jobs.jobs.listing import JobQuery, tally
 from pipeline_jobs.operation.overview import now, tenants
-from pipeline_jobs.operation.pauses import Pause, pauses
+from pipeline_jobs.operation.pauses import Pause, pause_of
 from pipeline_jobs.operation.usage import COUNTS, Day, of_tenant
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import check_name
@@ -81,14 +81,22 @@ def _some(tenant: str | None, statuses: tuple[JobStatus, ...] = ()) -> Sequence[
 
 def _paused(tenant: str | None) -> Pause | None:
     """Told to everybody whom it holds up."""
-    client = web().cell.client
-    if tenant is None or not client.limits(tenant).paused:
-        return None
-    return next(iter(pauses(client, tenant)), Pause(tenant, "an operator", None, ""))
+    return None if tenant is None else pause_of(web().cell.client, tenant)
 
 
-def _trouble(tenant: str | None) -> tuple[int, str, int, str] | None:
-    """The largest trouble of today: how many failed, of them the most with one code and how many those are, and since when; None: few."""
+class Trouble(NamedTuple):
+    """The jobs that failed in the last day, and the code that most of them have."""
+
+    failed: int
+    code: str
+    #: How many of them have it.
+    most: int
+    #: From when on they are counted, as a filter of the list.
+    since: str
+
+
+def _trouble(tenant: str | None) -> Trouble | None:
+    """None: few have failed."""
     since = rfc3339((int(time.time()) - RECENT) * 1000) or ""
     query = JobQuery(tenant_id=tenant, statuses=(JobStatus.FAILED,), created_after=(int(time.time()) - RECENT) * 1000)
     found = tally(web().cell.store, caller().query(query))
@@ -97,7 +105,7 @@ def _trouble(tenant: str | None) -> tuple[int, str, int, str] | None:
     if failed < MANY or not codes:
         return None
     code, most = next(iter(codes.items()))
-    return failed, code, most, f"{since[:19]}Z"
+    return Trouble(failed, code, most, f"{since[:19]}Z")
 
 
 def _usage(tenant: str | None) -> dict[str, Any]:

@@ -87,11 +87,11 @@ class ResultView:
 
 
 def all_segments(job: Job) -> list[Segment]:
-    """All lines of a job's transcript, more than its page has; none: it has no transcript, or its result cannot be read now."""
-    try:
-        result = fetch(web().cell.artifacts, job.job_id, job.result, MAX_BYTES)
-    except (ResultGone, StoreUnavailable):
-        return []
+    """All lines of a job's transcript, more than its page has; none: it has no transcript.
+
+    :raises ResultGone: the file with its result was lost. :raises StoreUnavailable: it cannot be read now.
+    """
+    result = fetch(web().cell.artifacts, job.job_id, job.result)
     data = result.get("data") if isinstance(result, Mapping) else None
     return _segments(data) if isinstance(data, Mapping) else []
 
@@ -194,7 +194,7 @@ def _facts(data: Mapping[str, Any]) -> dict[str, str]:
         video = media.get("video")
         if isinstance(video, Mapping) and isinstance(video.get("width"), int) and isinstance(video.get("height"), int):
             facts["Picture"] = f"{video['width']} x {video['height']}"
-        if isinstance(media.get("duration"), int | float):
+        if _is_time(media.get("duration")):
             facts["Length"] = f"{media['duration']:.1f} s"
     facts["Speech model"] = _text(data.get("speech_model"))
     return {name: value for name, value in facts.items() if value}

@@ -143,6 +143,16 @@ def test_a_tenant_that_evaluates_already_waits_and_nobody_else(past: Past, route
     assert past.get(f"/pipeline/{route}", "main").status_code == 200
 
 
+def test_an_export_has_its_turn_until_it_is_sent(past: Past) -> None:
+    first = past.get("/pipeline/analytics/export", "acme")
+    parts = first.response
+    next(iter(parts))
+    assert past.get("/pipeline/analytics/export", "main").status_code == 429
+    assert past.get("/pipeline/analytics", "root").status_code == 200
+    first.close()
+    assert past.get("/pipeline/analytics/export", "main").status_code == 200
+
+
 @pytest.mark.parametrize(("route", "most"), [("analytics", "MAX_LINES"), ("analytics/export", "MAX_EXPORT")])
 def test_too_much_is_refused_before_it_is_sent(past: Past, monkeypatch: pytest.MonkeyPatch, route: str, most: str) -> None:
     monkeypatch.setattr(f"pipeline_jobs.history.analytics.{most}", 0)

@@ -72,6 +72,13 @@ def test_a_job_that_has_not_ended_and_one_without_a_transcript(client: FlaskClie
     assert search(client, publish(client, world, tmp_path, other=1), "q=x")["matches"] == []
 
 
+@pytest.mark.parametrize("file", [b"{", b"5", b'{"a": 1}', b'[{"text": 5}]', b'[{"text": "bread"}]', b'["bread"]'])
+def test_another_pipelines_file_of_that_name_has_no_passages(client: FlaskClient, world: World, tmp_path: Path, file: bytes) -> None:
+    job_id = created(client)
+    world.publish(job_id, {"segments.json": file, "search.json": file}, tmp_path)
+    assert search(client, job_id, "q=bread")["matches"] == []
+
+
 def test_a_file_that_is_too_large_for_an_api_is_not_read(
     client: FlaskClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

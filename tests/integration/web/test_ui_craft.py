@@ -4,6 +4,7 @@ forms from a schema, transcripts to take away, limits that nobody overwrites uns
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import time
 from html import unescape
@@ -11,16 +12,21 @@ from html import unescape
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.access import audit
+from pipeline_jobs.access.api_keys import ALL, MAX_NAME, Role
+from pipeline_jobs.exceptions import StoreUnavailable
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs.batches import NewBatch
+from pipeline_jobs.jobs.results import NAME
 from pipeline_jobs.operation import pauses
+from pipeline_jobs.operation.due_shares import standings
 from pipeline_jobs.operation.who_ran import MINUTES, last_hour, shares
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access import sessions
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.ui.arguments import KNOWN
+from pipeline_jobs.web.ui.results import MAX_BYTES
 
 from .test_ui import AWAY, UI, Browser, signed_in
 from .world import NOON, World
@@ -221,6 +227,26 @@ def test_a_job_is_run_again_from_a_stage_and_names_what_it_waits_for(client: Fla
     assert f'href="{UI}/batches/{batch.batch.batch_id}">The week</a>' in page
 
 
+def test_a_transcript_whose_file_is_away_is_not_said_not_to_be(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = world.put(pipeline="media")
+    world.complete(job.job_id, segments=[{"start": 0, "text": "word " * 10}] * 1_000)
+    folder = f"acme/main/{job.job_id}/1"
+    path = f"{folder}/{NAME}"
+    result = world.record(job.job_id).result
+    world.write(job.job_id, artifacts=folder, result={**result, "data": {}, "result_ref": path, "result_bytes": MAX_BYTES + 1})
+    browser, address = signed_in(client, world), f"/jobs/{job.job_id}/transcript?as=txt"
+    assert browser.get(address).status_code == 410
+    monkeypatch.setattr(world.cell.artifacts, "read", lambda wanted: json.dumps(result).encode() if wanted == path else b"")
+    # It is larger than what a page has.
+    assert browser.get(address).text.count("\n") == 1_000
+
+    def away(wanted: str) -> bytes:
+        raise StoreUnavailable("the artifact store cannot be asked")
+
+    monkeypatch.setattr(world.cell.artifacts, "read", away)
+    assert browser.get(address).status_code == 503
+
+
 def test_rows_say_the_reason_and_the_limit_of_the_job_s_own_page(client: FlaskClient, world: World) -> None:
     world.cell.client.set_limits("acme", TenantLimits(max_concurrent=1), actor="test")
     jobs = [world.put() for _ in range(3)]
@@ -232,6 +258,12 @@ def test_rows_say_the_reason_and_the_limit_of_the_job_s_own_page(client: FlaskCl
     for path in ("/jobs", ""):
         rows = dict(re.findall(r'<tr id="row-(\w+)">(.*?)</tr>', browser.get(path).text, re.DOTALL))
         assert [said in rows[job_id] for job_id in waiting] == [True, True], path
+
+
+def test_a_key_s_name_may_be_as_long_as_the_form_says(client: FlaskClient, world: World) -> None:
+    root, name = signed_in(client, world, ALL, Role.ADMIN), "n" * MAX_NAME
+    assert f'name="name" maxlength="{MAX_NAME}"' in root.get("/tenants/acme/keys").text
+    assert name in root.post("/tenants/acme/keys", name=name, role="read").text
 
 
 class TestLimits:
@@ -267,6 +299,36 @@ class TestLimits:
         assert pauses.pauses(world.cell.client) == []
         assert "paused" not in tenant.get("").text
         assert signed_in(client, world, role=Role.ADMIN).post("/oncall/pause", of="acme", act="resume").status_code == 403
+
+    def test_a_pause_is_told_whatever_else_is_done_and_none_has_the_name_of_another(
+        self, client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = world.cell.client
+        world.put()
+        monkeypatch.setattr(pauses, "LOOKED_AT", 8)
+        pauses.pause(jobs, "acme", actor="test", by="Ann", until=1, why="it floods")
+        # What a tenant does itself pushes nothing out of sight.
+        for number in range(10):
+            audit.record(world.store, "test", "job.shared", f"job_{number}", tenant_id="acme")
+        (held,) = pauses.pauses(jobs)
+        assert (held.by, held.over) == ("Ann", True)
+        # Resumed and paused again by its limits alone: by nobody who is known.
+        jobs.set_limits("acme", TenantLimits(), actor="test")
+        assert pauses.pauses(jobs) == []
+        jobs.set_limits("acme", TenantLimits(paused=True), actor="test")
+        assert pauses.pauses(jobs) == [pauses.Pause("acme")] == [pauses.pause_of(jobs, "acme")]
+        assert "Resume acme" in signed_in(client, world, ALL, Role.ADMIN).get("/oncall").text
+
+    def test_all_tenants_are_paused_by_the_defaults_but_for_those_that_are_resumed(self, client: FlaskClient, world: World) -> None:
+        jobs = world.cell.client
+        jobs.set_limits(ALL, TenantLimits(paused=True), actor="test")
+        jobs.set_limits("free", TenantLimits(paused=False), actor="test")
+        world.put(), world.put("free")
+        root = signed_in(client, world, ALL, Role.ADMIN)
+        for page in (root.get("/oncall").text, root.get("?tenant_id=acme").text):
+            assert re.search("Every tenant(</strong>)? is paused by an operator", page)
+        assert "is paused" not in root.get("?tenant_id=free").text
+        assert {one.tenant_id: one.paused for one in standings(jobs, 1)} == {"acme": True, "free": False}
 
 
 class TestWhoRan:

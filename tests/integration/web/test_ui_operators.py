@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
 from pipeline_jobs.job import NewJob
 from pipeline_jobs.jobs import pipeline_limits
+from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
+from pipeline_jobs.web.ui import fairness
 
 from .test_ui import UI, signed_in
 from .world import World
@@ -68,12 +71,24 @@ def test_on_call_says_what_is_wrong_and_what_to_do(client: FlaskClient, world: W
     assert pipeline_limits.of(world.store, "sleep").max_concurrent == 3
     assert world.audit[0].action == "pipeline_limits.changed"
     assert 'value="3"' in admin.get("/oncall").text
-    for bad in ("-1", "x", "9999999"):
+    for bad in ("-1", "x", "9999999", "9" * 5000):
         refused = admin.post("/oncall/pipelines/sleep", max_concurrent=bad)
         assert (refused.status_code, 'id="error-sleep"' in refused.text) == (422, True), bad
     assert admin.post("/oncall/pipelines/sleep", max_concurrent="").status_code == 303
     assert pipeline_limits.of(world.store, "sleep").max_concurrent is None
     assert admin.post("/oncall/pipelines/ghost", max_concurrent="1").status_code == 404
+
+
+def test_slots_of_jobs_that_are_not_listed_are_not_said_to_be_free(
+    client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        world.put(status=JobStatus.RUNNING)
+    world.store.announce("w1", 4, [])
+    monkeypatch.setattr(fairness, "MOST_RUNNING", 1)
+    page = signed_in(client, world, ALL, Role.READ).get("/fairness").text
+    assert "3 of 4 busy" in page
+    assert ("and 2 more" in page, page.count('<li class="free">')) == (True, 1)
 
 
 def test_tenants_see_neither(client: FlaskClient, world: World) -> None:

@@ -187,6 +187,12 @@ def test_a_hundred_lines_become_a_batch_and_cost_what_a_batch_costs(client: Flas
     assert {(job.tenant_id, job.quality, job.tags) for job in jobs} == {("acme", "1080p", ("a", "b"))}
 
 
+def test_a_form_may_be_as_large_as_a_body(client: FlaskClient, world: World) -> None:
+    long = "https://media.example/" + "x" * 1_500
+    answer = signed_in(client, world).post("/submit/many", urls="\n".join([*[long] * 400, "nope"]))
+    assert (answer.status_code, "Line 401" in answer.text) == (422, True)
+
+
 def test_each_wrong_line_of_many_is_told_with_its_number_and_nothing_is_submitted(client: FlaskClient, world: World) -> None:
     browser = signed_in(client, world)
     answer = browser.post("/submit/many", urls=f"{URL}\n\nftp://x/<b>\n{URL}\nnope")

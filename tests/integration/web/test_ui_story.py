@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from pipeline_jobs.access.api_keys import ALL, Role
+from pipeline_jobs.events import log
 from pipeline_jobs.events.log import MAX_PAGE, Event, read
 from pipeline_jobs.job import Job, NewJob
 from pipeline_jobs.states import JobStatus
@@ -117,6 +118,17 @@ def test_a_page_says_how_long_it_took_and_what_of_it_was_lost(client: FlaskClien
     assert "<h2>How it went</h2>" in text
     assert re.search(r"It took \d", text)
     assert 'style="' not in text
+
+
+def test_the_story_of_a_long_job_has_its_end(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each half second that a job runs may be an event: more of them than a page of the log has."""
+    monkeypatch.setattr(log, "MAX_PAGE", 4)
+    job = world.start(world.put().job_id)
+    for percent in range(10, 90):
+        world.store.progress(job.job_id, job.fence, float(percent), "sleep")
+    world.fail(job.job_id)
+    page = signed_in(client, world).get(f"/jobs/{job.job_id}").text
+    assert ("<strong>Failed.</strong>" in page, 'class="failed"' in page) == (True, True)
 
 
 def test_the_command_makes_another_job_like_it(client: FlaskClient, world: World) -> None:

@@ -199,3 +199,9 @@ def test_times_and_sizes_in_words() -> None:
     assert [words.sentence(text) for text in ("", "a GPU", "Z")] == ["", "A GPU", "Z"]
     assert reason("brand_new") == "Brand new."
     assert [words.number(n) for n in (None, 12345, 0.5, 2.0)] == ["-", "12,345", "0.5", "2"]
+
+
+def test_a_result_that_no_form_was_made_for_is_shown_all_the_same(world: World) -> None:
+    """A length that no float can hold."""
+    job = world.put(status=JobStatus.COMPLETED, result={"success": True, "data": {"media": {"duration": 10**400}}})
+    assert world.make_client().get(f"{UI}/jobs/{job.job_id}").status_code == 200

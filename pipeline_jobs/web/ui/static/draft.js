@@ -1,5 +1,5 @@
 "use strict";
-// What was typed into a form is kept in this tab until it was sent, by tenant: a session that ends in between costs nothing.
+// What was typed into a form is kept in this tab until it was sent, by key: a session that ends in between costs nothing.
 (() => {
   for (const form of document.querySelectorAll("form[data-draft]")) {
     const key = `draft ${document.body.dataset.in} ${form.dataset.draft}`;

@@ -10,6 +10,8 @@ if (document.body.dataset.in && !document.querySelector("form[data-draft]")) {
   if (sent) sessionStorage.removeItem(sent);
   sessionStorage.removeItem("sent");
 }
+// Whoever signs out leaves nothing that was typed: the next one at this tab may be somebody else.
+document.querySelector("form[data-leaves]")?.addEventListener("submit", () => sessionStorage.clear());
 const trouble = () => document.getElementById("trouble");
 
 function say(text) {

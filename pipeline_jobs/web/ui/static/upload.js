@@ -13,7 +13,7 @@
   let running = 0;
 
   const TUS = { "Tus-Resumable": "1.0.0" };
-  // The same file, chosen again after a reload, by the same tenant.
+  // The same file, chosen again after a reload, with the same key.
   const keyOf = (file) => `upload ${document.body.dataset.in} ${scope()} ${file.name} ${file.size} ${file.lastModified}`;
   const at = (id) => place.dataset.at.replace("0".repeat(24), id);
 
