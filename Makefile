@@ -96,8 +96,8 @@ failovers: $(TEST_STAMP)  ## accepted jobs lost per failover: Sentinel with and 
 audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 where no source of vulnerability reports can be reached
 	$(PY) -m tests.known_vulnerabilities
 
-signals: $(TEST_STAMP)  ## what goes wrong is shown within a minute, and in normal work nothing is (MINUTES=60)
-	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/heavy/bar_standing_still.py tests/acceptance/test_signals.py
+signals: $(TEST_STAMP)  ## what goes wrong is shown within a minute and ended by the commands of its runbook; in normal work nothing is (MINUTES=60)
+	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/heavy/bar_standing_still.py tests/heavy/bar_runbooks.py tests/acceptance/test_signals.py
 
 contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
 	$(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s tests/heavy/bar_contract.py

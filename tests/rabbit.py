@@ -74,6 +74,11 @@ class Rabbit:
     def name(self) -> str:
         return self._environment["RABBITMQ_NODENAME"]
 
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """What makes `rabbitmq-server` this node."""
+        return {name: value for name, value in self._environment.items() if name.startswith(("RABBITMQ_", "ERL_", "HOME"))}
+
     def as_of(self, first: Rabbit) -> None:
         """Before it is started: with the home (Erlang's cookie) and the name server of another one."""
         self._environment |= {name: first._environment[name] for name in ("HOME", "ERL_EPMD_PORT")}

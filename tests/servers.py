@@ -41,7 +41,7 @@ class Server:
         options = [part for name, value in self._config.items() for part in (f"--{name.replace('_', '-')}", value)]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *options],
+                [*self._command(), "--bind", "127.0.0.1", "--dir", str(self.folder), *options],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},
@@ -55,6 +55,10 @@ class Server:
                 continue
         client.close()
         return self
+
+    def _command(self) -> list[str]:
+        """The program, and where it listens."""
+        return [str(get_binary_path()), "--port", str(self.port)]
 
     def kill(self) -> None:
         assert self._process is not None

@@ -114,9 +114,9 @@ class Stack:
         until(lambda: api.alive() or self._died(process, name), "the API")
         return api
 
-    def exporter(self) -> Api:
+    def exporter(self, port: int | None = None) -> Api:
         """The metrics exporter."""
-        port = free_port()
+        port = port or free_port()
         process = self.run("metrics", sys.executable, "-m", "pipeline_jobs.metrics_exporter", PIPELINE_METRICS_PORT=str(port))
         exporter = Api(f"http://127.0.0.1:{port}")
         until(lambda: exporter.alive("/metrics") or self._died(process, "metrics"), "the metrics exporter")
@@ -155,6 +155,11 @@ class Stack:
     def control(self, *words: str, worker: str = "jobs") -> subprocess.CompletedProcess[str]:
         """`celery control WORDS` of this worker: by itself the command waits a second, and a busy machine takes longer."""
         return self.celery("control", *words, "--timeout", "60", "--destination", f"{worker}@test")
+
+    def reap(self) -> None:
+        """Take note of what has ended: until then the system counts it as there."""
+        for process in self._processes:
+            process.poll()
 
     def stop(self) -> None:
         """Kill all. To be asked to end takes a process seconds; tests of that ask it themselves."""

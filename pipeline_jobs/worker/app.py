@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property, partial
+from ssl import CERT_REQUIRED
 from typing import Any
 
 import structlog
 from celery import Celery
 from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
+from kombu.utils.url import parse_url
 
 from pipeline_jobs import logs, pipelines
 from pipeline_jobs.cell import Cell, Duty
@@ -190,6 +192,9 @@ def _configure(app: Celery, settings: Settings) -> None:
             app.conf.broker_transport_options["master_name"] = watched(settings.broker_url).master
     else:
         app.conf.broker_transport_options = {"confirm_publish": True}
+    if settings.broker_url.startswith("rediss://"):
+        # Where the address says nothing of certificates kombu would check none, and Flower looks nowhere else.
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": CERT_REQUIRED, **parse_url(settings.broker_url).get("ssl", {})}
     if quorum:
         app.conf.task_default_queue_type = app.conf.task_create_missing_queue_type = "quorum"
     if prefix:

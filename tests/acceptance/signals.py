@@ -16,11 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline_jobs.operation.conditions import ADVICE, CONDITIONS
 from tests.alert_rules import FILES, alert_of
 from tests.prometheus import Prometheus
+from tests.runbooks import SECONDS
 from tests.stack import ROOT, Api, Stack, environment
 from tests.waiting import until
-
-#: Within which a condition must show, in seconds.
-SECONDS = 60
 
 
 def shown(api: Api) -> set[str]:

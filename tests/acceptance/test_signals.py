@@ -1,5 +1,5 @@
-"""What goes wrong in a running installation is shown by the metric and named by `jobs doctor`, and passes as it is mended. The rest of what
-may go wrong is in tests/heavy/bar_signals.py."""
+"""What goes wrong in a running installation is shown by the metric and named by `jobs doctor`, and passes by the commands of its runbook.
+The rest of what may go wrong is in tests/heavy/bar_signals.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.signals import alerting, shown, until_named, until_well
-from tests.chaos.clock import LIBRARY, MISSING
+from tests.acceptance.signals import alerting, until_named, until_well
+from tests.chaos.clock import LIBRARY, MISSING, Clock
+from tests.former import other_version
+from tests.runbooks import Operator
 from tests.stack import Stack
-from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
 
@@ -26,21 +27,20 @@ def test_a_clock_that_is_five_seconds_off_and_two_versions(make_stack: MakeStack
     stack.worker("jobs")
     api = stack.api()
     until_well(api)
-    fake = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": "+5s", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
-    late = stack.worker("late", slots=None, **fake)
+    clock = Clock(tmp_path)
+    clock.step_to(5)
+    stack.worker("late", **clock.environment)
     with alerting(tmp_path / "prometheus", api) as alerts:
+        operator = Operator(stack, alerts)
         detail = until_named(stack, api, "clock_skew", alerts)
         # How much is as exact as a round trip to the server is short: on a busy machine 5.3 s is right, too.
         assert re.search(r"late@test is [3-7]\.\d s ahead of the server", detail)
-
-        def old() -> bool:
-            # One of an earlier version announces its slots, but not what it is.
-            return stack.client.store.announce("old@test/1", 1, []) == [] and "versions_differ" in shown(api)
-
-        until(lambda: old() and "VersionsMixed" in alerts.firing(), "two versions to be shown")
-        # What the runbooks say: the right time, and none of the old version.
-        late.terminate()
-        stack.client.store.announce("old@test/1", 0, [], leaving=True)
+        old = other_version(tmp_path / "before").worker(stack, "old")
+        until_named(stack, api, "versions_differ", alerts)
+        # The clock of one process is set as NTP would set its machine's.
+        operator.program("timedatectl", f'test "$*" = "set-ntp true" && printf +0 > {clock.file}')
+        operator.follow("ClockSkew")
+        operator.follow("VersionsMixed", PID=str(old.pid), WORKER="old@test")
         until_well(api, alerts=alerts)
 
 

@@ -27,7 +27,8 @@ class Clock:
     """What the server takes for the time, and what time it really was when it said so."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "clock"
+        #: What the library reads: by how much it is ahead.
+        self.file = folder / "clock"
         #: (since when, in Unix seconds; by how much the server's clock is ahead, in seconds).
         self.epochs: list[tuple[float, float]] = []
         self.step_to(0)
@@ -38,16 +39,16 @@ class Clock:
         if LIBRARY is None:
             return {}
         return {
-            "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
+            "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
         }  # fmt: skip
 
     def step_to(self, offset: float) -> None:
         """From now on the clock is so many seconds ahead of the real time."""
-        new = self._file.with_suffix(".new")
+        new = self.file.with_suffix(".new")
         new.write_text(f"{offset:+.0f}")
         # In one piece: the server reads it at each look at its clock.
-        os.replace(new, self._file)
+        os.replace(new, self.file)
         self.epochs.append((time.time(), offset))
 
     def step_past_all(self) -> None:

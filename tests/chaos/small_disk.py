@@ -34,11 +34,16 @@ class SmallDisk:
     def environment(self) -> Mapping[str, str]:
         return {"PIPELINE_WORK_DIR": str(self.path), **({} if self.real else {FLAG: str(self._flag)})}
 
+    @property
+    def filler(self) -> Path:
+        """What is too much on it; there while it is full."""
+        return self.path / "filler" if self.real else self._flag
+
     def fill(self) -> None:
         if not self.real:
             self._flag.touch()
             return
-        with (self.path / "filler").open("wb", buffering=0) as file:
+        with self.filler.open("wb", buffering=0) as file:
             try:
                 while file.write(bytes(1 << 16)):
                     pass
@@ -46,7 +51,7 @@ class SmallDisk:
                 pass  # that is what it was for
 
     def empty(self) -> None:
-        (self.path / "filler" if self.real else self._flag).unlink(missing_ok=True)
+        self.filler.unlink(missing_ok=True)
 
     def left(self) -> list[str]:
         """Working folders on it."""

@@ -1,7 +1,8 @@
 """Bar 1 of "Signals": what goes wrong is shown by the metric and named by `jobs doctor` within a minute; and in normal work nothing is.
 
-A worker that stands still, a dead beat and a wrong artifact store: bar_standing_still.py. A skewed clock and two versions:
-tests/acceptance/test_signals.py. `make signals` runs them beside this. The hour: `make signals MINUTES=60`.
+Each is ended by the commands of its runbook. A worker that stands still, a dead beat and a wrong artifact store: bar_standing_still.py.
+Others: bar_runbooks.py. A skewed clock and two versions: tests/acceptance/test_signals.py. `make signals` runs them beside this. The hour:
+`make signals MINUTES=60`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.acceptance.conftest import QUICK
 from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.rabbit import PROGRAM, Rabbit
-from tests.servers import Server
+from tests.runbooks import Operator
 from tests.stack import ROOT, Api, Stack, environment, free_port
 from tests.waiting import until
 
@@ -61,7 +62,8 @@ def test_the_stores_disk_is_full_before_and_after_the_server_ends(
             until(lambda: (_submitted(stack) or True) and not server.running, "the server to end")
             until_named(stack, exporter, "store_away", alerts)
             assert "store_disk_full" in doctor(stack), "and why"
-            disk.empty()
+            Operator(stack, alerts).follow("DiskNearlyFull", FOLDER=str(disk.path), FOUND=str(disk.filler))
+            # As StoreDown's runbook says: its supervisor starts it.
             until(lambda: supervisor.revive() or not shown(exporter), "all to come back")
             until_well(exporter, alerts=alerts)
     finally:
@@ -76,20 +78,6 @@ def _submitted(stack: Stack) -> bool:
     return True
 
 
-def test_the_stores_memory_is_full(make_stack: MakeStack, server: Server, tmp_path: Path) -> None:
-    stack = make_stack()
-    stack.maintenance()
-    stack.worker("jobs")
-    api = stack.api()
-    until_well(api)
-    with server.client() as client, alerting(tmp_path / "prometheus", api) as alerts:
-        client.config_set("maxmemory", "1mb")
-        until_named(stack, api, "store_memory_full", alerts)
-        assert api.get("/health/accept").status_code == 503
-        client.config_set("maxmemory", "0")
-        until_well(api, alerts=alerts)
-
-
 def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk, tmp_path: Path) -> None:
     stack = make_stack(disk_reserve_bytes=RESERVE_BYTES)
     stack.maintenance()
@@ -100,7 +88,7 @@ def test_a_workers_disk_is_full(make_stack: MakeStack, disk: SmallDisk, tmp_path
     with alerting(tmp_path / "prometheus", api) as alerts:
         disk.fill()
         assert "small@test: the working folder" in until_named(stack, api, "worker_paused", alerts)
-        disk.empty()
+        Operator(stack, alerts).follow("WorkerPaused", FOLDER=str(disk.path), FOUND=str(disk.filler))
         until_well(api, alerts=alerts)
 
 
@@ -117,7 +105,7 @@ def test_rabbitmq_is_down(make_stack: MakeStack, tmp_path: Path) -> None:
             rabbit.kill()
             until_named(stack, api, "broker_away", alerts)
             assert api.get("/health/accept").status_code == 200, "jobs are accepted and wait"
-            rabbit.start()
+            Operator(stack, alerts).follow("BrokerDown", **rabbit.own_environment)
             until_well(api, alerts=alerts)
     finally:
         rabbit.stop()

@@ -1,5 +1,5 @@
 """A worker that stands still or is drained, a dead beat and an artifact store that turned bad are shown by the metric, named by `jobs
-doctor`, and pass as they are mended. Apart from `make test` because it waits until a silent process counts as lost."""
+doctor`, and pass by the commands of their runbooks. Apart from `make test` because it waits until a silent process counts as lost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
+from tests.runbooks import Operator
 from tests.stack import ROOT, Stack, environment
 from tests.waiting import until
 
@@ -29,17 +30,18 @@ def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifa
     until_well(api)
     assert doctor(stack) == {}
 
-    # One is drained: it takes no job, the other does; and it takes jobs again.
-    done = stack.celery("jobs", "drain", "second@test", "--json")
-    assert json.loads(done.stdout) == {"worker": "second@test", "drained": True, "running": 0}, done.stderr
-    assert until_named(stack, api, "worker_drained") == "second@test: it has left the queue `jobs`"
-    ran = [stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED).worker for _ in range(4)]
-    assert {str(name).partition("/")[0] for name in ran} == {"jobs@test"}
-    assert stack.celery("jobs", "drain", "--undo", "second@test").returncode == 0
-    until_well(api)
-    assert "there is no live job worker" in stack.celery("jobs", "drain", "nobody@test").stderr
-
     with alerting(tmp_path / "prometheus", api) as alerts:
+        operator = Operator(stack, alerts)
+        # One is drained: it takes no job, the other does; and it takes jobs again.
+        done = stack.celery("jobs", "drain", "second@test", "--json")
+        assert json.loads(done.stdout) == {"worker": "second@test", "drained": True, "running": 0}, done.stderr
+        assert until_named(stack, api, "worker_drained") == "second@test: it has left the queue `jobs`"
+        ran = [stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED).worker for _ in range(4)]
+        assert {str(name).partition("/")[0] for name in ran} == {"jobs@test"}
+        operator.follow("WorkerDrained", WORKER="second@test")
+        until_well(api)
+        assert "there is no live job worker" in stack.celery("jobs", "drain", "nobody@test").stderr
+
         # One stands still, beat is killed, and no file can be stored.
         os.kill(second.pid, signal.SIGSTOP)
         beat.kill()
@@ -58,11 +60,11 @@ def test_a_worker_that_stands_still_or_is_drained_a_dead_beat_and_a_wrong_artifa
         )  # fmt: skip
         assert refused.returncode == 1
         assert "process_refused" in shown(api)
-        until(lambda: "ProcessRefused" in alerts.firing(), "ProcessRefused to fire")
-        root.unlink()
-        os.kill(second.pid, signal.SIGCONT)
-        stack.run("beat", sys.executable, "-m", "celery", "-A", "celery_app", "beat", f"--schedule={stack.folder}/schedule", "--pidfile=")
-        until_well(api, frozenset({"process_refused"}), alerts)
+        operator.follow("ArtifactsUnwritable", ARTIFACTS=str(root))
+        operator.follow("ProcessRefused", WORKER="third@test")
+        operator.follow("BeatLate", "beat_away", FOLDER=str(stack.folder))
+        operator.follow("ProcessLost", PID=str(second.pid), WORKER="second@test")
+        until_well(api, alerts=alerts)
 
     # What ends on purpose is missed by nobody.
     worker.terminate()

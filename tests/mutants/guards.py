@@ -56,7 +56,7 @@ TRIES = "tests/unit/test_stage_tries.py"
 EXECUTOR = "tests/integration/test_executor.py"
 FORMER = "tests/integration/web/test_former_names.py"
 SIGNALS = "tests/acceptance/test_logs_and_traces.py"
-START = "tests/unit/test_start_errors.py"
+START, ADDRESSES = "tests/unit/test_start_errors.py", "tests/unit/test_sentinels.py"
 LOG_LINES = "tests/unit/test_logs.py"
 TRACING = "tests/unit/test_tracing.py"
 WAYS = "tests/integration/test_every_way_in.py"
@@ -3075,4 +3075,5 @@ GUARDS = (
     _py("web/access/sessions", "a session has an end", "(cookie, max_age=self._seconds)", "(cookie)", PAGE),
     _py("web/ui/blueprint", "nobody is sent elsewhere", "    if not (parts.path == root", "    if False and not (parts.path == root", PAGE),
     _py("web/ui/results", "links to the web only", 'if parts.scheme in ("http", "https") and parts.netloc', "if True", PAGE_TEXT),
+    _py("worker/app", "a broker with TLS shows who it is", 'if settings.broker_url.startswith("rediss://"):', "if False:", ADDRESSES),
 )

@@ -12,6 +12,7 @@ import pytest
 from pipeline_jobs.operation.conditions import ADVICE, CONDITIONS
 from tests import alert_rules
 from tests.alert_rules import FOLDER, MINUTES, Case, condition, promtool, rising, run
+from tests.runbooks import runbooks, steps
 
 ROOT = Path(__file__).resolve().parents[2]
 _DONE, _HTTP = alert_rules._DONE, alert_rules._HTTP
@@ -117,7 +118,11 @@ def test_prometheus_loads_every_file_of_rules() -> None:
 
 # -- runbooks
 
-RUNBOOKS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/runbooks.md").read_text("utf-8"), re.MULTILINE | re.DOTALL))
+RUNBOOKS = runbooks()
+#: The tests that follow them: those of `make signals`.
+LIVE = re.findall(r"tests/\S+\.py", re.findall(r"^signals:.*\n(.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[0])
+FOLLOWED = re.compile(r"\.follow\(\"(\w+)\"(?:, \"(\w+)\")?")
+NOT_TRIED = re.compile(r"^\*\*Not tried:\*\* (.*)\.$", re.MULTILINE)
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
@@ -134,3 +139,15 @@ def test_an_alert_is_linked_to_its_runbook_which_has_steps(name: str, rule: dict
     assert "\n**Ends** " in RUNBOOKS[name], "it does not say when it is over"
     for condition_name in str(rule["annotations"].get("conditions", "")).split():
         assert f"`{condition_name}`" in RUNBOOKS[name]
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_a_runbook_has_commands_or_says_why_nobody_tries_it(name: str) -> None:
+    reasons = NOT_TRIED.findall(RUNBOOKS[name])
+    assert bool(steps(name)) + len(reasons) == 1
+    assert all(len(reason) > 20 for reason in reasons)
+
+
+def test_the_commands_of_every_runbook_are_run_live_and_no_others() -> None:
+    followed = {found for file in LIVE for found in FOLLOWED.findall((ROOT / file).read_text("utf-8"))}
+    assert followed == {(alert, about) for alert in RUNBOOKS for about in steps(alert)}

@@ -46,7 +46,7 @@ def test_the_commands_of_a_page_are_run_by_a_test(name: str) -> None:
     if "```bash" not in (ROOT / name).read_text("utf-8"):
         return
     page = name.removeprefix("docs/")
-    runners = ("tests/acceptance/test_pages.py", "tests/integration/test_cli_page.py")
+    runners = ("tests/acceptance/test_pages.py", "tests/integration/test_cli_page.py", "tests/runbooks.py")
     assert page in PYTHON_ONLY or any(f'{page}"' in (ROOT / runner).read_text("utf-8") for runner in runners)
 
 

@@ -66,6 +66,19 @@ def test_the_result_backend_takes_an_address_with_tls_as_the_store_does() -> Non
         app.close()
 
 
+@pytest.mark.parametrize("query", ["", "?ssl_ca_certs=/etc/ca.pem"])
+def test_a_broker_with_tls_shows_who_it_is_whatever_the_address_says(query: str) -> None:
+    """kombu by itself checks nothing where the address has no word about it; Flower looks at the setting."""
+    app = create_celery(Settings(redis_url=f"rediss://:secret@one:6379/0{query}"))
+    try:
+        with app.connection_for_write() as connection:
+            assert connection.ssl.get("ssl_cert_reqs", ssl.CERT_REQUIRED) is ssl.CERT_REQUIRED
+        assert app.conf.broker_use_ssl["ssl_cert_reqs"] is ssl.CERT_REQUIRED
+        assert app.conf.broker_use_ssl.get("ssl_ca_certs", "") == query.partition("=")[2]
+    finally:
+        app.close()
+
+
 def test_quorum_queues_are_those_of_jobs_and_of_stages() -> None:
     app = create_celery(Settings(broker_url_setting="amqp://one;amqp://two", broker_queue_type="quorum"))
     try:
