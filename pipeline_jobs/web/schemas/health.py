@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 
 class Live(BaseModel):
@@ -16,11 +16,12 @@ class Live(BaseModel):
 class PartHealth(BaseModel):
     """The health of one part of the service."""
 
-    model_config = ConfigDict(extra="allow")
-
     ok: bool = Field(description="Whether the part works.")
     reason: str | None = Field(None, description="Why it does not work.")
     warning: str | None = Field(None, description="What should be fixed, although the part works.")
+    keys_required: bool | None = Field(
+        None, description="Only of the part `access`: whether a request needs an API key. Without one only the same machine is served."
+    )
 
 
 class Ready(BaseModel):
