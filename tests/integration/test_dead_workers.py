@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from pipeline_jobs.job import Job
 from pipeline_jobs.jobs.queue_position import queue_position
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.store.runs import Taker
 from pipeline_jobs.store.store import ClaimRefused
 from tests.integration.clock import set_clock
 from tests.integration.conftest import Cell
@@ -249,6 +251,70 @@ def test_a_crashed_job_whose_hint_is_lost_too_is_the_next_to_start(cell: Cell) -
     assert [one.became for one in cell.store.rescue()] == ["hint"]
     assert hinted(cell)[-1] == run.job_id
     assert cell.start(run.job_id, worker=NEW).fence == run.fence + 2
+    assert differences(cell.store) == []
+
+
+def going_on(cell: Cell, run: Job, worker: str = NEW, pipelines: Sequence[str] = ("sleep",)) -> Job | None:
+    """What the process that ends this run has next."""
+    taker = Taker(worker, "next", dict.fromkeys(pipelines))
+    cell.store.finish(run.job_id, run.fence, JobStatus.COMPLETED, taker=taker)
+    return taker.job
+
+
+@pytest.fixture
+def crashed(cell: Cell) -> tuple[Job, Job]:
+    """The run of a job that crashed and has a hint, which nobody has claimed; and another run, of `NEW`, with jobs waiting behind it."""
+    cell.slots(1, OLD)
+    lost = cell.start(cell.submit(tenant_id="a", priority=-50).job_id, worker=OLD)
+    cell.slots(2, NEW)
+    other = cell.start(cell.submit(tenant_id="b").job_id, worker=NEW)
+    lose(cell, lost)
+    for tenant in ("a", "b", "new"):
+        cell.submit(tenant_id=tenant, priority=50)
+    assert (cell.client.get(lost.job_id).reason, hinted(cell)[-1]) == ("dispatched", lost.job_id)
+    return lost, other
+
+
+def test_a_process_that_asks_has_a_crashed_job_whatever_became_of_its_hint(cell: Cell, crashed: tuple[Job, Job]) -> None:
+    """The worker that was sent it may have died, too: nobody waits until that is known."""
+    lost, other = crashed
+    again = going_on(cell, other)
+    assert again is not None
+    assert (again.job_id, again.fence, again.worker) == (lost.job_id, lost.fence + 2, NEW)
+    assert hinted(cell).count(lost.job_id) == 1, "the message of its first run is there; that of the hint is taken back"
+    assert cell.store.claim(lost.job_id, lost.fence + 1, worker=OLD, run="late") == ClaimRefused("running")
+    assert differences(cell.store) == []
+    # From then on it is as any other: what it lost was given back to it.
+    cell.store.requeue(again.job_id, again.fence, "retry")
+    assert cell.store.client.zcard(cell.store.keys("lost")) == 0
+
+
+@pytest.mark.parametrize("why", ["it does not know the pipeline", "it has no slot", "it takes no other", "it is of another class"])
+def test_who_may_not_run_a_crashed_job_leaves_it_its_hint(cell: Cell, crashed: tuple[Job, Job], why: str) -> None:
+    lost, other = crashed
+    fence = cell.client.get(lost.job_id).fence
+    if why == "it does not know the pipeline":
+        assert going_on(cell, other, pipelines=["another"]) is None
+    elif why == "it has no slot":
+        cell.store.announce(NEW, 0, [(other.job_id, other.fence)])
+        assert going_on(cell, other) is None
+    elif why == "it takes no other":
+        cell.store.finish(other.job_id, other.fence, JobStatus.COMPLETED)
+    else:
+        cell.store.client.hset(cell.store.keys("job", lost.job_id), "class", "another")
+        going_on(cell, other)
+    shown = cell.client.get(lost.job_id)
+    assert (shown.status, shown.reason, shown.fence) == (JobStatus.QUEUED, "dispatched", fence)
+
+
+def test_a_hint_of_a_job_that_has_not_crashed_is_its_workers(cell: Cell) -> None:
+    cell.slots(2, NEW)
+    run, waits = cell.start(cell.submit(tenant_id="a").job_id, worker=NEW), cell.submit(tenant_id="a")
+    assert waits.reason == "dispatched"
+    behind = cell.submit(tenant_id="b")
+    taken = going_on(cell, run)
+    assert taken is not None
+    assert (taken.job_id, cell.client.get(waits.job_id).reason) == (behind.job_id, "dispatched")
     assert differences(cell.store) == []
 
 

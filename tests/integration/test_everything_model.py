@@ -339,10 +339,12 @@ class History(Flows):
             self.run_ends(0, "completed", True)
 
     def went_on(self, taker: Taker, job: Job) -> None:
-        """A process was handed a job: one that might have had a hint for its worker, which has a slot for it."""
-        place, was_lost, own = self.places[job.job_id], job.job_id in self.lost, KNOWS[taker.worker]
+        """A process was handed a job: one that might have had a hint for its worker, which has a slot for it; or has one, if it crashed."""
+        place, own = self.places[job.job_id], KNOWS[taker.worker]
+        was_hinted = self.hinted.pop(job.job_id, None) is not None
+        was_lost = was_hinted or job.job_id in self.lost
         type(self).handed += 1
-        assert job.job_id in self.queued | self.delayed
+        assert job.crashes if was_hinted else job.job_id in self.queued | self.delayed
         assert not self.held_back(place)
         assert place.pipeline in own
         for those in (self.queued, self.delayed, self.lost):

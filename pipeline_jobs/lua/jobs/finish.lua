@@ -21,16 +21,34 @@ local function handed_over()
   return {}
 end
 
--- The next job starts in the process that ends this one. It stays with its hint if it has a message of its own (callbacks and chords need
--- Celery's), if it is another class's or this worker does not know it, or if the worker has more runs than slots: it shrinks, is paused,
--- or leaves.
+-- Whether the process that ends this job may run another one. That one stays with its hint if it has a message of its own (callbacks and
+-- chords need Celery's), if it is another class's or this worker does not know it, or if the worker has more runs than slots: it shrinks, is
+-- paused, or leaves. Returns where the maximum time of its pipeline's runs stands.
+local function may_run(pipeline, message, of_schema, class)
+  local _, at = string.find(pipelines, ';' .. pipeline .. ':', 1, true)
+  if not at or message or tonumber(of_schema or '1') > schema then return nil end
+  if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return nil end
+  local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
+  return tonumber(running or '0') < tonumber(slots or '0') and at
+end
+
+-- The hint of a job that has crashed may lie with a worker that has died, too. A process that asks is there: the first such job that it may
+-- run is its next one, and the hint is stale.
+local function ask_for_crashed()
+  for _, member in ipairs(redis.call('ZRANGE', K.lost(), 0, 9)) do
+    local other = string.match(member, '^%S+')
+    local waits, of_schema = load(other), redis.call('HGET', K.job(other), 'schema')
+    local hinted = waits and waits.status == 'queued' and waits.reason == 'dispatched'
+    if hinted and may_run(waits.pipeline, waits.celery, of_schema, waits.class or '') then return hint_lost(other, waits) end
+    spend(5)
+  end
+end
+
+-- The next job starts in the process that ends this one.
 local record
 local function take(other, next_job, next_fence, class, known, changed)
-  local _, at = string.find(pipelines, ';' .. next_job.pipeline .. ':', 1, true)
-  if record or not at or known[3] or tonumber(known[6] or '1') > schema then return false end
-  if class ~= '' and class ~= redis.call('HGET', K.class_of(), worker) then return false end
-  local slots, running = redis.call('HGET', K.slots(), worker), redis.call('HGET', K.running(), worker)
-  if tonumber(running or '0') >= tonumber(slots or '0') then return false end
+  local at = not record and may_run(next_job.pipeline, known[3], known[6], class)
+  if not at then return false end
   local charged = dispatched(other, next_job, nil, unpack(changed))
   -- It never has a hint: what a claim would find written goes into the record with the start.
   record = fields_of(K.job(other))
@@ -73,5 +91,7 @@ if outputs ~= '' then set_outputs(id, job, outputs, blobs) end
 -- Only a completed job points at its artifacts; those of any other run are deleted.
 if folder ~= '' and job.status ~= 'completed' then redis.call('RPUSH', K.trash(), folder) end
 -- A run that came by a message of its own goes back to Celery, which has to tell of its end.
-local hints = settle_and_admit(next_run ~= '' and not job.celery and take or nil)
+local goes_on = next_run ~= '' and not job.celery
+if goes_on then ask_for_crashed() end
+local hints = settle_and_admit(goes_on and take or nil)
 return {job.status, hints, unpack(record or {})}

@@ -77,6 +77,8 @@ local function admit(take)
           local soon = math.min(HINT_MS, 1000 * known[7])
           redis.call('ZADD', K.hints(), NOW + soon, id)
           redis.call('HSET', K.job(id), 'hint_soon', int(soon / 500))
+          -- It has had its turn: if this hint is lost as well, it does not wait for another one. And who asks for a job may have it before.
+          redis.call('ZADD', K.lost(), known[4], id .. ' ' .. job.pipeline)
         end
         if TEMPLATE ~= '' then
           redis.call('LPUSH', queue_of(class), hint(id, job, fence, known[3] or TEMPLATE))

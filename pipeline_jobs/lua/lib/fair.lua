@@ -297,7 +297,7 @@ end
 
 -- Jobs that were lost with their worker have already had their turn. A job whose tenant or pipeline is at a limit gets the next place of
 -- its lane again; a job for which no worker that knows it has a free slot, or whose tenant may not have the last slots, stays the next for
--- such a slot. Returns the same as next_job.
+-- such a slot; so does one that has a hint, until it starts. Returns the same as next_job.
 local LOST_MOST = 50
 local function next_lost(free)
   local dropped
@@ -307,8 +307,10 @@ local function next_lost(free)
       local id, pipeline = string.match(member, '^(%S+) (%S+)$')
       if slots_for(pipeline, 'free') > 0 then
         local job = load(id)
-        local may = job and job.status == 'queued' and not held_back(job.tenant_id) and room_of(pipeline) > 0
-        if not (may and most_beside_others(job.tenant_id, free, pipeline)) then
+        local queued = job and job.status == 'queued'
+        local may = queued and not held_back(job.tenant_id) and room_of(pipeline) > 0
+        local stays = queued and job.reason == 'dispatched' or may and most_beside_others(job.tenant_id, free, pipeline)
+        if not stays then
           redis.call('ZREM', K.lost(), member)
           if may and take_ready(id, job) then return id, job, take_token(job.tenant_id) end
           dropped = true

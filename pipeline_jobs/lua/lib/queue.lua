@@ -20,16 +20,11 @@ local function unhint(id, job)
   end
 end
 
--- Who goes before all other jobs, in the order in which they came (see next_lost).
-local function goes_first(id, job) redis.call('ZADD', K.lost(), job.order, id .. ' ' .. job.pipeline) end
-
--- A hint that no run began with: its job waits in its lane again. One that had crashed before (`hint_soon`) had its turn by that dispatch, and
--- does not wait for another one.
+-- A hint that no run began with: its job waits in its lane again.
 local function hint_lost(id, job)
   unhint(id, job)
   redis.call('HSET', K.job(id), 'reason', 'fair_share')
   make_ready(id, job)
-  if redis.call('HEXISTS', K.job(id), 'hint_soon') == 1 then goes_first(id, job) end
 end
 
 -- A record that is newer than the workers that could run it now waits for a newer worker, and not at the head of its lane.

@@ -18,6 +18,7 @@ local function start_run(id, job, worker, run, longest, ...)
   end
   if job.reason == 'dispatched' then redis.call('ZREM', K.hints(), id) end
   redis.call('ZREM', K.waits(), id)
+  if job.hint_soon then redis.call('ZREM', K.lost(), id .. ' ' .. job.pipeline) end
   redis.call('ZREM', K.ready_since(), id)
   redis.call('ZADD', K.leases(), NOW + LEASE_MS, id)
   redis.call('HINCRBY', K.running(), worker, 1)
