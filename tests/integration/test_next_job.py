@@ -248,3 +248,13 @@ def test_the_third_crash_ends_a_job_that_was_handed_over_each_time(one: Cell) ->
         assert lost(one, run, f"r{number}") == [(poison.job_id, became)]
     ended = one.client.get(poison.job_id)
     assert ((ended.error_detail or {})["code"], ended.crashes) == ("worker_lost", 3)
+
+
+def test_of_two_jobs_that_may_start_at_once_the_process_has_one(one: Cell) -> None:
+    one.slots(2)
+    first = one.start(one.submit().job_id)
+    waiting = [one.submit(depends_on=(first.job_id,)).job_id for _ in range(2)]
+    job = finish(one, first)
+    assert job is not None
+    [other] = {*waiting} - {job.job_id}
+    assert (one.client.get(other).status, one.client.get(other).reason) == (JobStatus.QUEUED, "dispatched")
