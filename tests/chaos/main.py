@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     _say(text)
     if options.report:
         write_section(options.report, text)
-    for what, found in (("requeued", outcome.worker_requeues), ("requeued", outcome.child_requeues), ("started", outcome.restarts)):
+    started = (("started", outcome.restarts), ("started in its turn", outcome.turns))
+    for what, found in (("requeued", outcome.worker_requeues), ("requeued", outcome.child_requeues), *started):
         for seconds, job_id, why in found.longest[:3]:
             _say(f"{what} after {seconds:.1f} s: {job_id}, {why}")
     for bar in late(outcome):

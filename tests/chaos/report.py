@@ -134,8 +134,9 @@ def _measured(outcome: Outcome) -> list[str]:
         f"| crashes that records count | {crashed}, {_count(outcome, 'crash that no kill explains')} of them false |",
         f"| from a worker's SIGKILL or pause to its job's return to the queue | {times(outcome.worker_requeues)}; {requeue_bar} |",
         f"| from a child's SIGKILL to its job's return to the queue | {times(outcome.child_requeues)}; {requeue_bar} |",
-        "| from a crashed job's return to the queue to its start, while a slot was free for it | "
+        "| from the return of a job whose worker died to its start, while a slot was free for it | "
         f"{times(outcome.restarts)}; bar: p99 <= {START_SECONDS:g} s |",
+        f"| the same of a job whose process died alone, in its turn | {times(outcome.turns)}; bar: p99 <= {START_SECONDS:g} s |",
         f"| from a worker's SIGKILL to its job's next start, whatever it waited for | {times(outcome.worker_rescues)} |",
         f"| from the last fault to the last end | {outcome.rest_seconds:.1f} s |",
         f"| jobs there that no client was told of (the answer was lost) | {untold} |",
@@ -149,7 +150,8 @@ def late(outcome: Outcome) -> list[str]:
     bars = {
         "worker's end -> requeued": (outcome.worker_requeues, outcome.settings.lease_seconds + REQUEUE_SLACK_SECONDS),
         "child's end -> requeued": (outcome.child_requeues, outcome.settings.lease_seconds + REQUEUE_SLACK_SECONDS),
-        "requeued -> started": (outcome.restarts, START_SECONDS),
+        "requeued -> started, after its worker's end": (outcome.restarts, START_SECONDS),
+        "requeued -> started, after its process's end": (outcome.turns, START_SECONDS),
     }
     kept = {name: (found.percentile(0.99) or 0) <= bar for name, (found, bar) in bars.items()}
     return [f"{name}: {times(found)}, the bar is p99 <= {bar:g} s" for name, (found, bar) in bars.items() if not kept[name]]

@@ -68,6 +68,8 @@ class Outcome:
     worker_requeues: Rescues
     child_requeues: Rescues
     restarts: Rescues
+    #: The same of jobs whose process died alone: they wait for their turn.
+    turns: Rescues
     #: Ends of processes that nobody asked for.
     unexpected: list[str]
     #: Seconds from the last fault until every job had ended.
@@ -162,6 +164,7 @@ class _Run:
         self._tick_until(lambda: self._tidy() and not self._there(purged), REST_SECONDS)
         evidence = self._gather(load, canvases, faults, purged, stuck)
         away = faults.away
+        restarts, turns = slot_times(evidence, self.processes.history, faults.done, away, self.system.older)
         return Outcome(
             plan=self.plan,
             folder=self.folder,
@@ -175,7 +178,8 @@ class _Run:
             worker_rescues=rescues(evidence.bodies, [one for one in faults.done if one.kind == "kill_worker"], away, of_children=False),
             worker_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_WORKERS),
             child_requeues=until_requeued(evidence.crashes, evidence.causes, away, OF_CHILDREN),
-            restarts=slot_times(evidence, self.processes.history, faults.done, away, self.system.older),
+            restarts=restarts,
+            turns=turns,
             unexpected=self._unexpected(faults),
             rest_seconds=rest_seconds,
             seconds=time.time() - began,

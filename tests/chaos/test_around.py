@@ -33,7 +33,17 @@ from tests.chaos.journal import Body
 from tests.chaos.plan import CAPPED
 from tests.chaos.proxy import Link, Proxies
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
-from tests.chaos.waits import OF_CHILDREN, OF_WORKERS, TURN_SECONDS, Slots, _handed_over, until_requeued, until_started
+from tests.chaos.waits import (
+    OF_CHILDREN,
+    OF_WORKERS,
+    TURN_SECONDS,
+    Slots,
+    _given_at_first,
+    _handed_over,
+    of_workers,
+    until_requeued,
+    until_started,
+)
 from tests.servers import Server
 from tests.stack import ROOT
 from tests.waiting import until
@@ -286,11 +296,27 @@ def test_the_time_to_the_start_counts_while_a_slot_is_free_for_the_job() -> None
     assert free([], unknown={"chaos": ["w2"]}) == 0.0
     # Both slots are given to others, which begin a second later: it goes before them if its worker died, and else it is their turn.
     slots = Slots(up, {"x:w2:1": [(0.0, 30.0), (5.0, 12.0), (13.0, 30.0)]}, given={"x:w2:1": [(0.0, 30.0), (5.0, 13.0), (13.0, 30.0)]})
-    assert until_started([CRASH], bodies, slots, {}, [KILL]).times == [1.0]
-    assert until_started([CRASH], bodies, slots, {}, [Cause("kill_child", "x:w1:1", 10, 2.5, 2.5)]).times == [0.0]
-    assert until_started([CRASH], bodies, slots, {}).times == [0.0]
+    assert until_started([CRASH], bodies, slots, {}).times == [1.0]
+    assert until_started([CRASH], bodies, slots, {}, in_turn=True).times == [0.0]
     last = Crash("ja", 1.0, 10.0, requeued=False, body=CRASH.body)
     assert until_started([last], bodies, Slots(up, {}), {}).times == []
+
+
+def test_a_run_is_lost_with_its_worker_unless_that_told_of_its_process_before() -> None:
+    def child(at: float) -> Cause:
+        return Cause("kill_child", "x:w1:1", 10, at, at)
+
+    assert of_workers([CRASH], [KILL]) == [CRASH]
+    assert of_workers([CRASH], []) == of_workers([CRASH], [child(9.0)]) == of_workers([CRASH], [child(9.0), KILL]) == []
+    # It was to tell, and died.
+    assert of_workers([CRASH], [child(2.5), KILL]) == [CRASH]
+
+
+def test_the_slots_of_a_worker_that_comes_are_given_to_its_first_jobs() -> None:
+    given = {"w": [(2.0, 5.0), (2.5, 3.0), (2.6, 4.0), (20.0, 21.0)]}
+    assert sorted(_given_at_first({"w": [(1.0, 10.0), (15.0, 30.0)], "idle": [(0.0, 9.0)]}, given)["w"]) == [
+        (1.0, 2.0), (1.0, 2.5), (2.0, 5.0), (2.5, 3.0), (2.6, 4.0), (20.0, 21.0),
+    ]  # fmt: skip
 
 
 # -- when a run is over

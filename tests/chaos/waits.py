@@ -28,6 +28,9 @@ HANDOVER_SECONDS = 0.5
 #: The same for a job whose process died. It keeps what that run was charged and waits for its turn, so a slot that another job is given is
 #: that one's, from the end of the run before. One that stays empty for longer is free for everybody.
 TURN_SECONDS = 3.0
+#: A worker tells within so many seconds that a process of its own died: then it was that which ended the run, and not what became of the
+#: worker after it.
+TOLD_SECONDS = 3.0
 #: What a worker's end or pause is called among the causes.
 OF_WORKERS, OF_CHILDREN = ("kill_worker", "stop_worker", "stop_tree", "killed", "its own end"), ("kill_child",)
 
@@ -87,13 +90,22 @@ class Slots:
         return total
 
 
-def until_started(
-    crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str], causes: Sequence[Cause] = ()
-) -> Rescues:
-    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it. It goes before all others if
-    its worker died, and waits for its turn if it was its process alone.
+def of_workers(crashes: Iterable[Crash], causes: Sequence[Cause]) -> list[Crash]:
+    """Those of runs that were lost with their worker, whose jobs go before all others. One whose process died alone waits for its turn."""
+    return [crash for crash in crashes if crash.body and _is_of_worker(crash, [one for one in causes if one.explains(crash)])]
 
-    :param causes: of all crashes, those that are known.
+
+def _is_of_worker(crash: Crash, found: Sequence[Cause]) -> bool:
+    told = any(one.what in OF_CHILDREN and crash.at - one.begin < TOLD_SECONDS for one in found)
+    return not told and any(one.what in OF_WORKERS for one in found)
+
+
+def until_started(
+    crashes: Iterable[Crash], bodies: Iterable[Body], slots: Slots, pipelines: Mapping[str, str], *, in_turn: bool = False
+) -> Rescues:
+    """Seconds from a crashed job's return to the queue until its next start, in which a slot was free for it.
+
+    :param in_turn: the jobs do not go before all others.
     """
     starts: dict[str, list[float]] = defaultdict(list)
     for body in bodies:
@@ -103,26 +115,33 @@ def until_started(
         following = min((start for start in starts[crash.job_id] if start > crash.at - TOLERANCE and start > crash.claimed), default=None)
         # A body that is older than the crash is the crashed run's own.
         if crash.requeued and following is not None and not (crash.body and following <= crash.body.started):
-            goes_first = any(one.what in OF_WORKERS for one in causes if crash.body and one.explains(crash))
-            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""), in_turn=not goes_first)
+            free = slots.free(crash.at, following, pipelines.get(crash.job_id, ""), in_turn=in_turn)
             times.append((free, crash.job_id, f"requeued at {crash.at:.3f}, started at {following:.3f}"))
     return _rescues(times)
 
 
 def slot_times(
     seen: Evidence, history: Iterable[Incarnation], done: Iterable[Done], away: Sequence[Interval], older: str | None
-) -> Rescues:
-    """`until_started` of a whole run. :param older: the worker that does not know the newer pipeline."""
+) -> tuple[Rescues, Rescues]:
+    """`until_started` of a whole run: of jobs whose worker died, and of those whose process died alone.
+
+    :param older: the worker that does not know the newer pipeline.
+    """
     pipelines = {job_id: flat.get("pipeline", "") for job_id, flat in seen.records.items()}
     ends = {one.mark: _first(one.killed, one.ended) for one in history}
+    up = _up(history, _unable(done), away)
     slots = Slots(
-        up=_up(history, _unable(done), away),
+        up=up,
         busy=_busy(seen.bodies, seen.crashes, ends, HANDOVER_SECONDS),
-        given=_busy(seen.bodies, seen.crashes, ends, TURN_SECONDS),
+        given=_given_at_first(up, _busy(seen.bodies, seen.crashes, ends, TURN_SECONDS)),
         held=_held(seen.bodies, seen.crashes, pipelines),
         unknown={NEWER: [older] if older else []},
     )
-    return until_started(seen.crashes, seen.bodies, slots, pipelines, seen.causes)
+    first = of_workers(seen.crashes, seen.causes)
+    return (
+        until_started(first, seen.bodies, slots, pipelines),
+        until_started([one for one in seen.crashes if one not in first], seen.bodies, slots, pipelines, in_turn=True),
+    )
 
 
 def _up(history: Iterable[Incarnation], unable: Mapping[str, Sequence[Interval]], away: Sequence[Interval]) -> dict[str, list[Interval]]:
@@ -149,6 +168,17 @@ def _busy(bodies: Iterable[Body], crashes: Iterable[Crash], ends: Mapping[str, f
         end = _first(body.over_at, taken.get((body.job_id, body.fence)), ends.get(body.mark))
         found[body.mark].append((body.started, max(body.started, end)))
     return {mark: _handed_over(spans, within) for mark, spans in found.items()}
+
+
+def _given_at_first(up: Mapping[str, Sequence[Interval]], given: Mapping[str, Sequence[Interval]]) -> dict[str, list[Interval]]:
+    """The same, with the time in which the slots of a worker that comes (back) waited for the first jobs that they were given."""
+    found = {mark: list(spans) for mark, spans in given.items()}
+    for mark, times in up.items():
+        starts = sorted(begin for begin, _ in given.get(mark, ()))
+        for begin, _ in times:
+            following = starts[bisect_left(starts, begin) :][:SLOTS]
+            found.setdefault(mark, []).extend((begin, start) for start in following if start - begin < TURN_SECONDS)
+    return found
 
 
 def _handed_over(spans: Sequence[Interval], within: float = HANDOVER_SECONDS) -> list[Interval]:
