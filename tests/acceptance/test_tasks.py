@@ -14,7 +14,7 @@ import redis
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
 from pipeline_jobs.states import JobStatus
 from tests.acceptance.signals import doctor
-from tests.former import HERE, Tree, other_version
+from tests.former import other_version
 from tests.hands import CLI, MISSING_CLI, Hands, Typed
 from tests.servers import Server
 from tests.stack import Api, Stack, free_port
@@ -112,9 +112,9 @@ class Fleet:
         self.stack, self.hands, self.typed = stack, hands, dict[str, Typed]()
         self.given = {"jobs": {"WORKER": "jobs@test"}, "maintenance": {"WORKER": "maintenance@test"}, "beat": {"FOLDER": str(stack.folder)}}
 
-    def start(self, name: str, text: str, tree: Tree) -> None:
+    def start(self, name: str, text: str, hands: Hands) -> None:
         pid = {"PID": str(self.typed[name].pid)} if name in self.typed else {}
-        self.typed[name] = self.hands.take(text, tree, **self.given.get(name, {}), **pid)
+        self.typed[name] = hands.take(text, **self.given.get(name, {}), **pid)
 
     def versions(self) -> dict[str, str]:
         rows = json.loads(self.hands.run("celery -A celery_app jobs workers --json"))
@@ -130,9 +130,9 @@ class Fleet:
 
 
 def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_path: Path) -> None:
-    port, old = free_port(), other_version(tmp_path / "before")
-    stack = make_stack(http_port=port, http_workers=1)
-    fleet = Fleet(stack, Hands(stack))
+    stack = make_stack(http_port=free_port(), http_workers=1)
+    hands, old = Hands(stack), Hands(stack, other_version(tmp_path / "before"))
+    fleet = Fleet(stack, hands)
     upgrade = task("upgrade", "Upgrade, and roll back")
     names = ("jobs", "maintenance", "beat", "api")
     steps = dict(zip(names, upgrade.steps, strict=True))
@@ -142,13 +142,13 @@ def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_pa
     stack.until_status(job.job_id, JobStatus.RUNNING)
     fleet.until_of(before := fleet.versions()["jobs"], *names)
     for name in names:
-        fleet.start(name, steps[name], HERE)
-        until(lambda name=name: fleet.versions().get(name, before) != before, f"{name} of the new version")  # type: ignore[misc]
+        fleet.start(name, steps[name], hands)
+        until(lambda name=name: fleet.versions().get(name, before) != before, f"{name} of the new version")
     # It was given back, and goes on in the new version.
     stack.tell(job.job_id)
     assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
     until(lambda: doctor(stack) == {}, "nothing to be wrong", 120)
-    fleet.hands.run(upgrade.worked[0])
+    hands.run(upgrade.worked[0])
     for name, text in zip(("api", "jobs"), upgrade.undo, strict=True):
         fleet.start(name, text, old)
         fleet.until_of(before, name)

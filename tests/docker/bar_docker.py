@@ -148,7 +148,7 @@ def compose(engine: Engine, images: dict[str, str], tmp_path_factory: pytest.Tem
 
 def test_what_the_page_says_shows_that_it_worked(compose: Compose) -> None:
     for line in task("deploy", "In containers").worked[0].splitlines():
-        until(lambda line=line: works(compose, line), line, 120)  # type: ignore[misc]
+        until(lambda line=line: works(compose, line), line, 120)
 
 
 def works(compose: Compose, line: str) -> bool:
