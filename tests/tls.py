@@ -60,9 +60,7 @@ class TlsServer(Server):
     def __init__(self, folder: Path, authority: Authority) -> None:
         self.authority = authority
         certificate, key = authority.sign()
-        super().__init__(
-            folder, requirepass=PASSWORD, **{"tls-cert-file": str(certificate), "tls-key-file": str(key), "tls-auth-clients": "no"}
-        )
+        super().__init__(folder, requirepass=PASSWORD, tls_cert_file=str(certificate), tls_key_file=str(key), tls_auth_clients="no")
 
     @property
     def url(self) -> str:

@@ -184,7 +184,7 @@ def test_the_commands_for_flowers_api_that_the_page_shows_work(make_stack: MakeS
     stack.worker("jobs", "--autoscale=2,2")
     flower, job = stack.flower(), stack.hold()
     until(lambda: "jobs@test" in flower.get("/api/workers").text, "Flower to know the worker")
-    lines = re.findall(r"^    (curl -u flower .*)$", (ROOT / "docs/operations.md").read_text("utf-8"), re.MULTILINE)
+    lines = re.findall(r"^    (curl -u flower .*)$", (ROOT / "docs/flower.md").read_text("utf-8"), re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
         command = line.replace("-u flower", f"-sS --fail-with-body -u {':'.join(FLOWER_LOGIN)}").replace(

@@ -29,7 +29,7 @@ def test_a_clock_that_is_five_seconds_off_and_two_versions(make_stack: MakeStack
     until_well(api)
     clock = Clock(tmp_path)
     clock.step_to(5)
-    stack.worker("late", **clock.environment)
+    stack.worker("late", slots=None, **clock.environment)
     with alerting(tmp_path / "prometheus", api) as alerts:
         operator = Operator(stack, alerts)
         detail = until_named(stack, api, "clock_skew", alerts)

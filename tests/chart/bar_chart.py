@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest
 from pipeline_jobs import __version__
 from pipeline_jobs.settings import env_names
 from pipeline_jobs.web.schemas.scaling import Pool
+from tests.task_pages import task
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-chart/bin/python"
@@ -55,14 +56,18 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (
 )
 
 
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, dict[str, Any]]:
-    values = [*GOOD.values(), *(value for value, _ in BAD)]
+def answers_to(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Helm makes of each."""
     done = subprocess.run(
         [PYTHON, "-m", "tests.chart.render"], cwd=ROOT, input=json.dumps(values), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout)
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, dict[str, Any]]:
+    answers = answers_to([*GOOD.values(), *(value for value, _ in BAD)])
     return {**dict(zip(GOOD, answers, strict=False)), **{f"bad {n}": answer for n, answer in enumerate(answers[len(GOOD) :])}}
 
 
@@ -209,3 +214,33 @@ def test_the_image_is_this_versions_or_a_digest(rendered: dict[str, dict[str, An
 
     assert images("usual") == {f"pipeline-jobs:{__version__}"}
     assert images("other") == {"registry.example/pipeline-jobs@sha256:" + "a" * 64}
+
+
+def given(command: str) -> dict[str, Any]:
+    """The values that a command of Helm's sets."""
+    values: dict[str, Any] = {}
+    for path, text in re.findall(r"--set (\S+?)=(\S+)", command):
+        *outer, last = path.split(".")
+        place = values
+        for name in outer:
+            place = place.setdefault(name, {})
+        place[last] = {"true": True, "false": False}.get(text, text)
+    return values
+
+
+def test_the_page_installs_what_there_is_with_a_secret_that_has_all() -> None:
+    page = task("deploy", "On Kubernetes")
+    secret, install, key, upgrade = page.steps[0].splitlines()
+    first = given(install)
+    then = {**first, **given(upgrade)}
+    literals = set(re.findall(r"--from-literal=([\w-]+)=", secret))
+    for answer in answers_to([first, then]):
+        assert (answer.get("error"), answer["invalid"], answer["lint"]) == (None, [], [])
+        refers = re.findall(
+            r'"secretKeyRef": {"key": "([\w-]+)", "name": "pipeline-jobs"}', json.dumps(answer["manifests"], sort_keys=True)
+        )
+        assert set(refers) <= literals
+        assert refers
+        named = {f"{one['kind'].lower()}/{one['metadata']['name']}" for one in answer["manifests"]}
+        assert {line.split()[2].replace("deploy/", "deployment/") for line in (key, page.worked[0])} <= named
+    assert page.undo[0].split() == ["helm", "uninstall", install.split()[2]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import requests
 
 from tests.docker.standins import Engine, build
 from tests.stack import free_port
+from tests.task_pages import task
 from tests.unit.test_docker import compose_command
 from tests.waiting import until
 
@@ -53,6 +55,15 @@ class Compose:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout.strip()
+
+    def type(self, line: str) -> str:
+        """A line of the page (docs/howto/deploy.md). The passwords are drawn as the stack is made, and so is the image before."""
+        words = shlex.split(line)
+        if words[0] == "sh":
+            return ""
+        assert words[:4] == ["docker", "compose", "-f", "docker/compose.yaml"], line
+        given = [word for word in words[4:] if word != "--build"]
+        return self.run(*given, *(("--no-build", *SERVICES) if given[0] == "up" else ()))
 
     def containers(self, service: str) -> list[str]:
         return self.run("ps", "-q", service).split()
@@ -126,13 +137,25 @@ def images(engine: Engine) -> dict[str, str]:
 def compose(engine: Engine, images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     made = Compose(engine, tmp_path_factory.mktemp("compose"), images)
     try:
-        made.run("up", "-d", "--no-build", *SERVICES)
+        for line in task("deploy", "In containers").steps[0].splitlines():
+            said = made.type(line)
+            made.key = made.key or (said.splitlines()[-1] if "--role admin" in line else "")
         made.until_healthy(*SERVICES)
-        command = ("celery", "-A", "celery_app", "jobs", "key", "create", "--all-tenants", "--role", "admin", "--name", "test")
-        made.key = made.run("exec", "-T", "api-1", "with-secrets", *command).splitlines()[-1]
         yield made
     finally:
-        made.run("down", "--volumes", "--timeout", "5")
+        made.run(*shlex.split(task("deploy", "In containers").undo[0])[4:], "--volumes", "--timeout", "5")
+
+
+def test_what_the_page_says_shows_that_it_worked(compose: Compose) -> None:
+    for line in task("deploy", "In containers").worked[0].splitlines():
+        until(lambda line=line: works(compose, line), line, 120)
+
+
+def works(compose: Compose, line: str) -> bool:
+    try:
+        return bool(compose.type(line))
+    except AssertionError:
+        return False
 
 
 def test_the_image_is_as_small_as_it_says(engine: Engine, images: dict[str, str]) -> None:
