@@ -220,7 +220,8 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
     stack = make_stack()
     _, text = KeyStore(stack.client.store).create("acme", Role.SUBMIT, actor="test")
     api = stack.api()
-    film = tmp_path / "talk.mp4"
+    # Long, and of letters of two bytes and more: it is cut between them.
+    film = tmp_path / ("\U0001f3ac \u043b\u0435\u043a\u0446\u0438\u044f " * 9 + ".mp4")
     film.write_bytes(bytes(PART + 1000))
     with visit(api.url) as browser:
         page = browser.page

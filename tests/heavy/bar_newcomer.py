@@ -34,6 +34,7 @@ def upload(page: Page, film: Path) -> None:
     expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
     page.get_by_role("button", name="Submit").click()
     expect(page.get_by_text("completed", exact=True).first).to_be_visible(timeout=600_000)
+    expect(page.get_by_role("heading", name=film.name)).to_be_visible()
 
 
 def find(page: Page) -> None:
@@ -42,20 +43,29 @@ def find(page: Page) -> None:
     assert page.locator("mark").count() > 0
 
 
+def copied(page: Page) -> str:
+    """What the button beside it puts into the clipboard."""
+    page.get_by_role("button", name="Copy", exact=True).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
 def share(page: Page) -> None:
     page.get_by_text("Share ...").click()
     page.get_by_role("button", name="Make a link").click()
-    page.get_by_role("link", name="See what it shows").click()
-    expect(page.get_by_label("Transcript", exact=True)).to_be_visible()
-    page.go_back()
+    link = copied(page)
+    with visit(link) as friend:
+        friend.go("")
+        expect(friend.page.get_by_label("Transcript", exact=True)).to_contain_text(WORD)
 
 
 def cancel_batch(page: Page) -> None:
     page.get_by_role("link", name="Batches", exact=True).click()
     page.get_by_role("link", name="Autumn term").click()
-    page.get_by_role("link", name="Cancel all ...").click()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Cancel all ...").click()
+    page.get_by_role("button", name="Cancel 4 jobs").click()
+    expect(page.get_by_text("4 jobs cancelled.")).to_be_visible()
+    expect(page.get_by_role("heading", name="Autumn term")).to_be_visible()
 
 
 def make_key(page: Page) -> None:
@@ -63,6 +73,7 @@ def make_key(page: Page) -> None:
     page.get_by_label("What it is for").fill("the website")
     page.get_by_role("button", name="Make a key").click()
     expect(page.get_by_text("Copy it now")).to_be_visible()
+    assert copied(page).startswith("pjk_")
 
 
 def redeliver(page: Page) -> None:
@@ -98,6 +109,7 @@ def test_a_newcomer_finds_everything(make_stack: MakeStack) -> None:
     with one_browser(), visit(api.url, viewport={"width": 1280, "height": 800}) as browser:
         page = browser.page
         page.context.tracing.start(screenshots=True, snapshots=True)
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         browser.go(UI)
         page.get_by_label("API key").fill(text)
         page.get_by_role("button", name="Sign in").click()

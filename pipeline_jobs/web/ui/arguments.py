@@ -13,7 +13,7 @@ KNOWN: Mapping[str, tuple[str, ...] | None] = {
     "static": ("v",), "sign_in": ("next", "ended"), "overview": ("tenant_id",), "jobs": None, "ask_bulk": None,
     "job": ("t",), "transcript": ("as",), "change": (), "ask_chosen": ("id", "action", "tenant_id"),
     "form": ("pipeline", "like", "tenant_id", "workspace_id"),
-    "many": ("tenant_id",), "upload": (), "uploads": None, "batches": None, "batch": (), "workflow": (),
+    "many": ("tenant_id",), "upload": (), "uploads": None, "batches": None, "batch": ("action", "done"), "workflow": (),
     "schedules": None, "schedule": (), "new_schedule": ("tenant_id",), "webhooks": None, "webhook": (), "delivery": (),
     "keys": (), "tenant": ("saved",), "audit": None, "fairness": ("of", "weight", "max_concurrent"), "oncall": (), "ask_pause": ("of",),
     "shared": ("token", "t"), "shared_file": ("token",), "signal_link": ("link",),

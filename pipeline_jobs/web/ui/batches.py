@@ -16,9 +16,12 @@ from pipeline_jobs.web.http.validation import check
 from pipeline_jobs.web.schemas.batches import BatchListRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page
+from pipeline_jobs.web.ui.story import name_of_batch
 
 #: Jobs on a batch's page; its list has all.
 SHOWN = 10
+
+blueprint.add_app_template_filter(name_of_batch)
 
 
 @blueprint.get("/batches")

@@ -17,8 +17,8 @@ from pipeline_jobs.web.schemas.jobs import Filters, ListRequest
 
 #: What the address of a list may have, by the API's names.
 NAMES = ("tenant_id", "status", *(name for name in Filters.model_fields if name != "tenant_id"))
-#: What it may have besides: a page, the search box, a choice of time, groups, and (of the question before an act) the act.
-BESIDES = ("cursor", "find", "since", "group", "action")
+#: What it may have besides: a page, the search box, a choice of time, groups, an act (before it, and after it) and to how many it was done.
+BESIDES = ("cursor", "find", "since", "group", "action", "done")
 #: What a word of the search box begins with, and the filter that it sets. A schedule's jobs have a tag that names it.
 WORDS: Mapping[str, str] = {
     "status": "status", "tag": "tag", "error": "error_code", "batch": "batch_id", "schedule": "tag", "pipeline": "pipeline",

@@ -18,6 +18,7 @@ from pipeline_jobs.web.schemas.batches import BatchRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
 from pipeline_jobs.web.ui.forms import problems_at
+from pipeline_jobs.web.ui.titles import MOST_NAMED, with_title
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui batches"
@@ -72,7 +73,12 @@ def _body(values: Mapping[str, str], urls: list[str]) -> dict[str, Any]:
         same["tags"] = tags
     whose = {name: values[name].strip() for name in ("tenant_id", "workspace_id") if values.get(name, "").strip()}
     title = values.get("title", "").strip()
-    return {**whose, "jobs": [{**same, "url": url} for url in urls], "metadata": {"title": title[:120]} if title else {}}
+    return {**whose, "jobs": _jobs(same, urls), "metadata": {"title": title[:120]} if title else {}}
+
+
+def _jobs(same: Mapping[str, Any], urls: list[str]) -> list[dict[str, Any]]:
+    jobs = [{**same, "url": url} for url in urls]
+    return [with_title(job) for job in jobs[:MOST_NAMED]] + jobs[MOST_NAMED:]
 
 
 def _faults(told: Response, lines: list[tuple[int, str]]) -> list[tuple[int, str, str]]:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline_jobs.events.event_types import EventType
 from pipeline_jobs.events.log import Event
 from pipeline_jobs.job import ACCEPTED, STARTS, Job, NewJob
+from pipeline_jobs.jobs.batches import Batch
 from pipeline_jobs.web.ui.words import span
 from pipeline_jobs.webhooks.ledger import Delivery
 
@@ -83,6 +84,12 @@ def title_of(job: Job) -> str:
         if isinstance(found, str) and found.strip():
             return " ".join(found.split())[:MAX_TITLE]
     return job.pipeline
+
+
+def name_of_batch(batch: Batch) -> str:
+    """The client's title (`metadata.title`), else how many jobs it has."""
+    title = batch.metadata.get("title")
+    return title if isinstance(title, str) and title.strip() else f"Batch of {batch.total:,} {'job' if batch.total == 1 else 'jobs'}"
 
 
 def _file_name(address: str | None) -> str | None:

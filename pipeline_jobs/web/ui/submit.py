@@ -25,6 +25,7 @@ from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
 from pipeline_jobs.web.ui.schema_form import PREFIX, fill, parameters, read_parameters
+from pipeline_jobs.web.ui.titles import with_title
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui"
@@ -84,7 +85,8 @@ def submit() -> Response:
 
 
 def read_form(values: Mapping[str, str], params: Mapping[str, Any]) -> JobRequest:
-    """The body that the API would be sent for this form; empty fields are not named.
+    """The body that the API would be sent for this form; empty fields are not named. A film that was uploaded is called as its
+    file was.
 
     :param params: of the fields that are made from the pipeline's schema; they go before what was typed as JSON.
     :raises Refused: 422, names the field.
@@ -93,7 +95,7 @@ def read_form(values: Mapping[str, str], params: Mapping[str, Any]) -> JobReques
     body = {name: _READ.get(ACCEPTED[name], _text)(name, text) for name, text in given.items()}
     if params and isinstance(body.get("params", {}), dict):
         body["params"] = {**body.get("params", {}), **params}
-    return check(JobRequest, body)
+    return check(JobRequest, with_title(body))
 
 
 def _submit(body: JobRequest, token: str | None) -> Job:

@@ -53,8 +53,11 @@ def test_a_batch_shows_how_far_it_is_what_failed_and_leads_to_its_acts(client: F
     for act, most in (("cancel", 2), ("retry", 1)):
         asked = f"/bulk?action={act}&batch_id={batch_id}"
         assert f'href="{UI}{asked}"' in page
-        assert f"{most} job" in browser.get(asked).text
-        assert browser.post(asked).status_code == 303
+        question = browser.get(asked).text
+        assert all(part in question for part in (f"{most} job", f'href="{UI}/batches/{batch_id}"', "Batch: <strong>The week</strong>"))
+        after = browser.post(asked).headers["Location"]
+        assert after == f"{UI}/batches/{batch_id}?action={act}&done={most}"
+        assert f'role="status">{most} job' in browser.get(after.removeprefix(UI)).text
     done = unescape(browser.get(f"/batches/{batch_id}").text)
     assert ("data-final" in done, "Cancel all" in done) == (True, False)
     reader = signed_in(client, world, role=Role.READ)
@@ -203,6 +206,24 @@ def test_each_wrong_line_of_many_is_told_with_its_number_and_nothing_is_submitte
         assert browser.post("/submit/many", headers=None, **form).status_code == 422, form
     assert world.ids() == []
     assert signed_in(client, world, role=Role.READ).get("/submit/many").status_code == 403
+
+
+def test_a_job_of_an_uploaded_film_is_called_as_its_file_was(client: FlaskClient, world: World) -> None:
+    mine, nameless = (world.cell.uploads.create("acme", "main", 0, names).url for names in ({"filename": " a talk.mp4"}, {}))
+    others = world.cell.uploads.create("other", "main", 0, {"filename": "secret.mp4"}).url
+    browser = signed_in(client, world)
+
+    def titles(**fields: str) -> list[object]:
+        before = set(world.ids())
+        browser.post("/submit/many" if "urls" in fields else "/submit", headers=None, pipeline="media", **fields)
+        return [world.record(job).metadata.get("title") for job in world.ids() if job not in before]
+
+    assert titles(url=mine) == ["a talk.mp4"]
+    assert titles(url=mine, metadata='{"title": "Monday", "n": 1}') == ["Monday"]
+    assert titles(url=nameless) == [None]
+    assert titles(url=f" {mine} ", metadata='{"n": 1}') == ["a talk.mp4"]
+    assert "secret" not in str(titles(url=others))
+    assert sorted(map(str, titles(urls=f"{mine}\n{URL}"))) == ["None", "a talk.mp4"]
 
 
 def test_a_file_is_sent_in_parts_as_the_api_takes_them(make_client: MakeClient, world: World, tmp_path: Path) -> None:

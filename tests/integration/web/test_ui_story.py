@@ -172,6 +172,12 @@ def test_a_webhook_is_sent_again_from_the_job_s_page(client: FlaskClient, world:
 
 
 class TestBulk:
+    @pytest.mark.parametrize("gone", ["&tag=x", ""])
+    def test_a_list_of_more_than_a_batch_leads_to_the_list(self, client: FlaskClient, world: World, gone: str) -> None:
+        batch_id = "batch_1_00000000"
+        asked = f"batch_id={batch_id}{gone}"
+        assert f'href="{UI}/jobs?' in signed_in(client, world).get(f"/bulk?action=cancel&{asked}").text
+
     def test_the_question_has_the_number_and_the_act_does_it(self, client: FlaskClient, world: World) -> None:
         browser = signed_in(client, world)
         failed = [world.put(status=JobStatus.FAILED).job_id for _ in range(3)]
@@ -183,7 +189,8 @@ class TestBulk:
         assert "<h1>Delete 3 jobs?</h1>" in question
         assert "Keep them" in question
         answer = browser.post("/bulk?action=delete&status=failed")
-        assert (answer.status_code, answer.headers["Location"]) == (303, f"{UI}/jobs?status=failed")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"{UI}/jobs?status=failed&action=delete&done=3")
+        assert 'role="status">3 jobs deleted.' in browser.get(answer.headers["Location"].removeprefix(UI)).text
         assert set(world.ids()) == {other.job_id}
         assert set(failed) & set(world.ids()) == set()
 

@@ -27,7 +27,7 @@
   }
 
   async function begin(file) {
-    const name = btoa(String.fromCharCode(...new TextEncoder().encode(file.name.slice(-100)).slice(-150)));
+    const name = btoa(String.fromCharCode(...new TextEncoder().encode([...file.name].slice(-100).join(""))));
     const headers = { ...TUS, "Upload-Length": file.size, "Upload-Metadata": `filename ${name}` };
     const answer = await fetch(`${place.dataset.drop}?${scope()}`, { method: "POST", headers });
     if (!answer.ok) throw await refused(answer);
