@@ -149,6 +149,17 @@ def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run, monkeypatch
     assert "for one job" in run("retry", "--tenant", "acme", "--from-stage", "answer").output
 
 
+def test_what_could_not_be_done_is_told_and_is_no_success(jobs: Cell, run: Run) -> None:
+    failed = [jobs.running(tenant_id="acme") for _ in range(2)]
+    for one in failed:
+        jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
+    jobs.store.client.hset(jobs.store.keys("job", failed[0].job_id), "pipeline", "gone")
+    done = run("retry", "--tenant", "acme", "--yes")
+    assert done.exit_code == 1
+    assert "2 matched: 1 retried, 1 not." in done.stdout
+    assert failed[0].job_id in done.stdout
+
+
 def test_delete_of_one_and_of_many(jobs: Cell, run: Run) -> None:
     ids = [jobs.client.cancel(jobs.submit(tenant_id="acme").job_id).job_id for _ in range(3)]
     kept = jobs.submit(tenant_id="acme").job_id
