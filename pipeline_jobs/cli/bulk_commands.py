@@ -11,6 +11,7 @@ import click
 from pipeline_jobs.cell import Cell
 from pipeline_jobs.cli.console import ask, dry_run_option, json_option, note, print_json, say, user, with_cell, yes_option
 from pipeline_jobs.cli.job_commands import check_one_or_many, filters
+from pipeline_jobs.exceptions import StoreUnavailable, TryLater
 from pipeline_jobs.jobs.bulk_ended import STATUSES, BulkAction, NotDone, each_ended
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.logs import harmless
@@ -72,17 +73,24 @@ def _each(cell: Cell, action: BulkAction, query: JobQuery, dry_run: bool, yes: b
     if as_json:
         left = [{"job_id": one.job_id, "message": one.message} for one in not_done]
         print_json({"matched": matched, action.past: done, "not_done": left, "dry_run": False})
-        return
-    click.echo(f"{matched} matched: {done} {action.past}, {len(not_done)} not.")
-    for one in not_done:
-        click.echo(harmless(f"{one.job_id}: {one.message}"))
+    else:
+        click.echo(f"{matched} matched: {done} {action.past}, {len(not_done)} not.")
+        for one in not_done:
+            click.echo(harmless(f"{one.job_id}: {one.message}"))
+    if not_done:
+        raise SystemExit(1)
 
 
 def _all(cell: Cell, action: BulkAction, query: JobQuery, *, dry_run: bool) -> tuple[int, int, list[NotDone]]:
     """Until there are no more: how many matched, how many it was done to, and to which it was not."""
     matched, done, not_done = 0, 0, list[NotDone]()
     while True:
-        part = each_ended(cell.client, action, query, dry_run=dry_run, actor=user())
+        try:
+            part = each_ended(cell.client, action, query, dry_run=dry_run, actor=user())
+        except (TryLater, StoreUnavailable):
+            if done:
+                click.echo(f"{done} {action.past} before this:", err=True)
+            raise
         matched, done = matched + part.matched, done + part.done
         not_done += part.not_done
         if part.next_cursor is None:

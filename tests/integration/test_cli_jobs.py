@@ -22,6 +22,7 @@ from pipeline_jobs.jobs.batches import Batches, NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.pipelines import Pipeline, Wait
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import TenantLimits
 from tests.integration.conftest import TEMPLATE, Cell
 
 Run = Callable[..., Result]
@@ -147,6 +148,22 @@ def test_many_are_retried_when_one_has_said_so(jobs: Cell, run: Run, monkeypatch
         made = [job.retry_of for job in jobs.client.list(JobQuery(limit=100)).items if job.retry_of]
         assert sorted(made) == sorted(one.job_id for one in failed)
     assert "for one job" in run("retry", "--tenant", "acme", "--from-stage", "answer").output
+
+
+def test_what_could_not_be_done_is_told_and_is_no_success(jobs: Cell, run: Run) -> None:
+    failed = [jobs.running(tenant_id="acme") for _ in range(2)]
+    for one in failed:
+        jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
+    jobs.store.client.hset(jobs.store.keys("job", failed[0].job_id), "pipeline", "gone")
+    done = run("retry", "--tenant", "acme", "--yes")
+    assert done.exit_code == 1
+    assert "2 matched: 1 retried, 1 not." in done.stdout
+    assert failed[0].job_id in done.stdout
+    for one in [jobs.running(tenant_id="full") for _ in range(2)]:
+        jobs.store.finish(one.job_id, one.fence, JobStatus.FAILED, error="x")
+    jobs.client.set_limits("full", TenantLimits(max_queued=1), actor="test")
+    stopped = run("retry", "--tenant", "full", "--yes")
+    assert (stopped.exit_code, stopped.stderr.startswith("1 retried before this:\nError: ")) == (1, True)
 
 
 def test_delete_of_one_and_of_many(jobs: Cell, run: Run) -> None:

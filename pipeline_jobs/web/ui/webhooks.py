@@ -19,9 +19,12 @@ from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, page, see_other
 from pipeline_jobs.web.ui.forms import problems_at
 from pipeline_jobs.webhooks.endpoints import MAX_ENDPOINTS, Endpoint
+from pipeline_jobs.webhooks.ledger import Delivery
 from pipeline_jobs.webhooks.targets import EVENTS
 
 _FIELDS = ("url", "events", "description")
+#: Deliveries on the page of an endpoint; how many of its tenant's are read at once for them, and how often.
+SHOWN, PAGE, MOST_PAGES = 25, 100, 10
 
 
 @blueprint.get("/tenants/<tenant_id>/webhooks")
@@ -119,7 +122,18 @@ def _page(tenant_id: str, status: int = 200, **values: Any) -> Response:
 def _endpoint(found: Endpoint, status: int = 200, **values: Any) -> Response:
     shown = {"url": found.url, "description": found.description}
     defaults: dict[str, Any] = {"values": shown, "errors": {}, **dict.fromkeys(("secret",), "")}
-    deliveries = [
-        one for one in web().cell.webhooks.ledger.list(found.tenant_id, None, None, 100).items if one.endpoint_id == found.endpoint_id
-    ]
-    return page("webhook", status, endpoint=found, deliveries=deliveries[:25], events=EVENTS, **defaults | values)
+    deliveries, more = _newest_of(found)
+    return page("webhook", status, endpoint=found, deliveries=deliveries, more=more, events=EVENTS, **defaults | values)
+
+
+def _newest_of(endpoint: Endpoint) -> tuple[list[Delivery], bool]:
+    """An endpoint's newest deliveries among the newest of its tenant, and whether there are older ones that were not looked at."""
+    found: list[Delivery] = []
+    cursor = None
+    for _ in range(MOST_PAGES):
+        part = web().cell.webhooks.ledger.list(endpoint.tenant_id, None, cursor, PAGE)
+        found += [one for one in part.items if one.endpoint_id == endpoint.endpoint_id]
+        cursor = part.next_cursor
+        if cursor is None or len(found) >= SHOWN:
+            break
+    return found[:SHOWN], cursor is not None

@@ -20,6 +20,7 @@ from pipeline_jobs.tenants import TenantLimits
 from pipeline_jobs.web.access.sessions import COOKIE
 from pipeline_jobs.web.api.batches import MADE_SECONDS
 from pipeline_jobs.web.server.client_connection import PacedSocket
+from pipeline_jobs.web.ui import webhooks
 
 from .conftest import MakeClient
 from .test_ui import AWAY, OURS, UI, signed_in
@@ -147,6 +148,21 @@ def test_an_endpoint_is_made_tested_changed_and_deleted_and_its_secret_is_shown_
     secrets = [re.findall(r"<pre data-secret>([^<]+)<", browser.post(path, act=act).text)[0] for act in ("show", "show", "rotate", "show")]
     assert secrets[0] == secrets[1] != secrets[2] == secrets[3]
     assert browser.post(path, act="x").status_code == 422
+
+
+def test_an_endpoint_shows_its_deliveries_behind_many_of_another(
+    client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = world.cell.webhooks.endpoints
+    quiet, busy = (kept.create("acme", HOOK)[0].endpoint_id for _ in range(2))
+    sent = kept.test(quiet)
+    for _ in range(5):
+        kept.test(busy)
+    monkeypatch.setattr(webhooks, "PAGE", 2)
+    browser = signed_in(client, world, role=Role.ADMIN)
+    assert f"{UI}/deliveries/{sent}" in browser.get(f"/webhooks/{quiet}").text
+    monkeypatch.setattr(webhooks, "MOST_PAGES", 2)
+    assert "None among the newest" in browser.get(f"/webhooks/{quiet}").text
 
 
 def test_endpoints_are_for_admins_of_their_own_tenant(client: FlaskClient, world: World) -> None:
