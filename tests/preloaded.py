@@ -26,15 +26,16 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-#: What is not ours and imported by a worker, beat, the API, Flower or the `celery` command. Not `celery.bin.celery`: it loads our commands.
+#: What is not ours and imported by a worker, beat, the API, Flower, the `celery` command, or (`pytest`) a server with an app of the tests.
+#: Not `celery.bin.celery`: it loads our commands.
 MODULES = (
     "celery.app.amqp", "celery.app.control", "celery.app.events", "celery.apps.beat", "celery.apps.worker", "celery.backends.redis",
     "celery.bin.amqp", "celery.bin.base", "celery.bin.beat", "celery.bin.control", "celery.bin.worker", "celery.concurrency.prefork",
     "celery.contrib.migrate", "celery.events.state", "celery.worker.components", "celery.worker.consumer", "click", "click_didyoumean",
     "click_repl", "cronsim", "flask_openapi", "flower.command", "fsspec.implementations.local", "gunicorn.app.wsgiapp",
     "gunicorn.workers.gthread", "itsdangerous", "kombu.transport.memory", "kombu.transport.redis", "opentelemetry.trace",
-    "prometheus_client.core", "psutil", "pydantic.type_adapter", "requests", "rich.progress", "simple_websocket", "ssrfguard.requests",
-    "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server", "wsproto",
+    "prometheus_client.core", "psutil", "pydantic.type_adapter", "pytest", "requests", "rich.progress", "simple_websocket",
+    "ssrfguard.requests", "standardwebhooks", "structlog", "werkzeug.middleware.proxy_fix", "wsgiref.simple_server", "wsproto",
 )  # fmt: skip
 #: What is ours and imported by them, and what imports that. Not what asks for its settings meanwhile, nor `pipeline_jobs.media.pipeline`,
 #: which registers a pipeline.
@@ -77,6 +78,12 @@ def start(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr
     if can_fork(command, env):
         return fork(command, env=env, stdout=stdout, stderr=stderr)
     return subprocess.Popen(command, cwd=ROOT, env=dict(env), stdout=stdout, stderr=stderr, start_new_session=True)
+
+
+def quiet(command: Sequence[str], **settings: str) -> subprocess.Popen[bytes]:
+    """Start a command with this process's environment and these settings. What it says goes nowhere."""
+    with open(os.devnull, "wb") as nowhere:
+        return start(command, env={**os.environ, **PYTHON, **settings}, stdout=nowhere.fileno(), stderr=nowhere.fileno())
 
 
 def fork(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int, dies_with_us: bool = False) -> Forked:
