@@ -6,13 +6,16 @@ MONITOR names the client of each command, and lists the commands of a script rig
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import redis
 
+from tests.living import command_of
 from tests.servers import Server
 
 #: Commands whose second word says what they do.
@@ -20,15 +23,37 @@ CONTAINERS = ("client", "config", "function", "memory", "object", "pubsub", "scr
 #: What redis-py sends by itself, on a new connection and on one that lay idle; and this module's own.
 OWN = ("client|setinfo", "hello", "select", "ping", "client|list", "echo")
 
-#: By the port of a server: the highest id of a client that was connected when a test emptied it. Ids only grow.
+#: Of a client that waits: commands that take what comes next into a queue.
+TAKERS = ("blmove", "blmpop", "blpop", "brpop", "brpoplpush")
+
+#: By the port of a server: the highest id of a client that was connected when a test emptied it, ids only grow; and that test.
 _before: dict[int, int] = {}
+_emptied: dict[int, str] = {}
 
 
 def empty(server: Server) -> None:
-    """Take everything from the server. Whoever is connected by now belongs to an earlier test."""
+    """Take everything from the server. Whoever is connected by now belongs to an earlier test.
+
+    :raises AssertionError: somebody still waits for the next message of a queue: it would have been taken from this test. It is
+        disconnected, so the next test has its server for itself.
+    """
     with server.client() as client:
         client.flushall()
+        # The server has noticed by now whose end was closed before it was asked.
         _before[server.port] = client.client_id()
+        left = [row for row in client.client_list() if row["cmd"] in TAKERS and "b" in row["flags"]]
+        for row in left:
+            client.client_kill_filter(_id=row["id"])
+    since, _emptied[server.port] = _emptied.get(server.port, "it was started"), os.environ.get("PYTEST_CURRENT_TEST", "")
+    assert not left, f"somebody takes messages, and came after {since}: " + "; ".join(map(whose, left))
+
+
+def whose(row: Mapping[str, str]) -> str:
+    """Which client of the server this is, and which processes have its connection."""
+    port = int(row["addr"].rpartition(":")[2])
+    pids = {one.pid for one in psutil.net_connections("tcp") if one.pid and one.laddr and one.laddr.port == port}
+    owners = [f"process {pid}{' (this one)' if pid == os.getpid() else ''}: {command_of(pid)[:200]}" for pid in sorted(pids)]
+    return f"{row['cmd']}, connected for {row['age']} s, of {', '.join(owners) or 'a process that is gone'}"
 
 
 class Commands:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 #: Tests, and the processes that they start, read no file `.env` of the developer's.
@@ -73,6 +74,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """A third of the time of collecting many thousand tests was looks for garbage among them."""
     gc.disable()
+    if worker := getattr(session.config, "workerinput", None):
+        import_from(int(worker["workerid"].removeprefix("gw")) / worker["workercount"], session.config.args)
+
+
+def import_from(share: float, chosen: Sequence[str]) -> None:
+    """Import the test modules, beginning behind this share of them and at the first ones again after the last.
+
+    Each process of `make test` imports all of them. As each begins elsewhere, it finds compiled, with their asserts rewritten, those that
+    the others began with: in a fresh clone all of them began with the same ones, and each compiled all of them.
+
+    :param chosen: what pytest is to run; other modules are not imported. Whatever cannot be imported is left for it to tell.
+    """
+    wanted = tuple(str((ROOT / one.partition("::")[0]).resolve()) for one in chosen)
+    files = [file for file in sorted(ROOT.glob("tests/**/test_*.py")) if str(file).startswith(wanted)]
+    begin = int(len(files) * share)
+    for file in files[begin:] + files[:begin]:
+        with suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.hookimpl(tryfirst=True)

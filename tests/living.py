@@ -6,6 +6,7 @@ the look at the list and the question: then psutil has no command line for it an
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import psutil
@@ -30,8 +31,29 @@ def command(process: psutil.Process) -> str:
     return ""
 
 
+def command_of(pid: int) -> str:
+    """Likewise, of the process with this number."""
+    with suppress(psutil.NoSuchProcess):
+        return command(psutil.Process(pid))
+    return ""
+
+
 def lives(process: psutil.Process) -> bool:
     """False also for one that has ended and that nobody has asked for."""
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+def group_lives(number: int) -> bool:
+    """Whether a process of this group does: its leader's children may live for a moment after they were killed with it."""
+    with suppress(ProcessLookupError):
+        os.killpg(number, 0)
+        return any(lives(one) for one in psutil.process_iter() if _group_of(one) == number)
+    return False
+
+
+def _group_of(process: psutil.Process) -> int | None:
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid)
+    return None

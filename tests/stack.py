@@ -23,6 +23,7 @@ from pipeline_jobs.states import JobStatus
 from pipeline_jobs.up.stack import WORKER
 from tests import bodies, preloaded
 from tests.free_ports import free_port as free_port
+from tests.living import group_lives
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,11 +163,16 @@ class Stack:
             process.poll()
 
     def stop(self) -> None:
-        """Kill all. To be asked to end takes a process seconds; tests of that ask it themselves."""
+        """Kill all. To be asked to end takes a process seconds; tests of that ask it themselves.
+
+        Afterwards nobody waits for messages any more: the last child of a worker that lives has its connection, from which the server would
+        give it the next test's first hint.
+        """
         for process in self._processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                until(lambda process=process: not group_lives(process.pid), "what it has started to be gone")
 
     # -- jobs
 

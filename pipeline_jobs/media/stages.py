@@ -302,6 +302,7 @@ def _environment(workdir: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "HF_HOME": str(whisper_model.models()),
         "HF_HUB_OFFLINE": "1",
+        "ORT_DISABLE_TELEMETRY": "1",
     }
 
 

@@ -13,9 +13,7 @@ from playwright.sync_api import APIResponse, Route, expect
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.files.artifacts import RunArtifacts
 from pipeline_jobs.job import NewJob
-from pipeline_jobs.jobs.batches import NewBatch
 from pipeline_jobs.jobs.listing import JobQuery
-from pipeline_jobs.schedules.scheduler import NewSchedule
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
 from tests.browser import Visit, one_browser, visit
@@ -249,104 +247,6 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
         expect(page.get_by_label("Media address")).to_have_value("")
         expect(page.get_by_text("This is what you had typed before")).to_have_count(0)
         browser.quiet()
-
-
-#: Phones to wide desks, and both sides of each width at which the styles change.
-WIDTHS = (320, 390, 575, 576, 640, 641, 700, 767, 768, 900, 1023, 1024, 1060, 1090, 1279, 1280, 1536)
-#: Those that tell most: for pages that are made of the parts of the others.
-FEW = (320, 641, 1280)
-#: Least room at both sides of what is read, in px.
-GUTTER = 12
-#: What of the page can be seen nearer to an edge than so: texts, pictures, fields, cards, cut to the boxes that scroll or hide them.
-NEAR_THE_EDGE = """(gutter) => {
-  const found = [];
-  const look = (node, rect) => {
-    let left = rect.left, right = rect.right;
-    for (let box = node.parentElement; box && box !== document.body; box = box.parentElement) {
-      if (getComputedStyle(box).overflowX === 'visible') continue;
-      const cut = box.getBoundingClientRect();
-      left = Math.max(left, cut.left); right = Math.min(right, cut.right);
-    }
-    const seen = rect.height > 0 && right - left > 1 && right > 0;
-    const what = `${left}-${right}: ${node.textContent || node.outerHTML}`.slice(0, 80);
-    if (seen && (left < gutter || right > innerWidth - gutter)) found.push(what);
-  };
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const range = document.createRange();
-    range.selectNodeContents(texts.currentNode);
-    for (const rect of range.getClientRects()) look(texts.currentNode, rect);
-  }
-  const boxes = 'img, svg, canvas, video, audio, input, select, textarea, button, progress, pre, .card, .chip, .note, .empty';
-  for (const box of document.querySelectorAll(boxes)) look(box, box.getBoundingClientRect());
-  return found;
-}"""
-
-#: The page has taken a new width.
-SETTLED = "(width) => innerWidth === width"
-
-
-def fits(browser: Visit, path: str, widths: tuple[int, ...] = WIDTHS) -> list[tuple[int, Any]]:
-    """What is wrong with a page, by width: it is scrolled sideways, or something is too near to an edge."""
-    browser.go(path)
-    wrong: list[tuple[int, Any]] = []
-    for width in widths:
-        browser.page.set_viewport_size({"width": width, "height": 800})
-        until(lambda at=width: browser.page.evaluate(SETTLED, at), f"{path} to take {width} px")
-        wide = browser.page.evaluate("document.documentElement.scrollWidth")
-        wrong += [(width, f"{wide} px wide")] if wide > width else []
-        wrong += [(width, one) for one in browser.page.evaluate(NEAR_THE_EDGE, GUTTER)]
-    return wrong
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_every_width_with_room_at_both_sides(make_stack: MakeStack, scheme: Any) -> None:
-    stack = make_stack(max_concurrent_jobs=1000, announce_seconds=1000.0)
-    api, store = stack.api(), stack.client.store
-    _, text = KeyStore(store).create(ALL, Role.ADMIN, actor="test")
-    store.announce("w", 1000, [])
-    word = "a-long-name-without-an-end" * 12
-    url, tenant = f"https://media.example/{word}.mp4", "t" * 64
-    new = NewJob(url=url, tenant_id=tenant, workspace_id="w" * 64, tags=("x" * 64,), metadata={"k" * 200: "v" * 200})
-    jobs = [stack.client.submit(new).job_id for _ in range(3)]
-    data = {"transcript": word, "summary": word, "title": word, "keywords": [word], "segments": [{"start": 0, "text": word}]}
-    detail = {"code": "x" * 64, "message": word, "stage": "fetch", "retryable": True}
-    ends: list[dict[str, Any]] = [
-        {"status": JobStatus.COMPLETED, "result": {"success": True, "data": {**data, "warnings": [word]}}},
-        {"status": JobStatus.FAILED, "error": word, "error_detail": detail},
-    ]
-    for job_id, end in zip(jobs, ends, strict=False):
-        claimed = store.claim(job_id, stack.client.get(job_id).fence, worker="w", run="r")
-        assert not isinstance(claimed, ClaimRefused)
-        store.finish(job_id, claimed.fence, end.pop("status"), **end)
-    with visit(api.url, color_scheme=scheme) as browser:
-        wrong = {"sign-in": fits(browser, UI)}
-        sign_in(browser, text)
-        cell = stack.app.cell
-        batch = cell.batches.create(NewBatch([NewJob(url=url)] * 2, tenant, metadata={"title": word})).batch.batch_id
-        timed = cell.schedules.create(NewSchedule("0 * * * *", NewJob(pipeline="sleep", tenant_id=tenant), name="n" * 64)).schedule
-        hook = cell.webhooks.endpoints.create(tenant, url, description="d" * 200)[0].endpoint_id
-        sent = cell.webhooks.endpoints.test(hook)
-        cell.uploads.create(tenant, "main", 3, {"filename": word})
-        others = (
-            f"{UI}/jobs?q={word[:60]}&tag={'x' * 60}&group=error_code", f"{UI}/batches", f"{UI}/batches/{batch}", f"{UI}/schedules",
-            f"{UI}/schedules/{timed.schedule_id}", f"{UI}/schedules/new", f"{UI}/tenants/{tenant}/webhooks", f"{UI}/webhooks/{hook}",
-            f"{UI}/deliveries/{sent}", f"{UI}/uploads?tenant_id={tenant}", f"{UI}/submit/many", f"{UI}/audit", f"{UI}/fairness",
-            f"{UI}/oncall", f"{UI}/jobs/{jobs[2]}/change",
-        )  # fmt: skip
-        paths = (
-            f"{UI}/bulk?action=delete&tenant_id={tenant}", f"{UI}/tenants/{tenant}/keys",
-            UI, f"{UI}?tenant_id={tenant}", f"{UI}/jobs", f"{UI}/jobs?tenant_id=none", *(f"{UI}/jobs/{job_id}" for job_id in jobs),
-            f"{UI}/submit", f"{UI}/submit?pipeline=sleep", f"{UI}/tenants/{tenant}", f"{UI}/tenants/*",
-        )  # fmt: skip
-        wrong |= {path: fits(browser, path) for path in paths}
-        wrong |= {path: fits(browser, path, FEW) for path in others}
-        browser.quiet()
-        wrong["problem"] = fits(browser, f"{UI}/jobs/job_1_a")
-        assert {path: found for path, found in wrong.items() if found} == {}
-        ground = browser.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        red = int(re.findall(r"\d+", ground)[0])
-        assert (red < 60) is (scheme == "dark")
 
 
 def follows_and_finds(browser: Visit) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.living import children, command, lives, running
+from tests.living import children, command, group_lives, lives, running
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,20 @@ def test_a_child_that_has_ended_has_no_command_line_and_is_not_among_the_childre
     assert command(seen) == ""
     assert not lives(seen)
     assert children(process.pid) == []
+
+
+def test_a_group_lives_as_long_as_one_of_it_does() -> None:
+    both = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()']); print(flush=True); input()"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", both], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert leader.stdout
+    leader.stdout.readline()
+    leader.kill()
+    leader.wait()
+    assert group_lives(leader.pid)
+    leader.communicate()
+    until(lambda: not group_lives(leader.pid), "the child, which has nothing to read any more, to end")
 
 
 def test_nobody_else_asks_for_command_lines() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_jobs.failpoints import VARIABLE
 from tests import preloaded
 
 #: `timeit` is a module that runs what it is told.
@@ -50,7 +52,44 @@ def test_a_forked_process_is_as_one_that_is_started(tmp_path: Path) -> None:
     assert said[4].pop("PWD", "") == other[4].pop("PWD", "")
     assert other[4].pop("ANOTHER") == "1"
     assert said == other
-    assert (was_there, was_there_too, ours, files) == (True, False, [], files_too)
+    assert (was_there, was_there_too, files) == (True, False, files_too)
+    assert {"pipeline_jobs.serve", "pipeline_jobs.worker.app"} <= set(ours)
+    asking = {name for name in ours if asks(name)}
+    # What the last two read, `OTEL_...` and `ORT_...`, is what a process is not forked with.
+    assert asking == {"pipeline_jobs.failpoints", "pipeline_jobs.tracing.spans", "pipeline_jobs.meaning.embedder"}
+
+
+#: What tells one process from another.
+OF_A_PROCESS = {
+    "os.getcwd", "os.getenv", "os.getpid", "os.getppid", "os.urandom", "threading.Thread", "threading.Timer", "time.monotonic", "time.time",
+    "time.time_ns", "datetime.now", "socket.gethostname", "socket.socket", "random.random", "random.Random", "secrets.randbelow",
+    "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", "uuid.uuid1", "uuid.uuid4", "load_settings",
+}  # fmt: skip
+
+
+def asks(module: str) -> bool:
+    """Whether a module asks what its process has as it is imported: one that is forked would have what another had."""
+    path = preloaded.ROOT / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    nodes = list(at_import(ast.parse(file.read_text("utf-8")).body))
+    called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return bool(called & OF_A_PROCESS) or "os.environ" in {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+
+
+def at_import(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What runs as a module is imported: all but the bodies of its functions."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from at_import([*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)])
+        elif not isinstance(node, ast.Lambda):
+            yield node
+            yield from at_import(ast.iter_child_nodes(node))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forked on Linux only")
+def test_a_process_with_failpoints_imports_what_is_ours_for_itself(tmp_path: Path) -> None:
+    forked, said = told(tmp_path, **{VARIABLE: "run.in_stage=kill"})
+    assert (forked, said[5], said[6]) == (True, True, [])
 
 
 def test_its_end_is_told(tmp_path: Path) -> None:
@@ -68,7 +107,7 @@ def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytes
     made: list[object] = []
     together, another = threading.Barrier(4), threading.Event()
 
-    def make() -> object:
+    def make(own: bool) -> object:
         made.append(mine := object())
         if len(made) > 1:
             another.set()
@@ -80,7 +119,7 @@ def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytes
 
     def ask() -> object:
         together.wait()
-        return preloaded._ready()
+        return preloaded._ready(own=True)
 
     with ThreadPoolExecutor(4) as pool:
         found = {pool.submit(ask) for _ in range(4)}

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
+
 from pipeline_jobs.meaning.searching import by_words
 
 SAID = [
@@ -24,3 +30,14 @@ def test_passages_with_more_and_rarer_words_of_the_query_come_first() -> None:
 def test_what_has_none_of_the_words_is_no_match() -> None:
     assert texts("submarine") == texts("?!") == texts("har") == []
     assert by_words([], "x") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_model_of_meaning_starts_no_thread_that_tells_others_where_it_runs() -> None:
+    """ONNX Runtime's own import starts one."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told = "import os, pipeline_jobs.meaning.embedder; print(len(os.listdir('/proc/self/task')))"
+    done = subprocess.run(
+        [sys.executable, "-c", told], env={**environment, "OPENBLAS_NUM_THREADS": "1"}, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) == 1

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +22,10 @@ from pipeline_jobs.web.server.accounts import MOST_AT_WORK, Latest
 from pipeline_jobs.web.server.body_room import MOST_BYTES, MOST_OF_ONE
 from pipeline_jobs.web.server.chunked_body import ChunkedBody
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
+from tests import preloaded
 from tests.stack import free_port
 from tests.waiting import until
 
-ROOT = Path(__file__).resolve().parents[3]
 #: More than the kernel buffers for a client that does not read.
 LARGE = 64 * 2**20
 #: How long a client waits that must not wait, in seconds; what holds it up in these tests lasts longer.
@@ -104,7 +101,7 @@ def port(settings: dict[str, str], threads: int, server: str) -> Iterator[int]:
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", str(threads), "--keep-alive", "60",
         "--no-control-socket", "--worker-class", f"{__name__}.{server}", f"{__name__}:application",
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, **settings}) as process:
+    with preloaded.quiet(command, **settings) as process:
         try:
             until(lambda: answered(number, "127.0.0.9"), "gunicorn")
             yield number

@@ -6,7 +6,6 @@ import itertools
 import os
 import select
 import socket
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -19,8 +18,9 @@ from pipeline_jobs.web.server import accounts, gunicorn_worker
 from pipeline_jobs.web.server.accounts import HEAVY, MOST_AT_WORK
 from pipeline_jobs.web.server.gunicorn_worker import AT_WORK_SECONDS, Worker
 from pipeline_jobs.web.server.slow import belongs_to, costs
+from tests import preloaded
 from tests.stack import free_port
-from tests.unit.web.test_connections import OTHER, ROOT, connect, ends_with, number_in, status
+from tests.unit.web.test_connections import OTHER, connect, ends_with, number_in, status
 from tests.waiting import until
 
 #: In the server: requests for `/heavy` that are at work, by owner.
@@ -80,8 +80,7 @@ def port(settings: dict[str, str], workers: int) -> Iterator[int]:
         sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{number}", "--threads", "8", "--keep-alive", "60",
         "--workers", str(workers), "--no-control-socket", "--worker-class", f"{__name__}.Patient", f"{__name__}:application",
     ]  # fmt: skip
-    environment = {**os.environ, "PIPELINE_REQUEST_SECONDS": "1000", **settings}
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, env=environment) as process:
+    with preloaded.quiet(command, **{"PIPELINE_REQUEST_SECONDS": "1000", **settings}) as process:
         try:
             until(lambda: _is_up(number), "gunicorn")
             yield number
