@@ -11,8 +11,8 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from re import _constants as op
-from re import _parser as parser
+from re import _constants as op  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Literal
 
 How = Literal["match", "fullmatch", "search"]

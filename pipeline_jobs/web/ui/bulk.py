@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, request, url_for
 
 from pipeline_jobs.exceptions import TryLater, UnknownBatch
@@ -53,7 +55,7 @@ def _batch() -> Batch | None:
         return None
 
 
-def _list(batch: Batch | None) -> tuple[str, dict[str, str]]:
+def _list(batch: Batch | None) -> tuple[str, dict[str, Any]]:
     """Where its jobs are looked at, before and after: the batch's own page, or the list."""
     return ("ui.batch", {"batch_id": batch.batch_id}) if batch else ("ui.jobs", filters())
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 from flask.testing import FlaskClient
-from redis.client import Pipeline
 
 from pipeline_jobs.store.wire import Wire
 from pipeline_jobs.web.access import auth
@@ -24,9 +24,10 @@ Asked = Callable[[Callable[[], Any]], int]
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """How many round trips a call takes in its thread, without the look that is made once a second whether anybody has a key."""
     trips: list[int] = []
-    tried, executed = Wire._tried, Pipeline.execute
+    many = type(redis.Redis().pipeline())
+    tried, executed = Wire._tried, many.execute
     monkeypatch.setattr(Wire, "_tried", lambda self, once, command: (trips.append(threading.get_ident()), tried(self, once, command))[1])
-    monkeypatch.setattr(Pipeline, "execute", lambda self: (trips.append(threading.get_ident()), executed(self))[1])
+    monkeypatch.setattr(many, "execute", lambda self: (trips.append(threading.get_ident()), executed(self))[1])
     monkeypatch.setattr(auth, "CACHE_SECONDS", 3600.0)
 
     def count(call: Callable[[], Any]) -> int:
