@@ -55,10 +55,10 @@ def delete_jobs(cell: Cell, job_id: str | None, query: JobQuery, dry_run: bool, 
     if job_id is None:
         _each(cell, BulkAction.DELETE, query, dry_run, yes, as_json)
         return
-    tenant_id = cell.client.get(job_id).tenant_id
+    job = cell.client.get(job_id)
     if not dry_run:
-        cell.client.delete(job_id)
-        note(cell, "job.deleted", job_id, tenant_id=tenant_id)
+        cell.client.delete(job_id, job.order)
+        note(cell, "job.deleted", job_id, tenant_id=job.tenant_id)
     say(as_json, {"job_id": job_id, "deleted": not dry_run, "dry_run": dry_run}, f"{job_id} {'would be' if dry_run else 'is'} deleted.")
 
 

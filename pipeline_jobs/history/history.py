@@ -181,10 +181,15 @@ class History:
 
     # -- away
 
-    def before_delete(self, job_id: str) -> None:
-        """Called before the record of an ended job is deleted. :raises UnknownJob: :raises JobNotEnded:"""
+    def before_delete(self, job_id: str, meant: int | None) -> None:
+        """Called before the record of an ended job is deleted.
+
+        :param meant: the `order` of the job that is meant; None: of any.
+        :raises UnknownJob:
+        :raises JobNotEnded:
+        """
         status, order, tenant_id = self.store.fields(("status", "order", "tenant_id"), "job", job_id)
-        if status is None:
+        if status is None or meant not in (None, int(order or 0)):
             raise UnknownJob
         if JobStatus(status) not in TERMINAL:
             raise JobNotEnded

@@ -128,7 +128,7 @@ def _retry(client: Client, sender: Sender | None) -> Callable[[Job], None]:
 def _delete(client: Client) -> Callable[[Job], None]:
     def act(job: Job) -> None:
         try:
-            client.delete(job.job_id)
+            client.delete(job.job_id, job.order)
         except UnknownJob:
             # Another call did.
             return

@@ -67,7 +67,7 @@ class Client:
         self.settings = settings
         self.guard = StoreGuard(store, settings)
         #: Called with the id of a job before its record is deleted; may raise what `delete` does. The history sets it.
-        self.before_delete: Callable[[str], None] = lambda job_id: None
+        self.before_delete: Callable[[str, int | None], None] = lambda job_id, order: None
         self._waiting = Lately(WAITING_MOST)
 
     def prepare(self, new: NewJob, job_id: str | None = None) -> Job:
@@ -275,14 +275,15 @@ class Client:
         """
         return self.store.cancel(job_id).job
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, job_id: str, order: int | None = None) -> None:
         """Remove an ended job and its artifacts.
 
+        :param order: `Job.order` of the one that was looked at: a later job with this id is not removed.
         :raises UnknownJob:
         :raises JobNotEnded: cancel it first.
         """
-        self.before_delete(job_id)
-        if not self.store.delete(job_id):
+        self.before_delete(job_id, order)
+        if not self.store.delete(job_id, order):
             raise JobNotEnded
 
     def wait(self, job_id: str, timeout: float) -> Job:

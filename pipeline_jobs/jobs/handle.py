@@ -41,13 +41,14 @@ class JobHandle:
             self.say(Moved(self.job_id, "cancelled", job=done.job))
         return done
 
-    def forget(self) -> None:
+    def forget(self, order: int | None = None) -> None:
         """Delete an ended job with its artifacts.
 
+        :param order: as for `Client.delete`.
         :raises UnknownJob:
         :raises JobNotEnded: cancel it first.
         """
-        self.client.delete(self.job_id)
+        self.client.delete(self.job_id, order)
 
     def until_ended(self, timeout: float) -> Job:
         """The record when the job has ended, or as it is after `timeout` seconds. :raises UnknownJob:"""

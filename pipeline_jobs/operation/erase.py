@@ -15,6 +15,7 @@ from pipeline_jobs.files.drive import Drive
 from pipeline_jobs.schedules.schedule_store import ScheduleStore
 from pipeline_jobs.states import LIVE, JobStatus
 from pipeline_jobs.store.store import Store
+from pipeline_jobs.tenants import Whose
 from pipeline_jobs.webhooks import ledger
 
 if TYPE_CHECKING:
@@ -96,12 +97,14 @@ def _erase_jobs(store: Store, tenant_id: str, history: History | None) -> tuple[
         while some := list(islice(walked, TOGETHER)):
             for job_id in some:
                 with suppress(UnknownJob):
-                    store.cancel(job_id)
+                    store.cancel(job_id, Whose(tenant_id))
+            # An id may be another tenant's by now.
+            found = zip(some, store.fields_of_each(("order", "tenant_id"), "job", some), strict=True)
+            theirs = [(job_id, int(order)) for job_id, (order, whose) in found if order and whose == tenant_id]
             if history is not None:
-                orders = store.fields_of_each(("order",), "job", some)
-                history.bury([(job_id, int(order)) for job_id, (order,) in zip(some, orders, strict=True) if order])
-            for job_id in some:
+                history.bury(theirs)
+            for job_id, order in theirs:
                 with suppress(UnknownJob, JobNotEnded):
-                    gone = store.delete(job_id)
+                    gone = store.delete(job_id, order)
                     erased, still_live = erased + gone, still_live + (not gone)
     return erased, still_live

@@ -257,9 +257,13 @@ class Store(Runs):
         before = self.run("set_max_concurrent_jobs", most=cap).before
         return int(before) if before else None
 
-    def delete(self, job_id: str) -> bool:
-        """Remove an ended job. :return: False if it has not ended. :raises UnknownJob:"""
-        reply = self.run("delete", id=job_id)
+    def delete(self, job_id: str, order: int | None = None) -> bool:
+        """Remove an ended job.
+
+        :param order: `Job.order` of the one that was looked at: a later job with this id is not removed.
+        :return: False if it has not ended. :raises UnknownJob:
+        """
+        reply = self.run("delete", id=job_id, order=order)
         if reply == "unknown":
             raise UnknownJob
         return bool(reply == "deleted")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from pipeline_jobs.job import NewJob
+from pipeline_jobs.job import Job, NewJob
+from pipeline_jobs.jobs.bulk_ended import BulkAction, each_ended
+from pipeline_jobs.jobs.client import Client
+from pipeline_jobs.jobs.listing import JobQuery
+from pipeline_jobs.operation.erase import _erase_jobs
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.store.store import ClaimRefused
+from pipeline_jobs.store.pages import Page
+from pipeline_jobs.store.store import ClaimRefused, Store
 from tests.integration.conftest import Cell
 
 ID = "chosen-by-a-client"
@@ -91,3 +98,44 @@ def test_a_bare_message_is_adopted_with_the_fence_that_its_worker_drew(jobs: Cel
     assert not isinstance(run, ClaimRefused)
     assert jobs.store.requeue(ID, 1234, "handback") is JobStatus.QUEUED
     assert jobs.start(ID).fence == 1235
+
+
+def test_a_delete_that_comes_late_removes_no_later_job_of_another_tenant(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deletes has looked at the earlier job, and means that one."""
+    jobs.slots(10)
+
+    def ended(tenant: str) -> None:
+        again(jobs, tenant)
+        run = jobs.start(ID)
+        assert jobs.store.finish(ID, run.fence, JobStatus.COMPLETED, result={}) is JobStatus.COMPLETED
+
+    ended("acme")
+    listed = Client.list
+
+    def then_it_changes_hands(client: Client, query: JobQuery) -> Page[Job]:
+        page = listed(client, query)
+        assert jobs.store.delete(ID)
+        ended("other")
+        return page
+
+    monkeypatch.setattr(Client, "list", then_it_changes_hands)
+    each_ended(jobs.client, BulkAction.DELETE, JobQuery(tenant_id="acme"), dry_run=False)
+    assert jobs.client.get(ID).tenant_id == "other"
+
+
+def test_an_erasure_touches_no_later_job_of_another_tenant(jobs: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs.slots(10)
+    again(jobs, "acme")
+    walked = type(jobs.store).walk
+
+    def then_it_changes_hands(store: Store, key: str, *parts: str) -> Iterator[str]:
+        for job_id in [*walked(store, key, *parts)]:
+            store.cancel(job_id)
+            assert store.delete(job_id)
+            again(jobs, "other")
+            yield job_id
+
+    monkeypatch.setattr(type(jobs.store), "walk", then_it_changes_hands)
+    assert _erase_jobs(jobs.store, "acme", None) == (0, 0)
+    assert jobs.client.get(ID).tenant_id == "other"
+    assert not jobs.client.get(ID).ended

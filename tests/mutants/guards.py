@@ -1391,6 +1391,16 @@ GUARDS = (
     _lua("lib/ending", "a passed deadline wins over a finish", "elseif job.deadline_passed then", "elseif false then"),
     _lua("lib/waking", "a backoff has passed", "K.delayed(), '-inf', int(NOW), 'LIMIT'", "K.delayed(), '-inf', '+inf', 'LIMIT'"),
     # -- out
+    _lua(
+        "delete", "the job that is meant only", " or order and tonumber(job.order) ~= order", "", "tests/integration/test_ids_used_again.py"
+    ),
+    _py(
+        "operation/erase",
+        "no later job of another tenant",
+        "store.cancel(job_id, Whose(tenant_id))",
+        "store.cancel(job_id)",
+        "tests/integration/test_ids_used_again.py",
+    ),
     _lua("delete", "ended jobs only", "if job.status == 'queued' or job.status == 'running' then return 'live' end", ""),
     _lua("purge", "ended jobs only", "K.ended(), '-inf', int(NOW)", "K.status('queued'), '-inf', '+inf'"),
     _lua("purge", "expired jobs only", "K.ended(), '-inf', int(NOW)", "K.ended(), '-inf', '+inf'"),

@@ -131,7 +131,7 @@ def delete(path: JobPath) -> Response:
         return reply({"job_id": path.job_id, "status": "deleted"})
     if done.was in LIVE:
         return reply({"job_id": path.job_id, "status": "cancelled"}, 200 if done.job.ended else 202)
-    handle.forget()
+    handle.forget(done.job.order)
     return reply({"job_id": path.job_id, "status": "deleted"})
 
 

@@ -11,6 +11,7 @@ from flask import Response, request
 from pipeline_jobs.exceptions import PipelineJobsError, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
+from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
@@ -47,9 +48,9 @@ def _do(action: str, job: Job) -> str:
     """Do it. :return: why it was not done, or nothing."""
     try:
         if action == "cancel":
-            handle_of(job.job_id).revoke()
+            handle_of(job.job_id).cancel(Whose(job.tenant_id, job.workspace_id))
         elif action == "delete":
-            handle_of(job.job_id).forget()
+            handle_of(job.job_id).forget(job.order)
         else:
             # The same click sent twice makes one job of each.
             submitting.retry(job, None, f"chosen {request.form.get('token', '')[:40]} {job.job_id}")
