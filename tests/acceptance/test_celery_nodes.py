@@ -18,7 +18,7 @@ from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.app import JobsCelery, create_celery
 from tests import bodies
-from tests.acceptance.conftest import QUICK
+from tests.acceptance.conftest import QUICK, SHORT_LEASE
 from tests.integration.recount import differences
 from tests.nodes import JobWorker, StoreBackend, StoreBroker, StoreContainer, WorkerContainer
 from tests.waiting import until
@@ -33,7 +33,7 @@ def store_node(tmp_path_factory: pytest.TempPathFactory) -> StoreContainer:
 def settings(store_node: StoreContainer, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     given = {"PIPELINE_REDIS_URL": store_node.server.url, "PIPELINE_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     return load_settings({**given, "PIPELINE_SECRET_KEY": "test-key", "PIPELINE_SELF_TEST": "0"}).model_copy(
-        update={**QUICK, "shutdown_grace_seconds": 0.5}
+        update={**QUICK, **SHORT_LEASE, "shutdown_grace_seconds": 0.5}
     )
 
 

@@ -16,7 +16,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.up import readiness, stack, supervisor
 from pipeline_jobs.up.supervisor import Child, Supervisor
 from pipeline_jobs.web.http.tus import CONTENT_TYPE
-from tests.acceptance.conftest import QUICK
+from tests.acceptance.conftest import QUICK, SHORT_LEASE
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.stack import ROOT, environment, free_port
 from tests.waiting import until
@@ -102,7 +102,8 @@ class Local:
 def local(cell: Settings, disk: SmallDisk) -> Iterator[Local]:
     port = free_port()
     changes = {
-        **QUICK, "data_dir": disk.path, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "http_port": free_port(),
+        **QUICK, **SHORT_LEASE,
+        "data_dir": disk.path, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "http_port": free_port(),
         "http_workers": 1, "max_concurrent_jobs": 2, "disk_reserve_bytes": RESERVE_BYTES,
     }  # fmt: skip
     made = Local(cell.model_copy(update=changes), disk)

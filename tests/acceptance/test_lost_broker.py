@@ -14,6 +14,7 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
+from tests.acceptance.conftest import SHORT_LEASE
 from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.living import children
 from tests.servers import Server
@@ -102,7 +103,7 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
 
 
 def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: Callable[..., Stack], own: Server) -> None:
-    stack = make_stack(redis_url=own.url, announce_seconds=0.25)
+    stack = make_stack(redis_url=own.url, announce_seconds=0.25, **SHORT_LEASE)
     process = stack.worker("jobs", "-c", "1")
     [child] = children(process.pid)
     child.suspend()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline_jobs.states import JobStatus
+from tests.acceptance.conftest import SHORT_LEASE
 from tests.bodies import MODULE
 from tests.integration.recount import differences
 from tests.rabbit import PROGRAM, Rabbit
@@ -30,7 +31,7 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 
 
 def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(make_stack: MakeStack, rabbit: Rabbit) -> None:
-    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4)
+    stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4, **SHORT_LEASE)
     stack.maintenance()
     first = stack.worker("jobs", "--autoscale=2,2")
     quick = [stack.submit(params={"seconds": 0.1}).job_id for _ in range(10)]

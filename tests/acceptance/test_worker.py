@@ -14,6 +14,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.result import JobFailed
+from tests.acceptance.conftest import SHORT_LEASE
 from tests.integration.recount import differences
 from tests.living import children
 from tests.stack import Stack
@@ -168,7 +169,7 @@ def test_a_revoke_with_no_worker_alive_holds_and_leaves_no_ghost(make_stack: Mak
 
 
 def test_with_neither_beat_nor_maintenance_the_job_of_a_killed_worker_runs_again_on_another(make_stack: MakeStack) -> None:
-    stack = make_stack()
+    stack = make_stack(**SHORT_LEASE)
     worker = stack.worker("one", "--autoscale=1,1")
     job = stack.hold()
     until(lambda: stack.client.get(job.job_id).progress > 0, "progress")
@@ -179,7 +180,7 @@ def test_with_neither_beat_nor_maintenance_the_job_of_a_killed_worker_runs_again
 
 
 def test_the_job_of_a_killed_worker_runs_again_on_another_and_completes(make_stack: MakeStack) -> None:
-    stack = make_stack()
+    stack = make_stack(**SHORT_LEASE)
     stack.maintenance()
     worker = stack.worker("one", "--autoscale=2,1")
     job = stack.hold()

@@ -22,7 +22,7 @@ from pipeline_jobs.settings import Settings
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.up import stack as local
 from pipeline_jobs.up.supervisor import Supervisor
-from tests.acceptance.conftest import QUICK
+from tests.acceptance.conftest import QUICK, SHORT_LEASE
 from tests.acceptance.signals import alerting, doctor, shown, until_named, until_well
 from tests.chaos.small_disk import RESERVE_BYTES, SmallDisk
 from tests.rabbit import PROGRAM, Rabbit
@@ -40,9 +40,9 @@ def test_the_stores_disk_is_full_before_and_after_the_server_ends(
 ) -> None:
     port = free_port()
     settings = cell.model_copy(
-        update={**QUICK, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "data_dir": disk.path, "http_port": free_port(),
-                "artifacts_url": tmp_path.as_uri(), "work_dir_setting": str(tmp_path / "work"), "disk_reserve_bytes": RESERVE_BYTES,
-                "http_workers": 1}
+        update={**QUICK, **SHORT_LEASE, "redis_url": f"redis://127.0.0.1:{port}/0", "redis_port": port, "data_dir": disk.path,
+                "http_port": free_port(), "artifacts_url": tmp_path.as_uri(), "work_dir_setting": str(tmp_path / "work"),
+                "disk_reserve_bytes": RESERVE_BYTES, "http_workers": 1}
     )  # fmt: skip
     supervisor = Supervisor(tmp_path / "logs", ROOT, environment(settings))
     commands = [local.server(settings), *local.processes(settings)]

@@ -1,5 +1,19 @@
-"""The stack of the acceptance tests, and their small disk."""
+"""The stack of the acceptance tests, in which workers die now and then, and their small disk."""
 
-from tests.acceptance.conftest import disk, make_stack
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_jobs.settings import Settings
+from tests.acceptance.conftest import SHORT_LEASE, MakeStack, disk, stacks_on
 
 __all__ = ["disk", "make_stack"]
+
+
+@pytest.fixture
+def make_stack(cell: Settings, tmp_path: Path) -> Iterator[MakeStack]:
+    with stacks_on(cell, tmp_path) as make:
+        yield lambda **changes: make(**{**SHORT_LEASE, **changes})
