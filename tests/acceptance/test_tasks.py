@@ -281,7 +281,7 @@ def test_machines_for_some_pipelines(make_stack: MakeStack) -> None:
     module = "examples.demo_pipelines"
     given = {"WORKER": "some@test", "MODULES": module, "PIPELINE": "sleep", "PIPELINE_MODULES": module}
     typed = hands.take(some.steps[0], **given)
-    hands.run(some.worked[0], **given)
+    assert "completed" in hands.run(some.worked[0], **given)
     hands.run(some.undo[0], PID=str(typed.pid), **given)
 
 
