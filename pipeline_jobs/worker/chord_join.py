@@ -48,6 +48,10 @@ class ChordJoin(BySentinel):
         """What is no word on a task: the broker or the store is away, or a limit is reached."""
         return (OperationalError, OSError, StoreUnavailable, TryLater, *self.connection_errors)
 
+    def longest_claim(self, body: Any) -> int:
+        """For how long a process may claim a chord with this body, in seconds: its join, and then all tries to send the body."""
+        return int(self._chord_publish_claim_expires(max(5, int((self.app.conf.result_chord_join_timeout or 5.0) * 2)), body))
+
     def join_chord_of_job(self, request: Any, state: str, result: Any, **options: Any) -> None:
         """As `on_chord_part_return`.
 

@@ -88,7 +88,12 @@ def _chord_claimed(app: Celery, request: Context) -> bool:
     if not (request.group and request.chord):
         return False
     backend = app.backend
-    return int(backend.client.exists(*(backend.get_key_for_group(request.group, part) for part in (".c", ".s")))) == 2
+    claim, members = (backend.get_key_for_group(request.group, part) for part in (".c", ".s"))
+    if int(backend.client.exists(claim, members)) < 2:
+        return False
+    # The server's clock may have been set back since, by hours: the claim would stand for as much longer.
+    backend.client.pexpire(claim, 1000 * backend.longest_claim(maybe_signature(request.chord, app=app)), lt=True)
+    return True
 
 
 def _send(following: Any, result: Any, options: Mapping[str, Any]) -> None:

@@ -262,6 +262,30 @@ def test_a_chord_is_not_lost_with_the_process_that_had_claimed_its_body(app: Job
     assert sent(app) == {"body": [[first.id, second.id]]}
 
 
+def test_a_claim_from_before_the_clock_was_set_back_ends_as_soon_as_any(app: JobsCelery, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_args: Any, **_options: Any) -> None:
+        raise Died
+
+    result = chord([job(app)], job(app).set(task_id="the-body"))()
+    [member] = result.parent.results
+    app.cell.store.finish(member.id, claim(app, member).fence, JobStatus.COMPLETED, result=member.id)
+    time_passes(app)
+    with monkeypatch.context() as patched:
+        patched.setattr(app.backend, "_chord_claim_extend_script", dies)
+        with pytest.raises(Died):
+            tell(app)
+    claim_key = app.backend.get_key_for_group(result.parent.id, ".c")
+    app.backend.client.pexpire(claim_key, 14 * 3_600_000)
+    time_passes(app)
+    tell(app)
+    assert 0 < app.backend.client.pttl(claim_key) <= 60_000
+    # One that ends earlier is left as it is.
+    app.backend.client.pexpire(claim_key, 100)
+    time_passes(app)
+    tell(app)
+    assert app.backend.client.pttl(claim_key) <= 100
+
+
 @pytest.mark.parametrize("step", ["_chord_claim_extend_script", "_chord_cleanup_script", "decode", "body", "connection"])
 def test_a_chord_outlives_a_store_that_goes_away_as_it_is_joined(app: JobsCelery, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def away(*_args: Any, **_options: Any) -> None:

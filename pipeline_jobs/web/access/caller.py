@@ -214,9 +214,9 @@ class OwnHandle:
     def cancel(self) -> Cancelled:
         return self.handle.cancel(self.who.whose)
 
-    def forget(self) -> None:
-        self.record()
-        self.handle.forget()
+    def forget(self, order: int) -> None:
+        """:param order: of a job of theirs."""
+        self.handle.forget(order)
 
     def until_ended(self, timeout: float) -> Job:
         self.record()

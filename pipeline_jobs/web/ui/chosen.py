@@ -11,7 +11,6 @@ from flask import Response, request
 from pipeline_jobs.exceptions import PipelineJobsError, UnknownJob
 from pipeline_jobs.job import Job
 from pipeline_jobs.states import JobStatus
-from pipeline_jobs.tenants import Whose
 from pipeline_jobs.web.api.batches import CANCELLED_SECONDS, MADE_SECONDS, cost
 from pipeline_jobs.web.api.jobs import handle_of
 from pipeline_jobs.web.http import submitting
@@ -48,7 +47,7 @@ def _do(action: str, job: Job) -> str:
     """Do it. :return: why it was not done, or nothing."""
     try:
         if action == "cancel":
-            handle_of(job.job_id).cancel(Whose(job.tenant_id, job.workspace_id))
+            handle_of(job.job_id).revoke()
         elif action == "delete":
             handle_of(job.job_id).forget(job.order)
         else:

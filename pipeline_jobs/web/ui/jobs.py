@@ -173,10 +173,11 @@ def retry(job_id: str) -> Response:
 @blueprint.post("/jobs/<job_id>/delete")
 def delete(job_id: str) -> Response:
     handle = handle_of(job_id)
-    if not handle.record().ended:
+    job = handle.record()
+    if not job.ended:
         # The button is on ended jobs only: this one was retried meanwhile, or the form is not ours.
         raise JobNotEnded
-    handle.forget()
+    handle.forget(job.order)
     return see_other("ui.jobs")
 
 

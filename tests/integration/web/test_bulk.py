@@ -113,10 +113,10 @@ def test_what_was_done_before_the_store_went_away_is_said_and_in_the_audit_log(
     some(world, JobStatus.FAILED, 4)
     delete, calls = world.cell.client.delete, iter(range(10))
 
-    def delete_three(job_id: str) -> None:
+    def delete_three(job_id: str, order: int) -> None:
         if next(calls) == 2:
             raise StoreUnavailable
-        delete(job_id)
+        delete(job_id, order)
 
     monkeypatch.setattr(world.cell.client, "delete", delete_three)
     first = ask(client, "delete")
