@@ -207,7 +207,7 @@ class History(Shares, RuleBasedStateMachine):
 
     # Whom a draw hits is looked up in what there is: a draw that depended on it would depend on real time, which moves the tenants' clocks.
 
-    @events.add(7, few=st.integers(1, 6), pick=picks)
+    @events.add(9, few=st.integers(1, 6), pick=picks)
     def claims(self, few: int, pick: int) -> None:
         for n in range(min(few, len(self.hinted)) if self.slots else 0):
             job_id = self.chosen(self.hinted, pick)
@@ -226,7 +226,7 @@ class History(Shares, RuleBasedStateMachine):
             self.seen[run.tenant_id] = self.clock
             self.cell.store.announce(str(run.worker), self.slots[str(run.worker)], [(run.job_id, run.fence)])
 
-    @events.add(8, few=st.integers(1, 3), pick=picks, ms=durations, how=ends)
+    @events.add(12, few=st.integers(1, 3), pick=picks, ms=durations, how=ends)
     def runs_end(self, few: int, pick: int, ms: int, how: str) -> None:
         for _ in range(min(few, len(self.running))):
             self.run_ends(self.chosen(self.running, pick), ms, how)

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from typing import ClassVar
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -49,8 +49,11 @@ FLOORS = {
 APART = 8
 
 
-def check_histories(cell: Settings, histories: int, *, seeded: object) -> None:
-    """So many of 50 steps each, and that they are not blind. The same seed draws the same."""
+def check_histories(cell: Settings, histories: int, *, seeded: object, phases: tuple[Phase, ...] = (Phase.generate,)) -> None:
+    """So many of 50 steps each, and that they are not blind. The same seed draws the same.
+
+    :param phases: with `Phase.shrink` one that fails is made as short as it may be, which takes minutes.
+    """
     # Nothing ends by itself, however long a busy machine takes for a history.
     base = cell.model_copy(
         update={
@@ -58,11 +61,11 @@ def check_histories(cell: Settings, histories: int, *, seeded: object) -> None:
             "max_crashes": 1000, "max_run_seconds": 1e7,
         }
     )  # fmt: skip
-    seen = [one for n in range(0, histories, APART) for one in run_some(base, f"{seeded} {n}")]
+    seen = [one for n in range(0, histories, APART) for one in run_some(base, f"{seeded} {n}", phases)]
     assert_not_blind(seen, FLOORS)
 
 
-def run_some(base_: Settings, seeded: str) -> list[Counter[str]]:
+def run_some(base_: Settings, seeded: str, phases: tuple[Phase, ...]) -> list[Counter[str]]:
     """:return: what each of them came to, without the simplest."""
 
     class Bound(History):
@@ -72,9 +75,10 @@ def run_some(base_: Settings, seeded: str) -> list[Counter[str]]:
     run_state_machine_as_test(
         seed(seeded)(Bound),
         settings=settings(
-            max_examples=APART + 1, stateful_step_count=50, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=APART + 1, stateful_step_count=50, deadline=None, database=None, phases=phases,
+            suppress_health_check=list(HealthCheck),
         ),
-    )
+    )  # fmt: skip
     return Bound.seen_of[1:]
 
 
