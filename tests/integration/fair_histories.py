@@ -200,8 +200,8 @@ class History(Shares, RuleBasedStateMachine):
     def clock_is_set(self, seconds: int) -> None:
         self.saw("the clock is set back, and jobs wait" if seconds < 0 else "the clock is set forward, and jobs wait", self.queued)
         self.clock += seconds
-        # Of a time to come nothing is sure, nor when that time has come: the store remembers two tenants, and others are newer now.
-        self.began = {tenant: at for tenant, at in self.began.items() if at <= self.clock}
+        # Of what was before nothing is sure once it is set back: the store remembers two tenants, and those of a time to come may be them.
+        self.began = {} if seconds < 0 else self.began
         step_clock(self.cell.store, 1000 * seconds)
         self.cell.store.rescue()
 
@@ -295,6 +295,11 @@ class History(Shares, RuleBasedStateMachine):
             self.cell.store.client.zadd(self.cell.store.keys("hints"), {job_id: 1})
         self.newcomers.refunded |= {place.tenant for place in self.hinted.values()}
         self.queued.update(self.hinted)
+        # One that had crashed before goes before all others.
+        for job_id in self.hinted:
+            if self.cell.store.client.hexists(self.cell.store.keys("job", job_id), "hint_soon"):
+                self.lost[job_id] = self.hinted[job_id]
+                self.once_lost.add(job_id)
         self.hinted.clear()
         self.cell.store.rescue()
 
