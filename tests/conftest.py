@@ -22,10 +22,11 @@ from structlog.contextvars import clear_contextvars
 from pipeline_jobs import logs
 from pipeline_jobs.settings import Settings, load_settings
 from pipeline_jobs.tracing import correlation
-from tests import cases
+from tests import cases, kept_routes
 from tests.commands import empty
 from tests.servers import Server
 
+kept_routes.keep()
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
