@@ -71,8 +71,8 @@ siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requ
 mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
 	$(PY) -m tests.mutants
 
-pictures: $(TEST_STAMP)  ## pictures of every page of the web page at three widths in both themes, into .pictures/, to be looked at
-	$(PY) -m pytest -s tests/heavy/bar_pictures.py
+pictures: $(TEST_STAMP)  ## pictures of every page of the web page at three widths in both themes, into .pictures/, to be looked at; axe over all of them
+	$(PY) -m pytest -s tests/heavy/bar_pictures.py tests/heavy/bar_themes.py
 
 newcomer: $(TEST_STAMP)  ## somebody without curl on the web page: a trace and a picture of each step, into .pictures/
 	$(PY) -m pytest -s tests/heavy/bar_newcomer.py
@@ -100,7 +100,8 @@ signals: $(TEST_STAMP)  ## what goes wrong is shown within a minute and ended by
 	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/heavy/bar_standing_still.py tests/heavy/bar_runbooks.py tests/acceptance/test_signals.py
 
 contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
-	$(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s tests/heavy/bar_contract.py
+	SCHEMA_EXAMPLES=25 $(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s \
+	  tests/integration/web/test_schema.py tests/integration/web/test_auth_schema.py tests/heavy/bar_contract.py
 
 bench: $(TEST_STAMP)  ## measure beside Celery, rq, dramatiq, huey and write docs/benchmarks.md (ONLY="create noop", ROUNDS=5, SMOKE=1)
 	$(PY) -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(filter 1 yes true,$(SMOKE)),--smoke)

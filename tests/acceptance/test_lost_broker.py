@@ -14,7 +14,6 @@ import pytest
 
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.worker.tasks import task_of
-from tests.acceptance.conftest import SHORT_LEASE
 from tests.chaos.clock import LIBRARY, MISSING, Clock
 from tests.living import children
 from tests.servers import Server
@@ -103,7 +102,7 @@ def test_a_message_that_is_read_as_its_connection_is_closed_kills_no_worker(
 
 
 def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: Callable[..., Stack], own: Server) -> None:
-    stack = make_stack(redis_url=own.url, announce_seconds=0.25, **SHORT_LEASE)
+    stack = make_stack(redis_url=own.url, announce_seconds=0.25, lease_seconds=8.0)
     process = stack.worker("jobs", "-c", "1")
     [child] = children(process.pid)
     child.suspend()
@@ -115,8 +114,8 @@ def test_a_job_that_celery_forgot_as_its_broker_was_lost_runs_once(make_stack: C
     child.resume()
     running = stack.until_status(job.job_id, JobStatus.RUNNING)
     assert running.started_at is not None
-    # Three leases long.
-    most = running.started_at + 3000 * stack.settings.lease_seconds
+    # Two leases long.
+    most = running.started_at + 2000 * stack.settings.lease_seconds
 
     def renewed_or_lost() -> bool:
         store.rescue()

@@ -29,8 +29,10 @@ from flask import Flask, request
 from standardwebhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
+from tests.acceptance.conftest import stacks_on
 from tests.bodies import MODULE
-from tests.stack import ROOT, Stack, environment
+from tests.conftest import running_server, settings_on
+from tests.stack import ROOT, Api, Stack, environment
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
@@ -160,38 +162,41 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_the_readme_shows_works(make_stack: MakeStack, samples: str, folder: Path) -> None:
+@pytest.fixture(scope="module")
+def installation(make_shared_stack: MakeStack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Stack, Api]:
+    """All that pages about a running installation need, with its API. The films that one page has made are there for the next."""
+    history = tmp_path_factory.mktemp("history") / "history.db"
     # A busy machine makes a film in minutes: its job keeps its lease meanwhile.
-    stack = make_stack(lease_seconds=60.0)
+    stack = make_shared_stack(lease_seconds=60.0, history_url=f"sqlite:///{history}")
     api = stack.api()
     stack.worker("jobs", "--autoscale=2,1")
     stack.maintenance()
     until(lambda: api.alive("/health/ready"), "beat's first duty")
-    reader = Reader(stack, api.url, samples, folder, API=api.url, URL=f"{samples}/welcome.mp4")
-    reader.read("README.md")
-    assert (reader.curls >= 14, reader.celerys > 4) == (True, True)
-    # The first command's job has a result, and the API asks for the key that was made, a moment later: it looks once a second.
-    assert stack.client.get(reader.variables["JOB"]).result is not None
-    until(lambda: api.get("/pipeline/jobs").status_code == 401, "the API to ask for a key")
+    return stack, api
 
 
+@pytest.fixture(scope="module")
+def without_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Api]]:
+    """An installation in which jobs stay where they are, for the pages about the API."""
+    folder = tmp_path_factory.mktemp("without-worker")
+    with running_server(folder / "server") as server, stacks_on(settings_on(server, folder), folder) as make:
+        stack = make(run_timeout_seconds=1.0, modules=f"examples.demo_pipelines,examples.nightly_report,{MODULE}")
+        yield stack, stack.api()
+
+
+# From the page about security on, the API asks for a key: it comes last.
 @pytest.mark.parametrize(("page", "curls"), [("api.md", 14), ("schedules.md", 6), ("webhooks.md", 2), ("security.md", 1)])
-def test_what_the_pages_about_the_api_show_works(make_stack: MakeStack, folder: Path, page: str, curls: int) -> None:
-    stack = make_stack(run_timeout_seconds=1.0, modules=f"examples.demo_pipelines,examples.nightly_report,{MODULE}")
-    api = stack.api()
+def test_what_the_pages_about_the_api_show_works(without_worker: tuple[Stack, Api], folder: Path, page: str, curls: int) -> None:
+    stack, api = without_worker
     # One that waits for a signal.
-    job = api.post("/pipeline/jobs", {"pipeline": "nightly-report", "params": {"rows": []}}).json()
-    reader = Reader(stack, api.url, "http://nowhere.example", folder, JOB=job["job_id"])
+    job = stack.submit(pipeline="nightly-report", params={"rows": []})
+    reader = Reader(stack, api.url, "http://nowhere.example", folder, JOB=job.job_id)
     reader.read(f"docs/{page}")
     assert reader.curls >= curls
 
 
-def test_what_the_pages_about_a_running_installation_show_works(make_stack: MakeStack, samples: str, folder: Path) -> None:
-    stack = make_stack(history_url=f"sqlite:///{folder / 'history.db'}")
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
-    stack.maintenance()
-    until(lambda: api.alive("/health/ready"), "beat's first duty")
+def test_what_the_pages_about_a_running_installation_show_works(installation: tuple[Stack, Api], samples: str, folder: Path) -> None:
+    stack, api = installation
     pages = (
         ("tutorial/first-job.md", False),
         ("celery.md", True),
@@ -205,6 +210,18 @@ def test_what_the_pages_about_a_running_installation_show_works(make_stack: Make
         Reader(stack, api.url, samples, folder, JOB=job.job_id).read(f"docs/{page}")
         if cancels:
             stack.until_status(job.job_id, JobStatus.CANCELLED)
+    stack.cancel_all()
+
+
+def test_what_the_readme_shows_works(installation: tuple[Stack, Api], samples: str, folder: Path) -> None:
+    """From its last lines on, the API asks for a key: it comes after the other pages."""
+    stack, api = installation
+    reader = Reader(stack, api.url, samples, folder, API=api.url, URL=f"{samples}/welcome.mp4")
+    reader.read("README.md")
+    assert (reader.curls >= 14, reader.celerys > 4) == (True, True)
+    # The first command's job has a result, and the API asks for the key that was made, a moment later: it looks once a second.
+    assert stack.client.get(reader.variables["JOB"]).result is not None
+    until(lambda: api.get("/pipeline/jobs").status_code == 401, "the API to ask for a key")
 
 
 def test_the_receiver_of_webhooks_that_a_page_shows_takes_what_is_signed_and_nothing_else() -> None:

@@ -71,7 +71,7 @@ def document(request: pytest.FixtureRequest, root: Root) -> Any:
 
 @schemathesis.pytest.from_fixture("document").parametrize()
 @settings(
-    max_examples=15,
+    max_examples=max(1, contract.EXAMPLES * 3 // 5),
     deadline=None,
     derandomize=True,
     database=None,

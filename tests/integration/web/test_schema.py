@@ -64,7 +64,7 @@ def document(request: pytest.FixtureRequest, world: World) -> Any:
 
 @schemathesis.pytest.from_fixture("document").parametrize()
 @settings(
-    max_examples=25,
+    max_examples=contract.EXAMPLES,
     deadline=None,
     derandomize=True,
     database=None,
