@@ -8,16 +8,21 @@ from typing import NamedTuple
 
 from pipeline_jobs.exceptions import BadParameters
 
-#: The module of each engine, and the languages that it knows (ISO 639-1).
+#: The module of each engine, and the languages that it knows (ISO 639-1; Hawaiian has no code there).
 MODULES = {"moonshine": "moonshine_voice", "whisper": "faster_whisper"}
 _WHISPER = (
-    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha he hi hr ht hu hy id is it ja jv ka kk km kn "
-    "ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su sv sw ta te tg th tk "
-    "tl tr tt uk ur uz vi yi yo zh"
+    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is it ja jv "
+    "ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn so sq sr su "
+    "sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo zh"
 )
+#: Whisper's own codes of two of them: Javanese, and Cantonese, which is Chinese to everybody else here.
+WHISPERS_CODES = {"jw": "jv", "yue": "zh"}
 LANGUAGES: Mapping[str, frozenset[str]] = {"moonshine": frozenset({"en"}), "whisper": frozenset(_WHISPER.split())}
 #: A guess from the sound is believed from this probability on.
 SURE = 0.5
+#: What nobody speaks to a microphone. Whisper's detector takes for Latin what it does not understand: the Portuguese of espeak-ng with up
+#: to 0.76, and English, others say, with 0.85. A job may still name it.
+NOT_SPOKEN = frozenset({"la"})
 
 
 class LanguageUnsupported(BadParameters):
@@ -32,10 +37,25 @@ class Heard(NamedTuple):
     #: ISO 639-1; None: nobody listened for it.
     language: str | None = None
     probability: float = 0.0
+    #: The name of the engine that listened.
+    by: str | None = None
 
     @property
     def sure(self) -> str | None:
         return self.language if self.probability >= SURE else None
+
+
+def heard(probabilities: Mapping[str, float], by: str) -> Heard:
+    """The likeliest language of those that are spoken, and how likely it is among them.
+
+    :param probabilities: of all languages that the engine `by` knows, by Whisper's codes.
+    """
+    spoken: dict[str, float] = {}
+    for code, probability in probabilities.items():
+        if (language := WHISPERS_CODES.get(code, code)) not in NOT_SPOKEN:
+            spoken[language] = spoken.get(language, 0.0) + probability
+    language = max(spoken, key=spoken.__getitem__)
+    return Heard(language, spoken[language] / sum(spoken.values()), by)
 
 
 def installed() -> tuple[str, ...]:

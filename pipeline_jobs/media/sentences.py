@@ -7,6 +7,8 @@ import re
 #: A sentence without any full stop (models that do not punctuate) is cut after so many words.
 LONGEST = 60
 
+#: What `personal.masked` writes in the place of something: no words of the speaker.
+MASK = re.compile(r"\[(?:email|card|iban|number)\]")
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+(?=[\"'“‘(\[¿¡]*[A-Z0-9À-ÞЀ-Я])|(?<=[。！？])")
 _ABBREVIATION = re.compile(
@@ -15,8 +17,8 @@ _ABBREVIATION = re.compile(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as they stand, without punctuation."""
-    return _WORD.findall(text)
+    """The words of a text as they stand, without punctuation and without what is masked."""
+    return _WORD.findall(MASK.sub(" ", text))
 
 
 def sentences(text: str) -> list[str]:

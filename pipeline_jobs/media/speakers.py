@@ -50,7 +50,8 @@ class Turn:
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """Needs `speech`, `speech_start`, `segments`, `words`; gives nothing unless `params.outputs` or the preset asks for `speakers`.
+    """Needs `speech`, `speech_start`, `segments`, `words`, the param `speaker_names`; gives nothing unless `params.outputs` asks for
+    `speakers`.
 
     :return: `{"segments": [{"start", "end", "text", "speaker": "Speaker 1"}], "speakers": [{"name", "seconds"}], "turns": [{"start", "end",
         "speaker"}]}`. A segment in which the speaker changes is cut at the end of the sentence that is nearest.
@@ -63,9 +64,10 @@ def run(context: JobContext) -> dict[str, Any]:
         turns = joined(_turns(samples))
     offset = float(context.data["speech_start"])
     placed = [Turn(turn.start + offset, turn.end + offset, turn.speaker) for turn in turns]
-    segments = labelled(context.data["segments"], placed, WordTimes.read(context.workdir, context.data))
+    names = context.params.get("speaker_names", ())
+    segments = labelled(context.data["segments"], placed, WordTimes.read(context.workdir, context.data), names)
     context.progress(1.0, "told speakers apart")
-    return {"segments": segments, "speakers": _speakers(placed), "turns": [_row(turn) for turn in placed]}
+    return {"segments": segments, "speakers": _speakers(placed, names), "turns": [_row(turn, names) for turn in placed]}
 
 
 def joined(turns: Sequence[Turn]) -> list[Turn]:
@@ -80,18 +82,20 @@ def joined(turns: Sequence[Turn]) -> list[Turn]:
     return [Turn(turn.start, turn.end, numbers[turn.speaker]) for turn in found]
 
 
-def labelled(segments: Sequence[Mapping[str, Any]], turns: Sequence[Turn], words: WordTimes) -> list[dict[str, Any]]:
+def labelled(
+    segments: Sequence[Mapping[str, Any]], turns: Sequence[Turn], words: WordTimes, names: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The segments, each with its speaker; cut where that changes. One in which nobody is known to speak has none."""
-    return [piece for segment in segments for piece in _labelled(segment, turns, words)]
+    return [piece for segment in segments for piece in _labelled(segment, turns, words, names)]
 
 
-def _labelled(segment: Mapping[str, Any], turns: Sequence[Turn], words: WordTimes) -> Iterator[dict[str, Any]]:
+def _labelled(segment: Mapping[str, Any], turns: Sequence[Turn], words: WordTimes, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     near = [turn for turn in turns if turn.start < segment["end"] and turn.end > segment["start"]]
     parts = list(words.sentences(segment)) if len({turn.speaker for turn in near}) > 1 else [dict(segment)]
     for speaker, group in groupby(parts, key=lambda part: _who(part, near)):
         of_one = list(group)
         piece = {**of_one[0], "end": of_one[-1]["end"], "text": " ".join(part["text"] for part in of_one)}
-        yield piece if speaker is None else {**piece, "speaker": _name(speaker)}
+        yield piece if speaker is None else {**piece, "speaker": _name(speaker, names)}
 
 
 def _who(part: Mapping[str, Any], turns: Sequence[Turn]) -> int | None:
@@ -103,17 +107,20 @@ def _who(part: Mapping[str, Any], turns: Sequence[Turn]) -> int | None:
     return max(shares, key=shares.__getitem__) if shares else None
 
 
-def _speakers(turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    numbers = dict.fromkeys(turn.speaker for turn in turns)
-    return [{"name": _name(n), "seconds": round(sum(turn.end - turn.start for turn in turns if turn.speaker == n), 2)} for n in numbers]
+def _speakers(turns: Sequence[Turn], names: Sequence[str]) -> list[dict[str, Any]]:
+    spoken: dict[int, float] = {}
+    for turn in turns:
+        spoken[turn.speaker] = spoken.get(turn.speaker, 0.0) + turn.end - turn.start
+    return [{"name": _name(speaker, names), "seconds": round(seconds, 2)} for speaker, seconds in spoken.items()]
 
 
-def _row(turn: Turn) -> dict[str, Any]:
-    return {"start": round(turn.start, 2), "end": round(turn.end, 2), "speaker": _name(turn.speaker)}
+def _row(turn: Turn, names: Sequence[str]) -> dict[str, Any]:
+    return {"start": round(turn.start, 2), "end": round(turn.end, 2), "speaker": _name(turn.speaker, names)}
 
 
-def _name(speaker: int) -> str:
-    return f"Speaker {speaker + 1}"
+def _name(speaker: int, names: Sequence[str]) -> str:
+    """As the job calls whoever speaks first, second and so on; else by that number."""
+    return names[speaker] if speaker < len(names) else f"Speaker {speaker + 1}"
 
 
 def _turns(samples: Samples) -> list[Turn]:

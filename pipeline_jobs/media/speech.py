@@ -115,13 +115,14 @@ class Whisper:
         self._model = faster_whisper.WhisperModel(str(model), device="auto", compute_type="int8", local_files_only=True)
 
     def transcribe(self, samples: Samples, language: str | None) -> Sequence[Phrase]:
-        found, _ = self._model.transcribe(samples, language=language, condition_on_previous_text=False, word_timestamps=True)
+        code = "jw" if language == "jv" else language
+        found, _ = self._model.transcribe(samples, language=code, condition_on_previous_text=False, word_timestamps=True)
         return [_phrase(part) for part in found if part.text.strip()]
 
     def language(self, samples: Samples) -> Heard:
         """Of up to 30 s of speech."""
-        language, probability, _ = self._model.detect_language(samples)
-        return Heard(str(language), float(probability))
+        _, _, probabilities = self._model.detect_language(samples)
+        return languages.heard({str(language): float(probability) for language, probability in probabilities}, self.name)
 
 
 def _whispers_name(model: Path) -> str:

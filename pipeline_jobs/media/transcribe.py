@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline_jobs.context import JobContext
-from pipeline_jobs.media import cues, languages, speech, spoken_numbers, voice, whisper_model
+from pipeline_jobs.media import cues, languages, personal, speech, spoken_numbers, voice, whisper_model
 from pipeline_jobs.media.cues import Cue
 from pipeline_jobs.media.languages import Heard, LanguageUnsupported
 from pipeline_jobs.media.on_error import NOTHING
@@ -32,16 +33,17 @@ NUMBERS = "numbers_as_heard: The numbers of the language {language!r} cannot be 
 
 
 def run(context: JobContext) -> dict[str, Any]:
-    """Needs `speech`, `speech_start`, params `language`, `speech_model`, `on_language` and `numbers`; gives the words.
+    """Needs `speech`, `speech_start`, params `language`, `speech_model`, `on_language`, `numbers` and `mask`; gives the words.
 
     :return: `{"transcript": str, "segments": [{"start": 0.0, "end": 2.4, "text": "..."}], "speech_model": name, "spoken_language":
-        "en" | None, "words": "words.json" | None, "warnings": [...]}`: times in seconds of the film; each segment is a caption. Silence
-        gives "" and [], and a warning; a film without a sound track is as silent: model None. `spoken_language` is what was asked for
-        or heard for sure. `words.json` is there if the model tells words: `[{"start", "end", "text", "confidence"}]`.
+        "en" | None, "listened_by": name | None, "words": "words.json" | None, "warnings": [...]}`: times in seconds of the film; each
+        segment is a caption. Silence gives "" and [], and a warning; a film without a sound track is as silent: model None.
+        `spoken_language` is what was asked for or heard for sure, by the model `listened_by`. `words.json` is there if the model tells
+        words: `[{"start", "end", "text", "confidence"}]`. With `mask` all of it is masked, and `masked` counts: `{"email": 1}`.
     :raises LanguageUnsupported: the model does not know the language. :raises BadParameters: the model is not installed.
     """
     if context.data["speech"] is None:
-        return {**NOTHING, "spoken_language": None, "words": None}
+        return {**NOTHING, "spoken_language": None, "listened_by": None, "words": None}
     asked, wanted = (context.params.get(name, "auto") for name in ("language", "speech_model"))
     context.progress(0.0, "listening")
     path, offset = context.workdir / context.data["speech"], context.data["speech_start"]
@@ -52,7 +54,8 @@ def run(context: JobContext) -> dict[str, Any]:
     style = context.params.get("numbers", "heard")
     if not spoken_numbers.known(style, heard.sure):
         warnings.append(NUMBERS.format(language=heard.sure, style=style))
-    found, words = _transcribe(context, engine, path, pieces, _Writer(spoken, style, heard))
+    writer = _Writer(spoken, style, heard, context.params.get("mask", ()))
+    found, words = _transcribe(context, engine, path, pieces, writer)
     if not spoken:
         context.progress(1.0, "no speech found")
     return {
@@ -60,8 +63,10 @@ def run(context: JobContext) -> dict[str, Any]:
         "segments": [{"start": round(c.start + offset, 2), "end": round(c.end + offset, 2), "text": c.text} for c in found],
         "speech_model": engine.name,
         "spoken_language": heard.sure,
+        "listened_by": heard.by,
         "words": _written(context.workdir / WORDS, words, offset) if words else None,
         "warnings": warnings if found else [NOTHING_HEARD],
+        **({"masked": dict(writer.masked)} if writer.mask else {}),
     }
 
 
@@ -92,10 +97,20 @@ def _engine(context: JobContext, name: str) -> Engine:
 
 
 class _Writer:
-    """Writes phrases of a piece as cues."""
+    """Writes phrases of a piece as cues, without what is to be masked."""
 
-    def __init__(self, spoken: Sequence[Span], style: Style, heard: Heard) -> None:
-        self._spoken, self._style, self.heard = spoken, style, heard
+    def __init__(self, spoken: Sequence[Span], style: Style, heard: Heard, mask: Collection[str] = ()) -> None:
+        self._spoken, self._style, self.heard, self.mask = spoken, style, heard, mask
+        #: How much of each kind was.
+        self.masked: Counter[str] = Counter()
+
+    def to_write(self, phrases: Sequence[Phrase]) -> Sequence[Phrase]:
+        """Those of one piece: a number that is said across two pieces is seen as two."""
+        if not self.mask:
+            return phrases
+        kept, counts = personal.masked(phrases, self.mask, self.heard.sure)
+        self.masked += counts
+        return kept
 
     def cues(self, phrase: Phrase, piece: Span) -> tuple[list[Cue], list[Word]]:
         """In the time of the sound. A model may set its end behind the piece's, where the next one begins."""
@@ -113,7 +128,7 @@ def _transcribe(context: JobContext, engine: Engine, path: Path, pieces: Sequenc
     found: list[Cue] = []
     words: list[Word] = []
     for piece, samples in voice.pieces(path, pieces):
-        for phrase in engine.transcribe(samples, writer.heard.language):
+        for phrase in writer.to_write(engine.transcribe(samples, writer.heard.language)):
             said, with_times = writer.cues(phrase, piece)
             found += said
             words += with_times

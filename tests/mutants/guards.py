@@ -120,6 +120,7 @@ DEGRADES = "tests/integration/test_degraded.py"
 MEDIA_PIPELINE = "tests/unit/media/test_pipeline.py"
 STAGES = "tests/unit/media/test_stages.py"
 SITE = "tests/unit/media/test_site.py"
+PERSONAL = "tests/unit/media/test_personal.py"
 RENDER, RENDERED = "tests/unit/media/test_render.py", "tests/unit/media/test_outputs.py"
 PIPELINES = "tests/unit/test_pipelines.py"
 AWAY = "tests/unit/test_run_store_away.py"
@@ -2580,6 +2581,13 @@ GUARDS = (
     _py("media/stages", "a model is asked for once in a while", " or time.monotonic() < _not_before.get(model, 0.0)", "", STAGES),
     _py("media/download", "only a list that is named as one", "not (shown.hls and sniff.is_hls(head))", "not sniff.is_hls(head)", TRICKS),
     _py("media/site_child", "one program", "args[0] == self._program", "True", SITE),
+    _py("media/personal", "a number is masked from seven digits on", "if len(digits) < LEAST:", "if len(digits) < 8:", PERSONAL),
+    _py("media/personal", "a year begins no number", "_YEAR.fullmatch(words[at]) or ", "", PERSONAL),
+    _py("media/personal", "an amount stays", "return None if _AMOUNT.fullmatch(word) else", "return", PERSONAL),
+    _py("media/personal", "the sum of an IBAN", " and _mod_97(whole) == 1", "", PERSONAL),
+    _py("media/transcribe", "what is masked", "        if not self.mask:", "        if True:", PERSONAL),
+    _py("media/languages", "nobody speaks Latin", ") not in NOT_SPOKEN:", "):", "tests/unit/media/test_speech.py"),
+    _py("media/provenance", "a child writes no notes", " if not name.startswith(NOTE)}", "}", "tests/unit/media/test_provenance.py"),
     # -- walls around media
     _py("media/jail", "Landlock", "    _call(_LANDLOCK_RESTRICT, rules, 0)\n", "", JAIL),
     _py("media/jail", "no links in the folder", "_REMOVE | _MAKE | _REFER", "_REMOVE | _MAKE | 1 << 10 | 1 << 12 | _REFER", JAIL),

@@ -44,6 +44,10 @@ def test_a_clip_becomes_words(
     assert reporter.percents == sorted(reporter.percents)
     assert len(set(reporter.percents)) > 30
     assert reporter.percents[-1] == 100.0
+    made_by = result["provenance"]
+    assert list(made_by) == ["transcode", "transcribe", "analyse", "render"], "those that gave something"
+    assert made_by["transcode"]["params"] == {"quality": "144p"}
+    assert [*made_by["transcribe"]["models"]] == [result["speech_model"]]
     assert {stage for stage, _, _ in reporter.reports} == {stage.name for stage in MEDIA.stages}
 
 
@@ -160,8 +164,8 @@ def test_it_is_registered_with_its_defaults() -> None:
     assert "999q" not in MEDIA.qualities
     assert MEDIA.needs_url
     assert MEDIA.check_params({}) == {
-        "language": "auto", "speech_model": "auto", "on_language": "warn", "numbers": "heard", "summary_sentences": 3, "keywords": 10,
-        "summary_by": "extract", "outputs": [], "preset": None, "on_error": {},
+        "language": "auto", "speech_model": "auto", "on_language": "warn", "numbers": "heard", "mask": [], "speaker_names": [],
+        "summary_sentences": 3, "keywords": 10, "summary_by": "extract", "outputs": [], "preset": None, "on_error": {},
     }  # fmt: skip
 
 
@@ -173,6 +177,10 @@ def test_it_is_registered_with_its_defaults() -> None:
         ({"language": "English"}, "params.language"),
         ({"language": "de"}, "params.language"),
         ({"speech_model": "whisper"}, "params.speech_model"),
+        ({"mask": ["names"]}, "params.mask.0"),
+        ({"speaker_names": ["Anna", "Anna"]}, "params.speaker_names"),
+        ({"speaker_names": ["Anna", "a\nb"]}, "params.speaker_names.1"),
+        ({"speaker_names": [" "]}, "params.speaker_names.0"),
         ({"on_error": {"publish": "skip"}}, "params.on_error.publish.[key]"),
         ({"on_error": {"analyse": "ignore"}}, "params.on_error.analyse"),
     ],
@@ -185,7 +193,8 @@ def test_wrong_params_are_refused_at_submit(params: dict[str, object], field: st
 
 def test_what_the_installed_engines_know_is_taken_at_submit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(languages, "installed", lambda: ("moonshine", "whisper"))
-    assert MEDIA.check_params({"language": "de"})["language"] == "de"
+    for language in ("de", "jv", "haw"):
+        assert MEDIA.check_params({"language": language})["language"] == language
     assert MEDIA.check_params({"language": "de", "speech_model": "whisper"})["speech_model"] == "whisper"
     for params in ({"language": "de", "speech_model": "moonshine"}, {"language": "xx"}):
         with pytest.raises(InvalidInput, match="is not known to") as caught:

@@ -60,6 +60,13 @@ def test_a_sentence_belongs_to_who_speaks_while_its_words_are_said() -> None:
     assert [(one["speaker"], one["start"], one["end"]) for one in found] == [("Speaker 1", 0.2, 5.8), ("Speaker 2", 6.0, 7.7)]
 
 
+def test_speakers_are_called_as_the_job_says_by_who_speaks_first() -> None:
+    turns = [Turn(0.0, 4.0, 0), Turn(4.0, 8.0, 1), Turn(8.0, 12.0, 2)]
+    said = [segment(0.0, 4.0, "Hello."), segment(4.0, 8.0, "Good morning."), segment(8.0, 12.0, "And I am here, too.")]
+    found = labelled(said, turns, WordTimes(), ["Anna", "Ben"])
+    assert [one["speaker"] for one in found] == ["Anna", "Ben", "Speaker 3"]
+
+
 @pytest.mark.parametrize(("params", "segments"), [({}, [segment(0, 1, "a")]), ({"outputs": ["speakers"]}, [])])
 def test_nothing_is_told_that_nobody_asked_for_or_said(make_context: MakeContext, params: Mapping[str, Any], segments: list[Any]) -> None:
     assert speakers.run(make_context(params=dict(params), data={"segments": segments, "speech": None})) == {}
@@ -97,13 +104,14 @@ def test_a_child_that_took_too_long_is_said_so(make_context: MakeContext, monkey
 
 def test_one_voice_is_one_speaker(make_context: MakeContext) -> None:
     """By the real model, on two seconds of a sample. Dialogues, with figures: `make quality`."""
-    context = make_context(params={"outputs": ["speakers"]}, data={"segments": [segment(10.0, 12.0, "Good.")], "speech_start": 10.0})
+    params = {"outputs": ["speakers"], "speaker_names": ["The harbour master"]}
+    context = make_context(params=params, data={"segments": [segment(10.0, 12.0, "Good.")], "speech_start": 10.0})
     context.data["speech"] = "speech.wav"
     with wave.open(str(SAMPLES / "harbor.wav")) as whole, wave.open(str(context.workdir / "speech.wav"), "wb") as cut:
         assert (whole.getframerate(), whole.getnchannels(), whole.getsampwidth()) == (speakers.RATE, 1, 2)
         cut.setparams(whole.getparams())
         cut.writeframes(whole.readframes(2 * speakers.RATE))
     done = speakers.run(context)
-    assert [one["name"] for one in done["speakers"]] == ["Speaker 1"]
-    assert [one.get("speaker") for one in done["segments"]] == ["Speaker 1"]
-    assert all(10.0 <= turn["start"] < turn["end"] <= 12.5 for turn in done["turns"])
+    assert [one["name"] for one in done["speakers"]] == ["The harbour master"]
+    assert [one.get("speaker") for one in done["segments"]] == ["The harbour master"]
+    assert all(10.0 <= turn["start"] < turn["end"] <= 12.5 and turn["speaker"] == "The harbour master" for turn in done["turns"])

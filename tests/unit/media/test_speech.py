@@ -21,6 +21,7 @@ class FakeWhisperModel:
         assert options["local_files_only"]
 
     def transcribe(self, audio: Any, *, language: str | None, **options: Any) -> tuple[Any, Any]:
+        self.language = language
         said = [(" Guten", 0.0, 0.4, 0.9), (" Tag,", 0.5, 0.8, 0.8), (" l", 1.0, 1.1, 0.9), ("'eau.", 1.1, 1.5, 0.5)]
         words = [SimpleNamespace(word=word, start=start, end=end, probability=sure) for word, start, end, sure in said]
         parts = [
@@ -31,7 +32,7 @@ class FakeWhisperModel:
         return iter(parts), SimpleNamespace(language=language or "de")
 
     def detect_language(self, audio: Any) -> tuple[str, float, list[tuple[str, float]]]:
-        return "de", 0.75, [("de", 0.75)]
+        return "la", 0.6, [("la", 0.6), ("de", 0.3), ("nl", 0.1)]
 
 
 @pytest.fixture
@@ -77,7 +78,27 @@ def test_whispers_segments_become_phrases_with_whole_words(tmp_path: Path) -> No
     assert (first.start, first.end, first.text) == (0.0, 1.5, "Guten Tag, l'eau.")
     assert first.words == ((0.0, 0.4, "Guten", 0.9), (0.5, 0.8, "Tag,", 0.8), (1.0, 1.5, "l'eau.", 0.5))
     assert second == Phrase(2.0, 3.0, "Ohne Zeiten.")
-    assert engine.language(np.zeros(16000, dtype=np.float32)).sure == "de"
+    # Nobody speaks Latin: what the detector says is what it says of the others.
+    assert engine.language(np.zeros(16000, dtype=np.float32)) == ("de", pytest.approx(0.75), "whisper-small")
+
+
+def test_what_is_taken_for_latin_alone_is_in_no_language_for_sure() -> None:
+    """As the detector says of Portuguese by espeak-ng (`make quality`)."""
+    found = languages.heard({"la": 0.605, "my": 0.075, "en": 0.055, "km": 0.028, "es": 0.024, "pt": 0.001}, "whisper-base")
+    assert (found.language, found.sure) == ("my", None)
+    assert languages.heard({"en": 0.57, "la": 0.2, "cy": 0.23}, "whisper-base").sure == "en"
+
+
+@pytest.mark.usefixtures("whisper", "installed")
+def test_whispers_own_codes_are_written_as_others_write_them(tmp_path: Path, installed: Callable[..., None]) -> None:
+    installed("moonshine", "whisper")
+    found = [languages.heard({code: 0.9, "en": 0.1}, "whisper") for code in ("jw", "yue", "haw")]
+    assert [one.sure for one in found] == ["jv", "zh", "haw"]
+    assert {languages.choose("auto", one.sure) for one in found} == {"whisper"}, "none of them ends the job"
+    assert languages.heard({"en": 0.4, "zh": 0.3, "yue": 0.3}, "whisper").sure == "zh"
+    engine = speech.Whisper(tmp_path)
+    engine.transcribe(np.zeros(16000, dtype=np.float32), "jv")
+    assert engine._model.language == "jw"
 
 
 def test_an_engine_is_loaded_once() -> None:
