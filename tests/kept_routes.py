@@ -19,7 +19,7 @@ _kept: dict[Any, Builder] = {}
 
 def keep() -> None:
     """From now on, in this process."""
-    Rule._compile_builder = _compiled_once  # type: ignore[method-assign]
+    Rule._compile_builder = _compiled_once  # type: ignore[assignment,method-assign]
 
 
 def _compiled_once(rule: Rule, append_unknown: bool = True) -> Builder:

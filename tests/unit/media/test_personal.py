@@ -107,7 +107,7 @@ def test_a_number_across_phrases_is_masked_in_the_first_with_the_times_of_its_wo
 
     found, counts = masked([phrase(0, "Call", "415"), phrase(2, "555"), phrase(3, "2671.", "Bye.")], ALL, None)
     assert [one.text for one in found] == ["Call [number].", "Bye."]
-    assert found[0].words[1] == (1.0, 3.5, "[number].", pytest.approx(0.8))
+    assert tuple(found[0].words[1]) == (1.0, 3.5, "[number].", pytest.approx(0.8))
     assert [word.text for word in found[1].words] == ["Bye."]
     assert counts == {"number": 1}
 
