@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from pipeline_jobs.exceptions import StoreUnavailable, UnknownJob
+from pipeline_jobs.operation.roll import roll
 from pipeline_jobs.states import JobStatus
-from tests.acceptance.signals import doctor
+from tests.acceptance.signals import until_well
 from tests.former import other_version
 from tests.hands import CLI, MISSING_CLI, Hands, Typed
 from tests.servers import Server
@@ -108,8 +109,8 @@ def all_run(typed: Sequence[Typed]) -> bool:
 class Fleet:
     """Four processes of a version, each replaced by one of another."""
 
-    def __init__(self, stack: Stack, hands: Hands) -> None:
-        self.stack, self.hands, self.typed = stack, hands, dict[str, Typed]()
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.typed = stack, dict[str, Typed]()
         self.given = {"jobs": {"WORKER": "jobs@test"}, "maintenance": {"WORKER": "maintenance@test"}, "beat": {"FOLDER": str(stack.folder)}}
 
     def start(self, name: str, text: str, hands: Hands) -> None:
@@ -117,8 +118,9 @@ class Fleet:
         self.typed[name] = hands.take(text, **self.given.get(name, {}), **pid)
 
     def versions(self) -> dict[str, str]:
-        rows = json.loads(self.hands.run("celery -A celery_app jobs workers --json"))
-        return {row["kind"]: row["version"] for row in rows if row["state"] != "lost"}
+        """As `jobs workers` has them."""
+        self.stack.reap()
+        return {row.kind: row.version for row in roll(self.stack.client.store) if row.state != "lost"}
 
     def until_of(self, version: str, *kinds: str) -> None:
         def there() -> bool:
@@ -132,7 +134,7 @@ class Fleet:
 def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_path: Path) -> None:
     stack = make_stack(http_port=free_port(), http_workers=1)
     hands, old = Hands(stack), Hands(stack, other_version(tmp_path / "before"))
-    fleet = Fleet(stack, hands)
+    fleet, api = Fleet(stack), Api(f"http://127.0.0.1:{stack.settings.http_port}")
     upgrade = task("upgrade", "Upgrade, and roll back")
     names = ("jobs", "maintenance", "beat", "api")
     steps = dict(zip(names, upgrade.steps, strict=True))
@@ -147,7 +149,7 @@ def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_pa
     # It was given back, and goes on in the new version.
     stack.tell(job.job_id)
     assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
-    until(lambda: doctor(stack) == {}, "nothing to be wrong", 120)
+    until_well(api)
     hands.run(upgrade.worked[0])
     for name, text in zip(("api", "jobs"), upgrade.undo, strict=True):
         fleet.start(name, text, old)
