@@ -71,8 +71,8 @@ siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requ
 mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
 	$(PY) -m tests.mutants
 
-pictures: $(TEST_STAMP)  ## pictures of every page of the web page at three widths in both themes, into .pictures/, to be looked at; axe over all of them
-	$(PY) -m pytest -s tests/heavy/bar_pictures.py tests/heavy/bar_themes.py
+pictures: $(TEST_STAMP)  ## pictures of every page of the web page at three widths in both themes, into .pictures/, to be looked at (ONLY="batch|job": those pages); axe over all of them
+	$(if $(ONLY),ONLY="$(ONLY)") $(PY) -m pytest -s tests/heavy/bar_pictures.py $(if $(ONLY),,tests/heavy/bar_themes.py)
 
 newcomer: $(TEST_STAMP)  ## somebody without curl on the web page: a trace and a picture of each step, into .pictures/
 	$(PY) -m pytest -s tests/heavy/bar_newcomer.py

@@ -12,7 +12,7 @@ from playwright.sync_api import APIResponse, Route, expect
 
 from pipeline_jobs.access.api_keys import ALL, KeyStore, Role
 from pipeline_jobs.files.artifacts import RunArtifacts
-from pipeline_jobs.job import NewJob
+from pipeline_jobs.job import NewJob, rfc3339
 from pipeline_jobs.jobs.listing import JobQuery
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.store.store import ClaimRefused
@@ -221,7 +221,7 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
     # Long, and of letters of two bytes and more: it is cut between them.
     film = tmp_path / ("\U0001f3ac \u043b\u0435\u043a\u0446\u0438\u044f " * 9 + ".mp4")
     film.write_bytes(bytes(PART + 1000))
-    with visit(api.url) as browser:
+    with visit(api.url, timezone_id="Asia/Tokyo") as browser:
         page = browser.page
         sign_in(browser, text)
         uploaded(browser, film)
@@ -229,6 +229,8 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
         address = page.get_by_label("Media address").input_value()
         page.get_by_text("Priority and tags").click()
         page.get_by_label("Tags").fill("weekly")
+        page.get_by_text("More", exact=True).click()
+        page.get_by_label("Not before").fill("2090-01-31T18:00")
         page.context.clear_cookies()
         page.get_by_role("button", name="Submit").click()
         expect(page.get_by_text("Your session had ended, so nothing was sent.")).to_be_visible()
@@ -242,6 +244,13 @@ def test_a_file_goes_on_after_a_reload_and_a_form_outlives_its_session(make_stac
         page.wait_for_url(re.compile(r"/jobs/job_"))
         job = stack.client.get(page.url.rpartition("/")[2])
         assert (job.url, job.tags) == (address, ("weekly",))
+        assert rfc3339(job.run_at) == "2090-01-31T09:00:00.000Z", "by the reader's clock"
+        page.get_by_role("button", name="Priority and time").click()
+        expect(page.get_by_label("Not before")).to_have_value("2090-01-31T18:00")
+        page.get_by_label("Not before").fill("2090-01-31T18:30:05")
+        page.get_by_role("button", name="Save").click()
+        page.wait_for_url(re.compile(r"/jobs/job_[^/]*$"))
+        assert rfc3339(stack.client.get(job.job_id).run_at) == "2090-01-31T09:30:05.000Z"
         # It was sent: the next one is empty.
         browser.go(f"{UI}/submit?pipeline=media")
         expect(page.get_by_label("Media address")).to_have_value("")

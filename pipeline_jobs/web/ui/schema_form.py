@@ -125,10 +125,10 @@ def _read(one: Parameter, text: str) -> Any:
 
 
 def fill(pipeline: Pipeline, params: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The fields of the form for these parameters, as of another job."""
+    """The fields of the form for these parameters, as of another job; what has its default is left empty."""
     known = {one.name: one for one in parameters(pipeline)}
     return {
         known[name].field: list(map(str, value)) if known[name].kind == "several" and isinstance(value, list | tuple) else [text]
         for name, value in params.items()
-        if name in known and (text := _typed(known[name].kind, value))
+        if name in known and (text := _typed(known[name].kind, value)) not in ("", known[name].default)
     }

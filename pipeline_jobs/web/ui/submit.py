@@ -24,17 +24,12 @@ from pipeline_jobs.web.problems import Refused
 from pipeline_jobs.web.schemas.jobs import JobRequest
 from pipeline_jobs.web.state import web
 from pipeline_jobs.web.ui.blueprint import blueprint, chosen_tenant, page, see_other
+from pipeline_jobs.web.ui.other_fields import OTHERS
 from pipeline_jobs.web.ui.schema_form import PREFIX, fill, parameters, read_parameters
 from pipeline_jobs.web.ui.titles import with_title
 
 #: Within which a form's token is one of a kind.
 ROUTE = "ui"
-#: Fields that the form has under places of their own; the others it lists one after the other.
-_PLACED = ("pipeline", "url", "quality", "tenant_id", "workspace_id", "params", "priority", "tags")
-#: Those others, and what each is for as the API's documentation says it.
-_OTHERS = tuple(
-    (name, about.description or "") for name, about in JobRequest.model_fields.items() if name in ACCEPTED and name not in _PLACED
-)
 
 
 @blueprint.get("/submit")
@@ -126,7 +121,7 @@ def _page(
         pipelines=[known for known in web().cell.pipelines.all() if not is_canary_pipeline(known.name)],
         fields=fields,
         given=given,
-        others=_OTHERS,
+        others=OTHERS,
         values=values,
         errors=placed,
         open_params=not pipeline.needs_url
@@ -199,6 +194,11 @@ def _flag(name: str, text: str) -> bool:
     return text.lower() == "true"
 
 
+def _webhook(name: str, text: str) -> Any:
+    """An address alone, or all of it as JSON."""
+    return {"url": text} if text.startswith(("https:", "http:")) else _json(name, text)
+
+
 def _list(name: str, text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -211,5 +211,5 @@ _READ: Mapping[str, Callable[[str, str], Any]] = {
     "float | None": _number,
     "tuple[str, ...]": _list,
     "Mapping[str, Any]": _json,
-    "Mapping[str, Any] | None": _json,
+    "Mapping[str, Any] | None": _webhook,
 }

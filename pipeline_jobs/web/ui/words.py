@@ -7,6 +7,8 @@ import time
 from typing import Any
 from zlib import crc32
 
+from markupsafe import Markup, escape
+
 from pipeline_jobs.job import rfc3339
 from pipeline_jobs.operation.waits import briefly, frees, reason
 
@@ -78,6 +80,14 @@ def clock(seconds: Any) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def coded(text: str) -> Markup:
+    """A text of ours, or of a pipeline's author, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts))
+
+
 def pretty(value: Any) -> str:
     """JSON for people."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -92,4 +102,4 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-FILTERS = (reason, briefly, frees, sentence, span, ago, utc, iso, colour, size, clock, pretty, number, percent)
+FILTERS = (reason, briefly, frees, sentence, span, ago, utc, iso, colour, size, clock, coded, pretty, number, percent)

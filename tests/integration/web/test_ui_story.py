@@ -152,6 +152,8 @@ def test_a_form_is_filled_in_as_for_another_job(client: FlaskClient, world: Worl
     text = browser.get(f"/submit?like={job.job_id}").text
     for part in ('name="p.steps" value="7"', 'value="x, y"', 'name="priority" min="-50" max="50" step="1" value="3"'):
         assert part in text, part
+    plain = world.cell.client.submit(NewJob(pipeline="sleep", tenant_id="acme", params={"steps": 10}))
+    assert 'name="p.steps" value=""' in browser.get(f"/submit?like={plain.job_id}").text, "what has its default is left empty"
     assert browser.get("/submit?like=job_1_00000000").status_code == 404
     theirs = world.put(tenant_id="other")
     assert browser.get(f"/submit?like={theirs.job_id}").status_code == 404

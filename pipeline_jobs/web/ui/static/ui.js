@@ -101,6 +101,18 @@ for (const form of document.querySelectorAll("[data-themes]"))
     await fetch(form.action, { method: "POST", body: new URLSearchParams({ theme: value }), redirect: "manual" });
   });
 
+// A moment is chosen in the reader's own zone, and sent as the server writes it.
+for (const field of document.querySelectorAll("[data-moment]")) {
+  const at = new Date(field.value);
+  const known = !Number.isNaN(at.getTime());
+  // What cannot be read stays as it was typed, beside what is wrong with it.
+  if (field.value && !known) continue;
+  field.type = "datetime-local";
+  field.step = 1;
+  field.value = known ? new Date(at.getTime() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19) : "";
+  field.form.addEventListener("formdata", (event) => field.value && event.formData.set(field.name, new Date(field.value).toISOString()));
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copies]");
   if (!button) return;
