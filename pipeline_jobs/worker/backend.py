@@ -214,6 +214,11 @@ class JobBackend(ChordJoin):
         else:
             super()._forget(task_id)
 
+    def forget_job(self, task_id: str, order: int) -> None:
+        """`forget`, of the job of this order only. :raises UnknownJob: :raises JobNotEnded:"""
+        self._cache.pop(task_id, None)
+        self._cell.client.delete(task_id, order)
+
     def _is_job(self, task_id: str, request: Any) -> bool:
         task = getattr(request, "task", None)
         return bool(task == JOB_TASK if task else self._cell.client.is_job(task_id))

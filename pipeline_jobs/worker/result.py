@@ -74,6 +74,13 @@ class JobResult(AsyncResult):
         """Cancel a job of theirs (`revoke`), and say what it was before. :raises UnknownJob: there is none, or it is not theirs."""
         return JobHandle(self._cell.client, self._cell.say, self.id).cancel(whose)
 
+    def forget(self, order: int | None = None) -> None:
+        """As Celery's. :param order: `Job.order` of the job that was looked at: a later one with this id is not removed."""
+        if order is None:
+            super().forget()
+        else:
+            self.backend.forget_job(self.id, order)
+
     def until_ended(self, timeout: float) -> Job:
         """Wait at most `timeout` seconds for the end; the record as it is then. :raises UnknownJob:"""
         return self._cell.client.wait(self.id, timeout)
