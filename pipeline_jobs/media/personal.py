@@ -29,10 +29,9 @@ PROVIDERS = ("aol", "gmail", "gmx", "googlemail", "hotmail", "icloud", "live", "
 
 _MARKS = ".,;:!?"
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}")
-_PART = r"[\w+-]+(?:\.[\w+-]+)*"
 _SPOKEN = re.compile(
-    rf"(?P<local>{_PART}(?P<joined>(?: (?:dot|underscore|dash|hyphen) {_PART})*)) at "
-    rf"(?P<domain>[\w-]+(?:(?: dot |\.)[\w-]+)*)(?: dot |\.)[a-z]{{2,}}(?=[{_MARKS}]*(?: |$))"
+    r"(?P<local>[\w+-]+(?:\.[\w+-]+)*(?P<joined>(?: (?:dot|underscore|dash|hyphen) [\w+-]+(?:\.[\w+-]+)*)*)) at "
+    r"(?P<domain>[\w-]+(?:(?: dot |\.)[\w-]+)*)(?: dot |\.)[a-z]{2,}(?=[.,;:!?]*(?: |$))"
 )
 #: Digits with what stands between those of a telephone number, or of a card.
 _DIGITS = re.compile(r"\+?\(?\d[\d().\-/]*")

@@ -43,7 +43,9 @@ class MediaParams(BaseModel):
         "heard", description="How numbers are written: as the model writes them, as digits, or as words."
     )
     mask: list[Literal["email", "card", "iban", "number"]] = Field(
-        [], max_length=4, description="What is masked in all texts: e-mail addresses, cards, IBANs, other numbers of seven digits or more."
+        [],
+        max_length=4,
+        description="What is masked in all texts: e-mail addresses, cards, IBANs, and numbers of seven digits or more that are neither.",
     )
     speaker_names: list[SpeakerName] = Field(
         [], max_length=20, description="Names of the speakers, whoever speaks first first, in the place of `Speaker 1` and so on."

@@ -52,7 +52,7 @@ PLACES = {
     "urllib3": {"media", "webhooks"}, "yt_dlp": {"media"},
     "billiard": {"worker"}, "celery": {"from_celery", "worker"}, "kombu": {"from_celery", "worker"},
     "click": {"cli", "worker.result"}, "cronsim": {"schedules.cron"},
-    "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "werkzeug": {"web"},
+    "flask": {"web", "serve"}, "flask_openapi": {"web"}, "gunicorn": {"web.server"}, "markupsafe": {"web.ui"}, "werkzeug": {"web"},
     "flower": {"operation.flower_columns", "operation.flower_guard"}, "tornado": {"operation.flower_columns", "operation.flower_guard"},
     "fsspec": {"files.artifacts"},
     "itsdangerous": {"files.artifacts", "events.tokens", "jobs.signals", "web.access.sessions", "web.access.share_links"},
