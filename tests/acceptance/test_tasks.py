@@ -23,6 +23,8 @@ from tests.task_pages import task
 from tests.waiting import until
 
 MakeStack = Callable[..., Stack]
+#: How long a process may take to end and another one to start in its place, in seconds.
+STARTS_SECONDS = 180
 pytestmark = pytest.mark.skipif(CLI is None, reason=MISSING_CLI)
 
 
@@ -93,7 +95,7 @@ def test_an_installation_is_started_by_hand_and_ended(make_stack: MakeStack, tmp
     assert hands.run(key).strip()
     typed = [hands.take(text, FOLDER=str(folder)) for text in processes]
     api = Api(f"http://127.0.0.1:{ports['http_port']}")
-    until(lambda: all_run(typed) and api.alive("/health/ready"), "the installation to be ready", 180)
+    until(lambda: all_run(typed) and api.alive("/health/ready"), "the installation to be ready", STARTS_SECONDS)
     hands.run(by_hand.worked[0], API=api.url)
     hands.run(by_hand.undo[0], PIDS=" ".join(str(one.pid) for one in typed))
     until(lambda: started.process.poll() is not None, "the server to end")
@@ -128,7 +130,7 @@ class Fleet:
             found = self.versions()
             return all(found.get(kind) == version for kind in kinds)
 
-        until(there, f"{kinds} of {version}", 120)
+        until(there, f"{kinds} of {version}", STARTS_SECONDS)
 
 
 def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_version_replaces_another_and_goes_again(make_stack: MakeStack, tmp_pa
     fleet.until_of(before := fleet.versions()["jobs"], *names)
     for name in names:
         fleet.start(name, steps[name], hands)
-        until(lambda name=name: fleet.versions().get(name, before) != before, f"{name} of the new version")
+        until(lambda name=name: fleet.versions().get(name, before) != before, f"{name} of the new version", STARTS_SECONDS)
     # It was given back, and goes on in the new version.
     stack.tell(job.job_id)
     assert stack.until_status(job.job_id, JobStatus.COMPLETED).crashes == 0
@@ -263,10 +265,10 @@ def test_more_workers_and_more_apis(make_stack: MakeStack) -> None:
     given = {"WORKER": "more@test", "PORT": str(free_port())}
     more = hands.take(workers.steps[0], **given)
     held = [stack.hold().job_id for _ in range(4)]
-    until(lambda: all_run([more]) and stack.running() == 4, "the new worker to run what the first has no slots for", 120)
+    until(lambda: all_run([more]) and stack.running() == 4, "the new worker to run what the first has no slots for", STARTS_SECONDS)
     assert "more@test" in hands.run(workers.worked[0], **given)
     api = hands.take(apis.steps[0], **given)
-    until(lambda: all_run([api]) and Api(f"http://127.0.0.1:{given['PORT']}").alive("/health/accept"), "the new API", 120)
+    until(lambda: all_run([api]) and Api(f"http://127.0.0.1:{given['PORT']}").alive("/health/accept"), "the new API", STARTS_SECONDS)
     hands.run(apis.worked[0], **given)
     hands.run(apis.undo[0], PID=str(api.pid), **given)
     # Ended with its jobs running: they are given back, and the first worker goes on with one after the other.
