@@ -125,6 +125,43 @@ FOREIGN_HELD_OUT: dict[str, str] = {
     ),
 }
 
+#: The first of these texts in languages that are in no bar.
+FURTHER: dict[str, str] = {
+    "nl": (
+        "De rivier ontspringt in de heuvels en stroomt tachtig kilometer voordat zij de zee bereikt. In de vorige eeuw bracht een "
+        "veerboot de mensen van de ene oever naar de andere. Toen werd de brug gebouwd en de boot voer niet meer. De oude steiger staat "
+        "er nog. In de zomer springen de kinderen ervan af en in de winter slaan de golven eroverheen. Om de paar jaar wil iemand hem "
+        "afbreken, en elke keer zeggen de mensen van de stad nee."
+    ),
+    "pl": (
+        "Rzeka wypływa z gór i płynie przez osiemdziesiąt kilometrów, zanim dotrze do morza. W ubiegłym wieku prom przewoził ludzi z "
+        "jednego brzegu na drugi. Potem zbudowano most i prom przestał pływać. Stare molo wciąż tam stoi. Latem skaczą z niego dzieci, a "
+        "zimą zalewają je fale. Co kilka lat ktoś chce je zburzyć i za każdym razem mieszkańcy miasta mówią nie."
+    ),
+    "sv": (
+        "Floden rinner upp i bergen och flyter åtta mil innan den når havet. Under förra århundradet tog en färja människorna från den "
+        "ena stranden till den andra. Sedan byggdes bron och färjan slutade gå. Den gamla bryggan finns kvar. På sommaren hoppar barnen "
+        "från den och på vintern slår vågorna över den. Med några års mellanrum vill någon riva den, och varje gång säger folket i staden"
+        " nej."
+    ),
+    "ro": (
+        "Râul izvorăște din munți și curge optzeci de kilometri până ajunge la mare. În secolul trecut un bac ducea oamenii de pe un mal "
+        "pe celălalt. Apoi s-a construit podul și bacul nu a mai mers. Vechiul debarcader este încă acolo. Vara copiii sar de pe el, iar "
+        "iarna valurile trec peste el. La fiecare câțiva ani cineva vrea să îl dărâme, și de fiecare dată oamenii din oraș spun nu."
+    ),
+    "ca": (
+        "El riu neix a les muntanyes i corre durant vuitanta quilòmetres abans d'arribar al mar. El segle passat una barca portava la "
+        "gent d'una riba a l'altra. Després es va construir el pont i la barca va deixar d'anar-hi. El vell moll encara hi és. Els nens "
+        "hi salten a l'estiu i a l'hivern les onades el cobreixen. De tant en tant algú el vol enderrocar, i cada vegada la gent del "
+        "poble diu que no."
+    ),
+    "tr": (
+        "Nehir dağlarda doğar ve denize ulaşmadan önce seksen kilometre akar. Geçen yüzyılda bir vapur insanları bir kıyıdan öbürüne "
+        "taşırdı. Sonra köprü yapıldı ve vapur artık çalışmadı. Eski iskele hâlâ orada duruyor. Yazın çocuklar oradan suya atlar, kışın "
+        "dalgalar üzerinden geçer. Birkaç yılda bir biri onu yıkmak ister ve her seferinde kasabanın halkı hayır der."
+    ),
+}
+
 #: Two speak in turns.
 DIALOGUE = (
     "Good morning, and welcome to our talk about the harbour and its ships.",
