@@ -398,7 +398,7 @@ class TestJobs:
         assert answer.status_code == 422
         assert f'id="error-{name}"' in answer.text
         assert 'aria-invalid="true"' in answer.text
-        assert ("weekly4" in answer.text) is ("tags" not in fields)
+        assert ("typed-before" in answer.text) is ("tags" not in fields)
         assert world.ids() == []
 
     def test_what_is_wrong_with_a_field_that_the_form_has_not_is_told_at_the_top(self, client: FlaskClient, world: World) -> None:
