@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from pipeline_jobs.settings import env_names
@@ -15,10 +16,11 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(?:Test\w+::)?(\w+)`")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|") and not line.startswith(("|---", "| what dies"))]
 
 
-def named_in(path: Path) -> set[str]:
-    """Names of the test functions of a file, those of its classes too."""
+@cache
+def named_in(path: Path) -> frozenset[str]:
+    """Names of the test functions of a file, those of its classes too. Many rows name the same file: it is read once."""
     tree = ast.parse(path.read_text("utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"))
 
 
 def test_there_are_rows() -> None:

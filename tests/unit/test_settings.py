@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import random
 from pathlib import Path
 
@@ -88,7 +89,9 @@ def test_a_setting_that_a_service_has_the_name_of_can_still_be_set_and_be_wrong(
 
 
 @each("name", [name for name in env_names() if "PIPELINE_" in name])
-def test_no_slip_of_the_pen_is_taken_for_a_service(name: str) -> None:
+def test_no_slip_of_the_pen_is_taken_for_a_service(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Which name may have been meant is looked for in all of them: nearly all of the time that this took, and asked by other tests.
+    monkeypatch.setattr(difflib, "get_close_matches", lambda *args, **options: [])
     slips = {name[:place] + name[place + 1 :] for place in range(len(name))}
     slips |= {name + more for more in ("S", "_PORT", "_HOST", "_SERVICE")}
     slips = {slip for slip in slips - env_names().keys() if slip.startswith(("PIPELINE_", "ENABLE_PIPELINE_"))}
