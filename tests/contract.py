@@ -15,6 +15,10 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 #: and with a wrong one. `make contract` makes up more.
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "8"))
 
+#: What schemathesis does with a key on. Nine of ten of its requests are of its phases `examples` and `coverage`, of which the run without a
+#: key has the same: with one only what is drawn is sent, in each operation, and by `make contract` all.
+PHASES_WITH_A_KEY = ["examples", "coverage", "fuzzing"] if "SCHEMA_EXAMPLES" in os.environ else ["fuzzing"]
+
 #: Besides HTTP's own: tus's for another version, and for bytes that have another checksum.
 TUS_STATUSES = ["412", "460"]
 

@@ -65,6 +65,7 @@ def document(request: pytest.FixtureRequest, root: Root) -> Any:
     schema = schemathesis.openapi.from_wsgi("/openapi.json", from_everywhere)
     # Each request has the good key, also one that would be refused without: `ignored_auth` sends it again with another, and with none.
     schema.config.generation.update(with_security_parameters=False)
+    schema.config.phases.update(phases=contract.PHASES_WITH_A_KEY)
     contract.expect_tus(schema)
     return schema
 
