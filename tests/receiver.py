@@ -7,12 +7,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: How a receiver answers: a status, a status with headers, `hang` (until the sender gives up), `reset` (after it has read all), `drip` (a
-#: byte now and then), `endless` (a good status and a body without end).
+#: How a receiver answers: a status, a status with headers, `hang` (until the sender gives up, or the receiver ends), `reset` (after it
+#: has read all), `drip` (a byte now and then), `endless` (a good status and a body without end).
 Answer = int | tuple[int, Mapping[str, str]] | str
 
 
@@ -36,6 +37,7 @@ class Receiver:
     def __init__(self, answer: Callable[[Hit], Answer] = lambda hit: 200) -> None:
         self.hits: list[Hit] = []
         self._closing = threading.Event()
+        self._hanging: list[socket.socket] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -64,6 +66,7 @@ class Receiver:
     def _reply(self, handler: BaseHTTPRequestHandler, said: Answer) -> None:
         if said == "hang":
             # Until the sender gives up: then there is nothing more to read.
+            self._hanging.append(handler.connection)
             handler.connection.settimeout(60)
             try:
                 handler.connection.recv(1)
@@ -108,5 +111,9 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self._closing.set()
+        # Senders that it still holds go on at once, not when their patience ends.
+        for connection in self._hanging:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.shutdown()
         self._server.server_close()

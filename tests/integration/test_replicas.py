@@ -20,7 +20,8 @@ from tests.waiting import until
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """A master and its replica, which is in step."""
-    master, replica = (Server(tmp_path / name) for name in ("master", "replica"))
+    # It does not wait for five seconds whether another replica comes.
+    master, replica = (Server(tmp_path / name, repl_diskless_sync_delay="0") for name in ("master", "replica"))
     try:
         master.start()
         replica.start(replicaof=f"127.0.0.1 {master.port}")
