@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ FILES = (FOLDER / "recording.yml", FOLDER / "alerts.yml")
 MINUTES, TURN = 90, 20
 
 
-def rules() -> list[dict[str, Any]]:
-    """Each rule of the files as it stands there."""
+@cache
+def rules() -> tuple[dict[str, Any], ...]:
+    """Each rule of the files as it stands there. To read them takes a second."""
     groups = [group for file in FILES for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
-    return [rule for group in groups for rule in group["rules"]]
+    return tuple(rule for group in groups for rule in group["rules"])
 
 
 def alerts() -> dict[str, dict[str, Any]]:

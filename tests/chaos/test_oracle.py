@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import each
 from tests.chaos.crashes import Crash, causes, crashes
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Done, out_of_reach
@@ -130,7 +131,7 @@ def test_a_clean_run_is_clean_and_every_promise_is_tried_here() -> None:
     assert set(verdict.violations) == set(BROKEN)
 
 
-@pytest.mark.parametrize("promise", BROKEN)
+@each("promise", BROKEN)
 def test_a_broken_promise_is_found(promise: str) -> None:
     assert judge(BROKEN[promise]).violations[promise] != []
 

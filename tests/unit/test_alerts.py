@@ -7,11 +7,10 @@ import subprocess
 from itertools import chain
 from pathlib import Path
 
-import pytest
-
 from pipeline_jobs.operation.conditions import ADVICE, CONDITIONS
 from tests import alert_rules
 from tests.alert_rules import FOLDER, MINUTES, Case, condition, promtool, rising, run
+from tests.cases import each
 from tests.runbooks import runbooks, steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +128,7 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     assert list(RUNBOOKS) == list(alert_rules.alerts())
 
 
-@pytest.mark.parametrize(("name", "rule"), alert_rules.alerts().items())
+@each(("name", "rule"), alert_rules.alerts().items(), ids=lambda value: "rule" if isinstance(value, dict) else None)
 def test_an_alert_is_linked_to_its_runbook_which_has_steps(name: str, rule: dict[str, object]) -> None:
     assert isinstance(rule["annotations"], dict)
     assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
@@ -141,7 +140,7 @@ def test_an_alert_is_linked_to_its_runbook_which_has_steps(name: str, rule: dict
         assert f"`{condition_name}`" in RUNBOOKS[name]
 
 
-@pytest.mark.parametrize("name", RUNBOOKS)
+@each("name", RUNBOOKS)
 def test_a_runbook_has_commands_or_says_why_nobody_tries_it(name: str) -> None:
     reasons = NOT_TRIED.findall(RUNBOOKS[name])
     assert bool(steps(name)) + len(reasons) == 1

@@ -13,12 +13,13 @@ import pytest
 from rich.console import Console
 
 from pipeline_jobs.cli import console
+from tests.cases import each
 from tests.unit.test_places_agree import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("path", COMMANDS)
+@each("path", COMMANDS)
 def test_every_command_takes_json(path: str) -> None:
     flags = [one for one in COMMANDS[path].params if isinstance(one, click.Option) and one.name == "as_json"]
     assert [one.opts for one in flags] == [["--json"]]

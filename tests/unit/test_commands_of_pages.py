@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests import task_pages
+from tests.cases import each
 from tests.unit.test_docs import PAGES, ROOT
 
 USERS = [
@@ -29,20 +28,20 @@ def test_there_are_pages_and_commands() -> None:
     assert sum(len(COMMAND.findall((ROOT / name).read_text("utf-8"))) for name in USERS) > 30
 
 
-@pytest.mark.parametrize("name", USERS)
+@each("name", USERS)
 def test_celery_is_there_when_a_page_first_calls_it(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     first = COMMAND.search(text)
     assert first is None or ".venv/bin/activate" in text[: first.start()]
 
 
-@pytest.mark.parametrize("name", USERS)
+@each("name", USERS)
 def test_compose_is_told_its_file(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     assert re.findall(r"docker compose (?!-f docker/compose\.yaml)(?:exec|up|build|restart|run|logs)\b.*", text) == []
 
 
-@pytest.mark.parametrize("name", USERS)
+@each("name", USERS)
 def test_the_commands_of_a_page_are_run_by_a_test(name: str) -> None:
     if "```bash" not in (ROOT / name).read_text("utf-8"):
         return

@@ -21,6 +21,7 @@ from pipeline_jobs.media import self_test as module
 from pipeline_jobs.media import stages
 from pipeline_jobs.media.self_test import self_test
 from pipeline_jobs.settings import load_settings
+from tests.cases import each
 from tests.unit.media import knock
 from tests.unit.media.fakes import FakeSite
 
@@ -62,7 +63,7 @@ def test_this_kernel_has_the_walls(knocked: dict[str, Any]) -> None:
     assert knocked["seccomp"]
 
 
-@pytest.mark.parametrize("attempt", sorted(knock.ATTEMPTS))
+@each("attempt", sorted(knock.ATTEMPTS))
 def test_what_a_hostile_file_would_do_is_refused(knocked: dict[str, Any], attempt: str) -> None:
     assert (knocked["before"][attempt] == "passed") is (attempt in ONLINE | ALWAYS), knocked["before"][attempt]
     assert (knocked["after"][attempt] == "passed") is (attempt in ALWAYS), knocked["after"][attempt]
