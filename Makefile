@@ -1,7 +1,7 @@
 # Paths are relative, so that a folder with a space in its name works.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test picture failovers
+.PHONY: help run test test-again lint types audit contract signals lock docs docker-check docker-test chart chaos chaos-plain siege tasks mutants heavy quality bench loadtest fairness-plot clean pictures newcomer site site-test clients clients-test picture failovers
 
 VENV := .venv
 # The interpreter by its file, never a console script: those name the folder they were installed in.
@@ -68,6 +68,9 @@ chaos-plain: $(TEST_STAMP)  ## the same kills on plain Celery
 siege: $(TEST_STAMP)  ## fifteen attacks of one tenant beside another one's requests; writes docs/security.md (ONLY=disk SECONDS_EACH=30 ROUNDS=3)
 	$(PY) -m tests.siege $(ONLY) $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),,--write)
 
+tasks: $(TEST_STAMP)  ## the longest of an operator's tasks, typed as their pages say: started by hand, upgraded and back, more workers and APIs
+	$(PY) -m pytest -s tests/acceptance/bar_tasks.py
+
 mutants: $(TEST_STAMP)  ## take one guard away at a time and see that a test notices
 	$(PY) -m tests.mutants
 
@@ -97,7 +100,7 @@ audit: $(TEST_STAMP)  ## pip-audit of all lock files; says so and ends with 2 wh
 	$(PY) -m tests.known_vulnerabilities
 
 signals: $(TEST_STAMP)  ## what goes wrong is shown within a minute and ended by the commands of its runbook; in normal work nothing is (MINUTES=60)
-	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/heavy/bar_standing_still.py tests/heavy/bar_runbooks.py tests/acceptance/test_signals.py
+	$(if $(MINUTES),SIGNALS_MINUTES=$(MINUTES)) $(PY) -m pytest -s tests/heavy/bar_signals.py tests/heavy/bar_standing_still.py tests/heavy/bar_runbooks.py tests/acceptance/bar_clock.py
 
 contract: $(TEST_STAMP)  ## 20,000 requests made from the OpenAPI document by schemathesis, every check on (REQUESTS=20000)
 	SCHEMA_EXAMPLES=25 $(if $(REQUESTS),CONTRACT_REQUESTS=$(REQUESTS)) $(PY) -m pytest -s \

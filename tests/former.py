@@ -14,6 +14,8 @@ from tests.waiting import until
 
 #: What a process needs of a tree; the bodies of jobs are among the tests.
 PARTS = ("pipeline_jobs", "examples", "tests", "celery_app.py", "wsgi.py")
+#: What of it is not copied. Compiled modules are: they hold for files of the same time and size.
+UNUSED = shutil.ignore_patterns("*-pytest-*.pyc", "node_modules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def other_version(folder: Path) -> Tree:
     """What this version is, but for a comment: processes tell versions apart by their code."""
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+            shutil.copytree(ROOT / part, folder / part, ignore=UNUSED)
         else:
             shutil.copy(ROOT / part, folder / part)
     with (folder / "pipeline_jobs/__init__.py").open("a") as file:

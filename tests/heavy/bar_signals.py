@@ -1,7 +1,7 @@
 """Bar 1 of "Signals": what goes wrong is shown by the metric and named by `jobs doctor` within a minute; and in normal work nothing is.
 
 Each is ended by the commands of its runbook. A worker that stands still, a dead beat and a wrong artifact store: bar_standing_still.py.
-Others: bar_runbooks.py. A skewed clock and two versions: tests/acceptance/test_signals.py. `make signals` runs them beside this. The hour:
+Others: bar_runbooks.py. A skewed clock and two versions: tests/acceptance/bar_clock.py. `make signals` runs them beside this. The hour:
 `make signals MINUTES=60`.
 """
 
