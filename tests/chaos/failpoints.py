@@ -59,10 +59,10 @@ def run_failpoints(folder: Path, seed: int, *, other_broker: bool) -> Outcome:
     return run(plan, folder, system, purge_some=True)
 
 
-def check_all_places(folder: Path, *, other_broker: bool) -> None:
-    """Until somebody has died at each of the places. Another seed each time; `CHAOS_SEED` repeats one.
+def check_places(folder: Path, *, other_broker: bool, spared: int = 0) -> None:
+    """Until somebody has died at each of the places, or at all but so many. Another seed each time; `CHAOS_SEED` repeats one.
 
-    :raises AssertionError: something was lost or ended twice, or somewhere nobody died.
+    :raises AssertionError: something was lost or ended twice, or at more places nobody died.
     """
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
     left = set(NAMES) - ELSEWHERE - (set() if other_broker else {"submit.before_publish"})
@@ -72,7 +72,7 @@ def check_all_places(folder: Path, *, other_broker: bool) -> None:
         assert outcome.verdict.ok, f"CHAOS_SEED={seed + number}, see {at}:\n{outcome.verdict.text()}"
         assert len(outcome.evidence.purged) > 0
         left -= set(deaths(at))
-        if not left:
+        if len(left) <= spared:
             return
     raise AssertionError(f"nobody died at {left} in {RUNS} runs")
 
