@@ -511,7 +511,7 @@ class History(Flows):
 @pytest.mark.parametrize("tired", [False, True], ids=["", "with scripts that stop early"])
 def test_random_histories_of_everything_keep_the_promises(cell: Settings, tired: bool) -> None:
     with tired_scripts(TIRED) if tired else nullcontext():
-        check_everything(cell, tired, 14)
+        check_everything(cell, tired, 9)
 
 
 def check_everything(cell: Settings, tired_: bool, histories: int, *, derandomize: bool = True) -> None:

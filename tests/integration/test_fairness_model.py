@@ -83,7 +83,7 @@ def run_some(base_: Settings, seeded: str, phases: tuple[Phase, ...]) -> list[Co
 
 
 def test_random_histories_keep_the_promises(cell: Settings) -> None:
-    check_histories(cell, 40, seeded=1)
+    check_histories(cell, 24, seeded=1)
 
 
 def test_a_newcomer_is_behind_by_a_few_seconds_of_each_slot_however_wrong_the_estimates(cell: Settings) -> None:
