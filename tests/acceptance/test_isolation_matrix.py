@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from html import escape
 from itertools import product
 from typing import Any
@@ -146,8 +147,9 @@ def state_of(world: World, keys: list[str]) -> list[object]:
     return found
 
 
+@cache
 def declared(world: World, method: str, rule: str) -> dict[str, set[str]]:
-    """The names that the document has for a route, by way; fields of fields too."""
+    """The names that the document has for a route, by way; fields of fields too. Each of thousands of cells asks twice."""
     document = world.declared.document
     template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
     operation = document["paths"].get(template, {}).get(method.lower(), {})

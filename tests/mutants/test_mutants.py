@@ -13,11 +13,9 @@ from tests.mutants import main as mutants
 from tests.mutants.guards import GUARDS, Guard
 from tests.mutants.machine import Stale, check_unchanged, copy_of_tree, remove, try_guard
 
-#: One of each kind; the rest is for `python -m tests.mutants`.
+#: One of each kind (a script, a process, a run); the rest is for `python -m tests.mutants`.
 FEW = (
     "finish: the fence",
-    "finish: a requested cancel wins",
-    "claim: only a dispatched job",
     "worker/lease: the job still runs when its process is killed",
     "jobs/executor: a failed run leaves no artifact",
 )
