@@ -33,7 +33,7 @@ _kept: dict[tuple[str, bool | None], _Compiled] = {}
 
 def keep() -> None:
     """From now on, in this process."""
-    Rule.compile = _compiled_once  # type: ignore[method-assign]
+    Rule.compile = _compiled_once  # type: ignore[assignment,method-assign]
 
 
 def _compiled_once(rule: Rule) -> None:
