@@ -11,6 +11,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from re import _constants as op  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any, Literal
@@ -46,6 +47,8 @@ class Steps:
         self.most = most
         self.steps = 0
         self.text = ""
+        #: What each node of one character takes, as far as it was asked.
+        self._known: dict[tuple[int, str], bool] = {}
 
     def count(self, text: str, how: How) -> int:
         """
@@ -169,7 +172,10 @@ class Steps:
         return edge is (where is op.AT_BOUNDARY)
 
     def _takes(self, node: Node, char: str) -> bool:
-        return takes(node, char, self.flags)
+        key = (id(node), char)
+        if key not in self._known:
+            self._known[key] = takes(node, char, self.flags)
+        return self._known[key]
 
 
 def takes(node: Node, char: str, flags: int) -> bool:
@@ -262,6 +268,12 @@ def hostile(pattern: str | bytes, flags: int = 0) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(found))
 
 
+@lru_cache(maxsize=4)
+def _steps_of(pattern: str | bytes, flags: int) -> Steps:
+    """One for all shapes of a pattern."""
+    return Steps(pattern, flags)
+
+
 #: A group that is repeated takes some of Python's stack each time.
 _STACK = 20_000
 
@@ -272,7 +284,7 @@ def growth(pattern: str | bytes, flags: int, how: How, shape: tuple[str, str, st
     The smaller of two doublings: a repeat with an upper limit (`{0,63}`) jumps once, where the text goes over it.
     """
     lead, pump, end = shape
-    steps = Steps(pattern, flags)
+    steps = _steps_of(pattern, flags)
     stack = sys.getrecursionlimit()
     sys.setrecursionlimit(_STACK)
     try:

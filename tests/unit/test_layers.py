@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -118,15 +119,23 @@ def ours(dotted: str) -> str:
     return inner if inner in MODULES else inner.rpartition(".")[0]
 
 
+@cache
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text())
+
+
 def split(name: str) -> tuple[set[str], set[str]]:
     """What a module imports: modules of ours, and libraries by their top names."""
-    found = set(imports(ast.parse(MODULES[name].read_text())))
+    found = set(imports(tree_of(name)))
     own = {ours(dotted) for dotted in found if begins(dotted, TOP)}
     others = {dotted.split(".")[0] for dotted in found if not begins(dotted, TOP)}
     return own - {name}, others - sys.stdlib_module_names
 
 
-IMPORTS = {name: split(name) for name in MODULES}
+@cache
+def table() -> dict[str, tuple[set[str], set[str]]]:
+    """What each imports. Made by the process that runs these tests, not by all that collect them."""
+    return {name: split(name) for name in MODULES}
 
 
 def test_every_folder_has_its_place() -> None:
@@ -135,13 +144,13 @@ def test_every_folder_has_its_place() -> None:
 
 @each("name", sorted(MODULES))
 def test_imports_go_down(name: str) -> None:
-    own, _ = IMPORTS[name]
+    own, _ = table()[name]
     wrong = {other for other in own if room(other) != room(name) and LEVEL[room(other)] >= LEVEL[room(name)]}
     assert wrong == set(), f"{name} imports from its own row of ORDER or from above"
 
 
 def test_the_built_in_pipeline_is_reached_by_its_entry_point_only() -> None:
-    assert {name for name, (own, _) in IMPORTS.items() if room(name) != "media" and any(room(other) == "media" for other in own)} == set()
+    assert {name for name, (own, _) in table().items() if room(name) != "media" and any(room(other) == "media" for other in own)} == set()
 
 
 def test_a_file_name_stands_once() -> None:
@@ -158,30 +167,30 @@ def test_the_root_holds_few_files_and_no_file_is_long() -> None:
 
 @each("name", sorted(name for name in MODULES if begins(name, "media") and name != "media.pipeline"))
 def test_stages_know_the_context_and_the_errors_only(name: str) -> None:
-    own, _ = IMPORTS[name]
+    own, _ = table()[name]
     assert {other for other in own if room(other) not in STAGES_KNOW} == set()
 
 
 def test_there_is_no_cycle_of_modules() -> None:
-    order = list(TopologicalSorter({name: own for name, (own, _) in IMPORTS.items()}).static_order())
+    order = list(TopologicalSorter({name: own for name, (own, _) in table().items()}).static_order())
     assert set(order) == set(MODULES)
 
 
 @each("name", sorted(MODULES))
 def test_each_library_stays_in_its_places(name: str) -> None:
-    _, libraries = IMPORTS[name]
+    _, libraries = table()[name]
     strays = {library for library in libraries if not any(begins(name, place) for place in PLACES.get(library, ()))}
     assert strays == set()
 
 
 def test_the_table_of_libraries_has_no_leftovers() -> None:
-    used = {(library, name) for name, (_, libraries) in IMPORTS.items() for library in libraries}
+    used = {(library, name) for name, (_, libraries) in table().items() for library in libraries}
     wanted = {(library, place) for library, places in PLACES.items() for place in places}
     assert {(library, place) for library, place in wanted if not any(begins(name, place) for lib, name in used if lib == library)} == set()
 
 
 def test_the_outlined_tree_of_errors_is_that_of_the_classes() -> None:
-    tree = ast.parse(MODULES["exceptions"].read_text())
+    tree = tree_of("exceptions")
     bases = {node.name: ast.unparse(node.bases[0]) for node in tree.body if isinstance(node, ast.ClassDef)}
     drawn, path = {}, [""]
     for line in str(ast.get_docstring(tree)).splitlines()[2:]:
@@ -198,8 +207,8 @@ def test_the_outlined_tree_of_errors_is_that_of_the_classes() -> None:
 def test_nothing_is_imported_inside_functions() -> None:
     late = {
         (name, dotted)
-        for name, path in MODULES.items()
-        for function in ast.walk(ast.parse(path.read_text()))
+        for name in MODULES
+        for function in ast.walk(tree_of(name))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for dotted in imports(function)
     }

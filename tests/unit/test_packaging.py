@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_jobs.media.pipeline import MEDIA
-from tests.unit.test_layers import IMPORTS, begins
+from tests.unit.test_layers import begins, table
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("run", "test", "exporter", "image", "chart")
@@ -81,7 +81,7 @@ def test_only_the_built_in_pipeline_and_the_local_stack_import_what_an_extra_bri
     configured = configuration()
     base, extras = configured["options"]["install_requires"], configured["options.extras_require"]
     installed = with_what_they_need(names(base))
-    for name, (_, libraries) in IMPORTS.items():
+    for name, (_, libraries) in table().items():
         allowed = set(installed)
         for extra, places in PLACES_OF_EXTRAS.items():
             if any(begins(name, place) for place in places):
@@ -114,7 +114,7 @@ def needs(project: str) -> list[str]:
 
 def test_the_media_pipeline_looks_for_what_its_stages_import() -> None:
     extras = configuration()["options.extras_require"]
-    imported = {library for name, (_, libraries) in IMPORTS.items() if begins(name, "media") for library in libraries}
+    imported = {library for name, (_, libraries) in table().items() if begins(name, "media") for library in libraries}
     brought = {library for library in imported if projects(library) & names(extras["media"])}
     # Either speech model will do; lxml_html_clean is what sumy's parser imports.
     assert set(MEDIA.requires) == brought - {"moonshine_voice"} | {"lxml_html_clean"}
