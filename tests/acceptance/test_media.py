@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline_jobs.media.outputs.catalogue import PRESETS
 from pipeline_jobs.media.pipeline import MEDIA
 from pipeline_jobs.states import JobStatus
 from pipeline_jobs.tenants import TenantLimits
-from tests.acceptance.films import SAID, SAMPLES, Halting, folder_of, serving, short_film
+from tests.acceptance.films import SAID, SAMPLES, Halting, folder_of, one_sentence, serving, short_film
 from tests.acceptance.opened import Opened
 from tests.google_drive import GoogleDrive
 from tests.living import lives, running
@@ -46,6 +47,7 @@ def media(tmp_path: Path, film: bytes) -> Iterator[str]:
     (folder / "film.mp4").write_bytes(film)
     for clip in ("harbor.mp4", "harbor.wav"):
         (folder / clip).write_bytes((SAMPLES / clip).read_bytes())
+    (folder / "sentence.wav").write_bytes(one_sentence())
     (folder / "page.html").write_text("<html><body>no film here</body></html>")
     (folder / "cut.mp4").write_bytes((SAMPLES / "harbor.mp4").read_bytes()[:60_000])
     (folder / "empty.mp4").write_bytes(b"")
@@ -261,7 +263,7 @@ def test_a_decoder_that_crashes_fails_its_job_and_no_process_of_the_pool(
     assert ended.error_detail is not None
     assert (ended.error_detail["code"], ended.error_detail["stage"], ended.crashes) == ("decoder_crashed", "fetch", 0)
     assert f"job_id={job.job_id}" in next(line for line in stack.log("jobs").splitlines() if "the media child ended" in line)
-    after = stack.submit(pipeline="media", url=f"{media}/harbor.wav", quality="144p")
+    after = stack.submit(pipeline="media", url=f"{media}/sentence.wav", quality="144p")
     assert stack.until_status(after.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
     assert psutil.pid_exists(pool)
     assert not list(stack.settings.work_dir.glob("[!.]*"))
@@ -273,7 +275,7 @@ def test_a_process_that_is_killed_while_it_copies_to_drive_leaves_one_file_of_ea
     # The folder of the killed run stays until maintenance sweeps it: this is the last test that looks at this stack.
     google.uploading.clear()
     google.hold = True
-    job = stack.submit(pipeline="media", url=f"{media}/harbor.wav", quality="144p", tenant_id="acme")
+    job = stack.submit(pipeline="media", url=f"{media}/sentence.wav", quality="144p", tenant_id="acme")
     assert google.uploading.wait(300), "no byte came to Drive"
     pool = psutil.Process(child_of(worker).ppid())
     google.hold = False
@@ -329,8 +331,7 @@ main()
 
 def test_a_worker_tries_the_walls_as_it_starts_and_says_where_there_are_none(make_stack: MakeStack, media: str) -> None:
     stack = make_stack(self_test=True)
-    api = stack.api()
-    stack.worker("walled", "--autoscale=1,1")
+    _, api = stack.together(partial(stack.worker, "walled", "--autoscale=1,1"), stack.api)
     assert "self_test" not in stack.log("walled")
     stack.run(
         "open", sys.executable, "-c", OLD_KERNEL, "-A", "celery_app", "worker", "-n", "open@test", "--loglevel=INFO", "--autoscale=1,1"
@@ -346,5 +347,5 @@ def test_a_worker_tries_the_walls_as_it_starts_and_says_where_there_are_none(mak
     until(lambda: said in warned(), "the warning")
     assert warned().startswith("open@test: ")
     assert "walled@test" not in warned()
-    job = stack.submit(pipeline="media", url=f"{media}/harbor.wav", quality="144p")
+    job = stack.submit(pipeline="media", url=f"{media}/sentence.wav", quality="144p")
     assert stack.until_status(job.job_id, JobStatus.COMPLETED, JobStatus.FAILED, seconds=120).status is JobStatus.COMPLETED
