@@ -61,11 +61,10 @@ class Stack:
 
     # -- processes
 
-    def together(self, *starts: Callable[[], object]) -> None:
-        """Start several at once: each mostly waits. `stack.together(stack.maintenance, stack.worker)`."""
-        with ThreadPoolExecutor() as pool:
-            for started in [pool.submit(start) for start in starts]:
-                started.result()
+    def together(self, *starts: Callable[[], Any]) -> list[Any]:
+        """Start several at once: each mostly waits. `_, api = stack.together(stack.maintenance, stack.api)`."""
+        with ThreadPoolExecutor(len(starts)) as pool:
+            return [started.result() for started in [pool.submit(start) for start in starts]]
 
     def run(self, name: str, *command: str, **env: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -168,11 +167,12 @@ class Stack:
         Afterwards nobody waits for messages any more: the last child of a worker that lives has its connection, from which the server would
         give it the next test's first hint.
         """
-        for process in self._processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                until(lambda process=process: not group_lives(process.pid), "what it has started to be gone")
+        killed = [process for process in self._processes if process.poll() is None]
+        for process in killed:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in killed:
+            process.wait()
+            until(lambda process=process: not group_lives(process.pid), "what it has started to be gone")
 
     # -- jobs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
@@ -137,8 +138,7 @@ def test_readiness_names_what_is_missing_until_all_is_there(make_stack: MakeStac
     api = stack.api()
     assert api.get("/health/ready").status_code == 503
     assert "no live worker" in api.get("/health/ready").text
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=2,1")
+    stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=2,1"))
     until(lambda: api.get("/health/ready").status_code == 200, "readiness")
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from standardwebhooks import Webhook
@@ -21,8 +22,7 @@ SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 @pytest.fixture(scope="module")
 def client(make_shared_stack: MakeStack) -> Client:
     stack = make_shared_stack()
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
+    _, api = stack.together(partial(stack.worker, "jobs", "--autoscale=2,1"), stack.api)
     return Client(api.url)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,7 @@ def test_without_extras_the_platform_runs_and_says_which_pipeline_it_lacks(
     stack = make_stack()
     path = hiding(tmp_path / "hide", *hidden)
     lacks = [module for module in MEDIA.requires if module in hidden]
-    stack.worker("jobs", "--autoscale=1,1", PYTHONPATH=path)
-    api = stack.api(PYTHONPATH=path)
+    _, api = stack.together(partial(stack.worker, "jobs", "--autoscale=1,1", PYTHONPATH=path), partial(stack.api, PYTHONPATH=path))
 
     listed = api.get("/pipeline/pipelines").json()
     assert "sleep" in {pipeline["name"] for pipeline in listed["pipelines"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,7 @@ def submitted(api: Api, job: object) -> str | None:
 
 def test_on_a_full_server_new_jobs_are_refused_running_ones_end_and_no_worker_dies(make_stack: MakeStack, own: Server) -> None:
     stack = make_stack(redis_url=own.url, modules=MODULE, max_concurrent_jobs=4, hint_seconds=2.0)
-    api = stack.api()
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=4,4")
+    *_, api = stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=4,4"), stack.api)
     figures = run_full(stack, own, api, running=4, waiting=6, posts=5)
     assert figures.wrong == []
     assert set(figures.answers) <= {"503 store_unavailable", "503 store_full"}
@@ -46,9 +45,7 @@ def test_on_a_full_server_new_jobs_are_refused_running_ones_end_and_no_worker_di
 
 def test_with_the_server_away_for_ten_seconds_every_job_completes_and_the_workers_come_back(make_stack: MakeStack, own: Server) -> None:
     stack = make_stack(redis_url=own.url, modules=MODULE, max_concurrent_jobs=4, lease_seconds=30.0)
-    api = stack.api()
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=4,4")
+    *_, api = stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=4,4"), stack.api)
     figures = run_away(stack, own, api, jobs=8, seconds=10)
     assert figures.wrong == []
     assert set(figures.answers) == {"503 store_unavailable"}
@@ -59,8 +56,7 @@ def test_one_that_fills_the_memory_is_refused_alone_and_after_the_memory_was_ful
 ) -> None:
     """Really full: by batches that a greedy tenant sends and cancels, then by what is nobody's."""
     stack = make_stack(redis_url=own.url, max_concurrent_jobs=2, job_ttl_seconds=3600, cleanup_seconds=3600)
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,2")
+    _, api = stack.together(partial(stack.worker, "jobs", "--autoscale=2,2"), stack.api)
     accepted = {"running": stack.hold(tenant_id="b").job_id}
     until(lambda: stack.running() == 1, "the job to run")
     with own.client() as client:

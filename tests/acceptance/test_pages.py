@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +169,7 @@ def installation(make_shared_stack: MakeStack, tmp_path_factory: pytest.TempPath
     history = tmp_path_factory.mktemp("history") / "history.db"
     # A busy machine makes a film in minutes: its job keeps its lease meanwhile.
     stack = make_shared_stack(lease_seconds=60.0, history_url=f"sqlite:///{history}")
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
-    stack.maintenance()
+    *_, api = stack.together(partial(stack.worker, "jobs", "--autoscale=2,1"), stack.maintenance, stack.api)
     until(lambda: api.alive("/health/ready"), "beat's first duty")
     return stack, api
 

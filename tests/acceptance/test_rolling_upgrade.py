@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -31,8 +32,7 @@ def submit_newer(stack: Stack) -> Job:
 
 def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_stack: Callable[..., Stack]) -> None:
     stack = make_stack(max_concurrent_jobs=8, hint_seconds=1.0)
-    stack.maintenance()
-    stack.worker("old", "--autoscale=4,4")
+    stack.together(stack.maintenance, partial(stack.worker, "old", "--autoscale=4,4"))
     newer = [submit_newer(stack) for _ in range(3)]
     assert stack.client.get(newer[0].job_id).schema == SCHEMA + 1
     stack.until_status(stack.submit(params={"seconds": 0}).job_id, JobStatus.COMPLETED)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -115,8 +116,7 @@ def test_canaries_in_every_field_are_found_nowhere(make_stack: MakeStack, site: 
 
 def test_no_text_of_a_client_begins_a_line_of_a_log(make_stack: MakeStack) -> None:
     stack = make_stack()
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
+    _, api = stack.together(partial(stack.worker, "jobs", "--autoscale=2,1"), stack.api)
     texts = (f"x\n{FORGED}", f"x\r{FORGED}", f"x\r\n{FORGED}", f"x\u2028{FORGED}", f"x\x1b[2J{FORGED}")
     for text in texts:
         ends(stack, api.post("/pipeline/jobs", {"pipeline": "sleep", "params": {"fail": text}, "metadata": {"m": text}}).json()["job_id"])

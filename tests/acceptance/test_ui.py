@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,7 @@ def badge(browser: Visit) -> Any:
 def test_a_tenant_signs_in_submits_follows_cancels_and_deletes(make_stack: MakeStack) -> None:
     stack = make_stack()
     _, text = KeyStore(stack.client.store).create("acme", Role.SUBMIT, actor="test")
-    api = stack.api()
-    stack.worker("jobs", "--autoscale=2,1")
+    _, api = stack.together(partial(stack.worker, "jobs", "--autoscale=2,1"), stack.api)
     with visit(api.url) as browser:
         page = browser.page
         sign_in(browser, text)

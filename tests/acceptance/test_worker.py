@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from celery import chain
@@ -87,8 +88,7 @@ def test_never_more_jobs_run_than_autoscale_allows_and_control_autoscale_changes
 
 def test_the_cap_holds_over_two_workers(make_stack: MakeStack) -> None:
     stack = make_stack(max_concurrent_jobs=4)
-    stack.worker("one", "--autoscale=3,1")
-    stack.worker("two", "--autoscale=3,1")
+    stack.together(partial(stack.worker, "one", "--autoscale=3,1"), partial(stack.worker, "two", "--autoscale=3,1"))
     seen: set[int] = set()
     jobs = [stack.hold().job_id for _ in range(12)]
     until(lambda: stack.running() == 4, "4 running")
@@ -244,8 +244,7 @@ def test_a_worker_whose_artifact_store_cannot_be_opened_says_so_and_takes_no_job
 
 def test_ttl_cleanup_by_beat_removes_ended_jobs(make_stack: MakeStack) -> None:
     stack = make_stack(job_ttl_seconds=1)
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=1,1")
+    stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=1,1"))
     job = stack.submit(params={"seconds": 0})
     live = stack.submit(params={"seconds": 600})
     until(lambda: not known(stack, job.job_id), "the purge")
@@ -309,8 +308,7 @@ def test_a_job_that_ends_within_the_grace_is_not_handed_back(make_stack: MakeSta
 
 def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeStack) -> None:
     stack = make_stack(max_concurrent_jobs=1)
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=1,1")
+    stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=1,1"))
     late = stack.hold(deadline_seconds=3600)
     stack.until_status(late.job_id, JobStatus.RUNNING)
     never = stack.submit(params={"seconds": 0}, start_within_seconds=0.2)
@@ -326,8 +324,7 @@ def test_deadlines_and_queue_ttl_end_jobs_with_their_own_code(make_stack: MakeSt
 
 def test_a_chain_goes_on_whose_child_was_killed_between_finish_and_callbacks(make_stack: MakeStack) -> None:
     stack = make_stack()
-    stack.maintenance()
-    stack.worker("jobs", "--autoscale=1,1", PIPELINE_FAILPOINTS="run.after_finish=kill")
+    stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=1,1", PIPELINE_FAILPOINTS="run.after_finish=kill"))
     job = stack.app.tasks["pipeline_jobs.run_job"].si(pipeline="sleep")
     result = chain(job, job.clone()).apply_async()
     stack.until_status(result.parent.id, JobStatus.COMPLETED)
