@@ -57,4 +57,4 @@ def _rate(bench: Bench, fsync: str, who: str, command: str, full: int) -> Callab
     return measure
 
 
-FIGURE = Figure("bulk", "A hundred jobs at once", run, quick=True)
+FIGURE = Figure("bulk", "A hundred jobs at once", run)
