@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import pytest
 from standardwebhooks.webhooks import Webhook
 
 from pipeline_jobs.states import JobStatus
@@ -26,9 +27,7 @@ QUICK = {
 
 def test_a_job_made_over_http_is_told_to_its_webhook_and_to_the_tenants_endpoint(make_stack: MakeStack) -> None:
     stack = make_stack(**QUICK)
-    stack.maintenance()
-    stack.worker()
-    api = stack.api()
+    *_, api = stack.together(stack.maintenance, stack.worker, stack.api)
     with Receiver() as own, Receiver(lambda hit: 500 if len(endpoint.hits) < 2 else 200) as endpoint:
         made = api.post(
             "/pipeline/webhook-endpoints", {"url": endpoint.url("/secret-path"), "tenant_id": "acme", "events": ["job.completed"]}
@@ -82,11 +81,25 @@ def test_a_job_made_over_http_is_told_to_its_webhook_and_to_the_tenants_endpoint
         assert "secret-path" not in stack.log("maintenance") + metrics + audit + str(deliveries())
 
 
-@pytest.mark.parametrize("place", ["webhook.after_take", "webhook.after_post"])
-def test_a_sender_that_dies_before_it_can_write_the_answer_sends_the_message_again_with_its_id(make_stack: MakeStack, place: str) -> None:
-    stack = make_stack(**QUICK, webhook_host_concurrency=1)
+#: Where a sender dies, by the prefix of its installation's keys; each pool child with its third message, one after the other.
+PLACES = {"take:": "webhook.after_take", "post:": "webhook.after_post"}
+
+
+def test_a_sender_that_dies_before_it_can_write_the_answer_sends_the_message_again_with_its_id(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    """At both places at once, each in an installation of its own: both wait until the leases of dead senders end."""
+    stacks = {
+        place: make_stack(**QUICK, webhook_host_concurrency=1, key_prefix=prefix, cell=number, data_dir=tmp_path / prefix.strip(":"))
+        for number, (prefix, place) in enumerate(PLACES.items())
+    }
+    with ThreadPoolExecutor(len(stacks)) as pool:
+        for done in [pool.submit(check_senders_that_die, stack, place) for place, stack in stacks.items()]:
+            done.result()
+
+
+def check_senders_that_die(stack: Stack, place: str) -> None:
     with Receiver() as receiver:
-        # Each pool child dies with its third message, one after the other.
         stack.run_maintenance(PIPELINE_FAILPOINTS=f"{place}=kill@3")
         stack.worker()
         jobs = [stack.submit(webhook={"url": receiver.url()}) for _ in range(5)]
