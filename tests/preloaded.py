@@ -101,11 +101,15 @@ class Forked(subprocess.Popen[bytes]):
         )  # fmt: skip
 
 
+#: One fork at a time, of whichever of them: who adopts orphans is said for all threads of this process. Else one would be init's, and
+#: whoever asks how it is would be told that it has ended well.
+_adopting = threading.Lock()
+
+
 class Ready:
     """The process that has imported what is not ours, or that and what is ours, and forks."""
 
     def __init__(self, own: bool) -> None:
-        self._lock = threading.Lock()
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number = theirs.fileno()
         command = (sys.executable, "-m", "tests.preloaded", str(number), *(["own"] if own else []))
@@ -115,7 +119,7 @@ class Ready:
 
     def fork(self, command: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int, dies_with_us: bool) -> Forked:
         asked = json.dumps({"arguments": command[2:], "env": dict(env), "dies_with": os.getpid() if dies_with_us else 0}).encode()
-        with self._lock:
+        with _adopting:
             _adopt_orphans(True)
             try:
                 socket.send_fds(self._connection, [asked], [stdout, stderr])

@@ -102,6 +102,20 @@ def test_its_end_is_told(tmp_path: Path) -> None:
     assert waits.wait(60) == -signal.SIGKILL
 
 
+def test_with_and_without_failpoints_those_that_start_at_once_are_all_ours(tmp_path: Path) -> None:
+    """Each kind is forked by a process of its own. The end of one that init had adopted would be told as 0."""
+    folders = [tmp_path / str(number) for number in range(8)]
+
+    def start(number: int) -> subprocess.Popen[bytes]:
+        folders[number].mkdir()
+        env = {VARIABLE: "run.in_stage=kill"} if number % 2 else {}
+        return started(folders[number], f"import os; os._exit({number + 1})", **env)
+
+    with ThreadPoolExecutor(len(folders)) as pool:
+        processes = list(pool.map(start, range(len(folders))))
+    assert [process.wait(60) for process in processes] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
 def test_processes_that_are_started_at_once_are_forked_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of them would switch off each other's adoption of orphans: a process of one of them had an end that was not its own."""
     made: list[object] = []
