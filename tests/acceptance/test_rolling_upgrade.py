@@ -59,17 +59,18 @@ def test_only_the_new_version_runs_a_newer_record_and_both_run_the_others(make_s
 BEFORE = "10ed297"
 
 
-@pytest.fixture
-def before(tmp_path: Path) -> Path:
-    """The tree of that commit."""
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of that commit, whose modules its first process compiles."""
+    folder = tmp_path_factory.mktemp("before")
     packed = subprocess.run(
         ["git", "archive", BEFORE, "pipeline_jobs", "examples", "tests", "celery_app.py"], cwd=ROOT, capture_output=True, check=False
     )
     if packed.returncode:
         pytest.skip(f"the history of this tree does not reach back to {BEFORE}")
     with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
-        archive.extractall(tmp_path / "before", filter="data")
-    return tmp_path / "before"
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 def test_a_worker_of_the_commit_before_runs_what_this_one_takes(make_stack: Callable[..., Stack], before: Path) -> None:
