@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 
@@ -58,7 +57,8 @@ def test_jobs_run_are_cancelled_by_revoke_and_are_rescued_from_a_killed_worker(m
 
 def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stack: MakeStack, rabbit: Rabbit) -> None:
     stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=4)
-    stack.together(stack.maintenance, partial(stack.worker, "jobs", "--autoscale=2,2"))
+    stack.maintenance()
+    stack.worker("jobs", "--autoscale=2,2")
     before = [stack.hold().job_id for _ in range(6)]
     until(lambda: stack.running() == 2, "both slots busy")
     rabbit.kill()
@@ -72,7 +72,8 @@ def test_what_is_submitted_while_rabbitmq_is_away_runs_when_it_is_back(make_stac
 
 def test_with_two_classes_of_workers_each_job_finds_one_that_knows_its_pipeline(make_stack: MakeStack, rabbit: Rabbit) -> None:
     stack = make_stack(broker_url_setting=rabbit.url, max_concurrent_jobs=8)
-    stack.together(stack.maintenance, partial(stack.worker, "bodies", "--autoscale=2,2", PIPELINE_MODULES=MODULE))
+    stack.maintenance()
+    stack.worker("bodies", "--autoscale=2,2", PIPELINE_MODULES=MODULE)
     held = [stack.hold().job_id for _ in range(2)]
     until(lambda: stack.running() == 2, "the first one to be busy")
     stack.worker("all", "--autoscale=2,2")
