@@ -32,7 +32,7 @@ class Visit:
 
     def quiet(self) -> None:
         """Nothing went wrong so far, and nothing was asked of others."""
-        assert (self.wrong, self.strayed) == ([], [])
+        assert (self.wrong, self.strayed) == ([], []), (self.wrong, self.strayed)
 
 
 #: The one that `one_browser` has started.
