@@ -88,6 +88,8 @@ def read(name: str) -> Samples:
 HARBOR = read("harbor.wav")
 #: Its first two sentences.
 BEGINNING = HARBOR[: 9 * RATE]
+#: And its first one.
+SENTENCE = HARBOR[: 5 * RATE]
 
 
 def with_sound(make_context: MakeContext, samples: Samples, start: float = 0.0, **options: object) -> JobContext:
@@ -146,7 +148,7 @@ def spans_of(sound: Samples, path: Path) -> list[tuple[int, int]]:
 
 #: What a process may have heard before a clip, of the same or of another tenant.
 HISTORIES: dict[str, Callable[[Path], Samples]] = {
-    "itself": lambda folder: BEGINNING,
+    "itself": lambda folder: SENTENCE,
     "a tone": lambda folder: tone(5),
     "noise": lambda folder: noise(5),
     "another voice": lambda folder: espeak(folder / "voice.wav", "Another person says this, and she says it in another way."),
@@ -163,17 +165,17 @@ def test_a_clip_has_the_same_transcript_whatever_was_heard_before(make_context: 
         transcribe.run(with_sound(make_context, before))
         # As it would be if no detector of ours stood before the model.
         speech.load("moonshine").transcribe(before[: int(voice.LONGEST) * RATE], None)
-        assert json.dumps(transcribe.run(with_sound(make_context, BEGINNING))) == alone, f"after {name}"
+        assert json.dumps(transcribe.run(with_sound(make_context, SENTENCE))) == alone, f"after {name}"
 
 
 def in_a_new_process(folder: Path) -> str:
-    """The JSON of that beginning by a process that heard nothing before."""
+    """The JSON of that sentence by a process that heard nothing before."""
     code = (
         "import json, sys; from types import SimpleNamespace; from pathlib import Path; from pipeline_jobs.media import transcribe; "
         "context = SimpleNamespace(params={}, workdir=Path(sys.argv[1]), data={'speech': 'alone.wav', 'speech_start': 0.0}, "
         "progress=lambda fraction, message: None); print(json.dumps(transcribe.run(context)))"
     )
-    write(folder / "alone.wav", BEGINNING)
+    write(folder / "alone.wav", SENTENCE)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, cwd=SAMPLES.parent)
     return done.stdout.strip()
 
@@ -364,15 +366,17 @@ SAID = {
 }
 
 
-def test_speech_in_other_languages_is_mostly_told_and_english_is_never_doubted(make_context: MakeContext, tmp_path: Path) -> None:
-    """A sign and no proof (see `analyse.is_uncertain`): with another release of the voices one of the three may pass unnoticed."""
-    found = {}
-    for language, text in SAID.items():
-        context = with_sound(make_context, espeak(tmp_path / "voice.wav", text, language, speed=175))
+def test_speech_in_another_language_is_told_and_english_is_not_doubted(make_context: MakeContext, tmp_path: Path) -> None:
+    """A sign and no proof (see `analyse.is_uncertain`): with another release of the voices one of the three may pass unnoticed, so the
+    first that is told will do. How many of ten are: `tests/heavy/bar_languages.py`."""
+
+    def is_doubted(language: str) -> bool:
+        context = with_sound(make_context, espeak(tmp_path / "voice.wav", SAID[language], language, speed=175))
         context.data.update(transcribe.run(context))
-        found[language] = analyse.run(context)
-    told = {language for language, said in found.items() if any(text.startswith("language_uncertain") for text in said["warnings"])}
-    assert "en-us" not in told
-    assert len(told) >= 2
-    for language, said in found.items():
-        assert (said["language"], bool(said["summary"])) == ((None, False) if language in told else ("en", True))
+        said = analyse.run(context)
+        doubted = any(text.startswith("language_uncertain") for text in said["warnings"])
+        assert (said["language"], bool(said["summary"])) == ((None, False) if doubted else ("en", True))
+        return doubted
+
+    assert not is_doubted("en-us")
+    assert any(map(is_doubted, ("fr", "it", "es")))
