@@ -52,7 +52,8 @@ KEYS: dict[str, Key] = {
     "share": Key(
         "share:{}",
         "hash",
-        "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end.",
+        "A tenant's virtual time (`came`: as it came), those of its workspaces (`w:X`), slots (`n`), start tokens, how fast its jobs end. "
+        "Of another pool: `time:P`, `n:P`, `w:P:X`; `others`: slots in all of those.",
     ),
     "recent": Key("recent@", "string tenant ms tenant ms", "The two tenants that had a job last. Written by dispatch, left by erase."),
     "waiting": Key("waiting@", "set of tenants", "Tenants outside the ring because of a limit, for a changed default."),
@@ -73,7 +74,8 @@ KEYS: dict[str, Key] = {
     "pipelines": Key(
         "pipelines",
         "hash",
-        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`).",
+        "Of each pipeline its cap (`cap:X` set, `own:X` declared), slots (`n:X`, hinted and running), ms of a run (`ms:X`). Of other pools "
+        "than `default`: slots in all of them (`others:X`), ms of a run in each (`ms:X:P`).",
     ),
     "usage_day": Key(
         "usage:{}:{}", "hash, 400 days", "A tenant's figures of a day (days since 1970): created, ended by status, slot_ms, waits."
@@ -133,7 +135,8 @@ KEYS: dict[str, Key] = {
     "class_of": Key("class_of@", "hash worker->class", "Class of each live worker that says what it knows. Written by announce."),
     "classes": Key("classes@", "hash class->`1;X;Y;`", "Schema and pipelines that a class of workers knows (``: those that do not say)."),
     "fleet": Key("fleet@", "string", "What the only class of the live workers knows; `*`: there are several; empty: it does not say."),
-    "max_concurrent_jobs": Key("max_concurrent_jobs", "int", "The installation's cap. Set as a process starts that has the setting."),
+    "max_concurrent_jobs": Key("max_concurrent_jobs@", "int", "The cap of a pool. Set as a process starts that has the setting."),
+    "pools": Key("pools", "string X Y", "The names of the pools besides `default` that there ever were, in no order."),
     "order": Key("order", "int", "The last `order` given out (microseconds)."),
     "counters": Key("counters", "hash", "Counters for metrics, written in the script of the transition itself. Never goes."),
     "named": Key("named", "set", "Tenants (`X`) and workspaces (`X|Y`) that have metrics by name. Written at their first event."),
@@ -222,16 +225,18 @@ KEYS: dict[str, Key] = {
 }
 
 
-#: What stands in the keys of the pool `default`, the only one so far: nothing, so that they are those of the versions that knew no pools.
+#: What stands in the keys of the pool `default`: nothing, so that they are those of the versions that knew no pools. Of the pool X: `:X`.
 POOL = ""
 
 
 class Keys:
     """Builds keys for one cell: `keys("job", job_id)`."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, pool: str = POOL) -> None:
+        """:param pool: name of a pool, for the keys that each pool has of its own; empty: `default`."""
         self.prefix = prefix
-        self._patterns = {name: prefix + key.pattern.replace("@", POOL) for name, key in KEYS.items()}
+        part = f":{pool}" if pool else POOL
+        self._patterns = {name: prefix + key.pattern.replace("@", part) for name, key in KEYS.items()}
 
     def __call__(self, name: str, *parts: str) -> str:
         return self._patterns[name].format(*parts)

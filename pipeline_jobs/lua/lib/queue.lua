@@ -3,21 +3,26 @@
 -- A lease ends; `to` and the rest as for slot_freed. The leases of a worker that is gone from `workers` are counted as stranded (see
 -- prune_workers). Returns whether there was a lease.
 local function release(id, job, to, ...)
-  if redis.call('ZREM', K.leases(), id) == 1 and job.worker then
+  local before = use_pool(pool_of(job))
+  local held = redis.call('ZREM', K.leases(), id) == 1 and job.worker
+  if held then
     if redis.call('HINCRBY', K.running(), job.worker, -1) <= 0 then redis.call('HDEL', K.running(), job.worker) end
     if not redis.call('ZSCORE', K.workers(), job.worker) then redis.call('DECR', K.stranded()) end
     slot_freed(id, job, to, ...)
-    return true
   end
+  use_pool(before)
+  return held
 end
 
 -- Takes back a hint that nobody claimed.
 local function unhint(id, job)
   spend(10)
+  local before = use_pool(pool_of(job))
   if redis.call('ZREM', K.hints(), id) == 1 then
     take_back(id, job)
     slot_freed(id, job)
   end
+  use_pool(before)
 end
 
 -- A hint that no run began with: its job waits in its lane again.
