@@ -300,7 +300,8 @@ class Batches:
                     params, last = dumps(checked) if checked else "", (new.pipeline, new.params)
                 webhook = check_own(new.webhook, allow_private=self._client.settings.webhook_allow_private) if new.webhook else None
                 items.append(_own_fields(new, webhook))
-                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts))
+                start = tuple(self._client.registry.start_of(new.pipeline).items())
+                kinds.append((new.pipeline, quality, params, new.max_attempts or pipeline.retry.max_attempts, start))
                 numbers.append(number)
             except InvalidInput as error:
                 wrong[number] = _errors(number, error)
@@ -321,8 +322,8 @@ class Batches:
         return Made(batch, tuple(ids.values()), tuple(errors))
 
 
-#: What decides most of a record: pipeline, quality, params as JSON, attempts. Usually the same for all jobs of a batch.
-_Kind = tuple[str, str | None, str, int]
+#: What decides most of a record: pipeline, quality, params as JSON, attempts, where it starts. Usually the same for all jobs of a batch.
+_Kind = tuple[str, str | None, str, int, tuple[tuple[str, Any], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,8 +365,8 @@ def _own_fields(new: NewJob, webhook: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _kind_fields(kind: _Kind) -> list[str]:
-    pipeline, quality, params, max_attempts = kind
-    fields = ["pipeline", pipeline]
+    pipeline, quality, params, max_attempts, start = kind
+    fields = ["pipeline", pipeline, *(part for name, value in start if value is not None for part in stored_field(name, value))]
     if quality is not None:
         fields += ("quality", quality)
     if params:

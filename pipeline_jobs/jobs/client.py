@@ -15,6 +15,7 @@ from pipeline_jobs.job import ANY_ID, JOB_ID, MAX_MOMENT, PRIORITY_MAX, PRIORITY
 from pipeline_jobs.jobs.lately import Lately
 from pipeline_jobs.jobs.listing import JobQuery, page
 from pipeline_jobs.jobs.outputs import of_stages, written
+from pipeline_jobs.jobs.outputs import read as outputs_of
 from pipeline_jobs.jobs.queue_position import queue_position, with_queue_position
 from pipeline_jobs.pipelines import Pipeline, Registry
 from pipeline_jobs.rates import Sender
@@ -87,6 +88,7 @@ class Client:
             "quality": quality,
             "params": pipeline.check_params(new.params),
             "max_attempts": new.max_attempts or pipeline.retry.max_attempts,
+            **self.registry.start_of(pipeline.name),
             "webhook": check_own(new.webhook, allow_private=self.settings.webhook_allow_private),
             **correlation.current().given(),
         }
@@ -156,6 +158,7 @@ class Client:
                 retry_of=again.job_id, outputs=again.outputs or None, blobs=again.blobs or None, fresh_from=again.fresh_from,
                 parents=again.parents,
             )  # fmt: skip
+            job = job.evolve(**self.registry.get(job.pipeline).start(len(outputs_of(again.outputs))))
             once = idempotency(idempotency_key, sender, f"{again.job_id}\n{again.from_stage or ''}", what="retry")
         elif idempotency_key is not None:
             once = idempotency(idempotency_key, sender, *forms_of_job(new))

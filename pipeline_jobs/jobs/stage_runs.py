@@ -18,7 +18,9 @@ from pipeline_jobs.jobs.faults import Judge
 from pipeline_jobs.jobs.outputs import Keeper
 from pipeline_jobs.jobs.stage_times import StageTook, timed, untold
 from pipeline_jobs.pipelines import DEGRADED, WARNINGS, Pipeline, Stage
+from pipeline_jobs.pools import ANYWHERE
 from pipeline_jobs.runlog import capture
+from pipeline_jobs.stage import Hop
 from pipeline_jobs.tracing import spans
 
 logger = structlog.get_logger(__name__)
@@ -45,12 +47,15 @@ def run_stages(
     took: StageTook = untold,
     judge: Judge | None = None,
     runs_again: Callable[[PipelineJobsError], bool] = never,
+    pool: str | None = None,
 ) -> Mapping[str, Any]:
     """Run all stages, in order, each with what the earlier ones gave. :return: all they gave, merged.
 
     :param keeper: knows what need not run again, and keeps what each gives; that of the last is the result.
     :param judge: says of an error that it is the machine's.
     :param runs_again: an error of the run has the job tried again later: no stage is given up before.
+    :param pool: that of this worker; None: every stage runs here.
+    :raises Hop: the next stage that must run is another pool's.
     """
     for stage in pipeline.stages:
         context.begin(stage.name, pipeline.spans()[stage.name])
@@ -64,6 +69,8 @@ def run_stages(
             if keeper and kept is not None and stage.name in keeper.cached:
                 context.reporter.cached(stage.name)
             if kept is None:
+                if pool is not None and stage.pool not in (pool, ANYWHERE):
+                    raise Hop(context, stage.pool)
                 failpoints.reach("run.in_stage")
                 seal = _Seal(stage, first=stage is pipeline.stages[0])
                 try:

@@ -63,3 +63,13 @@ def context_of(
         signals={name: one["payload"] for name, one in job.signals.items()},
         run_log=run_log or RunLog(),
     )
+
+
+class NoReporter(Reporter):
+    """Of a run without a job."""
+
+    def report(self, stage: str, percent: float, message: str | None) -> None:
+        """Nobody follows."""
+
+    def check(self) -> None:
+        """Nobody cancels."""

@@ -1,0 +1,84 @@
+"""Pools: kinds of machines. A worker serves one; a stage names the one that runs it (docs/decisions/0016-pools.md).
+
+A pool is known by its name, and `default` by the empty one: in records, in arguments of scripts and here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cached_property
+
+from pipeline_jobs.exceptions import ConfigurationError
+from pipeline_jobs.starting import HistorySettings
+from pipeline_jobs.starting import setting as _setting
+
+#: The pool of every worker and stage that names none.
+DEFAULT = ""
+#: What people call it.
+DEFAULT_NAME = "default"
+#: Of a stage that any worker runs: in whatever pool its job is.
+ANYWHERE = "*"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
+#: What stands behind `jobs.` in the name of a class's queue.
+_CLASS = re.compile(r"[0-9a-f]{8}")
+
+
+def is_pool(name: str) -> bool:
+    """Whether another pool than `default` may have this name: it stands in keys, and in the names of queues beside those of classes."""
+    return bool(_NAME.fullmatch(name)) and not _CLASS.fullmatch(name) and name != DEFAULT_NAME
+
+
+def check(name: str, whose: str) -> None:
+    """:raises ConfigurationError: the name of a pool is none; `whose` it is stands in front of the message."""
+    if name not in (DEFAULT, ANYWHERE) and not is_pool(name):
+        raise ConfigurationError(
+            f"{whose}: the name of a pool must match {_NAME.pattern} and not be {DEFAULT_NAME!r} (name none) or eight hexadecimal "
+            f"digits, not {name!r}"
+        )
+
+
+def shown(pool: str | None) -> str:
+    """What people are told."""
+    return pool or DEFAULT_NAME
+
+
+def read_name(text: str) -> str:
+    """The pool that a person names. :raises ConfigurationError: there can be none of this name."""
+    if text in (DEFAULT, DEFAULT_NAME):
+        return DEFAULT
+    check(text, "pool")
+    return text
+
+
+def served(queues: Iterable[str], jobs: str) -> list[str]:
+    """The pools whose queues are among these.
+
+    :param jobs: the queue of the pool `default`; that of the pool X is `{jobs}.X`, and behind both may stand a class.
+    """
+    found = {DEFAULT} if jobs in queues else set()
+    return sorted(found | {name for name in (queue.removeprefix(f"{jobs}.") for queue in queues if queue != jobs) if is_pool(name)})
+
+
+class PoolSettings(HistorySettings):
+    """A part of `Settings`: the pools."""
+
+    pool_caps_setting: str = _setting(
+        "",
+        "Maximum number of running jobs of each pool besides `default`, as `gpu=2,cpu-large=8`. A pool that is not named has as many as "
+        "its workers have slots. As for PIPELINE_MAX_CONCURRENT_JOBS, which is that of `default`, the worker that started last decides.",
+        env="PIPELINE_POOL_CAPS",
+        pattern=r"^$|^[a-z][a-z0-9-]{0,19}=[0-9]{1,6}(,[a-z][a-z0-9-]{0,19}=[0-9]{1,6})*$",
+    )
+    hop_bytes: int = _setting(
+        8 * 1024**3,
+        "Maximum size of what one stage gives to the stages of another pool, its files included, in bytes. Above it, the job fails with "
+        "the code hop_failed.",
+        ge=0,
+    )
+
+    @cached_property
+    def pool_caps(self) -> dict[str, int]:
+        """Of each pool that has one."""
+        pairs = (one.partition("=") for one in self.pool_caps_setting.split(",") if one)
+        return {name: int(cap) for name, _, cap in pairs}
